@@ -1,0 +1,183 @@
+// Package inbox is the vocabulary of a temporary mailbox through which WebRTC
+// peers find each other: what a peer, a message and a cursor are, and what a
+// [Store] of inboxes promises.
+//
+// It imports the standard library alone. Stores (memstore) and protocols
+// (inboxhttp) import it, and do not know each other.
+package inbox
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// A Peer is a participant who has authenticated: its id, and what the server
+// keeps of its password.
+type Peer struct {
+	ID     string // see [CheckID]
+	Secret Secret
+}
+
+// A Draft is a message on its way into an inbox.
+type Draft struct {
+	// Body is opaque. A store keeps the slice: the caller MUST NOT change it
+	// after Send.
+	Body []byte
+	// Key, if not empty, makes the send repeatable: see [Store.Send] and
+	// [CheckKey].
+	Key string
+}
+
+// A Message lies in an inbox until it is acknowledged. It never changes.
+type Message struct {
+	Cursor Cursor
+	From   string    // the sender's id
+	Time   time.Time // when the store accepted it, UTC
+	Body   []byte    // not to be written to
+}
+
+// A Cursor is a position in one life of one inbox. The zero Cursor is the
+// position before every message of every life.
+type Cursor struct {
+	// Life is random and never zero; an inbox that expired and was opened again
+	// has another.
+	Life uint64
+	// Seq counts the messages of a life from 1. It only grows and is never
+	// given out twice.
+	Seq uint64
+}
+
+// A Batch is the oldest messages of an inbox, as [Store.Receive] found them.
+type Batch struct {
+	// Messages stay in the inbox until they are acknowledged. The slice is a
+	// view: the caller MUST NOT write to it.
+	Messages []Message
+	// Cursor is that of the last message here or, if there is none, the
+	// position up to which the inbox has been acknowledged.
+	Cursor Cursor
+	// Reset says that the caller's cursor is from an earlier life: mail may
+	// have been missed.
+	Reset bool
+	// TTL is how long the inbox lives from now on, unless its owner asks again.
+	TTL time.Duration
+}
+
+// A Store keeps inboxes. Package storetest says, as tests, what each method
+// must do. Implementations MUST be safe for concurrent use. No method waits.
+//
+// Every method may fail with [ErrUnavailable]. No other method than Receive
+// moves an expiry.
+type Store interface {
+	// Send opens the sender's inbox if it has none, appends the message to the
+	// inbox of the peer called to, and wakes its receiver.
+	//
+	// With a key, a repeated send (same sender, recipient, key and body)
+	// appends nothing and reports replayed, also when the inbox is full by now.
+	// The last [KeysRemembered] keys of an inbox are known as long as it lives.
+	//
+	// Errors: ErrUnauthorized (sender), ErrNoInbox and ErrFull (recipient),
+	// ErrServerFull. The sender is checked first, so that nobody without an
+	// inbox learns which ids exist.
+	Send(ctx context.Context, from Peer, to string, d Draft) (replayed bool, err error)
+
+	// Receive opens p's inbox if there is none, restarts its expiry, removes
+	// every message up to and including after, and returns the oldest ones that
+	// remain, at most limit, WITHOUT removing them.
+	//
+	// If r is not nil it becomes the inbox's one receiver, in the same step:
+	// Send wakes it from now on, and the receiver it replaces is ended with
+	// ErrReplaced. A receiver that has been ended gets that error and changes
+	// nothing.
+	//
+	// Errors: ErrUnauthorized, ErrBadCursor (after was never given out; nothing
+	// happens then), ErrServerFull, ErrReplaced, ErrClosed.
+	Receive(ctx context.Context, p Peer, after Cursor, limit int, r *Receiver) (Batch, error)
+
+	// Close closes p's inbox, with whatever it holds, and ends its receiver
+	// with ErrClosed. There need not be one.
+	//
+	// Errors: ErrUnauthorized.
+	Close(ctx context.Context, p Peer) error
+}
+
+// What a store, or a wait at one, can answer. Each is compared with errors.Is.
+var (
+	ErrUnauthorized = errors.New("the inbox has another password")
+	ErrNoInbox      = errors.New("the recipient has no inbox")
+	ErrFull         = errors.New("the recipient's inbox is full")
+	ErrServerFull   = errors.New("the server holds as much as it may")
+	ErrBadCursor    = errors.New("the cursor was never given out")
+	ErrReplaced     = errors.New("a newer receiver waits at this inbox")
+	ErrClosed       = errors.New("the inbox was closed")
+	ErrDraining     = errors.New("the server is about to stop")
+	ErrUnavailable  = errors.New("the store cannot be reached")
+)
+
+// KeysRemembered is how many idempotency keys an inbox remembers.
+const KeysRemembered = 1024
+
+// Limits are what a store holds at most. A zero field means its default.
+type Limits struct {
+	TTL      time.Duration // an inbox's life after its owner last asked; 60 s
+	Messages int           // in one inbox; 100
+	Bytes    int           // of bodies in one inbox; 1 MiB
+	Inboxes  int           // in all; 1,000,000
+	Memory   int64         // bytes of all messages, as the store counts them; 1 GiB
+}
+
+// WithDefaults returns l with its zero fields set.
+func (l Limits) WithDefaults() Limits {
+	if l.TTL == 0 {
+		l.TTL = time.Minute
+	}
+	if l.Messages == 0 {
+		l.Messages = 100
+	}
+	if l.Bytes == 0 {
+		l.Bytes = 1 << 20
+	}
+	if l.Inboxes == 0 {
+		l.Inboxes = 1_000_000
+	}
+	if l.Memory == 0 {
+		l.Memory = 1 << 30
+	}
+	return l
+}
+
+// strict refuses the second spellings of a cursor that base64 would allow.
+var strict = base64.RawURLEncoding.Strict()
+
+// String returns the cursor as it goes over the wire: "0" for the zero Cursor,
+// else 22 characters that are safe in URLs and headers.
+func (c Cursor) String() string {
+	if c == (Cursor{}) {
+		return "0"
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], c.Life)
+	binary.BigEndian.PutUint64(b[8:], c.Seq)
+	return strict.EncodeToString(b[:])
+}
+
+// ParseCursor reads what String wrote. Anything else is ErrBadCursor.
+func ParseCursor(s string) (Cursor, error) {
+	if s == "0" {
+		return Cursor{}, nil
+	}
+	var b [18]byte // room for what 24 characters would decode to
+	if len(s) != 22 {
+		return Cursor{}, ErrBadCursor
+	}
+	if n, err := strict.Decode(b[:], []byte(s)); err != nil || n != 16 {
+		return Cursor{}, ErrBadCursor
+	}
+	c := Cursor{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:16])}
+	if c.Life == 0 {
+		return Cursor{}, ErrBadCursor
+	}
+	return c, nil
+}

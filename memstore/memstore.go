@@ -1,0 +1,265 @@
+// Package memstore keeps inboxes in the memory of one process.
+package memstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"inbox"
+)
+
+// What the store counts against [inbox.Limits.Memory], in bytes, beside the
+// bodies themselves: measured, and rounded up.
+const (
+	messageCost = 128 // an inbox.Message, its share of the slice, the allocations
+	keyCost     = 64  // a remembered idempotency key, in the ring and in the map
+)
+
+// shardCount is far above the number of cores, so that two requests seldom meet
+// at one lock, and small enough to look at every shard once a second.
+const shardCount = 128
+
+// Store is an [inbox.Store] in memory. Make one with [New], and [Store.Run] it.
+//
+// Each inbox belongs to one of many shards, and a shard's lock guards all that
+// is in it: there is no lock for an inbox and none for all of them.
+type Store struct {
+	limits inbox.Limits
+	seed   maphash.Seed
+	start  time.Time // expiries are counted from here, on the monotonic clock
+	shards [shardCount]shard
+
+	inboxes atomic.Int64 // in all shards, expired ones included until removed
+	memory  atomic.Int64 // of all messages and keys
+}
+
+var _ inbox.Store = (*Store)(nil)
+
+// New makes an empty store.
+func New(l inbox.Limits) *Store {
+	s := &Store{limits: l.WithDefaults(), seed: maphash.MakeSeed(), start: time.Now()}
+	for i := range s.shards {
+		s.shards[i].store = s
+	}
+	return s
+}
+
+// Run removes expired inboxes until ctx ends. Without it they answer as if they
+// were gone, but keep their memory.
+func (s *Store) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.removeExpired()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Usage reports how many inboxes there are and how many bytes their messages
+// take, as counted against the limits.
+func (s *Store) Usage() (inboxes, memory int64) {
+	return s.inboxes.Load(), s.memory.Load()
+}
+
+// Send implements [inbox.Store].
+func (s *Store) Send(_ context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+	replayed, err = s.send(from, to, d)
+	if err == inbox.ErrServerFull && s.removeExpired() {
+		replayed, err = s.send(from, to, d)
+	}
+	return replayed, err
+}
+
+func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+	now := s.now()
+	sender, err := s.openSender(from, now)
+	if err != nil {
+		return false, err
+	}
+	var digest digest
+	if d.Key != "" {
+		digest = digestOf(from.ID, d)
+	}
+	accepted := time.Now().UTC()
+
+	sh := s.shard(to)
+	sh.Lock()
+	in := sh.findLocked(to, now)
+	switch {
+	case in == nil:
+		err = inbox.ErrNoInbox
+	case d.Key != "" && in.keys.has(digest):
+		replayed = true
+	case len(in.messages) >= s.limits.Messages || in.bytes+len(d.Body) > s.limits.Bytes:
+		err = inbox.ErrFull
+	case !s.reserveMemory(costOf(d, in.keys)):
+		err = inbox.ErrServerFull
+	}
+	if err != nil || replayed {
+		sh.Unlock()
+		return replayed, err
+	}
+	if d.Key != "" {
+		in.keys = in.keys.remember(digest)
+	}
+	in.last++
+	in.bytes += len(d.Body)
+	in.messages = append(in.messages, inbox.Message{
+		Cursor: inbox.Cursor{Life: in.life, Seq: in.last},
+		From:   sender,
+		Time:   accepted,
+		Body:   d.Body,
+	})
+	receiver := in.receiver
+	sh.Unlock()
+	if receiver != nil {
+		receiver.Wake()
+	}
+	return false, nil
+}
+
+// openSender opens the sender's inbox if it has none, and returns its id: the
+// one copy of it that all its messages share.
+func (s *Store) openSender(from inbox.Peer, now time.Duration) (string, error) {
+	sh := s.shard(from.ID)
+	sh.Lock()
+	defer sh.Unlock()
+	in, err := sh.openLocked(from, now)
+	if err != nil {
+		return "", err
+	}
+	return in.id, nil
+}
+
+// Receive implements [inbox.Store].
+func (s *Store) Receive(_ context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	b, err := s.receive(p, after, limit, r)
+	if err == inbox.ErrServerFull && s.removeExpired() {
+		b, err = s.receive(p, after, limit, r)
+	}
+	return b, err
+}
+
+func (s *Store) receive(p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	sh := s.shard(p.ID)
+	sh.Lock()
+	defer sh.Unlock()
+	// Under the lock, since that is where a receiver is ended.
+	if r != nil && r.Err() != nil {
+		return inbox.Batch{}, r.Err()
+	}
+	now := s.now()
+	in, err := sh.openLocked(p, now)
+	if err != nil {
+		return inbox.Batch{}, err
+	}
+	var b inbox.Batch
+	switch {
+	case after.Life == in.life:
+		if after.Seq > in.last {
+			return inbox.Batch{}, inbox.ErrBadCursor
+		}
+		s.memory.Add(-in.acknowledge(after.Seq))
+	case after.Life != 0:
+		b.Reset = true
+	}
+	if r != nil && in.receiver != r {
+		if in.receiver != nil {
+			in.receiver.End(inbox.ErrReplaced)
+		}
+		in.receiver = r
+	}
+	sh.touchLocked(in, now)
+
+	n := min(limit, len(in.messages))
+	b.Messages = in.messages[:n:n]
+	b.Cursor = inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)-n)}
+	b.TTL = s.limits.TTL
+	return b, nil
+}
+
+// Close implements [inbox.Store].
+func (s *Store) Close(_ context.Context, p inbox.Peer) error {
+	sh := s.shard(p.ID)
+	sh.Lock()
+	defer sh.Unlock()
+	in := sh.findLocked(p.ID, s.now())
+	if in == nil {
+		return nil
+	}
+	if !in.secret.Equal(p.Secret) {
+		return inbox.ErrUnauthorized
+	}
+	if in.receiver != nil {
+		in.receiver.End(inbox.ErrClosed)
+	}
+	sh.removeLocked(in)
+	return nil
+}
+
+// now is the time since the store was made: monotonic, and half as long as a
+// time.Time.
+func (s *Store) now() time.Duration { return time.Since(s.start) }
+
+func (s *Store) shard(id string) *shard {
+	return &s.shards[maphash.String(s.seed, id)%shardCount]
+}
+
+// removeExpired costs one look per shard and what it removes. It reports
+// whether it removed any.
+func (s *Store) removeExpired() (removed bool) {
+	for i := range s.shards {
+		for {
+			n := s.shards[i].removeExpired(s.now())
+			removed = removed || n > 0
+			if n < atOnce {
+				break
+			}
+		}
+	}
+	return removed
+}
+
+func (s *Store) reserveInbox() bool {
+	if s.inboxes.Add(1) > int64(s.limits.Inboxes) {
+		s.inboxes.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *Store) reserveMemory(cost int64) bool {
+	if s.memory.Add(cost) > s.limits.Memory {
+		s.memory.Add(-cost)
+		return false
+	}
+	return true
+}
+
+// costOf is what a message will be counted for, with its key.
+func costOf(d inbox.Draft, k *keys) int64 {
+	cost := int64(messageCost + len(d.Body))
+	if d.Key != "" && !k.full() {
+		cost += keyCost
+	}
+	return cost
+}
+
+// newLife draws the number that tells the lives of an inbox apart.
+func newLife() uint64 {
+	for {
+		var b [8]byte
+		rand.Read(b[:])
+		if life := binary.BigEndian.Uint64(b[:]); life != 0 {
+			return life
+		}
+	}
+}

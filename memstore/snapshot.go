@@ -1,0 +1,265 @@
+package memstore
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"inbox"
+)
+
+// A snapshot file is magic, then a gob stream (a header, then its inboxes), then
+// the SHA-256 of all that. Readers check the sum before they decode anything.
+const magic = "inbox snapshot 1\n"
+
+type snapshotHeader struct {
+	Time   time.Time
+	Pepper [inbox.PepperSize]byte // the secrets are of no use without it
+}
+
+type snapshotInbox struct {
+	ID       string
+	Secret   [sha256.Size]byte
+	Life     uint64
+	Last     uint64
+	TTL      time.Duration // that was left
+	Messages []snapshotMessage
+	Keys     []digest
+}
+
+type snapshotMessage struct {
+	From string
+	Time time.Time
+	Body []byte
+}
+
+// Save writes all inboxes to a file that only its owner can read, under another
+// name first: whatever happens, path holds a whole snapshot or what it held
+// before. Senders and receivers should have stopped; what changes meanwhile may
+// or may not be in it.
+func (s *Store) Save(path string, pepper *inbox.Pepper) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := s.write(f, pepper); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
+	sum := sha256.New()
+	buf := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<20)
+	if _, err := buf.WriteString(magic); err != nil {
+		return err
+	}
+	enc := gob.NewEncoder(buf)
+	h := snapshotHeader{Time: time.Now(), Pepper: pepper.Key()}
+	if err := enc.Encode(h); err != nil {
+		return err
+	}
+	for i := range s.shards {
+		for _, in := range s.shards[i].snapshot(s.now()) {
+			if err := enc.Encode(in); err != nil {
+				return err
+			}
+		}
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(sum.Sum(nil))
+	return err
+}
+
+// snapshot copies what lives in a shard, in the order of expiry.
+func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
+	sh.Lock()
+	defer sh.Unlock()
+	all := make([]snapshotInbox, 0, len(sh.inboxes))
+	for in := sh.head; in != nil; in = in.next {
+		if in.expires <= now {
+			continue
+		}
+		saved := snapshotInbox{
+			ID: in.id, Secret: in.secret, Life: in.life, Last: in.last,
+			TTL: in.expires - now, Keys: in.keys.inOrder(),
+		}
+		for _, m := range in.messages {
+			saved.Messages = append(saved.Messages, snapshotMessage{m.From, m.Time, m.Body})
+		}
+		all = append(all, saved)
+	}
+	return all
+}
+
+// ErrDamaged says that a file is not what Save wrote.
+var ErrDamaged = errors.New("damaged snapshot")
+
+// Load reads what Save wrote into an empty store and returns the key of the
+// pepper that its secrets need. Inboxes go on with the cursors they had and with
+// what was left of their lives, less the time since; of a snapshot older than
+// the TTL nothing is left.
+//
+// The caller MUST remove the file before it serves: loaded a second time, it
+// would give out sequence numbers twice.
+//
+// Errors: fs.ErrNotExist, ErrDamaged, or that the limits are too small for it.
+// After an error the store is not to be used.
+func (s *Store) Load(path string) (pepper [inbox.PepperSize]byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return pepper, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return pepper, err
+	}
+	return s.read(f, info.Size())
+}
+
+func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, err error) {
+	damaged := func(what string) error { return fmt.Errorf("%w: %s", ErrDamaged, what) }
+	content := size - sha256.Size
+	if content < int64(len(magic)) {
+		return pepper, damaged("it is too short")
+	}
+	sum, want := sha256.New(), make([]byte, sha256.Size)
+	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, content)); err != nil {
+		return pepper, err
+	}
+	if _, err := r.ReadAt(want, content); err != nil && err != io.EOF {
+		return pepper, err
+	}
+	if !bytes.Equal(sum.Sum(nil), want) {
+		return pepper, damaged("its checksum does not fit")
+	}
+	body := bufio.NewReaderSize(io.NewSectionReader(r, 0, content), 1<<20)
+	start := make([]byte, len(magic))
+	if _, err := io.ReadFull(body, start); err != nil || string(start) != magic {
+		return pepper, damaged("it is not a snapshot of this version")
+	}
+	dec := gob.NewDecoder(body)
+	var h snapshotHeader
+	if err := dec.Decode(&h); err != nil {
+		return pepper, damaged(err.Error())
+	}
+	away := max(0, time.Since(h.Time)) // a clock that was set back makes nobody older
+	now := s.now()
+	var all []*entry
+	for {
+		var saved snapshotInbox
+		err := dec.Decode(&saved)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return pepper, damaged(err.Error())
+		}
+		if err := saved.check(); err != nil {
+			return pepper, damaged(err.Error())
+		}
+		if left := min(saved.TTL, s.limits.TTL) - away; left > 0 {
+			all = append(all, saved.entry(now+left))
+		}
+	}
+	// They were saved shard by shard, by a process that had others.
+	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.expires, b.expires) })
+	for _, in := range all {
+		if err := s.restore(in); err != nil {
+			return pepper, err
+		}
+	}
+	return h.Pepper, nil
+}
+
+func (saved *snapshotInbox) check() error {
+	if err := inbox.CheckID(saved.ID); err != nil {
+		return err
+	}
+	switch {
+	case saved.Life == 0:
+		return errors.New("an inbox without a life")
+	case uint64(len(saved.Messages)) > saved.Last:
+		return errors.New("an inbox with more messages than it was sent")
+	case len(saved.Keys) > inbox.KeysRemembered:
+		return errors.New("an inbox with too many keys")
+	}
+	for i := range saved.Messages {
+		if err := inbox.CheckID(saved.Messages[i].From); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (saved *snapshotInbox) entry(expires time.Duration) *entry {
+	in := &entry{id: saved.ID, secret: saved.Secret, life: saved.Life, last: saved.Last, expires: expires}
+	for _, d := range saved.Keys {
+		if !in.keys.has(d) {
+			in.keys = in.keys.remember(d)
+		}
+	}
+	first := saved.Last - uint64(len(saved.Messages)) + 1
+	for i, m := range saved.Messages {
+		in.bytes += len(m.Body)
+		in.messages = append(in.messages, inbox.Message{
+			Cursor: inbox.Cursor{Life: in.life, Seq: first + uint64(i)},
+			From:   m.From, Time: m.Time.UTC(), Body: m.Body,
+		})
+	}
+	return in
+}
+
+func (s *Store) restore(in *entry) error {
+	sh := s.shard(in.id)
+	sh.Lock()
+	defer sh.Unlock()
+	if sh.inboxes[in.id] != nil {
+		return fmt.Errorf("%w: two inboxes of one id", ErrDamaged)
+	}
+	if !s.reserveInbox() {
+		return fmt.Errorf("the snapshot holds more than %d inboxes", s.limits.Inboxes)
+	}
+	if !s.reserveMemory(in.cost()) {
+		return fmt.Errorf("the messages in the snapshot take more than %d bytes", s.limits.Memory)
+	}
+	sh.insertLocked(in)
+	return nil
+}
+
+// syncDir makes a rename survive a loss of power.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
