@@ -1,0 +1,104 @@
+// Command inbox is a temporary mailbox through which WebRTC peers find each
+// other.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. Every flag has an environment variable, INBOX_ and
+// its name.
+type cli struct {
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+const description = `A temporary mailbox through which WebRTC peers find each other.
+
+Without any flag it serves on port 3000: open http://localhost:3000/ and read on there.`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run returns the exit code: 0, 1 for what went wrong, 2 for a command line or
+// an environment that makes no sense.
+func run(args []string, stdout, stderr io.Writer) int {
+	var c cli
+	exited := errors.New("help was printed")
+	parser, err := kong.New(&c,
+		kong.Name("inbox"),
+		kong.Description(description),
+		kong.DefaultEnvars("INBOX"),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { panic(exited) }),
+	)
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	var parsed *kong.Context
+	if helped(exited, func() { parsed, err = parser.Parse(args) }) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "inbox: %v (see inbox --help)\n", err)
+		return 2
+	}
+	// The first signal ends everything in order, the second at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.Bind(streams{stdout, stderr})
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintf(stderr, "inbox: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+type streams struct{ out, err io.Writer }
+
+// helped runs f and reports whether it ended by printing the help, which kong
+// does by calling its Exit.
+func helped(exited error, f func()) (yes bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v != any(exited) {
+				panic(v)
+			}
+			yes = true
+		}
+	}()
+	f()
+	return false
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, "inbox", version())
+	return err
+}
+
+// release is set by the linker (see the Makefile).
+var release string
+
+func version() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	crand "crypto/rand"
+
+	"github.com/alecthomas/units"
+
+	"inbox"
+	"inbox/inboxhttp"
+	"inbox/memstore"
+)
+
+// serveCommand is the configuration of a server: its fields are the flags.
+type serveCommand struct {
+	Listen   string `default:":3000" group:"Addresses" help:"Where to listen. Port 0 takes a free one."`
+	BasePath string `default:"/" group:"Addresses" help:"Serve everything below this path, as in /signal/."`
+
+	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files" group:"Addresses" help:"Off; self-signed: with a certificate made at the start, for trying out on other devices; files: with --tls-cert and --tls-key."`
+	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"Addresses" help:"Certificate chain, PEM. It is read again when it changes."`
+	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"Addresses" help:"Its private key, PEM."`
+
+	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
+
+	InboxTTL      time.Duration    `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
+	InboxCapacity int              `default:"100" group:"Limits" help:"Messages in one inbox."`
+	InboxBytes    units.Base2Bytes `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
+	MaxBody       units.Base2Bytes `default:"64KiB" group:"Limits" help:"Bytes of one message."`
+	MaxInboxes    int              `default:"1000000" group:"Limits" help:"Inboxes on this server."`
+	MaxMemory     units.Base2Bytes `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
+	MaxWait       time.Duration    `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
+
+	Store    string        `default:"memory" enum:"memory" group:"Running" help:"Where inboxes live. There is only memory so far."`
+	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
+	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`
+
+	LogFormat string     `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
+	LogLevel  slog.Level `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
+}
+
+// Validate is called by kong: what it returns is a mistake in the command line.
+func (c *serveCommand) Validate() error {
+	switch {
+	case c.InboxTTL < time.Second:
+		return errors.New("--inbox-ttl is at least 1s")
+	case c.MaxWait < time.Second:
+		return errors.New("--max-wait is at least 1s")
+	case c.Drain < 0:
+		return errors.New("--drain is not negative")
+	case c.InboxCapacity < 1 || c.MaxInboxes < 1 || c.InboxBytes < 1 || c.MaxBody < 1 || c.MaxMemory < 1:
+		return errors.New("a limit is at least 1")
+	case c.MaxBody > c.InboxBytes:
+		return errors.New("--max-body is more than --inbox-bytes: such a message would fit into no inbox")
+	case c.MaxBody > 1<<30:
+		return errors.New("--max-body is at most 1GiB")
+	case !strings.HasPrefix(c.BasePath, "/") || strings.ContainsAny(c.BasePath, "{}?#% ") || strings.Contains(c.BasePath, "//"):
+		return errors.New("--base-path is a plain path that begins with /")
+	case (c.TLS == "files") != (c.TLSCert != "" && c.TLSKey != ""):
+		return errors.New("--tls files goes with --tls-cert and --tls-key")
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000")
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then drains and saves.
+func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
+	log := c.logger(s.err)
+	tlsConfig, err := c.tlsConfig(log)
+	if err != nil {
+		return err
+	}
+	// The snapshot is used up when it is read, so the port comes first.
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	defer ln.Close()
+	store := memstore.New(inbox.Limits{
+		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
+		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory),
+	})
+	pepper, err := c.load(store, log)
+	if err != nil {
+		return err
+	}
+	handler, err := inboxhttp.New(inboxhttp.Config{
+		Store: store, Pepper: pepper,
+		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, Capacity: c.InboxCapacity,
+		AllowOrigins: c.AllowOrigin, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+
+	var background sync.WaitGroup
+	storeCtx, stopStore := context.WithCancel(context.Background())
+	background.Go(func() { store.Run(storeCtx) })
+	defer background.Wait()
+	defer stopStore()
+
+	srv := &http.Server{
+		Handler:           logRequests(log, routes(c.basePath(), handler)),
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      c.MaxWait + 10*time.Second, // from the request's header on
+		IdleTimeout:       75 * time.Second,           // longer than proxies keep a connection
+		MaxHeaderBytes:    headerBytes,
+		ConnContext:       inboxhttp.ConnContext,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols:         protocols(),
+	}
+	served := make(chan error, 1)
+	go func() {
+		if tlsConfig != nil {
+			served <- srv.ServeTLS(ln, "", "")
+		} else {
+			served <- srv.Serve(ln)
+		}
+	}()
+	c.announce(log, ln.Addr())
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	c.drain(log, srv, handler)
+	if c.Snapshot == "" {
+		return nil
+	}
+	if err := store.Save(c.Snapshot, pepper); err != nil {
+		return fmt.Errorf("cannot write the snapshot: %w", err)
+	}
+	inboxes, _ := store.Usage()
+	log.Info("snapshot written", "inboxes", inboxes)
+	return nil
+}
+
+// headerBytes makes the limit of a header block 16 KiB: net/http adds 4 KiB to
+// what it is given.
+const headerBytes = 16<<10 - 4<<10
+
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true) // for proxies
+	return p
+}
+
+// drain tells everybody who waits, goes on answering for a fifth of the time so
+// that whoever spreads the load sees that we are not ready, and then gives the
+// requests in flight the rest.
+func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Handler) {
+	log.Info("draining", "at_most", c.Drain)
+	deadline, cancel := context.WithTimeout(context.Background(), c.Drain)
+	defer cancel()
+	h.Drain()
+	select {
+	case <-time.After(c.Drain / 5):
+	case <-deadline.Done():
+	}
+	if err := srv.Shutdown(deadline); err != nil {
+		log.Warn("requests were cut off", "error", err)
+		srv.Close()
+	}
+}
+
+// load returns the pepper of the snapshot that the store has read, or a new one.
+func (c *serveCommand) load(store *memstore.Store, log *slog.Logger) (*inbox.Pepper, error) {
+	var key [inbox.PepperSize]byte
+	crand.Read(key[:])
+	if c.Snapshot == "" {
+		return inbox.NewPepper(key), nil
+	}
+	saved, err := store.Load(c.Snapshot)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return inbox.NewPepper(key), nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the snapshot %s: %w", c.Snapshot, err)
+	}
+	if err := os.Remove(c.Snapshot); err != nil {
+		return nil, fmt.Errorf("cannot remove the snapshot that was read: %w", err)
+	}
+	inboxes, _ := store.Usage()
+	log.Info("snapshot read", "inboxes", inboxes)
+	return inbox.NewPepper(saved), nil
+}
+
+func (c *serveCommand) basePath() string {
+	return strings.TrimSuffix(c.BasePath, "/") + "/"
+}
+
+func (c *serveCommand) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// announce logs the addresses to open in a browser.
+func (c *serveCommand) announce(log *slog.Logger, addr net.Addr) {
+	scheme := "http"
+	if c.TLS != "off" {
+		scheme = "https"
+	}
+	host, port, _ := net.SplitHostPort(addr.String())
+	hosts := []string{host}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		hosts = append([]string{"localhost"}, machineAddresses()...)
+	}
+	log.Info("inbox", "version", version(), "store", c.Store)
+	for _, h := range hosts {
+		log.Info("listening", "url", scheme+"://"+net.JoinHostPort(h, port)+c.basePath())
+	}
+	if c.TLS == "off" && len(hosts) > 1 {
+		log.Info("browsers give a camera only to localhost and to https: for other devices use --tls self-signed")
+	}
+}

@@ -1,0 +1,62 @@
+package inboxhttp
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"syscall"
+)
+
+type connKey struct{}
+
+// ConnContext is for http.Server.ConnContext: it lets the handler ask the kernel
+// about a connection. Without it a handler knows only what net/http has noticed
+// by then.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// present reports whether the client is there to read an answer: it has neither
+// closed nor reset its connection, nor its stream.
+func present(r *http.Request) bool {
+	return r.Context().Err() == nil && state(r.Context()) == open
+}
+
+// delivered reports whether what was just flushed was not refused. A client that
+// closes without having read it resets the connection (RFC 9293, 3.10.4), one
+// that has read it may well have closed by now. A stream of HTTP/2 has not ended
+// yet: there is no reason to leave it but not wanting it.
+func delivered(r *http.Request) bool {
+	if r.ProtoMajor >= 2 && r.Context().Err() != nil {
+		return false
+	}
+	return state(r.Context()) != reset
+}
+
+type connState int
+
+const (
+	open   connState = iota // or nobody knows
+	closed                  // by the client, in order
+	reset
+)
+
+func state(ctx context.Context) connState {
+	c, _ := ctx.Value(connKey{}).(net.Conn)
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+		c = t.NetConn()
+	}
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return open
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return reset
+	}
+	s := open
+	if err := raw.Control(func(fd uintptr) { s = socketState(int(fd)) }); err != nil {
+		return reset
+	}
+	return s
+}

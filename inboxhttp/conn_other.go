@@ -1,0 +1,5 @@
+//go:build !linux
+
+package inboxhttp
+
+func socketState(int) connState { return open }

@@ -1,0 +1,54 @@
+package inboxhttp
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"inbox"
+)
+
+// peer reads who asks: RFC 7617 with UTF-8. The password becomes a secret here
+// and goes no further.
+func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
+	values := r.Header["Authorization"]
+	if len(values) > 1 {
+		return inbox.Peer{}, badCredentials("There is more than one Authorization header.")
+	}
+	if len(values) == 0 {
+		return inbox.Peer{}, unauthorized("Basic credentials are needed: an id and a password of your choice.")
+	}
+	scheme, encoded, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return inbox.Peer{}, unauthorized("The Authorization header is not of the Basic scheme.")
+	}
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(encoded, " "))
+	if err != nil {
+		return inbox.Peer{}, unauthorized("The Authorization header is not valid base64.")
+	}
+	id, password, found := strings.Cut(string(decoded), ":")
+	if !found {
+		return inbox.Peer{}, unauthorized("The credentials hold no colon between id and password.")
+	}
+	if err := inbox.CheckID(id); err != nil {
+		return inbox.Peer{}, badCredentials(sentence(err))
+	}
+	if err := inbox.CheckPassword(password); err != nil {
+		return inbox.Peer{}, badCredentials(sentence(err))
+	}
+	return inbox.Peer{ID: strings.Clone(id), Secret: h.Pepper.Secret(id, password)}, nil
+}
+
+func badCredentials(detail string) error {
+	return problem{http.StatusBadRequest, "bad-credentials", detail}
+}
+
+func unauthorized(detail string) error {
+	return problem{http.StatusUnauthorized, "unauthorized", detail}
+}
+
+// sentence makes a sentence of an error.
+func sentence(err error) string {
+	s := err.Error()
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}

@@ -1,0 +1,117 @@
+package inboxhttp
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"inbox"
+)
+
+func badRequest(detail string) error {
+	return problem{http.StatusBadRequest, "bad-request", detail}
+}
+
+// query reads a query of which every parameter stands at most once.
+func query(r *http.Request) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("The query is not properly encoded.")
+	}
+	return q, nil
+}
+
+// ask is what a GET asks for.
+type ask struct {
+	pop   bool // no after: remove what was delivered
+	after inbox.Cursor
+	limit int
+	wait  time.Duration
+	json  bool
+}
+
+func (h *Handler) ask(r *http.Request) (ask, error) {
+	q, err := query(r)
+	if err != nil {
+		return ask{}, err
+	}
+	for _, name := range [...]string{"after", "wait", "limit"} {
+		if len(q[name]) > 1 {
+			return ask{}, badRequest("The query holds " + name + " more than once.")
+		}
+	}
+	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: wantsJSON(r.Header)}
+	if !a.pop {
+		if a.after, err = inbox.ParseCursor(q.Get("after")); err != nil {
+			return ask{}, err
+		}
+	}
+	if a.json {
+		a.limit = min(100, h.Capacity)
+	}
+	if q.Has("limit") {
+		n, err := number(q.Get("limit"), "limit", h.Capacity)
+		if err != nil {
+			return ask{}, err
+		}
+		if a.json || n == 0 {
+			a.limit = n
+		}
+	}
+	if q.Has("wait") {
+		seconds, err := number(q.Get("wait"), "wait", int(h.MaxWait/time.Second)+1)
+		if err != nil {
+			return ask{}, err
+		}
+		a.wait = min(time.Duration(seconds)*time.Second, h.MaxWait)
+	}
+	return a, nil
+}
+
+// number reads a whole number, and cuts what is more than most.
+func number(s, name string, most int) (int, error) {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, badRequest("In the query, " + name + " is not a whole number.")
+		}
+	}
+	if s == "" {
+		return 0, badRequest("In the query, " + name + " is empty.")
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil { // only digits, so there are too many of them
+		return most, nil
+	}
+	return min(n, most), nil
+}
+
+// wantsJSON reports whether Accept names application/json. A mere */* does not:
+// the raw form is what curl shows best.
+func wantsJSON(header http.Header) bool {
+	for _, line := range header["Accept"] {
+		for part := range strings.SplitSeq(line, ",") {
+			media, params, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(media), "application/json") && !refused(params) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refused reports whether the parameters of a media range hold a quality of 0.
+func refused(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		if strings.EqualFold(name, "q") {
+			q, err := strconv.ParseFloat(value, 64)
+			return err == nil && q == 0
+		}
+	}
+	return false
+}

@@ -1,0 +1,129 @@
+package inboxhttp
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"inbox"
+)
+
+// send is POST ?to=<id>.
+func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
+	from, err := h.peer(r)
+	if err != nil {
+		return err
+	}
+	to, err := recipient(r)
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return err
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return problem{http.StatusUnsupportedMediaType, "encoded-body", "A body is taken as it is: send it without a Content-Encoding."}
+	}
+	body, err := h.body(w, r)
+	if err != nil {
+		return err
+	}
+	replayed, err := h.Store.Send(r.Context(), from, to, inbox.Draft{Key: key, Body: body})
+	if err != nil {
+		return err
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// recipient comes from the query alone, never from a body, so that whoever
+// looks at the URL sees the same one.
+func recipient(r *http.Request) (string, error) {
+	q, err := query(r)
+	if err != nil {
+		return "", err
+	}
+	switch len(q["to"]) {
+	case 1:
+	case 0:
+		return "", badRecipient("The query names no recipient: add ?to=<id>.")
+	default:
+		return "", badRecipient("The query names more than one recipient.")
+	}
+	to := q.Get("to")
+	if err := inbox.CheckID(to); err != nil {
+		return "", badRecipient(sentence(err))
+	}
+	return to, nil
+}
+
+func badRecipient(detail string) error {
+	return problem{http.StatusBadRequest, "bad-recipient", detail}
+}
+
+func idempotencyKey(header http.Header) (string, error) {
+	values := header["Idempotency-Key"]
+	if len(values) == 0 {
+		return "", nil
+	}
+	if len(values) > 1 {
+		return "", problem{http.StatusBadRequest, "bad-key", "There is more than one Idempotency-Key header."}
+	}
+	if err := inbox.CheckKey(values[0]); err != nil {
+		return "", problem{http.StatusBadRequest, "bad-key", sentence(err)}
+	}
+	return values[0], nil
+}
+
+// body reads a body into memory of its size. Memory is taken as the bytes
+// arrive, not as they are announced: an announcement costs its sender nothing.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	tooLarge := problem{http.StatusRequestEntityTooLarge, "too-large", "The body is larger than this server takes."}
+	if r.ContentLength > int64(h.MaxBody) {
+		return nil, tooLarge
+	}
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	const believed = 4 << 10
+	size := believed
+	if r.ContentLength > 0 && r.ContentLength < believed {
+		size = int(r.ContentLength)
+	}
+	body := make([]byte, 0, size)
+	src := r.Body
+	if r.ContentLength < 0 {
+		src = http.MaxBytesReader(w, src, int64(h.MaxBody))
+	}
+	for {
+		if len(body) == cap(body) {
+			if int64(len(body)) == r.ContentLength {
+				return body, nil
+			}
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := src.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			if cap(body)-len(body) > len(body)/4 {
+				body = append(make([]byte, 0, len(body)), body...)
+			}
+			return body, nil
+		case err != nil:
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return nil, tooLarge
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, err
+			}
+			return nil, badRequest("The body could not be read to its end.")
+		}
+	}
+}
