@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -50,3 +52,16 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// serverLog takes what net/http has to say, most of which is about connections
+// of strangers.
+type serverLog struct{ log *slog.Logger }
+
+func (s serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.HasPrefix(line, []byte("http: panic")) {
+		level = slog.LevelError
+	}
+	s.log.Log(context.Background(), level, strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}

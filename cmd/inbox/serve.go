@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -112,17 +113,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stopStore()
 
-	srv := &http.Server{
-		Handler:           logRequests(log, routes(c.basePath(), handler)),
-		TLSConfig:         tlsConfig,
-		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      c.MaxWait + 10*time.Second, // from the request's header on
-		IdleTimeout:       75 * time.Second,           // longer than proxies keep a connection
-		MaxHeaderBytes:    headerBytes,
-		ConnContext:       inboxhttp.ConnContext,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Protocols:         protocols(),
-	}
+	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler)), c.MaxWait)
+	srv.TLSConfig = tlsConfig
+	srv.ErrorLog = stdlog.New(serverLog{log}, "", 0)
 	served := make(chan error, 1)
 	go func() {
 		if tlsConfig != nil {
@@ -148,18 +141,6 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	inboxes, _ := store.Usage()
 	log.Info("snapshot written", "inboxes", inboxes)
 	return nil
-}
-
-// headerBytes makes the limit of a header block 16 KiB: net/http adds 4 KiB to
-// what it is given.
-const headerBytes = 16<<10 - 4<<10
-
-func protocols() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetHTTP2(true)
-	p.SetUnencryptedHTTP2(true) // for proxies
-	return p
 }
 
 // drain tells everybody who waits, goes on answering for a fifth of the time so

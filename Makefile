@@ -1,0 +1,67 @@
+# `make test` is everything a change has to pass. It installs what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# As root in a fresh container there is no sudo.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
+export CHROMIUM
+
+.PHONY: help build test test-go test-web lint bench fuzz soak deps clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## Build the program: build/inbox
+	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
+
+test: deps lint test-go test-web ## Everything: lint, Go with -race, browsers
+
+test-go: ## Only the Go tests
+	go test -race -timeout 8m ./...
+	cd bench && go vet ./... && go test ./...
+
+test-web: web/node_modules ## Only the browser tests
+	go build -o build/inbox-test ./cmd/inbox
+	cd web && INBOX_BIN=../build/inbox-test npm test
+
+lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
+	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	@changes="$$(go fix -diff ./...)"; [ -z "$$changes" ] || { echo "go fix would change:"; echo "$$changes"; exit 1; }
+	go tool staticcheck ./...
+	@.ci/govulncheck
+
+bench: ## Measure, in a few minutes; the goals are in docs/performance.md
+	go test -run '^$$' -bench . -benchmem ./memstore
+	cd bench && go run . all
+
+FUZZTIME ?= 30s
+fuzz: ## Every fuzz target for FUZZTIME (30s)
+	@go list ./... | while read -r pkg; do \
+		go test -list '^Fuzz' "$$pkg" | { grep '^Fuzz' || true; } | while read -r target; do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+soak: ## The tests again and again, and longer random walks: about 20 minutes
+	go test -race -count 20 -timeout 20m ./...
+	go test -run Model -timeout 20m ./memstore -rapid.checks 20000
+
+# What the tests need beside Go: a browser, and Node to drive it.
+deps:
+	@missing=""; \
+	[ -x "$(CHROMIUM)" ] || missing="$$missing chromium"; \
+	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	if [ -n "$$missing" ]; then \
+		echo "installing:$$missing"; \
+		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+clean: ## Remove what was built
+	rm -rf build web/node_modules
