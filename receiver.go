@@ -6,32 +6,55 @@ import (
 	"time"
 )
 
-// A Receiver waits at one inbox, and is the one whom a store wakes. This file
-// is the only place that waits: a store never does.
+// A Receiver waits at one inbox, and is the one whom a store wakes. A store
+// never waits: whoever does, does it in Receive or, without a goroutine, by
+// OnWake and Look.
 //
 // A wake is a hint to look again, the store is the truth. So a message is never
 // inside a channel, and a lost wake costs time and nothing else.
 //
-// One goroutine calls Receive; Wake and End may be called by any, also under a
-// lock: they never block.
+// Wake and End may be called by anybody, also under a lock: they never block.
+// The other methods are for the one who waits.
 type Receiver struct {
 	woken    chan struct{} // holds at most one wake: two mean no more than one
 	draining <-chan struct{}
+	onWake   atomic.Pointer[func()]
 	ended    atomic.Pointer[error]
+	sent     Cursor
 }
 
-// NewReceiver makes a Receiver. Closing draining ends its waits, with
+// NewReceiver makes a Receiver. Closing draining ends its waits in Receive, with
 // ErrDraining.
 func NewReceiver(draining <-chan struct{}) *Receiver {
 	return &Receiver{woken: make(chan struct{}, 1), draining: draining}
 }
 
+// NewReceiverFunc makes a Receiver for whom wake is called, which must not
+// block, and who is not to call Receive.
+func NewReceiverFunc(wake func()) *Receiver {
+	r := &Receiver{}
+	r.onWake.Store(&wake)
+	return r
+}
+
 // Wake makes the receiver look again.
 func (r *Receiver) Wake() {
+	if wake := r.onWake.Load(); wake != nil {
+		(*wake)()
+		return
+	}
 	select {
 	case r.woken <- struct{}{}:
 	default:
 	}
+}
+
+// OnWake has wake called from now on, which must not block, instead of freeing
+// Receive, which is not to be called any more. It is called once at once, for
+// what may have come meanwhile.
+func (r *Receiver) OnWake(wake func()) {
+	r.onWake.Store(&wake)
+	wake()
 }
 
 // End tells the receiver at its next look that it waits no longer, and why
@@ -49,9 +72,23 @@ func (r *Receiver) Err() error {
 	return nil
 }
 
+// Sent says that the owner was given the messages up to this cursor, though they
+// may not be acknowledged: Receive waits for later ones.
+func (r *Receiver) Sent(upTo Cursor) { r.sent = upTo }
+
+// Fresh returns those of the messages that are beyond what was Sent.
+func (r *Receiver) Fresh(messages []Message) []Message {
+	for i := range messages {
+		if messages[i].Cursor.Life != r.sent.Life || messages[i].Cursor.Seq > r.sent.Seq {
+			return messages[i:]
+		}
+	}
+	return nil
+}
+
 // Receive is [Store.Receive] that waits, at most for wait, until there is
-// something to return: a message, a reset or an error. When there was nothing
-// it returns the empty batch.
+// something to return: a fresh message, a reset or an error. When there was
+// nothing it returns the batch without.
 //
 // It looks again by itself often enough that the inbox does not expire
 // meanwhile, and that a lost wake is made good. However it ends, the inbox lives
@@ -65,7 +102,7 @@ func (r *Receiver) Receive(ctx context.Context, s Store, p Peer, after Cursor, l
 	for {
 		b, err := s.Receive(ctx, p, after, limit, r)
 		left := time.Until(deadline)
-		if err != nil || len(b.Messages) > 0 || b.Reset || left <= 0 {
+		if err != nil || len(r.Fresh(b.Messages)) > 0 || b.Reset || left <= 0 {
 			return b, err
 		}
 		timer.Reset(min(left, b.TTL/2))
@@ -79,8 +116,14 @@ func (r *Receiver) Receive(ctx context.Context, s Store, p Peer, after Cursor, l
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		// Its owner stops asking now, not when it came.
-		_, _ = s.Receive(context.WithoutCancel(ctx), p, Cursor{}, 0, r)
+		Leave(ctx, s, p)
 		return Batch{}, err
 	}
+}
+
+// Leave restarts the expiry of p's inbox: its owner stops asking now, not when
+// it came. Whoever waits and ends without a look calls it.
+func Leave(ctx context.Context, s Store, p Peer) {
+	// An error changes nothing: the inbox then lives from the last look on.
+	_, _ = s.Receive(context.WithoutCancel(ctx), p, Cursor{}, 0, nil)
 }

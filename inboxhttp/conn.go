@@ -3,7 +3,6 @@ package inboxhttp
 import (
 	"context"
 	"net"
-	"net/http"
 	"syscall"
 )
 
@@ -16,21 +15,26 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// client is who waits for an answer.
+type client struct {
+	ctx   context.Context // ends when net/http sees the client leave
+	http2 bool
+	close bool // HTTP/1: there is no other request on this connection
+}
+
 // present reports whether the client is there to read an answer: it has neither
 // closed nor reset its connection, nor its stream.
-func present(r *http.Request) bool {
-	return r.Context().Err() == nil && state(r.Context()) == open
-}
+func (c client) present() bool { return c.ctx.Err() == nil && state(c.ctx) == open }
 
 // delivered reports whether what was just flushed was not refused. A client that
 // closes without having read it resets the connection (RFC 9293, 3.10.4), one
 // that has read it may well have closed by now. A stream of HTTP/2 has not ended
 // yet: there is no reason to leave it but not wanting it.
-func delivered(r *http.Request) bool {
-	if r.ProtoMajor >= 2 && r.Context().Err() != nil {
+func (c client) delivered() bool {
+	if c.http2 && c.ctx.Err() != nil {
 		return false
 	}
-	return state(r.Context()) != reset
+	return state(c.ctx) != reset
 }
 
 type connState int
@@ -43,8 +47,12 @@ const (
 
 func state(ctx context.Context) connState {
 	c, _ := ctx.Value(connKey{}).(net.Conn)
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
-		c = t.NetConn()
+	for { // TLS, and connections of which we have read already
+		inner, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = inner.NetConn()
 	}
 	sc, ok := c.(syscall.Conn)
 	if !ok {

@@ -41,33 +41,33 @@ var problems = []struct {
 // storeUnavailable is what is left: the store did not do what it should.
 var storeUnavailable = problem{http.StatusServiceUnavailable, "store-unavailable", "The inboxes cannot be reached at the moment."}
 
-// fail answers with an error. It is the one place that does.
-func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+func problemOf(err error) problem {
+	if p, ok := errors.AsType[problem](err); ok {
+		return p
+	}
+	for _, known := range problems {
+		if errors.Is(err, known.err) {
+			return known.problem
+		}
+	}
+	return storeUnavailable
+}
+
+// fail answers with an error. It is the one place that does, over HTTP.
+func (h *Handler) fail(w http.ResponseWriter, err error) {
 	if errors.Is(err, context.Canceled) {
 		// Nobody is there to read an answer, and half an answer would look like
 		// an empty message: end the connection or stream without one.
 		panic(http.ErrAbortHandler)
 	}
-	p, ok := errors.AsType[problem](err)
-	for i := 0; !ok && i < len(problems); i++ {
-		if errors.Is(err, problems[i].err) {
-			p, ok = problems[i].problem, true
-		}
-	}
-	if !ok {
-		p = storeUnavailable
-		h.Log.Error("store failed", "error", err)
-	}
+	h.logStore(err)
+	p := problemOf(err)
 	header := w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(retryAfter(p.code)))
-	case http.StatusRequestEntityTooLarge, http.StatusRequestTimeout:
-		if r.ProtoMajor == 1 {
-			header.Set("Connection", "close") // the rest of the body is not waited for
-		}
 	}
 	body, err := json.Marshal(struct {
 		Type   string `json:"type"`
@@ -83,6 +83,13 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.status)
 	w.Write(body)
+}
+
+// logStore logs what is the store's fault.
+func (h *Handler) logStore(err error) {
+	if err != nil && problemOf(err) == storeUnavailable {
+		h.Log.Error("store failed", "error", err)
+	}
 }
 
 // retryAfter is in seconds. It is drawn by lot where many clients hear it at

@@ -3,6 +3,7 @@
 package inboxhttp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/jub0bs/cors"
 
 	"inbox"
+	"inbox/internal/park"
 )
 
 // Config says how to speak. Zero fields mean the documented default.
@@ -37,6 +39,12 @@ type Handler struct {
 	cors      http.Handler
 	draining  chan struct{}
 	drainOnce sync.Once
+
+	lot     *park.Lot // connections that wait without net/http
+	back    *listener // takes them back; nil without a Listener
+	headers shared    // of their answers
+
+	maxFrame int // bytes of a message on a socket
 }
 
 // New checks the configuration.
@@ -62,7 +70,8 @@ func New(c Config) (*Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{Config: c, draining: make(chan struct{})}
+	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot()}
+	h.maxFrame = 2*c.MaxBody + 4<<10 // escaped or in base64, and what stands around it
 	mw, err := cors.NewMiddleware(cors.Config{
 		Origins:         c.AllowOrigins,
 		Methods:         []string{http.MethodGet, http.MethodPost, http.MethodDelete},
@@ -79,7 +88,19 @@ func New(c Config) (*Handler, error) {
 
 // Drain ends the receivers that wait, and those that come, with ErrDraining.
 // Sends go on. There is no way back.
-func (h *Handler) Drain() { h.drainOnce.Do(func() { close(h.draining) }) }
+func (h *Handler) Drain() {
+	h.drainOnce.Do(func() { close(h.draining) })
+	h.lot.WakeAll()
+}
+
+// Wait returns when no connection waits any more that the server does not know
+// of, or when ctx ends. Call it after Drain and http.Server.Shutdown.
+func (h *Handler) Wait(ctx context.Context) error {
+	if err := h.lot.Wait(ctx); err != nil {
+		return err
+	}
+	return h.lot.Close()
+}
 
 // Draining reports whether Drain was called.
 func (h *Handler) Draining() bool {
@@ -117,7 +138,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err := h.verb(w, r); err != nil {
-		h.fail(w, r, err)
+		h.fail(w, err)
 	}
 }
 

@@ -35,7 +35,7 @@ type ask struct {
 	json  bool
 }
 
-func (h *Handler) ask(r *http.Request) (ask, error) {
+func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
 	q, err := query(r)
 	if err != nil {
 		return ask{}, err
@@ -45,7 +45,7 @@ func (h *Handler) ask(r *http.Request) (ask, error) {
 			return ask{}, badRequest("The query holds " + name + " more than once.")
 		}
 	}
-	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: wantsJSON(r.Header)}
+	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: json}
 	if !a.pop {
 		if a.after, err = inbox.ParseCursor(q.Get("after")); err != nil {
 			return ask{}, err
@@ -90,26 +90,34 @@ func number(s, name string, most int) (int, error) {
 	return min(n, most), nil
 }
 
-// wantsJSON reports whether Accept names application/json. A mere */* does not:
-// the raw form is what curl shows best.
-func wantsJSON(header http.Header) bool {
+// The forms of an answer that Accept may name. A mere */* names none: the raw
+// form is what curl shows best.
+const (
+	applicationJSON = "application/json"
+	eventStream     = "text/event-stream"
+)
+
+// accept returns the first of the two that Accept names and does not refuse, or
+// nothing.
+func accept(header http.Header) string {
 	for _, line := range header["Accept"] {
 		for part := range strings.SplitSeq(line, ",") {
 			media, params, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(media), "application/json") && !refused(params) {
-				return true
+			media = strings.ToLower(strings.TrimSpace(media))
+			if (media == applicationJSON || media == eventStream) && !refused(params) {
+				return media
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 // refused reports whether the parameters of a media range hold a quality of 0.
 func refused(params string) bool {
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if strings.EqualFold(name, "q") {
-			q, err := strconv.ParseFloat(value, 64)
+		if strings.EqualFold(strings.TrimSpace(name), "q") {
+			q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			return err == nil && q == 0
 		}
 	}

@@ -2,37 +2,44 @@ package inboxhttp
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"github.com/mailru/easyjson/jwriter"
+
 	"inbox"
 )
 
-// receive is GET: a poll, or a long poll.
+// receive is GET: a poll, a stream or a socket.
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
-	p, err := h.peer(r)
-	if err != nil {
-		return err
+	if isUpgrade(r.Header) {
+		return h.socket(w, r)
 	}
-	a, err := h.ask(r)
+	p, err := h.peer(r)
 	if err != nil {
 		return err
 	}
 	if r.ContentLength != 0 {
 		return badRequest("A GET has no body.")
 	}
+	accepted := accept(r.Header)
+	if accepted == eventStream {
+		return h.stream(w, r, p)
+	}
+	a, err := h.ask(r, accepted == applicationJSON)
+	if err != nil {
+		return err
+	}
 	if h.Draining() && a.limit > 0 {
 		return inbox.ErrDraining
 	}
-	var b inbox.Batch
-	if a.wait == 0 || a.limit == 0 {
-		b, err = h.Store.Receive(r.Context(), p, a.after, a.limit, nil)
-	} else {
-		b, err = inbox.NewReceiver(h.draining).Receive(r.Context(), h.Store, p, a.after, a.limit, a.wait)
-	}
+	return h.poll(w, r, p, a)
+}
+
+// deliver answers a poll with what a look has found.
+func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, a ask, b inbox.Batch, err error) error {
 	if err != nil {
 		return err
 	}
@@ -43,7 +50,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 	}
 	content := h.content(w.Header(), b, a.json)
 	if a.pop {
-		return h.pop(w, r, p, b.Cursor, content)
+		return h.pop(w, c, p, b.Cursor, content)
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.Write(content)
@@ -52,25 +59,25 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, r *http.Request, p inbox.Peer, upTo inbox.Cursor, content []byte) error {
-	if !present(r) {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, upTo inbox.Cursor, content []byte) error {
+	if !c.present() {
 		return context.Canceled
 	}
 	// The next request of this connection waits until we are done, but one of
 	// another connection does not, and would find the same messages again. So
 	// where another is sure to come, the answer's end goes out after the
 	// acknowledgement: HTTP/2 does so by itself, HTTP/1 when the length is open.
-	if !r.Close {
+	if !c.close {
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	}
 	if _, err := w.Write(content); err != nil {
 		return nil // the connection is gone, the messages stay
 	}
-	if err := http.NewResponseController(w).Flush(); err != nil || !delivered(r) {
+	if err := http.NewResponseController(w).Flush(); err != nil || !c.delivered() {
 		return nil
 	}
 	// Not under the request's context: what was delivered is not to come again.
-	if _, err := h.Store.Receive(context.WithoutCancel(r.Context()), p, upTo, 0, nil); err != nil {
+	if _, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, upTo, 0, nil); err != nil {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
 	return nil
@@ -97,41 +104,51 @@ func (h *Handler) content(header http.Header, b inbox.Batch, asJSON bool) []byte
 
 var octetStream = []string{"application/octet-stream"}
 
-type batchJSON struct {
-	Cursor   string        `json:"cursor"`
-	Messages []messageJSON `json:"messages"`
-	Reset    bool          `json:"reset,omitempty"`
-}
-
-type messageJSON struct {
-	Cursor string  `json:"cursor"`
-	From   string  `json:"from"`
-	Time   string  `json:"time"`
-	Body   *string `json:"body,omitempty"`
-	Body64 []byte  `json:"body64,omitempty"` // when the bytes are not UTF-8
-}
-
-func newMessageJSON(m inbox.Message) messageJSON {
-	j := messageJSON{Cursor: m.Cursor.String(), From: m.From, Time: m.Time.Format(time.RFC3339Nano)}
-	if utf8.Valid(m.Body) {
-		body := string(m.Body)
-		j.Body = &body
-	} else {
-		j.Body64 = m.Body
-	}
-	return j
-}
-
+// encodeBatch is the JSON form of a batch.
 func encodeBatch(b inbox.Batch) []byte {
-	j := batchJSON{Cursor: b.Cursor.String(), Messages: make([]messageJSON, len(b.Messages)), Reset: b.Reset}
+	j := jwriter.Writer{NoEscapeHTML: true}
+	j.RawString(`{"cursor":"`)
+	j.RawString(b.Cursor.String())
+	j.RawString(`","messages":[`)
 	for i := range b.Messages {
-		j.Messages[i] = newMessageJSON(b.Messages[i])
+		if i > 0 {
+			j.RawByte(',')
+		}
+		appendMessage(&j, "", b.Messages[i])
 	}
-	content, err := json.Marshal(j)
+	j.RawByte(']')
+	if b.Reset {
+		j.RawString(`,"reset":true`)
+	}
+	j.RawByte('}')
+	content, err := j.BuildBytes()
 	if err != nil {
-		panic(err) // strings and a flag
+		panic(err) // nothing above fails
 	}
 	return content
+}
+
+// appendMessage is the JSON form of a message, the same in a batch, in a stream
+// and on a socket. start is what comes first in the object.
+func appendMessage(j *jwriter.Writer, start string, m inbox.Message) {
+	j.NoEscapeHTML = true
+	j.RawByte('{')
+	j.RawString(start)
+	j.RawString(`"cursor":"`)
+	j.RawString(m.Cursor.String())
+	j.RawString(`","from":`)
+	j.String(m.From)
+	j.RawString(`,"time":"`)
+	j.RawString(m.Time.Format(time.RFC3339Nano))
+	j.RawByte('"')
+	if utf8.Valid(m.Body) {
+		j.RawString(`,"body":`)
+		j.String(string(m.Body))
+	} else {
+		j.RawString(`,"body64":`)
+		j.Base64Bytes(m.Body)
+	}
+	j.RawByte('}')
 }
 
 // encodeFrom percent-encodes what a header cannot carry, and the percent sign,

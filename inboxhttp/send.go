@@ -29,6 +29,9 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	}
 	body, err := h.body(w, r)
 	if err != nil {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // the rest is not waited for
+		}
 		return err
 	}
 	replayed, err := h.Store.Send(r.Context(), from, to, inbox.Draft{Key: key, Body: body})

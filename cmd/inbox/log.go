@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -19,6 +21,10 @@ func logRequests(log *slog.Logger, next http.Handler) http.Handler {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)
+		if rec.taken {
+			log.Debug("request goes on waiting", "method", method(r), "route", r.Pattern, "proto", r.Proto)
+			return
+		}
 		log.Debug("request", "method", method(r), "route", r.Pattern, "proto", r.Proto,
 			"status", rec.status, "bytes", rec.bytes, "took", time.Since(start))
 	})
@@ -37,6 +43,7 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	taken  bool // its connection
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -48,6 +55,11 @@ func (r *recorder) Write(b []byte) (int, error) {
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += int64(n)
 	return n, err
+}
+
+func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	r.taken = true
+	return http.NewResponseController(r.ResponseWriter).Hijack()
 }
 
 // Unwrap is for http.ResponseController.

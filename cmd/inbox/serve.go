@@ -117,13 +117,15 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	srv.TLSConfig = tlsConfig
 	srv.ErrorLog = stdlog.New(serverLog{log}, "", 0)
 	served := make(chan error, 1)
-	go func() {
-		if tlsConfig != nil {
-			served <- srv.ServeTLS(ln, "", "")
-		} else {
-			served <- srv.Serve(ln)
+	if tlsConfig != nil {
+		go func() { served <- srv.ServeTLS(ln, "", "") }()
+	} else {
+		parking, err := handler.Listener(ln)
+		if err != nil {
+			return err
 		}
-	}()
+		go func() { served <- srv.Serve(parking) }()
+	}
 	c.announce(log, ln.Addr())
 
 	select {
@@ -155,7 +157,11 @@ func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Ha
 	case <-time.After(c.Drain / 5):
 	case <-deadline.Done():
 	}
-	if err := srv.Shutdown(deadline); err != nil {
+	err := srv.Shutdown(deadline)
+	if err == nil {
+		err = h.Wait(deadline)
+	}
+	if err != nil {
 		log.Warn("requests were cut off", "error", err)
 		srv.Close()
 	}

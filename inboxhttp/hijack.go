@@ -1,0 +1,150 @@
+package inboxhttp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// writeTimeout is how long a write to a connection of our own may take: a reader
+// that is stuck holds a goroutine and its messages no longer.
+const writeTimeout = 10 * time.Second
+
+// canPark reports whether a request's connection may be taken from net/http and
+// parked: HTTP/1.1, no TLS, and a server that takes connections back.
+func (h *Handler) canPark(r *http.Request) bool {
+	if h.back == nil || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 {
+		return false
+	}
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	return conn != nil && h.lot.Watches(conn)
+}
+
+// hijack takes the connection from net/http, with what was read from it beyond
+// the request.
+func hijack(w http.ResponseWriter) (conn net.Conn, more []byte, err error) {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := buf.Reader.Buffered(); n > 0 {
+		peeked, err := buf.Peek(n)
+		if err != nil {
+			conn.Close()
+			return nil, nil, err
+		}
+		more = bytes.Clone(peeked)
+	}
+	return conn, more, nil
+}
+
+// connContext is the context of a connection that net/http no longer knows.
+func connContext(conn net.Conn) context.Context {
+	return ConnContext(context.Background(), conn)
+}
+
+// answer is the http.ResponseWriter of a request whose connection was taken:
+// what a handler writes goes out at a flush, or at the end.
+type answer struct {
+	conn   net.Conn
+	common string // header lines
+	close  bool   // after this answer
+	header http.Header
+	status int
+	open   bool // the header went out without a length: chunks follow
+	body   bytes.Buffer
+	err    error
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(p)
+}
+
+// FlushError is for http.ResponseController.
+func (a *answer) FlushError() error {
+	if a.header.Get("Content-Length") != "" {
+		return a.finish()
+	}
+	a.header.Set("Transfer-Encoding", "chunked")
+	a.open = true
+	body := bytes.Clone(a.body.Bytes())
+	a.body.Reset()
+	a.head()
+	writeChunk(&a.body, body)
+	return a.send()
+}
+
+// finish sends what was not sent yet.
+func (a *answer) finish() error {
+	switch {
+	case a.open:
+		a.open = false
+		a.body.WriteString("0\r\n\r\n")
+	case a.status != 0:
+		body := bytes.Clone(a.body.Bytes())
+		a.body.Reset()
+		if a.status != http.StatusNoContent {
+			a.header.Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		a.head()
+		a.body.Write(body)
+	default:
+		return a.err
+	}
+	a.status = 0
+	return a.send()
+}
+
+func (a *answer) head() {
+	if a.close {
+		a.header.Set("Connection", "close")
+	}
+	fmt.Fprintf(&a.body, "HTTP/1.1 %03d %s\r\nDate: %s\r\n%s", a.status, http.StatusText(a.status),
+		time.Now().UTC().Format(http.TimeFormat), a.common)
+	a.header.Write(&a.body)
+	a.body.WriteString("\r\n")
+}
+
+func (a *answer) send() error {
+	if a.err == nil {
+		a.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_, a.err = a.conn.Write(a.body.Bytes())
+	}
+	a.body.Reset()
+	return a.err
+}
+
+// writeChunk is the chunked coding of RFC 9112, 7.1.
+func writeChunk(b *bytes.Buffer, data []byte) {
+	if len(data) > 0 {
+		fmt.Fprintf(b, "%x\r\n", len(data))
+		b.Write(data)
+		b.WriteString("\r\n")
+	}
+}
+
+// shared keeps one copy of a text that most have in common.
+type shared struct{ last atomic.Pointer[string] }
+
+func (s *shared) of(text []byte) string {
+	if last := s.last.Load(); last != nil && *last == string(text) {
+		return *last
+	}
+	fresh := string(text)
+	s.last.Store(&fresh)
+	return fresh
+}

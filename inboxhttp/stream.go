@@ -1,0 +1,249 @@
+package inboxhttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/mailru/easyjson/jwriter"
+
+	"inbox"
+	"inbox/internal/park"
+)
+
+// heartbeat is how often a stream without messages says that it lives.
+const heartbeat = 15 * time.Second
+
+// stream is a GET with Accept: text/event-stream. Once the peer is
+// authenticated it reports nothing by a status: an EventSource gives up on one.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
+	s := &stream{h: h, peer: p}
+	var err error
+	if s.after, s.pop, err = streamPosition(r); err != nil {
+		s.out.event("reset")
+	}
+	s.receiver = inbox.NewReceiver(h.draining)
+	b, err := s.look(r.Context())
+	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
+		s.out.event("reset")
+		s.after = inbox.Cursor{}
+		b, err = s.look(r.Context())
+	}
+	if err != nil {
+		return err // the peer is not authenticated, or has no inbox
+	}
+	s.out.id(b.Cursor) // so that a client that never got a message can resume too
+	s.add(b, nil)
+
+	header := w.Header()
+	header["Content-Type"] = []string{"text/event-stream"}
+	header["X-Accel-Buffering"] = []string{"no"} // what nginx must be told
+	if h.canPark(r) {
+		return s.park(w)
+	}
+	return s.block(w, r)
+}
+
+// streamPosition reads where a stream begins. Without a position it pops.
+func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
+	text := r.Header.Get("Last-Event-ID")
+	if text == "" {
+		q, err := query(r)
+		if err != nil || !q.Has("after") {
+			return inbox.Cursor{}, true, nil
+		}
+		text = q.Get("after")
+	}
+	after, err = inbox.ParseCursor(text)
+	return after, false, err
+}
+
+// stream is the state of one, whoever waits for it.
+type stream struct {
+	h        *Handler
+	peer     inbox.Peer
+	receiver *inbox.Receiver
+	after    inbox.Cursor // acknowledged by the client, or by a pop
+	pop      bool
+	out      eventBuffer
+	written  inbox.Cursor // of the last message in out
+
+	spot  *park.Spot // what follows: when parked
+	conn  net.Conn
+	wrote time.Time
+}
+
+func (s *stream) look(ctx context.Context) (inbox.Batch, error) {
+	return s.h.Store.Receive(ctx, s.peer, s.after, s.h.Capacity, s.receiver)
+}
+
+// add puts what a look has found into the buffer and reports whether it is the
+// end.
+func (s *stream) add(b inbox.Batch, err error) (done bool) {
+	if err != nil {
+		switch code := problemOf(err).code; code {
+		case "replaced", "closed", "draining":
+			s.out.event(code)
+		}
+		return true // of anything else the client learns by coming back
+	}
+	if b.Reset {
+		s.out.event("reset")
+		s.after = inbox.Cursor{}
+	}
+	for _, m := range s.receiver.Fresh(b.Messages) {
+		s.out.message(m)
+		s.written = m.Cursor
+		s.receiver.Sent(m.Cursor)
+	}
+	return false
+}
+
+// flushed is called when what add put into the buffer was written: the next look
+// acknowledges it, in a stream that pops.
+func (s *stream) flushed() {
+	s.out = eventBuffer{} // and its memory
+	if s.pop && s.written != (inbox.Cursor{}) {
+		s.after = s.written
+	}
+}
+
+// block serves a stream in its handler: HTTP/2, TLS, or no Listener.
+func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
+	rc := http.NewResponseController(w)
+	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2}
+	for done := false; ; {
+		if s.out.Len() > 0 {
+			// An error means that there are no deadlines here, as in a test.
+			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if _, err := w.Write(s.out.Bytes()); err != nil {
+				return nil
+			}
+			if err := rc.Flush(); err != nil || !c.delivered() {
+				return nil
+			}
+			s.flushed()
+		}
+		if done {
+			return nil
+		}
+		b, err := s.receiver.Receive(r.Context(), s.h.Store, s.peer, s.after, s.h.Capacity, heartbeat)
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		done = s.add(b, err)
+		if s.out.Len() == 0 && !done {
+			s.out.comment()
+		}
+	}
+}
+
+// park serves a stream without a goroutine of its own.
+func (s *stream) park(w http.ResponseWriter) error {
+	var header bytes.Buffer
+	w.Header().Set("Transfer-Encoding", "chunked")
+	w.Header().Write(&header)
+	conn, _, err := hijack(w) // what came after the request is not looked at: this is its last
+	if err != nil {
+		return err
+	}
+	s.conn = conn
+	first := &answer{conn: conn, common: header.String(), header: make(http.Header), status: http.StatusOK, close: true}
+	first.head()
+	if first.send() != nil {
+		conn.Close()
+		return nil
+	}
+	s.spot = s.h.lot.Park(conn, s.run)
+	s.receiver.OnWake(s.spot.Wake)
+	return nil
+}
+
+func (s *stream) run(e park.Events) {
+	ctx := connContext(s.conn)
+	if e&park.Gone != 0 && state(ctx) != open {
+		s.leave()
+		s.end()
+		return
+	}
+	if s.h.Draining() {
+		s.leave()
+		s.receiver.End(inbox.ErrDraining)
+	}
+	for {
+		if s.out.Len() > 0 && !s.write(ctx) {
+			s.leave()
+			s.end()
+			return
+		}
+		b, err := s.look(ctx)
+		if s.add(b, err) {
+			if s.out.Len() == 0 || s.write(ctx) {
+				s.conn.Write([]byte("0\r\n\r\n")) // whole, to whom that matters
+			}
+			s.end()
+			return
+		}
+		silent := time.Since(s.wrote)
+		if s.out.Len() == 0 && silent < heartbeat {
+			s.rest(min(heartbeat-silent, b.TTL/2))
+			return
+		}
+		if s.out.Len() == 0 {
+			s.out.comment()
+		}
+		// Once more: a pop is acknowledged by the look after its write.
+	}
+}
+
+func (s *stream) rest(d time.Duration) {
+	s.spot.Rest(d)
+	if err := s.spot.Watch(park.Gone); err != nil {
+		s.h.Log.Error("a connection cannot be watched", "error", err)
+		s.end()
+	}
+}
+
+// leave is for an end that the inbox does not know of.
+func (s *stream) leave() { inbox.Leave(context.Background(), s.h.Store, s.peer) }
+
+// write sends the buffer as a chunk and reports whether the client is there.
+func (s *stream) write(ctx context.Context) bool {
+	var chunk bytes.Buffer
+	writeChunk(&chunk, s.out.Bytes())
+	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := s.conn.Write(chunk.Bytes()); err != nil || state(ctx) == reset {
+		return false
+	}
+	s.wrote = time.Now()
+	s.flushed()
+	return true
+}
+
+func (s *stream) end() {
+	s.spot.Leave()
+	s.conn.Close()
+}
+
+// eventBuffer writes the event stream format of the HTML standard, 9.2.
+type eventBuffer struct{ bytes.Buffer }
+
+func (b *eventBuffer) comment() { b.WriteString(":\n\n") }
+
+// id moves the client's last event id, without an event.
+func (b *eventBuffer) id(c inbox.Cursor) { b.WriteString("id: " + c.String() + "\n\n") }
+
+func (b *eventBuffer) event(code string) {
+	b.WriteString("event: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
+}
+
+func (b *eventBuffer) message(m inbox.Message) {
+	b.WriteString("id: " + m.Cursor.String() + "\nevent: message\ndata: ")
+	var j jwriter.Writer
+	appendMessage(&j, "", m)
+	j.DumpTo(b) // a bytes.Buffer does not fail, and JSON holds no line break
+	b.WriteString("\n\n")
+}

@@ -1,0 +1,279 @@
+// Package park lets connections wait without a goroutine, a stack and buffers of
+// their own: nearly every connection of a signaling server only waits.
+//
+// A parked connection is a [Spot]. Whatever happens to it (bytes to read, the
+// client's leaving, a wake, a time that has passed) makes its function run, in a
+// goroutine that lasts as long as there is something to do. It never runs twice
+// at once, so it needs no lock for what is its own, and is the one place that
+// writes to the connection.
+//
+// On Linux, TCP connections are watched by an epoll instance of our own, beside
+// the one of Go's runtime, in which they stay: reading and writing go on as
+// usual. Elsewhere, and for TLS, whose bytes may lie in buffers that the kernel
+// knows nothing of, a goroutine with a small stack blocks in a read of one byte.
+package park
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Events say why a Spot's function runs. Several may have come together, and
+// each is a hint: the reason may be gone by the time it is looked into.
+type Events uint32
+
+const (
+	Woken    Events = 1 << iota // Wake was called
+	Readable                    // there are bytes to read, or the end
+	Gone                        // the client has closed or reset
+	Timeout                     // the time given to Rest has passed
+
+	running // not an event: there is a goroutine that will look at all the others
+	left    // Leave was called: nothing runs any more
+)
+
+// A Lot holds the parked connections of one server.
+type Lot struct {
+	poller *poller // nil before Start, and where there is none
+
+	mu    sync.Mutex // guards what follows
+	spots map[uint64]*Spot
+	last  uint64        // the number of the newest spot: never used again, so a late event finds nobody
+	empty chan struct{} // made by Wait, closed when there are no spots
+}
+
+// NewLot makes a Lot in which a goroutine per connection reads.
+func NewLot() *Lot { return &Lot{spots: make(map[uint64]*Spot)} }
+
+// Start has the connections that are parked from now on watched without one,
+// where that is possible. It costs a descriptor and a goroutine until Close, and
+// is called before the first Park.
+func (l *Lot) Start() error {
+	p, err := newPoller(l.post)
+	l.poller = p
+	return err
+}
+
+// Close ends the watching. Call it when no spot is left.
+func (l *Lot) Close() error {
+	if l.poller == nil {
+		return nil
+	}
+	return l.poller.close()
+}
+
+// Watches reports whether waiting for c to close costs no goroutine.
+func (l *Lot) Watches(c net.Conn) bool {
+	_, ok := c.(syscall.Conn)
+	return ok && l.poller != nil
+}
+
+// Park gives c a spot. run is first called after a first Wake.
+func (l *Lot) Park(c net.Conn, run func(Events)) *Spot {
+	s := &Spot{lot: l, conn: c, run: run, drained: true}
+	if sc, ok := c.(syscall.Conn); ok && l.poller != nil {
+		s.raw, _ = sc.SyscallConn()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	s.id = l.last
+	l.spots[s.id] = s
+	return s
+}
+
+// WakeAll wakes every spot.
+func (l *Lot) WakeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.spots {
+		s.Wake()
+	}
+}
+
+// Wait returns when every spot was left, or ctx ends.
+func (l *Lot) Wait(ctx context.Context) error {
+	l.mu.Lock()
+	empty := make(chan struct{})
+	if len(l.spots) == 0 {
+		close(empty)
+	} else if l.empty != nil {
+		empty = l.empty
+	} else {
+		l.empty = empty
+	}
+	l.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// post is what the poller calls.
+func (l *Lot) post(id uint64, e Events) {
+	l.mu.Lock()
+	s := l.spots[id]
+	l.mu.Unlock()
+	if s != nil {
+		s.post(e)
+	}
+}
+
+// A Spot is a parked connection. Wake may be called by anybody, the other
+// methods by the Spot's own function alone.
+type Spot struct {
+	lot     *Lot
+	id      uint64
+	conn    net.Conn
+	raw     syscall.RawConn // nil: a goroutine reads
+	run     func(Events)
+	state   atomic.Uint32
+	timer   *time.Timer
+	watched Events
+	drained bool
+
+	// Of the goroutine that reads; it hands them over by posting Readable.
+	first    [1]byte
+	hasFirst bool
+	firstErr error
+}
+
+// Wake makes the spot's function run, soon and once, however often it is called.
+// It does not block.
+func (s *Spot) Wake() { s.post(Woken) }
+
+func (s *Spot) post(e Events) {
+	for {
+		old := s.state.Load()
+		if Events(old)&left != 0 {
+			return
+		}
+		if s.state.CompareAndSwap(old, old|uint32(e|running)) {
+			if Events(old)&running == 0 {
+				go s.loop()
+			}
+			return
+		}
+	}
+}
+
+func (s *Spot) loop() {
+	for {
+		e := Events(s.state.Swap(uint32(running))) &^ running
+		s.run(e)
+		if Events(s.state.Load())&left != 0 || s.state.CompareAndSwap(uint32(running), 0) {
+			return
+		}
+	}
+}
+
+// Rest asks for a Timeout after d, instead of any asked for before.
+func (s *Spot) Rest(d time.Duration) {
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, func() { s.post(Timeout) })
+		return
+	}
+	s.timer.Reset(d)
+}
+
+// Watch asks for e, which is Readable or Gone, from now on and instead of what
+// was watched for before. Call it at the end of each run: what came after the
+// last read makes another.
+//
+// Gone needs a connection that the Lot Watches. Readable includes it.
+func (s *Spot) Watch(e Events) error {
+	if s.raw == nil {
+		if s.watched == 0 {
+			s.watched = e
+			go s.readOne()
+		}
+		return nil
+	}
+	if s.watched != e {
+		s.watched = e
+		return s.lot.poller.watch(s.raw, s.id, e)
+	}
+	if e == Readable && !s.drained {
+		s.post(Readable) // a buffer that was filled to its end gives no other sign
+	}
+	return nil
+}
+
+// readOne is where a connection without a poller waits.
+func (s *Spot) readOne() {
+	n, err := s.conn.Read(s.first[:])
+	s.hasFirst, s.firstErr = n == 1, err
+	s.post(Readable)
+}
+
+// ErrNothing is returned by ReadNow when there is nothing to read yet.
+var ErrNothing = errors.New("nothing to read yet")
+
+// ReadNow reads what is there, or fails with ErrNothing. After that, whoever
+// needs the rest of something may Read and wait for it; the deadline is theirs
+// to set and to clear.
+func (s *Spot) ReadNow(p []byte) (n int, err error) {
+	if s.raw == nil {
+		return s.readFirst(p)
+	}
+	outer := s.raw.Read(func(fd uintptr) (done bool) {
+		n, err = readFD(fd, p)
+		return true
+	})
+	if outer != nil {
+		return 0, outer
+	}
+	s.drained = n < len(p)
+	return n, err
+}
+
+// readFirst takes over from readOne, once.
+func (s *Spot) readFirst(p []byte) (int, error) {
+	if s.firstErr != nil {
+		return 0, s.firstErr
+	}
+	if !s.hasFirst || len(p) == 0 {
+		return 0, ErrNothing
+	}
+	p[0] = s.first[0]
+	s.hasFirst = false
+	s.watched = 0 // the next Watch starts another readOne
+	return 1, nil
+}
+
+// Read reads from the connection, and waits if there is nothing.
+func (s *Spot) Read(p []byte) (int, error) {
+	n, err := s.conn.Read(p)
+	s.drained = n < len(p)
+	return n, err
+}
+
+// Drained reports whether the last read took all that there was, so that another
+// Readable will come for what comes now.
+func (s *Spot) Drained() bool { return s.drained }
+
+// Leave ends the spot. The connection is the caller's again, watched by nobody.
+func (s *Spot) Leave() {
+	s.state.Or(uint32(left))
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if s.raw != nil && s.watched != 0 {
+		s.lot.poller.forget(s.raw)
+	}
+	l := s.lot
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.spots, s.id)
+	if len(l.spots) == 0 && l.empty != nil {
+		close(l.empty)
+		l.empty = nil
+	}
+}

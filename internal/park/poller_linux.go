@@ -1,0 +1,126 @@
+package park
+
+import (
+	"io"
+	"os"
+	"syscall"
+)
+
+// poller is an epoll instance. It reports changes, not states (EPOLLET), so that
+// one call per connection is enough.
+type poller struct {
+	file *os.File // the instance, which Go's own poller watches: no thread waits in it
+	raw  syscall.RawConn
+	post func(id uint64, e Events)
+	done chan struct{}
+}
+
+const edgeTriggered = 1 << 31 // syscall.EPOLLET is negative
+
+func newPoller(post func(id uint64, e Events)) (*poller, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		syscall.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), post: post, done: make(chan struct{})}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	go p.run()
+	return p, nil
+}
+
+func (p *poller) close() error {
+	err := p.file.Close()
+	<-p.done
+	return err
+}
+
+func (p *poller) run() {
+	defer close(p.done)
+	events := make([]syscall.EpollEvent, 128)
+	for {
+		n := 0
+		err := p.raw.Read(func(fd uintptr) (ready bool) {
+			var err error
+			n, err = syscall.EpollWait(int(fd), events, 0)
+			return n > 0 || (err != nil && err != syscall.EINTR)
+		})
+		if err != nil || n < 0 {
+			return // closed
+		}
+		for _, e := range events[:n] {
+			p.post(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, translate(e.Events))
+		}
+	}
+}
+
+func translate(bits uint32) (e Events) {
+	if bits&syscall.EPOLLIN != 0 {
+		e |= Readable
+	}
+	if bits&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		e |= Gone
+	}
+	return e
+}
+
+func (p *poller) watch(conn syscall.RawConn, id uint64, e Events) error {
+	// HUP and ERR are always reported.
+	event := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | edgeTriggered, Fd: int32(uint32(id)), Pad: int32(id >> 32)}
+	if e&Readable != 0 {
+		event.Events |= syscall.EPOLLIN
+	}
+	return p.control(conn, func(instance, fd int) error {
+		err := syscall.EpollCtl(instance, syscall.EPOLL_CTL_ADD, fd, &event)
+		if err == syscall.EEXIST {
+			err = syscall.EpollCtl(instance, syscall.EPOLL_CTL_MOD, fd, &event)
+		}
+		return os.NewSyscallError("epoll_ctl", err)
+	})
+}
+
+func (p *poller) forget(conn syscall.RawConn) {
+	// A connection that was closed has gone from the instance by itself.
+	_ = p.control(conn, func(instance, fd int) error {
+		return syscall.EpollCtl(instance, syscall.EPOLL_CTL_DEL, fd, nil)
+	})
+}
+
+// control calls f with both descriptors, neither of which can be closed
+// meanwhile.
+func (p *poller) control(conn syscall.RawConn, f func(instance, fd int) error) error {
+	var err error
+	outer := p.raw.Control(func(instance uintptr) {
+		if e := conn.Control(func(fd uintptr) { err = f(int(instance), int(fd)) }); e != nil {
+			err = e
+		}
+	})
+	if outer != nil {
+		return outer
+	}
+	return err
+}
+
+// readFD reads once, without waiting.
+func readFD(fd uintptr, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(int(fd), p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, ErrNothing
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
