@@ -108,10 +108,11 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 
 	var background sync.WaitGroup
-	storeCtx, stopStore := context.WithCancel(context.Background())
-	background.Go(func() { store.Run(storeCtx) })
+	running, stop := context.WithCancel(context.Background())
+	background.Go(func() { store.Run(running) })
+	background.Go(func() { returnMemory(running) })
 	defer background.Wait()
-	defer stopStore()
+	defer stop()
 
 	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler)), c.MaxWait)
 	srv.TLSConfig = tlsConfig

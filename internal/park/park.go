@@ -150,16 +150,20 @@ type Spot struct {
 func (s *Spot) Wake() { s.post(Woken) }
 
 func (s *Spot) post(e Events) {
+	if s.add(e) {
+		go s.loop()
+	}
+}
+
+// add notes an event and reports whether the caller has to see to the loop.
+func (s *Spot) add(e Events) bool {
 	for {
 		old := s.state.Load()
 		if Events(old)&left != 0 {
-			return
+			return false
 		}
 		if s.state.CompareAndSwap(old, old|uint32(e|running)) {
-			if Events(old)&running == 0 {
-				go s.loop()
-			}
-			return
+			return Events(old)&running == 0
 		}
 	}
 }
@@ -177,7 +181,11 @@ func (s *Spot) loop() {
 // Rest asks for a Timeout after d, instead of any asked for before.
 func (s *Spot) Rest(d time.Duration) {
 	if s.timer == nil {
-		s.timer = time.AfterFunc(d, func() { s.post(Timeout) })
+		s.timer = time.AfterFunc(d, func() {
+			if s.add(Timeout) {
+				s.loop() // a timer's function has a goroutine already
+			}
+		})
 		return
 	}
 	s.timer.Reset(d)
