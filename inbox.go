@@ -56,13 +56,18 @@ type Batch struct {
 	// view: the caller MUST NOT write to it.
 	Messages []Message
 	// Cursor is that of the last message here or, if there is none, the
-	// position up to which the inbox has been acknowledged.
+	// position up to which the inbox has been acknowledged. See also Start.
 	Cursor Cursor
 	// Reset says that the caller's cursor is from an earlier life: mail may
 	// have been missed.
 	Reset bool
 	// TTL is how long the inbox lives from now on, unless its owner asks again.
 	TTL time.Duration
+}
+
+// Start is the position before the messages of b.
+func (b Batch) Start() Cursor {
+	return Cursor{b.Cursor.Life, b.Cursor.Seq - uint64(len(b.Messages))}
 }
 
 // A Store keeps inboxes. Package storetest says, as tests, what each method

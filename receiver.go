@@ -8,7 +8,7 @@ import (
 
 // A Receiver waits at one inbox, and is the one whom a store wakes. A store
 // never waits: whoever does, does it in Receive or, without a goroutine, by
-// OnWake and Look.
+// OnWake and looks of its own.
 //
 // A wake is a hint to look again, the store is the truth. So a message is never
 // inside a channel, and a lost wake costs time and nothing else.
@@ -116,14 +116,15 @@ func (r *Receiver) Receive(ctx context.Context, s Store, p Peer, after Cursor, l
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		Leave(ctx, s, p)
+		r.Leave(ctx, s, p)
 		return Batch{}, err
 	}
 }
 
 // Leave restarts the expiry of p's inbox: its owner stops asking now, not when
 // it came. Whoever waits and ends without a look calls it.
-func Leave(ctx context.Context, s Store, p Peer) {
-	// An error changes nothing: the inbox then lives from the last look on.
-	_, _ = s.Receive(context.WithoutCancel(ctx), p, Cursor{}, 0, nil)
+func (r *Receiver) Leave(ctx context.Context, s Store, p Peer) {
+	// After an error, as that of a receiver that was ended, the inbox lives on
+	// from its last look.
+	_, _ = s.Receive(context.WithoutCancel(ctx), p, Cursor{}, 0, r)
 }

@@ -276,12 +276,8 @@ func (f *frames) text(j *jwriter.Writer) {
 
 func (f *frames) opened(b inbox.Batch) {
 	var j jwriter.Writer
-	at := b.Cursor
-	if len(b.Messages) > 0 { // the position before them
-		at.Seq = b.Messages[0].Cursor.Seq - 1
-	}
 	j.RawString(`{"type":"opened","cursor":"`)
-	j.RawString(at.String())
+	j.RawString(b.Start().String())
 	j.RawByte('"')
 	if b.Reset {
 		j.RawString(`,"reset":true`)

@@ -24,7 +24,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2, close: r.Close}
 	if a.wait == 0 || a.limit == 0 {
 		b, err := h.Store.Receive(r.Context(), p, a.after, a.limit, nil)
-		return h.deliver(w, c, p, a, b, err)
+		return h.deliver(w, c, p, nil, a, b, err)
 	}
 	receiver := inbox.NewReceiver(h.draining)
 	wait := a.wait
@@ -33,11 +33,8 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		wait = min(wait, parkAfter)
 	}
 	b, err := receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
-	if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait {
-		return h.deliver(w, c, p, a, b, err)
-	}
-	if !parks {
-		return h.deliver(w, c, p, a, b, err)
+	if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait || !parks {
+		return h.deliver(w, c, p, receiver, a, b, err)
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
@@ -75,14 +72,14 @@ func (p *parkedPoll) run(e park.Events) {
 		return
 	}
 	if e&park.Gone != 0 && state(connContext(p.conn)) != open {
-		inbox.Leave(context.Background(), p.h.Store, p.peer)
+		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
 		p.end()
 		return
 	}
 	var b inbox.Batch
 	var err error
 	if p.h.Draining() {
-		inbox.Leave(context.Background(), p.h.Store, p.peer)
+		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
 		err = inbox.ErrDraining
 	} else {
 		b, err = p.h.Store.Receive(context.Background(), p.peer, p.ask.after, p.ask.limit, p.receiver)
@@ -103,7 +100,7 @@ func (p *parkedPoll) run(e park.Events) {
 func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	w := &answer{conn: p.conn, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
 	c := client{ctx: connContext(p.conn), close: p.close}
-	if err := p.h.deliver(w, c, p.peer, p.ask, b, err); err != nil {
+	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if err == context.Canceled { // the client has left
 			p.end()
 			return

@@ -14,14 +14,19 @@ func badRequest(detail string) error {
 	return problem{http.StatusBadRequest, "bad-request", detail}
 }
 
-// query reads a query of which every parameter stands at most once.
-func query(r *http.Request) (url.Values, error) {
+// query reads a query. Each of the names stands in it at most once.
+func query(r *http.Request, names ...string) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("The query is not properly encoded.")
+	}
+	for _, name := range names {
+		if len(q[name]) > 1 {
+			return nil, badRequest("The query holds " + name + " more than once.")
+		}
 	}
 	return q, nil
 }
@@ -36,14 +41,9 @@ type ask struct {
 }
 
 func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
-	q, err := query(r)
+	q, err := query(r, "after", "wait", "limit")
 	if err != nil {
 		return ask{}, err
-	}
-	for _, name := range [...]string{"after", "wait", "limit"} {
-		if len(q[name]) > 1 {
-			return ask{}, badRequest("The query holds " + name + " more than once.")
-		}
 	}
 	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: json}
 	if !a.pop {

@@ -2,6 +2,7 @@ package inboxhttp
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -39,7 +40,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deliver answers a poll with what a look has found.
-func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, a ask, b inbox.Batch, err error) error {
+func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, a ask, b inbox.Batch, err error) error {
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, a ask, 
 	}
 	content := h.content(w.Header(), b, a.json)
 	if a.pop {
-		return h.pop(w, c, p, b.Cursor, content)
+		return h.pop(w, c, p, receiver, b.Cursor, content)
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.Write(content)
@@ -59,7 +60,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, a ask, 
 
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, upTo inbox.Cursor, content []byte) error {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, upTo inbox.Cursor, content []byte) error {
 	if !c.present() {
 		return context.Canceled
 	}
@@ -77,7 +78,10 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, upTo inbox.
 		return nil
 	}
 	// Not under the request's context: what was delivered is not to come again.
-	if _, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, upTo, 0, nil); err != nil {
+	// By a receiver that was ended meanwhile it is not removed, nor is an inbox
+	// opened that was closed.
+	_, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, upTo, 0, receiver)
+	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
 	return nil

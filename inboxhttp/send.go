@@ -55,7 +55,7 @@ func recipient(r *http.Request) (string, error) {
 	switch len(q["to"]) {
 	case 1:
 	case 0:
-		return "", badRecipient("The query names no recipient: add ?to=<id>.")
+		return "", badRecipient("The query names no recipient: it has to hold to=, and the recipient's id.")
 	default:
 		return "", badRecipient("The query names more than one recipient.")
 	}

@@ -46,6 +46,13 @@ func isUpgrade(header http.Header) bool {
 
 // socket is a GET that becomes a WebSocket.
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
+	if err := checkHandshake(r); err != nil {
+		if problemOf(err).status == http.StatusUpgradeRequired {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+			w.Header().Set("Upgrade", "websocket")
+		}
+		return err
+	}
 	s := &socket{h: h}
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
@@ -62,13 +69,6 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		if _, err := h.Store.Receive(r.Context(), p, after, 0, s.receiver); err != nil {
 			return err
 		}
-	}
-	if err := checkHandshake(r); err != nil {
-		if problemOf(err).status == http.StatusUpgradeRequired {
-			w.Header().Set("Sec-WebSocket-Version", "13")
-			w.Header().Set("Upgrade", "websocket")
-		}
-		return err
 	}
 	upgrader := ws.HTTPUpgrader{
 		Timeout:  writeTimeout,
@@ -99,7 +99,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 }
 
 func socketPosition(r *http.Request) (inbox.Cursor, error) {
-	q, err := query(r)
+	q, err := query(r, "after")
 	if err != nil || !q.Has("after") {
 		return inbox.Cursor{}, err
 	}
@@ -184,7 +184,7 @@ func (s *socket) step(e park.Events, now time.Time, out *frames) error {
 	}
 	if s.h.Draining() {
 		if s.receiver != nil {
-			inbox.Leave(context.Background(), s.h.Store, s.peer)
+			s.receiver.Leave(context.Background(), s.h.Store, s.peer)
 		}
 		return inbox.ErrDraining
 	}
@@ -314,12 +314,14 @@ func (s *socket) end(why error, out *frames) {
 	defer s.spot.Leave()
 	defer s.conn.Close()
 	if errors.Is(why, errGone) {
-		if s.receiver != nil && s.receiver.Err() == nil {
-			inbox.Leave(context.Background(), s.h.Store, s.peer)
+		if s.receiver != nil {
+			s.receiver.Leave(context.Background(), s.h.Store, s.peer)
 		}
 		return
 	}
-	s.h.logStore(why)
+	if _, ok := errors.AsType[closing](why); !ok {
+		s.h.logStore(why)
+	}
 	out.control(ws.OpClose, closeBody(closingOf(why)))
 	if s.write(out) == nil {
 		linger(s.conn)

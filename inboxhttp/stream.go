@@ -35,7 +35,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	if err != nil {
 		return err // the peer is not authenticated, or has no inbox
 	}
-	s.out.id(b.Cursor) // so that a client that never got a message can resume too
+	s.out.id(b.Start()) // so that a client that never got a message can resume too
 	s.add(b, nil)
 
 	header := w.Header()
@@ -51,8 +51,11 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
 	text := r.Header.Get("Last-Event-ID")
 	if text == "" {
-		q, err := query(r)
-		if err != nil || !q.Has("after") {
+		q, err := query(r, "after")
+		if err != nil {
+			return inbox.Cursor{}, false, err // it may have meant to say where
+		}
+		if !q.Has("after") {
 			return inbox.Cursor{}, true, nil
 		}
 		text = q.Get("after")
@@ -208,7 +211,7 @@ func (s *stream) rest(d time.Duration) {
 }
 
 // leave is for an end that the inbox does not know of.
-func (s *stream) leave() { inbox.Leave(context.Background(), s.h.Store, s.peer) }
+func (s *stream) leave() { s.receiver.Leave(context.Background(), s.h.Store, s.peer) }
 
 // write sends the buffer as a chunk and reports whether the client is there.
 func (s *stream) write(ctx context.Context) bool {

@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -126,9 +127,7 @@ func (sh *shard) removeLocked(in *entry) {
 	// is paid for by the three quarters that went.
 	if n := len(sh.inboxes); sh.peak >= 64 && n <= sh.peak/4 {
 		smaller := make(map[string]*entry, n)
-		for id, in := range sh.inboxes {
-			smaller[id] = in
-		}
+		maps.Copy(smaller, sh.inboxes)
 		sh.inboxes, sh.peak = smaller, n
 	}
 }

@@ -11,13 +11,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	crand "crypto/rand"
-
-	"github.com/alecthomas/units"
 
 	"inbox"
 	"inbox/inboxhttp"
@@ -35,13 +35,13 @@ type serveCommand struct {
 
 	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
 
-	InboxTTL      time.Duration    `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
-	InboxCapacity int              `default:"100" group:"Limits" help:"Messages in one inbox."`
-	InboxBytes    units.Base2Bytes `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
-	MaxBody       units.Base2Bytes `default:"64KiB" group:"Limits" help:"Bytes of one message."`
-	MaxInboxes    int              `default:"1000000" group:"Limits" help:"Inboxes on this server."`
-	MaxMemory     units.Base2Bytes `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
-	MaxWait       time.Duration    `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
+	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
+	InboxCapacity int           `default:"100" group:"Limits" help:"Messages in one inbox."`
+	InboxBytes    size          `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
+	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes of one message."`
+	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
+	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
+	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
 	Store    string        `default:"memory" enum:"memory" group:"Running" help:"Where inboxes live. There is only memory so far."`
 	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
@@ -68,8 +68,12 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--max-body is at most 1GiB")
 	case !strings.HasPrefix(c.BasePath, "/") || strings.ContainsAny(c.BasePath, "{}?#% ") || strings.Contains(c.BasePath, "//"):
 		return errors.New("--base-path is a plain path that begins with /")
-	case (c.TLS == "files") != (c.TLSCert != "" && c.TLSKey != ""):
-		return errors.New("--tls files goes with --tls-cert and --tls-key")
+	case c.TLS == "files" && (c.TLSCert == "" || c.TLSKey == ""):
+		return errors.New("--tls files needs --tls-cert and --tls-key")
+	case c.TLS != "files" && (c.TLSCert != "" || c.TLSKey != ""):
+		return errors.New("--tls-cert and --tls-key go with --tls files")
+	case len(c.AllowOrigin) > 1 && slices.Contains(c.AllowOrigin, "*"):
+		return errors.New("--allow-origin * allows all: it stands alone")
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000")
@@ -94,7 +98,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
 		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory),
 	})
-	pepper, err := c.load(store, log)
+	pepper, loaded, err := c.load(store)
 	if err != nil {
 		return err
 	}
@@ -104,7 +108,15 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("--allow-origin takes scheme://host[:port], without a slash at the end: %w", err)
+	}
+	if loaded {
+		// Nothing can go wrong any more but the serving itself.
+		if err := os.Remove(c.Snapshot); err != nil {
+			return fmt.Errorf("cannot remove the snapshot that was read: %w", err)
+		}
+		inboxes, _ := store.Usage()
+		log.Info("snapshot read", "inboxes", inboxes)
 	}
 
 	var background sync.WaitGroup
@@ -169,25 +181,25 @@ func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Ha
 }
 
 // load returns the pepper of the snapshot that the store has read, or a new one.
-func (c *serveCommand) load(store *memstore.Store, log *slog.Logger) (*inbox.Pepper, error) {
+func (c *serveCommand) load(store *memstore.Store) (pepper *inbox.Pepper, loaded bool, err error) {
 	var key [inbox.PepperSize]byte
 	crand.Read(key[:])
 	if c.Snapshot == "" {
-		return inbox.NewPepper(key), nil
+		return inbox.NewPepper(key), false, nil
 	}
 	saved, err := store.Load(c.Snapshot)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return inbox.NewPepper(key), nil
+		// Better known now than when everything is to be written.
+		probe, err := os.CreateTemp(filepath.Dir(c.Snapshot), ".inbox-*")
+		if err != nil {
+			return nil, false, fmt.Errorf("cannot write a snapshot: %w", err)
+		}
+		return inbox.NewPepper(key), false, errors.Join(probe.Close(), os.Remove(probe.Name()))
 	case err != nil:
-		return nil, fmt.Errorf("cannot read the snapshot %s: %w", c.Snapshot, err)
+		return nil, false, fmt.Errorf("cannot read the snapshot %s: %w", c.Snapshot, err)
 	}
-	if err := os.Remove(c.Snapshot); err != nil {
-		return nil, fmt.Errorf("cannot remove the snapshot that was read: %w", err)
-	}
-	inboxes, _ := store.Usage()
-	log.Info("snapshot read", "inboxes", inboxes)
-	return inbox.NewPepper(saved), nil
+	return inbox.NewPepper(saved), true, nil
 }
 
 func (c *serveCommand) basePath() string {
