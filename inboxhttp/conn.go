@@ -17,14 +17,17 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 
 // client is who waits for an answer.
 type client struct {
-	ctx   context.Context // ends when net/http sees the client leave
-	http2 bool
-	close bool // HTTP/1: there is no other request on this connection
+	ctx    context.Context // ends when net/http sees the client leave
+	http2  bool
+	close  bool // HTTP/1: there is no other request on this connection
+	waited bool // it asked a while ago
 }
 
 // present reports whether the client is there to read an answer: it has neither
 // closed nor reset its connection, nor its stream.
-func (c client) present() bool { return c.ctx.Err() == nil && state(c.ctx) == open }
+func (c client) present() bool {
+	return c.ctx.Err() == nil && (!c.waited || state(c.ctx) == open)
+}
 
 // delivered reports whether what was just flushed was not refused. A client that
 // closes without having read it resets the connection (RFC 9293, 3.10.4), one

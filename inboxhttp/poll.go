@@ -27,13 +27,18 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return h.deliver(w, c, p, nil, a, b, err)
 	}
 	receiver := inbox.NewReceiver(h.draining)
+	b, err := h.Store.Receive(r.Context(), p, a.after, a.limit, receiver)
+	if err != nil || len(b.Messages) > 0 || b.Reset {
+		return h.deliver(w, c, p, receiver, a, b, err)
+	}
+	c.waited = true
 	wait := a.wait
 	parks := h.canPark(r)
 	if parks {
 		wait = min(wait, parkAfter)
 	}
-	b, err := receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
-	if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait || !parks {
+	b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
+	if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait {
 		return h.deliver(w, c, p, receiver, a, b, err)
 	}
 	var header bytes.Buffer
@@ -99,7 +104,7 @@ func (p *parkedPoll) run(e park.Events) {
 
 func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	w := &answer{conn: p.conn, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
-	c := client{ctx: connContext(p.conn), close: p.close}
+	c := client{ctx: connContext(p.conn), close: p.close, waited: true}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if err == context.Canceled { // the client has left
 			p.end()

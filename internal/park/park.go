@@ -137,7 +137,8 @@ type Spot struct {
 	state   atomic.Uint32
 	timer   *time.Timer
 	watched Events
-	drained bool
+	drained bool // by the last read
+	gone    bool // said once: the end is behind what is still to be read
 
 	// Of the goroutine that reads; it hands them over by posting Readable.
 	first    [1]byte
@@ -171,6 +172,7 @@ func (s *Spot) add(e Events) bool {
 func (s *Spot) loop() {
 	for {
 		e := Events(s.state.Swap(uint32(running))) &^ running
+		s.gone = s.gone || e&Gone != 0
 		s.run(e)
 		if Events(s.state.Load())&left != 0 || s.state.CompareAndSwap(uint32(running), 0) {
 			return
@@ -208,8 +210,8 @@ func (s *Spot) Watch(e Events) error {
 		s.watched = e
 		return s.lot.poller.watch(s.raw, s.id, e)
 	}
-	if e == Readable && !s.drained {
-		s.post(Readable) // a buffer that was filled to its end gives no other sign
+	if e == Readable && !s.Drained() {
+		s.post(Readable) // there is no other sign of what was there before
 	}
 	return nil
 }
@@ -265,7 +267,7 @@ func (s *Spot) Read(p []byte) (int, error) {
 
 // Drained reports whether the last read took all that there was, so that another
 // Readable will come for what comes now.
-func (s *Spot) Drained() bool { return s.drained }
+func (s *Spot) Drained() bool { return s.drained && !s.gone }
 
 // Leave ends the spot. The connection is the caller's again, watched by nobody.
 func (s *Spot) Leave() {
