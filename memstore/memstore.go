@@ -72,7 +72,8 @@ func (s *Store) Usage() (inboxes, memory int64) {
 // Send implements [inbox.Store].
 func (s *Store) Send(_ context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
 	replayed, err = s.send(from, to, d)
-	if err == inbox.ErrServerFull && s.removeExpired() {
+	if err == inbox.ErrServerFull {
+		s.removeExpired() // which may be what it is full of
 		replayed, err = s.send(from, to, d)
 	}
 	return replayed, err
@@ -142,7 +143,8 @@ func (s *Store) openSender(from inbox.Peer, now time.Duration) (string, error) {
 // Receive implements [inbox.Store].
 func (s *Store) Receive(_ context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
 	b, err := s.receive(p, after, limit, r)
-	if err == inbox.ErrServerFull && s.removeExpired() {
+	if err == inbox.ErrServerFull {
+		s.removeExpired()
 		b, err = s.receive(p, after, limit, r)
 	}
 	return b, err
@@ -213,19 +215,12 @@ func (s *Store) shard(id string) *shard {
 	return &s.shards[maphash.String(s.seed, id)%shardCount]
 }
 
-// removeExpired costs one look per shard and what it removes. It reports
-// whether it removed any.
-func (s *Store) removeExpired() (removed bool) {
+// removeExpired costs one look per shard and what it removes.
+func (s *Store) removeExpired() {
 	for i := range s.shards {
-		for {
-			n := s.shards[i].removeExpired(s.now())
-			removed = removed || n > 0
-			if n < atOnce {
-				break
-			}
+		for s.shards[i].removeExpired(s.now()) {
 		}
 	}
-	return removed
 }
 
 func (s *Store) reserveInbox() bool {

@@ -136,15 +136,18 @@ func (sh *shard) removeLocked(in *entry) {
 // nobody waits until all are gone.
 const atOnce = 64
 
-// removeExpired removes at most atOnce inboxes and returns how many.
-func (sh *shard) removeExpired(now time.Duration) (removed int) {
+// removeExpired removes at most atOnce inboxes and reports whether there may be
+// more.
+func (sh *shard) removeExpired(now time.Duration) (more bool) {
 	sh.Lock()
 	defer sh.Unlock()
-	for removed < atOnce && sh.head != nil && sh.head.expires <= now {
+	for range atOnce {
+		if sh.head == nil || sh.head.expires > now {
+			return false
+		}
 		sh.removeLocked(sh.head)
-		removed++
 	}
-	return removed
+	return true
 }
 
 func (sh *shard) appendLocked(in *entry) {

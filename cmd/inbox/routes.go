@@ -23,7 +23,7 @@ func routes(base string, h *inboxhttp.Handler) http.Handler {
 		}
 		answer(w, http.StatusOK, "ok")
 	})
-	mux.Handle("GET "+base, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
+	mux.Handle(base, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
 	return mux
 }
 

@@ -1,0 +1,196 @@
+/** Browsers, and what a person sees in them. */
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+/** Long enough for a busy machine; nothing waits this long when all is well. */
+export const TIMEOUT = 20_000;
+
+/** @type {Promise<import("playwright-core").Browser>[]} */
+const launched = [];
+
+/** Ends every browser, also one that a failed test forgot or that is still starting. */
+export async function closeBrowsers() {
+  await Promise.all(launched.map((browser) => browser.then((browser) => browser.close(), () => {})));
+}
+
+/**
+ * A browser process of its own, with a fresh profile.
+ * @param {{camera?: boolean, answers?: boolean, flags?: string[]}} [options] camera: there is
+ *   one, and a microphone; answers: the question whether the page may use them is answered with yes
+ */
+export function launch({ camera = true, answers = true, flags = [] } = {}) {
+  const browser = chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    timeout: 60_000,
+    args: [
+      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      // Few frames a second, because every one is encoded by the processor.
+      ...(camera ? ["--use-fake-device-for-media-stream=fps=10"] : []),
+      ...(answers ? ["--use-fake-ui-for-media-stream"] : []),
+      ...flags,
+    ],
+  });
+  launched.push(browser);
+  return browser;
+}
+
+/** What the browser itself logs about answers that a test provokes. */
+const EXPECTED = /^Failed to load resource: (the server responded with a status of (401|404|409|503)|net::ERR_CONNECTION_(REFUSED|RESET)|net::ERR_EMPTY_RESPONSE|net::ERR_SOCKET_NOT_CONNECTED|net::ERR_INCOMPLETE_CHUNKED_ENCODING)/;
+
+/** Faults of all pages since the last look: uncaught errors, console errors and warnings, CSP violations. */
+const faults = [];
+
+/** Fails when a page had a fault. @param {{provoked?: boolean}} [options] whether refused requests were meant */
+export function assertNoFaults({ provoked = false } = {}) {
+  const found = faults.splice(0).filter((fault) => !(provoked && EXPECTED.test(fault)));
+  assert.deepEqual(found, []);
+}
+
+/**
+ * @param {import("playwright-core").BrowserContext} context
+ * @returns {Promise<import("playwright-core").Page>}
+ */
+async function watch(context) {
+  context.setDefaultTimeout(TIMEOUT);
+  // So that a test can read the statistics of connections, without a word about it in the page.
+  await context.addInitScript(() => {
+    const Real = window.RTCPeerConnection;
+    window.connections = [];
+    window.RTCPeerConnection = class extends Real {
+      constructor(...given) {
+        super(...given);
+        window.connections.push(this);
+      }
+    };
+  });
+  context.on("page", watchPage);
+  return context.newPage();
+}
+
+/** @param {import("playwright-core").Page} page */
+function watchPage(page) {
+  page.on("pageerror", (error) => faults.push(`uncaught: ${error.stack ?? error}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) faults.push(message.text());
+  });
+}
+
+/**
+ * A page in a context of its own: another person.
+ * @param {import("playwright-core").Browser} browser
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function person(browser, options = {}) {
+  return watch(await browser.newContext({ ignoreHTTPSErrors: true, ...options }));
+}
+
+/** @param {import("playwright-core").Page} page @param {string} state */
+export async function reaches(page, state) {
+  try {
+    await page.waitForSelector(`body[data-state="${state}"]`);
+  } catch (error) {
+    throw new Error(`${state} was not reached; the page says:\n${await page.evaluate(() => document.body.innerText)}`, { cause: error });
+  }
+}
+
+/** @param {import("playwright-core").Page} page @param {string} name */
+export async function says(page, name) {
+  const text = await page.locator(`[data-problem="${name}"]`).innerText();
+  assert.ok(text.length > 40, `“${text}” does not help`);
+  return text;
+}
+
+/** @param {import("playwright-core").Page} page @param {string} name */
+export async function saysNoMore(page, name) {
+  await page.locator(`[data-problem="${name}"]`).waitFor({ state: "detached" });
+}
+
+/** @param {import("playwright-core").Page} page @param {string} name */
+export async function step(page, name) {
+  await page.locator(`#log [data-step="${name}"]`).first().waitFor();
+}
+
+/**
+ * Opens an inbox and waits for calls.
+ * @param {import("playwright-core").Page} page
+ * @param {string} url of the server
+ * @param {{id?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
+ * @returns {Promise<string>} the link
+ */
+export async function waits(page, url, { id, ask = false, wish = "both" } = {}) {
+  await page.goto(new URL("call", url).href);
+  await fillSetup(page, { id, ask, wish });
+  await reaches(page, "waiting");
+  return page.inputValue("#link");
+}
+
+/**
+ * Opens somebody's link and calls.
+ * @param {import("playwright-core").Page} page
+ * @param {string} link
+ * @param {{id?: string, wish?: "both" | "microphone" | "none"}} [options]
+ */
+export async function calls(page, link, { id, wish = "both" } = {}) {
+  await page.goto(link);
+  await fillSetup(page, { id, wish });
+}
+
+async function fillSetup(page, { id, ask, wish }) {
+  await page.waitForSelector("#setup:not([hidden])");
+  if (id !== undefined) await page.fill("#id", id);
+  if (ask !== undefined) await page.setChecked("#ask", ask);
+  await page.check(`input[name="wish"][value="${wish}"]`, { force: true });
+  await page.click("#start");
+}
+
+/** @param {...import("playwright-core").Page} pages */
+export async function areConnected(...pages) {
+  await Promise.all(pages.map(async (page) => {
+    await reaches(page, "connected");
+    await page.waitForSelector("body[data-chat='open'][data-path]");
+  }));
+}
+
+/** The picture moves, and is not dark. @param {import("playwright-core").Page} page */
+export async function sees(page) {
+  await page.waitForFunction(() => {
+    const video = /** @type {HTMLVideoElement} */ (document.getElementById("remote"));
+    if (video.videoWidth === 0 || getComputedStyle(video).visibility !== "visible") return false;
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = 8;
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0, 8, 8);
+    const [, green] = context.getImageData(4, 4, 1, 1).data;
+    const frames = video.getVideoPlaybackQuality().totalVideoFrames;
+    window.firstFrames ??= frames;
+    return green > 60 && frames >= window.firstFrames + 3;
+  });
+  await page.evaluate(() => delete window.firstFrames);
+}
+
+/** Sound arrives, and is no silence. @param {import("playwright-core").Page} page */
+export async function hears(page) {
+  await page.waitForFunction(async () => {
+    const [connection] = window.connections.filter((one) => one.connectionState === "connected").slice(-1);
+    for (const report of (await connection?.getStats())?.values() ?? []) {
+      if (report.type === "inbound-rtp" && report.kind === "audio" && report.totalAudioEnergy > 0) return true;
+    }
+    return false;
+  });
+  const video = await page.$eval("#remote", (video) => ({ muted: video.muted, volume: video.volume, paused: video.paused }));
+  assert.deepEqual(video, { muted: false, volume: 1, paused: false });
+}
+
+/**
+ * @param {import("playwright-core").Page} from
+ * @param {import("playwright-core").Page} to
+ * @param {string} text
+ */
+export async function writes(from, to, text) {
+  await from.fill("#text", text);
+  await from.press("#text", "Enter");
+  await Promise.all([[from, "mine"], [to, "theirs"]].map(([page, kind]) =>
+    page.locator(`#log [data-kind="${kind}"] bdi`).filter({ hasText: text }).first().waitFor()));
+}

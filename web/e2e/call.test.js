@@ -1,0 +1,201 @@
+/** Two people meet: they see, hear and write to each other. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { startServer, stopServers } from "./server.js";
+import {
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, saysNoMore, sees, step, waits, writes,
+} from "./browser.js";
+
+let browser;
+/** As most are started; with TLS; and behind somebody's proxy. */
+let server, secure, below;
+
+before(async () => {
+  [server, secure, below, browser] = await Promise.all([
+    startServer(),
+    startServer(["--tls", "self-signed"]),
+    startServer(["--base-path", "/signal/here/"]),
+    launch(),
+  ]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults();
+});
+
+/** Everything that two people can do in a call. */
+async function talk(alice, bob) {
+  await areConnected(alice, bob);
+  await Promise.all([sees(alice), sees(bob), hears(alice), hears(bob)]);
+  await writes(alice, bob, "hello, Bob");
+  await writes(bob, alice, "<b>hello</b>, Alice 👋");
+}
+
+test("over HTTP on localhost, step by step", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = await waits(alice, server.local);
+  assert.match(link, /^http:\/\/localhost:\d+\/call#to=[a-z0-9-]{29}$/);
+  await calls(bob, link);
+  await talk(alice, bob);
+  for (const name of ["inbox-open", "called", "offer-received", "answer-sent", "connected"]) await step(alice, name);
+  for (const name of ["inbox-open", "peer-found", "accepted", "offer-sent", "answer-received", "connected"]) await step(bob, name);
+  assert.match(await alice.innerText("#status"), /Connected directly/);
+  assert.ok(["host", "prflx"].includes(await alice.getAttribute("body", "data-path")));
+  assert.ok(!server.log().includes(new URL(link).hash.slice(4)), "the server logged an id");
+
+  await bob.click("#hang-up");
+  await reaches(bob, "ended");
+  await reaches(alice, "ended");
+  assert.match(await alice.innerText("#over"), /hung up/);
+  for (const page of [alice, bob]) {
+    assert.equal(await page.$eval("#own", (video) => video.srcObject?.active ?? false), false, "the camera is still on");
+    assert.equal(await page.isDisabled("#text"), true);
+  }
+
+  // After a call, nothing turns a camera on by itself.
+  await bob.click("#again");
+  await reaches(alice, "ringing");
+  await alice.click("#answer");
+  await talk(alice, bob);
+  await alice.click("#hang-up");
+  await reaches(bob, "ended");
+});
+
+test("over --tls self-signed, on an address", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  assert.match(secure.url, /^https:/);
+  await calls(bob, await waits(alice, secure.url));
+  await talk(alice, bob);
+});
+
+test("below a base path, from one browser process to another", async () => {
+  const other = await launch();
+  const [alice, bob] = await Promise.all([person(browser), person(other)]);
+  const link = await waits(alice, below.local);
+  assert.match(link, /\/signal\/here\/call#to=/);
+  await calls(bob, link);
+  await talk(alice, bob);
+  await other.close();
+});
+
+test("a page that is loaded again in a call comes back into it, on either side", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await calls(bob, await waits(alice, server.local), { wish: "none" });
+  await areConnected(alice, bob);
+  for (const [reloaded, other] of [[bob, alice], [alice, bob]]) {
+    await reloaded.reload();
+    await step(other, "away");
+    await step(other, "returned");
+    await areConnected(alice, bob);
+    await sees(bob);
+    await writes(other, reloaded, `there you are ${reloaded === bob}`);
+    await other.evaluate(() => document.querySelectorAll("#log [data-step]").forEach((line) => line.remove()));
+  }
+  await bob.close({ runBeforeUnload: true });
+  await step(alice, "away");
+  await alice.click("#hang-up");
+  await reaches(alice, "ended");
+});
+
+test("a page that waits goes on after a reload, with the same link", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = await waits(alice, server.local);
+  await alice.reload();
+  await reaches(alice, "waiting");
+  assert.equal(await alice.inputValue("#link"), link);
+  await calls(bob, link, { wish: "none" });
+  await areConnected(alice, bob);
+});
+
+test("microphone and camera are switched off, and the other side is told", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await calls(bob, await waits(alice, server.local), { wish: "microphone" });
+  await areConnected(alice, bob);
+  await sees(bob);
+  await alice.waitForSelector("body[data-their-camera='off'][data-their-microphone='on']");
+  assert.equal(await bob.isDisabled("#camera-off"), true);
+
+  await alice.click("#mute");
+  await alice.click("#camera-off");
+  await bob.waitForSelector("body[data-their-camera='off'][data-their-microphone='off']");
+  await bob.waitForSelector("#stand-in:visible");
+  assert.equal(await alice.getAttribute("#mute", "aria-pressed"), "true");
+  await alice.click("#camera-off");
+  await bob.waitForSelector("body[data-their-camera='on']");
+  await sees(bob);
+});
+
+test("an id that somebody chose rings first; a third one is told that it is busy", async () => {
+  const [alice, bob, carol] = await Promise.all([person(browser), person(browser), person(browser)]);
+  const link = await waits(alice, server.local, { id: "alice", ask: true, wish: "none" });
+  await calls(bob, link, { id: "bob", wish: "none" });
+  await reaches(alice, "ringing");
+  assert.match(await alice.innerText("#ringing"), /bob/);
+  await alice.click("#decline");
+  await reaches(bob, "ended");
+  assert.equal(await bob.getAttribute("body", "data-ending"), "declined");
+  await reaches(alice, "waiting");
+
+  await bob.click("#again");
+  await reaches(alice, "ringing");
+  await alice.click("#answer");
+  await areConnected(alice, bob);
+
+  await calls(carol, link, { wish: "none" });
+  await reaches(carol, "ended");
+  assert.equal(await carol.getAttribute("body", "data-ending"), "busy");
+  assert.match(await carol.innerText("#over"), /another call/);
+  await writes(bob, alice, "we still talk");
+});
+
+test("two who call each other at once are in one call, also when both restart ICE", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = (id) => new URL(`call#to=${id}`, server.local).href;
+  await Promise.all([
+    calls(alice, link("bob-glare"), { id: "alice-glare", wish: "none" }),
+    calls(bob, link("alice-glare"), { id: "bob-glare", wish: "none" }),
+  ]);
+  await areConnected(alice, bob);
+  await Promise.all([saysNoMore(alice, "no-such-inbox"), saysNoMore(bob, "no-such-inbox")]);
+  await writes(alice, bob, "one call");
+  await writes(bob, alice, "yes, one");
+
+  // Both look for another path at once: two offers cross.
+  const fragment = () => /a=ice-ufrag:(\S+)/.exec(window.connections.at(-1).currentLocalDescription.sdp)[1];
+  const before = await Promise.all([alice.evaluate(fragment), bob.evaluate(fragment)]);
+  await Promise.all([alice, bob].map((page) => page.evaluate(() => window.connections.at(-1).restartIce())));
+  for (const [i, page] of [alice, bob].entries()) {
+    await page.waitForFunction((before) => {
+      const { signalingState, connectionState, currentLocalDescription } = window.connections.at(-1);
+      return signalingState === "stable" && connectionState === "connected" && !currentLocalDescription.sdp.includes(before);
+    }, `a=ice-ufrag:${before[i]}`);
+  }
+  await writes(alice, bob, "still one call");
+  // Who is first calls somebody who is not there yet.
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults({ provoked: true });
+});
+
+test("ids of any characters work and are only text", async () => {
+  const ids = [
+    ["<img src=x onerror=alert(1)>", "100% & + ? # / \\ \"'`"],
+    ["Zoë 👩‍🚀 とり", "a b  c%20d%3Cb%3E"],
+  ];
+  for (const [first, second] of ids) {
+    const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+    await calls(bob, await waits(alice, server.local, { id: first, wish: "none" }), { id: second, wish: "none" });
+    await areConnected(alice, bob);
+    await writes(bob, alice, "<script>alert(1)</script><img src=x onerror=alert(2)>");
+    for (const [page, id] of [[alice, second], [bob, first]]) {
+      const markup = "#log :not(li, bdi, time), #status bdi *, #notices li, #room bdi *, img[src=x]";
+      assert.equal(await page.locator(markup).count(), 0, "a name or a message became markup");
+      assert.ok((await page.textContent("#status")).endsWith(id));
+    }
+    await Promise.all([alice.context().close(), bob.context().close()]);
+  }
+});

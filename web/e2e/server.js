@@ -1,0 +1,77 @@
+/** The real server, started the way a person starts it. */
+
+import { spawn, execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { once } from "node:events";
+
+const root = new URL("../..", import.meta.url).pathname;
+
+/** @type {string | undefined} */
+let built;
+
+/** The program: named by INBOX_BIN, or built. */
+function program() {
+  if (process.env.INBOX_BIN) return process.env.INBOX_BIN;
+  if (built === undefined) {
+    const folder = mkdtempSync(join(tmpdir(), "inbox-e2e-"));
+    process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+    built = join(folder, "inbox");
+    execFileSync("go", ["build", "-o", built, "./cmd/inbox"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  }
+  return built;
+}
+
+/** @type {Set<import("node:child_process").ChildProcess>} */
+const running = new Set();
+
+/** Ends every server that a test left running. */
+export async function stopServers() {
+  await Promise.all([...running].map(async (child) => {
+    const exited = once(child, "exit");
+    child.kill("SIGKILL");
+    await exited;
+  }));
+}
+
+/**
+ * Starts a server and waits until it listens.
+ * @param {string[]} flags
+ * @param {{port?: number}} [options]
+ */
+export async function startServer(flags = [], { port = 0 } = {}) {
+  const child = spawn(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--drain", "1s", ...flags], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  let log = "";
+  const url = await new Promise((resolve, reject) => {
+    child.stderr.on("data", (chunk) => {
+      log += chunk;
+      const listening = /url=(https?:\/\/\S+)/.exec(log);
+      if (listening) resolve(listening[1]);
+    });
+    child.once("exit", (code) => reject(new Error(`the server ended with ${code}:\n${log}`)));
+    child.once("error", reject);
+  });
+  const end = async (signal) => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill(signal);
+    await exited;
+  };
+  return {
+    /** Where it listens, with the base path. */
+    url,
+    /** The same as a name: localhost is what browsers trust without TLS, and what people type. */
+    local: url.replace("127.0.0.1", "localhost"),
+    port: Number(new URL(url).port),
+    /** Ends it at once, as a crash would. */
+    kill: () => end("SIGKILL"),
+    stop: () => end("SIGTERM"),
+    /** All that it has logged. */
+    log: () => log,
+  };
+}

@@ -1,0 +1,244 @@
+/** What the page does, and says, when something is wrong. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { startServer, stopServers } from "./server.js";
+import {
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, says, saysNoMore, sees, step,
+  waits, writes,
+} from "./browser.js";
+
+/** One that has a camera, and one on a machine without any. */
+let browser, bare;
+let server;
+
+before(async () => {
+  [server, browser, bare] = await Promise.all([
+    startServer(),
+    launch(),
+    launch({ camera: false, flags: ["--host-resolver-rules=MAP inbox.test 127.0.0.1"] }),
+  ]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all([browser, bare].flatMap((one) => one.contexts()).map((context) => context.close()));
+  assertNoFaults({ provoked: true });
+});
+
+/** Another program's request to the server's inbox. */
+async function program(method, query, { id, password, body, accept } = {}) {
+  return fetch(`${server.url}inbox${query}`, {
+    method,
+    body,
+    headers: {
+      Authorization: `Basic ${Buffer.from(`${id}:${password}`).toString("base64")}`,
+      ...(accept && { Accept: accept }),
+    },
+  });
+}
+
+test("no camera: one still sees the other side, and the chat works", async () => {
+  const [alice, bob] = await Promise.all([person(bare), person(browser)]);
+  const link = await waits(alice, server.local);
+  assert.match(await says(alice, "no-media"), /No camera and no microphone/);
+  await calls(bob, link);
+  await areConnected(alice, bob);
+  await Promise.all([sees(alice), hears(alice)]);
+  await bob.waitForSelector("body[data-their-camera='off']");
+  await writes(alice, bob, "I see you");
+  await writes(bob, alice, "I do not");
+  await alice.click("[data-problem='no-media'] button");
+  await says(alice, "no-media");
+});
+
+test("camera and microphone denied: it is said how to allow them, and the chat works", async () => {
+  const asking = await launch({ answers: false });
+  const [alice, bob] = await Promise.all([person(asking), person(browser)]);
+  const link = await waits(alice, server.local);
+  assert.match(await says(alice, "media-denied"), /Allow them/);
+  await calls(bob, link);
+  await areConnected(alice, bob);
+  await sees(alice);
+  await writes(alice, bob, "no camera today");
+
+  // Allowed after all, in the middle of the call.
+  await alice.context().grantPermissions(["camera", "microphone"]);
+  await alice.click("[data-problem='media-denied'] button");
+  await saysNoMore(alice, "media-denied");
+  await bob.waitForSelector("body[data-their-camera='on']");
+  await Promise.all([sees(bob), hears(bob)]);
+  await asking.close();
+});
+
+test("plain HTTP on another name than localhost: it is said what to start instead", async () => {
+  const [alice, bob] = await Promise.all([person(bare), person(bare)]);
+  const link = await waits(alice, server.url.replace("127.0.0.1", "inbox.test"));
+  assert.match(await says(alice, "insecure"), /--tls self-signed/);
+  await alice.click("#copy-link");
+  await alice.waitForSelector("#copied:has-text('Copied')");
+  await calls(bob, link);
+  await areConnected(alice, bob);
+  await writes(bob, alice, "no camera, but words");
+});
+
+test("nobody is there yet: it is said, and the call succeeds when somebody comes", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await calls(bob, new URL("call#to=late", server.local).href, { wish: "none" });
+  assert.match(await says(bob, "no-such-inbox"), /not there yet/);
+  await reaches(bob, "calling");
+  await waits(alice, server.local, { id: "late", wish: "none", ask: false });
+  await areConnected(alice, bob);
+  await saysNoMore(bob, "no-such-inbox");
+});
+
+test("the server goes away and comes back: a call goes on, a page that waits recovers", async () => {
+  let mortal = await startServer();
+  const [alice, bob, carol, dave, eve] = await Promise.all([1, 2, 3, 4, 5].map(() => person(browser)));
+  await calls(bob, await waits(alice, mortal.local, { wish: "none" }), { wish: "none" });
+  const link = await waits(carol, mortal.local, { wish: "none" });
+  await areConnected(alice, bob);
+  await eve.goto(`${mortal.local}call`);
+
+  await mortal.kill();
+  await eve.click("#start");
+  await says(eve, "server-away");
+  await reaches(eve, "opening");
+  await eve.click("#opening [data-leave]");
+  await reaches(eve, "setup");
+  await eve.click("#start");
+  for (const page of [alice, bob, carol]) assert.match(await says(page, "server-away"), /does not answer/);
+  await reaches(carol, "waiting");
+  await writes(alice, bob, "who needs a server");
+  await carol.click("[data-problem='server-away'] button");
+  await says(carol, "server-away");
+
+  mortal = await startServer([], { port: mortal.port });
+  for (const page of [alice, bob, carol]) {
+    await saysNoMore(page, "server-away");
+    await step(page, "server-back");
+    await step(page, "inbox-reset");
+  }
+  await reaches(eve, "waiting");
+  await calls(dave, link, { wish: "none" });
+  await areConnected(carol, dave);
+
+  // A server that is stopped in good order says so itself.
+  await mortal.stop();
+  await says(carol, "server-away");
+  await dave.click("#hang-up");
+  await reaches(carol, "ended");
+});
+
+test("a second tab with the same id: the first one stops, and asks for nothing more", async () => {
+  const [first, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = await waits(first, server.local, { wish: "none" });
+  const opened = first.context().waitForEvent("page");
+  await first.evaluate(() => window.open(location.href));
+  const second = await opened;
+  await reaches(first, "stopped");
+  assert.match(await says(first, "replaced"), /[Aa]nother tab/);
+  let asked = 0;
+  first.on("request", () => asked++);
+  await reaches(second, "waiting");
+  await calls(bob, link, { wish: "none" });
+  await areConnected(second, bob);
+  await writes(bob, second, "only one of you");
+  assert.equal(asked, 0);
+  assert.equal(await second.locator("#notices li").count(), 0);
+
+  await first.click("[data-problem='replaced'] button");
+  await reaches(first, "waiting");
+  await says(second, "replaced");
+  await reaches(second, "stopped");
+});
+
+test("the id is taken: another one can be chosen", async () => {
+  assert.equal((await program("GET", "?wait=0", { id: "taken", password: "by me" })).status, 204);
+  const alice = await person(browser);
+  let asked = false;
+  alice.on("dialog", () => (asked = true));
+  await alice.goto(`${server.local}call`);
+  await alice.fill("#id", "taken");
+  await alice.check("input[value='none']", { force: true });
+  await alice.click("#start");
+  await reaches(alice, "setup");
+  assert.match(await says(alice, "unauthorized"), /Choose another id/);
+  assert.equal(asked, false);
+  await alice.click("#new-id");
+  await alice.click("#start");
+  await reaches(alice, "waiting");
+  assert.equal(await alice.locator("#notices li").count(), 0);
+});
+
+test("an id that cannot be is refused before the server is asked", async () => {
+  const alice = await person(browser);
+  await alice.goto(`${server.local}call`);
+  for (const [id, fault] of [["a:b", /colon/], [" a", /space/], ["", /at least one/], ["é".repeat(257), /512 bytes/]]) {
+    await alice.fill("#id", id);
+    await alice.click("#start");
+    assert.match(await alice.innerText("#id-error"), fault);
+    await reaches(alice, "setup");
+  }
+  await alice.goto(`${server.local}call#to=a%3Ab`);
+  await says(alice, "broken-link");
+});
+
+test("the other side's inbox is full: the page waits and goes on", async () => {
+  const bob = { id: "full", password: "of mail" };
+  await program("GET", "?wait=0", bob);
+  const sends = Array.from({ length: 100 }, (_, i) =>
+    program("POST", "?to=full", { id: "spammer", password: "x", body: `${i}` }));
+  for (const answer of await Promise.all(sends)) assert.equal(answer.status, 200);
+  const alice = await person(browser);
+  await calls(alice, new URL("call#to=full", server.local).href, { wish: "none" });
+  await says(alice, "inbox-full");
+  const { cursor, messages } = await (await program("GET", "?after=0", { ...bob, accept: "application/json" })).json();
+  assert.equal(messages.length, 100);
+  const next = await (await program("GET", `?after=${cursor}`, { ...bob, accept: "application/json" })).json();
+  assert.equal(JSON.parse(next.messages[0].body).type, "call");
+  await saysNoMore(alice, "inbox-full");
+  await step(alice, "peer-found");
+  await alice.click("#give-up");
+  await reaches(alice, "ended");
+  const last = await (await program("GET", `?after=${next.cursor}`, { ...bob, accept: "application/json" })).json();
+  assert.equal(JSON.parse(last.messages.at(-1).body).type, "bye");
+});
+
+test("no path: it is said what can help, and ICE servers can be named", async () => {
+  // A network that lets no UDP through, and no other way is known.
+  const walled = await launch({ flags: ["--force-webrtc-ip-handling-policy", "--webrtc-ip-handling-policy=disable_non_proxied_udp"] });
+  const [alice, bob] = await Promise.all([person(walled), person(browser)]);
+  await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
+  await reaches(bob, "connecting");
+  await bob.waitForSelector("[data-problem='slow'], [data-problem='no-path']");
+  await bob.click("[data-problem] button");
+  await reaches(bob, "setup");
+  await bob.waitForSelector("#ice-urls:visible");
+  await bob.fill("#ice-urls", "https://example.org");
+  await bob.click("#start");
+  assert.match(await bob.innerText("#ice-error"), /no address of an ICE server/);
+  await bob.fill("#ice-urls", "stun:127.0.0.1:9\nturn:127.0.0.1:9");
+  await bob.click("#start");
+  assert.match(await bob.innerText("#ice-error"), /username/);
+  await bob.fill("#ice-username", "bob");
+  await bob.fill("#ice-credential", "secret");
+  await bob.click("#start");
+  await reaches(bob, "connecting");
+  const used = await bob.evaluate(() => window.connections.at(-1).getConfiguration().iceServers.map(({ urls }) => urls.toString()));
+  assert.deepEqual(used, ["stun:127.0.0.1:9", "turn:127.0.0.1:9"]);
+  const later = await bob.context().newPage();
+  await later.goto(`${server.local}call`);
+  assert.equal(await later.inputValue("#ice-urls"), "stun:127.0.0.1:9\nturn:127.0.0.1:9");
+  await walled.close();
+});
+
+test("one's own link is no call", async () => {
+  const alice = await person(browser);
+  const link = await waits(alice, server.local, { wish: "none" });
+  await alice.goto(link);
+  await says(alice, "own-link");
+  await reaches(alice, "waiting");
+});

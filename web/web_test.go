@@ -1,0 +1,203 @@
+package web_test
+
+import (
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"inbox/web"
+)
+
+func ask(t *testing.T, h http.Handler, method, target string, header ...string) (*http.Response, string) {
+	t.Helper()
+	r := httptest.NewRequest(method, target, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	res := w.Result()
+	content, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(content)
+}
+
+// urls is every URL that the pages have, found in the tree that is embedded.
+func urls(t *testing.T) []string {
+	t.Helper()
+	found := []string{}
+	err := fs.WalkDir(os.DirFS("demo"), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			found = append(found, "/"+strings.TrimSuffix(strings.TrimSuffix(name, ".html"), "index"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestEveryFileIsServed(t *testing.T) {
+	types := map[string]string{
+		"":     "text/html; charset=utf-8",
+		".js":  "text/javascript; charset=utf-8",
+		".css": "text/css; charset=utf-8",
+		".svg": "image/svg+xml",
+	}
+	h := web.Handler()
+	all := urls(t)
+	for _, must := range []string{"/", "/call", "/assets/call.js", "/assets/mailbox.js", "/assets/peer.js", "/assets/logo.svg"} {
+		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
+			t.Errorf("there is no %s", must)
+		}
+	}
+	for _, url := range all {
+		res, content := ask(t, h, "GET", url)
+		if res.StatusCode != http.StatusOK || content == "" {
+			t.Errorf("GET %s: %s, %d bytes", url, res.Status, len(content))
+		}
+		if got, want := res.Header.Get("Content-Type"), types[path.Ext(url)]; got != want {
+			t.Errorf("GET %s: Content-Type %q, want %q", url, got, want)
+		}
+		if got := res.Header.Get("Cache-Control"); got != "no-cache" {
+			t.Errorf("GET %s: Cache-Control %q", url, got)
+		}
+		etag := res.Header.Get("ETag")
+		if !regexp.MustCompile(`^"[\w-]{16}"$`).MatchString(etag) {
+			t.Errorf("GET %s: ETag %q", url, etag)
+		}
+
+		res, content = ask(t, h, "GET", url, "If-None-Match", etag)
+		if res.StatusCode != http.StatusNotModified || content != "" || res.Header.Get("ETag") != etag {
+			t.Errorf("GET %s again: %s, %d bytes, ETag %q", url, res.Status, len(content), res.Header.Get("ETag"))
+		}
+		res, content = ask(t, h, "HEAD", url)
+		if res.StatusCode != http.StatusOK || content != "" || res.Header.Get("Content-Length") == "0" {
+			t.Errorf("HEAD %s: %s, %d bytes", url, res.Status, len(content))
+		}
+	}
+}
+
+func TestEveryAnswerIsGuarded(t *testing.T) {
+	h := web.Handler()
+	for _, target := range append(urls(t), "/nothing", "/assets/") {
+		for _, method := range []string{"GET", "HEAD", "POST"} {
+			res, _ := ask(t, h, method, target)
+			for name, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff",
+				"Referrer-Policy":        "no-referrer",
+				"Permissions-Policy":     "camera=(self), microphone=(self), display-capture=(self)",
+			} {
+				if got := res.Header.Get(name); got != want {
+					t.Errorf("%s %s: %s %q, want %q", method, target, name, got, want)
+				}
+			}
+			policy := res.Header.Get("Content-Security-Policy")
+			for _, want := range []string{
+				"default-src 'self'", "connect-src 'self'", "media-src blob: 'self'", "object-src 'none'",
+				"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+			} {
+				if !strings.Contains(policy+";", want+";") {
+					t.Errorf("%s %s: the policy lacks %s", method, target, want)
+				}
+			}
+			if strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
+				t.Errorf("%s %s: the policy is lax: %s", method, target, policy)
+			}
+		}
+	}
+}
+
+func TestOtherMethodsAreRefused(t *testing.T) {
+	h := web.Handler()
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "INVENTED"} {
+		res, content := ask(t, h, method, "/call")
+		if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET, HEAD" || content == "" {
+			t.Errorf("%s: %s, Allow %q, %q", method, res.Status, res.Header.Get("Allow"), content)
+		}
+	}
+}
+
+func TestNothingElseIsThere(t *testing.T) {
+	h := web.Handler()
+	for _, target := range []string{
+		"/index.html", "/call.html", "/call/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go",
+		"/assets/../../web.go", "/assets/%2e%2e/%2e%2e/web.go", "//call", "/assets//call.js", "/CALL", "/call%00",
+	} {
+		res, content := ask(t, h, "GET", target)
+		if res.StatusCode != http.StatusNotFound {
+			t.Errorf("GET %s: %s", target, res.Status)
+		}
+		if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") || !strings.Contains(content, "/call") {
+			t.Errorf("GET %s: %s %q helps nobody", target, res.Header.Get("Content-Type"), content)
+		}
+		if strings.Contains(content, path.Base(target)) && path.Base(target) != "call" {
+			t.Errorf("GET %s: the answer repeats what was asked: %q", target, content)
+		}
+		if res.Header.Get("ETag") != "" || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("GET %s: is kept: %v", target, res.Header)
+		}
+	}
+}
+
+func TestUnderABasePath(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle("/signal/", http.StripPrefix("/signal", web.Handler()))
+	for _, target := range []string{"/signal/", "/signal/call", "/signal/assets/base.css"} {
+		if res, _ := ask(t, mux, "GET", target); res.StatusCode != http.StatusOK {
+			t.Errorf("GET %s: %s", target, res.Status)
+		}
+	}
+}
+
+// The pages must work under any path, without a third party, and with a policy
+// that lets nothing run that is written into them.
+func TestPagesReferToTheirOwnFilesOnly(t *testing.T) {
+	h := web.Handler()
+	references := map[string]*regexp.Regexp{
+		"":     regexp.MustCompile(`(?i)\b(?:href|src|action|poster|srcset)\s*=\s*"([^"]*)"`),
+		".js":  regexp.MustCompile(`\b(?:from|import)\s*\(?\s*"(\.[^"]*)"`),
+		".css": regexp.MustCompile(`(?:url\(|@import)\s*"?([^")]*)`),
+		".svg": regexp.MustCompile(`(?i)\bhref\s*=\s*"([^"]*)"`),
+	}
+	inline := regexp.MustCompile(`(?i)<style|\sstyle\s*=|\son[a-z]+\s*=\s*"|javascript:|<script(?:[^>]*)>[^<]|<iframe|<object|<embed`)
+	for _, url := range urls(t) {
+		_, content := ask(t, h, "GET", url)
+		for _, match := range references[path.Ext(url)].FindAllStringSubmatch(content, -1) {
+			reference := match[1]
+			if strings.HasPrefix(reference, "/") || strings.Contains(reference, "//") || strings.HasPrefix(reference, "data:") {
+				t.Errorf("%s refers to %q", url, reference)
+				continue
+			}
+			target := path.Join(path.Dir(url), strings.SplitN(reference, "#", 2)[0])
+			if reference == "./" {
+				target = path.Dir(url)
+			}
+			if res, _ := ask(t, h, "GET", target); res.StatusCode != http.StatusOK {
+				t.Errorf("%s refers to %q, which is not there", url, reference)
+			}
+		}
+		if path.Ext(url) == "" {
+			if found := inline.FindString(content); found != "" {
+				t.Errorf("%s has something inline: %q", url, found)
+			}
+		}
+		if path.Ext(url) == ".js" {
+			if found := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function`).FindString(content); found != "" {
+				t.Errorf("%s makes markup of text: %s", url, found)
+			}
+			if lines := strings.Count(content, "\n"); lines > 500 {
+				t.Errorf("%s has %d lines", url, lines)
+			}
+		}
+	}
+}
