@@ -13,21 +13,26 @@ import (
 func routes(base string, h *inboxhttp.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
-	mux.HandleFunc("GET "+base+"healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "ok")
+	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, http.StatusOK, "ok")
 	})
-	mux.HandleFunc("GET "+base+"readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc(base+"readyz", func(w http.ResponseWriter, r *http.Request) {
 		if h.Draining() {
-			answer(w, http.StatusServiceUnavailable, "draining")
+			answer(w, r, http.StatusServiceUnavailable, "draining")
 			return
 		}
-		answer(w, http.StatusOK, "ok")
+		answer(w, r, http.StatusOK, "ok")
 	})
 	mux.Handle(base, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
 	return mux
 }
 
-func answer(w http.ResponseWriter, status int, text string) {
+// answer is a line of text for whoever watches the server.
+func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		status, text = http.StatusMethodNotAllowed, "only GET and HEAD"
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

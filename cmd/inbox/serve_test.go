@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Every flag of serve has a variable, and the variable works.
+func TestEveryFlagHasAVariable(t *testing.T) {
+	values := map[string]string{
+		"INBOX_LISTEN": "127.0.0.1:1", "INBOX_BASE_PATH": "/x", "INBOX_TLS": "files",
+		"INBOX_TLS_CERT": "/c.pem", "INBOX_TLS_KEY": "/k.pem", "INBOX_ALLOW_ORIGIN": "https://a.example,https://b.example",
+		"INBOX_INBOX_TTL": "7s", "INBOX_INBOX_CAPACITY": "7", "INBOX_INBOX_BYTES": "7KiB", "INBOX_MAX_BODY": "700",
+		"INBOX_MAX_INBOXES": "7", "INBOX_MAX_MEMORY": "7MiB", "INBOX_MAX_WAIT": "7s", "INBOX_STORE": "memory",
+		"INBOX_SNAPSHOT": "/s", "INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
+	}
+	var plain, c cli
+	parse(t, &plain)
+	for name, value := range values {
+		t.Setenv(name, value)
+	}
+	parse(t, &c)
+	got, was := reflect.ValueOf(c.Serve), reflect.ValueOf(plain.Serve)
+	if n := got.NumField(); n != len(values) {
+		t.Errorf("%d flags, but %d variables are tried here", n, len(values))
+	}
+	for i := range got.NumField() {
+		name := got.Type().Field(i).Name
+		if name != "Store" && reflect.DeepEqual(got.Field(i).Interface(), was.Field(i).Interface()) {
+			t.Errorf("the variable of %s changes nothing", name)
+		}
+	}
+}
+
+func parse(t *testing.T, c *cli) {
+	t.Helper()
+	k, err := kong.New(c, kong.DefaultEnvars("INBOX"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse([]string{"serve"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// running is the program, in this process.
+type running struct {
+	url  string
+	stop context.CancelFunc
+	done chan error
+	log  *lines
+}
+
+func serve(t *testing.T, flags ...string) *running {
+	t.Helper()
+	var c cli
+	k, err := kong.New(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse(append([]string{"serve", "--listen=127.0.0.1:0"}, flags...)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{stop: stop, done: make(chan error, 1), log: &lines{changed: make(chan struct{}, 1)}}
+	go func() { r.done <- c.Serve.Run(ctx, streams{io.Discard, r.log}) }()
+	t.Cleanup(func() { r.stop() })
+	r.url = strings.TrimSuffix(r.log.await(t, `url(?:=|":")([^\s"]+)`), "/")
+	return r
+}
+
+// end stops it and waits for its end.
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines is a log that can be waited for.
+type lines struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	changed chan struct{}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// await returns what the pattern's group matches, as soon as it does.
+func (l *lines) await(t *testing.T, pattern string) string {
+	t.Helper()
+	for late := time.After(30 * time.Second); ; {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(l.String()); m != nil {
+			return m[len(m)-1]
+		}
+		select {
+		case <-l.changed:
+		case <-late:
+			t.Fatalf("the log never holds %q:\n%s", pattern, l)
+		}
+	}
+}
+
+func get(t *testing.T, c *http.Client, url, user, password string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user != "" {
+		req.SetBasicAuth(user, password)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+func TestDrain(t *testing.T) {
+	r := serve(t, "--drain=20s")
+	// One connection each, so that no request waits for another's.
+	waits, sends, watches := new(http.Client), new(http.Client), new(http.Client)
+	for _, c := range []*http.Client{waits, sends, watches} {
+		c.Transport = &http.Transport{}
+		defer c.CloseIdleConnections()
+	}
+	if res, _ := get(t, watches, r.url+"/inbox?wait=0", "bob", "x"); res.StatusCode != http.StatusNoContent {
+		t.Fatal(res.Status)
+	}
+	type answer struct {
+		status int
+		body   string
+		retry  string
+	}
+	waiting := make(chan answer, 1)
+	go func() {
+		res, body := get(t, waits, r.url+"/inbox", "carol", "x")
+		waiting <- answer{res.StatusCode, body, res.Header.Get("Retry-After")}
+	}()
+	// A send in flight: its body has no end yet.
+	body, write := io.Pipe()
+	sent := make(chan int, 1)
+	go func() {
+		req, _ := http.NewRequest(http.MethodPost, r.url+"/inbox?to=bob", body)
+		req.SetBasicAuth("alice", "x")
+		res, err := sends.Do(req)
+		if err != nil {
+			sent <- 0
+			return
+		}
+		res.Body.Close()
+		sent <- res.StatusCode
+	}()
+	write.Write([]byte("half"))
+
+	r.stop()
+	r.log.await(t, "msg=(draining)")
+	if a := <-waiting; a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `"draining"`) || a.retry == "" {
+		t.Errorf("the poll that waited ended with %+v", a)
+	}
+	if res, _ := get(t, watches, r.url+"/readyz", "", ""); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("readyz: %s", res.Status)
+	}
+	if res, _ := get(t, watches, r.url+"/healthz", "", ""); res.StatusCode != http.StatusOK {
+		t.Errorf("healthz: %s", res.Status)
+	}
+	if res, body := get(t, watches, r.url+"/inbox", "dave", "x"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, `"draining"`) {
+		t.Errorf("a poll that comes: %s", res.Status)
+	}
+	write.Write([]byte(" and half"))
+	write.Close()
+	if status := <-sent; status != http.StatusOK {
+		t.Errorf("the send in flight ended with %d", status)
+	}
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing that a peer chose is in the log, whatever its level and form.
+func TestLogsNameNobody(t *testing.T) {
+	const id, password, recipient, text, key = "canary-id", "canary-password", "canary-recipient", "canary-body", "canary-key"
+	for _, format := range []string{"text", "json"} {
+		t.Run(format, func(t *testing.T) {
+			r := serve(t, "--log-level=debug", "--log-format="+format, "--drain=0s", "--inbox-capacity=1")
+			send := func(to, id, password string) {
+				req, err := http.NewRequest(http.MethodPost, r.url+"/inbox?to="+to, strings.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.SetBasicAuth(id, password)
+				req.Header.Set("Idempotency-Key", key)
+				req.Header.Set("User-Agent", "canary-agent")
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				res.Body.Close()
+			}
+			send(recipient, id, password) // 404
+			get(t, http.DefaultClient, r.url+"/inbox?wait=0", recipient, password)
+			send(recipient, id, password)
+			send(recipient, id, password) // replayed
+			send(recipient, id, "canary-wrong")
+			send("canary:recipient", id, password)
+			send(recipient+"&to=canary-2", id, password)
+			get(t, http.DefaultClient, r.url+"/inbox?after=canary-cursor", recipient, password)
+			get(t, http.DefaultClient, r.url+"/inbox", recipient, password)
+			get(t, http.DefaultClient, r.url+"/canary-path?canary-query", "", "")
+			get(t, http.DefaultClient, r.url+"/inbox", "canary\nid", password)
+			conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(conn, "canary-method /canary HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n")
+			io.Copy(io.Discard, conn)
+			conn.Close()
+			r.end(t)
+			log := r.log.String()
+			if !strings.Contains(log, "request") {
+				t.Fatalf("nothing was logged:\n%s", log)
+			}
+			encoded := base64.StdEncoding.EncodeToString([]byte(id + ":" + password))
+			for _, secret := range []string{"canary", encoded, encoded[:12], url.QueryEscape(id), base64.StdEncoding.EncodeToString([]byte(text))} {
+				if strings.Contains(log, secret) {
+					t.Errorf("the log holds %q:\n%s", secret, log)
+				}
+			}
+		})
+	}
+}
+
+func TestSelfSignedCertificate(t *testing.T) {
+	cert, err := selfSigned(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	for _, name := range append(machineAddresses(), "localhost", "127.0.0.1", "::1") {
+		if _, err := leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// writeCertificate writes a new pair and returns its serial number.
+func writeCertificate(t *testing.T, certFile, keyFile string) string {
+	t.Helper()
+	cert, err := selfSigned(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, certFile, "CERTIFICATE", cert.Certificate[0])
+	writePEM(t, keyFile, "PRIVATE KEY", key)
+	return leaf.SerialNumber.String()
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCertificateFilesAreReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	first := writeCertificate(t, certFile, keyFile)
+	r := serve(t, "--tls=files", "--tls-cert="+certFile, "--tls-key="+keyFile, "--drain=0s")
+	serial := func() string {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if p := conn.ConnectionState().NegotiatedProtocol; p != "h2" {
+			t.Errorf("negotiated %q", p)
+		}
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	becomes := func(want string) {
+		t.Helper()
+		// It looks once a second.
+		for deadline := time.Now().Add(30 * time.Second); serial() != want; {
+			if time.Now().After(deadline) {
+				t.Fatal("the new certificate is not used")
+			}
+		}
+	}
+	if serial() != first {
+		t.Fatal("another certificate than that of the files")
+	}
+	becomes(writeCertificate(t, certFile, keyFile))
+	current := serial()
+	if err := os.WriteFile(certFile, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(r.log.String(), "cannot be used") {
+		if serial() != current {
+			t.Fatal("a broken file took the certificate away")
+		}
+	}
+	becomes(writeCertificate(t, certFile, keyFile))
+	r.end(t)
+}
