@@ -90,7 +90,7 @@ type Store interface {
 
 	// Receive opens p's inbox if there is none, restarts its expiry, removes
 	// every message up to and including after, and returns the oldest ones that
-	// remain, at most limit, WITHOUT removing them.
+	// remain, at most limit (0 or more), WITHOUT removing them.
 	//
 	// If r is not nil it becomes the inbox's one receiver, in the same step:
 	// Send wakes it from now on, and the receiver it replaces is ended with

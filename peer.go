@@ -74,7 +74,8 @@ func CheckKey(key string) error {
 }
 
 // A Secret is what a server keeps of a password: a keyed hash of it and of the
-// id. It prints as a placeholder, however it is printed.
+// id. Packages fmt, log/slog and encoders print a placeholder for it; keep it in
+// exported fields, since fmt does not ask for one in others.
 type Secret [sha256.Size]byte
 
 // Equal compares in constant time.

@@ -160,7 +160,7 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 	if !bytes.Equal(sum.Sum(nil), want) {
 		return pepper, damaged("its checksum does not fit")
 	}
-	body := bufio.NewReaderSize(io.NewSectionReader(r, 0, content), 1<<20)
+	body := bufio.NewReaderSize(io.NewSectionReader(r, 0, content), int(min(content, 1<<20)))
 	start := make([]byte, len(magic))
 	if _, err := io.ReadFull(body, start); err != nil || string(start) != magic {
 		return pepper, damaged("it is not a snapshot of this version")

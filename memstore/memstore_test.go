@@ -1,0 +1,287 @@
+package memstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"inbox"
+	"inbox/memstore"
+	"inbox/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The inboxes live for a whole number of seconds, so that Run removes them at
+// the very moment at which a case looks.
+const ttl = 5 * time.Second
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Walks: 1500, Open: running})
+}
+
+func TestStoreThatDoesNotRun(t *testing.T) {
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+		return []inbox.Store{memstore.New(l)}
+	}})
+}
+
+func running(t storetest.T, l inbox.Limits) []inbox.Store { return []inbox.Store{run(t, l)} }
+
+// run returns a store that runs until the test ends.
+func run(t storetest.T, l inbox.Limits) *memstore.Store {
+	s := memstore.New(l)
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	go s.Run(ctx)
+	return s
+}
+
+var pepper = inbox.NewPepper([inbox.PepperSize]byte{1})
+
+func peer(id string) inbox.Peer {
+	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "password")}
+}
+
+func ask(t testing.TB, s *memstore.Store, id string, after inbox.Cursor, limit int) inbox.Batch {
+	t.Helper()
+	b, err := s.Receive(t.Context(), peer(id), after, limit, nil)
+	if err != nil {
+		t.Fatalf("receive at %q: %v", id, err)
+	}
+	return b
+}
+
+func send(t testing.TB, s *memstore.Store, from, to, key, body string) {
+	t.Helper()
+	if err := trySend(t, s, from, to, key, body); err != nil {
+		t.Fatalf("send from %q to %q: %v", from, to, err)
+	}
+}
+
+func trySend(t testing.TB, s *memstore.Store, from, to, key, body string) error {
+	_, err := s.Send(t.Context(), peer(from), to, inbox.Draft{Key: key, Body: []byte(body)})
+	return err
+}
+
+func closeInbox(t testing.TB, s *memstore.Store, id string) {
+	t.Helper()
+	if err := s.Close(t.Context(), peer(id)); err != nil {
+		t.Fatalf("close %q: %v", id, err)
+	}
+}
+
+// start is the position before every message.
+var start inbox.Cursor
+
+func TestMemoryIsLimited(t *testing.T) {
+	body := strings.Repeat("x", 1000)
+	for name, makeRoom := range map[string]func(t *testing.T, s *memstore.Store){
+		"acknowledge": func(t *testing.T, s *memstore.Store) { ask(t, s, "alice", ask(t, s, "alice", start, 100).Cursor, 0) },
+		"close":       func(t *testing.T, s *memstore.Store) { closeInbox(t, s, "alice") },
+		"expire":      func(*testing.T, *memstore.Store) { time.Sleep(time.Nanosecond) },
+	} {
+		for _, key := range []string{"", "k"} {
+			t.Run(name+" "+key, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := memstore.New(inbox.Limits{TTL: ttl, Memory: 10_000})
+					ask(t, s, "alice", start, 0)
+					sent := 0
+					for ; trySend(t, s, "bob", "alice", key, fmt.Sprint(sent, body)) == nil; sent++ {
+						if sent > 10 {
+							t.Fatal("there is no limit")
+						}
+					}
+					if sent < 5 {
+						t.Errorf("10,000 bytes hold %d messages of 1,000", sent)
+					}
+					time.Sleep(ttl - 1)
+					ask(t, s, "carol", start, 0)
+					for range 3 {
+						if err := trySend(t, s, "bob", "carol", key, body); !errors.Is(err, inbox.ErrServerFull) {
+							t.Fatalf("got the error %v, want %v", err, inbox.ErrServerFull)
+						}
+					}
+					if key != "" {
+						send(t, s, "bob", "alice", key, fmt.Sprint(0, body)) // a replay needs no room
+					}
+					makeRoom(t, s)
+					send(t, s, "bob", "carol", key, body)
+					if b := ask(t, s, "carol", start, 100); len(b.Messages) != 1 || b.Cursor.Seq != 1 {
+						t.Errorf("carol has %d messages up to number %d, want 1", len(b.Messages), b.Cursor.Seq)
+					}
+				})
+			})
+		}
+	}
+}
+
+// An expired inbox that somebody else is just removing makes room, too.
+func TestExpiredInboxMakesRoomWhileRunRemovesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := run(t, inbox.Limits{TTL: time.Second, Inboxes: 2})
+		for i := range 2000 {
+			ask(t, s, fmt.Sprint(i), start, 0)
+			ask(t, s, fmt.Sprint(-i-1), start, 0)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+func TestUsageIsExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(inbox.Limits{TTL: ttl, Messages: 8, Memory: 80_000, Inboxes: 8})
+		wantUsage(t, s, 0, 0)
+		ask(t, s, "alice", start, 0)
+		wantUsage(t, s, 1, 0)
+		send(t, s, "alice", "alice", "", "12345")
+		_, one := s.Usage()
+		if one < 5 {
+			t.Errorf("a message of 5 bytes is counted for %d", one)
+		}
+		send(t, s, "alice", "alice", "", "12345")
+		wantUsage(t, s, 1, 2*one)
+		ask(t, s, "alice", ask(t, s, "alice", start, 1).Cursor, 0)
+		wantUsage(t, s, 1, one)
+		closeInbox(t, s, "alice")
+		wantUsage(t, s, 0, 0)
+
+		// A key that pushes out another costs nothing.
+		ask(t, s, "alice", start, 0)
+		for i := range 2 * inbox.KeysRemembered {
+			send(t, s, "alice", "alice", fmt.Sprint(i), "")
+			ask(t, s, "alice", ask(t, s, "alice", start, 1).Cursor, 0)
+			if i == inbox.KeysRemembered {
+				_, one = s.Usage()
+			}
+		}
+		wantUsage(t, s, 1, one)
+		closeInbox(t, s, "alice")
+		wantUsage(t, s, 0, 0)
+
+		// Whatever happens, and however much of it at once.
+		var peers sync.WaitGroup
+		for range 8 {
+			peers.Go(func() {
+				r := rand.New(rand.NewPCG(rand.Uint64(), 0))
+				for range 3000 {
+					anybody(t, s, r)
+				}
+			})
+		}
+		peers.Wait()
+		time.Sleep(ttl)
+		for i := range 12 {
+			closeInbox(t, s, fmt.Sprint(i))
+		}
+		wantUsage(t, s, 0, 0)
+	})
+}
+
+// anybody does something.
+func anybody(t *testing.T, s *memstore.Store, r *rand.Rand) {
+	id := fmt.Sprint(r.IntN(12))
+	var err error
+	switch r.IntN(40) {
+	case 0:
+		err = s.Close(t.Context(), peer(id))
+	case 1:
+		time.Sleep(time.Duration(r.Int64N(int64(ttl))))
+	case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11:
+		var b inbox.Batch
+		if b, err = s.Receive(t.Context(), peer(id), start, r.IntN(9), nil); err == nil {
+			_, err = s.Receive(t.Context(), peer(id), b.Cursor, 0, nil)
+		}
+	default:
+		body := strings.Repeat("x", r.IntN(500))
+		key := [...]string{"", "j", "k", fmt.Sprint(r.IntN(1000))}[r.IntN(4)]
+		err = trySend(t, s, fmt.Sprint(r.IntN(12)), id, key, body)
+	}
+	for _, expected := range []error{inbox.ErrFull, inbox.ErrServerFull, inbox.ErrNoInbox, inbox.ErrBadCursor} {
+		if errors.Is(err, expected) {
+			return
+		}
+	}
+	if err != nil {
+		t.Errorf("unexpected: %v", err)
+	}
+}
+
+func wantUsage(t testing.TB, s *memstore.Store, inboxes, memory int64) {
+	t.Helper()
+	if gotInboxes, gotMemory := s.Usage(); gotInboxes != inboxes || gotMemory != memory {
+		t.Fatalf("the usage is %d inboxes and %d bytes, want %d and %d", gotInboxes, gotMemory, inboxes, memory)
+	}
+}
+
+func TestRunRemovesWhatExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, late = 10_000, 100
+		s := run(t, inbox.Limits{TTL: ttl})
+		for i := range n {
+			ask(t, s, fmt.Sprint(i), start, 0)
+			send(t, s, fmt.Sprint(i), fmt.Sprint(i), "k", "hello")
+		}
+		_, memory := s.Usage()
+		time.Sleep(ttl / 2)
+		for i := range late {
+			ask(t, s, fmt.Sprint(i), start, 0)
+		}
+		wantUsage(t, s, n, memory)
+		time.Sleep(ttl/2 + time.Second)
+		wantUsage(t, s, late, memory/n*late)
+		time.Sleep(ttl/2 + time.Second)
+		wantUsage(t, s, 0, 0)
+	})
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		memstore.New(inbox.Limits{}).Run(ctx)
+		close(ended)
+	}()
+	stop()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("it did not")
+	}
+}
+
+// What a store holds is given back, not only what the inboxes hold.
+func TestEmptyStoreIsSmallAgain(t *testing.T) {
+	const n, perInbox = 50_000, 5 // bytes that may stay
+	s := memstore.New(inbox.Limits{})
+	before := heap()
+	for i := range n {
+		ask(t, s, fmt.Sprint(i), start, 0)
+	}
+	full := heap() - before
+	for i := range n {
+		closeInbox(t, s, fmt.Sprint(i))
+	}
+	wantUsage(t, s, 0, 0)
+	if left := heap() - before; left > n*perInbox {
+		t.Errorf("of %d bytes, %d are left", full, left)
+	}
+	runtime.KeepAlive(s)
+}
+
+// heap is how many bytes live.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -1,0 +1,98 @@
+package storetest
+
+import (
+	"time"
+
+	"inbox"
+)
+
+var closeCases = []testCase{
+	{name: "a closed inbox is gone at once with all that it held", run: func(h *harness) {
+		h.open("alice")
+		h.send("bob", "alice", "1", "2")
+		old := h.ask("alice", start, all).Cursor
+		h.close("alice")
+		h.wantAlive("alice", false)
+
+		b := h.ask("alice", old, all)
+		h.wantBodies(b)
+		if !b.Reset || b.Cursor.Life == old.Life || b.Cursor.Seq != 0 {
+			h.Errorf("got %+v, want a reset and the start of another life", b)
+		}
+	}},
+
+	{name: "another password is ErrUnauthorized and closes nothing", run: func(h *harness) {
+		r := h.receiver("alice")
+		r.look(start, all)
+		h.send("bob", "alice", "1")
+		h.want(h.store().Close(h.Context(), stranger("alice")), inbox.ErrUnauthorized)
+		h.wantBodies(r.look(start, all), "1")
+	}},
+
+	{name: "there need not be an inbox to close", run: func(h *harness) {
+		h.close("alice")
+		h.wantAlive("alice", false)
+		h.open("alice")
+		h.close("alice")
+		h.close("alice")
+		h.want(h.store().Close(h.Context(), stranger("alice")), nil)
+
+		h.open("alice")
+		h.until(time.Now(), h.past())
+		h.want(h.store().Close(h.Context(), stranger("alice")), nil)
+		h.wantAlive("alice", false)
+	}},
+
+	{name: "the name of a closed inbox is free", run: func(h *harness) {
+		h.open("alice")
+		h.close("alice")
+		_, err := h.tryAsk(stranger("alice"), start, all)
+		h.want(err, nil)
+		_, err = h.tryAsk(peer("alice"), start, all)
+		h.want(err, inbox.ErrUnauthorized)
+	}},
+
+	{name: "the expiry of a closed inbox is not that of its next life", run: func(h *harness) {
+		h.open("alice")
+		opened := time.Now()
+		h.until(opened, h.ttl/2)
+		h.close("alice")
+		h.open("alice")
+		reopened := time.Now()
+		h.until(opened, h.past())
+		h.wantAlive("alice", true)
+		h.until(reopened, h.almost())
+		h.wantAlive("alice", true)
+		h.until(reopened, h.past())
+		h.wantAlive("alice", false)
+	}},
+
+	{name: "closing ends the receiver with ErrClosed", run: func(h *harness) {
+		r := h.receiver("alice")
+		r.look(start, 0)
+		h.close("alice")
+		for range 2 {
+			_, err := r.tryLook(start, all)
+			h.want(err, inbox.ErrClosed)
+		}
+		h.wantAlive("alice", false)
+
+		// It does not come back with the next life either.
+		newer := h.receiver("alice")
+		newer.look(start, 0)
+		_, err := r.tryLook(start, all)
+		h.want(err, inbox.ErrClosed)
+		newer.look(start, 0)
+	}},
+
+	{name: "closing tells a replaced receiver that it was replaced", run: func(h *harness) {
+		older, newer := h.receiver("alice"), h.receiver("alice")
+		older.look(start, 0)
+		newer.look(start, 0)
+		h.close("alice")
+		_, err := older.tryLook(start, all)
+		h.want(err, inbox.ErrReplaced)
+		_, err = newer.tryLook(start, all)
+		h.want(err, inbox.ErrClosed)
+	}},
+}

@@ -1,0 +1,167 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"inbox"
+)
+
+var concurrentCases = []testCase{
+	{name: "of a thousand first asks with two passwords one password wins", run: func(h *harness) {
+		h.firstWins(func(p inbox.Peer) (inbox.Batch, error) { return h.tryAsk(p, start, 0) })
+	}},
+
+	{name: "of a thousand first sends with two passwords one password wins", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
+		h.open("bob")
+		h.firstWins(func(p inbox.Peer) (inbox.Batch, error) {
+			_, err := h.trySend(p, "bob", "", "hello")
+			return inbox.Batch{}, err
+		})
+	}},
+
+	{name: "of many sends with one key one appends", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
+		h.open("bob")
+		var appended, senders = atomic.Int32{}, sync.WaitGroup{}
+		const keys = 20
+		for i := range 8 * keys {
+			senders.Go(func() {
+				replayed, err := h.trySend(peer("alice"), "bob", fmt.Sprint(i%keys), "hello")
+				if err != nil {
+					h.Errorf("send: %v", err)
+				} else if !replayed {
+					appended.Add(1)
+				}
+			})
+		}
+		senders.Wait()
+		if got := len(h.ask("bob", start, all).Messages); got != keys || appended.Load() != keys {
+			h.Errorf("%d messages, and %d sends said that they appended, want %d", got, appended.Load(), keys)
+		}
+	}},
+
+	{name: "of many receivers at once one stays", run: func(h *harness) {
+		h.open("alice")
+		for range 20 {
+			var receivers []*receiver
+			var looks sync.WaitGroup
+			for range 8 {
+				r := h.receiver("alice")
+				receivers = append(receivers, r)
+				looks.Go(func() {
+					if _, err := r.tryLook(start, 0); err != nil {
+						h.Errorf("a new receiver was refused: %v", err)
+					}
+				})
+			}
+			looks.Wait()
+			stayed := 0
+			for _, r := range receivers {
+				if _, err := r.tryLook(start, 0); err == nil {
+					stayed++
+				} else if !errors.Is(err, inbox.ErrReplaced) {
+					h.Errorf("a receiver ended with %v", err)
+				}
+			}
+			if stayed != 1 {
+				h.Fatalf("%d receivers stayed, want 1", stayed)
+			}
+		}
+	}},
+
+	{name: "an inbox never holds more than it may", limits: inbox.Limits{Messages: 10}, run: func(h *harness) {
+		position := h.open("alice")
+		for range 10 {
+			var sent atomic.Int32
+			var senders sync.WaitGroup
+			for range 40 {
+				senders.Go(func() {
+					if _, err := h.trySend(peer("bob"), "alice", "", "hello"); err == nil {
+						sent.Add(1)
+					} else if !errors.Is(err, inbox.ErrFull) {
+						h.Errorf("send: %v", err)
+					}
+				})
+			}
+			senders.Wait()
+			b := h.ask("alice", position, all)
+			if len(b.Messages) != 10 || sent.Load() != 10 {
+				h.Fatalf("%d of 40 sends succeeded and %d messages arrived, want 10", sent.Load(), len(b.Messages))
+			}
+			position = h.ask("alice", b.Cursor, 0).Cursor
+		}
+	}},
+
+	{name: "a server never holds more inboxes than it may", limits: inbox.Limits{Inboxes: 10}, run: func(h *harness) {
+		for range 5 {
+			var mu sync.Mutex
+			var opened []string
+			var peers sync.WaitGroup
+			for i := range 40 {
+				peers.Go(func() {
+					id := fmt.Sprint(i)
+					if _, err := h.tryAsk(peer(id), start, 0); err == nil {
+						mu.Lock()
+						opened = append(opened, id)
+						mu.Unlock()
+					} else if !errors.Is(err, inbox.ErrServerFull) {
+						h.Errorf("receive: %v", err)
+					}
+				})
+			}
+			peers.Wait()
+			if len(opened) != 10 {
+				h.Fatalf("%d of 40 opened an inbox, want 10", len(opened))
+			}
+			for _, id := range opened {
+				peers.Go(func() {
+					if err := h.store().Close(h.Context(), peer(id)); err != nil {
+						h.Errorf("close: %v", err)
+					}
+				})
+			}
+			peers.Wait()
+		}
+	}},
+
+	{name: "nothing is lost, doubled or out of order while all work at once", limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: nothingIsLost},
+
+	{name: "what a life that ends takes along is its newest messages", limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: livesEnd},
+}
+
+// firstWins lets a thousand peers of one id and two passwords begin at once.
+func (h *harness) firstWins(begin func(inbox.Peer) (inbox.Batch, error)) {
+	h.Helper()
+	var mu sync.Mutex
+	lives := map[inbox.Cursor]bool{}
+	won := map[inbox.Secret]int{}
+	var peers sync.WaitGroup
+	for i := range 1000 {
+		p := peer("alice")
+		if i%2 == 1 {
+			p = stranger("alice")
+		}
+		peers.Go(func() {
+			b, err := begin(p)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				won[p.Secret]++
+				lives[b.Cursor] = true
+			} else if !errors.Is(err, inbox.ErrUnauthorized) {
+				h.Errorf("got the error %v", err)
+			}
+		})
+	}
+	peers.Wait()
+	if len(won) != 1 || len(lives) != 1 {
+		h.Fatalf("%d passwords won, in %d lives", len(won), len(lives))
+	}
+	for _, n := range won {
+		if n != 500 {
+			h.Errorf("of the 500 with the password that won, %d succeeded", n)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"inbox"
+)
+
+var expireCases = []testCase{
+	{name: "an inbox expires a TTL after its owner last asked", run: func(h *harness) {
+		h.open("alice")
+		asked := time.Now()
+		for range 4 {
+			h.until(asked, h.almost())
+			h.wantAlive("alice", true)
+			h.ask("alice", start, 0)
+			asked = time.Now()
+		}
+		h.until(asked, h.past())
+		h.wantAlive("alice", false)
+	}},
+
+	{name: "every answered ask restarts the expiry", run: func(h *harness) {
+		life := h.open("alice")
+		h.send("bob", "alice", "1", "2", "3")
+		for _, ask := range []struct {
+			after inbox.Cursor
+			limit int
+		}{
+			{start, 0}, {start, 1}, {plus(life, 1), 0}, {plus(life, 1), all}, {plus(life, 3), all},
+			{inbox.Cursor{Life: life.Life ^ 1, Seq: 1}, all},
+		} {
+			b := h.ask("alice", ask.after, ask.limit)
+			asked := time.Now()
+			if b.Cursor.Life != life.Life {
+				h.Fatalf("the inbox expired before %+v", ask)
+			}
+			h.until(asked, h.almost())
+		}
+		h.wantAlive("alice", true)
+	}},
+
+	{name: "nobody else and nothing else restarts it", run: nothingElseRestartsIt},
+
+	{name: "an expired inbox is gone with all that it held", run: func(h *harness) {
+		h.open("alice")
+		h.send("bob", "alice", "1", "2")
+		old := h.ask("alice", start, all).Cursor
+		h.until(time.Now(), h.past())
+
+		b := h.ask("alice", start, all)
+		h.wantBodies(b)
+		if b.Cursor.Life == old.Life || b.Cursor.Seq != 0 || b.Reset {
+			h.Errorf("got %+v, want the start of another life", b)
+		}
+		h.send("bob", "alice", "3")
+		b = h.ask("alice", old, all)
+		h.wantBodies(b, "3")
+		if !b.Reset {
+			h.Errorf("the earlier life's cursor came without a reset")
+		}
+	}},
+
+	{name: "the name of an expired inbox is free", run: func(h *harness) {
+		open := map[string]func(p inbox.Peer) error{
+			"receive": func(p inbox.Peer) error {
+				_, err := h.tryAsk(p, start, all)
+				return err
+			},
+			"send": func(p inbox.Peer) error {
+				_, err := h.trySend(p, p.ID, "", "hello")
+				return err
+			},
+		}
+		for id := range open {
+			h.open(id)
+		}
+		opened := time.Now()
+		h.until(opened, h.almost())
+		for id, as := range open {
+			h.want(as(stranger(id)), inbox.ErrUnauthorized)
+		}
+		h.until(opened, h.past())
+		for id, as := range open {
+			h.want(as(stranger(id)), nil)
+			h.want(as(peer(id)), inbox.ErrUnauthorized)
+		}
+	}},
+
+	{name: "an inbox that a send opened expires as any other", run: func(h *harness) {
+		h.open("bob")
+		h.send("alice", "bob", "1")
+		sent := time.Now()
+		h.until(sent, h.almost())
+		h.wantAlive("alice", true)
+		h.until(sent, h.past())
+		h.wantAlive("alice", false)
+	}},
+
+	{name: "inboxes expire each at its own time", run: func(h *harness) {
+		h.open("early")
+		h.open("late")
+		opened := time.Now()
+		h.until(opened, h.ttl/2)
+		h.open("middle")
+		h.ask("late", start, 0)
+		middle := time.Now()
+		h.until(middle, h.ttl/4)
+		h.ask("late", start, 0)
+		late := time.Now()
+
+		for _, step := range []struct {
+			since time.Time
+			gone  string
+		}{{opened, "early"}, {middle, "middle"}, {late, "late"}} {
+			h.until(step.since, h.almost())
+			h.wantAlive(step.gone, true)
+			h.until(step.since, h.past())
+			h.wantAlive(step.gone, false)
+		}
+	}},
+
+	{name: "a thousand inboxes expire together", run: func(h *harness) {
+		const n = 1000
+		first := time.Now()
+		for i := range n {
+			h.open(fmt.Sprint(i))
+		}
+		last := time.Now()
+		if last.Sub(first) < h.ttl/2 { // else a slow store has lost the first ones
+			h.until(first, h.almost())
+			h.wantAlive("0", true)
+		}
+		h.until(last, h.past())
+		for i := range n {
+			h.wantAlive(fmt.Sprint(i), false)
+		}
+	}},
+}
+
+// nothingElseRestartsIt goes through every sequence of three things that happen
+// to an inbox while its owner does not ask, each with an inbox of its own.
+func nothingElseRestartsIt(h *harness) {
+	h.open("nosy")
+	opened := map[string]inbox.Cursor{}
+	happen := []func(id string) error{
+		func(id string) error {
+			_, err := h.trySend(stranger(id), "nosy", "", "")
+			return wantError(err, inbox.ErrUnauthorized)
+		},
+		func(id string) error {
+			_, err := h.tryAsk(stranger(id), start, all)
+			return wantError(err, inbox.ErrUnauthorized)
+		},
+		func(id string) error {
+			return wantError(h.store().Close(h.Context(), stranger(id)), inbox.ErrUnauthorized)
+		},
+		func(id string) error {
+			_, err := h.tryAsk(peer(id), plus(opened[id], all), all)
+			return wantError(err, inbox.ErrBadCursor)
+		},
+		func(id string) error {
+			_, err := h.trySend(peer("nosy"), id, "k", "hello")
+			return err
+		},
+		func(id string) error {
+			_, err := h.trySend(peer(id), "nobody", "", "hello")
+			return wantError(err, inbox.ErrNoInbox)
+		},
+	}
+	var ids []string
+	var plans [][3]int
+	n := len(happen)
+	first := time.Now()
+	for i := range n * n * n {
+		plan := [3]int{i / n / n, i / n % n, i % n}
+		id := fmt.Sprint("asked once, then ", plan)
+		opened[id] = h.open(id)
+		ids, plans = append(ids, id), append(plans, plan)
+	}
+	last := time.Now()
+	for step := range 3 {
+		h.until(first, h.ttl*time.Duration(step+1)/4)
+		for i, id := range ids {
+			if err := happen[plans[i][step]](id); err != nil {
+				h.Fatalf("%s, step %d: %v", id, step, err)
+			}
+		}
+	}
+	h.until(first, h.almost())
+	for _, id := range ids {
+		h.wantAlive(id, true)
+	}
+	h.until(last, h.past())
+	for _, id := range ids {
+		h.wantAlive(id, false)
+	}
+}
+
+func wantError(err, want error) error {
+	if !errors.Is(err, want) {
+		return fmt.Errorf("got the error %v, want %v", err, want)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package storetest
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"inbox"
+)
+
+// harness is what a case works with. Its methods that return no error fail the
+// test when the store does.
+type harness struct {
+	T
+	cfg    Config
+	ttl    time.Duration
+	stores []inbox.Store
+	turn   atomic.Uint64
+}
+
+func newHarness(t T, cfg Config, l inbox.Limits) *harness {
+	t.Helper()
+	if l.TTL == 0 {
+		l.TTL = cfg.TTL
+	}
+	h := &harness{T: t, cfg: cfg, ttl: l.TTL, stores: cfg.Open(t, l)}
+	if len(h.stores) == 0 {
+		t.Fatalf("Open returned no store")
+	}
+	return h
+}
+
+// store returns whose turn it is.
+func (h *harness) store() inbox.Store {
+	return h.stores[h.turn.Add(1)%uint64(len(h.stores))]
+}
+
+var pepper = inbox.NewPepper([inbox.PepperSize]byte{1})
+
+// peer returns the owner of an inbox.
+func peer(id string) inbox.Peer {
+	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "right")}
+}
+
+// stranger returns somebody who knows the id and not its password.
+func stranger(id string) inbox.Peer {
+	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "wrong")}
+}
+
+// start is the position before every message.
+var start inbox.Cursor
+
+// all is more than any inbox of a case holds.
+const all = 1 << 20
+
+// send sends bodies one after the other.
+func (h *harness) send(from, to string, bodies ...string) {
+	h.Helper()
+	for _, body := range bodies {
+		if h.sendKey(from, to, "", body) {
+			h.Fatalf("a send without a key was called replayed")
+		}
+	}
+}
+
+func (h *harness) sendKey(from, to, key, body string) (replayed bool) {
+	h.Helper()
+	replayed, err := h.trySend(peer(from), to, key, body)
+	if err != nil {
+		h.Fatalf("send from %q to %q: %v", from, to, err)
+	}
+	return replayed
+}
+
+func (h *harness) trySend(from inbox.Peer, to, key, body string) (replayed bool, err error) {
+	return h.store().Send(h.Context(), from, to, inbox.Draft{Body: []byte(body), Key: key})
+}
+
+// ask receives without a receiver.
+func (h *harness) ask(id string, after inbox.Cursor, limit int) inbox.Batch {
+	h.Helper()
+	b, err := h.tryAsk(peer(id), after, limit)
+	if err != nil {
+		h.Fatalf("receive at %q: %v", id, err)
+	}
+	return b
+}
+
+func (h *harness) tryAsk(p inbox.Peer, after inbox.Cursor, limit int) (inbox.Batch, error) {
+	return h.store().Receive(h.Context(), p, after, limit, nil)
+}
+
+// open creates an inbox and returns the position before its messages.
+func (h *harness) open(id string) inbox.Cursor {
+	h.Helper()
+	return h.ask(id, start, 0).Cursor
+}
+
+func (h *harness) close(id string) {
+	h.Helper()
+	h.want(h.store().Close(h.Context(), peer(id)), nil)
+}
+
+// alive reports whether an inbox exists. It leaves a message there, unless the
+// inbox is full.
+func (h *harness) alive(id string) bool {
+	h.Helper()
+	_, err := h.trySend(peer("prober"), id, "", "")
+	if err != nil && !errors.Is(err, inbox.ErrNoInbox) && !errors.Is(err, inbox.ErrFull) {
+		h.Fatalf("send to %q: %v", id, err)
+	}
+	return !errors.Is(err, inbox.ErrNoInbox)
+}
+
+func (h *harness) wantAlive(id string, want bool) {
+	h.Helper()
+	if got := h.alive(id); got != want {
+		h.Fatalf("inbox %q exists: %v, want %v", id, got, want)
+	}
+}
+
+// want compares an error with the one expected, which may be nil.
+func (h *harness) want(err, want error) {
+	h.Helper()
+	if !errors.Is(err, want) {
+		h.Fatalf("got the error %v, want %v", err, want)
+	}
+}
+
+// wantBodies compares the messages of a batch, and that it is whole: numbers
+// without gaps, one life, and the cursor of the last message.
+func (h *harness) wantBodies(b inbox.Batch, bodies ...string) {
+	h.Helper()
+	if len(b.Messages) != len(bodies) {
+		h.Fatalf("got %d messages, want %d: %q", len(b.Messages), len(bodies), bodies)
+	}
+	for i, m := range b.Messages {
+		if string(m.Body) != bodies[i] {
+			h.Fatalf("message %d is %q, want %q", i, m.Body, bodies[i])
+		}
+		if want := plus(b.Cursor, i+1-len(bodies)); m.Cursor != want {
+			h.Fatalf("message %d has the cursor %v, want %v", i, m.Cursor, want)
+		}
+	}
+}
+
+// plus returns the position n messages after c, or before it.
+func plus(c inbox.Cursor, n int) inbox.Cursor {
+	return inbox.Cursor{Life: c.Life, Seq: c.Seq + uint64(n)}
+}
+
+// almost is shortly before a TTL is over.
+func (h *harness) almost() time.Duration {
+	if h.cfg.Bubble {
+		return h.ttl - time.Nanosecond
+	}
+	return h.ttl - h.ttl/10
+}
+
+// past is when a TTL is over.
+func (h *harness) past() time.Duration {
+	if h.cfg.Bubble {
+		return h.ttl
+	}
+	return h.ttl + h.ttl/10
+}
+
+// until sleeps until d has passed since t.
+func (h *harness) until(t time.Time, d time.Duration) { time.Sleep(time.Until(t.Add(d))) }
+
+// wantInstant fails if time has passed since t: any at all in a bubble, else so
+// much that the reason must have been a look that nobody caused.
+func (h *harness) wantInstant(t time.Time) {
+	h.Helper()
+	if d := time.Since(t); h.cfg.Bubble && d > 0 || d > h.ttl/4 {
+		h.Fatalf("it took %v", d)
+	}
+}

@@ -1,0 +1,182 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"inbox"
+)
+
+var keyCases = []testCase{
+	{name: "a repeated send with a key appends nothing", run: func(h *harness) {
+		h.open("bob")
+		for i := range 5 {
+			if replayed := h.sendKey("alice", "bob", "k", "hello"); replayed != (i > 0) {
+				h.Errorf("send %d: replayed is %v", i, replayed)
+			}
+		}
+		h.wantBodies(h.ask("bob", start, all), "hello")
+	}},
+
+	{name: "without a key each send is a message", run: func(h *harness) {
+		h.open("bob")
+		h.send("alice", "bob", "hello", "hello")
+		h.sendKey("alice", "bob", "k", "hello")
+		h.send("alice", "bob", "hello")
+		h.wantBodies(h.ask("bob", start, all), "hello", "hello", "hello", "hello")
+	}},
+
+	{name: "another sender, recipient, key or body is another message", run: func(h *harness) {
+		h.open("bob")
+		h.open("carol")
+		sends := []struct{ from, to, key, body string }{
+			{"alice", "bob", "k", "hello"},
+			{"alice", "bob", "k", "hello!"},
+			{"alice", "bob", "k", ""},
+			{"alice", "bob", "K", "hello"},
+			{"dave", "bob", "k", "hello"},
+			{"clara", "bob", "k", "hello"},
+			{"bob", "bob", "k", "hello"},
+			{"alice", "carol", "k", "hello"},
+			// The same bytes in a row, cut elsewhere.
+			{"alice", "bob", "kh", "ello"},
+			{"alice", "bob", "khello", ""},
+			{"alicek", "bob", "h", "ello"},
+			{"alic", "bob", "ek", "hello"},
+		}
+		for _, replayed := range []bool{false, true} {
+			for _, s := range sends {
+				if got := h.sendKey(s.from, s.to, s.key, s.body); got != replayed {
+					h.Errorf("%+v: replayed is %v, want %v", s, got, replayed)
+				}
+			}
+		}
+		if got := len(h.ask("bob", start, all).Messages); got != len(sends)-1 {
+			h.Errorf("bob has %d messages, want %d", got, len(sends)-1)
+		}
+		h.wantBodies(h.ask("carol", start, all), "hello")
+	}},
+
+	{name: "a key is remembered after its message was acknowledged", run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "hello")
+		h.ask("bob", h.ask("bob", start, all).Cursor, 0)
+		if !h.sendKey("alice", "bob", "k", "hello") {
+			h.Errorf("the send was not replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all))
+	}},
+
+	{name: "a repeated send is answered though the inbox is full", limits: inbox.Limits{Messages: 2, Bytes: 10}, run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "01234")
+		h.sendKey("alice", "bob", "l", "01234")
+		_, err := h.trySend(peer("alice"), "bob", "m", "")
+		h.want(err, inbox.ErrFull)
+		if !h.sendKey("alice", "bob", "k", "01234") {
+			h.Errorf("the send was not replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all), "01234", "01234")
+	}},
+
+	{name: "a send that failed leaves its key unused", limits: inbox.Limits{Messages: 1}, run: func(h *harness) {
+		_, err := h.trySend(peer("alice"), "bob", "k", "second")
+		h.want(err, inbox.ErrNoInbox)
+		h.open("bob")
+		h.send("alice", "bob", "first")
+		for range 3 {
+			_, err := h.trySend(peer("alice"), "bob", "k", "second")
+			h.want(err, inbox.ErrFull)
+		}
+		_, err = h.trySend(stranger("alice"), "bob", "k", "second")
+		h.want(err, inbox.ErrUnauthorized)
+		h.ask("bob", h.ask("bob", start, 1).Cursor, 0)
+		if h.sendKey("alice", "bob", "k", "second") {
+			h.Errorf("a send that had failed was called replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all), "second")
+	}},
+
+	{name: "a stranger is told of no replay", run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "hello")
+		replayed, err := h.trySend(stranger("alice"), "bob", "k", "hello")
+		h.want(err, inbox.ErrUnauthorized)
+		if replayed {
+			h.Errorf("the send was replayed")
+		}
+	}},
+
+	{name: "the last 1024 keys are remembered", run: func(h *harness) {
+		position := h.open("bob")
+		send := func(i int) (replayed bool) {
+			h.Helper()
+			replayed = h.sendKey("alice", "bob", fmt.Sprintf("k%d", i), "hello")
+			position = h.ask("bob", position, all).Cursor
+			return replayed
+		}
+		for i := range inbox.KeysRemembered {
+			if send(i) {
+				h.Fatalf("send %d was called replayed", i)
+			}
+		}
+		// Neither sends without a key nor replays push a key out.
+		for range 3 {
+			h.send("alice", "bob", "hello")
+		}
+		for i := range inbox.KeysRemembered {
+			if !send(i) {
+				h.Fatalf("send %d was not replayed", i)
+			}
+		}
+		// The next one takes the place of the first, that of the second, …
+		if send(inbox.KeysRemembered) {
+			h.Errorf("a new key was called replayed")
+		}
+		for i := 1; i <= inbox.KeysRemembered; i++ {
+			if !send(i) {
+				h.Errorf("send %d was not replayed", i)
+			}
+		}
+		if send(0) {
+			h.Errorf("the oldest key was still known")
+		}
+		if send(1) || !send(3) {
+			h.Errorf("a forgotten key that came again did not take the place of the oldest")
+		}
+	}},
+
+	{name: "keys are forgotten when the inbox expires", run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "hello")
+		h.until(time.Now(), h.past())
+		h.open("bob")
+		if h.sendKey("alice", "bob", "k", "hello") {
+			h.Errorf("a send to another life was called replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all), "hello")
+	}},
+
+	{name: "keys are forgotten when the inbox is closed", run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "hello")
+		h.close("bob")
+		_, err := h.trySend(peer("alice"), "bob", "k", "hello")
+		h.want(err, inbox.ErrNoInbox)
+		h.open("bob")
+		if h.sendKey("alice", "bob", "k", "hello") {
+			h.Errorf("a send to another life was called replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all), "hello")
+	}},
+
+	{name: "keys are of the recipient and outlive the sender", run: func(h *harness) {
+		h.open("bob")
+		h.sendKey("alice", "bob", "k", "hello")
+		h.close("alice")
+		if !h.sendKey("alice", "bob", "k", "hello") {
+			h.Errorf("the send was not replayed")
+		}
+		h.wantBodies(h.ask("bob", start, all), "hello")
+	}},
+}

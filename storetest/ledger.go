@@ -1,0 +1,215 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"inbox"
+)
+
+// A ledger is what the owner of an inbox has received, checked as it comes in.
+type ledger struct {
+	h        *harness
+	position inbox.Cursor
+	next     map[string]int // of each sender, the least number that it may come with
+	received map[string]bool
+	lives    int
+}
+
+func newLedger(h *harness) *ledger {
+	return &ledger{h: h, next: map[string]int{}, received: map[string]bool{}}
+}
+
+// enter takes what a receive returned. Bodies are "<sender> <number>", and the
+// numbers of each sender grow. Within a life no message may be missing.
+func (l *ledger) enter(b inbox.Batch) {
+	l.h.Helper()
+	if b.Cursor.Life != l.position.Life {
+		l.lives++
+		l.position = inbox.Cursor{Life: b.Cursor.Life}
+	}
+	for _, m := range b.Messages {
+		if m.Cursor.Seq <= l.position.Seq {
+			continue // not acknowledged yet when it was asked for again
+		}
+		if m.Cursor != plus(l.position, 1) {
+			l.h.Errorf("%v came after %v", m.Cursor, l.position)
+		}
+		l.position = m.Cursor
+		body := string(m.Body)
+		var sender string
+		var n int
+		if _, err := fmt.Sscan(body, &sender, &n); err != nil || sender != m.From {
+			l.h.Errorf("%q came from %q", body, m.From)
+		}
+		if l.received[body] || n < l.next[sender] {
+			l.h.Errorf("%q came twice or late", body)
+		}
+		l.received[body], l.next[sender] = true, n+1
+	}
+}
+
+// pause lets time pass before somebody tries again. It reports false when the
+// test is over.
+func (h *harness) pause() bool {
+	select {
+	case <-time.After(h.ttl / 1000):
+		return true
+	case <-h.Context().Done():
+		return false
+	}
+}
+
+const (
+	ledgerSenders = 4
+	ledgerEach    = 150
+)
+
+// sendNumbered lets each sender send the numbers from first on, each until it
+// succeeds, with up to so many pauses after it. With keys, some are sent twice.
+// The channel is closed at the end.
+func (h *harness) sendNumbered(to string, first, pauses int, keys bool) (sent <-chan struct{}) {
+	var senders sync.WaitGroup
+	for i := range ledgerSenders {
+		senders.Go(func() {
+			from := fmt.Sprintf("sender%d", i)
+			for n := first; n < first+ledgerEach; {
+				key, again := "", false
+				if keys && n%3 == 0 {
+					key, again = fmt.Sprint(n), n%2 == 0
+				}
+				_, err := h.trySend(peer(from), to, key, fmt.Sprintf("%s %d", from, n))
+				if err == nil && again {
+					var replayed bool
+					replayed, err = h.trySend(peer(from), to, key, fmt.Sprintf("%s %d", from, n))
+					if err == nil && !replayed {
+						h.Errorf("the second send with a key was not replayed")
+					}
+				}
+				switch {
+				case err == nil:
+					n++
+					for range rand.IntN(pauses + 1) {
+						h.pause()
+					}
+				case !errors.Is(err, inbox.ErrFull) && !errors.Is(err, inbox.ErrNoInbox):
+					h.Errorf("send: %v", err)
+					return
+				case !h.pause():
+					return
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { senders.Wait(); close(done) }()
+	return done
+}
+
+// receiveAll asks as the owner until all is sent and received, and in every
+// way: it forgets what it was given, gives up, dawdles, and comes with another
+// receiver while the older one waits still. mayClose says that the inbox may be closed.
+func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
+	h := l.h
+	h.Helper()
+	var older sync.WaitGroup
+	defer older.Wait()
+	r := h.receiver(id)
+	begin := time.Now()
+	for done := false; !done; {
+		if time.Since(begin) > h.long() {
+			h.Fatalf("there is no end of it, after %d messages", len(l.received))
+		}
+		select {
+		case <-sent:
+			done = true
+		default:
+		}
+		after, limit := l.position, 1+rand.IntN(20)
+		if rand.IntN(4) == 0 {
+			after = start
+		}
+		ctx, cancel := context.WithTimeout(h.Context(), h.ttl/20)
+		b, err := r.Receive(ctx, r.store, r.p, after, limit, h.ttl/10)
+		cancel()
+		switch {
+		case err == nil && rand.IntN(3) > 0:
+			l.enter(b)
+		case mayClose && errors.Is(err, inbox.ErrClosed):
+			r = h.receiver(id)
+			continue
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+			h.Fatalf("receive: %v", err)
+		}
+		switch rand.IntN(8) {
+		case 0:
+			abandoned, position := r, l.position
+			older.Go(func() {
+				_, err := abandoned.Receive(h.Context(), abandoned.store, abandoned.p, position, limit, h.long())
+				if err != nil && !errors.Is(err, inbox.ErrReplaced) && !(mayClose && errors.Is(err, inbox.ErrClosed)) {
+					h.Errorf("the older receiver ended with %v", err)
+				}
+			})
+			r = h.receiver(id)
+			r.look(start, 0)
+		case 1:
+			l.enter(h.ask(id, l.position, limit))
+		case 2:
+			h.pause()
+		}
+	}
+	l.enter(h.ask(id, l.position, all))
+}
+
+func nothingIsLost(h *harness) {
+	h.open("alice")
+	l := newLedger(h)
+	l.receiveAll("alice", h.sendNumbered("alice", 0, 0, true), false)
+	if got, want := len(l.received), ledgerSenders*ledgerEach; got != want || l.lives != 1 {
+		h.Errorf("%d messages arrived of %d, in %d lives", got, want, l.lives)
+	}
+}
+
+// livesEnd closes the inbox and lets it expire in the midst of it all. What was
+// sent may go with a life then, but a message that arrives proves that all the
+// earlier ones of its life did, and afterwards nothing is lost again.
+func livesEnd(h *harness) {
+	h.open("alice")
+	l := newLedger(h)
+	var over atomic.Bool
+	var closing sync.WaitGroup
+	closing.Go(func() {
+		for !over.Load() && h.pause() {
+			if rand.IntN(4) == 0 {
+				if err := h.store().Close(h.Context(), peer("alice")); err != nil {
+					h.Errorf("close: %v", err)
+				}
+			}
+		}
+	})
+	sent := h.sendNumbered("alice", 0, 10, false)
+	for range 3 {
+		part, stop := context.WithTimeout(h.Context(), h.ttl/4)
+		l.receiveAll("alice", part.Done(), true)
+		stop()
+		h.until(time.Now(), h.past()) // its owner is away, and it expires
+	}
+	l.receiveAll("alice", sent, true)
+	over.Store(true)
+	closing.Wait()
+	if l.lives < 3 {
+		h.Errorf("there were only %d lives", l.lives)
+	}
+
+	before := len(l.received)
+	h.open("alice")
+	l.receiveAll("alice", h.sendNumbered("alice", ledgerEach, 0, false), false)
+	if got, want := len(l.received)-before, ledgerSenders*ledgerEach; got != want {
+		h.Errorf("afterwards %d messages arrived of %d", got, want)
+	}
+}

@@ -1,0 +1,154 @@
+package storetest
+
+import (
+	"slices"
+	"time"
+
+	"inbox"
+)
+
+// model is what a store must do, one operation at a time, in plain maps and
+// without a thought of speed. It tells the same story as the comments of
+// inbox.Store.
+//
+// Its lives are numbered 1, 2, 3, … in the order in which they begin.
+type model struct {
+	limits  inbox.Limits
+	inboxes map[string]*modelInbox
+	lives   uint64
+}
+
+type modelInbox struct {
+	owner    inbox.Secret
+	expires  time.Time
+	life     uint64
+	last     uint64 // the number given out last
+	messages []inbox.Message
+	keys     []modelKey // oldest first
+	receiver *modelReceiver
+}
+
+type modelKey struct{ from, key, body string }
+
+type modelReceiver struct {
+	ended error
+	woken bool
+}
+
+func (r *modelReceiver) end(why error) { r.ended, r.woken = why, true }
+
+func newModel(l inbox.Limits) *model {
+	return &model{limits: l.WithDefaults(), inboxes: map[string]*modelInbox{}}
+}
+
+// expire removes the inboxes whose time is over. Every operation begins with it.
+func (m *model) expire(now time.Time) {
+	for id, in := range m.inboxes {
+		if !now.Before(in.expires) {
+			delete(m.inboxes, id)
+		}
+	}
+}
+
+// open returns p's inbox, a new one if there is none.
+func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
+	if in := m.inboxes[p.ID]; in != nil {
+		if in.owner != p.Secret {
+			return nil, inbox.ErrUnauthorized
+		}
+		return in, nil
+	}
+	if len(m.inboxes) >= m.limits.Inboxes {
+		return nil, inbox.ErrServerFull
+	}
+	m.lives++
+	in := &modelInbox{owner: p.Secret, life: m.lives, expires: now.Add(m.limits.TTL)}
+	m.inboxes[p.ID] = in
+	return in, nil
+}
+
+func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (replayed bool, err error) {
+	m.expire(now)
+	if _, err := m.open(from, now); err != nil {
+		return false, err
+	}
+	in := m.inboxes[to]
+	if in == nil {
+		return false, inbox.ErrNoInbox
+	}
+	key := modelKey{from.ID, d.Key, string(d.Body)}
+	if d.Key != "" && slices.Contains(in.keys, key) {
+		return true, nil
+	}
+	bytes := len(d.Body)
+	for _, m := range in.messages {
+		bytes += len(m.Body)
+	}
+	if len(in.messages) >= m.limits.Messages || bytes > m.limits.Bytes {
+		return false, inbox.ErrFull
+	}
+	if d.Key != "" {
+		in.keys = append(in.keys, key)
+		in.keys = in.keys[max(0, len(in.keys)-inbox.KeysRemembered):]
+	}
+	in.last++
+	in.messages = append(in.messages, inbox.Message{
+		Cursor: inbox.Cursor{Life: in.life, Seq: in.last},
+		From:   from.ID,
+		Time:   now,
+		Body:   d.Body,
+	})
+	if in.receiver != nil {
+		in.receiver.woken = true
+	}
+	return false, nil
+}
+
+func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelReceiver, now time.Time) (inbox.Batch, error) {
+	m.expire(now)
+	if r != nil && r.ended != nil {
+		return inbox.Batch{}, r.ended
+	}
+	in, err := m.open(p, now)
+	if err != nil {
+		return inbox.Batch{}, err
+	}
+	b := inbox.Batch{TTL: m.limits.TTL}
+	switch {
+	case after == inbox.Cursor{}:
+	case after.Life != in.life:
+		b.Reset = true
+	case after.Seq > in.last:
+		return inbox.Batch{}, inbox.ErrBadCursor
+	default:
+		for len(in.messages) > 0 && in.messages[0].Cursor.Seq <= after.Seq {
+			in.messages = in.messages[1:]
+		}
+	}
+	if r != nil && r != in.receiver {
+		if in.receiver != nil {
+			in.receiver.end(inbox.ErrReplaced)
+		}
+		in.receiver = r
+	}
+	in.expires = now.Add(m.limits.TTL)
+
+	b.Messages = in.messages[:min(limit, len(in.messages))]
+	b.Cursor = inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)) + uint64(len(b.Messages))}
+	return b, nil
+}
+
+func (m *model) close(p inbox.Peer, now time.Time) error {
+	m.expire(now)
+	in := m.inboxes[p.ID]
+	switch {
+	case in == nil:
+		return nil
+	case in.owner != p.Secret:
+		return inbox.ErrUnauthorized
+	case in.receiver != nil:
+		in.receiver.end(inbox.ErrClosed)
+	}
+	delete(m.inboxes, p.ID)
+	return nil
+}

@@ -1,0 +1,188 @@
+package storetest
+
+import (
+	"time"
+
+	"inbox"
+)
+
+// receiver is an inbox.Receiver at the store where it stays.
+type receiver struct {
+	*inbox.Receiver
+	h     *harness
+	p     inbox.Peer
+	store inbox.Store
+}
+
+func (h *harness) receiver(id string) *receiver { return h.drained(id, nil) }
+
+// drained returns a receiver that a closed channel ends.
+func (h *harness) drained(id string, draining <-chan struct{}) *receiver {
+	return &receiver{inbox.NewReceiver(draining), h, peer(id), h.store()}
+}
+
+// look asks once, as the inbox's receiver.
+func (r *receiver) look(after inbox.Cursor, limit int) inbox.Batch {
+	r.h.Helper()
+	b, err := r.tryLook(after, limit)
+	if err != nil {
+		r.h.Fatalf("receive at %q: %v", r.p.ID, err)
+	}
+	return b
+}
+
+func (r *receiver) tryLook(after inbox.Cursor, limit int) (inbox.Batch, error) {
+	return r.store.Receive(r.h.Context(), r.p, after, limit, r.Receiver)
+}
+
+var receiverCases = []testCase{
+	{name: "a receiver asks as anybody does", run: func(h *harness) {
+		r := h.receiver("alice")
+		h.wantBodies(r.look(start, all))
+		h.send("bob", "alice", "1", "2")
+		b := r.look(start, 1)
+		h.wantBodies(b, "1")
+		h.wantBodies(r.look(b.Cursor, all), "2")
+		h.wantBodies(h.ask("alice", start, all), "2")
+	}},
+
+	{name: "the newest receiver wins and the replaced one changes nothing", run: func(h *harness) {
+		older, newer := h.receiver("alice"), h.receiver("alice")
+		older.look(start, 0)
+		h.send("bob", "alice", "1", "2")
+		b := newer.look(start, all)
+		looked := time.Now()
+
+		h.until(looked, h.ttl/2)
+		for _, after := range []inbox.Cursor{start, b.Cursor, plus(b.Cursor, 1)} {
+			got, err := older.tryLook(after, all)
+			h.want(err, inbox.ErrReplaced)
+			if len(got.Messages) > 0 {
+				h.Errorf("the replaced receiver got %d messages", len(got.Messages))
+			}
+		}
+		h.until(looked, h.almost())
+		h.wantAlive("alice", true)
+		h.until(looked, h.past())
+		h.wantAlive("alice", false)
+	}},
+
+	{name: "a replaced receiver does not steal back", run: func(h *harness) {
+		older, newer := h.receiver("alice"), h.receiver("alice")
+		older.look(start, 0)
+		newer.look(start, 0)
+		for range 5 {
+			_, err := older.tryLook(start, all)
+			h.want(err, inbox.ErrReplaced)
+			newer.look(start, 0)
+		}
+		h.send("bob", "alice", "1")
+		h.wantBodies(newer.look(start, all), "1")
+	}},
+
+	{name: "of many receivers the last one stays", run: func(h *harness) {
+		var receivers []*receiver
+		for range 20 {
+			r := h.receiver("alice")
+			r.look(start, 0)
+			receivers = append(receivers, r)
+		}
+		last := len(receivers) - 1
+		for _, r := range receivers[:last] {
+			_, err := r.tryLook(start, all)
+			h.want(err, inbox.ErrReplaced)
+		}
+		receivers[last].look(start, all)
+	}},
+
+	{name: "asking without a receiver replaces nobody", run: func(h *harness) {
+		r := h.receiver("alice")
+		r.look(start, 0)
+		h.ask("alice", start, 0)
+		h.ask("alice", start, all)
+		h.send("alice", "alice", "1")
+		h.wantBodies(r.look(start, all), "1")
+	}},
+
+	{name: "a refused receiver replaces nobody and may try again", run: func(h *harness) {
+		r := h.receiver("alice")
+		opened := r.look(start, 0).Cursor
+		newer := h.receiver("alice")
+
+		newer.p = stranger("alice")
+		_, err := newer.tryLook(start, all)
+		h.want(err, inbox.ErrUnauthorized)
+		r.look(start, 0)
+
+		newer.p = peer("alice")
+		_, err = newer.tryLook(plus(opened, 1), all)
+		h.want(err, inbox.ErrBadCursor)
+		r.look(start, 0)
+
+		newer.look(start, 0)
+		_, err = r.tryLook(start, 0)
+		h.want(err, inbox.ErrReplaced)
+	}},
+
+	{name: "a receiver is woken by a send and by what ends it", run: func(h *harness) {
+		woken := make(chan struct{}, 100)
+		// attach returns another receiver, whose wakes are counted from now on.
+		attach := func() *receiver {
+			r := h.receiver("alice")
+			r.Receiver = inbox.NewReceiverFunc(func() { woken <- struct{}{} })
+			r.look(start, 0)
+			for len(woken) > 0 {
+				<-woken
+			}
+			return r
+		}
+		for _, c := range []struct {
+			name string
+			wake func()
+			want error
+		}{
+			{"send", func() { h.send("bob", "alice", "1") }, nil},
+			{"send with key", func() { h.sendKey("bob", "alice", "k", "1") }, nil},
+			{"send to itself", func() { h.send("alice", "alice", "1") }, nil},
+			{"newer receiver", func() { h.receiver("alice").look(start, 0) }, inbox.ErrReplaced},
+			{"close", func() { h.close("alice") }, inbox.ErrClosed},
+		} {
+			r := attach()
+			begin := time.Now()
+			c.wake()
+			select {
+			case <-woken:
+				h.wantInstant(begin)
+			case <-time.After(h.ttl / 4):
+				h.Errorf("%s: the receiver was not woken", c.name)
+			}
+			_, err := r.tryLook(start, 0)
+			h.want(err, c.want)
+		}
+	}},
+
+	{name: "receivers of two inboxes know nothing of each other", run: func(h *harness) {
+		alice, bob := h.receiver("alice"), h.receiver("bob")
+		alice.look(start, 0)
+		bob.look(start, 0)
+		h.close("bob")
+		alice.look(start, 0)
+		h.receiver("bob").look(start, 0)
+		alice.look(start, 0)
+	}},
+
+	{name: "a receiver whose inbox expired opens the next life", run: func(h *harness) {
+		r := h.receiver("alice")
+		old := r.look(start, 0).Cursor
+		h.until(time.Now(), h.past())
+		h.wantAlive("alice", false)
+		b := r.look(start, 0)
+		if b.Cursor.Life == old.Life || b.Reset {
+			h.Errorf("got %+v, want the start of another life", b)
+		}
+		newer := h.receiver("alice")
+		newer.look(start, 0)
+		_, err := r.tryLook(start, 0)
+		h.want(err, inbox.ErrReplaced)
+	}},
+}

@@ -1,0 +1,103 @@
+// Package storetest says, as tests, what every [inbox.Store] must do.
+//
+// The test of a store is one call of [Run]. The cases know a store only by its
+// methods, and do each operation at another of the instances that share the
+// inboxes, so that a store of several processes is proven from all of them.
+package storetest
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+)
+
+// Config says how to come by a store and what to expect of it.
+type Config struct {
+	// Open returns one or more stores that share the same inboxes, of which
+	// there are none yet. What it starts ends with t.Cleanup.
+	//
+	// Each operation goes to the next of the stores, but a receiver stays where
+	// it was first seen, as a connection does.
+	Open func(t T, l inbox.Limits) []inbox.Store
+
+	// Bubble runs each case inside [testing/synctest], where time passes only
+	// while nobody works. Then an inbox has to expire at the very nanosecond.
+	// Otherwise time really passes, and a case stays TTL/10 away from any expiry.
+	Bubble bool
+
+	// TTL is how long the inboxes of most cases live. The default is a minute
+	// in a bubble, else a second, of which the store should need no more than
+	// a hundredth for an operation.
+	TTL time.Duration
+
+	// Inboxes says that the store keeps Limits.Inboxes.
+	Inboxes bool
+
+	// Walks is how many random walks are compared with the model, unless
+	// -rapid.checks says so. The default is 100.
+	Walks int
+}
+
+// T is what Open may use of a test: of a *testing.T, or of one random walk.
+type T interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+type testCase struct {
+	name   string
+	limits inbox.Limits // with cfg.TTL in place of a zero TTL
+	run    func(h *harness)
+}
+
+// Run proves a store. The cases of a store that needs real time run in parallel
+// and mostly sleep: -parallel 50 makes that short.
+func Run(t *testing.T, cfg Config) {
+	if cfg.TTL == 0 {
+		cfg.TTL = time.Second
+		if cfg.Bubble {
+			cfg.TTL = time.Minute
+		}
+	}
+	for _, group := range []struct {
+		name  string
+		cases []testCase
+	}{
+		{"send", sendCases},
+		{"keys", keyCases},
+		{"receive", receiveCases},
+		{"acknowledge", acknowledgeCases},
+		{"expire", expireCases},
+		{"close", closeCases},
+		{"receiver", receiverCases},
+		{"wait", waitCases},
+		{"limits", limitCases},
+		{"concurrent", concurrentCases},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) { runCase(t, cfg, c) })
+			}
+		})
+	}
+	t.Run("model", func(t *testing.T) { walk(t, cfg) })
+}
+
+func runCase(t *testing.T, cfg Config, c testCase) {
+	if c.limits.Inboxes != 0 && !cfg.Inboxes {
+		t.Skip("the store does not limit the number of inboxes")
+	}
+	if !cfg.Bubble {
+		t.Parallel()
+		c.run(newHarness(t, cfg, c.limits))
+		return
+	}
+	synctest.Test(t, func(t *testing.T) { c.run(newHarness(t, cfg, c.limits)) })
+}

@@ -1,0 +1,85 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"inbox"
+)
+
+// watched is a store that tells when a look at it is over.
+type watched struct {
+	inbox.Store
+	looked chan struct{}
+}
+
+func (w watched) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	defer func() { w.looked <- struct{}{} }()
+	return w.Store.Receive(ctx, p, after, limit, r)
+}
+
+// deaf is a store that no send finds a receiver at.
+type deaf struct{ inbox.Store }
+
+func (d deaf) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, _ *inbox.Receiver) (inbox.Batch, error) {
+	return d.Store.Receive(ctx, p, after, limit, nil)
+}
+
+type outcome struct {
+	inbox.Batch
+	err error
+	at  time.Time
+}
+
+// waiting is a receiver that waits on a goroutine of its own.
+type waiting struct {
+	*receiver
+	cancel context.CancelFunc
+	looked chan struct{} // one for each look
+	result chan outcome
+}
+
+// wait starts waiting and returns when the first look is over.
+func (r *receiver) wait(after inbox.Cursor, limit int, wait time.Duration) *waiting {
+	ctx, cancel := context.WithCancel(r.h.Context())
+	w := &waiting{r, cancel, make(chan struct{}, 1000), make(chan outcome, 1)}
+	var running sync.WaitGroup
+	r.h.Cleanup(running.Wait)
+	r.h.Cleanup(cancel)
+	running.Go(func() {
+		b, err := r.Receive(ctx, watched{r.store, w.looked}, r.p, after, limit, wait)
+		w.result <- outcome{b, err, time.Now()}
+	})
+	<-w.looked
+	return w
+}
+
+// batch waits for an end without an error.
+func (w *waiting) batch() outcome {
+	w.h.Helper()
+	o := <-w.result
+	w.h.want(o.err, nil)
+	return o
+}
+
+// wantEnd waits for an end with an error.
+func (w *waiting) wantEnd(want error) {
+	w.h.Helper()
+	o := <-w.result
+	w.h.want(o.err, want)
+	if len(o.Messages) > 0 {
+		w.h.Errorf("%v came with %d messages", o.err, len(o.Messages))
+	}
+}
+
+// wantLooks compares how many looks there were beyond the first.
+func (w *waiting) wantLooks(want int) {
+	w.h.Helper()
+	if got := len(w.looked); got != want {
+		w.h.Errorf("the receiver looked again %d times, want %d", got, want)
+	}
+}
+
+// long is a wait that is not meant to come to its end.
+func (h *harness) long() time.Duration { return 20 * h.ttl }

@@ -1,0 +1,243 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"inbox"
+)
+
+// walk compares a store with the model, step by step, on random walks.
+// -rapid.checks says how many, -rapid.steps how long they are on the average.
+func walk(t *testing.T, cfg Config) {
+	if cfg.Walks != 0 {
+		setUnlessGiven(t, "rapid.checks", strconv.Itoa(cfg.Walks))
+	}
+	setUnlessGiven(t, "rapid.nofailfile", "true") // the seed that it prints will do
+	rapid.Check(t, func(t *rapid.T) {
+		if cfg.Bubble {
+			rapid.SyncTest(t, func(t *rapid.T) { newWalker(t, cfg).walk(t) })
+		} else {
+			newWalker(t, cfg).walk(t)
+		}
+	})
+}
+
+// setUnlessGiven sets a flag of the test, unless the command line does.
+func setUnlessGiven(t *testing.T, name, value string) {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	before := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(name, before) })
+}
+
+// walker does each step with the store and with the model.
+type walker struct {
+	h         *harness
+	model     *model
+	lives     map[uint64]uint64 // the store's name of each of the model's lives
+	cursors   []inbox.Cursor    // that were given out, with the model's lives
+	receivers []*walkReceiver
+	sends     []walkSend // with a key
+	lost      bool       // a step was so slow that an expiry may have fallen into it
+}
+
+type walkReceiver struct {
+	*receiver
+	model *modelReceiver
+	in    *modelInbox // where it was attached last
+	woken chan struct{}
+}
+
+func newWalker(t *rapid.T, cfg Config) *walker {
+	l := inbox.Limits{
+		TTL:      cfg.TTL,
+		Messages: rapid.IntRange(1, 5).Draw(t, "messages"),
+		Bytes:    rapid.IntRange(1, 20).Draw(t, "bytes"),
+	}
+	if cfg.Inboxes {
+		l.Inboxes = rapid.SampledFrom([]int{3, 3, 3, 2, 1}).Draw(t, "inboxes")
+	}
+	return &walker{h: newHarness(t, cfg, l), model: newModel(l), lives: map[uint64]uint64{}}
+}
+
+func (w *walker) walk(t *rapid.T) {
+	steps := map[string]func(*rapid.T){
+		"send":          func(t *rapid.T) { w.send(t, w.drawSend(t, "")) },
+		"send more":     func(t *rapid.T) { w.send(t, w.drawSend(t, "")) },
+		"send with key": func(t *rapid.T) { w.send(t, w.drawSend(t, drawKey.Draw(t, "key"))) },
+		"send again":    w.sendAgain,
+		"receive":       func(t *rapid.T) { w.receive(t, drawID.Draw(t, "id"), nil) },
+		"receive more":  func(t *rapid.T) { w.receive(t, drawID.Draw(t, "id"), nil) },
+		"look":          w.look,
+		"close":         w.close,
+		"let time pass": w.pass,
+	}
+	for name, step := range steps {
+		steps[name] = func(t *rapid.T) {
+			if !w.lost {
+				step(t)
+				w.wantWoken(t)
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "open all") {
+		w.receiveAll(t)
+	}
+	t.Repeat(steps)
+	if !w.lost {
+		w.receiveAll(t)
+	}
+}
+
+func (w *walker) send(t *rapid.T, s walkSend) {
+	now := w.begin()
+	replayed, err := w.h.trySend(s.from, s.to, s.key, s.body)
+	if !w.end(now) {
+		return
+	}
+	wantReplayed, wantErr := w.model.send(s.from, s.to, inbox.Draft{Body: []byte(s.body), Key: s.key}, now)
+	if !errors.Is(err, wantErr) || replayed != wantReplayed {
+		t.Fatalf("send: got %v and %v, want %v and %v", replayed, err, wantReplayed, wantErr)
+	}
+}
+
+// receive asks, with a receiver or with nil.
+func (w *walker) receive(t *rapid.T, id string, r *walkReceiver) {
+	p, after, limit := drawPeer(t, id), w.cursor(t, id), drawLimit.Draw(t, "limit")
+	w.compare(t, p, after, limit, r)
+}
+
+func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int, r *walkReceiver) {
+	now := w.begin()
+	real := inbox.Cursor{Life: w.lives[after.Life], Seq: after.Seq}
+	store, receiver, modelReceiver := w.h.store(), (*inbox.Receiver)(nil), (*modelReceiver)(nil)
+	if r != nil {
+		store, receiver, modelReceiver = r.store, r.Receiver, r.model
+	}
+	got, err := store.Receive(w.h.Context(), p, real, limit, receiver)
+	if !w.end(now) {
+		return
+	}
+	want, wantErr := w.model.receive(p, after, limit, modelReceiver, now)
+	if !errors.Is(err, wantErr) {
+		t.Fatalf("receive: got the error %v, want %v", err, wantErr)
+	}
+	if err != nil {
+		if len(got.Messages) > 0 {
+			t.Fatalf("receive: %v came with %d messages", err, len(got.Messages))
+		}
+		return
+	}
+	if r != nil {
+		r.in = w.model.inboxes[p.ID]
+	}
+	w.wantBatch(t, got, want)
+}
+
+func (w *walker) wantBatch(t *rapid.T, got, want inbox.Batch) {
+	life := want.Cursor.Life
+	if w.lives[life] == 0 {
+		for other, named := range w.lives {
+			if named == got.Cursor.Life {
+				t.Fatalf("the lives %d and %d have the same name", other, life)
+			}
+		}
+		w.lives[life] = got.Cursor.Life
+	}
+	cursor := func(c inbox.Cursor) inbox.Cursor {
+		w.cursors = append(w.cursors, c)
+		return inbox.Cursor{Life: w.lives[c.Life], Seq: c.Seq}
+	}
+	if got.Cursor != cursor(want.Cursor) || got.Reset != want.Reset || got.TTL != want.TTL || len(got.Messages) != len(want.Messages) {
+		t.Fatalf("receive: got %+v, want %+v", got, want)
+	}
+	for i, want := range want.Messages {
+		got := got.Messages[i]
+		if got.Cursor != cursor(want.Cursor) || got.From != want.From || !bytes.Equal(got.Body, want.Body) ||
+			got.Time.Sub(want.Time).Abs() > w.margin() {
+			t.Fatalf("receive: message %d is %+v, want %+v", i, got, want)
+		}
+	}
+}
+
+// look asks with a receiver, a new one or one that was there before.
+func (w *walker) look(t *rapid.T) {
+	id := drawID.Draw(t, "id")
+	r := &walkReceiver{receiver: w.h.receiver(id), model: &modelReceiver{}, woken: make(chan struct{}, 1)}
+	r.Receiver = inbox.NewReceiverFunc(func() {
+		select {
+		case r.woken <- struct{}{}:
+		default:
+		}
+	})
+	if len(w.receivers) > 0 && drawRight.Draw(t, "known receiver") {
+		r = w.receivers[rapid.IntRange(0, len(w.receivers)-1).Draw(t, "receiver")]
+		id = r.p.ID
+	} else {
+		w.receivers = append(w.receivers, r)
+	}
+	w.model.expire(w.begin())
+	in := w.model.inboxes[id]
+	if r.in != nil && in != nil && in != r.in && in.receiver != nil && r.model.ended == nil {
+		return // its inbox expired and another waits at the next life: nobody says who is newer
+	}
+	w.receive(t, id, r)
+}
+
+// wantWoken compares who was woken by a step. A wake too many does no harm.
+func (w *walker) wantWoken(t *rapid.T) {
+	for i, r := range w.receivers {
+		if !r.model.woken || w.lost {
+			select {
+			case <-r.woken:
+			default:
+			}
+			continue
+		}
+		r.model.woken = false
+		select {
+		case <-r.woken:
+		case <-time.After(w.h.ttl / 4):
+			t.Fatalf("receiver %d was not woken", i)
+		}
+	}
+}
+
+func (w *walker) close(t *rapid.T) {
+	p := peer(drawID.Draw(t, "id"))
+	if in := w.model.inboxes[p.ID]; in != nil && (in.owner == p.Secret) != drawSeldom.Draw(t, "right password") {
+		p = stranger(p.ID)
+	}
+	now := w.begin()
+	err := w.h.store().Close(w.h.Context(), p)
+	if !w.end(now) {
+		return
+	}
+	if want := w.model.close(p, now); !errors.Is(err, want) {
+		t.Fatalf("close: got the error %v, want %v", err, want)
+	}
+}
+
+// receiveAll compares all that there is.
+func (w *walker) receiveAll(t *rapid.T) {
+	for _, id := range []string{"alice", "bob", "carol"} {
+		p := peer(id)
+		if in := w.model.inboxes[id]; in != nil {
+			p.Secret = in.owner
+		}
+		w.compare(t, p, start, all, nil)
+	}
+}
