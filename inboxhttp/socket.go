@@ -2,10 +2,11 @@ package inboxhttp
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,23 +71,21 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	upgrader := ws.HTTPUpgrader{
-		Timeout:  writeTimeout,
-		Header:   w.Header(),
-		Protocol: func(p string) bool { return p == subprotocol },
-	}
-	conn, buf, _, err := upgrader.Upgrade(r, w)
+	conn, early, err := hijack(w)
 	if err != nil {
-		if conn != nil {
-			conn.Close()
-		}
-		return nil // the upgrader has answered
+		return err
 	}
-	if n := buf.Reader.Buffered(); n > 0 {
-		early, _ := buf.Peek(n)
-		s.early = slices.Clone(early)
+	w.Header().Set("Upgrade", "websocket")
+	w.Header().Set("Connection", "Upgrade")
+	w.Header().Set("Sec-WebSocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+	w.Header().Set("Sec-WebSocket-Protocol", subprotocol)
+	first := &answer{conn: conn, header: w.Header(), status: http.StatusSwitchingProtocols}
+	first.head()
+	if first.send() != nil {
+		conn.Close()
+		return nil
 	}
-	s.conn = conn
+	s.conn, s.early = conn, early
 	s.deadline = time.Now().Add(openTimeout)
 	s.spot = h.lot.Park(conn, s.run)
 	if s.receiver != nil {
@@ -108,28 +107,44 @@ func socketPosition(r *http.Request) (inbox.Cursor, error) {
 
 func checkHandshake(r *http.Request) error {
 	switch {
-	case r.ProtoMajor != 1 || !headerHas(r.Header, "Connection", "upgrade"):
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !listed(r.Header["Connection"], func(s string) bool { return strings.EqualFold(s, "upgrade") }):
 		return badRequest("A WebSocket begins with an Upgrade over HTTP/1.1.")
-	case len(r.Header.Get("Sec-WebSocket-Key")) != 24:
-		return badRequest("The Sec-WebSocket-Key is missing or not 24 characters long.")
+	case r.ContentLength != 0:
+		return badRequest("A GET has no body.")
+	case !isKey(r.Header["Sec-Websocket-Key"]):
+		return badRequest("There has to be one Sec-WebSocket-Key, of 16 bytes in base64.")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		return problem{http.StatusUpgradeRequired, "bad-request", "The version of the WebSocket protocol is 13."}
-	case !headerHas(r.Header, "Sec-WebSocket-Protocol", subprotocol):
+	case !listed(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return s == subprotocol }):
 		return badRequest("The Sec-WebSocket-Protocol has to be " + subprotocol + ".")
 	}
 	return nil
 }
 
-// headerHas looks for a token in a header that is a list.
-func headerHas(header http.Header, name, token string) bool {
-	for _, line := range header[http.CanonicalHeaderKey(name)] {
+// listed looks for an element of a header that is a list.
+func listed(lines []string, is func(string) bool) bool {
+	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(part), token) {
+			if is(strings.TrimSpace(part)) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+func isKey(lines []string) bool {
+	if len(lines) != 1 {
+		return false
+	}
+	nonce, err := base64.StdEncoding.DecodeString(lines[0])
+	return err == nil && len(nonce) == 16
+}
+
+// acceptKey answers a Sec-WebSocket-Key (RFC 6455, 4.2.2).
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // socket is one WebSocket. It is parked all its life; what follows runs in the
