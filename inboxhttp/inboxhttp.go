@@ -125,7 +125,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = nothingRuns
-	h.cors.ServeHTTP(w, r)
+	if _, ok := r.Header["Origin"]; ok {
+		h.cors.ServeHTTP(w, r)
+		return
+	}
+	h.serve(w, r) // of no page, or of one of our own
 }
 
 // serve is everything but preflights.

@@ -53,7 +53,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receive
 	if a.pop {
 		return h.pop(w, c, p, receiver, b.Cursor, content)
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	setLength(w.Header(), content)
 	w.Write(content)
 	return nil
 }
@@ -69,7 +69,7 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *i
 	// where another is sure to come, the answer's end goes out after the
 	// acknowledgement: HTTP/2 does so by itself, HTTP/1 when the length is open.
 	if !c.close {
-		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		setLength(w.Header(), content)
 	}
 	if _, err := w.Write(content); err != nil {
 		return nil // the connection is gone, the messages stay
@@ -85,6 +85,10 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *i
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
 	return nil
+}
+
+func setLength(header http.Header, content []byte) {
+	header["Content-Length"] = []string{strconv.Itoa(len(content))}
 }
 
 func setCursor(header http.Header, b inbox.Batch) {

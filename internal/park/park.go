@@ -39,16 +39,27 @@ const (
 
 // A Lot holds the parked connections of one server.
 type Lot struct {
-	poller *poller // nil before Start, and where there is none
+	poller *poller                       // nil before Start, and where there is none
+	work   chan *Spot                    // to a worker that is idle
+	none   atomic.Pointer[chan struct{}] // closed when there are no spots
 
 	mu    sync.Mutex // guards what follows
 	spots map[uint64]*Spot
-	last  uint64        // the number of the newest spot: never used again, so a late event finds nobody
-	empty chan struct{} // made by Wait, closed when there are no spots
+	last  uint64 // the number of the newest spot: never used again, so a late event finds nobody
 }
 
 // NewLot makes a Lot in which a goroutine per connection reads.
-func NewLot() *Lot { return &Lot{spots: make(map[uint64]*Spot)} }
+func NewLot() *Lot {
+	l := &Lot{spots: make(map[uint64]*Spot), work: make(chan *Spot)}
+	l.setNone()
+	close(*l.none.Load())
+	return l
+}
+
+func (l *Lot) setNone() {
+	none := make(chan struct{})
+	l.none.Store(&none)
+}
 
 // Start has the connections that are parked from now on watched without one,
 // where that is possible. It costs a descriptor and a goroutine until Close, and
@@ -81,6 +92,9 @@ func (l *Lot) Park(c net.Conn, run func(Events)) *Spot {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.spots) == 0 {
+		l.setNone()
+	}
 	l.last++
 	s.id = l.last
 	l.spots[s.id] = s
@@ -98,21 +112,41 @@ func (l *Lot) WakeAll() {
 
 // Wait returns when every spot was left, or ctx ends.
 func (l *Lot) Wait(ctx context.Context) error {
-	l.mu.Lock()
-	empty := make(chan struct{})
-	if len(l.spots) == 0 {
-		close(empty)
-	} else if l.empty != nil {
-		empty = l.empty
-	} else {
-		l.empty = empty
-	}
-	l.mu.Unlock()
 	select {
-	case <-empty:
+	case <-*l.none.Load():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// idleWorker is how long a goroutine that has nothing to do is kept: a new one
+// would have to grow its stack first, which costs a tenth of what a message does.
+const idleWorker = 100 * time.Millisecond
+
+// start finds a goroutine for a spot that has something to do.
+func (l *Lot) start(s *Spot) {
+	select {
+	case l.work <- s:
+	default:
+		go l.worker(s)
+	}
+}
+
+func (l *Lot) worker(s *Spot) {
+	s.loop()
+	idle := time.NewTimer(idleWorker)
+	defer idle.Stop()
+	for {
+		select {
+		case s := <-l.work:
+			s.loop()
+			idle.Reset(idleWorker)
+		case <-idle.C:
+			return
+		case <-*l.none.Load():
+			return
+		}
 	}
 }
 
@@ -152,7 +186,7 @@ func (s *Spot) Wake() { s.post(Woken) }
 
 func (s *Spot) post(e Events) {
 	if s.add(e) {
-		go s.loop()
+		s.lot.start(s)
 	}
 }
 
@@ -282,8 +316,7 @@ func (s *Spot) Leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.spots, s.id)
-	if len(l.spots) == 0 && l.empty != nil {
-		close(l.empty)
-		l.empty = nil
+	if len(l.spots) == 0 {
+		close(*l.none.Load())
 	}
 }

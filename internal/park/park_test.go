@@ -1,0 +1,263 @@
+package park
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox/internal/inboxtest"
+)
+
+type opener = func(testing.TB) (server, client net.Conn)
+
+// "It runs soon and once, however often Wake is called."
+func TestWakesCoalesce(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *Lot, open opener) {
+		server, _ := open(t)
+		v := visit(t, l, server)
+		v.spot.Wake()
+		v.on(Woken, func(s *Spot) {
+			var wakers sync.WaitGroup
+			for range 8 {
+				wakers.Go(func() {
+					for range 100 {
+						s.Wake()
+					}
+				})
+			}
+			wakers.Wait()
+		})
+		if e := v.on(Woken, func(*Spot) {}); e != Woken {
+			t.Errorf("the events are %b", e)
+		}
+		v.rests()
+		v.leave()
+	})
+}
+
+// A wake makes a run that begins after it: what was done before is seen.
+func TestNoWakeIsLost(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *Lot, open opener) {
+		const wakers, each = 8, 2000
+		server, _ := open(t)
+		var done atomic.Int64
+		runs := 0 // the function's own: the race detector watches it
+		all := make(chan int)
+		var s *Spot
+		s = l.Park(server, func(Events) {
+			runs++
+			if done.Load() == wakers*each {
+				s.Leave()
+				all <- runs
+			}
+		})
+		for range wakers {
+			go func() {
+				for range each {
+					done.Add(1)
+					s.Wake()
+				}
+			}()
+		}
+		select {
+		case n := <-all:
+			t.Logf("%d wakes, %d runs", wakers*each, n)
+		case <-time.After(patience):
+			t.Fatal("the last wake was lost")
+		}
+	})
+}
+
+// Whatever happens at once, the function runs for one thing after the other.
+func TestNeverTwiceAtOnce(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *Lot, open opener) {
+		const bytes = 500
+		server, client := open(t)
+		got, buf := 0, make([]byte, 7) // the function's own
+		var inside atomic.Int32
+		end := make(chan struct{})
+		var s *Spot
+		s = l.Park(server, func(e Events) {
+			if inside.Add(1) != 1 {
+				t.Error("the function runs twice at once")
+			}
+			defer inside.Add(-1)
+			if e&(Readable|Gone) != 0 {
+				n, err := s.ReadNow(buf)
+				got += n
+				if err != nil && !errors.Is(err, ErrNothing) {
+					s.Leave()
+					close(end)
+					return
+				}
+			}
+			s.Rest(time.Microsecond)
+			if err := s.Watch(Readable); err != nil {
+				t.Error(err)
+			}
+		})
+		s.Wake()
+		var others sync.WaitGroup
+		others.Go(func() {
+			for range bytes {
+				if _, err := client.Write([]byte("x")); err != nil {
+					t.Error(err)
+				}
+			}
+			client.Close()
+		})
+		for range 4 {
+			others.Go(func() {
+				for range 500 {
+					s.Wake()
+					l.WakeAll()
+				}
+			})
+		}
+		others.Wait()
+		select {
+		case <-end:
+		case <-time.After(patience):
+			t.Fatal("the end was never seen")
+		}
+		if got != bytes {
+			t.Errorf("read %d bytes, want %d", got, bytes)
+		}
+	})
+}
+
+// "Rest asks for a Timeout after d, instead of any asked for before."
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLot()
+		server, _ := openPipe(t)
+		v := visit(t, l, server)
+		start := time.Now()
+		v.spot.Wake()
+		v.on(Woken, func(s *Spot) { s.Rest(time.Second) })
+		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Rest(3 * time.Second) })
+		if at := time.Since(start); at != time.Second {
+			t.Errorf("the first came after %v", at)
+		}
+		v.on(Timeout, func(s *Spot) { s.Rest(time.Hour); s.Rest(time.Second) })
+		if at := time.Since(start); at != 4*time.Second {
+			t.Errorf("the second came after %v", at)
+		}
+		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Leave() })
+		if at := time.Since(start); at != 5*time.Second {
+			t.Errorf("the third came after %v", at)
+		}
+		time.Sleep(time.Hour) // none of those that were replaced comes
+		v.spot.Wake()
+		synctest.Wait()
+		v.rests()
+	})
+}
+
+// A time that passes during a run makes another.
+func TestTimeoutDuringARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := openPipe(t)
+		v := visit(t, NewLot(), server)
+		v.spot.Wake()
+		v.on(Woken, func(s *Spot) { s.Rest(time.Second); time.Sleep(time.Minute) })
+		v.on(Timeout, func(s *Spot) { s.Leave() })
+	})
+}
+
+func TestWakeAll(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *Lot, open opener) {
+		var all []*visitor
+		for range 5 {
+			server, _ := open(t)
+			all = append(all, visit(t, l, server))
+		}
+		l.WakeAll()
+		for _, v := range all {
+			v.on(Woken, func(*Spot) {})
+		}
+		all[0].leave()
+		l.WakeAll()
+		for _, v := range all[1:] {
+			v.on(Woken, (*Spot).Leave)
+		}
+		l.WakeAll()
+		all[0].rests()
+	})
+}
+
+// "Wait returns when every spot was left, or ctx ends."
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLot()
+		if err := l.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		a, _ := openPipe(t)
+		b, _ := openPipe(t)
+		first, second := visit(t, l, a), visit(t, l, b)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with two spots, Wait returned %v", err)
+		}
+		waited := make(chan error, 2)
+		for range 2 {
+			go func() { waited <- l.Wait(t.Context()) }()
+		}
+		first.leave()
+		synctest.Wait()
+		if len(waited) != 0 {
+			t.Error("Wait returned before the last spot was left")
+		}
+		second.leave()
+		for range 2 {
+			if err := <-waited; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := l.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Which connections wait without a goroutine.
+func TestWatches(t *testing.T) {
+	started := newLot(t)
+	for _, k := range kinds {
+		server, _ := k.open(t)
+		if NewLot().Watches(server) {
+			t.Errorf("%s is watched before Start", k.name)
+		}
+		if got := started.Watches(server); got != (k.watched && started.poller != nil) {
+			t.Errorf("%s is watched: %v", k.name, got)
+		}
+	}
+}
+
+// What a Lot takes it gives back.
+func TestClose(t *testing.T) {
+	before := inboxtest.Descriptors()
+	for range 100 {
+		l := NewLot()
+		if err := l.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := NewLot().Close(); err != nil {
+		t.Error(err)
+	}
+	if after := inboxtest.Descriptors(); after > before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}

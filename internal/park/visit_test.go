@@ -1,0 +1,226 @@
+package park
+
+import (
+	"crypto/tls"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"inbox/internal/inboxtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long something may take that has to happen.
+const patience = 10 * time.Second
+
+// kinds are the connections that a Lot may be given. Those that are watched wait
+// without a goroutine.
+var kinds = []struct {
+	name    string
+	watched bool
+	open    func(testing.TB) (server, client net.Conn)
+}{
+	{"TCP", true, openTCP},
+	{"Unix", true, openUnix},
+	{"memory", false, openPipe},
+	{"TLS", false, openTLS},
+}
+
+// eachKind runs a test with a Lot of its own for each kind of connection.
+func eachKind(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn))) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { f(t, newLot(t), k.open) })
+	}
+}
+
+// eachWatched does for those that are watched.
+func eachWatched(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn))) {
+	for _, k := range kinds {
+		if k.watched {
+			t.Run(k.name, func(t *testing.T) {
+				l := newLot(t)
+				if l.poller == nil {
+					t.Skip("there is no poller on this system")
+				}
+				f(t, l, k.open)
+			})
+		}
+	}
+}
+
+// newLot makes a Lot that has started, and that has to be empty in the end.
+func newLot(tb testing.TB) *Lot {
+	l := NewLot()
+	if err := l.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if n := len(l.spots); n > 0 {
+			tb.Errorf("%d spots were never left", n)
+		}
+		if err := l.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return l
+}
+
+func openTCP(tb testing.TB) (server, client net.Conn) {
+	return connect(tb, "tcp", "127.0.0.1:0")
+}
+
+func openUnix(tb testing.TB) (server, client net.Conn) {
+	return connect(tb, "unix", tb.TempDir()+"/s")
+}
+
+func openPipe(tb testing.TB) (server, client net.Conn) {
+	server, client = net.Pipe()
+	closeAfter(tb, server, client)
+	return server, client
+}
+
+func openTLS(tb testing.TB) (server, client net.Conn) {
+	certificate := inboxtest.NewCertificate(tb, "test")
+	inner, outer := openTCP(tb)
+	s := tls.Server(inner, &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	c := tls.Client(outer, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"})
+	shaken := make(chan error, 1)
+	go func() { shaken <- s.Handshake() }()
+	if err := c.Handshake(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := <-shaken; err != nil {
+		tb.Fatal(err)
+	}
+	return s, c
+}
+
+func connect(tb testing.TB, network, address string) (server, client net.Conn) {
+	tb.Helper()
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ln.Close()
+	dialed := make(chan error, 1)
+	go func() {
+		var err error
+		client, err = net.Dial(network, ln.Addr().String())
+		dialed <- err
+	}()
+	server, err = ln.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := <-dialed; err != nil {
+		tb.Fatal(err)
+	}
+	closeAfter(tb, server, client)
+	return server, client
+}
+
+func closeAfter(tb testing.TB, conns ...net.Conn) {
+	tb.Cleanup(func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+}
+
+// visitor is a spot whose function does what a test tells it, run by run, and
+// waits until it is told.
+type visitor struct {
+	testing.TB
+	spot   *Spot
+	came   chan Events
+	do     chan func(*Spot)
+	done   chan struct{}
+	inside atomic.Int32
+}
+
+func visit(tb testing.TB, l *Lot, c net.Conn) *visitor {
+	v := &visitor{TB: tb, came: make(chan Events), do: make(chan func(*Spot)), done: make(chan struct{})}
+	v.spot = l.Park(c, v.run)
+	return v
+}
+
+func (v *visitor) run(e Events) {
+	if v.inside.Add(1) != 1 {
+		v.Error("the function runs twice at once")
+	}
+	v.came <- e
+	(<-v.do)(v.spot)
+	v.inside.Add(-1)
+	v.done <- struct{}{}
+}
+
+// begin wakes the spot for the first time, and watches for e.
+func (v *visitor) begin(e Events) {
+	v.Helper()
+	v.spot.Wake()
+	v.on(Woken, v.watch(e))
+}
+
+// watch is a run that only goes on watching.
+func (v *visitor) watch(e Events) func(*Spot) {
+	return func(s *Spot) {
+		if err := s.Watch(e); err != nil {
+			v.Error(err)
+		}
+	}
+}
+
+// on waits for the next run, which must be one because of want, and does do in
+// it.
+func (v *visitor) on(want Events, do func(*Spot)) (e Events) {
+	v.Helper()
+	select {
+	case e = <-v.came:
+	case <-time.After(patience):
+		v.Fatalf("%v later there was no run", patience)
+	}
+	v.do <- do
+	<-v.done
+	if e&want == 0 {
+		v.Fatalf("the events are %b, want %b", e, want)
+	}
+	return e
+}
+
+// leave ends the spot.
+func (v *visitor) leave() {
+	v.Helper()
+	v.spot.Wake()
+	v.on(^Events(0), (*Spot).Leave)
+}
+
+// rests waits until no run is under way, and fails if one was to begin.
+func (v *visitor) rests() {
+	v.Helper()
+	inboxtest.Until(v, "the spot rests", func() bool {
+		select {
+		case e := <-v.came:
+			v.do <- func(*Spot) {}
+			<-v.done
+			v.Fatalf("a run for no reason: %b", e)
+		default:
+		}
+		state := Events(v.spot.state.Load())
+		return state&running == 0 || state&left != 0 && v.inside.Load() == 0
+	})
+}
+
+// write writes all of a text, in a goroutine where nothing holds it meanwhile.
+func write(tb testing.TB, c net.Conn, text string) {
+	if _, ok := c.(*net.TCPConn); ok {
+		if _, err := c.Write([]byte(text)); err != nil {
+			tb.Error(err)
+		}
+		return
+	}
+	go c.Write([]byte(text)) // ends with the connection
+}
