@@ -33,9 +33,10 @@ const atOnce = 64
 
 // read takes what the client has sent and answers it in out.
 func (s *socket) read(now time.Time, out *frames) error {
-	in := newSocketReader(s)
+	in := newSocketReader(s, out)
 	defer in.free()
-	for n := 0; ; n++ {
+	for n := 1; ; n++ {
+		in.waits = s.waits(now)
 		header, err := ws.ReadHeader(in.buf)
 		if err != nil {
 			return in.failed(err)
@@ -50,7 +51,24 @@ func (s *socket) read(now time.Time, out *frames) error {
 			}
 			in.begun = false
 		}
+		now = time.Now()
+		if n%atOnce == 0 && s.receiver != nil { // a client that never pauses gets its mail too
+			if err := s.deliver(now, out); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// waits is until when the rest of a frame that begins now is waited for.
+func (s *socket) waits(now time.Time) time.Time {
+	switch {
+	case s.receiver == nil:
+		return s.deadline
+	case s.fragmented:
+		return s.begun.Add(frameTimeout)
+	}
+	return now.Add(frameTimeout)
 }
 
 // heard is the time of the next ping, or of the open frame as long as there was
@@ -347,11 +365,13 @@ func linger(conn net.Conn) {
 // socketReader reads frames, in buffers that are only lent: a socket that is
 // silent has none.
 type socketReader struct {
-	s      *socket
-	buf    *bufio.Reader
-	msg    bytes.Buffer
-	waited bool // a deadline is set
-	begun  bool // a frame: its rest is waited for
+	s     *socket
+	out   *frames // what is to be said before anything is waited for
+	buf   *bufio.Reader
+	msg   bytes.Buffer
+	begun bool      // a frame: its rest is waited for
+	waits time.Time // until then
+	limit time.Time // the deadline that is set
 }
 
 var readerPool = sync.Pool{New: func() any {
@@ -360,21 +380,21 @@ var readerPool = sync.Pool{New: func() any {
 	return r
 }}
 
-func newSocketReader(s *socket) *socketReader {
+func newSocketReader(s *socket, out *frames) *socketReader {
 	r := readerPool.Get().(*socketReader)
-	r.s = s
+	r.s, r.out = s, out
 	r.buf.Reset(r)
 	return r
 }
 
 func (r *socketReader) free() {
-	if r.waited {
+	if !r.limit.IsZero() {
 		r.s.conn.SetReadDeadline(time.Time{})
 	}
 	if r.msg.Cap() > flushAt {
 		r.msg = bytes.Buffer{}
 	}
-	r.s, r.waited, r.begun = nil, false, false
+	r.s, r.out, r.begun, r.limit = nil, nil, false, time.Time{}
 	readerPool.Put(r)
 }
 
@@ -392,9 +412,14 @@ func (r *socketReader) Read(p []byte) (int, error) {
 		r.begun = true
 		return r.s.spot.ReadNow(p)
 	}
-	if !r.waited {
-		r.waited = true
-		r.s.conn.SetReadDeadline(time.Now().Add(frameTimeout))
+	if r.out.Len() > 0 {
+		if err := r.s.write(r.out); err != nil {
+			return 0, err
+		}
+	}
+	if r.limit != r.waits {
+		r.limit = r.waits
+		r.s.conn.SetReadDeadline(r.limit)
 	}
 	return r.s.spot.Read(p)
 }
@@ -408,6 +433,9 @@ func (r *socketReader) failed(err error) error {
 		return closing{ws.StatusProtocolError, err.Error()}
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		if r.s.receiver == nil {
+			return errNoOpen
+		}
 		return closing{ws.StatusPolicyViolation, "a frame took too long to arrive"}
 	}
 	return errGone

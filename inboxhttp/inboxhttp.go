@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Config struct {
 type Handler struct {
 	Config
 	cors      http.Handler
+	anyOrigin bool
 	draining  chan struct{}
 	drainOnce sync.Once
 
@@ -83,6 +85,7 @@ func New(c Config) (*Handler, error) {
 		return nil, fmt.Errorf("allowed origins: %w", err)
 	}
 	h.cors = mw.Wrap(http.HandlerFunc(h.serve))
+	h.anyOrigin = slices.Contains(c.AllowOrigins, "*")
 	return h, nil
 }
 
@@ -125,11 +128,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = nothingRuns
-	if _, ok := r.Header["Origin"]; ok {
-		h.cors.ServeHTTP(w, r)
+	if _, ok := r.Header["Origin"]; !ok && h.anyOrigin {
+		h.serve(w, r) // there is nothing to allow
 		return
 	}
-	h.serve(w, r) // of no page, or of one of our own
+	h.cors.ServeHTTP(w, r)
 }
 
 // serve is everything but preflights.

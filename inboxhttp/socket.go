@@ -192,20 +192,22 @@ func (s *socket) run(e park.Events) {
 
 // step does what there is to do and leaves what there is to say in out.
 func (s *socket) step(e park.Events, now time.Time, out *frames) error {
+	if s.greet && !s.h.Draining() { // opened at the handshake: that comes first
+		if err := s.deliver(now, out); err != nil {
+			return err
+		}
+	}
 	if e&(park.Readable|park.Gone) != 0 || len(s.early) > 0 {
 		if err := s.read(now, out); err != nil {
 			return err
 		}
 	}
 	if s.h.Draining() {
-		if s.receiver != nil {
-			s.receiver.Leave(context.Background(), s.h.Store, s.peer)
-		}
 		return inbox.ErrDraining
 	}
 	if s.receiver == nil {
 		if !now.Before(s.deadline) {
-			return closing{closeNoOpen, "no open frame in time"}
+			return errNoOpen
 		}
 		return nil
 	}
@@ -299,6 +301,8 @@ type closing struct {
 
 func (c closing) Error() string { return c.reason }
 
+var errNoOpen = closing{closeNoOpen, "no open frame in time"}
+
 func closingOf(err error) closing {
 	if c, ok := errors.AsType[closing](err); ok {
 		return c
@@ -328,10 +332,10 @@ func closingOf(err error) closing {
 func (s *socket) end(why error, out *frames) {
 	defer s.spot.Leave()
 	defer s.conn.Close()
+	if !s.again.IsZero() { // it was the inbox's receiver
+		s.receiver.Leave(context.Background(), s.h.Store, s.peer)
+	}
 	if errors.Is(why, errGone) {
-		if s.receiver != nil {
-			s.receiver.Leave(context.Background(), s.h.Store, s.peer)
-		}
 		return
 	}
 	if _, ok := errors.AsType[closing](why); !ok {

@@ -117,17 +117,17 @@ func (s *stream) flushed() {
 // block serves a stream in its handler: HTTP/2, TLS, or no Listener.
 func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 	rc := http.NewResponseController(w)
-	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2}
+	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2, waited: true}
 	for done := false; ; {
 		if s.out.Len() > 0 {
 			// An error means that there are no deadlines here, as in a test.
 			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if _, err := w.Write(s.out.Bytes()); err != nil {
+			if !c.present() || !flush(w, rc, s.out.Bytes()) || !c.delivered() {
+				s.leave()
 				return nil
 			}
-			if err := rc.Flush(); err != nil || !c.delivered() {
-				return nil
-			}
+			// HTTP/2 ends a stream whose deadline passes, written to or not.
+			_ = rc.SetWriteDeadline(time.Time{})
 			s.flushed()
 		}
 		if done {
@@ -142,6 +142,11 @@ func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 			s.out.comment()
 		}
 	}
+}
+
+func flush(w http.ResponseWriter, rc *http.ResponseController, content []byte) bool {
+	_, err := w.Write(content)
+	return err == nil && rc.Flush() == nil
 }
 
 // park serves a stream without a goroutine of its own.
@@ -173,6 +178,9 @@ func (s *stream) run(e park.Events) {
 		return
 	}
 	if s.h.Draining() {
+		if s.out.Len() > 0 && !s.write(ctx) {
+			s.out = eventBuffer{}
+		}
 		s.leave()
 		s.receiver.End(inbox.ErrDraining)
 	}
@@ -210,13 +218,20 @@ func (s *stream) rest(d time.Duration) {
 	}
 }
 
-// leave is for an end that the inbox does not know of.
-func (s *stream) leave() { s.receiver.Leave(context.Background(), s.h.Store, s.peer) }
+// leave is for an end that the inbox does not know of: it lives on from now, and
+// what was flushed in a stream that pops leaves it.
+func (s *stream) leave() {
+	// After an error the messages stay, and the inbox lives from the last look on.
+	_, _ = s.h.Store.Receive(context.Background(), s.peer, s.after, 0, s.receiver)
+}
 
 // write sends the buffer as a chunk and reports whether the client is there.
 func (s *stream) write(ctx context.Context) bool {
 	var chunk bytes.Buffer
 	writeChunk(&chunk, s.out.Bytes())
+	if state(ctx) != open {
+		return false
+	}
 	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := s.conn.Write(chunk.Bytes()); err != nil || state(ctx) == reset {
 		return false

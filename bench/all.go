@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// allCommand asks every question with short settings. Run one alone for a figure
+// that is worth quoting.
+type allCommand struct {
+	Within time.Duration `default:"5m" help:"Leave out what would take longer than this altogether, on a machine that is slow."`
+}
+
+// lastTakes is about what the question takes that is begun last.
+const lastTakes = time.Minute
+
+func (c *allCommand) Run(e *env) error {
+	began, failed := time.Now(), 0
+	for _, q := range []struct {
+		name string
+		ask  interface{ Run(*env) error }
+	}{
+		{"cycle", &cycleCommand{Conns: []int{16, 64}, Body: []int{1024}, Form: []string{"pop", "ack"}, Round: 150 * time.Millisecond, Rounds: 9}},
+		{"handshakes", &handshakesCommand{AtOnce: 64, Duration: 10 * time.Second, Cores: 2}},
+		{"relay", &relayCommand{Form: []string{"lean", "full"}, Pairs: 64, Body: 400, InFlight: 4, Round: 150 * time.Millisecond, Rounds: 9, Openings: 1000}},
+		{"abandoned", &abandonedCommand{N: 1000, AtOnce: 32}},
+		{"idle", &idleCommand{N: 300_000, Settle: 15 * time.Second}},
+		{"expiry", &expiryCommand{N: 100_000, Conns: 8, Rate: 2000, TTL: 10 * time.Second, Rounds: 1}},
+		{"waiting, socket", waitShortly("socket")},
+		{"waiting, poll", waitShortly("poll")},
+		{"waiting, stream", waitShortly("stream")},
+	} {
+		if time.Since(began) > c.Within-lastTakes {
+			e.report.note("Left out for want of time: %s.", q.name)
+			continue
+		}
+		if err := q.ask.Run(e); err != nil {
+			// One that cannot be answered does not keep the others from it.
+			e.say("%v", err)
+			e.report.note("Not answered: %s.", q.name)
+			failed++
+		}
+		if e.ctx.Err() != nil {
+			break
+		}
+	}
+	e.report.note("All of it took %.0f s, with short settings: run a subcommand alone for figures to quote.", time.Since(began).Seconds())
+	if failed > 0 {
+		return fmt.Errorf("%s could not be answered", plural(failed, "question"))
+	}
+	return nil
+}
+
+func waitShortly(transport string) *waitingCommand {
+	return &waitingCommand{Transport: []string{transport}, Peers: 10_000, Idle: 2 * time.Second,
+		InboxTTL: time.Minute, Close: true, After: 12 * time.Second}
+}

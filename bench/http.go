@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+)
+
+// conn is one HTTP/1.1 connection that costs little: requests are bytes that
+// somebody has prepared, and of an answer it reads what is looked at.
+type conn struct {
+	net.Conn
+	buf  []byte
+	r, w int // what was received and not read yet is buf[r:w]
+}
+
+// dial connects from the i-th of several local addresses. The connection ends
+// by itself after life, whatever happens.
+func dial(ctx context.Context, addr string, i int, life time.Duration) (*conn, error) {
+	return dialSized(ctx, addr, i, life, 8<<10)
+}
+
+func dialSized(ctx context.Context, addr string, i int, life time.Duration, buffer int) (*conn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: loopback(i)}}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetDeadline(time.Now().Add(life)); err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, buf: make([]byte, buffer)}, nil
+}
+
+// need returns the next n bytes without reading past them. It moves none of what
+// was returned since the last answer began.
+func (c *conn) need(n int) ([]byte, error) {
+	for c.w-c.r < n {
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
+	return c.buf[c.r : c.r+n], nil
+}
+
+const maxAnswer = 4 << 20
+
+// fill receives more.
+func (c *conn) fill() error {
+	if c.w == len(c.buf) {
+		if c.w-c.r >= maxAnswer {
+			return errors.New("an answer is too long")
+		}
+		grown := make([]byte, max(512, 2*(c.w-c.r)))
+		c.w = copy(grown, c.buf[c.r:c.w])
+		c.buf, c.r = grown, 0
+	}
+	n, err := c.Conn.Read(c.buf[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == io.EOF && c.w > c.r {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// begin makes room before an answer is read. Here, and only here, what was
+// returned before becomes invalid.
+func (c *conn) begin() {
+	switch {
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+	case c.r > len(c.buf)/2:
+		c.w = copy(c.buf, c.buf[c.r:c.w])
+		c.r = 0
+	}
+}
+
+// answer is what of an answer is looked at. Its slices are valid until the next
+// one is read.
+type answer struct {
+	status  int
+	length  int // of the body; -1 if it is not said
+	chunked bool
+	cursor  []byte
+	from    []byte
+	head    []byte // status line and headers, with the empty line
+	body    []byte
+}
+
+// read reads an answer whose length is said in its head.
+func (c *conn) read() (answer, error) {
+	a, err := c.readHead()
+	if err != nil {
+		return a, err
+	}
+	if a.chunked || a.length < 0 {
+		return a, fmt.Errorf("an answer of status %d does not say its length", a.status)
+	}
+	if a.body, err = c.need(a.length); err != nil {
+		return a, err
+	}
+	c.r += a.length
+	return a, nil
+}
+
+// readHead reads an answer up to its body.
+func (c *conn) readHead() (answer, error) {
+	c.begin()
+	for scanned := 0; ; {
+		if i := bytes.Index(c.buf[c.r+scanned:c.w], crlf2); i >= 0 {
+			head := c.buf[c.r : c.r+scanned+i+len(crlf2)]
+			c.r += len(head)
+			return parseHead(head)
+		}
+		scanned = max(0, c.w-c.r-len(crlf2)+1)
+		if err := c.fill(); err != nil {
+			return answer{}, err
+		}
+	}
+}
+
+// ask sends a request and reads its answer.
+func (c *conn) ask(request []byte) (answer, error) {
+	if _, err := c.Write(request); err != nil {
+		return answer{}, err
+	}
+	return c.read()
+}
+
+// must is ask for an answer of one status.
+func (c *conn) must(request []byte, status int) (answer, error) {
+	a, err := c.ask(request)
+	if err == nil && a.status != status {
+		err = unexpected(a)
+	}
+	return a, err
+}
+
+func unexpected(a answer) error {
+	return fmt.Errorf("the answer was %d: %.200s", a.status, a.body)
+}
+
+var (
+	crlf  = []byte("\r\n")
+	crlf2 = []byte("\r\n\r\n")
+)
+
+// parseHead reads a status line and headers.
+func parseHead(head []byte) (answer, error) {
+	a := answer{head: head, length: -1}
+	line, rest, _ := bytes.Cut(head, crlf)
+	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' {
+		return a, fmt.Errorf("%.40q begins no HTTP/1 answer", line)
+	}
+	status, err := strconv.Atoi(string(line[9:12]))
+	if err != nil {
+		return a, fmt.Errorf("%.40q has no status", line)
+	}
+	if a.status = status; status == 204 || status == 304 || status < 200 {
+		a.length = 0
+	}
+	for {
+		line, rest, _ = bytes.Cut(rest, crlf)
+		if len(line) == 0 {
+			return a, nil
+		}
+		before, after, ok := bytes.Cut(line, []byte{':'})
+		if !ok {
+			return a, fmt.Errorf("%.40q is no header", line)
+		}
+		if err := a.header(before, bytes.TrimSpace(after)); err != nil {
+			return a, err
+		}
+	}
+}
+
+// header looks at the length of a name first: most headers are of no interest.
+func (a *answer) header(name, value []byte) (err error) {
+	is := func(s string) bool { return bytes.EqualFold(name, []byte(s)) }
+	switch len(name) {
+	case len("X-From"):
+		if is("X-From") {
+			a.from = value
+		}
+	case len("Inbox-Cursor"):
+		if is("Inbox-Cursor") {
+			a.cursor = value
+		}
+	case len("Content-Length"):
+		if is("Content-Length") {
+			if a.length, err = strconv.Atoi(string(value)); err != nil || a.length < 0 {
+				return fmt.Errorf("%.20q is no length", value)
+			}
+		}
+	case len("Transfer-Encoding"):
+		if is("Transfer-Encoding") {
+			a.chunked = true
+		}
+	}
+	return nil
+}
+
+// setLinger makes Close a reset.
+func setLinger(c *conn) error {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return errors.New("the connection is not TCP")
+	}
+	return tcp.SetLinger(0)
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// waiting is very many peers that wait at one server.
+type waiting struct {
+	e         *env
+	server    *process
+	transport string
+	life      time.Duration // of their connections
+	peers     []waitingPeer
+	arrived   atomic.Int64
+	kept      atomic.Int64 // waiting: empty polls, comments, pings
+	broken    atomic.Int64 // connections
+	first     atomic.Pointer[error]
+	left      atomic.Bool // they left by themselves
+	running   sync.WaitGroup
+}
+
+type waitingPeer struct {
+	peer
+	waiter
+	conn *conn
+	came atomic.Int32
+}
+
+func (c *waitingCommand) waiting(e *env, p *process, transport string) *waiting {
+	return &waiting{e: e, server: p, transport: transport, peers: make([]waitingPeer, c.Peers),
+		life: c.Idle + 6*time.Minute}
+}
+
+// open lets all of them begin to wait, and returns the server's CPU for each.
+func (w *waiting) open() (micro float64, err error) {
+	if err := w.openPeer(0); err != nil {
+		return 0, err
+	}
+	before, err := w.server.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if err := inParallel(32, len(w.peers)-1, func(i int) error { return w.openPeer(i + 1) }); err != nil {
+		w.leave()
+		return 0, errors.Join(err, w.server.alive())
+	}
+	// What a long poll asked for shows only in that the server has nothing to do.
+	if err := w.e.rest(w.server, 10*time.Second); err != nil {
+		return 0, err
+	}
+	after, err := w.server.cpu()
+	return micros(after-before, len(w.peers)-1), err
+}
+
+func (w *waiting) openPeer(i int) (err error) {
+	p := &w.peers[i]
+	p.peer = newPeer()
+	if p.conn, err = dialSized(w.e.ctx, w.server.addr, i, w.life, 1024); err != nil {
+		return err
+	}
+	if p.waiter, err = openWaiter(w.transport, p.conn, p.peer); err != nil {
+		p.conn.Close()
+		p.waiter = nil
+		return err
+	}
+	want := string(w.message(i))
+	w.running.Go(func() {
+		err := p.run(func(body []byte) {
+			if string(body) != want {
+				p.came.Add(2) // something else counts as one too many
+				return
+			}
+			if p.came.Add(1) == 1 {
+				w.arrived.Add(1)
+			}
+		}, func() { w.kept.Add(1) })
+		if !w.left.Load() {
+			w.broken.Add(1)
+			w.first.CompareAndSwap(nil, &err)
+		}
+	})
+	return nil
+}
+
+func (w *waiting) message(i int) []byte {
+	return text(fmt.Sprintf("%d for %s ", i, w.peers[i].id), candidateSize)
+}
+
+// idle is what the server needs of a core while nothing is asked, in percent.
+func (w *waiting) idle(d time.Duration) (float64, error) {
+	if d <= 0 {
+		return 0, nil
+	}
+	began := time.Now()
+	before, err := w.server.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if err := w.e.sleep(d); err != nil {
+		return 0, err
+	}
+	after, err := w.server.cpu()
+	return 100 * (after - before).Seconds() / time.Since(began).Seconds(), err
+}
+
+// deliver sends a message to each and waits until they are there. It returns the
+// server's CPU for each.
+func (w *waiting) deliver() (micro float64, err error) {
+	before, err := w.server.cpu()
+	if err != nil {
+		return 0, err
+	}
+	const senders = 4
+	err = inParallel(senders, senders, func(lane int) error {
+		c, err := dial(w.e.ctx, w.server.addr, lane, time.Minute)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		from := newPeer()
+		for i := lane; i < len(w.peers); i += senders {
+			if _, err := c.must(from.post(w.peers[i].id, w.message(i)), 200); err != nil {
+				return fmt.Errorf("send: %w", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, errors.Join(err, w.server.alive())
+	}
+	for end := time.Now().Add(10 * time.Second); int(w.arrived.Load()) < len(w.peers) && time.Now().Before(end); {
+		if err := w.e.sleep(10 * time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.e.rest(w.server, 5*time.Second); err != nil {
+		return 0, err
+	}
+	after, err := w.server.cpu()
+	return micros(after-before, len(w.peers)), err
+}
+
+// lost is how many peers have not got their message.
+func (w *waiting) lost() int { return len(w.peers) - int(w.arrived.Load()) }
+
+// duplicated is how many messages came that should not have.
+func (w *waiting) duplicated() (n int) {
+	for i := range w.peers {
+		n += max(0, int(w.peers[i].came.Load())-1)
+	}
+	return n
+}
+
+// why is what the first connection that broke said.
+func (w *waiting) why() string {
+	if err := w.first.Load(); err != nil && *err != nil {
+		return (*err).Error()
+	}
+	return ""
+}
+
+// leave ends all connections, every other one with a reset.
+func (w *waiting) leave() {
+	if w.left.Swap(true) {
+		return
+	}
+	for i := range w.peers {
+		if w.peers[i].waiter == nil {
+			continue
+		}
+		if i%2 == 0 {
+			setLinger(w.peers[i].conn)
+		}
+		w.peers[i].Close()
+	}
+	w.running.Wait()
+}
+
+// closeInboxes closes the inboxes of those who left.
+func (w *waiting) closeInboxes() error {
+	const lanes = 4
+	return inParallel(lanes, lanes, func(lane int) error {
+		c, err := dial(w.e.ctx, w.server.addr, lane, time.Minute)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for i := lane; i < len(w.peers); i += lanes {
+			if _, err := c.must(w.peers[i].delete(), 204); err != nil {
+				return fmt.Errorf("close: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// inParallel calls f for 0 to n-1, with some at once, until one fails.
+func inParallel(atOnce, n int, f func(i int) error) error {
+	var (
+		all    sync.WaitGroup
+		next   atomic.Int64
+		failed atomic.Bool
+		mu     sync.Mutex // guards first
+		first  error
+	)
+	for range min(atOnce, n) {
+		all.Go(func() {
+			for !failed.Load() {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := f(i); err != nil {
+					failed.Store(true)
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return first
+}

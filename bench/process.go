@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a server that was started to be measured.
+type process struct {
+	pid  int
+	addr string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+
+	mu         sync.Mutex     // guards what follows
+	tail       []string       // what it said last
+	cause      string         // the line that tells of a panic
+	goroutines map[string]int // in the dump that it wrote, by what made them
+	raced      bool
+}
+
+// start runs a server on the cores and waits until it announces its URL, on
+// standard error. Ours are given back to the thread that starts it.
+func start(ctx context.Context, cores, ours []int, path string, args ...string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{}), goroutines: map[string]int{}}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := pinned(cores, ours, p.cmd.Start); err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", path, err)
+	}
+	p.pid = p.cmd.Process.Pid
+	announced := make(chan string, 1)
+	go func() {
+		p.listen(stderr, announced)
+		p.cmd.Wait()
+		close(p.done)
+	}()
+	select {
+	case url := <-announced:
+		if p.addr, err = hostOf(url); err != nil {
+			p.stop()
+			return nil, err
+		}
+		return p, nil
+	case <-p.done:
+		return nil, p.alive()
+	case <-time.After(15 * time.Second):
+		p.stop()
+		return nil, errors.New("the server did not announce its URL")
+	}
+}
+
+// listen reads standard error to its end.
+func (p *process) listen(r io.Reader, announced chan<- string) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		p.mu.Lock()
+		if p.tail = append(p.tail, line); len(p.tail) > 5 {
+			p.tail = p.tail[1:]
+		}
+		if p.cause == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+			p.cause = line
+		}
+		// So says a dump of each goroutine but the first. The runtime has its own.
+		if maker, ok := strings.CutPrefix(line, "created by "); ok && !strings.HasPrefix(maker, "runtime.") {
+			maker, _, _ = strings.Cut(maker, " in goroutine")
+			p.goroutines[maker]++
+		}
+		p.raced = p.raced || strings.Contains(line, "DATA RACE")
+		p.mu.Unlock()
+		if _, rest, ok := strings.Cut(line, "url="); ok {
+			select {
+			case announced <- strings.Trim(strings.Fields(rest)[0], `"`):
+			default:
+			}
+		}
+	}
+	io.Copy(io.Discard, r)
+}
+
+// alive is an error when the server has ended by itself, or has found a race.
+func (p *process) alive() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		said := p.cause
+		if said == "" {
+			said = strings.Join(p.tail, "\n  ")
+		}
+		return fmt.Errorf("the server died. It said:\n  %s", said)
+	default:
+	}
+	if p.raced {
+		return fmt.Errorf("the server has a race. It said:\n  %s", strings.Join(p.tail, "\n  "))
+	}
+	return nil
+}
+
+// stop ends the process, at once: what it would still do is not measured.
+func (p *process) stop() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// dump ends the process with a dump of its goroutines and counts them, by what
+// made them.
+func (p *process) dump() (map[string]int, error) {
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		p.stop()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.goroutines) == 0 {
+		return nil, errors.New("the server ended without a dump of its goroutines")
+	}
+	return p.goroutines, nil
+}
+
+// cpu is the time on a core so far.
+func (p *process) cpu() (time.Duration, error) { return cpuOf(p.pid) }
+
+// settle waits until the resident memory has changed by less than one percent
+// for a while, at most for a time, and returns it.
+func (e *env) settle(p *process, quiet, most time.Duration) (int64, error) {
+	const step = 250 * time.Millisecond
+	var last []int64
+	for end := time.Now().Add(most); ; {
+		n, err := rssOf(p.pid)
+		if err != nil {
+			return 0, err
+		}
+		if last = append(last, n); len(last) > int(quiet/step) {
+			last = last[1:]
+			lo, hi := last[0], last[0]
+			for _, v := range last {
+				lo, hi = min(lo, v), max(hi, v)
+			}
+			if hi-lo < hi/100 {
+				return n, nil
+			}
+		}
+		if time.Now().After(end) {
+			return n, nil
+		}
+		if err := e.sleep(step); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// rest waits until the server uses less than one percent of a core, so that
+// nothing of what was asked of it is still under way.
+func (e *env) rest(p *process, most time.Duration) error {
+	const step = 300 * time.Millisecond
+	for end := time.Now().Add(most); time.Now().Before(end); {
+		before, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		if err := e.sleep(step); err != nil {
+			return err
+		}
+		after, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		if after-before < step/100 {
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// relayCommand measures a message from socket to socket, against a bare relay
+// that passes frames on. The relay does less than a mailbox may: it keeps
+// nothing and hears no acknowledgement.
+//
+// With the form "lean" a message has no key, and eight are acknowledged at once.
+// With "full" each has a key, which is answered, and each is acknowledged.
+type relayCommand struct {
+	Form     []string      `default:"lean,full" enum:"lean,full" help:"How messages are sent and acknowledged."`
+	Pairs    int           `default:"64" help:"Pairs of sockets."`
+	Body     int           `default:"400" help:"Bytes of a message; 400 is the mean of a handshake."`
+	InFlight int           `default:"4" help:"Messages of a pair at a time."`
+	Round    time.Duration `default:"250ms" help:"Length of a round."`
+	Rounds   int           `default:"15" help:"Rounds for each."`
+	Openings int           `default:"1500" help:"Sockets to open."`
+}
+
+const relayGroup = "relay: server CPU per message from socket to socket"
+
+func (c *relayCommand) Run(e *env) error {
+	if err := e.apart(); err != nil {
+		return err
+	}
+	server, err := e.serve()
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	bare, err := e.bare("bare-relay")
+	if err != nil {
+		return err
+	}
+	defer bare.stop()
+	e.say("relay: %s, %d bytes", plural(c.Pairs, "pair"), c.Body)
+	lines := []*line{{p: bare}}
+	for _, form := range c.Form {
+		lines = append(lines, &line{form: form, p: server})
+	}
+	for _, l := range lines {
+		err := l.open(e, c)
+		defer l.close()
+		if errors.Is(err, errNotServed) {
+			e.report.note("relay: sockets are %v.", errNotServed)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("relay: %w", err)
+		}
+	}
+	samples := make([][]sample, len(lines))
+	for round := range c.Rounds {
+		for i := range lines {
+			k := (round + i) % len(lines)
+			s, err := lines[k].measure(e, c)
+			if err = errors.Join(err, server.alive()); err != nil {
+				return fmt.Errorf("relay: %w", err)
+			}
+			samples[k] = append(samples[k], s)
+		}
+	}
+	for k, l := range lines[1:] {
+		c.row(e, l.form, samples[k+1], samples[0])
+	}
+	for _, l := range lines {
+		l.close()
+	}
+	return c.openings(e, server, bare)
+}
+
+func (c *relayCommand) row(e *env, form string, inbox, bare []sample) {
+	own, base, ratios := compared(inbox, bare)
+	w := row{
+		Group: relayGroup, What: "a message, " + form, Unit: "µs", Measured: own,
+		Against: "bare relay", Baseline: base, Ratio: median(ratios),
+		Note: fmt.Sprintf("%d pairs, %d bytes, %d in flight; %s", c.Pairs, c.Body, c.InFlight, rates(inbox, bare)),
+	}
+	if form == "lean" {
+		w.Goal = new(8.0)
+		e.report.add(w)
+		w.What, w.Goal, w.OfRatio, w.Note = "the same as a ratio", new(1.4), true, spread(ratios)
+	}
+	e.report.add(w)
+}
+
+// openings measures what it costs to open a socket, a batch at a time.
+func (c *relayCommand) openings(e *env, server, bare *process) error {
+	e.say("relay: %d openings", c.Openings)
+	const batches = 5
+	measure := func(p *process, open func(*conn, int) error) (sample, error) {
+		n := max(1, c.Openings/batches)
+		conns := make([]*conn, n)
+		defer hangUp(conns)
+		before, err := p.cpu()
+		if err != nil {
+			return sample{}, err
+		}
+		err = inParallel(8, n, func(i int) (err error) {
+			if conns[i], err = dialSized(e.ctx, p.addr, i, time.Minute, 1024); err != nil {
+				return err
+			}
+			return open(conns[i], i)
+		})
+		after, cpuErr := p.cpu()
+		return sample{micros: micros(after-before, n)}, errors.Join(err, cpuErr, p.alive())
+	}
+	var inbox, plainest []sample
+	for range batches {
+		s, err := measure(server, func(c *conn, _ int) error {
+			_, err := openSocket(c, newPeer(), "frame")
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("relay: opening: %w", err)
+		}
+		inbox = append(inbox, s)
+		if s, err = measure(bare, func(c *conn, i int) error {
+			_, err := upgrade(c, bareUpgrade("opening", i))
+			return err
+		}); err != nil {
+			return fmt.Errorf("relay: opening: %w", err)
+		}
+		plainest = append(plainest, s)
+		if err := errors.Join(e.rest(server, 3*time.Second), e.rest(bare, 3*time.Second)); err != nil {
+			return err
+		}
+	}
+	own, base, ratios := compared(inbox, plainest)
+	e.report.add(row{
+		Group: relayGroup, What: "opening a socket", Unit: "µs", Measured: own, Goal: new(100.0),
+		Against: "bare relay", Baseline: base, Ratio: median(ratios),
+		Note: "with the TCP connection and the open frame, which the relay does not have",
+	})
+	return nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// socket is a WebSocket that costs little: its frames are read where they were
+// received, and it knows no fragments, which neither side here makes.
+type socket struct {
+	*conn
+	out    []byte
+	pinged func() // if not nil, told of each ping
+}
+
+// The key of the mask is always the same. It protects proxies, of which there is
+// none here, and the server's work is the same for all of them.
+var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
+
+// openSocket makes a connection a socket and opens the peer's inbox, with an
+// open frame as browsers do ("frame"), or at the handshake ("basic").
+func openSocket(c *conn, p peer, auth string) (*socket, error) {
+	const head = "GET /inbox HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n"
+	request := head
+	if auth == "basic" {
+		request += "Authorization: " + p.auth + "\r\n"
+	}
+	s, err := upgrade(c, request+"\r\n")
+	if err != nil {
+		return nil, err
+	}
+	if auth != "basic" {
+		open := fmt.Appendf(nil, `{"type":"open","id":"%s","password":"%s"}`, p.id, p.password)
+		if err := s.send(open); err != nil {
+			return nil, err
+		}
+	}
+	opened, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	if string(stringField(opened, "type")) != "opened" {
+		return nil, fmt.Errorf("socket: %.200s", opened)
+	}
+	return s, nil
+}
+
+// upgrade asks for a WebSocket.
+func upgrade(c *conn, request string) (*socket, error) {
+	if _, err := io.WriteString(c, request); err != nil {
+		return nil, err
+	}
+	stuck := time.AfterFunc(3*time.Second, func() { c.Close() })
+	a, err := c.readHead()
+	switch {
+	case !stuck.Stop() || err == nil && a.status != 101:
+		return nil, errNotServed
+	case err != nil:
+		return nil, err
+	}
+	return &socket{conn: c}, nil
+}
+
+// send writes a text frame.
+func (s *socket) send(payload []byte) error {
+	s.out = appendFrame(s.out[:0], ws.OpText, payload)
+	_, err := s.Write(s.out)
+	return err
+}
+
+// appendFrame appends a frame as a client has to send it: whole and masked.
+func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
+	b = append(b, 0x80|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	b = append(append(b, maskKey[:]...), payload...)
+	ws.Cipher(b[len(b)-len(payload):], maskKey, 0)
+	return b
+}
+
+// next returns the next text frame's payload, valid until the one after it. It
+// answers pings.
+func (s *socket) next() ([]byte, error) {
+	for {
+		op, payload, err := s.frame()
+		if err != nil {
+			return nil, err
+		}
+		switch op {
+		case ws.OpText:
+			return payload, nil
+		case ws.OpPing:
+			if s.pinged != nil {
+				s.pinged()
+			}
+			if _, err := s.Write(appendFrame(nil, ws.OpPong, payload)); err != nil {
+				return nil, err
+			}
+		case ws.OpPong:
+		case ws.OpClose:
+			if len(payload) >= 2 {
+				return nil, fmt.Errorf("the socket was closed: %d %s", binary.BigEndian.Uint16(payload), payload[2:])
+			}
+			return nil, io.EOF
+		default:
+			return nil, fmt.Errorf("a frame has the opcode %d", op)
+		}
+	}
+}
+
+// frame reads a frame from a server.
+func (s *socket) frame() (ws.OpCode, []byte, error) {
+	s.begin()
+	h, err := s.need(2)
+	if err != nil {
+		return 0, nil, err
+	}
+	if h[0]&0xf0 != 0x80 || h[1]&0x80 != 0 {
+		return 0, nil, errors.New("a frame is fragmented, compressed or masked")
+	}
+	op, n, size := ws.OpCode(h[0]&0x0f), int(h[1]), 2
+	switch n {
+	case 126:
+		size = 4
+	case 127:
+		size = 10
+	}
+	if size > 2 {
+		if h, err = s.need(size); err != nil {
+			return 0, nil, err
+		}
+		n = 0
+		for _, b := range h[2:size] {
+			n = n<<8 | int(b)
+		}
+	}
+	if n < 0 || n > maxAnswer {
+		return 0, nil, errors.New("a frame is too long")
+	}
+	all, err := s.need(size + n)
+	if err != nil {
+		return 0, nil, err
+	}
+	s.r += size + n
+	return op, all[size:], nil
+}

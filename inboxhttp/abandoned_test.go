@@ -1,0 +1,239 @@
+package inboxhttp_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"inbox/internal/inboxtest"
+)
+
+// PROTOCOL, section 4: "It is removed only after the answer was flushed to a
+// connection that still lives; a client that went away while waiting loses
+// nothing."
+
+// Of the messages that follow an abandoned long poll, none is lost: of 1,000,
+// half of them sent at once and half after the connection was parked.
+func TestAbandonedLongPolls(t *testing.T) {
+	noLeaks(t, func() {
+		t.Run("TCP", func(t *testing.T) {
+			s := start(t, config{sockets: true})
+			lost := abandoned(s, "", 500, 1, false) + abandoned(s, "", 250, 125, true)
+			lost += abandoned(s, "?after=0", 100, 1, false) + abandoned(s, "?after=0", 150, 150, true)
+			t.Logf("%d of 1000 messages that followed an abandoned long poll were lost", lost)
+			if lost > 0 {
+				t.Errorf("%d messages were lost", lost)
+			}
+		})
+		t.Run("TLS", func(t *testing.T) {
+			s := start(t, config{sockets: true, tls: true})
+			if lost := abandoned(s, "", 60, 10, false); lost > 0 {
+				t.Errorf("%d messages were lost", lost)
+			}
+		})
+	})
+}
+
+// abandoned has n clients wait, atOnce of them at the same time, and leave; then
+// each is sent a message, and asks for it on another connection. It returns how
+// many did not get it.
+func abandoned(s *server, query string, n, atOnce int, parked bool) (lost int) {
+	s.Helper()
+	for first := 0; first < n; first += atOnce {
+		clients := make([]*rawClient, atOnce)
+		name := func(i int) string { return fmt.Sprintf("alice%s-%v-%d", query, parked, first+i) }
+		before := s.parked.Load()
+		for i := range clients {
+			clients[i] = s.rawClient()
+			clients[i].wait(name(i), query, false)
+		}
+		if parked {
+			inboxtest.Until(s, "all are parked", func() bool { return s.parked.Load() >= before+int64(atOnce) })
+		}
+		for i, c := range clients {
+			leavings[(first+i)%len(leavings)].leave(c)
+			s.send("bob", name(i), "follows "+name(i))
+		}
+		for i, c := range clients {
+			if a := s.poll(name(i)); a.status != http.StatusOK || a.body != "follows "+name(i) {
+				s.Logf("%s, %s: got %d", name(i), leavings[(first+i)%len(leavings)].name, a.status)
+				lost++
+			}
+			c.Close()
+		}
+	}
+	return lost
+}
+
+// A stream of HTTP/2 that a client resets is gone when the server has read so.
+// Until then a pop may be written to it, and is lost: what loses nothing is to
+// acknowledge.
+func TestAbandonedStreams(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	for _, query := range []string{"", "?after=0"} {
+		t.Run("GET "+query, func(t *testing.T) {
+			s := start(t, config{sockets: true, tls: true, http2: true})
+			lost := 0
+			for i := range n {
+				id := fmt.Sprint("alice-", i)
+				p := s.wait(id, query)
+				p.leave() // the reset goes out a little later
+				s.send("bob", id, "hello")
+				<-p.done
+				if query == "" && p.err == nil {
+					continue // it was faster than the leaving
+				}
+				inboxtest.Until(t, "the server knows", func() bool { return s.inside.Load() == 0 })
+				if a := s.poll(id); a.status != http.StatusOK {
+					lost++
+				}
+			}
+			t.Logf("%d of %d messages that followed an abandoned stream were lost", lost, n)
+			if query != "" && lost > 0 {
+				t.Error("although nothing was acknowledged")
+			}
+		})
+	}
+}
+
+// At the moment of delivery, when the message is already taken from the store,
+// a client that is no longer there leaves it in the inbox.
+func TestLeftAtTheMomentOfDelivery(t *testing.T) {
+	t.Parallel()
+	for _, tls := range []bool{false, true} {
+		for _, parked := range []bool{false, true} {
+			if tls && parked {
+				continue
+			}
+			for _, way := range leavings {
+				t.Run(fmt.Sprintf("%s, TLS: %v, parked: %v", way.name, tls, parked), func(t *testing.T) {
+					s := start(t, config{sockets: true, tls: tls})
+					c := s.rawClient()
+					s.store.hook(func(id string, found int) {
+						if found > 0 {
+							way.leave(c)
+						}
+					})
+					c.wait("alice", "", parked)
+					s.send("bob", "alice", "precious")
+					if n, _ := io.Copy(io.Discard, c.Conn); n > 0 {
+						t.Errorf("%d bytes were written to a client that is not there", n)
+					}
+					s.store.hook(nil)
+					s.poll("alice").wantMessage("bob", "precious")
+					s.poll("alice").want(http.StatusNoContent)
+				})
+			}
+		}
+	}
+}
+
+// What was flushed and not read: a client that closes then resets the
+// connection, and its message stays.
+func TestResetAfterTheFlush(t *testing.T) {
+	for _, way := range leavings[:2] { // who half-closes goes on reading
+		t.Run(way.name, func(t *testing.T) {
+			flushed := make(chan func(), 1)
+			s := start(t, config{sockets: true, wrap: afterFlush(flushed)})
+			s.open("alice")
+			body := strings.Repeat("precious", 8<<10)
+			s.send("bob", "alice", body)
+			c := s.rawClient()
+			flushed <- func() {
+				c.r.Peek(1) // it has arrived, and most of it is not read
+				way.leave(c)
+			}
+			c.ask("alice", "?wait=0", "")
+			inboxtest.Until(t, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
+			s.poll("alice").wantMessage("bob", body)
+		})
+	}
+}
+
+// A client as curl is, which closes as soon as it has read its answer, has got
+// its message: it does not come again.
+func TestClosedAfterReading(t *testing.T) {
+	t.Parallel()
+	t.Run("before the server looks", func(t *testing.T) {
+		flushed := make(chan func(), 1)
+		s := start(t, config{sockets: true, wrap: afterFlush(flushed)})
+		s.open("alice")
+		s.send("bob", "alice", "read")
+		c := s.rawClient()
+		flushed <- func() {
+			c.answer(http.MethodGet).wantMessage("bob", "read")
+			c.Close()
+		}
+		c.ask("alice", "?wait=0", "")
+		inboxtest.Until(t, "the message has left", func() bool { return s.held("alice") == 0 })
+	})
+	for _, parked := range []bool{false, true} {
+		for _, more := range []string{"", "Connection: close\r\n"} {
+			t.Run(fmt.Sprintf("at once, parked: %v, %q", parked, more), func(t *testing.T) {
+				s := start(t, config{sockets: true})
+				for i := range 10 {
+					id := fmt.Sprint("alice-", i)
+					c := s.rawClient()
+					before := s.parked.Load()
+					c.ask(id, "", more)
+					s.store.untilReceivers(id, 1, nil)
+					if parked {
+						inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > before })
+					}
+					s.send("bob", id, "read")
+					c.answer(http.MethodGet).wantMessage("bob", "read")
+					c.Close()
+					inboxtest.Until(t, "the message has left", func() bool { return s.held(id) == 0 })
+					if parked && i == 1 {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// Who asks to close the connection is told the end of its answer only when the
+// message has left, so that the next connection cannot find it.
+func TestPopsOverOneConnectionEach(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true})
+	s.open("alice")
+	for i := range 200 {
+		s.send("bob", "alice", fmt.Sprint(i))
+		c := s.rawClient()
+		c.ask("alice", "?wait=0", "Connection: close\r\n")
+		c.answer(http.MethodGet).wantMessage("bob", fmt.Sprint(i))
+		c.Close()
+	}
+}
+
+// afterFlush wraps a handler so that after the next flush, the next function is
+// called.
+func afterFlush(next <-chan func()) func(http.Handler) http.Handler {
+	return func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(&flusher{w, next}, r)
+		})
+	}
+}
+
+type flusher struct {
+	http.ResponseWriter
+	next <-chan func()
+}
+
+func (f *flusher) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f *flusher) FlushError() error {
+	err := http.NewResponseController(f.ResponseWriter).Flush()
+	select {
+	case do := <-f.next:
+		do()
+	default:
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package inboxhttp_test
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// answer is a whole answer, which has passed check.
+type answer struct {
+	testing.TB
+	status int
+	proto  int
+	header http.Header
+	body   string
+	code   string // of a problem
+}
+
+func read(tb testing.TB, resp *http.Response) (answer, error) {
+	body, err := io.ReadAll(resp.Body)
+	return answer{TB: tb, status: resp.StatusCode, proto: resp.ProtoMajor, header: resp.Header,
+		body: string(body), code: codeOf(body)}, err
+}
+
+func codeOf(body []byte) string {
+	var p struct{ Code string }
+	_ = json.Unmarshal(body, &p)
+	return p.Code
+}
+
+// statuses is the table of section 7: the codes that a program reads, and the
+// status of each.
+var statuses = map[string]int{
+	"bad-request": 400, "bad-credentials": 400, "bad-recipient": 400, "bad-cursor": 400, "bad-key": 400,
+	"unauthorized":     401,
+	"forbidden-origin": 403, "forbidden-navigation": 403,
+	"no-such-inbox":      404,
+	"method-not-allowed": 405,
+	"too-slow":           408,
+	"replaced":           409, "closed": 409,
+	"too-large":    413,
+	"encoded-body": 415,
+	"rate-limited": 429,
+	"inbox-full":   503, "server-full": 503, "store-unavailable": 503, "draining": 503,
+}
+
+// always is what section 8 wants of every answer.
+var always = map[string]string{
+	"Cache-Control":           "no-store",
+	"X-Content-Type-Options":  "nosniff",
+	"Content-Security-Policy": "default-src 'none'; sandbox",
+}
+
+// check holds every answer of every test against what section 7 and section 8
+// say of all of them. It does not end the test: it runs in any goroutine.
+func (s *server) check(r request, a answer) {
+	s.Helper()
+	for name, want := range always {
+		if got := a.header.Values(name); !slices.Equal(got, []string{want}) {
+			s.Errorf("%s %s: %d with %s: %q, want %q", r.method, r.query, a.status, name, got, want)
+		}
+	}
+	switch {
+	case a.status == http.StatusForbidden && r.method == http.MethodOptions:
+		// A preflight that is refused: its reader is a browser, not a program.
+	case a.status >= 400:
+		checkProblem(s, a, r.method)
+	case a.status == http.StatusOK, a.status == http.StatusNoContent:
+	default:
+		s.Errorf("the protocol knows no status %d", a.status)
+	}
+	if a.status == http.StatusNoContent && a.body != "" {
+		s.Errorf("204 with a body")
+	}
+}
+
+func checkProblem(tb testing.TB, a answer, method string) {
+	tb.Helper()
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		tb.Errorf("%d with Content-Type %q", a.status, got)
+	}
+	if got := a.header.Get("WWW-Authenticate"); (a.status == 401) != (got == `Basic realm="inbox", charset="UTF-8"`) {
+		tb.Errorf("%d with WWW-Authenticate: %s", a.status, got)
+	}
+	if (a.status == 405) != (a.header.Get("Allow") != "") {
+		tb.Errorf("%d with Allow: %q", a.status, a.header.Get("Allow"))
+	}
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if later := a.status == 429 || a.status == 503; later != (err == nil && seconds > 0) {
+		tb.Errorf("%d with Retry-After: %q", a.status, a.header.Get("Retry-After"))
+	}
+	if method == http.MethodHead {
+		return // no body to read
+	}
+	var p map[string]any
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		tb.Errorf("%d with a body that is no JSON object: %q", a.status, a.body)
+		return
+	}
+	if got := slices.Sorted(maps.Keys(p)); !slices.Equal(got, []string{"code", "detail", "status", "title", "type"}) {
+		tb.Errorf("a problem with the members %q", got)
+	}
+	code, _ := p["code"].(string)
+	if want, known := statuses[code]; !known || want != a.status || p["status"] != float64(a.status) {
+		tb.Errorf("status %d with the problem %s", a.status, a.body)
+	}
+	if p["type"] != "about:blank" || p["title"] != http.StatusText(a.status) || p["detail"] == "" {
+		tb.Errorf("a problem that explains nothing: %s", a.body)
+	}
+}
+
+// want fails unless the status, and the body if one is given, are these.
+func (a answer) want(status int, body ...string) answer {
+	a.Helper()
+	if a.status != status {
+		a.Fatalf("got %d (%s), want %d", a.status, a.body, status)
+	}
+	if len(body) > 0 && a.body != body[0] {
+		a.Fatalf("got the body %.100q, want %.100q", a.body, body[0])
+	}
+	return a
+}
+
+// wantProblem fails unless the answer is the error of that code.
+func (a answer) wantProblem(code string) answer {
+	a.Helper()
+	if a.code != code {
+		a.Fatalf("got %d (%s), want %s", a.status, a.body, code)
+	}
+	return a
+}
+
+// wantHeader fails unless a header has that one value; "" means that it is not
+// there.
+func (a answer) wantHeader(name, value string) answer {
+	a.Helper()
+	got := a.header[http.CanonicalHeaderKey(name)]
+	if value == "" && len(got) == 0 || len(got) == 1 && got[0] == value {
+		return a
+	}
+	a.Fatalf("got %s: %q, want %q", name, got, value)
+	return a
+}
+
+// wantMessage fails unless the answer is one message in its raw form.
+func (a answer) wantMessage(from, body string) answer {
+	a.Helper()
+	return a.want(http.StatusOK, body).wantHeader("X-From", from).wantHeader("Content-Type", "application/octet-stream")
+}
+
+// cursor is the position that the answer names.
+func (a answer) cursor() string {
+	a.Helper()
+	c := a.header.Get("Inbox-Cursor")
+	if c == "" {
+		a.Fatalf("%d without an Inbox-Cursor", a.status)
+	}
+	return c
+}
+
+// batch is the JSON form.
+type batch struct {
+	Cursor   string
+	Messages []message
+	Reset    *bool
+}
+
+type message struct {
+	Cursor, From, Time string
+	Body               *string
+	Body64             []byte
+}
+
+func (m message) content() string {
+	if m.Body != nil {
+		return *m.Body
+	}
+	return string(m.Body64)
+}
+
+// batch reads the JSON form.
+func (a answer) batch() batch {
+	a.Helper()
+	a.want(http.StatusOK).wantHeader("Content-Type", "application/json")
+	b, err := parseBatch(a.body)
+	if err != nil {
+		a.Fatal(err)
+	}
+	if b.Cursor != a.cursor() {
+		a.Fatalf("the cursor is %s in the JSON and %s in the header", b.Cursor, a.cursor())
+	}
+	return b
+}
+
+// parseBatch is strict: it knows every member there may be.
+func parseBatch(body string) (b batch, err error) {
+	dec := json.NewDecoder(strings.NewReader(body))
+	dec.DisallowUnknownFields()
+	return b, dec.Decode(&b)
+}
+
+// wantBodies fails unless the answer is the JSON form of these messages.
+func (a answer) wantBodies(bodies ...string) answer {
+	a.Helper()
+	if len(bodies) == 0 {
+		return a.want(http.StatusNoContent)
+	}
+	var got []string
+	for _, m := range a.batch().Messages {
+		got = append(got, m.content())
+	}
+	if !slices.Equal(got, bodies) {
+		a.Fatalf("got %q, want %q", got, bodies)
+	}
+	return a
+}
+
+// escape is encodeURIComponent, but for a few characters that need it not.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -1,0 +1,121 @@
+package inboxhttp_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox/internal/inboxtest"
+)
+
+// Many peers at once, on every transport, all of whom lose their connections now
+// and then: whoever acknowledges gets everything, in order, and nothing twice
+// once it leaves out the positions that it has seen. In the end nothing is left.
+func TestManyPeersOnEveryTransport(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		t.Run(fmt.Sprint("TLS: ", tls), func(t *testing.T) {
+			each, messages := 64, 12
+			if tls {
+				each, messages = 12, 8
+			}
+			s := start(t, config{sockets: true, tls: tls})
+			s.get("warm", "?limit=0") // what a first connection takes
+			s.transport.CloseIdleConnections()
+			noLeaks(t, func() {
+				var ledger inboxtest.Ledger
+				m := &meeting{server: s, ledger: &ledger, messages: messages}
+				var readers, senders sync.WaitGroup
+				for _, tr := range transports {
+					if tr.acknowledges && tr.waits {
+						for i := range each {
+							id := fmt.Sprintf("%s %d", tr.name, i)
+							position := s.get(id, "?limit=0").cursor()
+							m.ids = append(m.ids, id)
+							readers.Go(func() { m.read(tr, id, position) })
+						}
+					}
+				}
+				for i := range 16 {
+					senders.Go(func() { m.sendAll(i) })
+				}
+				senders.Wait()
+				readers.Wait()
+				ledger.Check(t)
+				t.Logf("%d reconnections, %d messages that came again", m.again.Load(), m.repeated.Load())
+				s.transport.CloseIdleConnections()
+			})
+		})
+	}
+}
+
+type meeting struct {
+	*server
+	ledger          *inboxtest.Ledger
+	ids             []string
+	messages        int // to each reader, in all
+	again, repeated atomic.Int64
+}
+
+// read receives at the inbox of id until all has come, and drops its connection
+// after every few messages.
+func (m *meeting) read(tr transport, id, position string) {
+	seen := make(map[string]bool)
+	client := m.server
+	c := tr.connect(client, id, position)
+	defer func() { c.leave() }()
+	for len(seen) < m.messages {
+		e, err := c.next()
+		if err != nil || e.code != "message" {
+			m.Errorf("%s: got %+v, %v", id, e, err)
+			return
+		}
+		if seen[e.cursor] {
+			m.repeated.Add(1)
+			continue
+		}
+		seen[e.cursor] = true
+		m.ledger.Arrived(e.from, id, e.body)
+		if len(seen)%5 == 0 {
+			c.leave()
+			if len(seen)%2 == 0 { // it has not noted how far it was
+				position = e.cursor
+			}
+			c = tr.connect(client, id, position)
+			m.again.Add(1)
+		}
+	}
+}
+
+// sendAll sends its share, to all the readers in turn.
+func (m *meeting) sendAll(sender int) {
+	from := fmt.Sprint("sender-", sender)
+	client := m.newClient()
+	for i := range m.messages {
+		for r, id := range m.ids {
+			if (r+i)%16 != sender {
+				continue
+			}
+			body := fmt.Sprintf("message %d to %s", i, id)
+			q := sending(from, id, body)
+			q.client = client
+			for {
+				a, err := m.try(m.Context(), q)
+				if err == nil && a.code == "inbox-full" {
+					time.Sleep(m.pollPause)
+					q = sending(from, id, body)
+					q.client = client
+					continue
+				}
+				if err != nil || a.status != http.StatusOK {
+					m.Errorf("a send failed: %d %v", a.status, err)
+					return
+				}
+				m.ledger.Sent(from, id, body)
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox/inboxhttp"
+	"inbox/internal/inboxtest"
+)
+
+// Connections as they are on the internet.
+
+// Clients that vanish while they wait hold nothing: no goroutine, no descriptor.
+func TestVanished(t *testing.T) {
+	for _, parked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("parked: %v", parked), func(t *testing.T) {
+			s := start(t, config{sockets: true})
+			noLeaks(t, func() {
+				clients := make([]*rawClient, 90)
+				for i := range clients {
+					clients[i] = s.rawClient()
+					clients[i].wait(fmt.Sprint("peer-", i), "", false)
+				}
+				if parked {
+					inboxtest.Until(t, "all are parked", func() bool { return s.parked.Load() >= int64(len(clients)) })
+				}
+				for i, c := range clients {
+					leavings[i%len(leavings)].leave(c)
+					if leavings[i%len(leavings)].name == "half-closes" {
+						io.Copy(io.Discard, c.Conn) // until the server closes, too
+						c.Close()
+					}
+				}
+			})
+		})
+	}
+}
+
+// A request of which only a part comes does nothing. Above all, half a message
+// is no message.
+func TestHalfRequests(t *testing.T) {
+	whole := plain(http.MethodPost, "?to=alice", "bob", "half of a message")
+	chunked := strings.Replace(whole, "Content-Length: 17", "Transfer-Encoding: chunked", 1)
+	chunked = strings.Replace(chunked, "half of a message", "8\r\nhalf of \r\n9\r\na message\r\n0\r\n\r\n", 1)
+	get := plain(http.MethodGet, "?wait=0", "alice", "")
+	noLeaks(t, func() {
+		t.Run("all", func(t *testing.T) {
+			s := start(t, config{sockets: true})
+			s.open("alice")
+			for _, text := range []string{whole, chunked, get} {
+				for n := 1; n < len(text); n += 7 {
+					for _, way := range leavings {
+						c := s.rawClient()
+						c.write(text[:n])
+						way.leave(c)
+						if way.name == "half-closes" {
+							io.Copy(io.Discard, c.Conn) // an error, or nothing
+						}
+						c.Close()
+					}
+				}
+			}
+			inboxtest.Until(t, "no request is served any more", func() bool { return s.inside.Load() == 0 })
+			if n := s.held("alice"); n > 0 {
+				t.Errorf("%d messages came of half requests", n)
+			}
+			s.send("bob", "alice", "a whole message")
+			s.poll("alice").wantMessage("bob", "a whole message")
+		})
+	})
+}
+
+// A client that does not read its answer is cut off, and its goroutine is free.
+func TestReaderThatNeverReads(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true, tune: func(srv *http.Server) {
+		srv.WriteTimeout = 300 * time.Millisecond
+		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+			return inboxhttp.ConnContext(ctx, c)
+		}
+	}})
+	s.open("alice")
+	body := strings.Repeat("x", 64<<10)
+	for range 16 {
+		s.send("bob", "alice", body)
+	}
+	for _, query := range []string{"?wait=0&after=0", "?wait=0"} {
+		c := s.rawClient()
+		c.tcp().SetReadBuffer(4 << 10)
+		c.ask("alice", query, "Accept: application/json\r\n")
+		inboxtest.Until(t, "it was asked", func() bool { return s.inside.Load() == 1 })
+		inboxtest.Until(t, "the goroutine is free", func() bool { return s.inside.Load() == 0 })
+	}
+	if n := s.held("alice"); n != 16 {
+		t.Errorf("%d messages are left of 16, of which nobody has read one", n)
+	}
+}
+
+// Requests that come together are answered one after the other.
+func TestPipelined(t *testing.T) {
+	s := start(t, config{sockets: true})
+	c := s.rawClient()
+	post, get := plain(http.MethodPost, "?to=alice", "alice", "one"), plain(http.MethodGet, "?wait=0", "alice", "")
+	c.write(get + post + get + get + plain(http.MethodDelete, "", "alice", "") + post + get)
+	c.answer(http.MethodGet).want(http.StatusNoContent)
+	c.answer(http.MethodPost).want(http.StatusOK)
+	c.answer(http.MethodGet).wantMessage("alice", "one")
+	c.answer(http.MethodGet).want(http.StatusNoContent)
+	c.answer(http.MethodDelete).want(http.StatusNoContent)
+	c.answer(http.MethodPost).want(http.StatusOK)
+	c.answer(http.MethodGet).wantMessage("alice", "one")
+}
+
+// Also behind one that waits, and is parked meanwhile.
+func TestPipelinedBehindAWait(t *testing.T) {
+	t.Parallel()
+	for name, later := range map[string]bool{"with it": false, "while it waits": true} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, config{sockets: true})
+			c := s.rawClient()
+			more := plain(http.MethodGet, "?wait=0", "alice", "") + plain(http.MethodPost, "?to=bob", "alice", "two")
+			if !later {
+				c.write(plain(http.MethodGet, "", "alice", "") + more)
+				s.store.untilReceivers("alice", 1, nil)
+				inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > 0 })
+			} else {
+				c.wait("alice", "", true)
+				c.write(more[:20])
+				c.write(more[20:])
+			}
+			s.send("bob", "alice", "one")
+			c.answer(http.MethodGet).wantMessage("bob", "one")
+			c.answer(http.MethodGet).want(http.StatusNoContent)
+			c.answer(http.MethodPost).want(http.StatusOK)
+			s.poll("bob").wantMessage("alice", "two")
+		})
+	}
+}
+
+// A connection that was parked serves the next request, and is parked again,
+// however the wait ended.
+func TestConnectionGoesOnAfterBeingParked(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
+	c := s.rawClient()
+	c.wait("alice", "", true)
+	s.send("bob", "alice", "one")
+	c.answer(http.MethodGet).wantMessage("bob", "one")
+
+	c.wait("alice", "?after=0", true)
+	newer := s.rawClient()
+	newer.ask("alice", "?after=0&wait=1", "")
+	c.answer(http.MethodGet).wantProblem("replaced")
+	newer.answer(http.MethodGet).want(http.StatusNoContent)
+
+	c.wait("alice", "", true)
+	s.do(request{method: http.MethodDelete, id: "alice"})
+	c.answer(http.MethodGet).wantProblem("closed")
+
+	c.wait("alice", "", true)
+	c.answer(http.MethodGet).want(http.StatusNoContent).cursor() // nothing came
+
+	c.write(plain(http.MethodPost, "?to=alice", "alice", "by itself"))
+	c.answer(http.MethodPost).want(http.StatusOK)
+	c.ask("alice", "", "")
+	c.answer(http.MethodGet).wantMessage("alice", "by itself")
+}
+
+// What a page of another origin reads of an answer that waited is what it reads
+// of any other.
+func TestParkedAnswersCarryTheSameHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true})
+	header := http.Header{"Origin": {"https://app.example"}}
+	s.open("alice")
+	s.send("bob", "alice", "at once", "later")
+	atOnce := s.do(request{id: "alice", header: header}).wantMessage("bob", "at once")
+	s.poll("alice").wantMessage("bob", "later")
+	receivers := s.store.receivers("alice")
+	p := s.start(request{id: "alice", header: header})
+	s.store.untilReceivers("alice", receivers+1, p.done)
+	inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > 0 })
+	s.send("bob", "alice", "later")
+	later := p.answer().wantMessage("bob", "later")
+	for name := range atOnce.header {
+		if _, ok := later.header[name]; !ok {
+			t.Errorf("%s is missing after a wait", name)
+		}
+	}
+	for name := range later.header {
+		if _, ok := atOnce.header[name]; !ok {
+			t.Errorf("%s is there only after a wait", name)
+		}
+	}
+}
+
+// HTTP/1.0 has no chunks and closes.
+func TestHTTP10(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
+	for _, query := range []string{"?wait=0", "", "?after=0"} {
+		s.open("alice")
+		s.send("bob", "alice", "hello")
+		c := s.rawClient()
+		c.write(strings.Replace(plain(http.MethodGet, query, "alice", ""), "HTTP/1.1", "HTTP/1.0", 1))
+		a := c.answer(http.MethodGet).wantMessage("bob", "hello")
+		if a.header.Get("Transfer-Encoding") != "" {
+			t.Error("in chunks")
+		}
+		if _, err := c.r.ReadByte(); err != io.EOF {
+			t.Errorf("the connection goes on: %v", err)
+		}
+	}
+	c := s.rawClient()
+	c.write(strings.Replace(plain(http.MethodGet, "", "carol", ""), "HTTP/1.1", "HTTP/1.0", 1))
+	c.answer(http.MethodGet).want(http.StatusNoContent)
+}
+
+// At the moment of delivery anything can happen to a connection. Who
+// acknowledges loses nothing and gets nothing twice that it has acknowledged;
+// what a pop loses was flushed to a connection that lived, and is counted.
+func TestResetsAtTheMomentOfDelivery(t *testing.T) {
+	const n = 200
+	s := start(t, config{sockets: true})
+	lost := 0
+	for i := range n {
+		popper, reader := fmt.Sprint("popper-", i), fmt.Sprint("reader-", i)
+		a, b := s.rawClient(), s.rawClient()
+		a.wait(popper, "", false)
+		b.wait(reader, "?after=0", false)
+		var both sync.WaitGroup
+		both.Go(func() { leavings[i%2].leave(a) })
+		both.Go(func() { leavings[i%2].leave(b) })
+		s.send("bob", popper, "x")
+		s.send("bob", reader, "x")
+		both.Wait()
+		inboxtest.Until(t, "the server is done", func() bool { return s.inside.Load() == 0 })
+		if s.poll(popper).status != http.StatusOK {
+			lost++
+		}
+		s.get(reader, "?after=0&wait=0").wantMessage("bob", "x")
+	}
+	t.Logf("of messages that were sent while their reader left: popped %d of %d lost, acknowledged 0 of %d", lost, n, n)
+}
+
+// A stack that repeats a GET by itself (RFC 9110, 9.2.2) gets the same messages
+// again, if it acknowledges.
+func TestRetriedGet(t *testing.T) {
+	s := start(t, config{sockets: true})
+	s.open("alice")
+	s.send("bob", "alice", "one", "two")
+	for range 3 {
+		c := s.rawClient()
+		c.ask("alice", "?after=0", "Accept: application/json\r\n")
+		c.r.Peek(1) // the answer is on its way, and then the connection breaks
+		c.tcp().SetLinger(0)
+		c.Close()
+	}
+	s.getJSON("alice", "?after=0").wantBodies("one", "two")
+}

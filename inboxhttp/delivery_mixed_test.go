@@ -1,0 +1,131 @@
+package inboxhttp_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox/internal/inboxtest"
+)
+
+// "One inbox behind all of them: poll, long poll, stream and socket can be mixed
+// at will, the newest receiver wins across transports."
+
+var mixedWires = []wire{
+	{"no wire", true, false, config{}},
+	{"no wire, HTTP/2", true, false, config{http2: true}},
+	{"TCP, parked", false, true, config{sockets: true}},
+	{"TLS", false, false, config{sockets: true, tls: true}},
+}
+
+// overMixed runs f with deliveries of transports of which one is the first.
+func overMixed(t *testing.T, f func(of func(transport) *delivery)) {
+	for _, w := range mixedWires {
+		t.Run(w.name, func(t *testing.T) {
+			if !w.bubble {
+				t.Parallel()
+			}
+			run := func(s *server) {
+				f(func(tr transport) *delivery { return &delivery{s, tr, w, time.Minute} })
+			}
+			if w.bubble {
+				inBubble(t, w.config, run)
+			} else {
+				run(start(t, w.config))
+			}
+		})
+	}
+}
+
+// Whichever transport the older receiver uses, and whichever the newer.
+func TestNewestWins(t *testing.T) {
+	overMixed(t, func(of func(transport) *delivery) {
+		var all sync.WaitGroup
+		for i, older := range transports {
+			for j, newer := range transports {
+				if !older.waits || !newer.waits {
+					continue
+				}
+				pair := func() {
+					a, b := of(older), of(newer)
+					id := fmt.Sprintf("alice-%d-%d", i, j)
+					first := a.listen(id, a.begin(id))
+					second := b.listen(id, b.connect(b.server, id, "0"))
+					if e, err := first.next(); e.code != "replaced" {
+						a.Errorf("%s behind %s: got %+v, %v, want replaced", newer.name, older.name, e, err)
+						return
+					}
+					b.send("bob", id, "for the newer")
+					if e, err := second.next(); e.body != "for the newer" {
+						b.Errorf("%s behind %s: got %+v, %v", newer.name, older.name, e, err)
+					}
+				}
+				if a := of(older); a.bubble {
+					pair()
+				} else {
+					all.Go(pair) // to be parked takes a while
+				}
+			}
+		}
+		all.Wait()
+	})
+}
+
+// A peer that receives now in this way and now in that, while another goes on
+// sending, gets all of it, once and in order.
+func TestMixed(t *testing.T) {
+	overMixed(t, func(of func(transport) *delivery) {
+		random := rand.New(rand.NewPCG(3, 7))
+		s := of(transport{}).server
+		const messages = 150
+		position := s.get("alice", "?limit=0").cursor()
+		var ledger inboxtest.Ledger
+		var sends sync.WaitGroup
+		sends.Go(func() {
+			for _, body := range numbered(messages) {
+				for {
+					a, err := s.try(s.Context(), sending("bob", "alice", body))
+					if err == nil && a.status == http.StatusOK {
+						ledger.Sent("bob", "alice", body)
+						break
+					}
+					if err != nil || a.code != "inbox-full" {
+						s.Errorf("a send failed: %d, %v", a.status, err)
+						return
+					}
+					time.Sleep(s.pollPause)
+				}
+			}
+		})
+		for taken := 0; taken < messages; {
+			tr := transports[random.IntN(len(transports))]
+			if isPopStream(tr) {
+				continue
+			}
+			d := of(tr)
+			if !tr.acknowledges { // it begins where the last one has ended
+				s.acknowledge("alice", position)
+			}
+			c := tr.connect(s, "alice", position)
+			for range min(1+random.IntN(12), messages-taken) {
+				e := d.take(c)
+				if e.code != "message" {
+					s.Fatalf("%s: got %+v", tr.name, e)
+				}
+				ledger.Arrived(e.from, "alice", e.body)
+				position = e.cursor
+				taken++
+			}
+			c.leave()
+		}
+		sends.Wait()
+		ledger.Check(s)
+		s.acknowledge("alice", position)
+		if held := s.held("alice"); held > 0 {
+			s.Errorf("%d messages are left", held)
+		}
+	})
+}

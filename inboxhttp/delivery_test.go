@@ -1,0 +1,256 @@
+package inboxhttp_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+)
+
+// What becomes of messages, over every transport, wire and store.
+
+var stores = []struct {
+	name   string
+	open   func(testing.TB, inbox.Limits) inbox.Store
+	bubble bool // it talks to nothing outside, so its clock can be turned
+}{
+	{"memory", openMemory, true},
+}
+
+var wires = []wire{
+	{"no wire, HTTP/1.1", true, false, config{}},
+	{"no wire, HTTP/2", true, false, config{http2: true}},
+	{"TCP, HTTP/1.1", false, false, config{sockets: true}},
+	{"TCP, HTTP/1.1, parked", false, true, config{sockets: true}},
+	{"TLS, HTTP/2", false, false, config{sockets: true, tls: true, http2: true}},
+}
+
+// wire is what is between the server and its clients.
+type wire struct {
+	name   string
+	bubble bool
+	parked bool // receivers have waited for a while before something happens to them
+	config config
+}
+
+// delivery is one case on its way.
+type delivery struct {
+	*server
+	transport
+	wire
+	ttl time.Duration
+}
+
+type deliveryCase struct {
+	name   string
+	only   func(transport) bool // nil for every transport
+	lives  bool                 // it takes several lives of an inbox
+	limits inbox.Limits
+	run    func(d *delivery)
+}
+
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	var real sync.WaitGroup
+	defer real.Wait()
+	room := make(chan struct{}, 8) // for so many cases over real wires at once
+	for _, store := range stores {
+		for _, w := range wires {
+			if w.bubble && !store.bubble {
+				continue
+			}
+			for _, tr := range transports {
+				for _, c := range deliveryCases {
+					if c.only != nil && !c.only(tr) || w.parked && !tr.waits || c.lives && !w.bubble && !w.parked {
+						continue
+					}
+					name := strings.Join([]string{store.name, w.name, tr.name, c.name}, "/")
+					w := w
+					w.config.open, w.config.limits = store.open, c.limits
+					run := func() { t.Run(name, func(t *testing.T) { c.deliver(t, w, tr) }) }
+					switch {
+					case w.bubble:
+						run()
+					case c.lives: // it only waits
+						real.Go(run)
+					default:
+						real.Go(func() { room <- struct{}{}; run(); <-room })
+					}
+				}
+			}
+		}
+	}
+}
+
+func (c deliveryCase) deliver(t *testing.T, w wire, tr transport) {
+	if w.bubble {
+		inBubble(t, w.config, func(s *server) { c.run(&delivery{s, tr, w, time.Minute}) })
+		return
+	}
+	var ttl time.Duration // so long that nothing expires
+	if c.lives {
+		ttl = 4 * time.Second
+	}
+	w.config.limits.TTL = ttl
+	c.run(&delivery{start(t, w.config), tr, w, ttl})
+}
+
+// begin connects at the inbox of id, which it opens, from its beginning.
+func (d *delivery) begin(id string) connection {
+	d.Helper()
+	return d.connect(d.server, id, d.get(id, "?limit=0").want(http.StatusNoContent).cursor())
+}
+
+// expect takes these messages, and nothing else, from a connection.
+func (d *delivery) expect(c connection, bodies ...string) (last event) {
+	d.Helper()
+	for _, body := range bodies {
+		last = d.take(c)
+		if last.code != "message" || last.body != body {
+			d.Fatalf("got %s %.50q, want the message %.50q", last.code, last.body, body)
+		}
+	}
+	return last
+}
+
+// expectEnd waits until a connection ends.
+func (d *delivery) expectEnd(c connection, code string) {
+	d.Helper()
+	if got := d.take(c); got.code != code {
+		d.Fatalf("got %s %.50q, want %s", got.code, got.body, code)
+	}
+}
+
+func (d *delivery) take(c connection) event {
+	d.Helper()
+	e, err := c.next()
+	if err != nil {
+		d.Fatal(err)
+	}
+	return e
+}
+
+// listening is a connection of which somebody waits for what happens next.
+type listening struct {
+	connection
+	heard chan heard
+}
+
+type heard struct {
+	event
+	err error
+}
+
+// next is the connection's, which the wait began.
+func (l *listening) next() (event, error) {
+	h := <-l.heard
+	return h.event, h.err
+}
+
+// listen begins to wait at a connection, and returns once the inbox knows.
+func (d *delivery) listen(id string, c connection) *listening {
+	d.Helper()
+	l := &listening{c, make(chan heard, 1)}
+	receivers, parked := d.store.receivers(id), d.server.parked.Load()
+	waiting := false // already
+	if p, ok := c.(interface{ attached() bool }); ok {
+		waiting = p.attached()
+	}
+	gone := make(chan struct{})
+	go func() {
+		e, err := c.next()
+		l.heard <- heard{e, err}
+		close(gone)
+	}()
+	if waiting {
+		return l
+	}
+	if d.waits {
+		d.store.untilReceivers(id, receivers+1, gone)
+	}
+	if d.wire.parked {
+		inboxtest.Until(d, "the connection is parked, or has something to tell", func() bool {
+			return d.server.parked.Load() > parked || len(l.heard) > 0
+		})
+	}
+	return l
+}
+
+// pass lets time pass.
+func (d *delivery) pass(t time.Duration) {
+	d.Helper()
+	for end := time.Now().Add(t); time.Now().Before(end); {
+		before := time.Now()
+		time.Sleep(min(d.ttl/100, time.Until(end)))
+		if took := time.Since(before); took > d.ttl/4 {
+			d.Skipf("this machine stood still for %v, in which an inbox may well expire", took)
+		}
+	}
+}
+
+// untilGone waits until an inbox has expired, and reports how long that took.
+func (d *delivery) untilGone(id string) time.Duration {
+	d.Helper()
+	begin := time.Now()
+	gone := func() bool {
+		a := d.post("prober", id, "")
+		return a.code == "no-such-inbox"
+	}
+	if d.bubble {
+		for !gone() {
+			time.Sleep(time.Second)
+		}
+	} else {
+		inboxtest.Until(d, "the inbox has expired", gone)
+	}
+	return time.Since(begin)
+}
+
+func numbered(n int) (bodies []string) {
+	for i := range n {
+		bodies = append(bodies, fmt.Sprintf("message %d", i))
+	}
+	return bodies
+}
+
+func waits(t transport) bool        { return t.waits }
+func acknowledges(t transport) bool { return t.acknowledges }
+func pops(t transport) bool         { return !t.acknowledges }
+
+var deliveryCases = slices.Concat(orderCases, lossCases, endCases, lifeCases)
+
+// left waits until the server knows that a client has left. Over HTTP/1.1 it
+// asks the kernel before it writes. Over HTTP/2 it knows when it has read that
+// the stream is reset, and until then a pop may still be written to it.
+func (d *delivery) left(l *listening) {
+	d.Helper()
+	l.leave()
+	if e, err := l.next(); err != errLeft {
+		d.Fatalf("got %v %v, want to have left", e, err)
+	}
+	if d.wire.config.http2 && !d.bubble {
+		inboxtest.Until(d, "the server knows", func() bool { return d.inside.Load() == 0 })
+	} else if d.wire.config.http2 {
+		synctest.Wait()
+	}
+}
+
+// popped waits until what a client has popped has left the inbox: a client that
+// asks on another connection before that may find it again.
+func (d *delivery) popped(id string) {
+	d.Helper()
+	switch {
+	case d.acknowledges:
+	case d.bubble:
+		synctest.Wait()
+	default:
+		inboxtest.Until(d, "what was popped has left the inbox", func() bool { return d.held(id) == 0 })
+	}
+}

@@ -1,0 +1,130 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A server that is about to stop: 503 draining, with a Retry-After.
+
+// Those who wait end at once, with nothing taken, and come back at different
+// times.
+func TestDrainEndsWaits(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		var waits []*pending
+		for i := range 100 {
+			id := "peer-" + strings.Repeat("i", i+1)
+			waits = append(waits, s.wait(id, []string{"", "?after=0"}[i%2]))
+		}
+		time.Sleep(3 * time.Second)
+		begin := time.Now()
+		s.handler.Drain()
+		seconds := make(map[string]int)
+		for _, p := range waits {
+			a := p.answer().want(http.StatusServiceUnavailable).wantProblem("draining")
+			seconds[a.header.Get("Retry-After")]++
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		if len(seconds) < 2 {
+			t.Errorf("all are told to come back at the same time: %v", seconds)
+		}
+	})
+}
+
+// Those who come are sent away, whatever they ask for.
+func TestDrainRefusesPolls(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "precious")
+		s.handler.Drain()
+		s.handler.Drain() // once more changes nothing
+		if !s.handler.Draining() {
+			t.Fatal("not draining")
+		}
+		for _, query := range []string{"", "?wait=0", "?wait=25", "?after=0", "?after=0&wait=0", "?limit=5"} {
+			s.get("alice", query).wantProblem("draining")
+			s.getJSON("alice", query).wantProblem("draining")
+		}
+		// Who makes a mistake still hears of it.
+		s.do(request{}).wantProblem("unauthorized")
+		s.get("alice", "?wait=x").wantProblem("bad-request")
+	})
+}
+
+// What was received before can be acknowledged, sends go on, an inbox can be
+// closed.
+func TestDrainLetsTheRestGoOn(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		got := s.get("alice", "?after=0").wantMessage("bob", "one")
+		s.handler.Drain()
+		s.send("bob", "alice", "three")
+		s.get("alice", "?limit=0&after="+got.cursor()).want(http.StatusNoContent)
+		if a := s.do(keyed("bob", "alice", "k", "four")).want(http.StatusOK); a.header.Get("Idempotency-Replayed") != "" {
+			t.Error("a first send is called replayed")
+		}
+		if inboxes := s.held("alice"); inboxes != 3 {
+			t.Errorf("%d messages are left, want 3", inboxes)
+		}
+		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+	})
+}
+
+// held is how many messages an inbox holds, whatever the server is doing.
+func (s *server) held(id string) int {
+	s.Helper()
+	b, err := s.store.Receive(s.Context(), s.peer(id), start0, 1000, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return len(b.Messages)
+}
+
+// A wait that is ended keeps the inbox alive for a whole life from then on: its
+// owner comes back within that time.
+func TestDrainKeepsInboxes(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		waits := s.wait("alice", "")
+		time.Sleep(20 * time.Second)
+		s.handler.Drain()
+		waits.answer().wantProblem("draining")
+		time.Sleep(59 * time.Second)
+		if !s.alive("alice") {
+			t.Error("the inbox did not wait for its owner")
+		}
+		time.Sleep(time.Second)
+		if s.alive("alice") {
+			t.Error("the inbox did not expire")
+		}
+	})
+}
+
+// "sends in flight finish": also one whose body is still coming.
+func TestShutdownLetsSendsFinish(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		waits := s.wait("alice", "")
+		r := sending("bob", "alice", "")
+		r.body = &pausing{strings.NewReader("sent slowly"), 5 * time.Second}
+		sends := s.start(r)
+		synctest.Wait()
+		s.handler.Drain()
+		done := make(chan error)
+		go func() { done <- s.http.Shutdown(context.Background()) }()
+		waits.answer().wantProblem("draining")
+		sends.answer().want(http.StatusOK)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if held := s.held("alice"); held != 1 {
+			t.Errorf("%d messages, want 1", held)
+		}
+	})
+}

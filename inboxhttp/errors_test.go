@@ -1,0 +1,226 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"inbox"
+	"inbox/memstore"
+)
+
+// PROTOCOL, section 7: errors. Every answer of every test passes checkProblem,
+// which knows what all of them have in common.
+
+// faultyStore fails as it is told.
+type faultyStore struct {
+	inbox.Store
+	err error
+}
+
+func (f *faultyStore) Send(context.Context, inbox.Peer, string, inbox.Draft) (bool, error) {
+	return false, f.err
+}
+
+func (f *faultyStore) Receive(context.Context, inbox.Peer, inbox.Cursor, int, *inbox.Receiver) (inbox.Batch, error) {
+	return inbox.Batch{}, f.err
+}
+
+func (f *faultyStore) Close(context.Context, inbox.Peer) error { return f.err }
+
+// Each row of the table can be had.
+func TestEveryError(t *testing.T) {
+	open := func(s *server) { s.open("alice", "bob") }
+	get := func(query string) func(*server) answer {
+		return func(s *server) answer { return s.get("alice", query) }
+	}
+	post := func(r request) func(*server) answer {
+		return func(s *server) answer { r.method, r.id = http.MethodPost, "bob"; return s.do(r) }
+	}
+	cases := []struct {
+		code   string
+		config config
+		cause  func(s *server) answer
+	}{
+		{"bad-request", config{}, get("?wait=soon")},
+		{"bad-credentials", config{}, func(s *server) answer { return s.do(request{auth: []string{basic(":")}}) }},
+		{"bad-recipient", config{}, post(request{})},
+		{"bad-cursor", config{}, get("?after=x")},
+		{"bad-key", config{}, post(request{query: "?to=alice", header: http.Header{"Idempotency-Key": {""}}})},
+		{"unauthorized", config{}, func(s *server) answer { return s.do(request{}) }},
+		{"forbidden-origin", config{Config: origins("https://a.example")}, func(s *server) answer {
+			return s.do(request{id: "alice", header: http.Header{"Origin": {"https://b.example"}}})
+		}},
+		{"forbidden-navigation", config{}, func(s *server) answer {
+			return s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}})
+		}},
+		{"no-such-inbox", config{}, post(request{query: "?to=nobody"})},
+		{"method-not-allowed", config{}, func(s *server) answer { return s.do(request{method: http.MethodPut, id: "alice"}) }},
+		{"too-slow", config{}, func(s *server) answer {
+			return s.do(request{method: http.MethodPost, id: "bob", query: "?to=alice", body: slowly(s, "x")})
+		}},
+		{"replaced", config{}, func(s *server) answer {
+			older := s.wait("alice", "")
+			s.wait("alice", "").leave()
+			return older.answer()
+		}},
+		{"closed", config{}, func(s *server) answer {
+			waits := s.wait("alice", "")
+			s.do(request{method: http.MethodDelete, id: "alice"})
+			return waits.answer()
+		}},
+		{"too-large", config{}, post(request{query: "?to=alice", body: strings.NewReader(strings.Repeat("x", 64<<10+1))})},
+		{"encoded-body", config{}, post(request{query: "?to=alice", header: http.Header{"Content-Encoding": {"gzip"}}})},
+		{"inbox-full", config{limits: inbox.Limits{Messages: 1}}, func(s *server) answer {
+			s.send("bob", "alice", "x")
+			return s.post("bob", "alice", "x")
+		}},
+		{"server-full", config{limits: inbox.Limits{Inboxes: 2}}, func(s *server) answer { return s.get("carol", "") }},
+		{"store-unavailable", config{open: func(testing.TB, inbox.Limits) inbox.Store {
+			return &faultyStore{err: inbox.ErrUnavailable}
+		}}, get("")},
+		{"draining", config{}, func(s *server) answer { s.handler.Drain(); return s.get("alice", "") }},
+	}
+	caused := map[string]bool{"rate-limited": true} // nothing limits a rate yet
+	for _, c := range cases {
+		caused[c.code] = true
+		t.Run(c.code, func(t *testing.T) {
+			inBubble(t, c.config, func(s *server) {
+				if c.config.open == nil {
+					open(s)
+				}
+				c.cause(s).wantProblem(c.code)
+			})
+		})
+	}
+	for code := range statuses {
+		if !caused[code] {
+			t.Errorf("no case causes %s", code)
+		}
+	}
+}
+
+// slowly is a body that begins and does not go on until somebody closes
+// it.
+func slowly(s *server, begin string) io.Reader {
+	r, w := io.Pipe()
+	s.Cleanup(func() { w.Close() })
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(strings.NewReader(begin), r), r}
+}
+
+// "Never an id, password or body in it": nothing that a client sent is in any
+// answer that refuses it.
+func TestErrorsQuoteNobody(t *testing.T) {
+	const canary = "c4n4ry"
+	long := strings.Repeat(canary, 100)
+	inBubble(t, config{Config: origins("https://a.example")}, func(s *server) {
+		for _, r := range []request{
+			{auth: []string{canary}},
+			{auth: []string{"Basic " + canary}},
+			{auth: []string{basic(canary)}},
+			{auth: []string{basic(canary + ":")}},
+			{auth: []string{basic(" " + canary + ":" + canary)}},
+			{auth: []string{basic(long + ":" + canary)}},
+			{auth: []string{basic("a:" + long)}},
+			{id: "alice", password: canary},
+			{id: "alice", query: "?" + canary + "=%zz"},
+			{id: "alice", query: "?wait=" + canary},
+			{id: "alice", query: "?limit=" + canary},
+			{id: "alice", query: "?after=" + canary},
+			{id: "alice", body: strings.NewReader(canary)},
+			{id: "alice", method: "C4N4RY"},
+			{id: "alice", header: http.Header{"Origin": {"https://" + canary}}},
+			{id: "alice", header: http.Header{"Origin": {canary}}},
+			{id: canary, method: http.MethodPost, query: "?to=nobody-" + canary},
+			{id: canary, method: http.MethodPost, query: "?to=" + canary + "&to=" + canary},
+			{id: canary, method: http.MethodPost, query: "?to=%20" + canary, body: strings.NewReader(canary)},
+			{id: canary, method: http.MethodPost, query: "?to=alice", header: http.Header{"Idempotency-Key": {canary + " " + canary}}},
+			{id: canary, method: http.MethodPost, query: "?to=alice", header: http.Header{"Content-Encoding": {canary}}},
+			{id: canary, method: http.MethodPost, query: "?to=alice", body: strings.NewReader(strings.Repeat(canary, 20000))},
+		} {
+			s.do(request{id: "alice", query: "?limit=0"}).want(http.StatusNoContent)
+			a := s.do(r)
+			if a.status < 400 {
+				t.Errorf("%s %s is no error", r.method, r.query)
+			}
+			for name, values := range a.header {
+				if strings.Contains(strings.ToLower(name+strings.Join(values, " ")), canary) {
+					t.Errorf("%s %s: %d with %s: %s", r.method, r.query, a.status, name, values)
+				}
+			}
+			if strings.Contains(strings.ToLower(a.body), canary) {
+				t.Errorf("%s %s: %s", r.method, r.query, a.body)
+			}
+		}
+	})
+}
+
+// What a store says of itself is for the log.
+func TestStoreFailures(t *testing.T) {
+	for _, err := range []error{inbox.ErrUnavailable, errors.New("dial 10.0.0.7: s3cr3t"), io.ErrUnexpectedEOF, context.DeadlineExceeded} {
+		inBubble(t, config{open: func(testing.TB, inbox.Limits) inbox.Store { return &faultyStore{err: err} }}, func(s *server) {
+			for _, r := range []request{
+				{id: "alice"}, {id: "alice", query: "?wait=0"}, {id: "alice", method: http.MethodDelete}, sending("alice", "bob", "x"),
+			} {
+				if a := s.do(r).wantProblem("store-unavailable"); strings.Contains(a.body, "s3cr3t") {
+					t.Errorf("the answer tells what only the log should: %s", a.body)
+				}
+			}
+		})
+	}
+}
+
+// A pop whose message cannot be removed was delivered all the same, and may be
+// delivered again.
+func TestStoreFailsAfterDelivery(t *testing.T) {
+	inBubble(t, config{open: func(_ testing.TB, l inbox.Limits) inbox.Store {
+		return &failsToRemove{Store: memstore.New(l)}
+	}}, func(s *server) {
+		fails := &s.store.Store.(*failsToRemove).fails
+		fails.Store(true)
+		s.open("alice")
+		s.send("bob", "alice", "hello")
+		s.poll("alice").wantMessage("bob", "hello")
+		synctest.Wait() // until that was tried
+		fails.Store(false)
+		s.poll("alice").wantMessage("bob", "hello")
+		s.poll("alice").want(http.StatusNoContent)
+	})
+}
+
+type failsToRemove struct {
+	inbox.Store
+	fails atomic.Bool
+}
+
+func (f *failsToRemove) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	if f.fails.Load() && after != (inbox.Cursor{}) {
+		return inbox.Batch{}, inbox.ErrUnavailable
+	}
+	return f.Store.Receive(ctx, p, after, limit, r)
+}
+
+// "405 method-not-allowed, with Allow."
+func TestMethods(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "precious")
+		for _, method := range []string{
+			http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodTrace, "LIST", "get", "G", "PROPFIND", "QUERY",
+		} {
+			a := s.do(request{method: method, id: "alice", query: "?wait=0"})
+			a.want(http.StatusMethodNotAllowed).wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
+		}
+		a := s.do(request{method: http.MethodOptions}) // no preflight: somebody is curious
+		a.want(http.StatusNoContent, "").wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
+		s.poll("alice").wantMessage("bob", "precious")
+	})
+}

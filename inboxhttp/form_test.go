@@ -1,0 +1,147 @@
+package inboxhttp_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"inbox"
+)
+
+// PROTOCOL, section 4: the forms of an answer.
+
+// "The answer's form follows Accept."
+func TestAccept(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "hello")
+		for accept, wantJSON := range map[string]bool{
+			"application/json":                           true,
+			"APPLICATION/JSON":                           true,
+			" application/json ":                         true,
+			"application/json; charset=utf-8":            true,
+			"text/html, application/json;q=0.9, */*;q=0": true,
+			"application/json;q=0.001":                   true,
+			"application/json;q=nonsense":                true,
+			"":                                           false,
+			"*/*":                                        false,
+			"application/*":                              false,
+			"application/octet-stream":                   false,
+			"application/problem+json":                   false,
+			"application/json;q=0":                       false,
+			"application/json; Q=0.000":                  false,
+			"application/jsonp":                          false,
+			"text/plain;x=application/json":              false,
+			",;,;=,":                                     false,
+		} {
+			a := s.do(request{id: "alice", query: "?after=0", header: http.Header{"Accept": {accept}}}).want(http.StatusOK)
+			if gotJSON := a.header.Get("Content-Type") == "application/json"; gotJSON != wantJSON {
+				t.Errorf("Accept: %s: JSON is %v, want %v", accept, gotJSON, wantJSON)
+			}
+		}
+		two := http.Header{"Accept": {"text/plain", "application/json"}}
+		s.do(request{id: "alice", query: "?after=0", header: two}).wantBodies("hello")
+	})
+}
+
+// `{"cursor": c, "messages": [{"cursor","from","time","body" or "body64"}]}`,
+// "body when the bytes are valid UTF-8, body64 (base64) when they are not; time
+// is RFC 3339 in UTC, when the server accepted the message."
+func TestJSON(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		bodies := []string{"", "hello", `{"sdp":"a=\r\n"}`, "</script> &amp; \u2028", "名前 👩‍👩‍👧", "\x00\x1f\x7f",
+			"\xff", "ok\xc3", "\xed\xa0\x80", "\x1f\x8b\x08"}
+		var times []time.Time
+		for _, body := range bodies {
+			time.Sleep(1234567 * time.Nanosecond)
+			times = append(times, time.Now().UTC())
+			s.send("bøb", "alice", body)
+		}
+		time.Sleep(5 * time.Second)
+		a := s.getJSON("alice", "?after=0").wantBodies(bodies...)
+		b := a.batch()
+		for i, m := range b.Messages {
+			if text := utf8.ValidString(bodies[i]); (m.Body != nil) != text || (m.Body64 != nil) == text {
+				t.Errorf("message %d: body is there: %v, body64 is there: %v", i, m.Body != nil, m.Body64 != nil)
+			}
+			if m.From != "bøb" {
+				t.Errorf("message %d is from %q", i, m.From)
+			}
+			at, err := time.Parse(time.RFC3339Nano, m.Time)
+			if err != nil || !strings.HasSuffix(m.Time, "Z") || !at.Equal(times[i]) {
+				t.Errorf("message %d has the time %s, want %v", i, m.Time, times[i])
+			}
+		}
+		if last := b.Messages[len(b.Messages)-1].Cursor; b.Cursor != last {
+			t.Errorf("the cursor is %s, but that of the last message is %s", b.Cursor, last)
+		}
+		var plain map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(a.body), &plain); err != nil || plain["reset"] != nil || len(plain) != 2 {
+			t.Errorf("members that nobody expects: %s", a.body)
+		}
+		a.wantHeader("X-From", "")
+	})
+}
+
+// "a raw body is application/octet-stream, whatever was sent."
+func TestRawIsOctets(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		r := sending("mallory", "alice", "<script>alert(1)</script>")
+		r.header = http.Header{"Content-Type": {"text/html"}, "Content-Disposition": {"inline"}, "X-From": {"bob"}}
+		s.do(r).want(http.StatusOK)
+		s.poll("alice").wantMessage("mallory", "<script>alert(1)</script>").wantHeader("Content-Disposition", "")
+	})
+}
+
+// "Bytes that a header cannot carry (outside ! to ~) and % itself are
+// percent-encoded, so that decodeURIComponent always gives the id back and plain
+// names arrive unchanged."
+func TestXFrom(t *testing.T) {
+	for id, want := range map[string]string{
+		"bob": "bob", "a%b": "a%25b", "%41": "%2541", "a b": "a%20b", "é": "%C3%A9", "a+b": "a+b", "a,b;c=d": "a,b;c=d",
+		"!\"#$&'()*+,-./09;<=>?@AZ[\\]^_`az{|}~": "!\"#$&'()*+,-./09;<=>?@AZ[\\]^_`az{|}~",
+		"名前":                                     "%E5%90%8D%E5%89%8D", "a\u202eb": "a%E2%80%AEb", "ｂｏｂ": "%EF%BD%82%EF%BD%8F%EF%BD%82",
+	} {
+		inBubble(t, config{}, func(s *server) {
+			s.open("alice")
+			s.send(id, "alice", "x")
+			s.poll("alice").wantMessage(want, "x")
+		})
+	}
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 300 {
+			id := randomID(random)
+			s.send(id, "alice", "x")
+			got := s.poll("alice").want(http.StatusOK).header.Get("X-From")
+			if strings.ContainsFunc(got, func(r rune) bool { return r < '!' || r > '~' }) {
+				t.Fatalf("the id %q became %q, which a header cannot carry", id, got)
+			}
+			if back, err := url.PathUnescape(got); err != nil || back != id { // as decodeURIComponent
+				t.Fatalf("the id %q became %q, and that %q (%v)", id, got, back, err)
+			}
+		}
+	})
+}
+
+// randomID draws any id that section 2 allows.
+func randomID(random *rand.Rand) string {
+	for {
+		runes := make([]rune, 1+random.IntN(12))
+		for i := range runes {
+			most := []rune{0x7f, 0xff, 0xffff, utf8.MaxRune}[random.IntN(4)]
+			runes[i] = random.Int32N(most + 1)
+		}
+		if id := string(runes); inbox.CheckID(id) == nil {
+			return id
+		}
+	}
+}

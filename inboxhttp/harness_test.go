@@ -1,0 +1,372 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"io"
+	"log"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"inbox"
+	"inbox/inboxhttp"
+	"inbox/internal/inboxtest"
+	"inbox/memstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// config is what a test wants of its server. Zero fields mean the defaults of
+// the protocol.
+type config struct {
+	inboxhttp.Config // but Store and Pepper
+	limits           inbox.Limits
+	open             func(testing.TB, inbox.Limits) inbox.Store // memory
+	pepper           *inbox.Pepper
+
+	sockets bool // over loopback instead of memory
+	tls     bool // with sockets
+	http2   bool // the client speaks nothing else
+
+	wrap func(http.Handler) http.Handler
+	tune func(*http.Server)
+}
+
+// server is the real server with a client of it.
+type server struct {
+	testing.TB
+	handler   *inboxhttp.Handler
+	http      *http.Server
+	store     *watchedStore
+	pepper    *inbox.Pepper
+	url       string
+	transport *http.Transport
+	client    *http.Client
+	dial      func() (net.Conn, error) // with TLS, if the server speaks it
+	parked    atomic.Int64             // connections taken from net/http so far
+	inside    atomic.Int64             // requests in the handler
+	pollPause time.Duration            // between two polls of a client
+}
+
+// inBubble runs a test where time passes only while everybody waits.
+func inBubble(t *testing.T, c config, f func(s *server)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
+		s := start(t, c)
+		s.pollPause = time.Second
+		f(s)
+	})
+}
+
+// start starts a server, which ends with the test.
+func start(tb testing.TB, c config) *server {
+	tb.Helper()
+	if c.open == nil {
+		c.open = openMemory
+	}
+	if c.sockets && c.limits.TTL == 0 {
+		c.limits.TTL = time.Hour // real time passes, and nothing is to expire meanwhile
+	}
+	if c.pepper == nil {
+		var key [inbox.PepperSize]byte
+		rand.Read(key[:])
+		c.pepper = inbox.NewPepper(key)
+	}
+	s := &server{TB: tb, store: &watchedStore{Store: c.open(tb, c.limits)}, pepper: c.pepper, pollPause: 20 * time.Millisecond}
+	c.Store, c.Pepper = s.store, c.pepper
+	var err error
+	if s.handler, err = inboxhttp.New(c.Config); err != nil {
+		tb.Fatal(err)
+	}
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.inside.Add(1)
+		defer s.inside.Add(-1)
+		s.handler.ServeHTTP(w, r)
+	})
+	if c.wrap != nil {
+		h = c.wrap(h)
+	}
+	s.http = inboxhttp.NewServer(h, s.handler.MaxWait)
+	if c.sockets { // a machine that stands still for a while is no slow client
+		s.http.ReadHeaderTimeout, s.http.WriteTimeout = time.Hour, time.Hour
+	}
+	s.http.ErrorLog = log.New(io.Discard, "", 0)
+	var serving, conns sync.WaitGroup
+	s.http.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			conns.Add(1)
+		case http.StateHijacked:
+			s.parked.Add(1)
+			conns.Done()
+		case http.StateClosed:
+			conns.Done()
+		}
+	}
+	if c.tune != nil {
+		c.tune(s.http)
+	}
+	ln := s.listen(c)
+	serving.Go(func() {
+		if c.tls {
+			s.http.ServeTLS(ln, "", "")
+		} else {
+			s.http.Serve(ln)
+		}
+	})
+	tb.Cleanup(func() {
+		s.transport.CloseIdleConnections()
+		s.handler.Drain()
+		s.http.Close()
+		serving.Wait()
+		conns.Wait()
+		if err := s.handler.Wait(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *server) listen(c config) net.Listener {
+	s.transport = &http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 100}
+	s.transport.Protocols.SetHTTP1(!c.http2)
+	s.transport.Protocols.SetHTTP2(c.http2 && c.tls)
+	s.transport.Protocols.SetUnencryptedHTTP2(c.http2 && !c.tls)
+	s.client = &http.Client{Transport: s.transport}
+	if !c.sockets {
+		ln := inboxtest.Listen()
+		s.url = "http://inbox.test"
+		s.transport.DialContext = ln.Dial
+		s.dial = func() (net.Conn, error) { return ln.Dial(s.Context(), "", "") }
+		return ln
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.url = "http://" + ln.Addr().String()
+	s.dial = func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) }
+	if c.tls {
+		s.url = "https://" + ln.Addr().String()
+		certificate := inboxtest.NewCertificate(s, "test")
+		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
+		s.transport.TLSClientConfig = &tls.Config{RootCAs: certificate.Pool}
+		s.dial = func() (net.Conn, error) {
+			return tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"})
+		}
+		return ln
+	}
+	parking, err := s.handler.Listener(ln)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return parking
+}
+
+func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
+	store := memstore.New(l)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	return store
+}
+
+// request is one request. Zero fields mean GET, and a password that belongs to
+// the id.
+type request struct {
+	method       string
+	query        string
+	id, password string
+	auth         []string // Authorization headers as they are, in place of id and password
+	header       http.Header
+	body         io.Reader
+	host         string
+	client       *http.Client // the server's own if nil
+}
+
+// start sends a request and does not wait for its answer.
+func (s *server) start(r request) *pending {
+	ctx, leave := context.WithCancel(s.Context())
+	p := &pending{s: s, leave: leave, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.got, p.err = s.try(ctx, r)
+	}()
+	return p
+}
+
+// pending is a request that has no answer yet.
+type pending struct {
+	s     *server
+	leave context.CancelFunc // goes away without waiting for the answer
+	done  chan struct{}
+	got   answer
+	err   error
+}
+
+func (p *pending) answer() answer {
+	p.s.Helper()
+	defer p.leave()
+	<-p.done
+	if p.err != nil {
+		p.s.Fatal(p.err)
+	}
+	return p.got
+}
+
+// do sends a request and returns the answer.
+func (s *server) do(r request) answer {
+	s.Helper()
+	a, err := s.try(s.Context(), r)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return a
+}
+
+// try does, and may fail where the connection does.
+func (s *server) try(ctx context.Context, r request) (answer, error) {
+	s.Helper()
+	if r.method == "" {
+		r.method = http.MethodGet
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, s.url+"/inbox"+r.query, r.body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	maps.Copy(req.Header, r.header)
+	req.Host = r.host
+	switch {
+	case r.auth != nil:
+		req.Header["Authorization"] = r.auth
+	case r.id != "":
+		if r.password == "" {
+			r.password = passwordOf(r.id)
+		}
+		req.SetBasicAuth(r.id, r.password)
+	}
+	if r.client == nil {
+		r.client = s.client
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	a, err := read(s, resp)
+	if err == nil {
+		s.check(r, a)
+	}
+	return a, err
+}
+
+func passwordOf(id string) string { return "pw:" + strings.ToUpper(id) }
+
+// newClient makes another client, with connections of its own.
+func (s *server) newClient() *http.Client {
+	transport := s.transport.Clone()
+	s.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// get asks at the inbox of id.
+func (s *server) get(id, query string) answer {
+	s.Helper()
+	return s.do(request{id: id, query: query})
+}
+
+// getJSON asks for the JSON form.
+func (s *server) getJSON(id, query string) answer {
+	s.Helper()
+	return s.do(request{id: id, query: query, header: http.Header{"Accept": {"application/json"}}})
+}
+
+// poll pops, and does not wait.
+func (s *server) poll(id string) answer {
+	s.Helper()
+	return s.get(id, "?wait=0")
+}
+
+// open opens the inboxes of ids, or restarts their expiry.
+func (s *server) open(ids ...string) {
+	s.Helper()
+	for _, id := range ids {
+		s.get(id, "?limit=0").want(http.StatusNoContent)
+	}
+}
+
+// send sends messages, which must be accepted.
+func (s *server) send(from, to string, bodies ...string) {
+	s.Helper()
+	for _, body := range bodies {
+		s.post(from, to, body).want(http.StatusOK)
+	}
+}
+
+// post sends one message.
+func (s *server) post(from, to, body string) answer {
+	s.Helper()
+	return s.do(sending(from, to, body))
+}
+
+// alive reports whether an inbox exists. It leaves a message there.
+func (s *server) alive(id string) bool {
+	s.Helper()
+	a := s.post("prober", id, "")
+	if a.status != http.StatusOK {
+		a.wantProblem("no-such-inbox")
+	}
+	return a.status == http.StatusOK
+}
+
+func sending(from, to, body string) request {
+	return request{method: http.MethodPost, id: from, query: "?to=" + escape(to), body: strings.NewReader(body)}
+}
+
+// wait starts a request that waits at an inbox and returns once it does.
+func (s *server) wait(id, query string) *pending {
+	s.Helper()
+	before := s.store.receivers(id)
+	p := s.start(request{id: id, query: query})
+	s.store.untilReceivers(id, before+1, p.done)
+	return p
+}
+
+// raw opens a connection to write bytes to.
+func (s *server) raw() net.Conn {
+	s.Helper()
+	c, err := s.dial()
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { c.Close() })
+	return c
+}
+
+// peer is what the server makes of the credentials of id.
+func (s *server) peer(id string) inbox.Peer {
+	return inbox.Peer{ID: id, Secret: s.pepper.Secret(id, passwordOf(id))}
+}
+
+// start0 is the position before every message.
+var start0 inbox.Cursor
+
+func maxWait(d time.Duration) inboxhttp.Config { return inboxhttp.Config{MaxWait: d} }
+func capacity(n int) inboxhttp.Config          { return inboxhttp.Config{Capacity: n} }
+func limitTTL(d time.Duration) inbox.Limits    { return inbox.Limits{TTL: d} }
+func origins(o ...string) inboxhttp.Config     { return inboxhttp.Config{AllowOrigins: o} }
+
+// testPepper is for tests that make handlers themselves.
+var testPepper = inbox.NewPepper([inbox.PepperSize]byte{1})

@@ -1,0 +1,325 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/memstore"
+)
+
+// The faults of an earlier implementation of the same concept, as tests: what it
+// did in each row is no longer possible. Most have a test elsewhere that goes
+// deeper; here they stand together. Run one with -run 'KnownFault/A1$'.
+func TestKnownFault(t *testing.T) {
+	for _, f := range slices.Concat(crashes, lostMessages, protocolDefects, holes) {
+		t.Run(f.name, func(t *testing.T) {
+			if f.real != nil {
+				f.real(t)
+				return
+			}
+			inBubble(t, f.config, f.bubble)
+		})
+	}
+}
+
+type knownFault struct {
+	name   string
+	config config
+	bubble func(s *server)
+	real   func(t *testing.T) // instead, with real sockets
+}
+
+// together runs f n times at once.
+func together(n int, f func(i int)) {
+	var all sync.WaitGroup
+	ready := make(chan struct{})
+	for i := range n {
+		all.Go(func() { <-ready; f(i) })
+	}
+	close(ready)
+	all.Wait()
+}
+
+// tryStatus is the status of a request from any goroutine.
+func (s *server) tryStatus(r request) int {
+	a, err := s.try(s.Context(), r)
+	if err != nil {
+		s.Error(err)
+	}
+	return a.status
+}
+
+// A: crashes and races.
+var crashes = []knownFault{
+	{name: "A1", real: func(t *testing.T) { // parallel first requests ended the process
+		s := start(t, config{sockets: true, limits: inbox.Limits{}})
+		s.transport.MaxConnsPerHost = 64
+		together(1000, func(i int) {
+			id := "everybody"
+			if i%2 == 0 {
+				id = fmt.Sprint("peer-", i)
+			}
+			if got := s.tryStatus(request{id: id, query: "?wait=0"}); got != http.StatusNoContent {
+				t.Errorf("got %d", got)
+			}
+		})
+		s.send("bob", "everybody", "the server lives")
+	}},
+	{name: "A2", bubble: func(s *server) { // two passwords won the same name, and one waited for ever
+		for round := range 30 {
+			id := fmt.Sprint("alice-", round)
+			var winners, losers atomic.Int64
+			together(8, func(i int) {
+				switch got := s.tryStatus(request{id: id, password: fmt.Sprint("pw", i), query: "?wait=0"}); got {
+				case http.StatusNoContent:
+					winners.Add(1)
+				case http.StatusUnauthorized:
+					losers.Add(1)
+				}
+			})
+			if winners.Load() != 1 || losers.Load() != 7 {
+				s.Fatalf("%d passwords won, %d lost", winners.Load(), losers.Load())
+			}
+		}
+	}},
+	{name: "A3", bubble: func(s *server) { // a send replaced the sender's inbox by an empty one
+		for round := range 30 {
+			alice := fmt.Sprint("alice-", round)
+			s.open("bob", alice)
+			s.send("bob", alice, "one")
+			together(8, func(i int) { s.tryStatus(sending(alice, "bob", "")) })
+			s.poll(alice).wantMessage("bob", "one")
+			s.do(request{method: http.MethodDelete, id: "bob"})
+		}
+	}},
+	{name: "A4", bubble: func(s *server) { // 200 for a message into an inbox that had just expired
+		atExpiry(s, func(id, cursor string) {
+			accepted := s.tryStatus(sending("bob", id, "x")) == http.StatusOK
+			if got := s.getJSON(id, "?wait=0&after=0"); accepted != (got.status == http.StatusOK) {
+				s.Errorf("accepted: %v, and then there is %d", accepted, got.status)
+			}
+		})
+	}},
+	{name: "A5", bubble: func(s *server) { // a receiver waited at an inbox that had just expired
+		atExpiry(s, func(id, cursor string) {
+			waits := s.wait(id, "")
+			s.send("bob", id, "x")
+			waits.answer().wantMessage("bob", "x")
+		})
+	}},
+	{name: "A6", bubble: func(s *server) { // the last access was read without a lock
+		s.open("bob")
+		together(10, func(i int) {
+			for range 5 {
+				s.tryStatus(request{id: fmt.Sprint("alice-", i), query: "?wait=0"})
+				s.tryStatus(request{id: "bob", query: "?wait=0"})
+				time.Sleep(59 * time.Second)
+			}
+		})
+		for i := range 10 {
+			s.send("bob", fmt.Sprint("alice-", i), "none expired early")
+		}
+	}},
+	{name: "A7", config: config{limits: inbox.Limits{Inboxes: 5000}}, bubble: func(s *server) {
+		// Every second, all inboxes were looked at while all others had to wait.
+		ctx, others := s.Context(), 4990
+		for i := range others {
+			if _, err := s.store.Receive(ctx, s.peer(fmt.Sprint(i)), start0, 0, nil); err != nil {
+				s.Fatal(err)
+			}
+		}
+		for range 70 {
+			time.Sleep(time.Second)
+			s.open("alice")
+			s.send("bob", "alice", "")
+			s.poll("alice").wantMessage("bob", "")
+		}
+		for i := range others { // all have made room
+			if _, err := s.store.Receive(ctx, s.peer(fmt.Sprint("new-", i)), start0, 0, nil); err != nil {
+				s.Fatal(err)
+			}
+		}
+	}},
+	{name: "A8", real: func(t *testing.T) { // what cleaned up never ended
+		noLeaks(t, func() {
+			for i := range 10 {
+				t.Run(fmt.Sprint(i), func(t *testing.T) { start(t, config{sockets: true}).open("alice") })
+			}
+		})
+	}},
+	{name: "A9", real: func(t *testing.T) { // the context of the last request stayed
+		s := start(t, config{sockets: true})
+		s.open("alice")
+		s.wait("alice", "").leave()
+		noLeaks(t, func() {
+			for range 100 {
+				waits := s.wait("alice", "")
+				s.send("bob", "alice", "x")
+				waits.answer().wantMessage("bob", "x")
+			}
+			s.transport.CloseIdleConnections()
+		})
+	}},
+	{name: "A10", bubble: func(s *server) { // a stop cut everybody off; for the process see cmd/inbox
+		s.open("carol")
+		waits := s.wait("alice", "")
+		r := sending("bob", "carol", "")
+		r.body = &pausing{strings.NewReader("in flight"), time.Second}
+		sends := s.start(r)
+		synctest.Wait()
+		s.handler.Drain()
+		if err := s.http.Shutdown(context.Background()); err != nil {
+			s.Error(err)
+		}
+		waits.answer().wantProblem("draining")
+		sends.answer().want(http.StatusOK)
+	}},
+}
+
+// atExpiry runs f at the nanosecond at which an inbox expires.
+func atExpiry(s *server, f func(id, cursor string)) {
+	for i := range 20 {
+		id := fmt.Sprint("alice-", i)
+		cursor := s.get(id, "?limit=0").cursor()
+		time.Sleep(time.Minute)
+		f(id, cursor)
+	}
+}
+
+// B: messages that were accepted and that nobody ever read.
+var lostMessages = []knownFault{
+	{name: "B1", real: func(t *testing.T) { // read from the queue before it was delivered
+		s := start(t, config{sockets: true})
+		if lost := abandoned(s, "", 30, 1, false) + abandoned(s, "", 30, 30, true); lost > 0 {
+			t.Errorf("%d of 60 were lost", lost)
+		}
+	}},
+	{name: "B2", bubble: func(s *server) { // a request that was cancelled took a message half of the time
+		for i := range 30 {
+			p := s.wait("alice", "")
+			p.leave()
+			<-p.done
+			s.send("bob", "alice", fmt.Sprint(i))
+			s.poll("alice").wantMessage("bob", fmt.Sprint(i))
+			synctest.Wait()
+		}
+	}},
+	{name: "B3", bubble: func(s *server) { // the replaced one took the message
+		newest := s.wait("alice", "?after=0")
+		for i := range 30 {
+			older := newest
+			newest = s.wait("alice", "?after=0")
+			older.answer().wantProblem("replaced")
+			s.send("bob", "alice", fmt.Sprint(i))
+			got := newest.answer().wantMessage("bob", fmt.Sprint(i))
+			s.get("alice", "?limit=0&after="+got.cursor())
+			newest = s.wait("alice", "?after="+got.cursor())
+		}
+	}},
+	{name: "B4", bubble: func(s *server) { // a ghost behind a connection that broke without a word
+		for _, query := range []string{"", "?after=0"} {
+			ghost := s.rawClient()
+			ghost.ask("alice", query, "")
+			synctest.Wait()
+			s.send("bob", "alice", "precious") // to the ghost, who reads nothing
+			synctest.Wait()
+			s.poll("alice").wantMessage("bob", "precious")
+			synctest.Wait()
+			time.Sleep(36 * time.Second) // the longest wait, and a while to write
+			if took := s.ends(ghost.Conn); took > 0 {
+				s.Errorf("the ghost was held %v too long", took)
+			}
+		}
+	}},
+	{name: "B5", bubble: func(s *server) { // a GET that the stack repeated took two messages
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		first := s.get("alice", "?after=0").wantMessage("bob", "one")
+		s.get("alice", "?after=0").wantMessage("bob", "one")
+		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
+		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
+	}},
+	{name: "B6", bubble: func(s *server) { // sent into, or waited at, an orphan
+		for i := range 30 {
+			id := fmt.Sprint("alice-", i)
+			waits := make([]*pending, 4)
+			for j := range waits {
+				waits[j] = s.start(request{id: id})
+			}
+			synctest.Wait()
+			s.send("bob", id, "x")
+			delivered := 0
+			for _, p := range waits {
+				if a := p.answer(); a.status == http.StatusOK {
+					delivered++
+				} else {
+					a.wantProblem("replaced")
+				}
+			}
+			if delivered != 1 {
+				s.Fatalf("delivered %d times", delivered)
+			}
+		}
+	}},
+	{name: "B7", bubble: func(s *server) { // messages expired, and nobody was told
+		position := s.get("alice", "?limit=0").cursor()
+		s.send("bob", "alice", "expires")
+		for range 6 {
+			time.Sleep(10 * time.Second)
+			s.post("alice", "bob", "candidate")
+		}
+		s.get("alice", "?wait=0&after="+position).want(http.StatusNoContent).wantHeader("Inbox-Reset", "true")
+	}},
+	{name: "B8", bubble: func(s *server) { // what curl -d sends arrived empty
+		s.open("alice")
+		r := sending("bob", "alice", "to=carol&sdp=v%3D0")
+		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		s.do(r).want(http.StatusOK)
+		s.poll("alice").wantMessage("bob", "to=carol&sdp=v%3D0")
+	}},
+	{name: "B9", bubble: func(s *server) { // a restart lost everything
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		cursor := s.get("alice", "?after=0").wantMessage("bob", "one").cursor()
+		path := filepath.Join(s.TempDir(), "all")
+		if err := s.store.Store.(*memstore.Store).Save(path, s.pepper); err != nil {
+			s.Fatal(err)
+		}
+		next := start(s.TB, config{pepper: s.pepper, open: func(_ testing.TB, l inbox.Limits) inbox.Store {
+			store := memstore.New(l)
+			if _, err := store.Load(path); err != nil {
+				s.Fatal(err)
+			}
+			return store
+		}})
+		next.get("alice", "?after="+cursor).wantMessage("bob", "two").wantHeader("Inbox-Reset", "")
+	}},
+	{name: "B10", config: config{limits: inbox.Limits{Messages: 1}}, bubble: func(s *server) { // full, and no word when to come again
+		s.open("alice")
+		s.send("bob", "alice", "one")
+		s.do(keyed("bob", "alice", "k", "two")).wantProblem("inbox-full").wantHeader("Retry-After", "1")
+		s.poll("alice").wantMessage("bob", "one")
+		s.wantReplayed(false, "bob", "alice", "k", "two")
+		s.poll("alice").wantMessage("bob", "two")
+	}},
+	{name: "B12", bubble: func(s *server) { // two tabs of one name cut each other off in a loop
+		older := s.wait("alice", "?after=0")
+		newer := s.wait("alice", "?after=0")
+		older.answer().want(http.StatusConflict).wantProblem("replaced")
+		s.send("bob", "alice", "x")
+		newer.answer().wantMessage("bob", "x")
+	}},
+}
+
+// B11 is about pages and their scripts: the tests with browsers are for that.
+// Protocol defects (C) and holes (D) are in known_holes_test.go.

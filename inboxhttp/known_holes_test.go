@@ -1,0 +1,192 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"inbox"
+)
+
+// C: protocol defects.
+var protocolDefects = []knownFault{
+	{name: "C1", bubble: func(s *server) { // nothing, an empty message and a replacement looked the same
+		s.poll("alice").want(http.StatusNoContent).wantHeader("X-From", "")
+		s.send("bob", "alice", "")
+		s.poll("alice").want(http.StatusOK, "").wantHeader("X-From", "bob")
+		older := s.wait("alice", "")
+		s.wait("alice", "").leave()
+		older.answer().wantProblem("replaced")
+	}},
+	{name: "C2", bubble: func(s *server) { // no position, no time, and a repeated send delivered twice
+		s.open("alice")
+		s.wantReplayed(false, "bob", "alice", "k", "offer")
+		s.wantReplayed(true, "bob", "alice", "k", "offer")
+		messages := s.getJSON("alice", "?after=0").wantBodies("offer").batch().Messages
+		if messages[0].Cursor == "" || messages[0].Time != time.Now().UTC().Format(time.RFC3339Nano) {
+			s.Errorf("%+v", messages[0])
+		}
+	}},
+	{name: "C3", bubble: func(s *server) { // one message per second
+		s.open("alice")
+		begin := time.Now()
+		s.send("bob", "alice", numbered(20)...)
+		s.getJSON("alice", "?after=0").wantBodies(numbered(20)...)
+		if took := time.Since(begin); took != 0 {
+			s.Errorf("20 candidates took %v", took)
+		}
+	}},
+	{name: "C4", bubble: func(s *server) { // wrong statuses
+		s.open("alice")
+		s.do(request{method: http.MethodPut, id: "alice"}).want(http.StatusMethodNotAllowed)
+		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
+		form := sending("bob", "alice", strings.Repeat("a=b&", 20_000))
+		form.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		s.do(form).want(http.StatusRequestEntityTooLarge)
+		conn := s.raw()
+		io.WriteString(conn, "POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("bob:b2")+"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+		s.readAnswer(bufio.NewReader(conn), http.MethodPost).want(http.StatusBadRequest) // not 413
+	}},
+	{name: "C5", bubble: func(s *server) { // no realm, no charset, ids in Latin-1 only
+		s.do(request{}).wantHeader("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
+		s.open("名前", "a&to=b")
+		s.send("a&to=b", "名前", "x")
+		s.poll("名前").wantMessage("a&to=b", "x")
+		s.send("名前", "a&to=b", "y")
+		s.poll("a&to=b").wantMessage("%E5%90%8D%E5%89%8D", "y")
+	}},
+	{name: "C6", bubble: func(s *server) { // the recipient came from the body
+		s.open("alice", "carol")
+		r := sending("bob", "alice", "to=carol")
+		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		s.do(r).want(http.StatusOK)
+		s.poll("carol").want(http.StatusNoContent)
+		s.poll("alice").wantMessage("bob", "to=carol")
+		r.query, r.body = "", strings.NewReader("to=carol")
+		s.do(r).wantProblem("bad-recipient")
+	}},
+	{name: "C7", bubble: func(s *server) { // a description with many tracks did not fit
+		s.open("alice")
+		sdp := strings.Repeat("a=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n", 1500)
+		s.send("bob", "alice", sdp)
+		s.poll("alice").wantMessage("bob", sdp)
+	}},
+}
+
+// D: holes.
+var holes = []knownFault{
+	{name: "D1", bubble: func(s *server) { // a message was run as a page
+		s.open("alice")
+		r := sending("mallory", "alice", "<script>alert(1)</script>")
+		r.header = http.Header{"Content-Type": {"text/html"}}
+		s.do(r).want(http.StatusOK)
+		a := s.poll("alice").wantHeader("Content-Type", "application/octet-stream")
+		a.wantHeader("X-Content-Type-Options", "nosniff").wantHeader("Content-Security-Policy", "default-src 'none'; sandbox")
+		s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}}).wantProblem("forbidden-navigation")
+	}},
+	{name: "D2", real: func(t *testing.T) { // several ids arrived as the same X-From, or as none
+		for _, http2 := range []bool{false, true} {
+			s := start(t, config{sockets: true, http2: http2})
+			s.open("alice")
+			for _, id := range []string{"Bob\n", "Bob\r", " Bob", "Bob ", "Bob\x00", "Bob\u00a0"} {
+				s.do(request{method: http.MethodPost, auth: []string{basic(id + ":b")}, query: "?to=alice"}).wantProblem("bad-credentials")
+			}
+			for id, from := range map[string]string{"Bøb": "B%C3%B8b", "B ob": "B%20ob", "Bob%20": "Bob%2520", "Вob": "%D0%92ob"} {
+				s.send(id, "alice", "x")
+				s.poll("alice").wantMessage(from, "x")
+			}
+		}
+	}},
+	{name: "D3", bubble: func(s *server) { // who was away for a minute lost its name, and nobody noticed
+		position := s.poll("alice").cursor()
+		for range 5 {
+			time.Sleep(30 * time.Second)
+			s.do(request{id: "alice", password: "mallory's", query: "?wait=0"}).wantProblem("unauthorized")
+			s.poll("alice").want(http.StatusNoContent)
+		}
+		time.Sleep(time.Minute)
+		s.do(request{id: "alice", password: "mallory's", query: "?wait=0"}).want(http.StatusNoContent)
+		s.get("alice", "?after="+position).wantProblem("unauthorized")
+		s.do(request{method: http.MethodDelete, id: "alice", password: "mallory's"}).want(http.StatusNoContent)
+		s.get("alice", "?after="+position).wantHeader("Inbox-Reset", "true")
+	}},
+	{name: "D4", bubble: crashes[1].bubble}, // as A2
+	{name: "D5", bubble: func(s *server) { // 404 or 401 told a stranger who is there
+		s.open("alice", "bob")
+		for _, to := range []string{"alice", "nobody"} {
+			r := sending("bob", to, "x")
+			r.password = "guessed"
+			s.do(r).wantProblem("unauthorized")
+		}
+	}},
+	{name: "D6", bubble: func(s *server) { // passwords in plain text, and empty ones
+		for _, credentials := range []string{":", "alice:", ":secret"} {
+			s.do(request{auth: []string{basic(credentials)}}).wantProblem("bad-credentials")
+		}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			if text := fmt.Sprintf(verb, s.peer("alice").Secret); text != "[secret]" {
+				s.Errorf("%s prints %s", verb, text)
+			}
+		}
+	}},
+	{name: "D7", config: config{limits: inbox.Limits{Inboxes: 3, Memory: 100_000}}, bubble: func(s *server) { // nothing had a bound
+		s.open("alice", "bob", "carol")
+		s.get("dave", "").wantProblem("server-full")
+		large := strings.Repeat("x", 60_000)
+		s.send("bob", "alice", large)
+		s.post("bob", "carol", large).wantProblem("server-full")
+		for range 99 {
+			s.send("bob", "alice", "")
+		}
+		s.post("bob", "alice", "").wantProblem("inbox-full")
+		s.send("alice", "bob", "others go on")
+	}},
+	{name: "D8", bubble: func(s *server) { // a connection could be held for ever
+		for _, text := range []string{"", "GET /inbox HTTP/1.1\r\nX: ", plain(http.MethodPost, "?to=a", "bob", "12345")[:90]} {
+			conn := s.raw()
+			go io.WriteString(conn, text)
+			if took := s.ends(conn); took > 11*time.Second {
+				s.Errorf("after %q it was held for %v", text, took)
+			}
+		}
+	}},
+	{name: "D9", bubble: func(s *server) { // <img src="/inbox"> took a message
+		s.open("alice")
+		s.send("bob", "alice", "precious")
+		image := http.Header{"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}, "Sec-Fetch-Site": {"cross-site"}}
+		s.do(request{id: "alice", header: image}).wantProblem("forbidden-navigation")
+		s.poll("alice").wantMessage("bob", "precious")
+	}},
+	{name: "D10", config: config{Config: origins("https://app.example")}, bubble: func(s *server) { // another site's page sent as the victim
+		s.open("alice")
+		for _, mode := range []string{"no-cors", "cors", "navigate"} {
+			r := sending("victim", "alice", "forged")
+			r.header = http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Mode": {mode}, "Content-Type": {"text/plain"}}
+			s.do(r).want(http.StatusForbidden)
+		}
+		s.poll("alice").want(http.StatusNoContent)
+	}},
+	{name: "D11", bubble: func(s *server) { // any origin together with credentials; no max-age; no Content-Type
+		a := s.do(request{method: http.MethodOptions, header: http.Header{
+			"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"},
+			"Access-Control-Request-Headers": {"authorization,content-type"},
+		}}).want(http.StatusNoContent).wantHeader("Access-Control-Allow-Credentials", "")
+		if a.header.Get("Access-Control-Max-Age") == "" || a.header.Get("Access-Control-Allow-Headers") == "" {
+			s.Errorf("the preflight got %v", a.header)
+		}
+	}},
+	{name: "D12", bubble: func(s *server) { // files and listings of the working directory; for the pages see cmd/inbox
+		for _, path := range []string{"/", "/..", "/inbox_test.go", "/../go.mod"} {
+			a := s.do(request{id: "alice", query: path + "?wait=0"})
+			a.want(http.StatusNoContent) // whatever the path: the handler knows no files
+		}
+	}},
+	{name: "D13", bubble: func(s *server) { // errors without a word
+		s.do(request{}).wantProblem("unauthorized")
+		s.post("bob", "nobody", "").wantProblem("no-such-inbox")
+	}},
+}

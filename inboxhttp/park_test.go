@@ -1,0 +1,188 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+)
+
+// Long polls whose connection was parked: nobody can tell.
+
+// answers has a client wait in every way, and each of the waits end in every
+// way, and returns what came.
+func answers(s *server, parked bool) map[string]answer {
+	all := make(map[string]answer)
+	ends := map[string]func(id string){
+		"a message":        func(id string) { s.send("bøb %", id, "hello é") },
+		"bytes":            func(id string) { s.send("bob", id, "\xff\x00") },
+		"an empty message": func(id string) { s.send("bob", id, "") },
+		"replaced":         func(id string) { s.start(request{id: id, query: "?after=0&wait=1"}) },
+		"closed":           func(id string) { s.do(request{method: http.MethodDelete, id: id}) },
+		"nothing":          func(string) {},
+	}
+	type waiting struct {
+		*rawClient
+		name, id, end string
+		closes        bool
+	}
+	var clients []waiting
+	for end := range ends {
+		for _, query := range []string{"?x", "?after=0", "?limit=5"} {
+			if end == "nothing" {
+				query += "&wait=1"
+			}
+			for _, more := range []string{"", "Accept: application/json\r\n", "Connection: close\r\n", "Origin: https://example.com\r\n", "Origin: https://example.com\r\nAccept: application/json\r\nConnection: close\r\n"} {
+				name := fmt.Sprintf("%s, GET %s, %q", end, query, more)
+				w := waiting{s.rawClient(), name, fmt.Sprintf("%x", name), end, strings.Contains(more, "close")}
+				w.ask(w.id, query, more)
+				s.store.untilReceivers(w.id, 1, nil)
+				clients = append(clients, w)
+			}
+		}
+	}
+	if parked {
+		inboxtest.Until(s, "all are parked", func() bool { return int(s.parked.Load()) >= len(clients) })
+	}
+	for _, w := range clients {
+		ends[w.end](w.id)
+		a := w.answer(http.MethodGet)
+		all[w.name] = a
+		if w.closes {
+			if _, err := w.r.ReadByte(); err != io.EOF {
+				s.Errorf("%s: the connection goes on: %v", w.name, err)
+			}
+		} else { // the connection serves the next request
+			w.ask(w.id, "?limit=0", "")
+			w.answer(http.MethodGet).want(http.StatusNoContent)
+		}
+		w.Close()
+	}
+	return all
+}
+
+// The status, the headers and the body are those of an answer that net/http has
+// written.
+func TestParkedAnswers(t *testing.T) {
+	c := config{sockets: true, Config: origins("https://example.com")}
+	parked := answers(start(t, c), true)
+	c.tls = true // is never parked
+	for name, want := range answers(start(t, c), false) {
+		got := parked[name]
+		if got.status != want.status {
+			t.Errorf("%s: %d, want %d", name, got.status, want.status)
+		}
+		if withoutTimes(got.body) != withoutTimes(want.body) {
+			t.Errorf("%s: %q, want %q", name, got.body, want.body)
+		}
+		names := slices.Sorted(maps.Keys(want.header))
+		if !slices.Equal(slices.Sorted(maps.Keys(got.header)), names) {
+			t.Errorf("%s: the headers %q, want %q", name, slices.Sorted(maps.Keys(got.header)), names)
+		}
+		for _, header := range names {
+			a, b := got.header[header], want.header[header]
+			switch header {
+			case "Inbox-Cursor":
+				if len(a) != 1 || len(a[0]) != len(b[0]) {
+					t.Errorf("%s: %s: %q", name, header, a)
+				}
+			case "Date":
+				if at, err := http.ParseTime(strings.Join(a, "")); err != nil || time.Since(at) > time.Minute {
+					t.Errorf("%s: %s: %q", name, header, a)
+				}
+			case "Content-Length":
+				if len(a) != 1 || a[0] != fmt.Sprint(len(got.body)) {
+					t.Errorf("%s: %s: %q for %d bytes", name, header, a, len(got.body))
+				}
+			default:
+				if !slices.Equal(a, b) {
+					t.Errorf("%s: %s: %q, want %q", name, header, a, b)
+				}
+			}
+		}
+	}
+}
+
+// withoutTimes takes what differs out of a JSON body: cursors and times.
+func withoutTimes(body string) string {
+	var b strings.Builder
+	for i, part := range strings.Split(body, `"`) {
+		if i > 0 {
+			b.WriteByte('"')
+		}
+		if _, err := inbox.ParseCursor(part); err == nil {
+			part = "cursor"
+		} else if _, err := time.Parse(time.RFC3339Nano, part); err == nil {
+			part = "time"
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// hurriedStore says that inboxes live for less time than they do, and counts the
+// looks of those who wait.
+type hurriedStore struct {
+	inbox.Store
+	ttl   time.Duration
+	looks atomic.Int64
+}
+
+func (s *hurriedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	b, err := s.Store.Receive(ctx, p, after, limit, r)
+	b.TTL = s.ttl
+	if r != nil {
+		s.looks.Add(1)
+	}
+	return b, err
+}
+
+// "While a receiver waits it does not expire", whoever waits for it: it looks
+// again and again, more often than its inbox would expire.
+func TestParkedReceiversLookAgain(t *testing.T) {
+	for name, begin := range map[string]func(s *server){
+		"long poll": func(s *server) { s.rawClient().ask("alice", "?after=0", "") },
+		"stream":    func(s *server) { s.stream(request{id: "alice"}) },
+		"socket":    func(s *server) { s.socket("alice", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			hurried := &hurriedStore{ttl: 20 * time.Millisecond}
+			s := start(t, config{sockets: true, open: func(tb testing.TB, l inbox.Limits) inbox.Store {
+				hurried.Store = openMemory(tb, l)
+				return hurried
+			}})
+			begin(s)
+			inboxtest.Until(t, "it is parked", func() bool { return s.parked.Load() > 0 })
+			looks := hurried.looks.Load()
+			inboxtest.Until(t, "it has looked again", func() bool { return hurried.looks.Load() > looks+5 })
+		})
+	}
+}
+
+// A drain while requests are in the kernel behind one that waits: that one is
+// answered, and told that there is no other answer.
+func TestDrainWithRequestsBehind(t *testing.T) {
+	s := start(t, config{sockets: true})
+	c := s.rawClient()
+	c.wait("alice", "", true)
+	c.write(plain(http.MethodPost, "?to=alice", "bob", "never read"))
+	s.handler.Drain()
+	all, _ := io.ReadAll(c.r) // until the server closes
+	text := string(all)
+	if !strings.HasPrefix(text, "HTTP/1.1 503 ") || !strings.Contains(text, "\r\nConnection: close\r\n") ||
+		!strings.Contains(text, `"draining"`) || strings.Count(text, "HTTP/1.1") != 1 {
+		t.Errorf("got %q", text)
+	}
+	if held := s.held("alice"); held > 0 {
+		t.Errorf("%d messages of a request that had no answer", held)
+	}
+}

@@ -1,0 +1,96 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"testing"
+
+	"inbox/internal/inboxtest"
+)
+
+// rawClient is a connection whose bytes, and whose end, a test chooses.
+type rawClient struct {
+	*server
+	net.Conn
+	r *bufio.Reader
+}
+
+func (s *server) rawClient() *rawClient {
+	s.Helper()
+	c := s.raw()
+	return &rawClient{s, c, bufio.NewReader(c)}
+}
+
+// ask writes a GET, with more header lines that end with CRLF.
+func (c *rawClient) ask(id, query, more string) {
+	c.Helper()
+	c.write(fmt.Sprintf("GET /inbox%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s\r\n",
+		query, basic(id+":"+passwordOf(id)), more))
+}
+
+func (c *rawClient) write(bytes string) {
+	c.Helper()
+	if _, err := io.WriteString(c.Conn, bytes); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *rawClient) answer(method string) answer {
+	c.Helper()
+	return c.readAnswer(c.r, method)
+}
+
+// wait asks, and returns when the client waits at its inbox, parked if that is
+// wanted.
+func (c *rawClient) wait(id, query string, parked bool) {
+	c.Helper()
+	receivers, before := c.store.receivers(id), c.parked.Load()
+	c.ask(id, query, "")
+	c.store.untilReceivers(id, receivers+1, nil)
+	if parked {
+		inboxtest.Until(c, "the connection is parked", func() bool { return c.parked.Load() > before })
+	}
+}
+
+// tcp is the connection below TLS.
+func (c *rawClient) tcp() *net.TCPConn {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.NetConn().(*net.TCPConn)
+	}
+	return c.Conn.(*net.TCPConn)
+}
+
+// leavings are the ways in which a client can go.
+var leavings = []struct {
+	name  string
+	leave func(c *rawClient)
+}{
+	{"closes", func(c *rawClient) { c.tcp().Close() }},
+	{"resets", func(c *rawClient) { c.tcp().SetLinger(0); c.tcp().Close() }},
+	{"half-closes", func(c *rawClient) { c.tcp().CloseWrite() }},
+}
+
+// noLeaks fails unless, after f, there are as many goroutines and descriptors as
+// before. It cannot run beside other tests.
+func noLeaks(t *testing.T, f func()) {
+	t.Helper()
+	goroutines, descriptors := runtime.NumGoroutine(), inboxtest.Descriptors()
+	f()
+	inboxtest.Until(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+	inboxtest.Until(t, "every descriptor is closed", func() bool { return inboxtest.Descriptors() <= descriptors })
+}
+
+// plain is a whole request as text.
+func plain(method, query, id, body string) string {
+	length := ""
+	if method == http.MethodPost {
+		length = fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	}
+	return fmt.Sprintf("%s /inbox%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s\r\n%s",
+		method, query, basic(id+":"+passwordOf(id)), length, body)
+}

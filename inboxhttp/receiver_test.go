@@ -1,0 +1,125 @@
+package inboxhttp_test
+
+import (
+	"net/http"
+	"testing"
+)
+
+// PROTOCOL, section 4: "One receiver", and closing.
+
+// "A new receiver replaces the one that waits: the older one ends with 409
+// replaced and takes nothing."
+func TestReplaced(t *testing.T) {
+	for _, older := range []string{"", "?after=0"} {
+		for _, newer := range []string{"", "?after=0"} {
+			inBubble(t, config{}, func(s *server) {
+				first := s.wait("alice", older)
+				second := s.wait("alice", newer)
+				first.answer().want(http.StatusConflict).wantProblem("replaced")
+				s.send("bob", "alice", "for the newest")
+				second.answer().wantMessage("bob", "for the newest")
+			})
+		}
+	}
+}
+
+func TestManyReplaced(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		var all []*pending
+		for range 50 {
+			all = append(all, s.wait("alice", ""))
+		}
+		s.send("bob", "alice", "for the newest")
+		for _, p := range all[:49] {
+			p.answer().wantProblem("replaced")
+		}
+		all[49].answer().wantMessage("bob", "for the newest")
+		s.poll("alice").want(http.StatusNoContent)
+	})
+}
+
+// "wait=0 and limit=0 are not receivers and replace nobody."
+func TestPollsReplaceNobody(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		waits := s.wait("alice", "?after=0")
+		for _, query := range []string{"?wait=0", "?wait=0&after=0", "?limit=0", "?limit=0&after=0", "?limit=0&wait=25"} {
+			s.get("alice", query).want(http.StatusNoContent)
+			s.getJSON("alice", query).want(http.StatusNoContent)
+		}
+		s.send("bob", "alice", "hello")
+		waits.answer().wantMessage("bob", "hello")
+	})
+}
+
+// A request that was refused replaces nobody either.
+func TestRefusedRequestsReplaceNobody(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		waits := s.wait("alice", "?after=0")
+		s.get("alice", "?wait=x").want(http.StatusBadRequest)
+		s.get("alice", "?after=x").want(http.StatusBadRequest)
+		s.do(request{id: "alice", password: "guessed"}).want(http.StatusUnauthorized)
+		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
+		s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"no-cors"}}}).want(http.StatusForbidden)
+		s.send("bob", "alice", "hello")
+		waits.answer().wantMessage("bob", "hello")
+	})
+}
+
+// Who was replaced may come again, and is the newest then.
+func TestReplacedComesAgain(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		first := s.wait("alice", "?after=0")
+		second := s.wait("alice", "?after=0")
+		first.answer().wantProblem("replaced")
+		third := s.wait("alice", "?after=0")
+		second.answer().wantProblem("replaced")
+		s.send("bob", "alice", "hello")
+		third.answer().wantMessage("bob", "hello")
+	})
+}
+
+// Receivers of different inboxes know nothing of each other.
+func TestReceiversOfOthers(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		alice, bob := s.wait("alice", ""), s.wait("bob", "")
+		s.send("carol", "bob", "for bob")
+		bob.answer().wantMessage("carol", "for bob")
+		s.send("carol", "alice", "for alice")
+		alice.answer().wantMessage("carol", "for alice")
+	})
+}
+
+// "DELETE /inbox. 204: closes the inbox now. A receiver that waits there ends
+// with 409 closed."
+func TestClose(t *testing.T) {
+	closing := request{method: http.MethodDelete, id: "alice"}
+	inBubble(t, config{}, func(s *server) {
+		waits := s.wait("alice", "?after=0")
+		s.do(closing).want(http.StatusNoContent, "")
+		waits.answer().want(http.StatusConflict).wantProblem("closed")
+		if s.alive("alice") {
+			t.Fatal("the inbox is there after it was closed")
+		}
+		s.do(closing).want(http.StatusNoContent, "") // there need not be one
+	})
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "gone with it")
+		s.do(closing).want(http.StatusNoContent, "")
+		// "its name is free", also for somebody else.
+		s.do(request{id: "alice", password: "another", query: "?wait=0"}).want(http.StatusNoContent)
+		s.get("alice", "?wait=0").wantProblem("unauthorized")
+		s.do(closing).wantProblem("unauthorized")
+	})
+}
+
+// An inbox that was closed while nobody waited ends no later receiver.
+func TestReceiverAfterClose(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.wait("alice", "?wait=1").answer().want(http.StatusNoContent)
+		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+		waits := s.wait("alice", "")
+		s.send("bob", "alice", "hello")
+		waits.answer().wantMessage("bob", "hello")
+	})
+}

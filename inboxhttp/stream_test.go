@@ -1,0 +1,359 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"inbox"
+)
+
+// PROTOCOL, section 5: what comes in a stream.
+
+func lastEventID(id string) http.Header { return http.Header{"Last-Event-Id": {id}} }
+
+// The bytes themselves, in an order that a reader of lines can use.
+func TestStreamForm(t *testing.T) {
+	overEach(t, streamWires, config{Config: origins("https://example.com")}, func(s *server) {
+		s.open("alice")
+		s.send("bøb b", "alice", "one\r\ntwo\n\u2028\u0000</script>", "\xff\xfe", "")
+		want := s.getJSON("alice", "?after=0&limit=10&wait=0").batch()
+		e := s.stream(request{id: "alice", query: "?after=0", header: http.Header{"Origin": {"https://example.com"}}})
+		for name, value := range always {
+			if got := e.header[name]; !slices.Equal(got, []string{value}) {
+				s.Errorf("%s: %q", name, got)
+			}
+		}
+		for name, value := range map[string]string{"Content-Type": "text/event-stream", "Content-Length": "",
+			"Access-Control-Allow-Origin": "https://example.com", "Content-Encoding": ""} {
+			if got := e.header.Get(name); got != value || len(e.header[name]) > 1 {
+				s.Errorf("%s: %q, want %q", name, e.header[name], value)
+			}
+		}
+		if e.header.Get("Date") == "" {
+			s.Error("no Date")
+		}
+		for _, m := range want.Messages {
+			event, ok := e.event()
+			if !ok || event.name != "message" || event.id != m.Cursor || strings.ContainsAny(event.data, "\r\n") {
+				s.Fatalf("got %+v, want the message %s", event, m.Cursor)
+			}
+			if got := e.parse(event); got.content() != m.content() || got.From != m.From || got.Time != m.Time || (got.Body == nil) != (m.Body == nil) {
+				s.Errorf("got %s, want %+v", event.data, m)
+			}
+		}
+	})
+}
+
+// Without a position, "each message is removed once it was flushed".
+func TestStreamPops(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		e := s.stream(request{id: "alice"})
+		e.wantMessages("bob", "one", "two")
+		s.untilHeld("alice", 0)
+		s.send("bob", "alice", "three")
+		e.wantMessages("bob", "three")
+		s.untilHeld("alice", 0)
+		e.left()
+		s.send("bob", "alice", "four")
+		s.stream(request{id: "alice"}).wantMessages("bob", "four")
+	})
+}
+
+// With one, messages stay until another request acknowledges them, "and replaces
+// nobody".
+func TestStreamAcknowledged(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		for _, r := range []request{{query: "?after=0"}, {header: lastEventID("0")}} {
+			r.id = "alice"
+			e := s.stream(r)
+			e.wantMessages("bob", "one", "two")
+			s.untilHeld("alice", 2)
+			e.leave()
+		}
+		e := s.stream(request{id: "alice", query: "?after=0"})
+		e.wantMessages("bob", "one")
+		one := e.lastID
+		e.wantMessages("bob", "two")
+		s.get("alice", "?limit=0&after="+one).want(http.StatusNoContent)
+		if held := s.held("alice"); held != 1 {
+			s.Errorf("%d messages, want 1", held)
+		}
+		s.send("bob", "alice", "three")
+		e.wantMessages("bob", "three")
+		s.get("alice", "?limit=0&after="+e.lastID).want(http.StatusNoContent)
+		s.send("bob", "alice", "four")
+		e.wantMessages("bob", "four")
+		s.untilHeld("alice", 1)
+	})
+}
+
+// "Last-Event-ID, when present, is used as after", also where the URL holds
+// where the stream began.
+func TestStreamResume(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", numbers(30)...)
+		e := s.stream(request{id: "alice", query: "?after=0"})
+		e.wantMessages("bob", numbers(10)...)
+		for i := 10; i < 30; i += 5 {
+			e.leave()
+			e = s.stream(request{id: "alice", query: "?after=0", header: lastEventID(e.lastID)})
+			e.wantMessages("bob", numbers(i + 5)[i:]...)
+			s.untilHeld("alice", 30-i)
+		}
+		e.leave()
+		e = s.stream(request{id: "alice", header: lastEventID(e.lastID)})
+		s.send("bob", "alice", "the next")
+		e.wantMessages("bob", "the next")
+	})
+}
+
+// At whatever byte a stream breaks, its client has missed nothing when it comes
+// back: no id is ahead of its message.
+func TestStreamBreaksAnywhere(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "one", "two", "three")
+		s.get("alice", "?limit=0&after="+s.get("alice", "?after=0").cursor())
+		all := []string{"two", "three"}
+		resp, err := s.client.Do(streamRequest(s, "alice", "?after=0"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var whole []byte
+		for buf := make([]byte, 100); strings.Count(string(whole), "event: message") < 2 || !strings.HasSuffix(string(whole), "\n\n"); {
+			n, err := resp.Body.Read(buf)
+			if err != nil {
+				s.Fatal(err)
+			}
+			whole = append(whole, buf[:n]...)
+		}
+		for n := range whole {
+			source, dispatched := eventSource{in: bufio.NewReader(strings.NewReader(string(whole[:n])))}, 0
+			for e, err := source.next(); err == nil; e, err = source.next() {
+				if e.kind == anEvent {
+					dispatched++
+				}
+			}
+			position := orElse(source.lastID, "0")
+			b, err := s.store.Store.Receive(t.Context(), s.peer("alice"), start0, 100, nil)
+			if err != nil {
+				s.Fatal(err)
+			}
+			at, err := inbox.ParseCursor(position)
+			if err != nil {
+				s.Fatal(err)
+			}
+			for i, m := range b.Messages {
+				if i >= dispatched && m.Cursor.Seq <= at.Seq {
+					s.Fatalf("after %q, the message %q is missed: %d were dispatched", whole[:n], all[i], dispatched)
+				}
+			}
+		}
+	})
+}
+
+func streamRequest(s *server, id, query string) *http.Request {
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+"/inbox"+query, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	req.SetBasicAuth(id, passwordOf(id))
+	req.Header.Set("Accept", "text/event-stream")
+	return req
+}
+
+// A client that never got a message can resume, too.
+func TestStreamResumeWithoutAMessage(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		e := s.stream(request{id: "alice", query: "?after=0"})
+		if event, ok := e.next(); !ok || event.kind != emptyBody || e.lastID == "" {
+			s.Fatalf("got %+v, want an id", event)
+		}
+		e.leave()
+		s.send("bob", "alice", "while away")
+		e = s.stream(request{id: "alice", header: lastEventID(e.lastID)})
+		e.wantMessages("bob", "while away")
+		s.untilHeld("alice", 1)
+	})
+}
+
+// Positions that are of no use: "nothing in a stream is reported by an HTTP
+// error status once the peer is authenticated". It begins with reset then, and
+// takes nothing: its client did not mean to pop.
+func TestStreamBadPosition(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "of an earlier life")
+		old := s.get("alice", "?after=0").cursor()
+		s.do(request{method: http.MethodDelete, id: "alice"})
+		s.open("alice")
+		s.send("bob", "alice", "one")
+		for _, position := range []string{"x", old, futureCursor(s, "alice"), strings.Repeat("A", 22), strings.Repeat("A", 1000), "0 ", "-1", "null"} {
+			for _, r := range []request{{query: "?after=" + escape(position)}, {header: lastEventID(position)}, {query: "?after=0", header: lastEventID(position)}} {
+				if r.header != nil && strings.HasSuffix(position, " ") {
+					continue // a header has no space at its end
+				}
+				r.id = "alice"
+				e := s.stream(r)
+				e.wantCode("reset")
+				e.wantMessages("bob", "one")
+				e.leave()
+			}
+		}
+		for _, query := range []string{"?after=", "?after=0&after=0", "?after=%zz", "?after=0;x"} {
+			e := s.stream(request{id: "alice", query: query})
+			e.wantCode("reset")
+			e.wantMessages("bob", "one")
+			e.leave()
+		}
+		e := s.stream(request{id: "alice", query: "?after=0&wait=x&limit=-1&limit=2"}) // mean nothing here
+		e.wantMessages("bob", "one")
+		s.untilHeld("alice", 1)
+	})
+}
+
+// Who is not authenticated gets a status, and no stream.
+func TestStreamUnauthorized(t *testing.T) {
+	overEach(t, streamWires, config{limits: inbox.Limits{Inboxes: 2}}, func(s *server) {
+		s.open("alice", "bob")
+		accept := http.Header{"Accept": {"text/event-stream"}}
+		for want, r := range map[string]request{
+			"unauthorized":         {id: "alice", password: "guessed"},
+			"bad-credentials":      {id: "alice", password: strings.Repeat("x", 257)},
+			"bad-request":          {id: "alice", body: strings.NewReader("x")},
+			"server-full":          {id: "carol"},
+			"forbidden-navigation": {id: "alice", header: http.Header{"Sec-Fetch-Mode": {"no-cors"}}},
+		} {
+			r.header = withHeader(accept, r.header)
+			s.do(r).wantProblem(want)
+		}
+		s.do(request{header: accept}).want(http.StatusUnauthorized).wantProblem("unauthorized")
+		s.do(request{method: http.MethodHead, id: "alice", header: accept}).want(http.StatusMethodNotAllowed)
+	})
+}
+
+func withHeader(a, b http.Header) http.Header {
+	all := a.Clone()
+	for name, values := range b {
+		all[name] = values
+	}
+	return all
+}
+
+// "replaced, closed, draining end the stream."
+func TestStreamEnds(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		for _, query := range []string{"", "?after=0"} {
+			older := s.stream(request{id: "alice", query: query})
+			newer := s.stream(request{id: "alice", query: query})
+			older.wantEnd("replaced")
+			s.send("bob", "alice", "for the newer")
+			newer.wantMessages("bob", "for the newer")
+			s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+			newer.wantEnd("closed")
+			if s.alive("alice") {
+				s.Error("the inbox is there after it was closed")
+			}
+		}
+		e := s.stream(request{id: "alice"})
+		s.handler.Drain()
+		e.wantEnd("draining")
+		s.send("bob", "alice", "for the next server")
+		if held := s.held("alice"); held != 1 {
+			s.Errorf("%d messages, want 1", held)
+		}
+	})
+}
+
+// A stream that comes when the server drains is told so, with a 200. What it is
+// given before that has left the inbox, what it is not given has not.
+func TestStreamWhileDraining(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		s.open("alice", "bob")
+		s.send("carol", "alice", "one", "two")
+		s.send("carol", "bob", "one", "two")
+		s.handler.Drain()
+		for id, query := range map[string]string{"alice": "", "bob": "?after=0"} {
+			e := s.stream(request{id: id, query: query})
+			given := 0
+			event, ok := e.event()
+			for ; ok && event.name == "message"; event, ok = e.event() {
+				given++
+			}
+			if !ok || event.name != "draining" {
+				s.Fatalf("got %+v, want draining", event)
+			}
+			if event, ok = e.next(); ok {
+				s.Errorf("got %+v behind draining", event)
+			}
+			if query != "" {
+				given = 0
+			}
+			if held := s.held(id); held != 2-given {
+				s.Errorf("%d messages are left, %d of 2 were given to a stream%s", held, given, query)
+			}
+		}
+	})
+}
+
+// A message that came and an end that came with it: first the one, or only the
+// other, but never a message that is told of and gone.
+func TestStreamEndsBehindMessages(t *testing.T) {
+	overEach(t, streamWires, config{}, func(s *server) {
+		for i := range 20 {
+			id := fmt.Sprint("alice-", i)
+			e := s.stream(request{id: id})
+			e.next()
+			sends := s.start(sending("bob", id, "precious"))
+			newer := s.stream(request{id: id, query: "?after=0"})
+			sends.answer().want(http.StatusOK)
+			event, _ := e.event()
+			if event.name == "message" {
+				e.wantEnd("replaced")
+			} else {
+				newer.wantMessages("bob", "precious")
+			}
+			newer.leave()
+		}
+	})
+}
+
+// HTTP/1.0 knows no chunks: the stream ends with the connection.
+func TestStreamOverHTTP10(t *testing.T) {
+	for _, sockets := range []bool{false, true} {
+		s := start(t, config{sockets: sockets})
+		c := s.rawClient()
+		go io.WriteString(c.Conn, strings.Replace(plain(http.MethodGet, "", "alice", ""), "HTTP/1.1\r\n", "HTTP/1.0\r\nAccept: text/event-stream\r\n", 1))
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil || resp.StatusCode != http.StatusOK || len(resp.TransferEncoding) > 0 || !resp.Close {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		source := eventSource{in: bufio.NewReader(resp.Body)}
+		if e, err := source.next(); err != nil || e.kind != emptyBody {
+			t.Errorf("%+v, %v", e, err)
+		}
+		s.send("bob", "alice", "hello")
+		if e, err := source.next(); err != nil || e.name != "message" || !strings.Contains(e.data, "hello") {
+			t.Errorf("%+v, %v", e, err)
+		}
+		s.do(request{method: http.MethodDelete, id: "alice"})
+		if e, err := source.next(); err != nil || e.name != "closed" {
+			t.Errorf("%+v, %v", e, err)
+		}
+		if e, err := source.next(); err != io.EOF {
+			t.Errorf("%+v, %v", e, err)
+		}
+		c.Close()
+	}
+}

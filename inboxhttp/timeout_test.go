@@ -1,0 +1,200 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// PROTOCOL, section 9: "reading a request: headers 5 s, body 10 s; beyond it:
+// 408 or closed." And the same for those who do not read.
+
+// pausing is a body that comes one byte at a time.
+type pausing struct {
+	r     *strings.Reader
+	pause time.Duration
+}
+
+func (p *pausing) Read(b []byte) (int, error) {
+	time.Sleep(p.pause / time.Duration(p.r.Size()))
+	return p.r.Read(b[:min(1, len(b))])
+}
+
+// ends waits until the server closes a connection and returns how long that
+// took.
+func (s *server) ends(conn net.Conn) time.Duration {
+	s.Helper()
+	begin := time.Now()
+	if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.Logf("the connection ended with %v", err)
+	}
+	return time.Since(begin)
+}
+
+func TestSlowHeader(t *testing.T) {
+	for name, begin := range map[string]string{
+		"half a line":    "GET /inb",
+		"half a header":  "GET /inbox HTTP/1.1\r\nHost: x\r\nX-A: ",
+		"no end":         "GET /inbox HTTP/1.1\r\nHost: x\r\n",
+		"half a preface": "PRI * HTTP/2.0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, config{}, func(s *server) {
+				conn := s.raw()
+				io.WriteString(conn, begin)
+				if took := s.ends(conn); took > 6*time.Second {
+					t.Errorf("closed after %v", took)
+				}
+			})
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		inBubble(t, config{}, func(s *server) {
+			if took := s.ends(s.raw()); took > 6*time.Second {
+				t.Errorf("closed after %v", took)
+			}
+		})
+	})
+	t.Run("a byte a second", func(t *testing.T) {
+		inBubble(t, config{}, func(s *server) {
+			conn := s.raw()
+			go func() {
+				for _, b := range []byte("GET /inbox HTTP/1.1\r\nHost: x\r\n") {
+					if _, err := conn.Write([]byte{b}); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+			if took := s.ends(conn); took > 6*time.Second {
+				t.Errorf("closed after %v", took)
+			}
+		})
+	})
+}
+
+// "408 too-slow": the whole body has 10 s, however it trickles.
+func TestSlowBody(t *testing.T) {
+	for name, body := range map[string]func(s *server) io.Reader{
+		"stops":        func(s *server) io.Reader { return slowly(s, strings.Repeat("x", 100)) },
+		"never begins": func(s *server) io.Reader { return slowly(s, "") },
+		"byte for byte": func(*server) io.Reader {
+			return &pausing{strings.NewReader(strings.Repeat("x", 1000)), 100 * time.Second}
+		},
+	} {
+		for _, http2 := range []bool{false, true} {
+			t.Run(name+protocolName(http2), func(t *testing.T) {
+				inBubble(t, config{http2: http2}, func(s *server) {
+					s.open("alice")
+					r := sending("bob", "alice", "")
+					r.body = body(s)
+					begin := time.Now()
+					s.do(r).want(http.StatusRequestTimeout).wantProblem("too-slow")
+					if took := time.Since(begin); took < 10*time.Second || took > 10*time.Second+100*time.Millisecond { // a byte more
+						t.Errorf("answered after %v", took)
+					}
+					s.poll("alice").want(http.StatusNoContent)
+				})
+			})
+		}
+	}
+}
+
+func protocolName(http2 bool) string {
+	if http2 {
+		return ", HTTP/2"
+	}
+	return ", HTTP/1.1"
+}
+
+// A body that takes its time, but less than that, is taken.
+func TestSlowBodyInTime(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		inBubble(t, config{http2: http2}, func(s *server) {
+			s.open("alice")
+			body := strings.Repeat("x", 100)
+			r := sending("bob", "alice", "")
+			r.body = &pausing{strings.NewReader(body), 9 * time.Second}
+			s.do(r).want(http.StatusOK)
+			s.poll("alice").wantMessage("bob", body)
+		})
+	}
+}
+
+// The time for a body is that of one request, not of its connection.
+func TestSlowBodiesOneAfterTheOther(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		for range 4 {
+			r := sending("bob", "alice", "")
+			r.body = &pausing{strings.NewReader(strings.Repeat("x", 10)), 6 * time.Second}
+			s.do(r).want(http.StatusOK)
+			s.get("alice", "?after=0&limit=1").want(http.StatusOK)
+			s.wait("carol", "").answer().want(http.StatusNoContent) // 25 s: past any deadline that was left behind
+		}
+	})
+}
+
+// A body that nobody reads has no more time than one that is read.
+func TestSlowBodyOfARefusedRequest(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		conn := s.raw()
+		begin := time.Now()
+		go io.WriteString(conn, "POST /inbox HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+		s.readAnswer(bufio.NewReader(conn), http.MethodPost).wantProblem("unauthorized")
+		s.ends(conn)
+		if took := time.Since(begin); took > 11*time.Second {
+			t.Errorf("the connection was held for %v", took)
+		}
+	})
+}
+
+// A client that does not read its answer holds neither a goroutine nor its
+// message for long: a while after the longest wait, the connection is closed.
+func TestSlowReader(t *testing.T) {
+	for name, query := range map[string]string{"pop": "?wait=0", "acknowledged": "?wait=0&after=0"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, config{}, func(s *server) {
+				s.open("alice")
+				body := strings.Repeat("x", 64<<10)
+				s.send("bob", "alice", body)
+				conn := s.raw()
+				io.WriteString(conn, "GET /inbox"+query+" HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("alice:"+passwordOf("alice"))+"\r\n\r\n")
+				// Nothing is read. There is no buffer on the way, so this is also a
+				// connection that broke without a word, with all of its buffers full.
+				time.Sleep(36 * time.Second)
+				if took := s.ends(conn); took > 0 {
+					t.Errorf("closed %v too late", took)
+				}
+				s.poll("alice").wantMessage("bob", body)
+			})
+		})
+	}
+}
+
+// A connection that nothing is asked on is closed, but not before proxies do so
+// themselves (60 s).
+func TestIdleConnection(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		conn := s.raw()
+		r := bufio.NewReader(conn)
+		for _, pause := range []time.Duration{0, 61 * time.Second, 61 * time.Second} {
+			time.Sleep(pause)
+			if _, err := io.WriteString(conn, "DELETE /inbox HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("alice:a")+"\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			s.readAnswer(r, http.MethodDelete).want(http.StatusNoContent)
+			synctest.Wait()
+		}
+		if took := s.ends(conn); took < 61*time.Second || took > 2*time.Minute {
+			t.Errorf("closed after %v", took)
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// A transport is a way to receive. Every case of delivery_test.go holds for each
+// of them: one more is one more line here.
+type transport struct {
+	name string
+	// acknowledges: messages stay until the connection asks for later ones. Else
+	// it pops.
+	acknowledges bool
+	// waits: the inbox knows that somebody is there between two messages.
+	waits bool
+	// connect begins to receive at the inbox of id, after a cursor if it
+	// acknowledges.
+	connect func(s *server, id, after string) connection
+}
+
+var transports = []transport{
+	{"poll, popping", false, false, connectPoll("?wait=0&limit=1", "")},
+	{"poll, acknowledging", true, false, connectPoll("?wait=0&limit=7", "&after=")},
+	{"long poll, popping", false, true, connectPoll("?wait=25&limit=1", "")},
+	{"long poll, acknowledging", true, true, connectPoll("?wait=25&limit=7", "&after=")},
+	{"stream, popping", false, true, connectStream(true)},
+	{"stream, acknowledging", true, true, connectStream(false)},
+	{"socket", true, true, connectSocket},
+}
+
+// A connection receives at one inbox. Its methods are for one goroutine.
+type connection interface {
+	// next waits for what happens next.
+	next() (event, error)
+	// leave goes away without a word.
+	leave()
+}
+
+// event is a message, or what else can happen to a receiver. Only a message and
+// a reset let it go on.
+type event struct {
+	code   string // message, reset, replaced, closed, draining
+	from   string
+	body   string
+	time   string
+	cursor string // from which to go on after this event
+}
+
+// errLeft is what next returns after leave.
+var errLeft = errors.New("the connection was left")
+
+// errNothing is what next returns instead of waiting for ever.
+var errNothing = errors.New("nothing came")
+
+// pollConnection asks again and again.
+type pollConnection struct {
+	s      *server
+	client *http.Client // of its own: who pops on two connections may find a message on both
+	id     string
+	query  string
+	acks   bool
+	after  string
+	queue  []event
+	empty  int // answers without anything, one after the other
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func connectPoll(query, after string) func(*server, string, string) connection {
+	return func(s *server, id, position string) connection {
+		c := &pollConnection{s: s, client: s.newClient(), id: id, query: query + after, acks: after != "", after: position}
+		c.ctx, c.cancel = context.WithCancel(s.Context())
+		return c
+	}
+}
+
+func (c *pollConnection) leave() { c.cancel() }
+
+func (c *pollConnection) next() (event, error) {
+	for len(c.queue) == 0 {
+		if err := c.ask(); err != nil {
+			return event{}, err
+		}
+	}
+	e := c.queue[0]
+	c.queue = slices.Delete(c.queue, 0, 1)
+	if c.acks && e.cursor != "" {
+		c.after = e.cursor
+	}
+	return e, nil
+}
+
+func (c *pollConnection) ask() error {
+	r := request{id: c.id, query: c.query, client: c.client, header: http.Header{"Accept": {"application/json"}}}
+	if c.acks {
+		r.query += c.after
+	}
+	a, err := c.s.try(c.ctx, r)
+	if c.ctx.Err() != nil {
+		return errLeft
+	}
+	if err != nil {
+		return err
+	}
+	if a.header.Get("Inbox-Reset") != "" {
+		c.queue = append(c.queue, event{code: "reset", cursor: "0"})
+	}
+	switch a.status {
+	case http.StatusOK:
+		c.empty = 0
+		b, err := parseBatch(a.body)
+		if err != nil {
+			return err
+		}
+		for _, m := range b.Messages {
+			c.queue = append(c.queue, event{code: "message", from: m.From, body: m.content(), time: m.Time, cursor: m.Cursor})
+		}
+	case http.StatusNoContent:
+		if c.empty++; c.empty > 1000 {
+			return errNothing
+		}
+		if c.query[:7] == "?wait=0" {
+			time.Sleep(c.s.pollPause)
+		}
+	default:
+		c.queue = append(c.queue, event{code: a.code})
+	}
+	return nil
+}

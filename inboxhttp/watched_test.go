@@ -1,0 +1,81 @@
+package inboxhttp_test
+
+import (
+	"context"
+	"sync"
+
+	"inbox"
+)
+
+// watchedStore tells a test who waits, and lets it act in between.
+type watchedStore struct {
+	inbox.Store
+
+	mu       sync.Mutex // guards what follows
+	count    map[string]int
+	last     map[string]*inbox.Receiver
+	attached chan struct{} // closed when somebody begins to wait
+
+	looked func(id string, found int)
+}
+
+func (s *watchedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	b, err := s.Store.Receive(ctx, p, after, limit, r)
+	if r == nil || err != nil {
+		return b, err
+	}
+	s.mu.Lock()
+	if s.last[p.ID] != r {
+		if s.count == nil {
+			s.count, s.last = make(map[string]int), make(map[string]*inbox.Receiver)
+		}
+		s.count[p.ID]++
+		s.last[p.ID] = r
+		if s.attached != nil {
+			close(s.attached)
+			s.attached = nil
+		}
+	}
+	looked := s.looked
+	s.mu.Unlock()
+	if looked != nil {
+		looked(p.ID, len(b.Messages))
+	}
+	return b, err
+}
+
+// hook has f called when somebody who may wait has looked into an inbox, before
+// anything is made of what was found.
+func (s *watchedStore) hook(f func(id string, found int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = f
+}
+
+// receivers is how many receivers have come to an inbox so far.
+func (s *watchedStore) receivers(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count[id]
+}
+
+// untilReceivers waits until n receivers have come to an inbox, or for done.
+func (s *watchedStore) untilReceivers(id string, n int, done <-chan struct{}) {
+	for {
+		s.mu.Lock()
+		if s.count[id] >= n {
+			s.mu.Unlock()
+			return
+		}
+		if s.attached == nil {
+			s.attached = make(chan struct{})
+		}
+		attached := s.attached
+		s.mu.Unlock()
+		select {
+		case <-attached:
+		case <-done:
+			return
+		}
+	}
+}
