@@ -21,10 +21,12 @@ test: deps lint test-go test-web ## Everything: lint, Go with -race, browsers
 test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
 	cd bench && go vet ./... && go test ./...
+	cd examples/pion && go vet ./... && go test -race ./...
 
-test-web: web/node_modules ## Only the browser tests
+test-web: web/node_modules web/sdk/node_modules ## Only the browser tests, and the SDK's
 	go build -o build/inbox-test ./cmd/inbox
-	cd web && INBOX_BIN=../build/inbox-test npm test
+	cd web/sdk && npm run test:unit
+	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
@@ -59,9 +61,9 @@ deps:
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-web/node_modules: web/package-lock.json
-	cd web && npm ci --no-audit --no-fund
+web/node_modules web/sdk/node_modules: %/node_modules: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf build web/node_modules
+	rm -rf build web/node_modules web/sdk/node_modules

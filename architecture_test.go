@@ -26,7 +26,9 @@ var mayImport = map[string][]string{
 	"inbox/internal/park": {},
 	// The only place that knows more than one of the boxes.
 	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/client", "inbox/web"},
-	// For tests.
+	// For people to read, and for tests.
+	"inbox/examples":           {},
+	"inbox/examples/chat":      {"inbox", "inbox/client"},
 	"inbox/internal/inboxtest": {"inbox"},
 }
 

@@ -26,7 +26,7 @@ func TestManyPeersOnEveryTransport(t *testing.T) {
 			s.transport.CloseIdleConnections()
 			noLeaks(t, func() {
 				var ledger inboxtest.Ledger
-				m := &meeting{server: s, ledger: &ledger, messages: messages}
+				m := &crowd{server: s, ledger: &ledger, messages: messages}
 				var readers, senders sync.WaitGroup
 				for _, tr := range transports {
 					if tr.acknowledges && tr.waits {
@@ -51,7 +51,7 @@ func TestManyPeersOnEveryTransport(t *testing.T) {
 	}
 }
 
-type meeting struct {
+type crowd struct {
 	*server
 	ledger          *inboxtest.Ledger
 	ids             []string
@@ -61,11 +61,10 @@ type meeting struct {
 
 // read receives at the inbox of id until all has come, and drops its connection
 // after every few messages.
-func (m *meeting) read(tr transport, id, position string) {
+func (m *crowd) read(tr transport, id, position string) {
 	seen := make(map[string]bool)
-	client := m.server
-	c := tr.connect(client, id, position)
-	defer func() { c.leave() }()
+	c := tr.connect(m.server, id, position)
+	defer func() { drop(c) }()
 	for len(seen) < m.messages {
 		e, err := c.next()
 		if err != nil || e.code != "message" {
@@ -79,20 +78,29 @@ func (m *meeting) read(tr transport, id, position string) {
 		seen[e.cursor] = true
 		m.ledger.Arrived(e.from, id, e.body)
 		if len(seen)%5 == 0 {
-			c.leave()
+			drop(c)
 			if len(seen)%2 == 0 { // it has not noted how far it was
 				position = e.cursor
 			}
-			c = tr.connect(client, id, position)
+			c = tr.connect(m.server, id, position)
 			m.again.Add(1)
 		}
 	}
 }
 
+// drop leaves a connection and whatever is kept for the next.
+func drop(c connection) {
+	c.leave()
+	if p, ok := c.(*pollConnection); ok {
+		p.client.CloseIdleConnections()
+	}
+}
+
 // sendAll sends its share, to all the readers in turn.
-func (m *meeting) sendAll(sender int) {
+func (m *crowd) sendAll(sender int) {
 	from := fmt.Sprint("sender-", sender)
 	client := m.newClient()
+	defer client.CloseIdleConnections()
 	for i := range m.messages {
 		for r, id := range m.ids {
 			if (r+i)%16 != sender {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -161,9 +162,7 @@ func (s *server) tryStream(r request) (*events, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	for name, values := range r.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, r.header)
 	req.SetBasicAuth(r.id, orElse(r.password, passwordOf(r.id)))
 	client := r.client
 	if client == nil {

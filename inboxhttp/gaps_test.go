@@ -5,10 +5,8 @@ package inboxhttp_test
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"inbox/internal/inboxtest"
@@ -16,31 +14,6 @@ import (
 
 // What is not as the protocol or the threat model has it, each with a test that
 // fails: go test -race -tags gaps -run Gap ./inboxhttp
-
-// Drain wakes a connection between its parking and the line after it.
-func TestGapDrainWhileParking(t *testing.T) {
-	s := start(t, config{sockets: true})
-	stop := make(chan struct{})
-	var draining sync.WaitGroup
-	draining.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				s.handler.Drain()
-			}
-		}
-	})
-	for i := range 500 {
-		c := s.rawClient()
-		c.ask(fmt.Sprint("alice-", i), "", "Accept: text/event-stream\r\n")
-		io.Copy(io.Discard, c.Conn)
-		c.Close()
-	}
-	close(stop)
-	draining.Wait()
-}
 
 // A client that has read its whole answer, and asks again over another
 // connection, gets the same message again.

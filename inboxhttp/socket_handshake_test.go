@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // PROTOCOL, section 6, and RFC 6455, 4.2: the handshake.
@@ -214,7 +215,7 @@ func (s *server) wantSentAll(w *webSocket, keys []string) {
 // A connection on which requests were answered before becomes a socket, also
 // after it was parked, and also when all is sent at once.
 func TestSocketHandshakeOnAUsedConnection(t *testing.T) {
-	overEach(t, socketWires, config{Config: maxWait(0)}, func(s *server) {
+	overEach(t, socketWires, config{Config: maxWait(400 * time.Millisecond)}, func(s *server) {
 		for _, pipelined := range []bool{false, true} {
 			conn := s.raw()
 			r := bufio.NewReader(conn)

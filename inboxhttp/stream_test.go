@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -245,9 +246,7 @@ func TestStreamUnauthorized(t *testing.T) {
 
 func withHeader(a, b http.Header) http.Header {
 	all := a.Clone()
-	for name, values := range b {
-		all[name] = values
-	}
+	maps.Copy(all, b)
 	return all
 }
 

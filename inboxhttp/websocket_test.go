@@ -420,7 +420,7 @@ func (w *webSocket) usable(id string) {
 	w.Helper()
 	key := fmt.Sprint("usable-", keys.Add(1))
 	w.send(id, "to myself", key)
-	for heard := 0; heard < 2; heard++ {
+	for range 2 {
 		m := w.hear()
 		if m.Type == "message" && m.content() == "to myself" {
 			w.say(`{"type":"ack","after":%q}`, m.Cursor)

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"inbox/internal/inboxtest"
+)
+
+// process starts the program as a process of its own. Its log can be waited for.
+func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
+	t.Helper()
+	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
+	cmd := exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0"}, flags...)...)
+	cmd.Stderr = r.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	r.url = strings.TrimSuffix(r.log.await(t, `msg=listening url=([^\s"]+)`), "/")
+	return cmd, r
+}
+
+// The first signal drains, and the second ends at once, however long the drain
+// would take.
+func TestSecondSignal(t *testing.T) {
+	for _, first := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(first.String(), func(t *testing.T) {
+			cmd, r := process(t, "--drain=10m")
+			cmd.Process.Signal(first)
+			r.log.await(t, "msg=draining")
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			inboxtest.Until(t, "it is not ready any more", func() bool {
+				res, _ := get(t, client, r.url+"/readyz", "", "")
+				return res.StatusCode == http.StatusServiceUnavailable
+			})
+			if res, _ := get(t, client, r.url+"/healthz", "", ""); res.StatusCode != http.StatusOK {
+				t.Errorf("healthz: %s", res.Status)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			var err error
+			for over := false; !over; { // again, should the first one not be forgotten yet
+				cmd.Process.Signal(syscall.SIGTERM)
+				select {
+				case err = <-ended:
+					over = true
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+				t.Errorf("it ended with %v", exit)
+			}
+		})
+	}
+}
+
+// A1 and A9 of the known faults ended the process, and everything with it. A10:
+// a stop did so too, and nobody was told. See also testdata/serve/snapshot.txtar.
+func TestStopIsInOrder(t *testing.T) {
+	cmd, r := process(t, "--drain=1s")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	waiting := make(chan int, 1)
+	go func() {
+		req, _ := http.NewRequest(http.MethodGet, r.url+"/inbox", nil)
+		req.SetBasicAuth("alice", "a")
+		res, err := client.Do(req)
+		if err != nil {
+			waiting <- 0
+			return
+		}
+		res.Body.Close()
+		waiting <- res.StatusCode
+	}()
+	// Once alice waits, or has at least an inbox, she is there for bob.
+	for status := 0; status != http.StatusOK; {
+		req, _ := http.NewRequest(http.MethodPost, r.url+"/inbox?to=alice", nil)
+		req.SetBasicAuth("bob", "b")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		status = res.StatusCode
+	}
+	if got := <-waiting; got != http.StatusOK {
+		t.Errorf("alice got %d", got)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v:\n%s", err, r.log)
+	}
+}
+
+// D12 of the known faults: whatever is asked for, there is no list of files, and
+// no file that is not a page.
+func TestNoFilesAreListed(t *testing.T) {
+	r := serve(t, "--drain=0s")
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	for _, path := range []string{
+		"/assets", "/assets/", "/demo/", "/web.go", "/go.mod", "/.git/config", "/.npmrc", "/package.json", "/e2e/", "/node_modules/",
+		"/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd", "/assets/..%5c..%5cweb.go", "//etc/passwd", "/assets/%00", "/index.html/",
+	} {
+		res, body := get(t, client, r.url+path, "", "")
+		if res.StatusCode < 300 || strings.Contains(body, "<pre>") {
+			t.Errorf("%s: %s\n%.200s", path, res.Status, body)
+		}
+	}
+	r.end(t)
+}

@@ -1,0 +1,47 @@
+/**
+ * Builds the package: types and readable modules with tsc (build/), and from
+ * these the two files that are shipped (dist/).
+ *
+ *     node build.js [DIRECTORY for what is shipped]
+ */
+
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = resolve(process.argv[2] ?? join(here, "dist"));
+const built = join(here, "build");
+const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+
+rmSync(built, { recursive: true, force: true });
+const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+execFileSync(process.execPath, [tsc, "--project", here], { stdio: "inherit" });
+
+for (const entry of ["inbox", "mailbox"]) {
+  await build({
+    entryPoints: [join(here, "src", `${entry}.ts`)],
+    outfile: join(out, `${entry}.js`),
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    banner: { js: `/*! inbox ${version}, MIT license */` },
+    logLevel: "warning",
+  });
+}
+
+// Of the declarations, only those that a user can reach.
+const reached = new Set();
+const reach = (name) => {
+  if (reached.has(name)) return;
+  reached.add(name);
+  const from = join(built, name);
+  for (const [, next] of readFileSync(from, "utf8").matchAll(/from "\.\/([^"]+)\.js"/g)) reach(`${next}.d.ts`);
+  mkdirSync(out, { recursive: true });
+  copyFileSync(from, join(out, name));
+};
+reach("inbox.d.ts");

@@ -1,0 +1,57 @@
+import { callsOf } from "./calls.js";
+import type { Inbox } from "./mailbox.js";
+import { pause } from "./wait.js";
+
+export interface ConnectOptions {
+  /** Gives up, as long as there is no connection. */
+  signal?: AbortSignal | undefined;
+  /** How many milliseconds an answer may take, and from then on the connection. 30,000, if nothing is given. */
+  timeout?: number | undefined;
+  /** How many milliseconds to wait for a peer who does not receive yet. */
+  patience?: number | undefined;
+  /** STUN and TURN servers, or a function that fetches them. */
+  iceServers?: RTCIceServer[] | (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
+  /** Whatever else the connection is to be made with. */
+  configuration?: RTCConfiguration | undefined;
+  /**
+   * Called with the connection before anything is said to the other side: adds
+   * the tracks and data channels that are to be there from the start, and listens
+   * for those of the other side.
+   */
+  setup?: ((pc: RTCPeerConnection) => void | Promise<void>) | undefined;
+}
+
+/**
+ * Connects to a peer who accepts calls, or who calls at the same time.
+ *
+ * Tracks and data channels can be added in {@link ConnectOptions.setup}, and at
+ * any time later. A connection that is interrupted is mended, as long as this
+ * page receives; one that cannot be mended, and one that the other side ends, is
+ * closed: `connectionState` is `closed` then, and `connectionstatechange` tells.
+ * `pc.close()` also says so to the other side.
+ *
+ * @returns the connection, once it is connected
+ * @throws {@link CallError} if there is no such peer, no answer, or no path;
+ *   {@link InboxError} if the server cannot be used
+ *
+ * @example
+ * const pc = await connect(inbox, "bob", { iceServers: [{ urls: "stun:stun.example.com" }] });
+ * pc.createDataChannel("chat").onopen = ({ target }) => target.send("hello");
+ */
+export async function connect(inbox: Inbox, peer: string, options: ConnectOptions = {}): Promise<RTCPeerConnection> {
+  const { signal, setup } = options;
+  const calls = callsOf(inbox);
+  for (;;) {
+    signal?.throwIfAborted();
+    const other = calls.pending(peer);
+    if (!other?.started) return (other ?? calls.create(peer)).start(options);
+    await pause(Infinity, signal, (wake) => void other.connected.then(wake, wake));
+    signal?.throwIfAborted();
+    // They called, and were answered just before.
+    if (other.polite && other.worked) {
+      const pc = await other.connected;
+      await setup?.(pc);
+      return pc;
+    }
+  }
+}

@@ -1,0 +1,282 @@
+import type { InboxError } from "./errors.js";
+import type { Link } from "./link.js";
+import { readMessage, type Message } from "./message.js";
+import { poll } from "./poll.js";
+import { ask, type Server } from "./request.js";
+import { socket } from "./socket.js";
+import { stream } from "./stream.js";
+import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
+
+/** How messages are received: over a WebSocket, from one answer that does not end, or by requests that wait. */
+export type Transport = "socket" | "stream" | "poll";
+
+const transports = { socket, stream, poll };
+
+/** How many messages are kept that no loop has asked for yet. */
+const KEPT = 100;
+/** How many cursors are remembered, to know what comes again. */
+const REMEMBERED = 2000;
+/** A connection that ends sooner counts as one that failed. */
+const LIVED = 10_000;
+/** When to try again what is better than what works. */
+const BETTER = 300_000;
+
+export interface MessagesOptions {
+  /** Ends the loop. */
+  signal?: AbortSignal | undefined;
+  /**
+   * Which messages this loop gets. Several loops can run at once: a message goes
+   * to the first one, in the order in which they began, that wants it.
+   */
+  match?: ((message: Message) => boolean) | undefined;
+  /**
+   * Called when mail may have been missed: the inbox had expired, or the server
+   * was restarted without its inboxes.
+   */
+  onreset?: (() => void) | undefined;
+}
+
+/** A message on its way to a loop. */
+interface Entry {
+  readonly message: Message;
+  /** It can be acknowledged. */
+  done: boolean;
+}
+
+/** A loop over messages. */
+interface Reader {
+  readonly options: MessagesOptions;
+  readonly queue: Entry[];
+  wake: () => void;
+  /** Why it ends, once it does. */
+  error?: InboxError;
+}
+
+/** Who is told how it goes. */
+export interface Owner {
+  onopen: ((transport: Transport) => void) | undefined;
+  onaway: ((error: InboxError) => void) | undefined;
+}
+
+/** Where the cursor is kept while a page is loaded again; sessionStorage is one. */
+export type CursorStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+
+/** Receives for all loops over one inbox, as long as there is one. */
+export interface Receiver extends Link {
+  /** The transport that works now. */
+  transport: Transport | undefined;
+  /** When the server was last known to be away, or to have lost something. */
+  interrupted: number;
+  messages(options: MessagesOptions): AsyncGenerator<Message, void, void>;
+  /** Ends all loops. */
+  end(error: InboxError): void;
+  /** Begins anew with the next loop. */
+  forget(): void;
+}
+
+export function createReceiver(
+  owner: Owner,
+  server: Server,
+  names: readonly Transport[],
+  storage: CursorStorage | undefined,
+): Receiver {
+  const storageKey = `inbox ${server.url.href} ${server.id}`;
+  /** The position, and what the server knows of it. */
+  let after: string | undefined;
+  let told: string | undefined;
+  let telling: Promise<unknown> = Promise.resolve();
+
+  const readers = new Set<Reader>();
+  /** What is not acknowledged, in order. */
+  const pending: Entry[] = [];
+  const seen = new Set<string>();
+  /** What nobody has asked for yet. */
+  const kept: Entry[] = [];
+
+  let running = false;
+  let attempt = new AbortController();
+  /** The transport that is tried, as an index. */
+  let at = 0;
+
+  const receiver: Receiver = {
+    server,
+    transport: undefined,
+    interrupted: 0,
+    onmove: undefined,
+    send: undefined,
+
+    async *messages(options) {
+      const { signal } = options;
+      if (signal?.aborted) return;
+      const reader: Reader = { options, queue: [], wake: () => {} };
+      let entry: Entry | undefined;
+      readers.add(reader);
+      kept.splice(0).forEach(give);
+      if (!running) void run();
+      try {
+        while (!signal?.aborted) {
+          if ((entry = reader.queue.shift())) {
+            yield entry.message;
+            entry.done = true;
+            entry = undefined;
+            settle();
+          } else if (reader.error) {
+            throw reader.error;
+          } else {
+            await pause(Infinity, signal, (wake) => void (reader.wake = wake));
+          }
+        }
+      } finally {
+        if (entry) reader.queue.unshift(entry);
+        if (readers.delete(reader)) {
+          // What was not handled to its end goes to another loop, or is received again.
+          if (readers.size) reader.queue.forEach(give);
+          else {
+            kept.push(...reader.queue.filter(({ done }) => done));
+            halt();
+            if (told !== after) receiver.tell(); // so that nobody who comes next receives it again
+          }
+        }
+      }
+    },
+
+    end(error) {
+      for (const reader of readers) {
+        reader.error = error;
+        reader.wake();
+      }
+      readers.clear();
+      halt();
+    },
+
+    forget() {
+      after = undefined;
+      storage?.removeItem(storageKey);
+    },
+
+    position() {
+      after ??= storage?.getItem(storageKey) ?? "0";
+      if (!attempt.signal.aborted) told = after;
+      return after;
+    },
+
+    tell(signal) {
+      telling = telling
+        .then(async () => {
+          if (told === after && after !== "0") return;
+          const { headers } = await ask(server, { after: receiver.position(), limit: "0" }, { signal });
+          receiver.opened(headers.get("Inbox-Cursor"));
+        })
+        .catch(() => {}); // a later one, or whatever comes next, tells it too
+    },
+
+    busy: () => pending.length > 0,
+
+    opened(cursor, isReset) {
+      if (attempt.signal.aborted) return;
+      if (isReset) reset(cursor);
+      else if (cursor && after === "0") move((told = cursor));
+      if (receiver.transport) return;
+      const transport = (receiver.transport = names[at]!);
+      queueMicrotask(() => owner.onopen?.(transport));
+    },
+
+    take(wire) {
+      const { cursor } = wire;
+      if (attempt.signal.aborted || seen.has(cursor)) return;
+      seen.add(cursor);
+      if (seen.size > REMEMBERED) seen.delete(seen.values().next().value!);
+      const entry = { message: readMessage(wire), done: false };
+      pending.push(entry);
+      give(entry);
+    },
+  };
+  return receiver;
+
+  function give(entry: Entry): void {
+    for (const reader of readers) {
+      if (reader.options.match?.(entry.message) ?? true) {
+        reader.queue.push(entry);
+        reader.wake();
+        return;
+      }
+    }
+    // Unacknowledged, it would in the end stop all that come after it.
+    entry.done = true;
+    if (kept.push(entry) > KEPT) kept.shift();
+    settle();
+  }
+
+  /** Acknowledges what can be. */
+  function settle(): void {
+    let last: Entry | undefined;
+    while (pending[0]?.done) last = pending.shift();
+    if (!last) return;
+    move(last.message.cursor);
+    receiver.onmove?.();
+  }
+
+  function move(cursor: string): void {
+    after = cursor;
+    storage?.setItem(storageKey, cursor);
+  }
+
+  function reset(cursor?: string | null): void {
+    pending.length = 0;
+    seen.clear();
+    move(cursor || "0");
+    receiver.interrupted = Date.now();
+    for (const { options } of readers) queueMicrotask(() => options.onreset?.());
+  }
+
+  /** Ends the attempt that goes on. What is not acknowledged will come again. */
+  function halt(): void {
+    for (const { message } of pending.splice(0)) seen.delete(message.cursor);
+    attempt.abort();
+  }
+
+  /** Makes one connection after the other, as long as there is a loop. */
+  async function run(): Promise<void> {
+    running = true;
+    let tries = 0;
+    let asked: number | undefined;
+    const restart = (fromTop: boolean): void => {
+      if (fromTop) at = -1;
+      if (!asked) attempt.abort();
+    };
+    const unsubscribe = onWake(restart);
+    for (at = 0; readers.size; ) {
+      const index = (at = Math.max(0, at));
+      const { signal } = (attempt = new AbortController());
+      const begun = Date.now();
+      const timer = setTimeout(() => index && restart(true), BETTER);
+      const error = await transports[names[index]!](receiver, signal).then(asInboxError, asInboxError);
+      clearTimeout(timer);
+      const opened = receiver.transport;
+      receiver.transport = receiver.onmove = receiver.send = undefined;
+      if (signal.aborted) continue;
+      if (error.code === "bad-cursor" && after !== "0") {
+        reset();
+        continue;
+      }
+      if (!error.passes) {
+        receiver.end(error);
+        break;
+      }
+      if (Date.now() - begun > LIVED) tries = 0;
+      asked = error.retryAfter;
+      // A proxy may let the next transport through.
+      if ((!opened || tries > 2) && !asked && index + 1 < names.length) {
+        at++;
+        continue;
+      }
+      if (!opened) at = 0;
+      receiver.interrupted = Date.now();
+      queueMicrotask(() => owner.onaway?.(error));
+      await pauseBeforeTry(tries++, error, signal);
+      asked = undefined;
+    }
+    unsubscribe();
+    running = false;
+  }
+}

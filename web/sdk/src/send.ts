@@ -1,0 +1,89 @@
+import { randomId } from "./ids.js";
+import type { Receiver } from "./receive.js";
+import { ask } from "./request.js";
+import { asInboxError, pause, pauseBeforeTry } from "./wait.js";
+
+/** How long a send is tried again. */
+const PATIENCE = 30_000;
+/** For how long after an interruption a recipient may have to come back. */
+const COMEBACK = 10_000;
+/** What goes over a socket: a larger frame might be more than the server takes, and end it. */
+const LARGEST = 16_000;
+/** What is this short outlives the page that sends it. Browsers bound how much can. */
+const LAST_WORDS = 500;
+
+export interface SendOptions {
+  /** Gives up. A send that was under way may have arrived. */
+  signal?: AbortSignal | undefined;
+  /**
+   * How many milliseconds to go on trying while the recipient has no inbox.
+   * Without it, a missing recipient is an error at once; for some seconds after
+   * the server was away it is not, since then others have to come back too.
+   */
+  patience?: number | undefined;
+}
+
+/** Makes a function that sends: in order for each recipient, and again until it is known that a message arrived. */
+export function createSend(receiver: Receiver) {
+  /** What the next send to a recipient has to wait for. */
+  const turns = new Map<string, Promise<unknown>>();
+
+  return (to: string, data: unknown, options: SendOptions): Promise<void> => {
+    const body = encode(data);
+    const turn = turns.get(to);
+    const sent = send(turn, to, body, options);
+    const next = Promise.allSettled([turn, sent]).then(() => {
+      if (turns.get(to) === next) turns.delete(to);
+    });
+    turns.set(to, next);
+    return sent;
+  };
+
+  async function send(turn: Promise<unknown> | undefined, to: string, body: Body, options: SendOptions): Promise<void> {
+    const { signal, patience = 0 } = options;
+    const key = randomId();
+    const begun = Date.now();
+    const until = begun + Math.max(PATIENCE, patience);
+    if (turn) await pause(until - begun, signal, (wake) => void turn.then(wake));
+    for (let tries = 0; ; tries++) {
+      signal?.throwIfAborted();
+      // Over the socket if there is one; only at first, since it may be the socket that does not work.
+      const over = !tries && typeof body === "string" && body.length < LARGEST && receiver.send;
+      try {
+        if (over) {
+          const sent = over(to, body, key);
+          await pause(PATIENCE, signal, (wake) => void sent.then(wake, wake));
+          signal?.throwIfAborted();
+          await sent;
+        } else {
+          await ask(receiver.server, { to }, {
+            method: "POST",
+            headers: { "Idempotency-Key": key },
+            body,
+            signal,
+            keepalive: (body as string).length < LAST_WORDS,
+          });
+        }
+        return;
+      } catch (thrown) {
+        signal?.throwIfAborted();
+        const error = asInboxError(thrown);
+        const now = Date.now();
+        if (!error.status && !over) receiver.interrupted = now;
+        const absent = error.code === "no-such-inbox" && now < Math.max(begun + patience, receiver.interrupted + COMEBACK);
+        if (!(error.passes || absent) || until - now <= (error.retryAfter ?? 0)) throw error;
+        await pauseBeforeTry(tries, error, signal, Math.min(until - now, absent ? 2000 : 15_000));
+      }
+    }
+  }
+}
+
+type Body = string | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+
+/** Strings and bytes go as they are, everything else as JSON. */
+function encode(data: unknown): Body {
+  if (typeof data === "string" || data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return data as Body;
+  const json = JSON.stringify(data) as string | undefined;
+  if (json === undefined) throw new TypeError("neither a string, bytes nor JSON");
+  return json;
+}

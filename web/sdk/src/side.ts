@@ -1,0 +1,196 @@
+import { CallError, type CallErrorCode, type Tried } from "./call-error.js";
+import type { ConnectOptions } from "./connect.js";
+import { InboxError } from "./errors.js";
+import type { Inbox } from "./mailbox.js";
+import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
+import type { Signal } from "./signal.js";
+import { onWake } from "./wait.js";
+
+/** How long a call rings, and how long each step of connecting takes, at most. */
+const RINGS = 60_000;
+const STEP = 30_000;
+/** What a network does not mend by itself within this, ICE is begun anew for. */
+const HICCUP = 4000;
+/** How much later the polite side does so: seldom both have to. */
+const POLITE = 2000;
+/** How long a connection that worked may be gone. */
+const LOST = 60_000;
+/** How much is kept of what a stranger says while it rings. */
+const EARLY = 50;
+
+/** One side of a call, from its first signal to its last. */
+export interface Side extends Negotiating {
+  readonly peer: string;
+  session: string;
+  /** Whether it does not ring any more. */
+  started: boolean;
+  /** Whether the other side has answered, or been answered. */
+  answered: boolean;
+  /** Whether it was connected once. */
+  worked: boolean;
+  readonly connected: Promise<RTCPeerConnection>;
+
+  start(options: ConnectOptions): Promise<RTCPeerConnection>;
+  hear(signal: Signal): void;
+  /** Becomes the call that the other side has made at the same time. */
+  adopt(session: string): void;
+  /** Says again what may have been lost. */
+  repeat(): void;
+  /** Ends, and says so to the other side if it does not know. */
+  end(error: unknown, known?: boolean): void;
+  fail(code: CallErrorCode, reason?: string, known?: boolean): void;
+}
+
+/** Makes a side of a call. onstart and onend are called once each, at most. */
+export function createSide(
+  inbox: Inbox,
+  peer: string,
+  session: string,
+  polite: boolean,
+  onstart: () => void,
+  onend: (bye?: Signal) => void,
+): Side {
+  const over = new AbortController();
+  const tried: Tried = { offers: 0, restarts: 0, local: [], remote: [] };
+  let sends = new AbortController();
+  let patience = 0;
+  let pc: RTCPeerConnection | undefined;
+  let close = (): void => {};
+  let negotiation: Negotiation | undefined;
+  let early = 0;
+  let begin!: () => void;
+  /** Signals are handled one after the other, once the connection has been set up. */
+  let turn = new Promise<void>((resolve) => (begin = resolve));
+  let limit: number | undefined;
+  let mending: number | undefined;
+  let resolve!: (pc: RTCPeerConnection) => void;
+  let reject!: (error: unknown) => void;
+
+  const side: Side = {
+    peer,
+    session,
+    polite,
+    replaces: undefined,
+    tried,
+    over: over.signal,
+    started: false,
+    answered: false,
+    worked: false,
+    connected: new Promise((...both) => ([resolve, reject] = both)),
+
+    async start({ signal, timeout = STEP, iceServers, configuration, setup, ...options }) {
+      side.started = true;
+      onstart();
+      patience = options.patience ?? 0;
+      within(timeout);
+      side.agreed = () => {
+        if (!side.answered) within(timeout);
+        side.answered = true;
+      };
+      const abort = (): void => side.end(signal?.reason);
+      signal?.addEventListener("abort", abort);
+      try {
+        signal?.throwIfAborted();
+        const servers = typeof iceServers === "function" ? await iceServers() : iceServers;
+        over.signal.throwIfAborted();
+        connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
+        await setup?.(pc!);
+        over.signal.throwIfAborted();
+        await negotiation!.begin();
+        begin();
+      } catch (error) {
+        side.end(error);
+      }
+      return side.connected.finally(() => signal?.removeEventListener("abort", abort));
+    },
+
+    hear(signal) {
+      const { type, why, reason } = signal;
+      if (type === "bye") side.fail(why === "rejected" || why === "ice-failed" ? why : "ended", reason, true);
+      else if (side.started || early++ < EARLY) turn = turn.then(() => negotiation!.hear(signal)).catch(() => {}); // nonsense
+    },
+
+    adopt(session) {
+      side.replaces = side.session;
+      side.session = session;
+      side.polite = true;
+      sends.abort();
+      sends = new AbortController();
+    },
+
+    repeat() {
+      negotiation?.repeat();
+    },
+
+    async say(signal) {
+      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, patience });
+      patience = STEP;
+    },
+
+    agreed() {},
+
+    unheard(error) {
+      if (patience === STEP || !(error instanceof InboxError)) return;
+      side.end(error.code === "no-such-inbox" ? new CallError("no-such-peer", tried, undefined, error) : error, true);
+    },
+
+    end(error, known) {
+      if (over.signal.aborted) return;
+      const { code = "closed", reason } = error instanceof CallError ? error : {};
+      over.abort(error);
+      sends.abort();
+      clearTimeout(limit);
+      clearTimeout(mending);
+      unsubscribe();
+      reject(error);
+      close();
+      // A browser tells only of what it has closed itself.
+      if (code !== "closed") pc?.dispatchEvent(new Event("connectionstatechange"));
+      onend(known ? undefined : { type: "bye", session: side.session, why: code, reason });
+    },
+
+    fail(code, reason, known) {
+      side.end(new CallError(code, tried, reason), known);
+    },
+  };
+  side.connected.catch(() => {}); // perhaps nobody waits for it
+  const unsubscribe = onWake((online) => {
+    if (online && side.worked) pc?.restartIce();
+  });
+  within(RINGS);
+  return side;
+
+  function within(ms: number): void {
+    clearTimeout(limit);
+    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), ms);
+  }
+
+  function connection(made: RTCPeerConnection): void {
+    pc = made;
+    close = made.close.bind(made);
+    made.close = () => side.fail("closed");
+    negotiation = negotiate(made, side);
+    made.addEventListener("connectionstatechange", () => {
+      const state = made.connectionState;
+      clearTimeout(mending);
+      if (state === "connected") {
+        clearTimeout(limit);
+        limit = undefined;
+        side.worked = true;
+        resolve(made);
+      } else if (state === "failed" || state === "disconnected") {
+        if (!limit) within(LOST);
+        mending = setTimeout(mend, (state === "failed" ? 0 : HICCUP) + (side.polite ? POLITE : 0));
+      }
+    });
+  }
+
+  function mend(): void {
+    if (!side.worked && tried.restarts) {
+      side.fail("ice-failed");
+      return;
+    }
+    tried.restarts++;
+    pc!.restartIce();
+  }
+}

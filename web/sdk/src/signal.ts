@@ -1,0 +1,37 @@
+import type { CallErrorCode, Tried } from "./call-error.js";
+import type { Message } from "./message.js";
+
+/**
+ * What two peers say to each other about a call, as JSON. A call is named by a
+ * random session, chosen by the one who makes it.
+ */
+export interface Signal {
+  readonly session: string;
+  readonly type: "offer" | "answer" | "candidates" | "bye";
+  /** Offers are numbered by the one who makes them, from 1 on; an answer has the number of its offer. */
+  readonly n?: number;
+  readonly sdp?: string;
+  /** In an answer: the answerer's own call, which this one takes the place of, since both called at once. */
+  readonly replaces?: string | undefined;
+  /** As the browser gives them. One with an empty text ends them. */
+  readonly candidates?: RTCIceCandidateInit[];
+  /** In a bye: why the sender ended the call. */
+  readonly why?: CallErrorCode;
+  readonly reason?: string | undefined;
+}
+
+/** What is left to say once the call is named. */
+export type Say = (signal: Omit<Signal, "session">) => Promise<void>;
+
+const TYPES: unknown[] = ["offer", "answer", "candidates", "bye"];
+
+/** Whether a message is about a call. Everything else in it can still be wrong. */
+export function isSignal({ data }: Message): boolean {
+  const signal = data as Partial<Signal> | null | undefined;
+  return typeof signal?.session === "string" && signal.session.length < 65 && TYPES.includes(signal.type);
+}
+
+/** Notes a kind of candidate, or those of a whole description. */
+export function note(tried: Tried, side: "local" | "remote", text = ""): void {
+  for (const [, kind] of text.matchAll(/ typ (\w+)/g)) if (!tried[side].includes(kind!)) tried[side].push(kind!);
+}

@@ -1,0 +1,78 @@
+import { InboxError, type InboxErrorCode } from "./errors.js";
+import type { Link } from "./link.js";
+import type { WireMessage } from "./message.js";
+import { ANSWER } from "./request.js";
+
+/** How long it may take until the inbox is open. */
+const OPEN = 5000;
+/** When to see whether a silent connection lives. The server does not ask who has asked. */
+const PING = 18_000;
+
+/** What is said then: a send to nobody, which is answered with an error. */
+const NOBODY = { to: "", body: "", key: "ping" };
+
+type Frame = { type?: string; cursor?: string; reset?: boolean; code?: InboxErrorCode; status?: number; key?: string };
+
+/** Receives and sends over a WebSocket. */
+export function socket(link: Link, signal: AbortSignal): Promise<void> {
+  return new Promise((_, reject) => {
+    const ws = new WebSocket(link.server.url.href.replace(/^http/, "ws"), "inbox.v1");
+    const answers = new Map<string, (error?: InboxError) => void>();
+    let timer: number;
+
+    const end = (error: InboxError): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      ws.onmessage = ws.onclose = () => {};
+      for (const answer of answers.values()) answer(error);
+      ws.close();
+      reject(error);
+    };
+    const abort = (): void => end(new InboxError("unreachable"));
+    const then = (act: () => void, ms: number): void => {
+      clearTimeout(timer);
+      timer = setTimeout(act, ms);
+    };
+    const expect = (ms: number): void => then(() => end(new InboxError("timeout")), ms);
+    const say = (frame: object): void => ws.send(JSON.stringify(frame));
+    const ask = (frame: object): void => {
+      say({ type: "send", ...frame });
+      expect(ANSWER);
+    };
+
+    expect(OPEN);
+    signal.addEventListener("abort", abort);
+    ws.onopen = () => {
+      const { id, password } = link.server;
+      say({ type: "open", id, password, after: link.position() });
+    };
+    ws.onmessage = ({ data }) => {
+      const frame = JSON.parse(data as string) as Frame;
+      const { type, key } = frame;
+      then(() => ask(NOBODY), PING);
+      if (type === "message") link.take(frame as WireMessage);
+      else if (type === "opened") open(frame);
+      else answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
+    };
+    ws.onerror = () => {}; // the close that follows says as much
+    ws.onclose = ({ code, reason }) => {
+      // The codes of our own are statuses; what they mean is a code as everywhere.
+      const known = /^[a-z-]+$/.test(reason);
+      end(new InboxError(known ? (reason as InboxErrorCode) : "unreachable", known && code > 4399 && code < 4411 ? code - 4000 : 0));
+    };
+
+    const open = ({ cursor, reset }: Frame): void => {
+      link.onmove = () => say({ type: "ack", after: link.position() });
+      link.send = (to, body, key) =>
+        new Promise((resolve, reject) => {
+          answers.set(key, (error) => {
+            answers.delete(key);
+            if (error) reject(error);
+            else resolve();
+          });
+          ask({ to, body, key });
+        });
+      link.opened(cursor, reset);
+    };
+  });
+}

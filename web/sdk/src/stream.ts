@@ -1,0 +1,41 @@
+import { InboxError, type InboxErrorCode } from "./errors.js";
+import type { Link } from "./link.js";
+import type { WireMessage } from "./message.js";
+import { request } from "./request.js";
+import { within } from "./wait.js";
+
+/** The first line comes at once. If it does not, somebody between keeps what should flow. */
+const FIRST = 4000;
+/** Another line comes every 15 seconds. */
+const NEXT = 25_000;
+
+/** Receives from one answer that does not end: Server-Sent Events, read by fetch. */
+export function stream(link: Link, signal: AbortSignal): Promise<void> {
+  return within(FIRST, signal, async (signal, extend) => {
+    const response = await request(link.server, { after: link.position() }, { signal, headers: { Accept: "text/event-stream" } });
+    if (!response.headers.get("Content-Type")?.includes("event-stream")) throw new InboxError("unreachable");
+    const reader = response.body!.getReader();
+    const decoder = new TextDecoder();
+    for (let text = ""; ; ) {
+      const { value, done } = await reader.read();
+      if (done) throw new InboxError("unreachable");
+      extend(NEXT);
+      const events = (text += decoder.decode(value, { stream: true })).split("\n\n");
+      text = events.pop()!;
+      link.opened();
+      // Acknowledgements are requests beside the stream. The first one also tells where the inbox stands.
+      (link.onmove = () => link.tell(signal))();
+      for (const event of events) hear(link, event);
+    }
+  });
+}
+
+/** One event: lines of a name and a value. */
+function hear(link: Link, event: string): void {
+  // A value may hold what a regular expression takes for the end of a line.
+  const field = (name: string): string | undefined => `\n${event}`.split(`\n${name}: `)[1]?.split("\n")[0];
+  const type = field("event");
+  if (type === "message") link.take(JSON.parse(field("data")!) as WireMessage);
+  else if (type === "reset") link.opened("", true);
+  else if (type) throw new InboxError(type as InboxErrorCode, type === "draining" ? 503 : 409);
+}

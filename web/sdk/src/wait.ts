@@ -1,0 +1,89 @@
+import { InboxError } from "./errors.js";
+
+/**
+ * Calls back when it is worth to try again at once: the network is back or has
+ * gone, the page is looked at again. Returns how to end it.
+ */
+export function onWake(wake: (online: boolean) => void): () => void {
+  const ends = new AbortController();
+  const hear = ({ type }: Event): void => {
+    if (type !== VISIBILITY || !document.hidden) wake(type === ONLINE);
+  };
+  // There is no window in Node. What happens to the document is heard there too.
+  const page: Partial<EventTarget> = globalThis;
+  for (const type of [ONLINE, "offline", VISIBILITY]) page.addEventListener?.(type, hear, ends);
+  return () => ends.abort();
+}
+const ONLINE = "online";
+const VISIBILITY = "visibilitychange";
+
+/** Waits; shorter when the signal is aborted, or when what it subscribes to calls back. */
+export function pause(
+  ms: number,
+  signal?: AbortSignal,
+  subscribe: (wake: () => void) => (() => void) | void = onWake,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      unsubscribe?.();
+      resolve();
+    };
+    const timer = setTimeout(end, Math.min(ms, 2 ** 31 - 1));
+    const unsubscribe = subscribe(end);
+    signal?.addEventListener("abort", end);
+    if (signal?.aborted) end();
+  });
+}
+
+/**
+ * Pauses before the next try: longer each time, and as drawn by lot, so that
+ * peers that were cut off together do not come back together. What the server
+ * asks for is neither undercut nor cut short.
+ */
+export function pauseBeforeTry(tries: number, { retryAfter = 0 }: InboxError, signal?: AbortSignal, most = 15_000): Promise<void> {
+  const own = Math.min(most, 300 * 2 ** tries) * (0.5 + Math.random() / 2);
+  return pause(Math.max(own, retryAfter * (1 + Math.random() / 4)), signal, retryAfter ? () => {} : onWake);
+}
+
+/**
+ * Does work that has to end in time; `extend` sets the time anew. Everything that
+ * goes wrong in it, but an abort, is an InboxError.
+ */
+export async function within<T>(
+  ms: number,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal, extend: (ms: number) => void) => Promise<T>,
+): Promise<T> {
+  const ends = new AbortController();
+  let late = false;
+  let timer: number | undefined;
+  const abort = (): void => ends.abort();
+  const extend = (ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      late = true;
+      abort();
+    }, ms);
+  };
+  signal?.throwIfAborted();
+  signal?.addEventListener("abort", abort);
+  extend(ms);
+  try {
+    return await work(ends.signal, extend);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (late) throw new InboxError("timeout");
+    throw asInboxError(error);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+    abort(); // whatever was not read to its end
+  }
+}
+
+/** What went wrong, if nobody said it better. */
+export function asInboxError(error: unknown): InboxError {
+  return error instanceof InboxError ? error : new InboxError("unreachable", 0, String(error), undefined, error);
+}

@@ -1,0 +1,94 @@
+/** Runs in pages: what the tests have in common there. Loaded beside the SDK. */
+
+const inboxes = [];
+const connections = [];
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...given) {
+    super(...given);
+    connections.push(this);
+  }
+};
+
+/** Ends whatever a test has left in this page: cameras cost time. */
+globalThis.cleanUp = async () => {
+  for (const pc of connections.splice(0)) {
+    for (const { track } of pc.getSenders()) track?.stop();
+    pc.close();
+  }
+  await Promise.allSettled(inboxes.splice(0).map((inbox) => inbox.close()));
+};
+
+/** An inbox that says how it goes. */
+globalThis.openInbox = (url, id, options = {}) => {
+  const inbox = new Inbox(url, { id, password: "secret", ...options });
+  inboxes.push(inbox);
+  inbox.told = [];
+  inbox.onopen = (transport) => inbox.told.push(transport);
+  inbox.onaway = ({ code }) => inbox.told.push(code);
+  return inbox;
+};
+
+/** Answers all calls, and says everything that it hears back. Resolves when the inbox is open. */
+globalThis.answerAll = (inbox, options = {}) => {
+  inbox.calls = [];
+  inbox.connections = [];
+  inbox.failures = [];
+  const setup = (pc) => {
+    pc.ondatachannel = ({ channel }) => {
+      channel.onmessage = ({ data }) => channel.send(`${inbox.id} heard ${data}`);
+    };
+  };
+  void (async () => {
+    for await (const call of accept(inbox, { setup, ...options })) {
+      inbox.calls.push(call);
+      call.accept().then((pc) => inbox.connections.push(pc), (error) => inbox.failures.push(error));
+    }
+  })().catch((error) => (inbox.error = error));
+  return until(() => {
+    if (inbox.error) throw inbox.error;
+    return inbox.transport;
+  });
+};
+
+/** Makes an inbox exist. */
+globalThis.justOpen = async (inbox) => {
+  const ends = new AbortController();
+  const next = inbox.messages({ signal: ends.signal }).next();
+  await until(() => inbox.transport);
+  ends.abort();
+  await next;
+};
+
+/** Waits for something in the page to become true. */
+globalThis.until = async (condition) => {
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+};
+
+/** Says something over a connection, and returns the answer. */
+globalThis.talk = async (pc, text = "hello") => {
+  const channel = pc.createDataChannel("talk");
+  await new Promise((resolve) => (channel.onopen = resolve));
+  channel.send(text);
+  return new Promise((resolve) => (channel.onmessage = ({ data }) => resolve(data)));
+};
+
+/** What an error says to a program. */
+globalThis.failure = async (promise) => {
+  try {
+    await promise;
+  } catch (error) {
+    const { name, code, reason, tried, message } = error;
+    return { name, code, reason, tried, message, cause: error.cause?.code };
+  }
+  return undefined;
+};
+
+/** Names the way that ICE has taken: it changes with each restart. */
+globalThis.ufrag = ({ localDescription: { sdp } }) => /ice-ufrag:(\S+)/.exec(sdp)[1];
+
+/** How many connections of this page are not closed. */
+globalThis.liveConnections = () => connections.filter(({ connectionState }) => connectionState !== "closed").length;

@@ -1,0 +1,344 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Inbox, InboxError } from "../../dist/mailbox.js";
+import { advance, fakeNet, settle } from "../support/net.js";
+
+const open = (url = "https://example.com/inbox") => new Inbox(url, { id: "alice", password: "secret" });
+
+/** How a promise ended, looked at without waiting for it. */
+function watch(promise) {
+  const watched = { state: "pending", error: undefined };
+  promise.then(
+    () => (watched.state = "done"),
+    (error) => Object.assign(watched, { state: "failed", error }),
+  );
+  return watched;
+}
+
+test("a send is one POST, and says nothing of the peer in its address", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open("https://example.com/inbox?x=1").send("böb & Co #1", { type: "offer" }));
+  const request = await net.request("POST");
+  assert.equal(request.url.href, "https://example.com/inbox?x=1&to=b%C3%B6b+%26+Co+%231");
+  assert.equal(request.body, '{"type":"offer"}');
+  assert.equal(request.headers.get("Authorization"), `Basic ${btoa("alice:secret")}`);
+  assert.match(request.headers.get("Idempotency-Key"), /^[0-9a-z]{26}$/);
+  assert.equal(request.init.credentials, "omit");
+  assert.equal(request.init.cache, "no-store");
+  assert.equal(request.init.redirect, "error");
+  assert.equal(sent.state, "pending");
+  await request.answer();
+  assert.equal(sent.state, "done");
+  assert.equal(await net.open(), 0);
+});
+
+test("ids and passwords of any characters go as UTF-8", async (t) => {
+  const net = fakeNet(t);
+  void new Inbox("https://example.com/inbox", { id: "ålice 🦊 ﷽", password: "p:ä:" }).send("日本", "");
+  const request = await net.request("POST");
+  const basic = Buffer.from(request.headers.get("Authorization").slice(6), "base64").toString();
+  assert.equal(basic, "ålice 🦊 ﷽:p:ä:");
+  assert.equal(request.query.to, "日本");
+  await request.answer();
+});
+
+test("credentials in the address are taken out, a colon in an id is refused", async (t) => {
+  const net = fakeNet(t);
+  void open("https://eve:pw@example.com/inbox#hash").send("bob", "x");
+  const request = await net.request("POST");
+  assert.equal(request.url.href, "https://example.com/inbox?to=bob");
+  assert.equal(request.headers.get("Authorization"), `Basic ${btoa("alice:secret")}`);
+  await request.answer();
+  assert.throws(() => new Inbox("https://example.com/inbox", { id: "a:b", password: "c" }), { code: "bad-credentials" });
+});
+
+test("strings and bytes go as they are, everything else as JSON", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const bytes = new Uint8Array([0, 255, 7]);
+  for (const [data, body] of [
+    ["text", "text"], ["", ""], [bytes, bytes], [bytes.buffer, bytes.buffer],
+    [{ a: [1] }, '{"a":[1]}'], [undefined ?? null, "null"], [5, "5"], [["x"], '["x"]'],
+  ]) {
+    const sent = inbox.send("bob", data);
+    const request = await net.request("POST");
+    assert.deepEqual(request.body, body);
+    await request.answer();
+    await sent;
+  }
+  for (const data of [undefined, () => {}, Symbol("x")]) await assert.rejects(async () => inbox.send("bob", data), TypeError);
+  assert.equal(await net.open(), 0);
+});
+
+test("a send is tried again under the same key, for 30 seconds", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  const keys = new Set();
+  let tries = 0;
+  for (let second = 0; second < 29; second++) {
+    while (await net.open()) {
+      const request = await net.request("POST");
+      keys.add(request.headers.get("Idempotency-Key"));
+      tries++;
+      await request.fail();
+    }
+    await advance(1000);
+    assert.equal(sent.state, "pending");
+  }
+  await advance(1500);
+  while (await net.open()) await (await net.request("POST")).fail();
+  assert.equal(sent.state, "failed");
+  assert.ok(sent.error instanceof InboxError);
+  assert.equal(sent.error.code, "unreachable");
+  assert.equal(sent.error.status, 0);
+  assert.equal(sent.error.cause.message, "fetch failed");
+  assert.equal(keys.size, 1);
+  assert.ok(tries >= 6 && tries <= 12, `${tries} tries`);
+  await advance(60_000);
+  assert.equal(await net.open(), 0);
+});
+
+test("every send has a key of its own", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const keys = new Set();
+  for (const to of ["a", "b", "c"]) {
+    void inbox.send(to, "same");
+    const request = await net.request("POST");
+    keys.add(request.headers.get("Idempotency-Key"));
+    await request.answer();
+  }
+  assert.equal(keys.size, 3);
+});
+
+test("an answer that does not come is given up, and the send tried again", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  const first = await net.request("POST");
+  await advance(10_000);
+  assert.ok(first.aborted);
+  await advance(1000);
+  await (await net.request("POST")).answer();
+  assert.equal(sent.state, "done");
+});
+
+for (const [name, value] of [["seconds", "3"], ["a date", "date"]]) {
+  test(`Retry-After in ${name} is neither undercut nor cut short`, async (t) => {
+    const net = fakeNet(t);
+    const sent = watch(open().send("bob", "x"));
+    const header = value === "date" ? new Date(Date.now() + 3000).toUTCString() : value;
+    await (await net.request("POST")).problem(503, "inbox-full", { "Retry-After": header });
+    net.fire("online");
+    await advance(2900);
+    assert.equal(await net.open(), 0);
+    await advance(1000);
+    await (await net.request("POST")).answer();
+    assert.equal(sent.state, "done");
+  });
+}
+
+test("a Retry-After beyond the 30 seconds ends the send", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  await (await net.request("POST")).problem(503, "server-full", { "Retry-After": "31" });
+  assert.equal(sent.error.code, "server-full");
+  assert.equal(sent.error.status, 503);
+  assert.equal(sent.error.retryAfter, 31_000);
+  assert.equal(sent.error.message, "words");
+});
+
+for (const [status, code] of [[400, "bad-recipient"], [401, "unauthorized"], [403, "forbidden-origin"], [404, "no-such-inbox"], [413, "too-large"]]) {
+  test(`${code} is not tried again`, async (t) => {
+    const net = fakeNet(t);
+    const sent = watch(open().send("bob", "x"));
+    await (await net.request("POST")).problem(status, code);
+    assert.equal(sent.error.code, code);
+    assert.equal(sent.error.passes, false);
+    await advance(40_000);
+    assert.equal(await net.open(), 0);
+  });
+}
+
+for (const [status, body] of [[502, "<html>"], [500, "null"], [408, ""], [429, "[]"]]) {
+  test(`${status} with ${body || "nothing"} is tried again`, async (t) => {
+    const net = fakeNet(t);
+    const sent = watch(open().send("bob", "x"));
+    await (await net.request("POST")).answer(status, {}, body);
+    assert.equal(sent.state, "pending");
+    await advance(500);
+    await (await net.request("POST")).answer();
+    assert.equal(sent.state, "done");
+  });
+}
+
+test("an error without a code has its status", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  await (await net.request("POST")).answer(405);
+  assert.equal(sent.error.code, "http-405");
+});
+
+test("with patience, a missing recipient is waited for", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x", { patience: 60_000 }));
+  for (let second = 0; second < 50; second++) {
+    while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
+    await advance(1000);
+  }
+  assert.equal(sent.state, "pending");
+  await advance(2500);
+  await (await net.request("POST")).answer();
+  assert.equal(sent.state, "done");
+});
+
+test("patience ends", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x", { patience: 5000 }));
+  for (let second = 0; second < 8; second++) {
+    while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
+    await advance(1000);
+  }
+  assert.equal(sent.error.code, "no-such-inbox");
+});
+
+test("endless patience is possible", async (t) => {
+  const net = fakeNet(t);
+  const ends = new AbortController();
+  const sent = watch(open().send("bob", "x", { patience: Infinity, signal: ends.signal }));
+  for (let i = 0; i < 200; i++) {
+    while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
+    await advance(1000, 500);
+  }
+  assert.equal(sent.state, "pending");
+  ends.abort();
+  await settle();
+  assert.equal(sent.error.name, "AbortError");
+});
+
+test("after the server was away, a recipient may have to come back too", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  await (await net.request("POST")).fail();
+  await advance(400);
+  await (await net.request("POST")).problem(404, "no-such-inbox");
+  assert.equal(sent.state, "pending");
+  await advance(600);
+  await (await net.request("POST")).answer();
+  assert.equal(sent.state, "done");
+});
+
+test("but not for long", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  await (await net.request("POST")).fail();
+  for (let second = 0; second < 14; second++) {
+    await advance(1000);
+    while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
+  }
+  assert.equal(sent.error?.code, "no-such-inbox");
+});
+
+test("sends to one recipient keep their order, others do not wait for them", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const sent = ["1", "2", "3"].map((body) => watch(inbox.send("bob", body)));
+  const other = watch(inbox.send("carol", "x"));
+  await (await net.request("POST", ({ query }) => query.to === "carol")).answer();
+  assert.equal(other.state, "done");
+  const first = await net.request("POST");
+  assert.equal(first.body, "1");
+  assert.equal(await net.open(), 0);
+  await first.fail();
+  assert.equal(await net.open(), 0);
+  await advance(400);
+  await (await net.request("POST")).answer();
+  const second = await net.request("POST");
+  assert.equal(second.body, "2");
+  await second.problem(413, "too-large");
+  const third = await net.request("POST");
+  assert.equal(third.body, "3");
+  await third.answer();
+  assert.deepEqual(sent.map(({ state }) => state), ["done", "failed", "done"]);
+});
+
+test("an abort ends a send that waits for its turn, and the order stays", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const ends = new AbortController();
+  void inbox.send("bob", "1");
+  const second = watch(inbox.send("bob", "2", { signal: ends.signal }));
+  void inbox.send("bob", "3");
+  const first = await net.request("POST");
+  ends.abort(new Error("enough"));
+  await settle();
+  assert.equal(second.error.message, "enough");
+  assert.equal(await net.open(), 0);
+  await first.answer();
+  const third = await net.request("POST");
+  assert.equal(third.body, "3");
+  await third.answer();
+});
+
+test("an abort ends a request, and a pause", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const ends = [new AbortController(), new AbortController(), new AbortController()];
+  const flying = watch(inbox.send("a", "x", { signal: ends[0].signal }));
+  const request = await net.request("POST");
+  ends[0].abort();
+  await settle();
+  assert.ok(request.aborted);
+  assert.equal(flying.error.name, "AbortError");
+
+  const pausing = watch(inbox.send("b", "x", { signal: ends[1].signal }));
+  await (await net.request("POST")).fail();
+  ends[1].abort();
+  await settle();
+  assert.equal(pausing.error.name, "AbortError");
+
+  ends[2].abort();
+  const never = watch(inbox.send("c", "x", { signal: ends[2].signal }));
+  await advance(5000);
+  assert.equal(never.error.name, "AbortError");
+  assert.equal(await net.open(), 0);
+});
+
+test("a send is tried again at once when the network is back or the page is looked at", async (t) => {
+  const net = fakeNet(t);
+  const sent = watch(open().send("bob", "x"));
+  for (const type of ["online", "offline", "visibilitychange"]) {
+    await (await net.request("POST")).fail();
+    assert.equal(await net.open(), 0);
+    net.fire(type);
+  }
+  await (await net.request("POST")).fail();
+  document.hidden = true;
+  net.fire("visibilitychange");
+  assert.equal(await net.open(), 0);
+  await advance(5000);
+  await (await net.request("POST")).answer();
+  assert.equal(sent.state, "done");
+});
+
+test("short messages outlive the page", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  void inbox.send("a", "bye");
+  assert.equal((await net.request("POST")).init.keepalive, true);
+  void inbox.send("b", "x".repeat(1000));
+  assert.equal((await net.request("POST")).init.keepalive, false);
+});
+
+test("close deletes the inbox and ends the loops over it", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const next = watch(inbox.messages().next());
+  await net.request("GET");
+  const closed = watch(inbox.close());
+  const request = await net.request("DELETE");
+  assert.equal(next.error.code, "closed");
+  await request.answer(204);
+  assert.equal(closed.state, "done");
+  await advance(60_000);
+  assert.equal(await net.open(), 0);
+});

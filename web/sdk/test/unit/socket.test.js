@@ -1,0 +1,239 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Inbox } from "../../dist/mailbox.js";
+import { advance, collect, fakeNet, settle } from "../support/net.js";
+
+const open = (options = {}) =>
+  new Inbox("https://example.com/inbox", { id: "älice", password: "secret", transports: ["socket"], ...options });
+
+/** A loop over an open socket. */
+async function opened(t, options) {
+  const net = fakeNet(t);
+  net.withSockets();
+  const inbox = open(options);
+  const got = collect(inbox.messages());
+  const socket = await net.socket();
+  await socket.open();
+  socket.heard();
+  return { net, inbox, got, socket };
+}
+
+test("credentials go into the first frame, never into the address", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  const inbox = open();
+  const got = collect(inbox.messages());
+  const socket = await net.socket();
+  assert.equal(socket.url, "wss://example.com/inbox");
+  assert.equal(socket.protocol, "inbox.v1");
+  assert.deepEqual(socket.heard(), []);
+  socket.onopen();
+  assert.deepEqual(socket.heard(), [{ type: "open", id: "älice", password: "secret", after: "0" }]);
+  assert.equal(inbox.transport, undefined);
+  await socket.hears({ type: "opened", cursor: "c0" });
+  assert.equal(inbox.transport, "socket");
+  await socket.message(["c1", "one"]);
+  assert.deepEqual(got.texts, ["one"]);
+  assert.deepEqual(socket.heard(), [{ type: "ack", after: "c1" }]);
+  assert.equal(net.requests.length, 0);
+});
+
+test("an open socket also sends", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  let done = false;
+  const sent = inbox.send("bob", { a: 1 }).then(() => (done = true));
+  const [frame] = socket.heard();
+  assert.deepEqual({ ...frame, key: "" }, { type: "send", to: "bob", body: '{"a":1}', key: "" });
+  await settle();
+  assert.equal(done, false);
+  await socket.hears({ type: "sent", key: frame.key });
+  await sent;
+  assert.equal(net.requests.length, 0);
+});
+
+test("errors of a send are told, and those that pass are tried again elsewhere", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  const absent = inbox.send("bob", "x");
+  const [first] = socket.heard();
+  await Promise.all([
+    assert.rejects(absent, { code: "no-such-inbox", status: 404 }),
+    socket.hears({ type: "error", code: "no-such-inbox", status: 404, key: first.key }),
+  ]);
+  const full = inbox.send("bob", "x");
+  const [second] = socket.heard();
+  await socket.hears({ type: "error", code: "inbox-full", status: 503, key: second.key });
+  await advance(500);
+  const request = await net.request("POST");
+  assert.equal(request.headers.get("Idempotency-Key"), second.key);
+  await request.answer();
+  await full;
+});
+
+test("a socket that drops hands its sends to requests, under the same key", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  const sent = inbox.send("bob", "x");
+  const [frame] = socket.heard();
+  await socket.drop();
+  await advance(500);
+  const request = await net.request("POST");
+  assert.equal(request.headers.get("Idempotency-Key"), frame.key);
+  assert.equal(request.body, "x");
+  await request.answer(200, { "Idempotency-Replayed": "true" });
+  await sent;
+});
+
+test("bytes and large texts go by requests: a frame may be too large", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  for (const body of [new Uint8Array([255]), "x".repeat(20_000)]) {
+    const sent = inbox.send("bob", body);
+    const request = await net.request("POST");
+    assert.equal(request.body, body);
+    await request.answer();
+    await sent;
+  }
+  assert.deepEqual(socket.heard(), []);
+});
+
+test("an abort does not wait for the answer to a send", async (t) => {
+  const { inbox } = await opened(t);
+  const ends = new AbortController();
+  const sent = inbox.send("bob", "x", { signal: ends.signal });
+  ends.abort();
+  await assert.rejects(sent, { name: "AbortError" });
+});
+
+test("a silent socket is asked whether it lives, and given up if it does not say", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  const away = [];
+  inbox.onaway = ({ code }) => away.push(code);
+  await advance(17_900);
+  assert.deepEqual(socket.heard(), []);
+  await advance(200);
+  assert.deepEqual(socket.heard(), [{ type: "send", to: "", body: "", key: "ping" }]);
+  await socket.hears({ type: "error", code: "bad-recipient", status: 400, key: "ping" });
+  await advance(18_100);
+  assert.equal(socket.heard().length, 1);
+  await advance(9800);
+  assert.equal(socket.closed, undefined);
+  await advance(200);
+  assert.equal(socket.closed, true);
+  assert.deepEqual(away, ["timeout"]);
+  await advance(500);
+  const next = await net.socket();
+  next.onopen();
+  assert.deepEqual(next.heard(), [{ type: "open", id: "älice", password: "secret", after: "c0" }]);
+});
+
+test("a send that is not answered counts as a dead socket", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  const sent = inbox.send("bob", "x");
+  await advance(10_100);
+  assert.equal(socket.closed, true);
+  await advance(500);
+  await (await net.request("POST")).answer();
+  await sent;
+});
+
+test("unacknowledged messages come again over the next socket, and are dropped", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  let go;
+  const held = new Promise((resolve) => (go = resolve));
+  const got = collect(open().messages(), () => held);
+  const first = await net.socket();
+  await first.open();
+  await first.message(["c1", "one"]);
+  await first.message(["c2", "two"]);
+  await first.drop();
+  await advance(500);
+  const second = await net.socket();
+  second.onopen();
+  assert.equal(second.heard()[0].after, "c0");
+  await second.hears({ type: "opened", cursor: "c0" });
+  await second.message(["c1", "one"]);
+  go();
+  await settle();
+  await second.message(["c2", "two"]);
+  await second.message(["c3", "three"]);
+  assert.deepEqual(got.texts, ["one", "two", "three"]);
+  assert.equal(second.heard().at(-1).after, "c3");
+});
+
+test("a reset is told, and the new life goes on", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  let resets = 0;
+  const got = collect(open().messages({ onreset: () => resets++ }));
+  const first = await net.socket();
+  await first.open({ cursor: "a0" });
+  await first.message(["a1", "old"]);
+  await first.drop(1006);
+  await advance(500);
+  const second = await net.socket();
+  await second.open({ cursor: "b0", reset: true });
+  assert.equal(resets, 1);
+  await second.drop();
+  await advance(1000);
+  const third = await net.socket();
+  third.onopen();
+  assert.equal(third.heard()[0].after, "b0");
+  await third.hears({ type: "opened", cursor: "b0" });
+  await third.message(["b1", "new"]);
+  assert.equal(resets, 1);
+  assert.deepEqual(got.texts, ["old", "new"]);
+});
+
+for (const [code, reason, expected, status] of [
+  [4401, "unauthorized", "unauthorized", 401],
+  [4409, "replaced", "replaced", 409],
+  [4410, "closed", "closed", 410],
+  [4400, "bad-credentials", "bad-credentials", 400],
+]) {
+  test(`close code ${code} ${reason} ends the loop`, async (t) => {
+    const { net, got, socket } = await opened(t);
+    await socket.drop(code, reason);
+    assert.equal(got.error.code, expected);
+    assert.equal(got.error.status, status);
+    await advance(60_000, 1000);
+    assert.equal(net.sockets.filter(({ taken }) => !taken).length, 0);
+  });
+}
+
+for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server takes"], [4429, "rate-limited"], [1013, "store-unavailable"]]) {
+  test(`close code ${code} does not`, async (t) => {
+    const { net, got, socket } = await opened(t);
+    await socket.drop(code, reason);
+    await advance(500);
+    assert.equal(got.done, false);
+    await (await net.socket()).open();
+  });
+}
+
+test("bad-cursor begins anew", async (t) => {
+  const { net, got, socket } = await opened(t);
+  await socket.drop(4400, "bad-cursor");
+  const next = await net.socket();
+  next.onopen();
+  assert.equal(next.heard()[0].after, "0");
+  assert.equal(got.done, false);
+});
+
+test("an abort closes the socket", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  const ends = new AbortController();
+  const inbox = open();
+  const got = collect(inbox.messages({ signal: ends.signal }));
+  const socket = await net.socket();
+  await socket.open();
+  ends.abort();
+  await got.ended;
+  await settle();
+  assert.equal(socket.closed, true);
+  assert.equal(inbox.transport, undefined);
+  // What an old socket still says is nobody's business.
+  await socket.message(["c1", "one"]);
+  await socket.drop();
+  await advance(5000);
+  assert.equal(net.sockets.length, 1);
+});
