@@ -21,14 +21,10 @@ var mayImport = map[string][]string{
 	"inbox/memstore":      {"inbox"},
 	"inbox/storetest":     {"inbox"},
 	"inbox/inboxhttp":     {"inbox", "inbox/internal/park"},
-	"inbox/client":        {"inbox"},
 	"inbox/web":           {},
 	"inbox/internal/park": {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/client", "inbox/web"},
-	// For people to read, and for tests.
-	"inbox/examples":           {},
-	"inbox/examples/chat":      {"inbox", "inbox/client"},
+	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/web"},
 	"inbox/internal/inboxtest": {"inbox"},
 }
 

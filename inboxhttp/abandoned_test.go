@@ -157,19 +157,6 @@ func TestResetAfterTheFlush(t *testing.T) {
 // its message: it does not come again.
 func TestClosedAfterReading(t *testing.T) {
 	t.Parallel()
-	t.Run("before the server looks", func(t *testing.T) {
-		flushed := make(chan func(), 1)
-		s := start(t, config{sockets: true, wrap: afterFlush(flushed)})
-		s.open("alice")
-		s.send("bob", "alice", "read")
-		c := s.rawClient()
-		flushed <- func() {
-			c.answer(http.MethodGet).wantMessage("bob", "read")
-			c.Close()
-		}
-		c.ask("alice", "?wait=0", "")
-		inboxtest.Until(t, "the message has left", func() bool { return s.held("alice") == 0 })
-	})
 	for _, parked := range []bool{false, true} {
 		for _, more := range []string{"", "Connection: close\r\n"} {
 			t.Run(fmt.Sprintf("at once, parked: %v, %q", parked, more), func(t *testing.T) {

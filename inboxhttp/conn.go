@@ -19,7 +19,6 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 type client struct {
 	ctx    context.Context // ends when net/http sees the client leave
 	http2  bool
-	close  bool // HTTP/1: there is no other request on this connection
 	waited bool // it asked a while ago
 }
 

@@ -1,5 +1,3 @@
-//go:build gaps
-
 package inboxhttp_test
 
 import (

@@ -21,7 +21,7 @@ const keepAlive = 75 * time.Second
 
 // poll is a GET that waits for one answer, or not at all.
 func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a ask) error {
-	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2, close: r.Close}
+	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2}
 	if a.wait == 0 || a.limit == 0 {
 		b, err := h.Store.Receive(r.Context(), p, a.after, a.limit, nil)
 		return h.deliver(w, c, p, nil, a, b, err)
@@ -51,8 +51,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		h: h, peer: p, ask: a, deadline: time.Now().Add(a.wait - wait), receiver: receiver,
 		conn: conn, more: more, header: h.headers.of(header.Bytes()), close: r.Close,
 	}
-	parked.spot = h.lot.Park(conn, parked.run)
-	receiver.OnWake(parked.spot.Wake)
+	receiver.OnWake(h.lot.Park(conn, parked.run).Wake)
 	return nil
 }
 
@@ -71,7 +70,8 @@ type parkedPoll struct {
 	close    bool
 }
 
-func (p *parkedPoll) run(e park.Events) {
+func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
+	p.spot = spot
 	if p.receiver == nil {
 		p.next(e)
 		return
@@ -104,7 +104,7 @@ func (p *parkedPoll) run(e park.Events) {
 
 func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	w := &answer{conn: p.conn, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
-	c := client{ctx: connContext(p.conn), close: p.close, waited: true}
+	c := client{ctx: connContext(p.conn), waited: true}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if err == context.Canceled { // the client has left
 			p.end()

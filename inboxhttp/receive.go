@@ -64,13 +64,9 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *i
 	if !c.present() {
 		return context.Canceled
 	}
-	// The next request of this connection waits until we are done, but one of
-	// another connection does not, and would find the same messages again. So
-	// where another is sure to come, the answer's end goes out after the
-	// acknowledgement: HTTP/2 does so by itself, HTTP/1 when the length is open.
-	if !c.close {
-		setLength(w.Header(), content)
-	}
+	// The length stays open, so that the answer's end goes out after the
+	// acknowledgement: a client that has read it, and asks again over another
+	// connection, would find the same messages.
 	if _, err := w.Write(content); err != nil {
 		return nil // the connection is gone, the messages stay
 	}

@@ -24,14 +24,17 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if listed(r.Header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		return problem{http.StatusUnsupportedMediaType, "encoded-body", "A body is taken as it is: send it without a Content-Encoding."}
 	}
 	body, err := h.body(w, r)
+	if r.ProtoMajor == 1 && (err != nil || len(r.TransferEncoding) > 0) {
+		// The rest is not waited for. And of a chunked body net/http does not say
+		// whether there was a length too, after which nothing on the connection is
+		// to be believed (RFC 9112, 6.3).
+		w.Header().Set("Connection", "close")
+	}
 	if err != nil {
-		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // the rest is not waited for
-		}
 		return err
 	}
 	replayed, err := h.Store.Send(r.Context(), from, to, inbox.Draft{Key: key, Body: body})

@@ -86,13 +86,12 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	s.conn, s.early = conn, early
-	s.deadline = time.Now().Add(openTimeout)
-	s.spot = h.lot.Park(conn, s.run)
-	if s.receiver != nil {
-		s.deadline = time.Now().Add(pingEvery)
-		s.receiver.OnWake(s.spot.Wake)
+	if s.receiver == nil {
+		s.deadline = time.Now().Add(openTimeout)
+		h.lot.Park(conn, s.run).Wake()
 	} else {
-		s.spot.Wake()
+		s.deadline = time.Now().Add(pingEvery)
+		s.receiver.OnWake(h.lot.Park(conn, s.run).Wake)
 	}
 	return nil
 }
@@ -174,7 +173,8 @@ func (s *socket) open(p inbox.Peer, after inbox.Cursor, r *inbox.Receiver) {
 	s.peer, s.acked, s.receiver, s.greet = p, after, r, true
 }
 
-func (s *socket) run(e park.Events) {
+func (s *socket) run(spot *park.Spot, e park.Events) {
+	s.spot = spot
 	now := time.Now()
 	out := newFrames()
 	defer out.free()

@@ -165,12 +165,12 @@ func (s *stream) park(w http.ResponseWriter) error {
 		conn.Close()
 		return nil
 	}
-	s.spot = s.h.lot.Park(conn, s.run)
-	s.receiver.OnWake(s.spot.Wake)
+	s.receiver.OnWake(s.h.lot.Park(conn, s.run).Wake)
 	return nil
 }
 
-func (s *stream) run(e park.Events) {
+func (s *stream) run(spot *park.Spot, e park.Events) {
+	s.spot = spot
 	ctx := connContext(s.conn)
 	if e&park.Gone != 0 && state(ctx) != open {
 		s.leave()

@@ -33,7 +33,7 @@ func TestThousands(t *testing.T) {
 				clients[i] = client
 				counted := false // the function's own
 				var s *Spot
-				s = l.Park(server, func(e Events) {
+				s = l.Park(server, func(_ *Spot, e Events) {
 					if e&Woken != 0 && !counted {
 						counted = true
 						woken.Add(1)
@@ -125,7 +125,7 @@ func TestComeAndGo(t *testing.T) {
 					end := make(chan struct{})
 					got := ""
 					var s *Spot
-					s = l.Park(server, func(e Events) {
+					s = l.Park(server, func(_ *Spot, e Events) {
 						if e&(Readable|Gone) != 0 {
 							buf := make([]byte, 3)
 							n, err := s.ReadNow(buf)

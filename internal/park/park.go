@@ -84,8 +84,9 @@ func (l *Lot) Watches(c net.Conn) bool {
 	return ok && l.poller != nil
 }
 
-// Park gives c a spot. run is first called after a first Wake.
-func (l *Lot) Park(c net.Conn, run func(Events)) *Spot {
+// Park gives c a spot. run is first called after a first Wake, which may be that
+// of a WakeAll: it is handed the spot, since Park may not have returned by then.
+func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) *Spot {
 	s := &Spot{lot: l, conn: c, run: run, drained: true}
 	if sc, ok := c.(syscall.Conn); ok && l.poller != nil {
 		s.raw, _ = sc.SyscallConn()
@@ -167,7 +168,7 @@ type Spot struct {
 	id      uint64
 	conn    net.Conn
 	raw     syscall.RawConn // nil: a goroutine reads
-	run     func(Events)
+	run     func(*Spot, Events)
 	state   atomic.Uint32
 	timer   *time.Timer
 	watched Events
@@ -207,7 +208,7 @@ func (s *Spot) loop() {
 	for {
 		e := Events(s.state.Swap(uint32(running))) &^ running
 		s.gone = s.gone || e&Gone != 0
-		s.run(e)
+		s.run(s, e)
 		if Events(s.state.Load())&left != 0 || s.state.CompareAndSwap(uint32(running), 0) {
 			return
 		}

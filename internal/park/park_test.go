@@ -49,7 +49,7 @@ func TestNoWakeIsLost(t *testing.T) {
 		runs := 0 // the function's own: the race detector watches it
 		all := make(chan int)
 		var s *Spot
-		s = l.Park(server, func(Events) {
+		s = l.Park(server, func(*Spot, Events) {
 			runs++
 			if done.Load() == wakers*each {
 				s.Leave()
@@ -82,7 +82,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 		var inside atomic.Int32
 		end := make(chan struct{})
 		var s *Spot
-		s = l.Park(server, func(e Events) {
+		s = l.Park(server, func(_ *Spot, e Events) {
 			if inside.Add(1) != 1 {
 				t.Error("the function runs twice at once")
 			}

@@ -144,7 +144,7 @@ type visitor struct {
 
 func visit(tb testing.TB, l *Lot, c net.Conn) *visitor {
 	v := &visitor{TB: tb, came: make(chan Events), do: make(chan func(*Spot)), done: make(chan struct{})}
-	v.spot = l.Park(c, v.run)
+	v.spot = l.Park(c, func(_ *Spot, e Events) { v.run(e) })
 	return v
 }
 
