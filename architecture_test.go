@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"inbox/web":           {},
 	"inbox/internal/park": {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/web"},
+	"inbox/cmd/inbox":          {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/web"},
 	"inbox/internal/inboxtest": {"inbox"},
 }
 
