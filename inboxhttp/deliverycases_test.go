@@ -94,8 +94,8 @@ var lossCases = []deliveryCase{
 			d.send("bob", "alice", body)
 			c := d.connect(d.server, "alice", position)
 			position = d.expect(c, body).cursor
-			c.leave()
 			d.popped("alice")
+			c.leave()
 		}
 	}},
 	{name: "pop removes", only: pops, run: func(d *delivery) {
@@ -103,8 +103,8 @@ var lossCases = []deliveryCase{
 		d.send("bob", "alice", numbered(6)...)
 		d.expect(c, numbered(6)[:3]...)
 		d.expect(c, numbered(6)[3:]...)
-		c.leave()
 		d.popped("alice")
+		c.leave()
 		d.send("bob", "alice", "the next")
 		d.expect(d.connect(d.server, "alice", ""), "the next")
 	}},
