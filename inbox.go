@@ -159,13 +159,18 @@ var strict = base64.RawURLEncoding.Strict()
 // String returns the cursor as it goes over the wire: "0" for the zero Cursor,
 // else 22 characters that are safe in URLs and headers.
 func (c Cursor) String() string {
+	return string(c.Append(nil))
+}
+
+// Append appends what String returns.
+func (c Cursor) Append(to []byte) []byte {
 	if c == (Cursor{}) {
-		return "0"
+		return append(to, '0')
 	}
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], c.Life)
 	binary.BigEndian.PutUint64(b[8:], c.Seq)
-	return strict.EncodeToString(b[:])
+	return strict.AppendEncode(to, b[:])
 }
 
 // ParseCursor reads what String wrote. Anything else is ErrBadCursor.

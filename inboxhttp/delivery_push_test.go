@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // The transports on which messages come without being asked for, as connections
@@ -22,14 +23,19 @@ type pushed struct {
 	err    error // of the opening
 	opened bool
 
-	running atomic.Bool // ended will be closed
+	patience time.Duration
+
+	opening chan struct{} // holds a token while nobody opens
+	running atomic.Bool   // ended will be closed
 	ended   chan struct{}
 	settle  func() // waits until the server knows of the end, if that matters
 }
 
 func newPushed(s *server) *pushed {
-	c := &pushed{came: make(chan event, 1<<12), ended: make(chan struct{}), settle: func() {}}
+	c := &pushed{patience: s.patience(), came: make(chan event, 1<<12), ended: make(chan struct{}), settle: func() {}}
 	c.ctx, c.cancel = context.WithCancel(s.Context())
+	c.opening = make(chan struct{}, 1)
+	c.opening <- struct{}{}
 	return c
 }
 
@@ -37,6 +43,8 @@ func (c *pushed) attached() bool { return c.opened }
 
 func (c *pushed) leave() {
 	c.cancel()
+	token := <-c.opening // one that is being opened is left, too
+	defer func() { c.opening <- token }()
 	if c.running.Load() {
 		<-c.ended
 		c.settle()
@@ -46,7 +54,10 @@ func (c *pushed) leave() {
 func (c *pushed) next() (event, error) {
 	if !c.opened {
 		c.opened = true
-		if err := c.open(); err != nil {
+		token := <-c.opening
+		err := c.open()
+		c.opening <- token
+		if err != nil {
 			if c.ctx.Err() != nil {
 				return event{}, errLeft
 			}
@@ -64,6 +75,8 @@ func (c *pushed) next() (event, error) {
 		return e, nil
 	case <-c.ctx.Done():
 		return event{}, errLeft
+	case <-time.After(c.patience):
+		return event{}, fmt.Errorf("nothing came in %v", c.patience)
 	}
 }
 

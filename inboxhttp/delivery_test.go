@@ -235,10 +235,11 @@ func (d *delivery) left(l *listening) {
 	if e, err := l.next(); err != errLeft {
 		d.Fatalf("got %v %v, want to have left", e, err)
 	}
-	if d.wire.config.http2 && !d.bubble {
-		inboxtest.Until(d, "the server knows", func() bool { return d.inside.Load() == 0 })
-	} else if d.wire.config.http2 {
+	switch { // the server knows; of a TCP connection it learns from the kernel
+	case d.bubble:
 		synctest.Wait()
+	case d.wire.config.http2:
+		inboxtest.Until(d, "the server knows", func() bool { return d.inside.Load() == 0 })
 	}
 }
 

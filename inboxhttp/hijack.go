@@ -25,24 +25,6 @@ func (h *Handler) canPark(r *http.Request) bool {
 	return conn != nil && h.lot.Watches(conn)
 }
 
-// hijack takes the connection from net/http, with what was read from it beyond
-// the request.
-func hijack(w http.ResponseWriter) (conn net.Conn, more []byte, err error) {
-	conn, buf, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	if n := buf.Reader.Buffered(); n > 0 {
-		peeked, err := buf.Peek(n)
-		if err != nil {
-			conn.Close()
-			return nil, nil, err
-		}
-		more = bytes.Clone(peeked)
-	}
-	return conn, more, nil
-}
-
 // connContext is the context of a connection that net/http no longer knows.
 func connContext(conn net.Conn) context.Context {
 	return ConnContext(context.Background(), conn)

@@ -17,6 +17,7 @@ import (
 
 	"inbox"
 	"inbox/internal/park"
+	"inbox/internal/socket"
 )
 
 // Config says how to speak. Zero fields mean the documented default.
@@ -46,7 +47,7 @@ type Handler struct {
 	back    *listener // takes them back; nil without a Listener
 	headers shared    // of their answers
 
-	maxFrame int // bytes of a message on a socket
+	opened, unopened socket.Options
 }
 
 // New checks the configuration.
@@ -73,7 +74,7 @@ func New(c Config) (*Handler, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot()}
-	h.maxFrame = 2*c.MaxBody + 4<<10 // escaped or in base64, and what stands around it
+	h.opened, h.unopened = socketOptions(c.MaxBody)
 	mw, err := cors.NewMiddleware(cors.Config{
 		Origins:         c.AllowOrigins,
 		Methods:         []string{http.MethodGet, http.MethodPost, http.MethodDelete},

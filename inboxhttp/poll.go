@@ -43,7 +43,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
-	conn, more, err := hijack(w)
+	conn, more, err := park.Hijack(w)
 	if err != nil {
 		return err
 	}

@@ -5,17 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
-	"unicode/utf8"
-
-	"github.com/mailru/easyjson/jwriter"
 
 	"inbox"
+	"inbox/internal/socket"
 )
 
 // receive is GET: a poll, a stream or a socket.
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
-	if isUpgrade(r.Header) {
+	if socket.IsUpgrade(r.Header) {
 		return h.socket(w, r)
 	}
 	p, err := h.peer(r)
@@ -99,7 +96,7 @@ func setCursor(header http.Header, b inbox.Batch) {
 func (h *Handler) content(header http.Header, b inbox.Batch, asJSON bool) []byte {
 	if asJSON {
 		header.Set("Content-Type", "application/json")
-		return encodeBatch(b)
+		return appendBatch(nil, b)
 	}
 	header["Content-Type"] = octetStream
 	header["X-From"] = []string{encodeFrom(b.Messages[0].From)}
@@ -107,53 +104,6 @@ func (h *Handler) content(header http.Header, b inbox.Batch, asJSON bool) []byte
 }
 
 var octetStream = []string{"application/octet-stream"}
-
-// encodeBatch is the JSON form of a batch.
-func encodeBatch(b inbox.Batch) []byte {
-	j := jwriter.Writer{NoEscapeHTML: true}
-	j.RawString(`{"cursor":"`)
-	j.RawString(b.Cursor.String())
-	j.RawString(`","messages":[`)
-	for i := range b.Messages {
-		if i > 0 {
-			j.RawByte(',')
-		}
-		appendMessage(&j, "", b.Messages[i])
-	}
-	j.RawByte(']')
-	if b.Reset {
-		j.RawString(`,"reset":true`)
-	}
-	j.RawByte('}')
-	content, err := j.BuildBytes()
-	if err != nil {
-		panic(err) // nothing above fails
-	}
-	return content
-}
-
-// appendMessage is the JSON form of a message, the same in a batch, in a stream
-// and on a socket. start is what comes first in the object.
-func appendMessage(j *jwriter.Writer, start string, m inbox.Message) {
-	j.NoEscapeHTML = true
-	j.RawByte('{')
-	j.RawString(start)
-	j.RawString(`"cursor":"`)
-	j.RawString(m.Cursor.String())
-	j.RawString(`","from":`)
-	j.String(m.From)
-	j.RawString(`,"time":"`)
-	j.RawString(m.Time.Format(time.RFC3339Nano))
-	j.RawByte('"')
-	if utf8.Valid(m.Body) {
-		j.RawString(`,"body":`)
-		j.String(string(m.Body))
-	} else {
-		j.RawString(`,"body64":`)
-		j.Base64Bytes(m.Body)
-	}
-	j.RawByte('}')
-}
 
 // encodeFrom percent-encodes what a header cannot carry, and the percent sign,
 // so that decodeURIComponent gives every id back.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"inbox"
+	"inbox/internal/socket"
 )
 
 // send is POST ?to=<id>.
@@ -24,7 +25,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if listed(r.Header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
+	if socket.Listed(r.Header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		return problem{http.StatusUnsupportedMediaType, "encoded-body", "A body is taken as it is: send it without a Content-Encoding."}
 	}
 	body, err := h.body(w, r)

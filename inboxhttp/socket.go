@@ -2,28 +2,19 @@ package inboxhttp
 
 import (
 	"context"
-	"crypto/sha1"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gobwas/ws"
 
 	"inbox"
-	"inbox/internal/park"
+	"inbox/internal/socket"
 )
 
-// subprotocol is what Sec-WebSocket-Protocol has to name.
-const subprotocol = "inbox.v1"
-
 const (
-	openTimeout  = 5 * time.Second  // until the first frame
-	pingEvery    = 20 * time.Second // of a socket that is silent
-	pongTimeout  = 10 * time.Second
-	frameTimeout = 10 * time.Second // from a message's first byte to its last
+	openTimeout = 5 * time.Second // until the first frame
 
 	windowMessages = 32        // unacknowledged on the wire
 	windowBytes    = 256 << 10 // of their bodies
@@ -41,24 +32,32 @@ const (
 	closeTryLater     ws.StatusCode = 1013
 )
 
-func isUpgrade(header http.Header) bool {
-	return strings.EqualFold(header.Get("Upgrade"), "websocket")
+// socketOptions are of a socket that was opened by its handshake, and of one that
+// an open frame has to open.
+func socketOptions(maxBody int) (opened, unopened socket.Options) {
+	opened = socket.Options{
+		Subprotocol: "inbox.v1",
+		MaxMessage:  2*maxBody + 4<<10, // escaped or in base64, and what stands around it
+		TooLarge:    closeTooLarge,
+	}
+	unopened = opened
+	unopened.FirstMessage = openTimeout
+	return opened, unopened
 }
 
 // socket is a GET that becomes a WebSocket.
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
-	if err := checkHandshake(r); err != nil {
-		if problemOf(err).status == http.StatusUpgradeRequired {
-			w.Header().Set("Sec-WebSocket-Version", "13")
-			w.Header().Set("Upgrade", "websocket")
-		}
-		return err
+	options := &h.unopened
+	if err := socket.Check(w, r, options); err != nil {
+		refused, _ := errors.AsType[socket.HandshakeError](err)
+		return problem{refused.Status, "bad-request", refused.Detail}
 	}
-	s := &socket{h: h}
+	p := &socketPeer{h: h}
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
 	if r.Header.Get("Origin") == "" && len(r.Header["Authorization"]) > 0 {
-		p, err := h.peer(r)
+		options = &h.opened
+		peer, err := h.peer(r)
 		if err != nil {
 			return err
 		}
@@ -66,32 +65,20 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		s.open(p, after, inbox.NewReceiver(nil))
-		if _, err := h.Store.Receive(r.Context(), p, after, 0, s.receiver); err != nil {
+		p.open(peer, after, inbox.NewReceiver(nil))
+		p.waits = true
+		if _, err := h.Store.Receive(r.Context(), peer, after, 0, p.receiver); err != nil {
 			return err
 		}
 	}
-	conn, early, err := hijack(w)
+	wake, err := socket.Accept(w, r, h.lot, options, p)
 	if err != nil {
-		return err
+		return nil // the client has gone, or net/http has
 	}
-	w.Header().Set("Upgrade", "websocket")
-	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Sec-WebSocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
-	w.Header().Set("Sec-WebSocket-Protocol", subprotocol)
-	first := &answer{conn: conn, header: w.Header(), status: http.StatusSwitchingProtocols}
-	first.head()
-	if first.send() != nil {
-		conn.Close()
-		return nil
-	}
-	s.conn, s.early = conn, early
-	if s.receiver == nil {
-		s.deadline = time.Now().Add(openTimeout)
-		h.lot.Park(conn, s.run).Wake()
+	if p.receiver == nil {
+		wake()
 	} else {
-		s.deadline = time.Now().Add(pingEvery)
-		s.receiver.OnWake(h.lot.Park(conn, s.run).Wake)
+		p.receiver.OnWake(wake)
 	}
 	return nil
 }
@@ -104,212 +91,164 @@ func socketPosition(r *http.Request) (inbox.Cursor, error) {
 	return inbox.ParseCursor(q.Get("after"))
 }
 
-func checkHandshake(r *http.Request) error {
-	switch {
-	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !listed(r.Header["Connection"], func(s string) bool { return strings.EqualFold(s, "upgrade") }):
-		return badRequest("A WebSocket begins with an Upgrade over HTTP/1.1.")
-	case r.ContentLength != 0:
-		return badRequest("A GET has no body.")
-	case !isKey(r.Header["Sec-Websocket-Key"]):
-		return badRequest("There has to be one Sec-WebSocket-Key, of 16 bytes in base64.")
-	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		return problem{http.StatusUpgradeRequired, "bad-request", "The version of the WebSocket protocol is 13."}
-	case !listed(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return s == subprotocol }):
-		return badRequest("The Sec-WebSocket-Protocol has to be " + subprotocol + ".")
-	}
-	return nil
-}
-
-// listed looks for an element of a header that is a list.
-func listed(lines []string, is func(string) bool) bool {
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ",") {
-			if is(strings.TrimSpace(part)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func isKey(lines []string) bool {
-	if len(lines) != 1 {
-		return false
-	}
-	nonce, err := base64.StdEncoding.DecodeString(lines[0])
-	return err == nil && len(nonce) == 16
-}
-
-// acceptKey answers a Sec-WebSocket-Key (RFC 6455, 4.2.2).
-func acceptKey(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// socket is one WebSocket. It is parked all its life; what follows runs in the
-// function of its spot.
-type socket struct {
+// socketPeer is who talks on a socket.
+type socketPeer struct {
 	h        *Handler
-	spot     *park.Spot
-	conn     net.Conn
 	receiver *inbox.Receiver // nil until opened
 	peer     inbox.Peer
 	acked    inbox.Cursor
-	greet    bool      // opened is to be said
-	look     bool      // into the inbox
-	pinged   bool      // and nothing was heard since
-	deadline time.Time // of the open frame, then of the next ping or of its pong
-	again    time.Time // when to look into the inbox at the latest
-	timer    time.Time // when the spot's Timeout comes
-
-	early      []byte // read beyond the handshake
-	fragmented bool   // a message has begun
-	fragment   []byte // what came of it
-	begun      time.Time
+	greet    bool // opened is to be said
+	waits    bool // it is, or was, the inbox's receiver
 }
 
 // open makes this socket the peer's receiver, by the next look.
-func (s *socket) open(p inbox.Peer, after inbox.Cursor, r *inbox.Receiver) {
-	s.peer, s.acked, s.receiver, s.greet = p, after, r, true
+func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, r *inbox.Receiver) {
+	p.peer, p.acked, p.receiver, p.greet = peer, after, r, true
 }
 
-func (s *socket) run(spot *park.Spot, e park.Events) {
-	s.spot = spot
-	now := time.Now()
-	out := newFrames()
-	defer out.free()
-	err := s.step(e, now, out)
-	if err == nil && out.Len() > 0 {
-		err = s.write(out)
-	}
-	if err == nil {
-		err = s.rest(now)
-	}
-	if err != nil {
-		s.end(err, out)
-	}
-}
-
-// step does what there is to do and leaves what there is to say in out.
-func (s *socket) step(e park.Events, now time.Time, out *frames) error {
-	if s.greet && !s.h.Draining() { // opened at the handshake: that comes first
-		if err := s.deliver(now, out); err != nil {
-			return err
-		}
-	}
-	if e&(park.Readable|park.Gone) != 0 || len(s.early) > 0 {
-		if err := s.read(now, out); err != nil {
-			return err
-		}
-	}
-	if s.h.Draining() {
+// Look looks into the inbox and sends what the window has room for.
+func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
+	if p.h.Draining() {
 		return inbox.ErrDraining
 	}
-	if s.receiver == nil {
-		if !now.Before(s.deadline) {
-			return errNoOpen
-		}
+	if p.receiver == nil {
 		return nil
 	}
-	if s.fragmented && now.Sub(s.begun) >= frameTimeout {
-		return closing{ws.StatusPolicyViolation, "a message took too long to arrive"}
-	}
-	if !now.Before(s.deadline) {
-		if s.pinged {
-			return errGone
-		}
-		out.control(ws.OpPing, nil)
-		s.pinged, s.deadline = true, now.Add(pongTimeout)
-	}
-	if s.look || e&(park.Woken|park.Timeout) != 0 {
-		return s.deliver(now, out)
-	}
-	return nil
-}
-
-// deliver looks into the inbox and sends what the window has room for.
-func (s *socket) deliver(now time.Time, out *frames) error {
-	s.look = false
-	b, err := s.h.Store.Receive(context.Background(), s.peer, s.acked, windowMessages, s.receiver)
+	b, err := p.h.Store.Receive(context.Background(), p.peer, p.acked, windowMessages, p.receiver)
 	if err != nil {
 		return err
 	}
-	s.again = now.Add(b.TTL / 2)
-	if s.greet || b.Reset {
-		out.opened(b)
-		s.greet = false
+	p.waits = true
+	s.LookAgain(now.Add(b.TTL / 2))
+	if p.greet || b.Reset {
+		if err := s.Send(func(to []byte) []byte { return appendOpened(to, b) }); err != nil {
+			return err
+		}
+		p.greet = false
 	}
 	if b.Reset {
-		s.acked = inbox.Cursor{}
+		p.acked = inbox.Cursor{}
 	}
-	fresh := s.receiver.Fresh(b.Messages)
+	fresh := p.receiver.Fresh(b.Messages)
 	inFlight := 0
 	for _, m := range b.Messages[:len(b.Messages)-len(fresh)] {
 		inFlight += len(m.Body)
 	}
-	for _, m := range fresh {
+	for i := range fresh {
+		m := &fresh[i]
 		if inFlight > 0 && inFlight+len(m.Body) > windowBytes {
 			break
 		}
 		inFlight += len(m.Body)
-		out.message(m)
-		s.receiver.Sent(m.Cursor)
-		if out.Len() > flushAt {
-			if err := s.write(out); err != nil {
-				return err
-			}
+		p.receiver.Sent(m.Cursor)
+		if err := s.Send(func(to []byte) []byte { return appendMessage(to, `"type":"message",`, m) }); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *socket) write(out *frames) error {
-	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := s.conn.Write(out.Bytes())
-	out.Reset()
-	if err != nil {
-		return errGone
+// Message does what a client says.
+func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error {
+	var q request
+	if err := q.parse(text); err != nil {
+		return socket.Close{Code: ws.StatusInvalidFramePayloadData, Reason: "a message is a JSON object"}
 	}
+	switch {
+	case p.receiver == nil && q.kind != "open":
+		return socket.Close{Code: closeBadRequest, Reason: "the first frame is open"}
+	case p.receiver == nil:
+		if err := p.handleOpen(s, &q); err != nil {
+			return err
+		}
+		return p.Look(s, now) // before the frames that may follow are answered
+	case q.kind == "send":
+		err := p.send(&q)
+		return s.Send(func(to []byte) []byte { return appendSent(to, &q, err) })
+	case q.kind == "ack":
+		after, err := inbox.ParseCursor(q.after)
+		if err != nil {
+			return err
+		}
+		p.acked = after
+		s.LookSoon()
+		return nil
+	default:
+		return socket.Close{Code: closeBadRequest, Reason: "a frame is send or ack"}
+	}
+}
+
+func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
+	if err := inbox.CheckID(q.id); err != nil {
+		return badCredentials(sentence(err))
+	}
+	if err := inbox.CheckPassword(q.password); err != nil {
+		return badCredentials(sentence(err))
+	}
+	after := inbox.Cursor{}
+	if q.hasAfter {
+		var err error
+		if after, err = inbox.ParseCursor(q.after); err != nil {
+			return err
+		}
+	}
+	peer := inbox.Peer{ID: q.id, Secret: p.h.Pepper.Secret(q.id, q.password)}
+	p.open(peer, after, inbox.NewReceiverFunc(s.Wake))
 	return nil
 }
 
-// rest ends a run: nothing is kept but what waits.
-func (s *socket) rest(now time.Time) error {
-	next := s.deadline
-	if s.receiver != nil && s.again.Before(next) {
-		next = s.again
+// send carries out a send; what it returns becomes the answer.
+func (p *socketPeer) send(q *request) error {
+	if err := inbox.CheckID(q.to); err != nil {
+		return badRecipient(sentence(err))
 	}
-	if limit := s.begun.Add(frameTimeout); s.fragmented && limit.Before(next) {
-		next = limit
+	if q.key != "" {
+		if err := inbox.CheckKey(q.key); err != nil {
+			q.key = "" // not worth repeating
+			return problem{http.StatusBadRequest, "bad-key", sentence(err)}
+		}
 	}
-	// A timer that comes too early costs less than setting it in every run.
-	if !s.timer.After(now) || next.Before(s.timer) {
-		s.timer = next
-		s.spot.Rest(next.Sub(now))
+	if q.hasBody == q.hasBody64 {
+		return badRequest("A send has either body or body64.")
 	}
-	return s.spot.Watch(park.Readable)
+	if q.hasBody64 {
+		n, err := base64.StdEncoding.Decode(q.body, q.body)
+		if err != nil {
+			return badRequest("The body64 is not valid base64.")
+		}
+		q.body = q.body[:n]
+	}
+	if len(q.body) > p.h.MaxBody {
+		return problem{http.StatusRequestEntityTooLarge, "too-large", "The body is larger than this server takes."}
+	}
+	replayed, err := p.h.Store.Send(context.Background(), p.peer, q.to, inbox.Draft{Key: q.key, Body: q.body})
+	p.h.logStore(err)
+	if err == nil && replayed {
+		return errReplayed
+	}
+	return err
 }
 
-// errGone says that there is nobody to tell.
-var errGone = errors.New("the client is gone")
+// errReplayed is success, with a remark.
+var errReplayed = errors.New("replayed")
 
-// closing is an error that a close frame tells the client.
-type closing struct {
-	code   ws.StatusCode
-	reason string
-}
-
-func (c closing) Error() string { return c.reason }
-
-var errNoOpen = closing{closeNoOpen, "no open frame in time"}
-
-func closingOf(err error) closing {
-	if c, ok := errors.AsType[closing](err); ok {
+// End lets go of the inbox, which lives on for a while, and says why.
+func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
+	if p.waits {
+		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+	}
+	if c, ok := errors.AsType[socket.Close](why); ok {
 		return c
 	}
-	p := problemOf(err)
-	code := closeTryLater
-	switch p.code {
+	switch {
+	case errors.Is(why, socket.ErrGone):
+		return socket.Close{}
+	case errors.Is(why, socket.ErrNoMessage):
+		return socket.Close{Code: closeNoOpen, Reason: "no open frame in time"}
+	}
+	p.h.logStore(why)
+	code, problem := closeTryLater, problemOf(why)
+	switch problem.code {
 	case "bad-cursor", "bad-request", "bad-credentials":
 		code = closeBadRequest
 	case "unauthorized":
@@ -323,26 +262,5 @@ func closingOf(err error) closing {
 	case "draining":
 		code = closeDraining
 	}
-	return closing{code, p.code}
-}
-
-// end says why, if anybody is there to hear it, and closes. It waits a little for
-// the client to close too: a connection that is closed with bytes unread is
-// reset, and the close frame may be lost.
-func (s *socket) end(why error, out *frames) {
-	defer s.spot.Leave()
-	defer s.conn.Close()
-	if !s.again.IsZero() { // it was the inbox's receiver
-		s.receiver.Leave(context.Background(), s.h.Store, s.peer)
-	}
-	if errors.Is(why, errGone) {
-		return
-	}
-	if _, ok := errors.AsType[closing](why); !ok {
-		s.h.logStore(why)
-	}
-	out.control(ws.OpClose, closeBody(closingOf(why)))
-	if s.write(out) == nil {
-		linger(s.conn)
-	}
+	return socket.Close{Code: code, Reason: problem.code}
 }

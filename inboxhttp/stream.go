@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/mailru/easyjson/jwriter"
-
 	"inbox"
 	"inbox/internal/park"
 )
@@ -97,7 +95,9 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 		s.out.event("reset")
 		s.after = inbox.Cursor{}
 	}
-	for _, m := range s.receiver.Fresh(b.Messages) {
+	fresh := s.receiver.Fresh(b.Messages)
+	for i := range fresh {
+		m := &fresh[i]
 		s.out.message(m)
 		s.written = m.Cursor
 		s.receiver.Sent(m.Cursor)
@@ -154,7 +154,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 	var header bytes.Buffer
 	w.Header().Set("Transfer-Encoding", "chunked")
 	w.Header().Write(&header)
-	conn, _, err := hijack(w) // what came after the request is not looked at: this is its last
+	conn, _, err := park.Hijack(w) // what came after the request is not looked at: this is its last
 	if err != nil {
 		return err
 	}
@@ -258,10 +258,8 @@ func (b *eventBuffer) event(code string) {
 	b.WriteString("event: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
 }
 
-func (b *eventBuffer) message(m inbox.Message) {
+func (b *eventBuffer) message(m *inbox.Message) {
 	b.WriteString("id: " + m.Cursor.String() + "\nevent: message\ndata: ")
-	var j jwriter.Writer
-	appendMessage(&j, "", m)
-	j.DumpTo(b) // a bytes.Buffer does not fail, and JSON holds no line break
+	b.Write(appendMessage(b.AvailableBuffer(), "", m)) // JSON holds no line break
 	b.WriteString("\n\n")
 }

@@ -300,6 +300,35 @@ func (s *Spot) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write writes all of p. It waits at most for timeout, for a client that does not
+// read.
+func (s *Spot) Write(p []byte, timeout time.Duration) error {
+	if s.raw != nil {
+		// Nearly always there is room, and then a deadline would cost for nothing.
+		n, err := s.writeNow(p)
+		if n == len(p) || err != nil {
+			return err
+		}
+		p = p[n:]
+		defer s.conn.SetWriteDeadline(time.Time{})
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(timeout))
+	_, err := s.conn.Write(p)
+	return err
+}
+
+// writeNow writes what there is room for.
+func (s *Spot) writeNow(p []byte) (n int, err error) {
+	outer := s.raw.Write(func(fd uintptr) (done bool) {
+		n, err = writeFD(fd, p)
+		return true
+	})
+	if outer != nil {
+		return 0, outer
+	}
+	return n, err
+}
+
 // Drained reports whether the last read took all that there was, so that another
 // Readable will come for what comes now.
 func (s *Spot) Drained() bool { return s.drained && !s.gone }

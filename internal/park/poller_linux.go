@@ -124,3 +124,20 @@ func readFD(fd uintptr, p []byte) (int, error) {
 		return n, nil
 	}
 }
+
+// writeFD writes once, without waiting: what there is room for, which may be
+// nothing.
+func writeFD(fd uintptr, p []byte) (int, error) {
+	for {
+		n, err := syscall.Write(int(fd), p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, nil
+		case err != nil:
+			return 0, os.NewSyscallError("write", err)
+		}
+		return n, nil
+	}
+}

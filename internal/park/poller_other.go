@@ -12,3 +12,4 @@ func (*poller) close() error                                { return nil }
 func (*poller) watch(syscall.RawConn, uint64, Events) error { return nil }
 func (*poller) forget(syscall.RawConn)                      {}
 func readFD(uintptr, []byte) (int, error)                   { return 0, ErrNothing }
+func writeFD(uintptr, []byte) (int, error)                  { return 0, nil }

@@ -1,0 +1,109 @@
+package socket
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"inbox/internal/park"
+)
+
+// IsUpgrade reports whether a request asks for a WebSocket.
+func IsUpgrade(header http.Header) bool {
+	return strings.EqualFold(header.Get("Upgrade"), "websocket")
+}
+
+// A HandshakeError says why a request cannot become a WebSocket.
+type HandshakeError struct {
+	Status int    // of the answer
+	Detail string // for people
+}
+
+func (e HandshakeError) Error() string { return e.Detail }
+
+func bad(detail string) error { return HandshakeError{http.StatusBadRequest, detail} }
+
+// Check looks for what RFC 6455, 4.2.1, wants of a request, and returns a
+// HandshakeError. With status 426 w has got the headers that go with it.
+func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
+	is := func(want string) func(string) bool {
+		return func(s string) bool { return strings.EqualFold(s, want) }
+	}
+	switch {
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !Listed(r.Header["Connection"], is("upgrade")):
+		return bad("A WebSocket begins with an Upgrade over HTTP/1.1.")
+	case r.ContentLength != 0:
+		return bad("A GET has no body.")
+	case !isKey(r.Header["Sec-Websocket-Key"]):
+		return bad("There has to be one Sec-WebSocket-Key, of 16 bytes in base64.")
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		w.Header().Set("Upgrade", "websocket")
+		return HandshakeError{http.StatusUpgradeRequired, "The version of the WebSocket protocol is 13."}
+	case o.Subprotocol != "" && !Listed(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return s == o.Subprotocol }):
+		return bad("The Sec-WebSocket-Protocol has to be " + o.Subprotocol + ".")
+	}
+	return nil
+}
+
+// Listed looks for an element of a header that is a list.
+func Listed(lines []string, is func(string) bool) bool {
+	return slices.ContainsFunc(lines, func(line string) bool {
+		for part := range strings.SplitSeq(line, ",") {
+			if is(strings.TrimSpace(part)) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func isKey(lines []string) bool {
+	if len(lines) != 1 {
+		return false
+	}
+	nonce, err := base64.StdEncoding.DecodeString(lines[0])
+	return err == nil && len(nonce) == 16
+}
+
+// acceptKey answers a Sec-WebSocket-Key (RFC 6455, 4.2.2).
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Accept makes a socket of a request that has passed Check, and parks it in lot.
+// Nothing happens on it before a first wake, which is for the caller to call.
+func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p Protocol) (wake func(), err error) {
+	conn, early, err := park.Hijack(w)
+	if err != nil {
+		return nil, err
+	}
+	header := w.Header()
+	header["Upgrade"] = []string{"websocket"}
+	header["Connection"] = []string{"Upgrade"}
+	header["Sec-Websocket-Accept"] = []string{acceptKey(r.Header.Get("Sec-WebSocket-Key"))}
+	if o.Subprotocol != "" {
+		header["Sec-Websocket-Protocol"] = []string{o.Subprotocol}
+	}
+	var answer bytes.Buffer
+	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	header.Write(&answer) // a bytes.Buffer does not fail
+	answer.WriteString("\r\n")
+	now := time.Now()
+	conn.SetWriteDeadline(now.Add(writeTimeout))
+	if _, err := conn.Write(answer.Bytes()); err != nil {
+		conn.Close()
+		return nil, ErrGone
+	}
+	conn.SetWriteDeadline(time.Time{})
+	s := &Socket{protocol: p, options: o, conn: conn, early: early, deadline: now.Add(pingEvery)}
+	if o.FirstMessage > 0 {
+		s.firstBy = now.Add(o.FirstMessage)
+	}
+	return lot.Park(conn, s.run).Wake, nil
+}

@@ -1,0 +1,192 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"inbox/internal/park"
+)
+
+// read takes what the client has sent.
+func (s *Socket) read(now time.Time) error {
+	for n := 1; ; n++ {
+		s.work.begun, s.waits = s.buf.Buffered() > 0, s.frameLimit(now)
+		header, err := ws.ReadHeaderBuffer(s.buf, s.head[:])
+		if err != nil {
+			return s.readFailed(err)
+		}
+		s.pinged, s.deadline = false, now.Add(pingEvery)
+		if err := s.frame(header, now); err != nil {
+			return err
+		}
+		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= atOnce) {
+			return nil
+		}
+		if !s.limit.IsZero() || n%atOnce == 0 { // it was waited for, or does not pause: its mail does
+			now = time.Now()
+			if err := s.protocol.Look(s, now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// frameLimit is until when the rest of a frame that begins now is waited for.
+func (s *Socket) frameLimit(now time.Time) time.Time {
+	limit := now
+	if s.fragmented {
+		limit = s.begun
+	}
+	if limit = limit.Add(frameTimeout); !s.firstBy.IsZero() && s.firstBy.Before(limit) {
+		return s.firstBy
+	}
+	return limit
+}
+
+// frame reads the rest of one frame.
+func (s *Socket) frame(header ws.Header, now time.Time) error {
+	state := ws.StateServerSide
+	if s.fragmented {
+		state |= ws.StateFragmented
+	}
+	if err := ws.CheckHeader(header, state); err != nil {
+		return Close{ws.StatusProtocolError, err.Error()}
+	}
+	if header.OpCode.IsControl() {
+		return s.controlFrame(header)
+	}
+	if header.OpCode == ws.OpBinary {
+		return Close{ws.StatusUnsupportedData, "frames are text"}
+	}
+	if header.Length > int64(s.options.MaxMessage-len(s.fragment)) {
+		code := s.options.TooLarge
+		if code == 0 {
+			code = ws.StatusMessageTooBig
+		}
+		return Close{code, "a message is larger than this server takes"}
+	}
+	payload, err := s.payload(header)
+	if err != nil {
+		return err
+	}
+	if !header.Fin {
+		if !s.fragmented {
+			s.fragmented, s.begun = true, now
+		}
+		s.fragment = append(s.fragment, payload...)
+		return nil
+	}
+	if s.fragmented {
+		payload = append(s.fragment, payload...)
+		s.fragmented, s.fragment = false, nil
+	}
+	if !utf8.Valid(payload) {
+		return Close{ws.StatusInvalidFramePayloadData, "a message is UTF-8"}
+	}
+	s.firstBy = time.Time{}
+	return s.protocol.Message(s, now, payload)
+}
+
+func (s *Socket) controlFrame(header ws.Header) error {
+	payload, err := s.payload(header)
+	if err != nil {
+		return err
+	}
+	switch header.OpCode {
+	case ws.OpPing:
+		s.control(ws.OpPong, payload)
+		return s.flushFrom(flushAt)
+	case ws.OpClose:
+		if len(payload) == 0 {
+			return Close{ws.StatusNormalClosure, ""}
+		}
+		code, reason := ws.ParseCloseFrameData(payload)
+		if len(payload) < 2 {
+			return Close{ws.StatusProtocolError, "a close frame of one byte"}
+		}
+		if err := ws.CheckCloseFrameData(code, reason); err != nil {
+			return Close{ws.StatusProtocolError, err.Error()}
+		}
+		return Close{code, ""}
+	}
+	return nil
+}
+
+// payload reads a frame's payload, which changes with the next read. Memory is
+// taken as the bytes come, not as the header announces them.
+func (s *Socket) payload(header ws.Header) ([]byte, error) {
+	var p []byte
+	if n := int(header.Length); n <= s.buf.Buffered() {
+		p, _ = s.buf.Peek(n)
+		s.buf.Discard(n)
+	} else {
+		s.message.Reset()
+		if _, err := io.CopyN(&s.message, s.buf, header.Length); err != nil {
+			return nil, s.readFailed(err)
+		}
+		p = s.message.Bytes()
+	}
+	ws.Cipher(p, header.Mask, 0)
+	return p, nil
+}
+
+// Read is for buf: it takes what there is. The rest of a frame that has begun is
+// waited for.
+func (w *work) Read(p []byte) (int, error) {
+	s := w.s
+	if len(s.early) > 0 {
+		n := copy(p, s.early)
+		if s.early = s.early[n:]; len(s.early) == 0 {
+			s.early = nil
+		}
+		w.begun = true
+		return n, nil
+	}
+	if !w.begun {
+		w.begun = true
+		return s.spot.ReadNow(p)
+	}
+	if err := s.flush(); err != nil { // before anything is waited for
+		return 0, err
+	}
+	if w.limit != w.waits {
+		w.limit = w.waits
+		s.conn.SetReadDeadline(w.limit)
+	}
+	return s.spot.Read(p)
+}
+
+// readFailed says what an error of a read means for the socket.
+func (s *Socket) readFailed(err error) error {
+	switch {
+	case errors.Is(err, park.ErrNothing):
+		return nil // a hint that was not true any more
+	case errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, ws.ErrHeaderLengthUnexpected):
+		return Close{ws.StatusProtocolError, err.Error()}
+	}
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		if !s.firstBy.IsZero() {
+			return ErrNoMessage
+		}
+		return Close{ws.StatusPolicyViolation, "a frame took too long to arrive"}
+	}
+	return ErrGone
+}
+
+// linger closes the sending half and waits for the client's, within bounds: a
+// connection that is closed with bytes unread is reset, and the close frame may
+// be lost.
+func linger(conn net.Conn) {
+	const patience, most = 2 * time.Second, 1 << 20
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	io.Copy(io.Discard, io.LimitReader(conn, most))
+}

@@ -1,0 +1,113 @@
+package socket
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// work is what a socket needs while something happens on it. It is only lent.
+type work struct {
+	s   *Socket
+	out []byte // frames to be written
+
+	buf     *bufio.Reader
+	head    [ws.MaxHeaderSize]byte
+	message bytes.Buffer
+	begun   bool      // a frame: its rest is waited for
+	waits   time.Time // until then
+	limit   time.Time // the read deadline that is set
+}
+
+var works = sync.Pool{New: func() any {
+	w := new(work)
+	w.buf = bufio.NewReaderSize(w, 4<<10)
+	return w
+}}
+
+func (s *Socket) takeWork() {
+	s.work = works.Get().(*work)
+	s.work.s = s
+}
+
+func (s *Socket) freeWork() {
+	w := s.work
+	s.work = nil
+	if !w.limit.IsZero() {
+		s.conn.SetReadDeadline(time.Time{})
+	}
+	if cap(w.out) > 2*flushAt || w.message.Cap() > 2*flushAt {
+		return // one large message does not stay
+	}
+	w.buf.Reset(w)
+	w.s, w.out, w.limit = nil, w.out[:0], time.Time{}
+	works.Put(w)
+}
+
+// Send says a message: what build appends to what it is given. It goes out when
+// the run ends, or when there is much to say; the error is ErrGone then.
+func (s *Socket) Send(build func([]byte) []byte) error {
+	// Most messages have a header of this size, so that nothing has to be moved.
+	const header = 4
+	start := len(s.out)
+	s.out = build(append(s.out, make([]byte, header)...))
+	text := s.out[start+header:]
+	if size := ws.HeaderSize(ws.Header{Length: int64(len(text))}); size > header {
+		s.out = append(s.out, make([]byte, size-header)...)
+		copy(s.out[start+size:], text)
+	} else if size < header {
+		s.out = append(s.out[:start+size], text...)
+	}
+	putHeader(s.out[start:], ws.OpText, len(text))
+	return s.flushFrom(flushAt)
+}
+
+// control says a control frame.
+func (s *Socket) control(op ws.OpCode, payload []byte) {
+	s.out = append(s.out, 0, 0)
+	putHeader(s.out[len(s.out)-2:], op, len(payload))
+	s.out = append(s.out, payload...)
+}
+
+// putHeader writes the header of a whole frame, unmasked (RFC 6455, 5.2).
+func putHeader(to []byte, op ws.OpCode, length int) {
+	const fin = 0x80
+	to[0] = fin | byte(op)
+	switch {
+	case length < 126:
+		to[1] = byte(length)
+	case length < 1<<16:
+		to[1] = 126
+		binary.BigEndian.PutUint16(to[2:], uint16(length))
+	default:
+		to[1] = 127
+		binary.BigEndian.PutUint64(to[2:], uint64(length))
+	}
+}
+
+func (s *Socket) flush() error { return s.flushFrom(1) }
+
+// flushFrom writes what there is to say, if it is that much.
+func (s *Socket) flushFrom(size int) error {
+	if len(s.out) < size {
+		return nil
+	}
+	err := s.spot.Write(s.out, writeTimeout)
+	s.out = s.out[:0]
+	if err != nil {
+		return ErrGone
+	}
+	return nil
+}
+
+// closeBody leaves the code out where a frame cannot carry it.
+func closeBody(c Close) []byte {
+	if c.Code == ws.StatusNoStatusRcvd {
+		return nil
+	}
+	return ws.NewCloseFrameBody(c.Code, c.Reason)
+}
