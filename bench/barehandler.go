@@ -95,7 +95,7 @@ func bareAnswerLike(a answer) bareAnswer {
 	for line := range bytes.SplitSeq(rest, crlf) {
 		name, value, _ := bytes.Cut(line, []byte(": "))
 		switch string(name) {
-		case "", "Date": // net/http's own
+		case "", "Date", "Transfer-Encoding": // net/http's own
 		case "Content-Length":
 			if len(a.body) > 0 {
 				b.Header.Set(string(name), string(value))

@@ -95,13 +95,17 @@ type answer struct {
 	body    []byte
 }
 
-// read reads an answer whose length is said in its head.
+// read reads an answer whose length is said in its head, or by its chunks.
 func (c *conn) read() (answer, error) {
 	a, err := c.readHead()
 	if err != nil {
 		return a, err
 	}
-	if a.chunked || a.length < 0 {
+	if a.chunked {
+		a.body, err = c.readChunks()
+		return a, err
+	}
+	if a.length < 0 {
 		return a, fmt.Errorf("an answer of status %d does not say its length", a.status)
 	}
 	if a.body, err = c.need(a.length); err != nil {
@@ -109,6 +113,47 @@ func (c *conn) read() (answer, error) {
 	}
 	c.r += a.length
 	return a, nil
+}
+
+// readChunks reads a body to its end (RFC 9112, 7.1), without trailers.
+func (c *conn) readChunks() (body []byte, err error) {
+	for {
+		line, err := c.readLine()
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.ParseUint(string(line), 16, 24)
+		if err != nil {
+			return nil, fmt.Errorf("%.20q begins no chunk", line)
+		}
+		chunk, err := c.need(int(n) + len(crlf))
+		if err != nil {
+			return nil, err
+		}
+		c.r += len(chunk)
+		if n == 0 {
+			return body, nil
+		}
+		if chunk = chunk[:n]; body == nil {
+			body = chunk // nearly always the only one
+		} else {
+			body = append(bytes.Clone(body), chunk...)
+		}
+	}
+}
+
+func (c *conn) readLine() ([]byte, error) {
+	for scanned := 0; ; {
+		if i := bytes.Index(c.buf[c.r+scanned:c.w], crlf); i >= 0 {
+			line := c.buf[c.r : c.r+scanned+i]
+			c.r += len(line) + len(crlf)
+			return line, nil
+		}
+		scanned = max(0, c.w-c.r-1)
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // readHead reads an answer up to its body.

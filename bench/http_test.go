@@ -56,6 +56,20 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestChunks(t *testing.T) {
+	for body, want := range map[string]string{
+		"0\r\n\r\n":                               "",
+		"5\r\nhello\r\n0\r\n\r\n":                 "hello",
+		"5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n": "hello, world",
+	} {
+		for name, c := range received("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body) {
+			if a, err := c.read(); err != nil || string(a.body) != want {
+				t.Errorf("%s: %q is read as %q, %v", name, body, a.body, err)
+			}
+		}
+	}
+}
+
 func TestAnswersThatAreNone(t *testing.T) {
 	for _, s := range []string{
 		"SSH-2.0-x\r\n\r\n",
@@ -63,7 +77,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
 		"HTTP/1.1 200 OK\r\n\r\nuntil the end",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
 		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
 		"HTTP/1.1 200 OK\r\nContent-Le",
 	} {

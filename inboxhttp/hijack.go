@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"inbox/internal/park"
 )
 
 // writeTimeout is how long a write to a connection of our own may take: a reader
@@ -22,6 +24,9 @@ func (h *Handler) canPark(r *http.Request) bool {
 		return false
 	}
 	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if c, ok := conn.(*park.Prefixed); ok {
+		conn = c.Conn
+	}
 	return conn != nil && h.lot.Watches(conn)
 }
 
@@ -95,8 +100,11 @@ func (a *answer) head() {
 	if a.close {
 		a.header.Set("Connection", "close")
 	}
-	fmt.Fprintf(&a.body, "HTTP/1.1 %03d %s\r\nDate: %s\r\n%s", a.status, http.StatusText(a.status),
-		time.Now().UTC().Format(http.TimeFormat), a.common)
+	b := append(a.body.AvailableBuffer(), "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(a.status), 10)
+	b = append(append(b, ' '), http.StatusText(a.status)...)
+	b = time.Now().UTC().AppendFormat(append(b, "\r\nDate: "...), http.TimeFormat)
+	a.body.Write(append(append(b, "\r\n"...), a.common...))
 	a.header.Write(&a.body)
 	a.body.WriteString("\r\n")
 }

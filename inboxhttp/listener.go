@@ -70,21 +70,3 @@ func (l *listener) handBack(conn net.Conn) {
 		conn.Close()
 	}
 }
-
-// prefixed is a connection of which some bytes were read already.
-type prefixed struct {
-	net.Conn
-	prefix []byte
-}
-
-func (c *prefixed) Read(p []byte) (int, error) {
-	if len(c.prefix) > 0 {
-		n := copy(p, c.prefix)
-		c.prefix = c.prefix[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
-
-// NetConn is for state and park: the connection that the kernel knows.
-func (c *prefixed) NetConn() net.Conn { return c.Conn }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"inbox"
@@ -43,13 +44,16 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
-	conn, more, err := park.Hijack(w)
+	conn, unread, err := park.Hijack(w)
 	if err != nil {
 		return err
 	}
 	parked := &parkedPoll{
 		h: h, peer: p, ask: a, deadline: time.Now().Add(a.wait - wait), receiver: receiver,
-		conn: conn, more: more, header: h.headers.of(header.Bytes()), close: r.Close,
+		conn: conn, unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
+	}
+	if c, ok := r.Context().Value(connKey{}).(*park.Prefixed); ok && len(unread) == 0 {
+		parked.request = c.OneRequest()
 	}
 	receiver.OnWake(h.lot.Park(conn, parked.run).Wake)
 	return nil
@@ -57,6 +61,10 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 
 // parkedPoll is a long poll whose connection was taken from net/http, first
 // while it waits, and then until the next request comes.
+//
+// Most of what a peer that waits costs is that it asks again and again. So the
+// bytes of a request are kept, and when the very same come again there is nothing
+// to parse: the wait begins anew, and net/http does not hear of it.
 type parkedPoll struct {
 	h        *Handler
 	spot     *park.Spot
@@ -65,13 +73,16 @@ type parkedPoll struct {
 	ask      ask
 	deadline time.Time // of the wait, or of the next request
 	conn     net.Conn
-	more     []byte // what was read beyond the request
+	unread   []byte // what was read beyond the request
+	readable bool   // there is more to read
+	request  []byte // nil if it is not known
 	header   string
 	close    bool
 }
 
 func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 	p.spot = spot
+	p.readable = p.readable || e&park.Readable != 0
 	if p.receiver == nil {
 		p.next(e)
 		return
@@ -81,10 +92,17 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.end()
 		return
 	}
+	p.look(true)
+}
+
+// look looks into the inbox for a request that has waited, or has just come.
+func (p *parkedPoll) look(waited bool) {
 	var b inbox.Batch
 	var err error
 	if p.h.Draining() {
-		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+		if waited {
+			p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+		}
 		err = inbox.ErrDraining
 	} else {
 		b, err = p.h.Store.Receive(context.Background(), p.peer, p.ask.after, p.ask.limit, p.receiver)
@@ -93,18 +111,23 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 	if err == nil && len(b.Messages) == 0 && !b.Reset && left > 0 {
 		p.spot.Rest(min(left, b.TTL/2))
 		// Not for what it may send meanwhile: a next request stays in the kernel.
-		if err := p.spot.Watch(park.Gone); err != nil {
+		// But when that was watched for before, it is cheaper to be told.
+		watch := park.Gone
+		if p.request != nil {
+			watch = park.Readable
+		}
+		if err := p.spot.Watch(watch); err != nil {
 			p.h.Log.Error("a connection cannot be watched", "error", err)
 			p.end()
 		}
 		return
 	}
-	p.answer(b, err)
+	p.answer(b, err, waited)
 }
 
-func (p *parkedPoll) answer(b inbox.Batch, err error) {
+func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 	w := &answer{conn: p.conn, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
-	c := client{ctx: connContext(p.conn), waited: true}
+	c := client{ctx: connContext(p.conn), waited: waited}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if err == context.Canceled { // the client has left
 			p.end()
@@ -116,21 +139,23 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 		p.end()
 		return
 	}
-	p.receiver, p.peer, p.header = nil, inbox.Peer{}, ""
+	p.receiver = nil
+	if p.request == nil {
+		p.peer, p.header = inbox.Peer{}, ""
+	}
 	p.deadline = time.Now().Add(keepAlive)
 	p.next(0)
 }
 
-// next waits for the next request, and hands the connection back when it is
-// there.
+// next waits for the next request. It hands the connection back when it is there,
+// unless it is the same one.
 func (p *parkedPoll) next(e park.Events) {
 	switch {
-	case len(p.more) > 0:
-		p.spot.Leave()
-		p.h.back.handBack(&prefixed{p.conn, p.more})
-	case e&park.Readable != 0:
-		p.spot.Leave()
-		p.h.back.handBack(p.conn)
+	case len(p.unread) > 0:
+		p.handBack(p.unread)
+	case p.readable:
+		p.readable = false
+		p.read()
 	case p.h.Draining() || e&park.Gone != 0 || !time.Now().Before(p.deadline):
 		p.end()
 	default:
@@ -139,6 +164,33 @@ func (p *parkedPoll) next(e park.Events) {
 			p.end()
 		}
 	}
+}
+
+// requestBuffers are what a next request is read into.
+var requestBuffers = sync.Pool{New: func() any { return new([2 << 10]byte) }}
+
+func (p *parkedPoll) read() {
+	buffer := requestBuffers.Get().(*[2 << 10]byte)
+	defer requestBuffers.Put(buffer)
+	n, err := p.spot.ReadNow(buffer[:])
+	switch {
+	case err == park.ErrNothing:
+		p.next(0)
+	case err != nil:
+		p.end()
+	case p.request == nil || !bytes.Equal(buffer[:n], p.request):
+		p.handBack(bytes.Clone(buffer[:n]))
+	default:
+		p.receiver = inbox.NewReceiverFunc(p.spot.Wake)
+		p.deadline = time.Now().Add(p.ask.wait)
+		p.look(false)
+	}
+}
+
+// handBack gives the connection to the server again, with what was read of it.
+func (p *parkedPoll) handBack(read []byte) {
+	p.spot.Leave()
+	p.h.back.handBack(park.Prefix(p.conn, read))
 }
 
 func (p *parkedPoll) end() {

@@ -53,7 +53,7 @@ func (c *rawClient) wait(id, query string, parked bool) {
 	c.ask(id, query, "")
 	c.store.untilReceivers(id, receivers+1, nil)
 	if parked {
-		inboxtest.Until(c, "the connection is parked", func() bool { return c.parked.Load() > before })
+		inboxtest.Until(c, "the connection is parked", func() bool { return c.parked.Load() > before || c.inside.Load() == 0 })
 	}
 }
 

@@ -198,15 +198,19 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 			s.end()
 			return
 		}
-		silent := time.Since(s.wrote)
-		if s.out.Len() == 0 && silent < heartbeat {
-			s.rest(min(heartbeat-silent, b.TTL/2))
-			return
+		if s.out.Len() > 0 {
+			continue // once more: a pop is acknowledged by the look after its write
 		}
-		if s.out.Len() == 0 {
+		if time.Since(s.wrote) >= heartbeat {
 			s.out.comment()
+			if !s.write(ctx) {
+				s.leave()
+				s.end()
+				return
+			}
 		}
-		// Once more: a pop is acknowledged by the look after its write.
+		s.rest(min(heartbeat-time.Since(s.wrote), b.TTL/2))
+		return
 	}
 }
 
@@ -225,15 +229,16 @@ func (s *stream) leave() {
 	_, _ = s.h.Store.Receive(context.Background(), s.peer, s.after, 0, s.receiver)
 }
 
-// write sends the buffer as a chunk and reports whether the client is there.
+// write sends the buffer as a chunk and reports whether the client is there. What
+// is going to be popped goes only to one who is, as far as the kernel knows.
 func (s *stream) write(ctx context.Context) bool {
-	var chunk bytes.Buffer
-	writeChunk(&chunk, s.out.Bytes())
-	if state(ctx) != open {
+	pops := s.pop && s.written != s.after
+	if pops && state(ctx) != open {
 		return false
 	}
-	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := s.conn.Write(chunk.Bytes()); err != nil || state(ctx) == reset {
+	var chunk bytes.Buffer
+	writeChunk(&chunk, s.out.Bytes())
+	if s.spot.Write(chunk.Bytes(), writeTimeout) != nil || pops && state(ctx) == reset {
 		return false
 	}
 	s.wrote = time.Now()

@@ -215,8 +215,17 @@ func (s *Spot) loop() {
 	}
 }
 
-// Rest asks for a Timeout after d, instead of any asked for before.
+// tick is what times are rounded up to, so that what thousands wait for comes
+// together: a machine that is woken for each of them does little else.
+const tick = 100 * time.Millisecond
+
+// Rest asks for a Timeout after d, instead of any asked for before. One that is
+// two seconds away or more may come up to a tenth of a second later.
 func (s *Spot) Rest(d time.Duration) {
+	if d >= 20*tick {
+		past := time.Duration(time.Now().Add(d).UnixNano()) % tick
+		d += (tick - past) % tick
+	}
 	if s.timer == nil {
 		s.timer = time.AfterFunc(d, func() {
 			if s.add(Timeout) {
