@@ -38,7 +38,7 @@ func connContext(conn net.Conn) context.Context {
 // answer is the http.ResponseWriter of a request whose connection was taken:
 // what a handler writes goes out at a flush, or at the end.
 type answer struct {
-	conn   net.Conn
+	spot   *park.Spot
 	common string // header lines
 	close  bool   // after this answer
 	header http.Header
@@ -111,8 +111,7 @@ func (a *answer) head() {
 
 func (a *answer) send() error {
 	if a.err == nil {
-		a.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		_, a.err = a.conn.Write(a.body.Bytes())
+		a.err = a.spot.Write(a.body.Bytes(), writeTimeout)
 	}
 	a.body.Reset()
 	return a.err

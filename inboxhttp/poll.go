@@ -126,7 +126,7 @@ func (p *parkedPoll) look(waited bool) {
 }
 
 func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
-	w := &answer{conn: p.conn, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
+	w := &answer{spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
 	c := client{ctx: connContext(p.conn), waited: waited}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if err == context.Canceled { // the client has left

@@ -74,6 +74,7 @@ type stream struct {
 
 	spot  *park.Spot // what follows: when parked
 	conn  net.Conn
+	head  []byte // of the answer, until it was written
 	wrote time.Time
 }
 
@@ -151,20 +152,14 @@ func flush(w http.ResponseWriter, rc *http.ResponseController, content []byte) b
 
 // park serves a stream without a goroutine of its own.
 func (s *stream) park(w http.ResponseWriter) error {
-	var header bytes.Buffer
-	w.Header().Set("Transfer-Encoding", "chunked")
-	w.Header().Write(&header)
 	conn, _, err := park.Hijack(w) // what came after the request is not looked at: this is its last
 	if err != nil {
 		return err
 	}
-	s.conn = conn
-	first := &answer{conn: conn, common: header.String(), header: make(http.Header), status: http.StatusOK, close: true}
-	first.head()
-	if first.send() != nil {
-		conn.Close()
-		return nil
-	}
+	w.Header().Set("Transfer-Encoding", "chunked")
+	head := &answer{header: w.Header(), status: http.StatusOK, close: true}
+	head.head()
+	s.conn, s.head = conn, head.body.Bytes()
 	s.receiver.OnWake(s.h.lot.Park(conn, s.run).Wake)
 	return nil
 }
@@ -236,8 +231,9 @@ func (s *stream) write(ctx context.Context) bool {
 	if pops && state(ctx) != open {
 		return false
 	}
-	var chunk bytes.Buffer
-	writeChunk(&chunk, s.out.Bytes())
+	chunk := bytes.NewBuffer(s.head)
+	s.head = nil
+	writeChunk(chunk, s.out.Bytes())
 	if s.spot.Write(chunk.Bytes(), writeTimeout) != nil || pops && state(ctx) == reset {
 		return false
 	}

@@ -84,9 +84,11 @@ func (l *Lot) Watches(c net.Conn) bool {
 	return ok && l.poller != nil
 }
 
-// Park gives c a spot. run is first called after a first Wake, which may be that
-// of a WakeAll: it is handed the spot, since Park may not have returned by then.
+// Park gives c a spot, without the deadlines that it may have had. run is first
+// called after a first Wake, which may be that of a WakeAll: it is handed the spot,
+// since Park may not have returned by then.
 func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) *Spot {
+	c.SetDeadline(time.Time{})
 	s := &Spot{lot: l, conn: c, run: run, drained: true}
 	if sc, ok := c.(syscall.Conn); ok && l.poller != nil {
 		s.raw, _ = sc.SyscallConn()

@@ -100,7 +100,6 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 		conn.Close()
 		return nil, ErrGone
 	}
-	conn.SetWriteDeadline(time.Time{})
 	s := &Socket{protocol: p, options: o, conn: conn, early: early, deadline: now.Add(pingEvery)}
 	if o.FirstMessage > 0 {
 		s.firstBy = now.Add(o.FirstMessage)
