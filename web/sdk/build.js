@@ -12,12 +12,16 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
+/** Names of properties that only our own modules see: they are for readers, and short for browsers. */
+const INTERNAL = ["busy", "content", "forget", "interrupted", "onmove", "opened", "position", "queue", "take", "tell", "wake"];
+
 const here = dirname(fileURLToPath(import.meta.url));
 const out = resolve(process.argv[2] ?? join(here, "dist"));
 const built = join(here, "build");
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 
 rmSync(built, { recursive: true, force: true });
+if (out === join(here, "dist")) rmSync(out, { recursive: true, force: true }); // another directory may hold more than ours
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here], { stdio: "inherit" });
 
@@ -29,7 +33,8 @@ for (const entry of ["inbox", "mailbox"]) {
     minify: true,
     format: "esm",
     target: "es2022",
-    banner: { js: `/*! inbox ${version}, MIT license */` },
+    mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+    banner: { js: `/*! inbox ${version}, MIT */` },
     logLevel: "warning",
   });
 }

@@ -24,6 +24,7 @@ export interface Tried {
 
 /** That a call came to nothing, or has ended. */
 export class CallError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "CallError";
   /** What programs read. */
   readonly code: CallErrorCode;

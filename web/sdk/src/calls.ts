@@ -70,6 +70,8 @@ function createCalls(inbox: Inbox): Calls {
         session !== undefined,
         () => (release = calls.hold()),
         (bye) => {
+          const at = ringing.indexOf(side);
+          if (at >= 0) ringing.splice(at, 1);
           forget(peer, side.session, bye);
           say(peer, bye).then(release);
         },

@@ -2,6 +2,7 @@ import { callsOf } from "./calls.js";
 import type { Inbox } from "./mailbox.js";
 import { pause } from "./wait.js";
 
+/** How a connection is to be made. */
 export interface ConnectOptions {
   /** Gives up, as long as there is no connection. */
   signal?: AbortSignal | undefined;

@@ -15,6 +15,7 @@ export type InboxErrorCode =
 
 /** What an inbox server answers when it does not do what it was asked for, or that it does not answer. */
 export class InboxError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "InboxError";
   /** What programs read. */
   readonly code: InboxErrorCode;

@@ -10,6 +10,7 @@ export type { Message } from "./message.js";
 export type { CursorStorage, MessagesOptions, Transport } from "./receive.js";
 export type { SendOptions } from "./send.js";
 
+/** Whose inbox it is, and how it is to be asked. */
 export interface InboxOptions {
   /** Under which others send to this inbox: any characters but `:` and control characters, at most 512 bytes. */
   id: string;

@@ -12,6 +12,8 @@ const FIRST = 500;
 /** The number of a data channel that nobody else takes. It is the last one that browsers have. */
 const UNUSED = 1023;
 
+type Description = Omit<Signal, "session">;
+
 /** What a negotiation needs to know of its call. */
 export interface Negotiating {
   readonly tried: Tried;
@@ -44,6 +46,8 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   let making = false;
   let ours = 0;
   let theirs = 0;
+  /** The answer to their last offer. */
+  let answer: Description;
   let timer: number | undefined;
   const early: RTCIceCandidateInit[] = [];
   const gathered: RTCIceCandidateInit[] = [];
@@ -80,8 +84,8 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
       }
       if (type === "offer") {
         if (n! <= theirs) {
-          // It was answered, but they may not have heard it.
-          if (n === theirs && pc.localDescription?.type === "answer") describe();
+          // It was answered, but they may not have heard it, and wait for that however much we offer.
+          if (n === theirs) say(answer);
           return;
         }
         if (making || pc.signalingState !== "stable") {
@@ -127,16 +131,17 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   /** Says what this side has last agreed to, or offers. */
   function describe(): void {
     const { type, sdp } = pc.localDescription!;
-    const isOffer = type === "offer";
-    if (isOffer) call.tried.offers++;
+    if (type === "offer") say({ type, n: ours, sdp });
+    else say((answer = { type: "answer", n: theirs, sdp, replaces: call.replaces }));
+  }
+
+  function say(description: Description): void {
+    if (description.type === "offer") call.tried.offers++;
     clearTimeout(timer);
     const again = (): void => {
       if (!call.over.aborted) timer = setTimeout(() => pc.signalingState === "have-local-offer" && describe(), REPEAT);
     };
-    call
-      .say({ type: type as "offer", n: isOffer ? ours : theirs, sdp, replaces: isOffer ? undefined : call.replaces })
-      .catch(call.unheard)
-      .then(again);
+    call.say(description).catch(call.unheard).then(again);
   }
 
   async function flush(): Promise<void> {

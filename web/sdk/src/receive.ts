@@ -21,6 +21,7 @@ const LIVED = 10_000;
 /** When to try again what is better than what works. */
 const BETTER = 300_000;
 
+/** How a loop over messages is to be. */
 export interface MessagesOptions {
   /** Ends the loop. */
   signal?: AbortSignal | undefined;
@@ -52,7 +53,10 @@ interface Reader {
   error?: InboxError;
 }
 
-/** Who is told how it goes. */
+/**
+ * Who is told how it goes.
+ * @internal
+ */
 export interface Owner {
   onopen: ((transport: Transport) => void) | undefined;
   onaway: ((error: InboxError) => void) | undefined;
@@ -61,7 +65,10 @@ export interface Owner {
 /** Where the cursor is kept while a page is loaded again; sessionStorage is one. */
 export type CursorStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
-/** Receives for all loops over one inbox, as long as there is one. */
+/**
+ * Receives for all loops over one inbox, as long as there is one.
+ * @internal
+ */
 export interface Receiver extends Link {
   /** The transport that works now. */
   transport: Transport | undefined;
@@ -74,6 +81,7 @@ export interface Receiver extends Link {
   forget(): void;
 }
 
+/** @internal */
 export function createReceiver(
   owner: Owner,
   server: Server,

@@ -12,6 +12,7 @@ const LARGEST = 16_000;
 /** What is this short outlives the page that sends it. Browsers bound how much can. */
 const LAST_WORDS = 500;
 
+/** How a message is to be sent. */
 export interface SendOptions {
   /** Gives up. A send that was under way may have arrived. */
   signal?: AbortSignal | undefined;
@@ -23,7 +24,11 @@ export interface SendOptions {
   patience?: number | undefined;
 }
 
-/** Makes a function that sends: in order for each recipient, and again until it is known that a message arrived. */
+/**
+ * Makes a function that sends: in order for each recipient, and again until it is
+ * known that a message arrived.
+ * @internal
+ */
 export function createSend(receiver: Receiver) {
   /** What the next send to a recipient has to wait for. */
   const turns = new Map<string, Promise<unknown>>();

@@ -4,7 +4,7 @@ import { InboxError } from "./errors.js";
 import type { Inbox } from "./mailbox.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
 import type { Signal } from "./signal.js";
-import { onWake } from "./wait.js";
+import { LONGEST, onWake } from "./wait.js";
 
 /** How long a call rings, and how long each step of connecting takes, at most. */
 const RINGS = 60_000;
@@ -53,7 +53,9 @@ export function createSide(
   const over = new AbortController();
   const tried: Tried = { offers: 0, restarts: 0, local: [], remote: [] };
   let sends = new AbortController();
-  let patience = 0;
+  let patience: number | undefined;
+  /** Whether anything has reached the other side. */
+  let heard = false;
   let pc: RTCPeerConnection | undefined;
   let close = (): void => {};
   let negotiation: Negotiation | undefined;
@@ -78,29 +80,21 @@ export function createSide(
     worked: false,
     connected: new Promise((...both) => ([resolve, reject] = both)),
 
-    async start({ signal, timeout = STEP, iceServers, configuration, setup, ...options }) {
+    start(options) {
+      const { signal, timeout = STEP } = options;
       side.started = true;
       onstart();
-      patience = options.patience ?? 0;
-      within(timeout);
+      patience = options.patience;
+      expire(timeout + (patience ?? 0));
       side.agreed = () => {
-        if (!side.answered) within(timeout);
+        // It can be connected before everything about the answer is done.
+        if (!side.answered && !side.worked) expire(timeout);
         side.answered = true;
       };
       const abort = (): void => side.end(signal?.reason);
       signal?.addEventListener("abort", abort);
-      try {
-        signal?.throwIfAborted();
-        const servers = typeof iceServers === "function" ? await iceServers() : iceServers;
-        over.signal.throwIfAborted();
-        connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
-        await setup?.(pc!);
-        over.signal.throwIfAborted();
-        await negotiation!.begin();
-        begin();
-      } catch (error) {
-        side.end(error);
-      }
+      if (signal?.aborted) abort();
+      prepare(options).catch(side.end);
       return side.connected.finally(() => signal?.removeEventListener("abort", abort));
     },
 
@@ -123,14 +117,14 @@ export function createSide(
     },
 
     async say(signal) {
-      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, patience });
-      patience = STEP;
+      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, patience: heard ? STEP : patience });
+      heard = true;
     },
 
     agreed() {},
 
     unheard(error) {
-      if (patience === STEP || !(error instanceof InboxError)) return;
+      if (heard || !(error instanceof InboxError)) return;
       side.end(error.code === "no-such-inbox" ? new CallError("no-such-peer", tried, undefined, error) : error, true);
     },
 
@@ -157,12 +151,22 @@ export function createSide(
   const unsubscribe = onWake((online) => {
     if (online && side.worked) pc?.restartIce();
   });
-  within(RINGS);
+  expire(RINGS);
   return side;
 
-  function within(ms: number): void {
+  async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
+    const servers = typeof iceServers === "function" ? await iceServers() : iceServers;
+    over.signal.throwIfAborted();
+    connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
+    await setup?.(pc!);
+    over.signal.throwIfAborted();
+    await negotiation!.begin();
+    begin();
+  }
+
+  function expire(ms: number): void {
     clearTimeout(limit);
-    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), ms);
+    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST));
   }
 
   function connection(made: RTCPeerConnection): void {
@@ -179,7 +183,7 @@ export function createSide(
         side.worked = true;
         resolve(made);
       } else if (state === "failed" || state === "disconnected") {
-        if (!limit) within(LOST);
+        if (!limit) expire(LOST);
         mending = setTimeout(mend, (state === "failed" ? 0 : HICCUP) + (side.polite ? POLITE : 0));
       }
     });

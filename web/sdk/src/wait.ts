@@ -17,6 +17,9 @@ export function onWake(wake: (online: boolean) => void): () => void {
 const ONLINE = "online";
 const VISIBILITY = "visibilitychange";
 
+/** What a timer can wait, at most. */
+export const LONGEST = 2 ** 31 - 1;
+
 /** Waits; shorter when the signal is aborted, or when what it subscribes to calls back. */
 export function pause(
   ms: number,
@@ -30,7 +33,7 @@ export function pause(
       unsubscribe?.();
       resolve();
     };
-    const timer = setTimeout(end, Math.min(ms, 2 ** 31 - 1));
+    const timer = setTimeout(end, Math.min(ms, LONGEST));
     const unsubscribe = subscribe(end);
     signal?.addEventListener("abort", end);
     if (signal?.aborted) end();

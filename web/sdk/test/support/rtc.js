@@ -1,0 +1,212 @@
+/** Connections and inboxes without a browser and a server: as much of them as calls need. */
+
+import { mock } from "node:test";
+import { settle } from "./net.js";
+
+let made = 0;
+
+/** An RTCPeerConnection that agrees with another one, and can be told how ICE goes. */
+export class FakePeerConnection extends EventTarget {
+  /** @type {FakePeerConnection[]} */
+  static all = [];
+
+  id = ++made;
+  signalingState = "stable";
+  connectionState = "new";
+  localDescription = null;
+  remoteDescription = null;
+  added = [];
+  restarts = 0;
+  #media = 0;
+  #offers = 0;
+  #needed = false;
+  #stable = [null, null];
+  #chain = Promise.resolve();
+
+  constructor(configuration) {
+    super();
+    this.configuration = configuration;
+    FakePeerConnection.all.push(this);
+  }
+
+  createDataChannel(label, options) {
+    this.#media++;
+    this.channel = { label, ...options };
+    this.#need();
+    return this.channel;
+  }
+
+  restartIce() {
+    this.restarts++;
+    this.#need();
+  }
+
+  #need() {
+    this.#needed = true;
+    if (this.signalingState === "stable") setImmediate(() => this.#fire());
+  }
+
+  #fire() {
+    if (this.#needed && this.signalingState === "stable") {
+      this.#needed = false;
+      this.dispatchEvent(new Event("negotiationneeded"));
+    }
+  }
+
+  async createOffer() {
+    return { type: "offer", sdp: this.#media ? "m=application" : "" };
+  }
+
+  setLocalDescription() {
+    return this.#inTurn(() => {
+      this.#open();
+      if (this.signalingState === "have-remote-offer") {
+        this.localDescription = { type: "answer", sdp: `${this.id} answers ${this.remoteDescription.sdp} typ relay` };
+        this.#settled();
+      } else {
+        this.#needed = false;
+        this.localDescription = { type: "offer", sdp: `${this.id} offers ${++this.#offers}` };
+        this.signalingState = "have-local-offer";
+      }
+      setImmediate(() => this.gather());
+    });
+  }
+
+  setRemoteDescription({ type, sdp }) {
+    return this.#inTurn(() => {
+      this.#open();
+      if (typeof sdp !== "string") throw new TypeError("no description");
+      if (type === "offer") {
+        if (this.signalingState === "have-local-offer") {
+          [this.localDescription] = this.#stable;
+          this.rolledBack = true;
+          this.#needed = true;
+        }
+        this.signalingState = "have-remote-offer";
+      } else {
+        if (this.signalingState !== "have-local-offer") throw new Error("no offer was made");
+        if (!sdp.includes(this.localDescription.sdp)) throw new Error(`${sdp} is no answer to ${this.localDescription.sdp}`);
+      }
+      this.remoteDescription = { type, sdp };
+      if (type === "answer") this.#settled();
+    });
+  }
+
+  #settled() {
+    this.signalingState = "stable";
+    this.#stable = [this.localDescription, this.remoteDescription];
+    if (this.#needed) setImmediate(() => this.#fire());
+  }
+
+  #open() {
+    if (this.signalingState === "closed") throw new Error("closed");
+  }
+
+  #inTurn(work) {
+    const done = this.#chain.then(work);
+    this.#chain = done.catch(() => {});
+    return done;
+  }
+
+  gather(...texts) {
+    if (texts.length === 0) texts = [`candidate:1 1 udp 1 10.0.0.${this.id} 1 typ host`, `candidate:2 1 udp 1 10.1.0.${this.id} 1 typ srflx`, undefined];
+    for (const text of texts) {
+      this.dispatchEvent(Object.assign(new Event("icecandidate"), { candidate: text ? { candidate: text, sdpMid: "0" } : null }));
+    }
+  }
+
+  async addIceCandidate(candidate) {
+    if (!this.remoteDescription) throw new Error("too early");
+    this.added.push(candidate.candidate);
+  }
+
+  /** ICE gets somewhere. */
+  becomes(state) {
+    this.connectionState = state;
+    this.dispatchEvent(new Event("connectionstatechange"));
+  }
+
+  close() {
+    this.signalingState = this.connectionState = "closed";
+    this.closed = true;
+  }
+}
+
+/** An inbox as calls see it. What is sent is noted, or delivered to another one. */
+export class FakeInbox {
+  /** @type {{to: string, data: any, signal: AbortSignal, patience: number}[]} */
+  sent = [];
+  loops = 0;
+  /** What happens to a send. */
+  sends = async () => {};
+  #queue = [];
+  #wake = () => {};
+
+  constructor(id) {
+    this.id = id;
+  }
+
+  async send(to, data, { signal, patience } = {}) {
+    signal?.throwIfAborted();
+    const copy = JSON.parse(JSON.stringify(data));
+    this.sent.push({ to, data: copy, signal, patience });
+    await this.sends(to, copy, signal);
+  }
+
+  /** What was sent since the last look; of one type, if it is given. */
+  take(type) {
+    return this.sent.splice(0).map(({ data }) => data).filter((data) => !type || data.type === type);
+  }
+
+  async *messages({ signal, match, onreset }) {
+    this.loops++;
+    this.reset = onreset;
+    this.match = match;
+    const wake = () => this.#wake();
+    signal.addEventListener("abort", wake);
+    try {
+      while (!signal.aborted) {
+        const next = this.#queue.shift();
+        if (next instanceof Error) throw next;
+        if (next) yield next;
+        else await new Promise((resolve) => (this.#wake = resolve));
+      }
+    } finally {
+      this.loops--;
+    }
+  }
+
+  /** A message arrives, or an error ends the loop. */
+  async hears(from, data) {
+    const message = from instanceof Error ? from : { from, data };
+    if (from instanceof Error || this.match?.(message)) this.#queue.push(message);
+    this.#wake();
+    await settle();
+  }
+}
+
+/** Puts both in the place of the real ones, and a clock that tests move. */
+export function fakeCalls(t) {
+  const page = new EventTarget();
+  FakePeerConnection.all = [];
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: Date.UTC(2026, 0, 2) });
+  const before = { RTCPeerConnection: globalThis.RTCPeerConnection, addEventListener: globalThis.addEventListener };
+  globalThis.RTCPeerConnection = FakePeerConnection;
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  t.after(() => {
+    mock.timers.reset();
+    Object.assign(globalThis, before);
+    for (const [name, value] of Object.entries(before)) if (value === undefined) delete globalThis[name];
+  });
+  return { fire: (type) => page.dispatchEvent(new Event(type)) };
+}
+
+/** How a promise ended, looked at without waiting for it. */
+export function watch(promise) {
+  const watched = { state: "pending", value: undefined, error: undefined };
+  promise.then(
+    (value) => Object.assign(watched, { state: "done", value }),
+    (error) => Object.assign(watched, { state: "failed", error }),
+  );
+  return watched;
+}

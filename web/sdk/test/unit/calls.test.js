@@ -1,0 +1,245 @@
+/** What the two sides of a call say, and what becomes of it when it is lost, late, or nonsense. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InboxError, accept, connect } from "../../build/inbox.js";
+import { answerTo, answered, calling, connected, last, ringing } from "../support/calls.js";
+import { advance, settle } from "../support/net.js";
+import { watch } from "../support/rtc.js";
+
+test("the one who calls makes an offer, and gives its candidates in few messages", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t);
+  assert.deepEqual({ ...offer, session: "" }, { type: "offer", n: 1, sdp: `${pc.id} offers 1`, session: "" });
+  assert.match(offer.session, /^[0-9a-z]{26}$/);
+  // There was nothing to agree on: so a data channel that nobody sees.
+  assert.deepEqual(pc.channel, { label: "", negotiated: true, id: 1023 });
+  await advance(20, 10);
+  const [candidates, ...others] = inbox.take();
+  assert.deepEqual(others, []);
+  assert.equal(candidates.type, "candidates");
+  assert.deepEqual(candidates.candidates.map(({ candidate }) => candidate.split(" typ ")[1] ?? candidate), ["host", "srflx", ""]);
+  assert.equal(call.state, "pending");
+  await inbox.hears("bob", answerTo(offer));
+  assert.equal(call.state, "pending");
+  pc.becomes("connected");
+  await settle();
+  assert.equal(call.value, pc);
+});
+
+test("what was set up is there before anything is said", async (t) => {
+  let go;
+  const { inbox, offer, pc } = await calling(t, {
+    iceServers: async () => [{ urls: "stun:example.com" }],
+    configuration: { bundlePolicy: "max-bundle" },
+    async setup(pc) {
+      pc.createDataChannel("mine");
+      await new Promise((resolve) => (go = resolve));
+    },
+  });
+  assert.equal(offer, undefined);
+  assert.deepEqual(pc.configuration, { bundlePolicy: "max-bundle", iceServers: [{ urls: "stun:example.com" }] });
+  go();
+  await settle();
+  assert.equal(pc.channel.label, "mine");
+  assert.deepEqual(inbox.take().map(({ type, n }) => [type, n]), [["offer", 1]]);
+});
+
+test("an offer that is not answered is said again, the same, with the candidates known by then", async (t) => {
+  const { inbox, offer, pc } = await calling(t);
+  await advance(20, 10);
+  inbox.take();
+  pc.localDescription = { type: "offer", sdp: `${offer.sdp} with candidates` };
+  await advance(4000);
+  assert.deepEqual(inbox.take(), [{ ...offer, sdp: `${offer.sdp} with candidates` }]);
+  await advance(4000);
+  const [again] = inbox.take();
+  await inbox.hears("bob", answerTo(again));
+  await advance(20_000);
+  assert.deepEqual(inbox.take(), []);
+});
+
+test("an answer to another offer is none, and one that comes twice does no harm", async (t) => {
+  const { inbox, offer, pc } = await connected(t);
+  pc.restartIce();
+  await settle();
+  const [again] = inbox.take("offer");
+  assert.deepEqual([again.session, again.n], [offer.session, 2]);
+  await inbox.hears("bob", answerTo(offer));
+  assert.equal(pc.signalingState, "have-local-offer");
+  await inbox.hears("bob", answerTo(again));
+  assert.equal(pc.signalingState, "stable");
+  await inbox.hears("bob", answerTo(again));
+  assert.equal(pc.signalingState, "stable");
+});
+
+test("candidates that come early are kept, until there is what they belong to", async (t) => {
+  const { inbox, offer, pc } = await calling(t);
+  const { session } = offer;
+  await inbox.hears("bob", { type: "candidates", session, candidates: [{ candidate: "1 typ host" }, { candidate: "2 typ relay" }] });
+  assert.deepEqual(pc.added, []);
+  await inbox.hears("bob", answerTo(offer));
+  await inbox.hears("bob", { type: "candidates", session, candidates: [{ candidate: "" }] });
+  assert.deepEqual(pc.added, ["1 typ host", "2 typ relay", ""]);
+});
+
+test("of a session that is not known, only a first offer is heard, and only answers matter", async (t) => {
+  const { inbox, calls } = await ringing(t);
+  for (const [signal, says] of [
+    [{ type: "answer", n: 1, sdp: "x" }, true],
+    [{ type: "offer", n: 2, sdp: "x" }, true],
+    [{ type: "offer", n: 0, sdp: "x" }, true],
+    [{ type: "offer", sdp: "x" }, true],
+    [{ type: "candidates", candidates: [] }, false],
+    [{ type: "bye" }, false],
+  ]) {
+    await inbox.hears("carol", { ...signal, session: "other" });
+    assert.deepEqual(inbox.take(), says ? [{ type: "bye", session: "other", why: "ended" }] : []);
+  }
+  assert.equal(calls.items.length, 1);
+});
+
+test("nobody else can meddle with a call", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t);
+  await inbox.hears("mallory", answerTo(offer));
+  await inbox.hears("mallory", { type: "bye", session: offer.session });
+  await inbox.hears("mallory", { type: "candidates", session: offer.session, candidates: [{ candidate: "evil" }] });
+  await inbox.hears("mallory", { type: "answer", session: "x", n: 1, sdp: "", replaces: offer.session });
+  assert.equal(pc.signalingState, "have-local-offer");
+  assert.equal(call.state, "pending");
+});
+
+test("nonsense harms nobody", async (t) => {
+  const { inbox, call, offer, pc } = await connected(t);
+  const { session } = offer;
+  for (const signal of [
+    null, 5, "x", [], {}, { session }, { type: "offer" }, { session: 5, type: "offer" }, { session: "x".repeat(65), type: "offer", n: 1 },
+    { session, type: "nothing" }, { session, type: "offer" }, { session, type: "offer", n: 7 }, { session, type: "offer", n: "8", sdp: {} },
+    { session, type: "answer", n: 1 }, { session, type: "candidates" }, { session, type: "candidates", candidates: 5 },
+    { session, type: "candidates", candidates: [null, 5, {}, { candidate: 5 }] }, { session: "new", type: "offer", n: 1 },
+  ]) await inbox.hears("bob", signal);
+  assert.equal(call.state, "done");
+  // It goes on as before.
+  await inbox.hears("bob", { session, type: "offer", n: 9, sdp: "sound" });
+  assert.deepEqual(inbox.take("answer").map(({ n }) => n), [9]);
+  assert.equal(pc.signalingState, "stable");
+});
+
+test("after a reset everything that may have been lost is said again", async (t) => {
+  const { inbox, offer, pc } = await calling(t);
+  await advance(20, 10);
+  const [candidates] = inbox.take("candidates");
+  inbox.reset();
+  await settle();
+  assert.deepEqual(inbox.take(), [offer, candidates]);
+  await inbox.hears("bob", answerTo(offer));
+  inbox.reset();
+  await settle();
+  assert.deepEqual(inbox.take().map(({ type, n }) => [type, n]), [["offer", 1], ["candidates", undefined]]);
+  pc.becomes("connected");
+  await settle();
+  inbox.reset();
+  await settle();
+  assert.deepEqual(inbox.take(), []);
+});
+
+test("also by the one who has answered", async (t) => {
+  const { inbox, call } = await ringing(t);
+  void call.accept();
+  await advance(20, 10);
+  const said = inbox.take();
+  inbox.reset();
+  await settle();
+  assert.deepEqual(inbox.take(), said);
+});
+
+test("a send that fails later is made good by saying it again", async (t) => {
+  const { inbox, offer, pc, call } = await connected(t);
+  inbox.sends = async () => {
+    throw new InboxError("no-such-inbox", 404);
+  };
+  pc.restartIce();
+  await settle();
+  assert.equal(inbox.sent[0].patience, 30_000);
+  inbox.sends = async () => {};
+  await advance(4000);
+  const again = inbox.take("offer").at(-1);
+  assert.equal(again.n, 2);
+  await inbox.hears("bob", { ...answerTo(again), session: offer.session });
+  assert.equal(pc.signalingState, "stable");
+  assert.equal(call.state, "done");
+});
+
+test("a connection that is there before the answer is done with stays", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t);
+  await inbox.hears("bob", { type: "candidates", session: offer.session, candidates: [{ candidate: "1 typ host" }] });
+  let go;
+  pc.addIceCandidate = () => new Promise((resolve) => (go = resolve));
+  await inbox.hears("bob", answerTo(offer));
+  pc.becomes("connected");
+  await settle();
+  go();
+  await advance(90_000, 1000);
+  assert.equal(call.state, "done");
+  assert.ok(!pc.closed);
+});
+
+test("a hiccup mends itself; what does not is begun anew", async (t) => {
+  const { pc, call } = await connected(t);
+  pc.becomes("disconnected");
+  await advance(3900);
+  pc.becomes("connected");
+  await advance(10_000);
+  assert.equal(pc.restarts, 0);
+  pc.becomes("disconnected");
+  await advance(4100);
+  assert.equal(pc.restarts, 1);
+  pc.becomes("connected");
+  pc.becomes("failed");
+  await advance(10, 10);
+  assert.equal(pc.restarts, 2);
+  assert.equal(call.state, "done");
+});
+
+test("the one who was called leaves it to the other for a while", async (t) => {
+  const { pc } = await answered(t);
+  pc.becomes("failed");
+  await advance(1900);
+  assert.equal(pc.restarts, 0);
+  await advance(200);
+  assert.equal(pc.restarts, 1);
+  pc.becomes("connected");
+  pc.becomes("disconnected");
+  await advance(5900);
+  assert.equal(pc.restarts, 1);
+  await advance(200);
+  assert.equal(pc.restarts, 2);
+});
+
+test("a connection that is gone for a minute is closed, and says so", async (t) => {
+  const { inbox, pc } = await connected(t);
+  const states = [];
+  pc.addEventListener("connectionstatechange", () => states.push(pc.connectionState));
+  pc.becomes("disconnected");
+  for (let i = 0; i < 3; i++) {
+    await advance(15_000, 500);
+    pc.becomes("failed");
+  }
+  await advance(14_500, 500);
+  assert.ok(!pc.closed);
+  await advance(1000);
+  assert.ok(pc.closed);
+  assert.equal(states.at(-1), "closed");
+  assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["ice-failed"]);
+  assert.equal(inbox.loops, 0);
+});
+
+test("another network begins ICE anew at once, of what is connected", async (t) => {
+  const { page, inbox, pc } = await connected(t);
+  void watch(connect(inbox, "carol"));
+  await settle();
+  page.fire("online");
+  page.fire("offline");
+  await settle();
+  assert.equal(pc.restarts, 1);
+  assert.equal(last().restarts, 0);
+});

@@ -1,0 +1,199 @@
+/** How calls end, and what is told of those that came to nothing. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CallError, InboxError, connect } from "../../build/inbox.js";
+import { answerTo, answered, calling, connected, last } from "../support/calls.js";
+import { advance, settle } from "../support/net.js";
+import { FakeInbox, fakeCalls, watch } from "../support/rtc.js";
+
+for (const [bye, code, reason] of [
+  [{ why: "rejected", reason: "busy" }, "rejected", "busy"],
+  [{ why: "rejected" }, "rejected", undefined],
+  [{ why: "ice-failed" }, "ice-failed", undefined],
+  [{ why: "closed" }, "ended", undefined],
+  [{ why: "no-answer" }, "ended", undefined],
+  [{}, "ended", undefined],
+]) {
+  test(`a bye with ${JSON.stringify(bye)} is ${code}`, async (t) => {
+    const { inbox, call, offer, pc } = await calling(t);
+    await advance(20, 10);
+    inbox.take();
+    await inbox.hears("bob", { type: "bye", session: offer.session, ...bye });
+    assert.ok(call.error instanceof CallError);
+    assert.equal(call.error.code, code);
+    assert.equal(call.error.reason, reason);
+    assert.ok(pc.closed);
+    await advance(20_000);
+    assert.deepEqual(inbox.take(), []);
+    assert.equal(inbox.loops, 0);
+  });
+}
+
+test("no such peer", async (t) => {
+  fakeCalls(t);
+  const inbox = new FakeInbox("alice");
+  inbox.sends = async () => {
+    throw new InboxError("no-such-inbox", 404);
+  };
+  const call = watch(connect(inbox, "bob"));
+  await settle();
+  assert.equal(call.error.code, "no-such-peer");
+  assert.equal(call.error.cause.code, "no-such-inbox");
+  assert.deepEqual(inbox.take().map(({ type }) => type), ["offer"]);
+  assert.equal(inbox.loops, 0);
+});
+
+test("a server that cannot be used ends a call that nobody has heard of", async (t) => {
+  fakeCalls(t);
+  const inbox = new FakeInbox("alice");
+  inbox.sends = async () => {
+    throw new InboxError("unauthorized", 401);
+  };
+  const call = watch(connect(inbox, "bob"));
+  await settle();
+  assert.ok(call.error instanceof InboxError);
+  assert.equal(call.error.code, "unauthorized");
+});
+
+test("nobody answers", async (t) => {
+  const { inbox, call, pc } = await calling(t);
+  await advance(29_900);
+  assert.equal(call.state, "pending");
+  await advance(200);
+  assert.equal(call.error.code, "no-answer");
+  assert.equal(call.error.tried.offers, 8);
+  assert.ok(pc.closed);
+  assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["no-answer"]);
+});
+
+test("patience does not count as waiting for an answer", async (t) => {
+  const { call } = await calling(t, { patience: 60_000, timeout: 5000 });
+  await advance(64_900, 500);
+  assert.equal(call.state, "pending");
+  await advance(200);
+  assert.equal(call.error.code, "no-answer");
+});
+
+test("endless patience is possible", async (t) => {
+  const { call } = await calling(t, { patience: Infinity });
+  await advance(200_000, 4000);
+  assert.equal(call.state, "pending");
+});
+
+test("an answer, but no path: what was tried is told", async (t) => {
+  const { inbox, call, offer } = await calling(t, { timeout: 5000 });
+  await advance(4900);
+  await inbox.hears("bob", answerTo(offer));
+  await inbox.hears("bob", { type: "candidates", session: offer.session, candidates: [{ candidate: "candidate:1 typ srflx" }] });
+  await advance(4900);
+  assert.equal(call.state, "pending");
+  await advance(200);
+  assert.equal(call.error.code, "ice-failed");
+  assert.deepEqual(call.error.tried, { offers: 2, restarts: 0, local: ["host", "srflx"], remote: ["host", "srflx"] });
+  assert.match(call.error.message, /ice-failed.*"local":\["host","srflx"\]/);
+});
+
+test("ICE that fails is begun anew once, and then it has failed", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t);
+  await inbox.hears("bob", answerTo(offer));
+  inbox.take();
+  pc.becomes("failed");
+  await advance(1, 1);
+  assert.deepEqual(inbox.take("offer").map(({ n }) => n), [2]);
+  pc.becomes("connecting");
+  pc.becomes("failed");
+  await advance(1, 1);
+  assert.equal(call.error.code, "ice-failed");
+  assert.equal(call.error.tried.restarts, 1);
+});
+
+test("close says bye, once", async (t) => {
+  const { inbox, offer, pc } = await connected(t);
+  let told = 0;
+  pc.addEventListener("connectionstatechange", () => told++);
+  assert.equal(inbox.loops, 1);
+  pc.close();
+  pc.close();
+  await settle();
+  assert.deepEqual(inbox.take(), [{ type: "bye", session: offer.session, why: "closed" }]);
+  assert.ok(pc.closed);
+  assert.equal(told, 0);
+  assert.equal(inbox.loops, 0);
+});
+
+test("a bye closes the connection, and it tells", async (t) => {
+  const { inbox, offer, pc } = await connected(t);
+  const states = [];
+  pc.addEventListener("connectionstatechange", () => states.push(pc.connectionState));
+  await inbox.hears("bob", { type: "bye", session: offer.session, why: "closed" });
+  assert.deepEqual(states, ["closed"]);
+  assert.deepEqual(inbox.take(), []);
+});
+
+test("a page that goes away says so to everybody", async (t) => {
+  const { page, inbox, offer } = await connected(t);
+  void watch(connect(inbox, "carol"));
+  await settle();
+  inbox.take();
+  page.fire("pagehide");
+  assert.deepEqual(inbox.sent.map(({ to, data }) => [to, data.type, data.why]), [["bob", "bye", "closed"], ["carol", "bye", "closed"]]);
+  void offer;
+});
+
+test("an abort ends a call that is not connected, at every step of it", async (t) => {
+  for (const step of ["before", "servers", "setup", "offered", "answered"]) {
+    await t.test(step, async (t) => {
+      fakeCalls(t);
+      const inbox = new FakeInbox("alice");
+      const ends = new AbortController();
+      if (step === "before") ends.abort("enough");
+      const call = watch(connect(inbox, "bob", {
+        signal: ends.signal,
+        iceServers: () => (step === "servers" ? new Promise(() => {}) : []),
+        setup: () => (step === "setup" ? new Promise(() => {}) : undefined),
+      }));
+      await settle();
+      const offer = inbox.sent[0]?.data;
+      if (step === "answered") await inbox.hears("bob", answerTo(offer));
+      ends.abort("enough");
+      await settle();
+      assert.equal(call.error, "enough");
+      assert.equal(inbox.loops, 0);
+      assert.ok(last()?.closed ?? true);
+      inbox.take();
+      await advance(60_000, 1000);
+      assert.deepEqual(inbox.take(), []);
+    });
+  }
+});
+
+test("once connected, the signal ends nothing", async (t) => {
+  const ends = new AbortController();
+  const { pc } = await connected(t, { signal: ends.signal });
+  ends.abort();
+  await settle();
+  assert.ok(!pc.closed);
+});
+
+test("what fails while setting up ends the call", async (t) => {
+  const page = fakeCalls(t);
+  void page;
+  const inbox = new FakeInbox("alice");
+  const first = watch(connect(inbox, "bob", { iceServers: () => Promise.reject(new Error("no servers")) }));
+  await settle();
+  const second = watch(connect(inbox, "bob", { setup: () => { throw new Error("no camera"); } }));
+  await settle();
+  assert.equal(first.error.message, "no servers");
+  assert.equal(second.error.message, "no camera");
+  assert.ok(last().closed);
+  assert.equal(inbox.loops, 0);
+});
+
+test("without WebRTC, as in Node, it says so", async (t) => {
+  fakeCalls(t);
+  delete globalThis.RTCPeerConnection;
+  const call = watch(connect(new FakeInbox("alice"), "bob"));
+  await settle();
+  assert.match(call.error.message, /RTCPeerConnection/);
+});

@@ -1,0 +1,143 @@
+/** The loop over calls, and calls that ring. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InboxError, accept, connect } from "../../build/inbox.js";
+import { answered, connected, last, ringing } from "../support/calls.js";
+import { advance, collect, settle } from "../support/net.js";
+import { FakeInbox, FakePeerConnection, fakeCalls, watch } from "../support/rtc.js";
+
+test("candidates that come while it rings are kept too", async (t) => {
+  const { inbox, call, offer } = await ringing(t);
+  await inbox.hears("bob", { type: "candidates", session: offer.session, candidates: [{ candidate: "1 typ host" }] });
+  assert.equal(last(), undefined);
+  void call.accept();
+  await settle();
+  assert.deepEqual(last().added, ["1 typ host"]);
+  const [answer] = inbox.take();
+  assert.deepEqual([answer.type, answer.session, answer.n], ["answer", "s", 1]);
+});
+
+test("an offer that is said again rings once, and is answered again", async (t) => {
+  const { inbox, calls, call, offer } = await ringing(t);
+  await inbox.hears("bob", offer);
+  assert.equal(calls.items.length, 1);
+  assert.equal(call.from, "bob");
+  void call.accept();
+  await advance(20, 10);
+  assert.equal(inbox.take("answer").length, 2);
+  await inbox.hears("bob", offer);
+  assert.equal(inbox.take("answer").length, 1);
+  assert.equal(last().signalingState, "stable");
+});
+
+test("accepting twice is accepting once", async (t) => {
+  const { call } = await ringing(t);
+  const both = [watch(call.accept()), watch(call.accept())];
+  await settle();
+  assert.equal(FakePeerConnection.all.length, 1);
+  last().becomes("connected");
+  await settle();
+  assert.equal(both[0].value, last());
+  assert.equal(both[1].value, last());
+});
+
+test("a refusal has a reason, also for whoever asks again", async (t) => {
+  const { inbox, call, offer } = await ringing(t);
+  call.reject("busy");
+  await settle();
+  const bye = { type: "bye", session: "s", why: "rejected", reason: "busy" };
+  assert.deepEqual(inbox.take(), [bye]);
+  assert.ok(call.signal.aborted);
+  await inbox.hears("bob", offer);
+  assert.deepEqual(inbox.take(), [bye]);
+});
+
+test("an inbox that is taken over ends what is not connected, and the loop", async (t) => {
+  const { inbox, call, pc } = await connected(t);
+  const pending = watch(connect(inbox, "carol"));
+  const loop = collect(accept(inbox));
+  await settle();
+  const replaced = new InboxError("replaced", 409);
+  await inbox.hears(replaced);
+  assert.equal(pending.error, replaced);
+  assert.equal(loop.error, replaced);
+  assert.equal(call.state, "done");
+  assert.ok(!pc.closed);
+  // Whoever takes it back hears again, also for the old connection.
+  const again = watch(connect(inbox, "dave"));
+  await settle();
+  assert.equal(again.state, "pending");
+  assert.equal(inbox.loops, 1);
+});
+
+test("an abort ends the loop over calls, but no call", async (t) => {
+  const { inbox, calls, ends, pc } = await answered(t);
+  ends.abort();
+  await calls.ended;
+  assert.equal(calls.error, undefined);
+  assert.ok(!pc.closed);
+  assert.equal(inbox.loops, 1);
+  pc.close();
+  await settle();
+  assert.equal(inbox.loops, 0);
+});
+
+test("a call that nobody takes rings for a minute", async (t) => {
+  const { inbox, call } = await ringing(t);
+  await advance(59_000, 1000);
+  assert.equal(call.signal.aborted, false);
+  await advance(2000, 1000);
+  assert.ok(call.signal.aborted);
+  assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["no-answer"]);
+});
+
+test("a call that the caller gives up is none any more", async (t) => {
+  const { inbox, call, offer } = await ringing(t);
+  await inbox.hears("bob", { type: "bye", session: offer.session, why: "closed" });
+  assert.equal(call.signal.reason.code, "ended");
+  const late = watch(call.accept());
+  await settle();
+  assert.equal(late.error.code, "ended");
+  assert.equal(FakePeerConnection.all.length, 0);
+  assert.equal(inbox.loops, 1);
+});
+
+test("calls that come before anybody accepts are kept", async (t) => {
+  const { inbox } = await connected(t);
+  await inbox.hears("carol", { type: "offer", session: "c", n: 1, sdp: "x" });
+  const calls = collect(accept(inbox));
+  await settle();
+  assert.deepEqual(calls.items.map(({ from }) => from), ["carol"]);
+});
+
+test("strangers cannot make it ring without end", async (t) => {
+  const { inbox } = await connected(t);
+  for (let i = 0; i < 60; i++) await inbox.hears(`stranger ${i}`, { type: "offer", session: "s", n: 1, sdp: "x" });
+  assert.equal(inbox.take("bye").length, 10);
+});
+
+test("those who have given up make room", async (t) => {
+  const { inbox } = await connected(t);
+  for (let i = 0; i < 50; i++) await inbox.hears(`stranger ${i}`, { type: "offer", session: "s", n: 1, sdp: "x" });
+  await advance(61_000, 1000);
+  inbox.take();
+  const calls = collect(accept(inbox));
+  await inbox.hears("carol", { type: "offer", session: "c", n: 1, sdp: "x" });
+  assert.deepEqual(inbox.take(), []);
+  assert.deepEqual(calls.items.map(({ from }) => from), ["carol"]);
+});
+
+test("several loops over calls share them", async (t) => {
+  fakeCalls(t);
+  const inbox = new FakeInbox("alice");
+  const ends = new AbortController();
+  const loops = [collect(accept(inbox)), collect(accept(inbox, { signal: ends.signal }))];
+  await settle();
+  await inbox.hears("a", { type: "offer", session: "1", n: 1, sdp: "x" });
+  ends.abort();
+  await loops[1].ended;
+  await inbox.hears("b", { type: "offer", session: "2", n: 1, sdp: "x" });
+  assert.equal(loops[0].items.length + loops[1].items.length, 2);
+  assert.equal(inbox.loops, 1);
+});
