@@ -1,0 +1,99 @@
+/** What is shipped: how large it is, what is in it, and that others can use it. */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+const here = resolve(import.meta.dirname, "../..");
+const require = createRequire(import.meta.url);
+const read = (name) => readFileSync(join(here, name), "utf8");
+const run = (script, ...given) => execFileSync(process.execPath, [script, ...given], { cwd: here, encoding: "utf8" });
+
+for (const [name, budget] of [["mailbox.js", 4096], ["inbox.js", 8192]]) {
+  test(`${name} is at most ${budget} bytes, compressed`, (t) => {
+    const size = gzipSync(read(`dist/${name}`), { level: 9 }).length;
+    t.diagnostic(`${read(`dist/${name}`).length} bytes, ${size} compressed`);
+    assert.ok(size <= budget, `${size}`);
+  });
+}
+
+test("a build is the same each time", () => {
+  const folder = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
+  try {
+    run("build.js", folder);
+    const names = readdirSync(folder).sort();
+    assert.deepEqual(names, readdirSync(join(here, "dist")).sort());
+    for (const name of names) assert.equal(readFileSync(join(folder, name), "utf8"), read(`dist/${name}`), name);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("the package contains what it should, and nothing else", () => {
+  const npm = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ["npm", []];
+  const output = execFileSync(npm[0], [...npm[1], "pack", "--dry-run", "--json", "--ignore-scripts"], {
+    cwd: here, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [{ files }] = Object.values(JSON.parse(output));
+  assert.deepEqual(files.map(({ path }) => path).sort(), [
+    "LICENSE",
+    "README.md",
+    ...["accept.d.ts", "call-error.d.ts", "connect.d.ts", "errors.d.ts", "ids.d.ts", "inbox.d.ts", "inbox.js",
+      "mailbox.d.ts", "mailbox.js", "message.d.ts", "receive.d.ts", "send.d.ts"].map((name) => `dist/${name}`),
+    "package.json",
+  ]);
+});
+
+test("it depends on nothing, and no address of a registry is in the lockfile", () => {
+  const { dependencies, peerDependencies, optionalDependencies, devDependencies } = JSON.parse(read("package.json"));
+  assert.deepEqual([dependencies, peerDependencies, optionalDependencies], [undefined, undefined, undefined]);
+  for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
+  assert.doesNotMatch(read("package-lock.json"), /"resolved"/);
+});
+
+test("Node can import it under its names, and nothing else of it", async () => {
+  const all = await import("@inbox/sdk");
+  const mailbox = await import("@inbox/sdk/mailbox");
+  assert.deepEqual(Object.keys(all).sort(), ["CallError", "Inbox", "InboxError", "accept", "connect", "randomId", "randomPassword"]);
+  assert.deepEqual(Object.keys(mailbox).sort(), ["Inbox", "InboxError", "randomId", "randomPassword"]);
+  await assert.rejects(import("@inbox/sdk/dist/inbox.js"), { code: "ERR_PACKAGE_PATH_NOT_EXPORTED" });
+});
+
+test("random ids and passwords are readable, and never the same", async () => {
+  const { randomId, randomPassword } = await import("@inbox/sdk");
+  const made = new Set(Array.from({ length: 1000 }, (_, i) => (i % 2 ? randomId() : randomPassword())));
+  assert.equal(made.size, 1000);
+  for (const one of made) assert.match(one, /^[0-9abcdefghjkmnpqrstvwxyz]{26}$/);
+});
+
+test("what users write compiles under the strictest settings", () => {
+  const folder = mkdtempSync(join(here, "test/package/types-"));
+  try {
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({
+      extends: "../../../tsconfig.json",
+      compilerOptions: { noEmit: true, rootDir: here, skipLibCheck: false },
+      include: [],
+      files: ["../types.ts"],
+    }));
+    run(require.resolve("typescript/bin/tsc"), "--project", folder);
+  } catch (error) {
+    assert.fail(error.stdout);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("declarations show no machinery", () => {
+  for (const name of readdirSync(join(here, "dist")).filter((name) => name.endsWith(".d.ts"))) {
+    assert.doesNotMatch(read(`dist/${name}`), /Receiver|Link|Server\b|WireMessage|Side\b|@internal/, name);
+  }
+});
+
+test("everything that users see is documented", () => {
+  run(require.resolve("typedoc/bin/typedoc"), "--emit", "none", "--logLevel", "Warn");
+});

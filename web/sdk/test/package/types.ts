@@ -1,0 +1,64 @@
+/** What a user writes has to compile, under the strictest settings. It is not run. */
+
+import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "@inbox/sdk";
+import type { Call, CallErrorCode, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
+import { Inbox as Mailbox } from "@inbox/sdk/mailbox";
+
+const signal = new AbortController().signal;
+const maybe: AbortSignal | undefined = Math.random() < 0.5 ? signal : undefined;
+const inbox = new Inbox("https://host/inbox", { id: randomId(), password: randomPassword(), storage: sessionStorage });
+const mailbox = new Mailbox(new URL("https://host/inbox"), { id: "a", password: "b", transports: ["poll"], storage: undefined });
+
+inbox.onopen = (transport: Transport) => console.log(transport);
+inbox.onaway = ({ code, status, retryAfter, passes }) => console.log(code, status, retryAfter, passes);
+inbox.onopen = undefined;
+
+const options: SendOptions = { signal: maybe, patience: 5 };
+await inbox.send("bob", { type: "offer" }, options);
+await mailbox.send("bob", new Uint8Array(5));
+
+for await (const message of inbox.messages({ signal: maybe, match: ({ from }) => from === "bob", onreset: () => {} })) {
+  const { from, text, bytes, data, time, cursor }: Message = message;
+  const all: [string, string | undefined, Uint8Array, unknown, Date, string] = [from, text, bytes, data, time, cursor];
+  console.log(all);
+}
+
+try {
+  const pc: RTCPeerConnection = await connect(inbox, "bob", {
+    signal: maybe,
+    timeout: 5,
+    patience: 5,
+    iceServers: async () => [{ urls: "stun:example.com" }],
+    configuration: { iceTransportPolicy: "relay" },
+    async setup(pc) {
+      pc.createDataChannel("x");
+    },
+  });
+  pc.close();
+} catch (error) {
+  if (error instanceof CallError) {
+    const code: CallErrorCode = error.code;
+    const tried: Tried = error.tried;
+    console.log(code, tried.local, error.reason);
+  } else if (error instanceof InboxError) {
+    const code: InboxErrorCode = error.code;
+    console.log(code === "replaced");
+  }
+}
+
+for await (const call of accept(inbox, { iceServers: [] })) {
+  const { from, signal }: Call = call;
+  console.log(from, signal.aborted);
+  if (from === "bob") void call.accept({ timeout: 5 });
+  else call.reject("busy");
+}
+await inbox.close({ signal });
+
+// @ts-expect-error an id is needed
+new Inbox("/inbox", { password: "x" });
+// @ts-expect-error there is no such transport
+new Inbox("/inbox", { id: "x", password: "x", transports: ["pigeon"] });
+// @ts-expect-error nobody makes errors but us: their codes are known
+new InboxError("nonsense").code === "nonsense";
+// @ts-expect-error machinery is not shown
+inbox.receiver;
