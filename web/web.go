@@ -1,5 +1,5 @@
 // Package web holds the pages of the server: what it is, and a call page that
-// shows it. They are part of the binary.
+// shows it; and the SDK, as pages import it. They are part of the binary.
 package web
 
 import (
@@ -14,8 +14,11 @@ import (
 	"time"
 )
 
-//go:embed demo
-var demo embed.FS
+// demo is what the pages are made of. dist is built from sdk, and committed, so
+// that building the server needs no npm; a test there compares the two.
+//
+//go:embed demo dist
+var files embed.FS
 
 // contentTypes is complete: a file of another type is a mistake, and never guessed.
 var contentTypes = map[string]string{
@@ -37,14 +40,22 @@ var securityHeaders = map[string]string{
 	"Cross-Origin-Resource-Policy": "same-origin",
 }
 
+// sharedHeaders go out with the SDK instead: any page may import it.
+var sharedHeaders = map[string]string{
+	"Access-Control-Allow-Origin":  "*",
+	"Cross-Origin-Resource-Policy": "cross-origin",
+}
+
 type page struct {
 	name        string
+	shared      bool
 	contentType string
 	etag        string
 	content     []byte
 }
 
-// Handler serves the pages: / and /call, and what they need under /assets/.
+// Handler serves the pages: / and /call, what they need under /assets/, and the
+// SDK: /inbox.js, and /mailbox.js, which is the part of it without WebRTC.
 // All URLs in them are relative, so that it can be mounted under any path with
 // [http.StripPrefix]; the server's /inbox must be beside it.
 func Handler() http.Handler {
@@ -63,6 +74,11 @@ func Handler() http.Handler {
 			w.Header().Set("Cache-Control", "no-store")
 			http.Error(w, "A page can only be read, with GET or HEAD.", http.StatusMethodNotAllowed)
 		default:
+			if p.shared {
+				for name, value := range sharedHeaders {
+					w.Header().Set(name, value)
+				}
+			}
 			w.Header().Set("Content-Type", p.contentType)
 			w.Header().Set("Cache-Control", "no-cache")
 			w.Header().Set("ETag", p.etag)
@@ -75,11 +91,11 @@ func Handler() http.Handler {
 // nothing else: no directory, and no way out of one.
 func load() map[string]page {
 	pages := make(map[string]page)
-	err := fs.WalkDir(demo, "demo", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := demo.ReadFile(name)
+		content, err := files.ReadFile(name)
 		if err != nil {
 			return err
 		}
@@ -90,6 +106,7 @@ func load() map[string]page {
 		sum := sha256.Sum256(content)
 		pages[urlPath(name)] = page{
 			name:        path.Base(name),
+			shared:      strings.HasPrefix(name, "dist/"),
 			contentType: contentType,
 			etag:        `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
 			content:     content,
@@ -103,7 +120,7 @@ func load() map[string]page {
 }
 
 func urlPath(name string) string {
-	switch url := strings.TrimPrefix(name, "demo"); url {
+	switch url := name[strings.Index(name, "/"):]; url { // without demo, dist
 	case "/index.html":
 		return "/"
 	default:

@@ -34,14 +34,16 @@ func ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 func urls(t *testing.T) []string {
 	t.Helper()
 	found := []string{}
-	err := fs.WalkDir(os.DirFS("demo"), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			found = append(found, "/"+strings.TrimSuffix(strings.TrimSuffix(name, ".html"), "index"))
+	for _, folder := range []string{"demo", "dist"} {
+		err := fs.WalkDir(os.DirFS(folder), ".", func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				found = append(found, "/"+strings.TrimSuffix(strings.TrimSuffix(name, ".html"), "index"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return found
 }
@@ -55,7 +57,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	}
 	h := web.Handler()
 	all := urls(t)
-	for _, must := range []string{"/", "/call", "/assets/call.js", "/assets/mailbox.js", "/assets/peer.js", "/assets/logo.svg"} {
+	for _, must := range []string{"/", "/call", "/assets/call.js", "/assets/mailbox.js", "/assets/peer.js", "/assets/logo.svg", "/inbox.js", "/mailbox.js"} {
 		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
 			t.Errorf("there is no %s", must)
 		}
@@ -127,10 +129,36 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 	}
 }
 
+// The SDK is for pages of any origin, also for those that ask for a policy of
+// what they embed; the pages of the server are for nobody else.
+func TestOnlyTheSDKIsForOthers(t *testing.T) {
+	h := web.Handler()
+	for _, url := range urls(t) {
+		origins, policy := "", "same-origin"
+		if url == "/inbox.js" || url == "/mailbox.js" {
+			origins, policy = "*", "cross-origin"
+		}
+		etag := ""
+		for range 2 { // the second time, it has not changed
+			res, _ := ask(t, h, "GET", url, "Origin", "https://elsewhere.example", "If-None-Match", etag)
+			if got := res.Header.Get("Access-Control-Allow-Origin"); got != origins {
+				t.Errorf("GET %s: %s, Access-Control-Allow-Origin %q, want %q", url, res.Status, got, origins)
+			}
+			if got := res.Header.Values("Cross-Origin-Resource-Policy"); len(got) != 1 || got[0] != policy {
+				t.Errorf("GET %s: %s, Cross-Origin-Resource-Policy %q, want %q", url, res.Status, got, policy)
+			}
+			if res.Header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("GET %s: with credentials", url)
+			}
+			etag = res.Header.Get("ETag")
+		}
+	}
+}
+
 func TestNothingElseIsThere(t *testing.T) {
 	h := web.Handler()
 	for _, target := range []string{
-		"/index.html", "/call.html", "/call/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go",
+		"/index.html", "/call.html", "/call/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go", "/dist/inbox.js", "/inbox.d.ts",
 		"/assets/../../web.go", "/assets/%2e%2e/%2e%2e/web.go", "//call", "/assets//call.js", "/CALL", "/call%00",
 	} {
 		res, content := ask(t, h, "GET", target)
@@ -152,7 +180,7 @@ func TestNothingElseIsThere(t *testing.T) {
 func TestUnderABasePath(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/signal/", http.StripPrefix("/signal", web.Handler()))
-	for _, target := range []string{"/signal/", "/signal/call", "/signal/assets/base.css"} {
+	for _, target := range []string{"/signal/", "/signal/call", "/signal/assets/base.css", "/signal/inbox.js"} {
 		if res, _ := ask(t, mux, "GET", target); res.StatusCode != http.StatusOK {
 			t.Errorf("GET %s: %s", target, res.Status)
 		}

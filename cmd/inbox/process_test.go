@@ -105,7 +105,7 @@ func TestNoFilesAreListed(t *testing.T) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{
-		"/assets", "/assets/", "/demo/", "/web.go", "/go.mod", "/.git/config", "/.npmrc", "/package.json", "/e2e/", "/node_modules/",
+		"/assets", "/assets/", "/demo/", "/dist/", "/sdk/", "/web.go", "/go.mod", "/.git/config", "/.npmrc", "/package.json", "/e2e/", "/node_modules/",
 		"/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd", "/assets/..%5c..%5cweb.go", "//etc/passwd", "/assets/%00", "/index.html/",
 	} {
 		res, body := get(t, client, r.url+path, "", "")
