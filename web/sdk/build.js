@@ -13,7 +13,9 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 /** Names of properties that only our own modules see: they are for readers, and short for browsers. */
-const INTERNAL = ["busy", "content", "forget", "interrupted", "onmove", "opened", "position", "queue", "take", "tell", "wake"];
+const INTERNAL = [
+  "busy", "content", "failure", "first", "interrupted", "onmove", "opened", "options", "position", "queue", "server", "take", "tell", "wake",
+];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = resolve(process.argv[2] ?? join(here, "dist"));
@@ -34,7 +36,7 @@ for (const entry of ["inbox", "mailbox"]) {
     format: "esm",
     target: "es2022",
     mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
-    banner: { js: `/*! inbox ${version}, MIT */` },
+    banner: { js: `//! inbox ${version}, MIT` },
     logLevel: "warning",
   });
 }

@@ -1,6 +1,6 @@
-/** Base64 with padding (RFC 4648, section 4), of bytes: btoa takes Latin-1 only. */
+/** Base64 with padding (RFC 4648, section 4), of few bytes: btoa takes Latin-1 only. */
 export function toBase64(bytes: Uint8Array): string {
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  return btoa(String.fromCharCode(...bytes));
 }
 
 export function fromBase64(text: string): Uint8Array {

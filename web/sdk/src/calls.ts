@@ -104,7 +104,7 @@ function createCalls(inbox: Inbox): Calls {
     page.addEventListener?.("pagehide", leave, { signal });
     const onreset = (): void => live.forEach((side) => side.repeat());
     try {
-      for await (const { from, data } of inbox.messages({ signal, match: isSignal, onreset })) hear(from, data as Signal);
+      for await (const { from, data } of inbox.messages({ signal, match: isSignal, onreset, first: true })) hear(from, data as Signal);
     } catch (error) {
       failure = error;
       loop = undefined;

@@ -34,6 +34,6 @@ export class InboxError extends Error {
 
   /** Whether the same request can succeed later without being changed. */
   get passes(): boolean {
-    return this.status < 400 || this.status === 408 || this.status === 429 || this.status >= 500;
+    return !/^4(?!08|29)/.test(`${this.status}`);
   }
 }

@@ -24,7 +24,7 @@ export interface Link {
   // What a transport sets while it works:
 
   /** Called when position() has moved. */
-  onmove: (() => void) | undefined;
+  onmove?: (() => void) | undefined;
   /** Sends a text over the connection. */
-  send: ((to: string, body: string, key: string) => Promise<void>) | undefined;
+  send?: ((to: string, body: string, key: string) => Promise<void>) | undefined;
 }

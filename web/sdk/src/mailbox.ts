@@ -50,11 +50,11 @@ export class Inbox {
   constructor(url: string | URL, { id, password, storage, transports }: InboxOptions) {
     // Basic would take what follows for the password.
     if (id.includes(":")) throw new InboxError("bad-credentials", 400, "An id holds no colon.");
-    const address = new URL(url, globalThis.location?.href);
+    const address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
     address.username = address.password = address.hash = "";
     this.id = id;
     this.#server = { url: address, id, password };
-    this.#receiver = createReceiver(this, this.#server, transports ?? ["socket", "stream", "poll"], storage);
+    this.#receiver = createReceiver(this, this.#server, transports?.length ? transports : ["socket", "stream", "poll"], storage);
     this.#send = createSend(this.#receiver);
   }
 
@@ -72,7 +72,7 @@ export class Inbox {
    * @throws {@link InboxError}: `no-such-inbox` if there is no recipient (but see
    *   {@link SendOptions.patience}), and whatever trying again did not help
    */
-  send(to: string, data: unknown, options: SendOptions = {}): Promise<void> {
+  async send(to: string, data: unknown, options: SendOptions = {}): Promise<void> {
     return this.#send(to, data, options);
   }
 
@@ -95,7 +95,6 @@ export class Inbox {
   /** Closes the inbox on the server, with all that it holds, and ends the loops over it, with `closed`. */
   async close({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     this.#receiver.end(new InboxError("closed", 409));
-    this.#receiver.forget();
     await ask(this.#server, {}, { method: "DELETE", signal });
   }
 }

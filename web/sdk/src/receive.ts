@@ -18,6 +18,8 @@ const KEPT = 100;
 const REMEMBERED = 2000;
 /** A connection that ends sooner counts as one that failed. */
 const LIVED = 10_000;
+/** How much later than the next attempt one that was given up can arrive. */
+const OVERTAKEN = 1000;
 /** When to try again what is better than what works. */
 const BETTER = 300_000;
 
@@ -35,11 +37,16 @@ export interface MessagesOptions {
    * was restarted without its inboxes.
    */
   onreset?: (() => void) | undefined;
+  /**
+   * Goes before loops that began earlier.
+   * @internal
+   */
+  first?: boolean;
 }
 
 /** A message on its way to a loop. */
 interface Entry {
-  readonly message: Message;
+  readonly content: Message;
   /** It can be acknowledged. */
   done: boolean;
 }
@@ -50,7 +57,7 @@ interface Reader {
   readonly queue: Entry[];
   wake: () => void;
   /** Why it ends, once it does. */
-  error?: InboxError;
+  failure?: unknown;
 }
 
 /**
@@ -71,14 +78,12 @@ export type CursorStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
  */
 export interface Receiver extends Link {
   /** The transport that works now. */
-  transport: Transport | undefined;
+  transport?: Transport | undefined;
   /** When the server was last known to be away, or to have lost something. */
   interrupted: number;
   messages(options: MessagesOptions): AsyncGenerator<Message, void, void>;
   /** Ends all loops. */
   end(error: InboxError): void;
-  /** Begins anew with the next loop. */
-  forget(): void;
 }
 
 /** @internal */
@@ -94,7 +99,7 @@ export function createReceiver(
   let told: string | undefined;
   let telling: Promise<unknown> = Promise.resolve();
 
-  const readers = new Set<Reader>();
+  let readers = new Set<Reader>();
   /** What is not acknowledged, in order. */
   const pending: Entry[] = [];
   const seen = new Set<string>();
@@ -105,31 +110,30 @@ export function createReceiver(
   let attempt = new AbortController();
   /** The transport that is tried, as an index. */
   let at = 0;
+  /** When an attempt was last ended by this side. */
+  let left = 0;
 
   const receiver: Receiver = {
     server,
-    transport: undefined,
     interrupted: 0,
-    onmove: undefined,
-    send: undefined,
 
     async *messages(options) {
       const { signal } = options;
       if (signal?.aborted) return;
       const reader: Reader = { options, queue: [], wake: () => {} };
       let entry: Entry | undefined;
-      readers.add(reader);
+      readers = new Set(options.first ? [reader, ...readers] : readers).add(reader);
       kept.splice(0).forEach(give);
       if (!running) void run();
       try {
         while (!signal?.aborted) {
           if ((entry = reader.queue.shift())) {
-            yield entry.message;
+            yield entry.content;
             entry.done = true;
             entry = undefined;
             settle();
-          } else if (reader.error) {
-            throw reader.error;
+          } else if (reader.failure) {
+            throw reader.failure;
           } else {
             await pause(Infinity, signal, (wake) => void (reader.wake = wake));
           }
@@ -150,14 +154,13 @@ export function createReceiver(
 
     end(error) {
       for (const reader of readers) {
-        reader.error = error;
+        reader.failure = error;
         reader.wake();
       }
       readers.clear();
       halt();
-    },
-
-    forget() {
+      if (error.code !== "closed") return;
+      // The next loop begins anew.
       after = undefined;
       storage?.removeItem(storageKey);
     },
@@ -194,7 +197,7 @@ export function createReceiver(
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
       if (seen.size > REMEMBERED) seen.delete(seen.values().next().value!);
-      const entry = { message: readMessage(wire), done: false };
+      const entry = { content: readMessage(wire), done: false };
       pending.push(entry);
       give(entry);
     },
@@ -203,10 +206,14 @@ export function createReceiver(
 
   function give(entry: Entry): void {
     for (const reader of readers) {
-      if (reader.options.match?.(entry.message) ?? true) {
+      try {
+        if (reader.failure || !(reader.options.match?.(entry.content) ?? true)) continue;
         reader.queue.push(entry);
-        reader.wake();
         return;
+      } catch (error) {
+        reader.failure = error; // of this loop: the others go on
+      } finally {
+        reader.wake();
       }
     }
     // Unacknowledged, it would in the end stop all that come after it.
@@ -220,13 +227,17 @@ export function createReceiver(
     let last: Entry | undefined;
     while (pending[0]?.done) last = pending.shift();
     if (!last) return;
-    move(last.message.cursor);
+    move(last.content.cursor);
     receiver.onmove?.();
   }
 
   function move(cursor: string): void {
     after = cursor;
-    storage?.setItem(storageKey, cursor);
+    try {
+      storage?.setItem(storageKey, cursor);
+    } catch {
+      // Full, or forbidden: nothing is lost but what it is for.
+    }
   }
 
   function reset(cursor?: string | null): void {
@@ -239,7 +250,7 @@ export function createReceiver(
 
   /** Ends the attempt that goes on. What is not acknowledged will come again. */
   function halt(): void {
-    for (const { message } of pending.splice(0)) seen.delete(message.cursor);
+    for (const { content } of pending.splice(0)) seen.delete(content.cursor);
     attempt.abort();
   }
 
@@ -262,7 +273,15 @@ export function createReceiver(
       clearTimeout(timer);
       const opened = receiver.transport;
       receiver.transport = receiver.onmove = receiver.send = undefined;
-      if (signal.aborted) continue;
+      // A request that was given up can arrive after the next one, and take its place.
+      if (signal.aborted) {
+        left = Date.now();
+        continue;
+      }
+      if (error.code === "replaced" && Date.now() - left < OVERTAKEN) {
+        left = 0;
+        continue;
+      }
       if (error.code === "bad-cursor" && after !== "0") {
         reset();
         continue;

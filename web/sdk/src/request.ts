@@ -61,6 +61,6 @@ async function problem(response: Response): Promise<InboxError> {
 
 /** In milliseconds. The header has seconds, or a date. */
 function retryAfter(value: string | null): number | undefined {
-  const ms = Number(value) * 1000 || Date.parse(value ?? "") - Date.now();
+  const ms = Number(value) * 1000 || Date.parse(value!) - Date.now();
   return ms > 0 ? Math.min(ms, LONGEST_RETRY_AFTER) : undefined;
 }

@@ -1,7 +1,7 @@
 import { randomId } from "./ids.js";
 import type { Receiver } from "./receive.js";
-import { ask } from "./request.js";
-import { asInboxError, pause, pauseBeforeTry } from "./wait.js";
+import { ANSWER, ask } from "./request.js";
+import { asInboxError, inTime, pauseBeforeTry } from "./wait.js";
 
 /** How long a send is tried again. */
 const PATIENCE = 30_000;
@@ -44,22 +44,19 @@ export function createSend(receiver: Receiver) {
     return sent;
   };
 
-  async function send(turn: Promise<unknown> | undefined, to: string, body: Body, options: SendOptions): Promise<void> {
+  async function send(turn: Promise<unknown> | undefined, to: string, body: string | Blob, options: SendOptions): Promise<void> {
     const { signal, patience = 0 } = options;
     const key = randomId();
     const begun = Date.now();
     const until = begun + Math.max(PATIENCE, patience);
-    if (turn) await pause(until - begun, signal, (wake) => void turn.then(wake));
+    if (turn) await inTime(until - begun, signal, turn);
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
       // Over the socket if there is one; only at first, since it may be the socket that does not work.
       const over = !tries && typeof body === "string" && body.length < LARGEST && receiver.send;
       try {
         if (over) {
-          const sent = over(to, body, key);
-          await pause(PATIENCE, signal, (wake) => void sent.then(wake, wake));
-          signal?.throwIfAborted();
-          await sent;
+          await inTime(ANSWER, signal, over(to, body, key));
         } else {
           await ask(receiver.server, { to }, {
             method: "POST",
@@ -83,12 +80,11 @@ export function createSend(receiver: Receiver) {
   }
 }
 
-type Body = string | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
-
-/** Strings and bytes go as they are, everything else as JSON. */
-function encode(data: unknown): Body {
-  if (typeof data === "string" || data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return data as Body;
+/** Strings and bytes go as they are now, whatever becomes of them while they wait; everything else goes as JSON. */
+function encode(data: unknown): string | Blob {
+  if (typeof data === "string") return data;
+  if (data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return new Blob([data as ArrayBuffer]);
   const json = JSON.stringify(data) as string | undefined;
-  if (json === undefined) throw new TypeError("neither a string, bytes nor JSON");
+  if (json === undefined) throw new TypeError("This cannot be JSON.");
   return json;
 }

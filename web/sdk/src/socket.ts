@@ -24,7 +24,8 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);
       ws.onmessage = ws.onclose = () => {};
-      for (const answer of answers.values()) answer(error);
+      // What was not answered is sent again: why the connection has ended is no answer to it.
+      for (const answer of answers.values()) answer(new InboxError("unreachable"));
       ws.close();
       reject(error);
     };
@@ -52,7 +53,10 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
       then(() => ask(NOBODY), PING);
       if (type === "message") link.take(frame as WireMessage);
       else if (type === "opened") open(frame);
-      else answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
+      else {
+        answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
+        answers.delete(key!);
+      }
     };
     ws.onerror = () => {}; // the close that follows says as much
     ws.onclose = ({ code, reason }) => {
@@ -65,11 +69,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
       link.onmove = () => say({ type: "ack", after: link.position() });
       link.send = (to, body, key) =>
         new Promise((resolve, reject) => {
-          answers.set(key, (error) => {
-            answers.delete(key);
-            if (error) reject(error);
-            else resolve();
-          });
+          answers.set(key, (error) => (error ? reject(error) : resolve()));
           ask({ to, body, key });
         });
       link.opened(cursor, reset);

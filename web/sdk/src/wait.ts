@@ -47,7 +47,7 @@ export function pause(
  */
 export function pauseBeforeTry(tries: number, { retryAfter = 0 }: InboxError, signal?: AbortSignal, most = 15_000): Promise<void> {
   const own = Math.min(most, 300 * 2 ** tries) * (0.5 + Math.random() / 2);
-  return pause(Math.max(own, retryAfter * (1 + Math.random() / 4)), signal, retryAfter ? () => {} : onWake);
+  return pause(own + retryAfter, signal, retryAfter ? () => {} : onWake);
 }
 
 /**
@@ -60,15 +60,11 @@ export async function within<T>(
   work: (signal: AbortSignal, extend: (ms: number) => void) => Promise<T>,
 ): Promise<T> {
   const ends = new AbortController();
-  let late = false;
   let timer: number | undefined;
-  const abort = (): void => ends.abort();
+  const abort = (): void => ends.abort(signal?.reason);
   const extend = (ms: number): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      late = true;
-      abort();
-    }, ms);
+    timer = setTimeout(() => ends.abort(new InboxError("timeout")), Math.min(ms, LONGEST));
   };
   signal?.throwIfAborted();
   signal?.addEventListener("abort", abort);
@@ -76,14 +72,23 @@ export async function within<T>(
   try {
     return await work(ends.signal, extend);
   } catch (error) {
-    signal?.throwIfAborted();
-    if (late) throw new InboxError("timeout");
+    ends.signal.throwIfAborted();
     throw asInboxError(error);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", abort);
     abort(); // whatever was not read to its end
   }
+}
+
+/** Waits for something that cannot be aborted. */
+export function inTime<T>(ms: number, signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  return within(ms, signal, (ends) =>
+    new Promise((resolve, reject) => {
+      ends.addEventListener("abort", reject);
+      work.then(resolve, reject);
+    }),
+  );
 }
 
 /** What went wrong, if nobody said it better. */

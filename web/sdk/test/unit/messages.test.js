@@ -223,11 +223,38 @@ for (const [status, code] of [[409, "replaced"], [409, "closed"], [401, "unautho
     net.fire("online");
     await advance(60_000);
     assert.equal(await net.open(), 0);
-    // Whoever wants to go on all the same can.
+    // Whoever wants to go on all the same can. What was closed begins another life.
     collect(inbox.messages());
-    assert.equal((await net.request()).query.after, "c0");
+    assert.equal((await net.request()).query.after, code === "closed" ? "0" : "c0");
   });
 }
+
+test("replaced by a request of its own that came late, it goes on, once", async (t) => {
+  const net = fakeNet(t);
+  const got = collect(open().messages());
+  await (await net.request()).nothing();
+  const given = await net.request();
+  net.fire("visibilitychange");
+  await settle();
+  assert.ok(given.aborted);
+  await (await net.request()).problem(409, "replaced");
+  await (await net.request()).nothing();
+  assert.equal(got.done, false);
+  await (await net.request()).problem(409, "replaced");
+  assert.equal(got.error.code, "replaced");
+});
+
+test("a loop whose match is broken ends, and harms no other", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const broken = collect(inbox.messages({ match: ({ data }) => data.to.me }));
+  const sound = collect(inbox.messages());
+  await (await net.request()).messages(["c1", '{"to":{"me":true}}'], ["c2", "null"], ["c3", '{"to":{"me":true}}']);
+  assert.equal((await net.request()).query.after, "c3");
+  assert.deepEqual(broken.texts, ['{"to":{"me":true}}']);
+  assert.ok(broken.error instanceof TypeError);
+  assert.deepEqual(sound.texts, ["null", '{"to":{"me":true}}']);
+});
 
 test("what came before the end is handled before the error comes", async (t) => {
   const net = fakeNet(t);
@@ -300,6 +327,16 @@ test("on request, the cursor is kept when a page is loaded again", async (t) => 
   void after.close();
   await net.request("DELETE");
   assert.equal(storage.size, 0);
+});
+
+test("storage that is full loses nothing but what it is for", async (t) => {
+  const net = fakeNet(t);
+  const storage = { getItem: () => null, setItem: () => { throw new Error("full"); }, removeItem: () => {} };
+  const got = collect(open({ storage }).messages());
+  await (await net.request()).messages(["c1", "one"]);
+  assert.equal((await net.request()).query.after, "c1");
+  assert.deepEqual(got.texts, ["one"]);
+  assert.equal(got.error, undefined);
 });
 
 test("onopen and onaway say how it goes", async (t) => {

@@ -15,6 +15,9 @@ function watch(promise) {
   return watched;
 }
 
+/** What is sent, as text or bytes. */
+const bodyOf = async ({ body }) => (body instanceof Blob ? new Uint8Array(await body.arrayBuffer()) : body);
+
 test("a send is one POST, and says nothing of the peer in its address", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open("https://example.com/inbox?x=1").send("böb & Co #1", { type: "offer" }));
@@ -57,17 +60,37 @@ test("strings and bytes go as they are, everything else as JSON", async (t) => {
   const inbox = open();
   const bytes = new Uint8Array([0, 255, 7]);
   for (const [data, body] of [
-    ["text", "text"], ["", ""], [bytes, bytes], [bytes.buffer, bytes.buffer],
+    ["text", "text"], ["", ""], [bytes, bytes], [bytes.buffer, bytes], [new DataView(bytes.buffer, 1), bytes.slice(1)],
     [{ a: [1] }, '{"a":[1]}'], [undefined ?? null, "null"], [5, "5"], [["x"], '["x"]'],
   ]) {
     const sent = inbox.send("bob", data);
     const request = await net.request("POST");
-    assert.deepEqual(request.body, body);
+    assert.deepEqual(await bodyOf(request), body);
     await request.answer();
     await sent;
   }
-  for (const data of [undefined, () => {}, Symbol("x")]) await assert.rejects(async () => inbox.send("bob", data), TypeError);
+  for (const data of [undefined, () => {}, Symbol("x")]) await assert.rejects(inbox.send("bob", data), TypeError);
   assert.equal(await net.open(), 0);
+});
+
+test("bytes are sent as they were, whatever becomes of them while they wait", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const bytes = new Uint8Array([1]);
+  void inbox.send("bob", bytes);
+  bytes[0] = 2;
+  void inbox.send("bob", bytes);
+  bytes[0] = 3;
+  const first = await net.request("POST");
+  assert.deepEqual(await bodyOf(first), new Uint8Array([1]));
+  await first.fail();
+  await advance(500);
+  const again = await net.request("POST");
+  assert.deepEqual(await bodyOf(again), new Uint8Array([1]));
+  await again.answer();
+  const second = await net.request("POST");
+  assert.deepEqual(await bodyOf(second), new Uint8Array([2]));
+  await second.answer();
 });
 
 test("a send is tried again under the same key, for 30 seconds", async (t) => {
@@ -277,6 +300,27 @@ test("an abort ends a send that waits for its turn, and the order stays", async 
   const third = await net.request("POST");
   assert.equal(third.body, "3");
   await third.answer();
+});
+
+test("a send whose turn does not come in time is given up, not sent out of turn", async (t) => {
+  const net = fakeNet(t);
+  const inbox = open();
+  const first = watch(inbox.send("bob", "1", { patience: 60_000 }));
+  await (await net.request("POST")).problem(404, "no-such-inbox");
+  const second = watch(inbox.send("bob", "2"));
+  for (let second = 0; second < 35; second++) {
+    await advance(1000);
+    while (await net.open("POST")) {
+      const request = await net.request("POST");
+      assert.equal(request.body, "1");
+      await request.problem(404, "no-such-inbox");
+    }
+  }
+  assert.equal(second.error.code, "timeout");
+  assert.equal(first.state, "pending");
+  await advance(2000);
+  await (await net.request("POST")).answer();
+  assert.equal(first.state, "done");
 });
 
 test("an abort ends a request, and a pause", async (t) => {

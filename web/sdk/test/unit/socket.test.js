@@ -82,12 +82,25 @@ test("a socket that drops hands its sends to requests, under the same key", asyn
   await sent;
 });
 
+test("so does one that is replaced or closed: that is no answer to a send", async (t) => {
+  const { net, inbox, got, socket } = await opened(t);
+  const sent = inbox.send("bob", "x");
+  const [frame] = socket.heard();
+  await socket.drop(4409, "replaced");
+  assert.equal(got.error.code, "replaced");
+  await advance(500);
+  const request = await net.request("POST");
+  assert.equal(request.headers.get("Idempotency-Key"), frame.key);
+  await request.answer();
+  await sent;
+});
+
 test("bytes and large texts go by requests: a frame may be too large", async (t) => {
   const { net, inbox, socket } = await opened(t);
   for (const body of [new Uint8Array([255]), "x".repeat(20_000)]) {
     const sent = inbox.send("bob", body);
     const request = await net.request("POST");
-    assert.equal(request.body, body);
+    assert.equal(await new Response(request.body).text(), await new Response(body).text());
     await request.answer();
     await sent;
   }
@@ -132,6 +145,23 @@ test("a send that is not answered counts as a dead socket", async (t) => {
   await advance(500);
   await (await net.request("POST")).answer();
   await sent;
+});
+
+test("a send that is not answered while others talk goes by a request", async (t) => {
+  const { net, inbox, socket } = await opened(t);
+  const sent = inbox.send("bob", "x");
+  const [frame] = socket.heard();
+  for (let second = 0; second < 10; second++) {
+    assert.equal(await net.open("POST"), 0);
+    await socket.message([`c${second}`, "talk"]);
+    await advance(1000);
+  }
+  await advance(500);
+  const request = await net.request("POST");
+  assert.equal(request.headers.get("Idempotency-Key"), frame.key);
+  await request.answer();
+  await sent;
+  assert.equal(socket.closed, undefined);
 });
 
 test("unacknowledged messages come again over the next socket, and are dropped", async (t) => {

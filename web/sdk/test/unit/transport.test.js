@@ -33,6 +33,15 @@ test("a socket first", async (t) => {
   assert.equal(await net.open(), 0);
 });
 
+test("no transports given are all of them", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  const inbox = new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: [] });
+  collect(inbox.messages());
+  await (await net.socket()).open();
+  assert.equal(inbox.transport, "socket");
+});
+
 test("without WebSocket, as in Node 20, a stream", async (t) => {
   const { net, told } = begin(t, { sockets: false });
   await streams(net);
