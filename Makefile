@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
 export CHROMIUM
 
-.PHONY: help build test test-go test-web lint bench fuzz soak deps clean
+.PHONY: help build test test-go test-web dist docs lint bench fuzz soak deps clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,8 +24,14 @@ test-go: ## Only the Go tests
 
 test-web: web/node_modules web/sdk/node_modules ## Only the browser tests, and the SDK's
 	go build -o build/inbox-test ./cmd/inbox
-	cd web/sdk && npm run test:unit
+	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
+	cd web/sdk && npm run dist
+
+docs: web/sdk/node_modules ## The SDK's API, from its comments: web/sdk/docs/index.html
+	cd web/sdk && npm run docs
 
 lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
@@ -46,9 +52,10 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: ## The tests again and again, and longer random walks: about 20 minutes
+soak: web/sdk/node_modules ## The tests again and again, and longer random walks: about 20 minutes
 	go test -race -count 20 -timeout 20m ./...
 	go test -run Model -timeout 20m ./memstore -rapid.checks 20000
+	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 
 # What the tests need beside Go: a browser, and Node to drive it.
 deps:

@@ -2,7 +2,7 @@
  * Builds the package: types and readable modules with tsc (build/), and from
  * these the two files that are shipped (dist/).
  *
- *     node build.js [DIRECTORY for what is shipped]
+ *     node build.js [DIRECTORY for both, instead of this one]
  */
 
 import { execFileSync } from "node:child_process";
@@ -18,14 +18,13 @@ const INTERNAL = [
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = resolve(process.argv[2] ?? join(here, "dist"));
-const built = join(here, "build");
+const folder = resolve(process.argv[2] ?? here);
+const [built, out] = [join(folder, "build"), join(folder, "dist")];
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 
-rmSync(built, { recursive: true, force: true });
-if (out === join(here, "dist")) rmSync(out, { recursive: true, force: true }); // another directory may hold more than ours
+for (const old of [built, out]) rmSync(old, { recursive: true, force: true });
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-execFileSync(process.execPath, [tsc, "--project", here], { stdio: "inherit" });
+execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
 for (const entry of ["inbox", "mailbox"]) {
   await build({

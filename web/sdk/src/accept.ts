@@ -31,7 +31,7 @@ export interface Call {
  *
  * @example
  * for await (const call of accept(inbox)) {
- *   call.accept({ setup: (pc) => (pc.ondatachannel = ({ channel }) => hear(channel)) });
+ *   call.accept({ setup: (pc) => (pc.ondatachannel = ({ channel }) => hear(channel)) }).catch(console.error);
  * }
  */
 export async function* accept(inbox: Inbox, options: AcceptOptions = {}): AsyncGenerator<Call, void, void> {

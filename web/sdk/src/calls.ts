@@ -37,6 +37,8 @@ function createCalls(inbox: Inbox): Calls {
   let users = 0;
   let loop: AbortController | undefined;
   let failure: unknown;
+  /** How many strangers are being told that nobody knows their call. */
+  let refusals = 0;
   const ringing: Side[] = [];
   const waiting: (() => void)[] = [];
 
@@ -121,7 +123,9 @@ function createCalls(inbox: Inbox): Calls {
     if (!side) {
       if (type === "bye" || type === "candidates") return;
       if (over.has(named) || n !== 1 || type === "answer" || ringing.length >= RINGING) {
-        void say(from, over.has(named) ? over.get(named) : { type: "bye", session, why: "ended" });
+        if (refusals >= RINGING) return;
+        refusals++;
+        say(from, over.has(named) ? over.get(named) : { type: "bye", session, why: "ended" }).then(() => refusals--);
         return;
       }
       // If both call at once, the call with the lesser name is the one.

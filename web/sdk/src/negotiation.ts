@@ -9,6 +9,9 @@ const GATHER = 10;
 /** How long to wait for the first of them before an offer is let go of: without one, Chromium at times gathers no more. */
 const FIRST = 500;
 
+/** How many candidates are kept that came before what they belong to. */
+const EARLY = 200;
+
 /** The number of a data channel that nobody else takes. It is the last one that browsers have. */
 const UNUSED = 1023;
 
@@ -158,6 +161,6 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   async function add(candidate: RTCIceCandidateInit): Promise<void> {
     note(call.tried, "remote", candidate.candidate);
     if (pc.remoteDescription) await pc.addIceCandidate(candidate).catch(() => {}); // of an offer that was ignored, or nonsense
-    else early.push(candidate);
+    else if (early.length < EARLY) early.push(candidate);
   }
 }

@@ -4,7 +4,7 @@ import { InboxError } from "./errors.js";
 import type { Inbox } from "./mailbox.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
 import type { Signal } from "./signal.js";
-import { LONGEST, onWake } from "./wait.js";
+import { LONGEST, inTime, onWake } from "./wait.js";
 
 /** How long a call rings, and how long each step of connecting takes, at most. */
 const RINGS = 60_000;
@@ -15,8 +15,10 @@ const HICCUP = 4000;
 const POLITE = 2000;
 /** How long a connection that worked may be gone. */
 const LOST = 60_000;
-/** How much is kept of what a stranger says while it rings. */
-const EARLY = 50;
+/** How many signals are kept that cannot be heard yet, while it rings or is set up. */
+const QUEUED = 100;
+/** How long fresh ICE servers are waited for before ICE is begun anew with the old ones. */
+const FRESH = 5000;
 
 /** One side of a call, from its first signal to its last. */
 export interface Side extends Negotiating {
@@ -59,12 +61,14 @@ export function createSide(
   let pc: RTCPeerConnection | undefined;
   let close = (): void => {};
   let negotiation: Negotiation | undefined;
-  let early = 0;
+  let queued = 0;
   let begin!: () => void;
   /** Signals are handled one after the other, once the connection has been set up. */
   let turn = new Promise<void>((resolve) => (begin = resolve));
   let limit: number | undefined;
   let mending: number | undefined;
+  /** Fetches ICE servers, if that is how they come. */
+  let fresh: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
   let resolve!: (pc: RTCPeerConnection) => void;
   let reject!: (error: unknown) => void;
 
@@ -101,7 +105,11 @@ export function createSide(
     hear(signal) {
       const { type, why, reason } = signal;
       if (type === "bye") side.fail(why === "rejected" || why === "ice-failed" ? why : "ended", reason, true);
-      else if (side.started || early++ < EARLY) turn = turn.then(() => negotiation!.hear(signal)).catch(() => {}); // nonsense
+      else if (queued < QUEUED) {
+        queued++;
+        const handle = (): Promise<void> => negotiation!.hear(signal);
+        turn = turn.then(handle).catch(() => {}).then(() => void queued--); // nonsense is let pass
+      }
     },
 
     adopt(session) {
@@ -149,13 +157,13 @@ export function createSide(
   };
   side.connected.catch(() => {}); // perhaps nobody waits for it
   const unsubscribe = onWake((online) => {
-    if (online && side.worked) pc?.restartIce();
+    if (online && side.worked) void restart();
   });
   expire(RINGS);
   return side;
 
   async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
-    const servers = typeof iceServers === "function" ? await iceServers() : iceServers;
+    const servers = typeof iceServers === "function" ? await (fresh = iceServers)() : iceServers;
     over.signal.throwIfAborted();
     connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
     await setup?.(pc!);
@@ -195,6 +203,16 @@ export function createSide(
       return;
     }
     tried.restarts++;
-    pc!.restartIce();
+    void restart();
+  }
+
+  /** Begins ICE anew. What a TURN server was used with may have expired by now. */
+  async function restart(): Promise<void> {
+    try {
+      if (fresh) pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(FRESH, over.signal, (async () => fresh())()) });
+    } catch {
+      // With those that it has.
+    }
+    pc!.restartIce(); // of no effect on what is closed meanwhile
   }
 }

@@ -31,7 +31,7 @@ export function isSignal({ data }: Message): boolean {
   return typeof signal?.session === "string" && signal.session.length < 65 && TYPES.includes(signal.type);
 }
 
-/** Notes a kind of candidate, or those of a whole description. */
+/** Notes a kind of candidate (RFC 8839, section 5.1), or those of a whole description. */
 export function note(tried: Tried, side: "local" | "remote", text = ""): void {
-  for (const [, kind] of text.matchAll(/ typ (\w+)/g)) if (!tried[side].includes(kind!)) tried[side].push(kind!);
+  for (const [, kind] of text.matchAll(/ typ (host|srflx|prflx|relay)/g)) if (!tried[side].includes(kind!)) tried[side].push(kind!);
 }

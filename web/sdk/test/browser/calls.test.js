@@ -283,8 +283,9 @@ test("two calls between the same two peers do not mix", async (t) => {
 test("messages and calls share one receiver", async (t) => {
   faultless(t);
   const { url, a, b } = names();
-  await answers(bob, b);
-  await bob.evaluate(() => {
+  // The loops over messages begin first: calls go before them all the same.
+  await bob.evaluate(([url, b]) => {
+    globalThis.inbox = openInbox(url, b);
     globalThis.texts = [];
     void (async () => {
       for await (const { from, data } of inbox.messages()) {
@@ -294,14 +295,15 @@ test("messages and calls share one receiver", async (t) => {
         await inbox.send(from, { done: data });
       }
     })();
-  });
+    return answerAll(inbox);
+  }, [url, b]);
   const heard = await alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
-    await answerAll(inbox);
     const got = [];
     void (async () => {
       for await (const { data } of inbox.messages()) got.push(data);
     })();
+    await answerAll(inbox);
     await inbox.send(b, { call: true });
     await inbox.send(b, { text: "after it" });
     await until(() => got.length === 2);

@@ -7,7 +7,7 @@ import { startServer, stopServers } from "../support/server.js";
 import { test } from "../support/test.js";
 
 /** INBOX_GLARE=100 takes its time. */
-const TIMES = Number(process.env.INBOX_GLARE ?? 15);
+const TIMES = Number(process.env.INBOX_GLARE ?? 20);
 
 let server;
 

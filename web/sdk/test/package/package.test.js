@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { test } from "node:test";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 
 const here = resolve(import.meta.dirname, "../..");
 const require = createRequire(import.meta.url);
@@ -15,9 +15,11 @@ const read = (name) => readFileSync(join(here, name), "utf8");
 const run = (script, ...given) => execFileSync(process.execPath, [script, ...given], { cwd: here, encoding: "utf8" });
 
 for (const [name, budget] of [["mailbox.js", 4096], ["inbox.js", 8192]]) {
-  test(`${name} is at most ${budget} bytes, compressed`, (t) => {
-    const size = gzipSync(read(`dist/${name}`), { level: 9 }).length;
-    t.diagnostic(`${read(`dist/${name}`).length} bytes, ${size} compressed`);
+  // gzip is the larger of the two, and understood by every server.
+  test(`${name} is at most ${budget} bytes, by gzip`, (t) => {
+    const all = read(`dist/${name}`);
+    const size = gzipSync(all, { level: 9 }).length;
+    t.diagnostic(`${all.length} bytes, ${size} by gzip, ${brotliCompressSync(all).length} by brotli`);
     assert.ok(size <= budget, `${size}`);
   });
 }
@@ -26,9 +28,9 @@ test("a build is the same each time", () => {
   const folder = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
   try {
     run("build.js", folder);
-    const names = readdirSync(folder).sort();
+    const names = readdirSync(join(folder, "dist")).sort();
     assert.deepEqual(names, readdirSync(join(here, "dist")).sort());
-    for (const name of names) assert.equal(readFileSync(join(folder, name), "utf8"), read(`dist/${name}`), name);
+    for (const name of names) assert.equal(readFileSync(join(folder, "dist", name), "utf8"), read(`dist/${name}`), name);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -16,12 +16,17 @@ export async function stopProxies() {
 
 /**
  * @param {string} target the address of an inbox
- * @param {{refuseUpgrade?: boolean, buffer?: boolean}} habits
+ * @param {{refuseUpgrade?: boolean, buffer?: boolean, page?: string}} habits page is what it has at / itself
  */
 export async function startProxy(target, habits) {
   const { hostname, port } = new URL(target);
   const seen = { upgrades: 0, streams: 0, polls: 0, posts: 0 };
   const server = createServer((request, response) => {
+    if (habits.page !== undefined && request.url === "/") {
+      response.setHeader("Content-Type", "text/html");
+      response.end(habits.page);
+      return;
+    }
     const isStream = request.headers.accept === "text/event-stream";
     if (request.method === "POST") seen.posts++;
     else if (isStream) seen.streams++;

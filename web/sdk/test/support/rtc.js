@@ -36,6 +36,15 @@ export class FakePeerConnection extends EventTarget {
     return this.channel;
   }
 
+  getConfiguration() {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration) {
+    this.#open();
+    this.configuration = configuration;
+  }
+
   restartIce() {
     this.restarts++;
     this.#need();

@@ -233,6 +233,28 @@ test("a connection that is gone for a minute is closed, and says so", async (t) 
   assert.equal(inbox.loops, 0);
 });
 
+test("ICE servers that were fetched are fetched anew with it, if that succeeds in time", async (t) => {
+  let fetched = 0;
+  let next = () => Promise.resolve([{ urls: `turn:${++fetched}.example.com` }]);
+  const { pc, page } = await connected(t, { iceServers: () => next(), configuration: { bundlePolicy: "max-bundle" } });
+  page.fire("online");
+  await settle();
+  assert.equal(pc.restarts, 1);
+  assert.deepEqual(pc.configuration, { bundlePolicy: "max-bundle", iceServers: [{ urls: "turn:2.example.com" }] });
+  next = () => { throw new Error("away"); };
+  pc.becomes("failed");
+  await advance(10, 10);
+  assert.equal(pc.restarts, 2);
+  pc.becomes("connected");
+  next = () => new Promise(() => {});
+  page.fire("online");
+  await advance(4900);
+  assert.equal(pc.restarts, 2);
+  await advance(200);
+  assert.equal(pc.restarts, 3);
+  assert.deepEqual(pc.configuration.iceServers, [{ urls: "turn:2.example.com" }]);
+});
+
 test("another network begins ICE anew at once, of what is connected", async (t) => {
   const { page, inbox, pc } = await connected(t);
   void watch(connect(inbox, "carol"));
@@ -242,4 +264,32 @@ test("another network begins ICE anew at once, of what is connected", async (t) 
   await settle();
   assert.equal(pc.restarts, 1);
   assert.equal(last().restarts, 0);
+});
+
+test("what a peer says before it can be heard is kept, up to a bound", async (t) => {
+  let go;
+  const { inbox, offer, pc } = await calling(t, { setup: () => new Promise((resolve) => (go = resolve)) });
+  assert.equal(offer, undefined);
+  await advance(20, 10);
+  const theirs = { type: "offer", session: "000", n: 1, sdp: "their offer" };
+  await inbox.hears("bob", theirs);
+  for (let i = 0; i < 150; i++) await inbox.hears("bob", { type: "candidates", session: "000", candidates: [{ candidate: `${i} typ host` }] });
+  go();
+  await advance(600, 10);
+  assert.equal(pc.signalingState, "stable");
+  // The offer was the first of them.
+  assert.deepEqual(pc.added, Array.from({ length: 99 }, (_, i) => `${i} typ host`));
+  // There is room again.
+  await inbox.hears("bob", { type: "candidates", session: "000", candidates: [{ candidate: "late typ host" }] });
+  assert.equal(pc.added.at(-1), "late typ host");
+});
+
+test("candidates that come early are kept up to a bound, and what is told of them is known words", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t, { timeout: 1000 });
+  const candidates = Array.from({ length: 1000 }, (_, i) => ({ candidate: `${i} typ nonsense${i}` }));
+  await inbox.hears("bob", { type: "candidates", session: offer.session, candidates });
+  await inbox.hears("bob", answerTo(offer));
+  assert.equal(pc.added.length, 200);
+  await advance(1100);
+  assert.deepEqual(call.error.tried.remote, ["host"]);
 });

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { InboxError, accept, connect } from "../../build/inbox.js";
+import { Inbox, InboxError, accept, connect } from "../../build/inbox.js";
 import { answered, connected, last, ringing } from "../support/calls.js";
-import { advance, collect, settle } from "../support/net.js";
+import { advance, collect, fakeNet, settle } from "../support/net.js";
 import { FakeInbox, FakePeerConnection, fakeCalls, watch } from "../support/rtc.js";
 
 test("candidates that come while it rings are kept too", async (t) => {
@@ -140,4 +140,29 @@ test("several loops over calls share them", async (t) => {
   await inbox.hears("b", { type: "offer", session: "2", n: 1, sdp: "x" });
   assert.equal(loops[0].items.length + loops[1].items.length, 2);
   assert.equal(inbox.loops, 1);
+});
+
+test("strangers who do not take their answers are not answered without end", async (t) => {
+  const { inbox } = await ringing(t);
+  let go;
+  const held = new Promise((resolve) => (go = resolve));
+  inbox.sends = () => held;
+  for (let i = 0; i < 60; i++) await inbox.hears("mallory", { type: "answer", session: `s${i}`, n: 1, sdp: "x" });
+  assert.equal(inbox.take("bye").length, 50);
+  go();
+  await settle();
+  await inbox.hears("mallory", { type: "answer", session: "s", n: 1, sdp: "x" });
+  assert.equal(inbox.take("bye").length, 1);
+});
+
+test("a call goes before a loop over all messages that began earlier", async (t) => {
+  const net = fakeNet(t);
+  const inbox = new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: ["poll"] });
+  const texts = collect(inbox.messages());
+  const calls = collect(accept(inbox));
+  await (await net.request()).messages(
+    ["c1", "a text"], ["c2", JSON.stringify({ type: "offer", session: "s", n: 1, sdp: "x" })], ["c3", '{"type":"offer"}'],
+  );
+  assert.deepEqual(texts.texts, ["a text", '{"type":"offer"}']);
+  assert.deepEqual(calls.items.map(({ from }) => from), ["bob"]);
 });

@@ -1,0 +1,112 @@
+/** The SDK as the server serves it: to a page that somebody has pasted, to pages of another origin, and to its own. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before } from "node:test";
+import { newContext, openPage, startBrowser, stopBrowser, takeFaults } from "../support/browser.js";
+import { startProxy, stopProxies } from "../support/proxy.js";
+import { startServer, stopServers } from "../support/server.js";
+import { test } from "../support/test.js";
+
+let server;
+
+before(async () => {
+  [server] = await Promise.all([startServer(), startBrowser()]);
+});
+
+afterEach(() => assert.deepEqual(takeFaults(), []));
+
+after(async () => {
+  await stopBrowser();
+  stopProxies();
+  await stopServers();
+});
+
+/** Opens an address in a window of another person, and gathers what its console complains of. */
+async function visit(url) {
+  const context = await newContext();
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("pageerror", (error) => page.complaints.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && page.complaints.push(message.text()));
+  await page.goto(url);
+  return page;
+}
+
+test("the page that the README begins with works when it is pasted", async () => {
+  const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
+  const [, page] = /```html\n([^]*?)```/.exec(readme);
+  const { url } = await startProxy(server.url, { page });
+  const [alice, bob] = await Promise.all([visit(new URL("/", url).href), visit(new URL("/", url).href)]);
+  const id = await bob.locator("#me").textContent();
+  assert.match(id, /^[0-9a-z]{26}$/);
+  await alice.fill("#peer", ` ${id} `);
+  await alice.click("#call");
+  for (const [one, other, words] of [[alice, bob, "hello, Bob"], [bob, alice, "hello, Alice"]]) {
+    await one.waitForFunction(() => !text.disabled);
+    await one.fill("#text", words);
+    await one.press("#text", "Enter");
+    await other.waitForFunction((line) => log.textContent.includes(line), `they: ${words}\n`);
+  }
+  assert.equal(await bob.locator("#log").textContent(), `${await alice.locator("#me").textContent()} calls\nthey: hello, Bob\nI: hello, Alice\n`);
+  // And it says so when there is nobody.
+  await alice.fill("#peer", "nobody");
+  await alice.click("#call");
+  await alice.waitForFunction(() => log.textContent.includes("No connection: no-such-peer"));
+  assert.deepEqual([...alice.complaints.filter((line) => !/404/.test(line)), ...bob.complaints], []);
+  await Promise.all([alice, bob].map((page) => page.context().close()));
+});
+
+test("a page of another origin imports it, and talks to that server", async () => {
+  const page = await openPage();
+  const { heard, names } = await page.evaluate(async (url) => {
+    const [sdk, mailbox] = await Promise.all([import(`${url}.js`), import(new URL("mailbox.js", url).href)]);
+    const inbox = new sdk.Inbox(url, { id: sdk.randomId(), password: sdk.randomPassword() });
+    void new mailbox.Inbox(url, { id: "another", password: "secret" }).send(inbox.id, "hello", { patience: 5000 });
+    for await (const { text } of inbox.messages()) return { heard: text, names: Object.keys(mailbox) };
+  }, server.url);
+  assert.equal(heard, "hello");
+  assert.deepEqual(names.sort(), ["Inbox", "InboxError", "randomId", "randomPassword"]);
+  await page.context().close();
+});
+
+test("the policy of the server's own pages lets it work, with each transport", async () => {
+  const page = await visit(new URL("/", server.url).href);
+  for (const transport of ["socket", "stream", "poll"]) {
+    const used = await page.evaluate(async (transport) => {
+      const { Inbox, randomId } = await import("/inbox.js");
+      const inbox = new Inbox("inbox", { id: randomId(), password: "secret", transports: [transport] });
+      const opened = new Promise((resolve) => (inbox.onopen = resolve));
+      const ends = new AbortController();
+      const next = inbox.messages({ signal: ends.signal }).next();
+      const used = await opened;
+      ends.abort();
+      await next;
+      return used;
+    }, transport);
+    assert.equal(used, transport);
+  }
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test("a relative address is that of the page, or of what it says its base is", async () => {
+  const page = await openPage();
+  const asked = await page.evaluate(async () => {
+    const asked = [];
+    globalThis.fetch = async (url) => {
+      asked.push(new URL(url).pathname);
+      return new Response();
+    };
+    const send = (url) => new Inbox(url, { id: "a", password: "b" }).send("b", "x");
+    await send("/inbox");
+    await send("inbox");
+    document.head.append(Object.assign(document.createElement("base"), { href: "/deep/down/" }));
+    await send("inbox");
+    await send("../inbox");
+    return asked;
+  });
+  assert.deepEqual(asked, ["/inbox", "/inbox", "/deep/down/inbox", "/deep/inbox"]);
+  await page.context().close();
+});
