@@ -59,13 +59,15 @@ globalThis.justOpen = async (inbox) => {
   await next;
 };
 
-/** Waits for something in the page to become true. */
+/** Waits for something in the page to become true; what it was is told if that takes too long. */
 globalThis.until = async (condition) => {
-  for (;;) {
+  for (const begun = performance.now(); performance.now() - begun < 25_000; ) {
     const value = await condition();
     if (value) return value;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+  const states = connections.map((pc) => [pc.connectionState, pc.signalingState, pc.iceConnectionState, pc.iceGatheringState]);
+  throw new Error(`never: ${condition}, with connections ${JSON.stringify(states)}`);
 };
 
 /** Says something over a connection, and returns the answer. */
