@@ -85,8 +85,8 @@ function createCalls(inbox: Inbox): Calls {
   return calls;
 
   /** No other peer can meddle with a session. */
-  function name(peer: string, session: string): string {
-    return `${session} ${peer}`;
+  function name(...of: [peer: string, session: string]): string {
+    return JSON.stringify(of);
   }
 
   async function say(peer: string, signal: Signal | undefined): Promise<void> {

@@ -104,7 +104,7 @@ export function createSide(
 
     hear(signal) {
       const { type, why, reason } = signal;
-      if (type === "bye") side.fail(why === "rejected" || why === "ice-failed" ? why : "ended", reason, true);
+      if (type === "bye") side.fail(why === "rejected" || why === "ice-failed" ? why : "ended", typeof reason === "string" ? reason : undefined, true);
       else if (queued < QUEUED) {
         queued++;
         const handle = (): Promise<void> => negotiation!.hear(signal);

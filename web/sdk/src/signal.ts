@@ -25,10 +25,14 @@ export type Say = (signal: Omit<Signal, "session">) => Promise<void>;
 
 const TYPES: unknown[] = ["offer", "answer", "candidates", "bye"];
 
-/** Whether a message is about a call. Everything else in it can still be wrong. */
+/** Whether a message is about a call. What is not kept of it can still be wrong. */
 export function isSignal({ data }: Message): boolean {
-  const signal = data as Partial<Signal> | null | undefined;
-  return typeof signal?.session === "string" && signal.session.length < 65 && TYPES.includes(signal.type);
+  const { session, replaces, type } = (data ?? {}) as Partial<Signal>;
+  return isName(session) && (replaces === undefined || isName(replaces)) && TYPES.includes(type);
+}
+
+function isName(text: unknown): boolean {
+  return typeof text === "string" && text.length < 65;
 }
 
 /** Notes a kind of candidate (RFC 8839, section 5.1), or those of a whole description. */

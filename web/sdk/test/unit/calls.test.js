@@ -104,6 +104,7 @@ test("nobody else can meddle with a call", async (t) => {
   await inbox.hears("mallory", { type: "bye", session: offer.session });
   await inbox.hears("mallory", { type: "candidates", session: offer.session, candidates: [{ candidate: "evil" }] });
   await inbox.hears("mallory", { type: "answer", session: "x", n: 1, sdp: "", replaces: offer.session });
+  await inbox.hears("the rest of bob", { type: "bye", session: offer.session });
   assert.equal(pc.signalingState, "have-local-offer");
   assert.equal(call.state, "pending");
 });
@@ -113,6 +114,7 @@ test("nonsense harms nobody", async (t) => {
   const { session } = offer;
   for (const signal of [
     null, 5, "x", [], {}, { session }, { type: "offer" }, { session: 5, type: "offer" }, { session: "x".repeat(65), type: "offer", n: 1 },
+    { session: "x", type: "offer", n: 1, replaces: "x".repeat(65) }, { session: "x", type: "offer", n: 1, replaces: [session] },
     { session, type: "nothing" }, { session, type: "offer" }, { session, type: "offer", n: 7 }, { session, type: "offer", n: "8", sdp: {} },
     { session, type: "answer", n: 1 }, { session, type: "candidates" }, { session, type: "candidates", candidates: 5 },
     { session, type: "candidates", candidates: [null, 5, {}, { candidate: 5 }] }, { session: "new", type: "offer", n: 1 },

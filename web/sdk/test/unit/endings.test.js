@@ -14,6 +14,7 @@ for (const [bye, code, reason] of [
   [{ why: "closed" }, "ended", undefined],
   [{ why: "no-answer" }, "ended", undefined],
   [{}, "ended", undefined],
+  [{ why: "rejected", reason: { toString: "x" } }, "rejected", undefined],
 ]) {
   test(`a bye with ${JSON.stringify(bye)} is ${code}`, async (t) => {
     const { inbox, call, offer, pc } = await calling(t);
