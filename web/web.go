@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -50,8 +51,19 @@ type page struct {
 	name        string
 	shared      bool
 	contentType string
-	etag        string
-	content     []byte
+	plain       variant
+	gzipped     variant
+}
+
+// A variant is a page as some clients get it. Each has an ETag of its own.
+type variant struct {
+	etag    string
+	content []byte
+}
+
+func newVariant(content []byte) variant {
+	sum := sha256.Sum256(content)
+	return variant{etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content: content}
 }
 
 // Handler serves the pages: / and /call, what they need under /assets/, and the
@@ -59,7 +71,7 @@ type page struct {
 // All URLs in them are relative, so that it can be mounted under any path with
 // [http.StripPrefix]; the server's /inbox must be beside it.
 func Handler() http.Handler {
-	pages := load()
+	pages := allPages()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range securityHeaders {
 			w.Header().Set(name, value)
@@ -81,11 +93,20 @@ func Handler() http.Handler {
 			}
 			w.Header().Set("Content-Type", p.contentType)
 			w.Header().Set("Cache-Control", "no-cache")
-			w.Header().Set("ETag", p.etag)
-			http.ServeContent(w, r, p.name, time.Time{}, bytes.NewReader(p.content))
+			w.Header().Add("Vary", "Accept-Encoding")
+			chosen := p.plain
+			if acceptsGzip(strings.Join(r.Header.Values("Accept-Encoding"), ",")) {
+				w.Header().Set("Content-Encoding", "gzip")
+				chosen = p.gzipped
+			}
+			w.Header().Set("ETag", chosen.etag)
+			http.ServeContent(w, r, p.name, time.Time{}, bytes.NewReader(chosen.content))
 		}
 	})
 }
+
+// allPages compresses them, which takes a moment, once.
+var allPages = sync.OnceValue(load)
 
 // load reads the embedded files into a map by path, so that a request can name
 // nothing else: no directory, and no way out of one.
@@ -103,13 +124,12 @@ func load() map[string]page {
 		if !ok {
 			panic("web: no content type is known for " + name)
 		}
-		sum := sha256.Sum256(content)
 		pages[urlPath(name)] = page{
 			name:        path.Base(name),
 			shared:      strings.HasPrefix(name, "dist/"),
 			contentType: contentType,
-			etag:        `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
-			content:     content,
+			plain:       newVariant(content),
+			gzipped:     newVariant(compress(content)),
 		}
 		return nil
 	})
