@@ -191,11 +191,11 @@ test("somebody there who does not answer: no answer", async (t) => {
     await until(() => inbox.transport);
   }, [url, b]);
   const error = await alice.evaluate(([url, a, b]) =>
-    failure(connect((globalThis.inbox = openInbox(url, a)), b, { timeout: 1000 })), [url, a, b]);
+    failure(connect((globalThis.inbox = openInbox(url, a)), b, { timeout: 3000 })), [url, a, b]);
   assert.equal(error.code, "no-answer");
   // The other side does not ring for ever.
   assert.equal(await bob.evaluate(async () => {
-    const [call] = calls;
+    const call = await until(() => calls[0]);
     await until(() => call.signal.aborted);
     return (await failure(call.accept())).code;
   }), "ended");
@@ -207,7 +207,7 @@ test("no path: ICE failed, and what was tried", async (t) => {
   await answers(bob, b);
   const error = await alice.evaluate(([url, a, b]) =>
     failure(connect((globalThis.inbox = openInbox(url, a)), b, {
-      timeout: 1500,
+      timeout: 4000,
       configuration: { iceTransportPolicy: "relay" },
       iceServers: async () => [{ urls: "stun:127.0.0.1:9" }],
     })), [url, a, b]);
@@ -228,13 +228,14 @@ test("an abort ends it, on both sides", async (t) => {
     })();
     await until(() => inbox.transport);
   }, [url, b]);
-  const error = await alice.evaluate(async ([url, a, b]) => {
+  const failed = alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
-    const ends = new AbortController();
-    setTimeout(() => ends.abort(), 200);
+    globalThis.ends = new AbortController();
     return failure(connect(inbox, b, { signal: ends.signal }));
   }, [url, a, b]);
-  assert.equal(error.name, "AbortError");
+  await bob.waitForFunction(() => calls.length);
+  await alice.evaluate(() => ends.abort());
+  assert.equal((await failed).name, "AbortError");
   await bob.waitForFunction(() => calls[0].signal.aborted);
   // What was aborted before asks for nothing.
   assert.equal(await alice.evaluate(async (b) => (await failure(connect(inbox, b, { signal: AbortSignal.abort() }))).name, b), "AbortError");
