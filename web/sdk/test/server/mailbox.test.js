@@ -220,6 +220,7 @@ for (const transport of TRANSPORTS) {
 for (const [name, habits, transport] of [
   ["honest", {}, "socket"],
   ["one that refuses WebSockets", { refuseUpgrade: true }, "stream"],
+  ["one that opens WebSockets, and lets nothing through", { mute: true }, "stream"],
   ["one that also keeps streams", { refuseUpgrade: true, buffer: true }, "poll"],
 ]) {
   test(`a proxy, ${name}: ${transport}`, async () => {

@@ -16,7 +16,8 @@ export async function stopProxies() {
 
 /**
  * @param {string} target the address of an inbox
- * @param {{refuseUpgrade?: boolean, buffer?: boolean, page?: string}} habits page is what it has at / itself
+ * @param {{refuseUpgrade?: boolean, mute?: boolean, buffer?: boolean, page?: string}} habits mute: nothing
+ *   gets through an upgraded connection; page: what it has at / itself
  */
 export async function startProxy(target, habits) {
   const { hostname, port } = new URL(target);
@@ -62,7 +63,8 @@ export async function startProxy(target, habits) {
       for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
       outgoing.write(`${request.method} ${request.url} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`);
       outgoing.write(head);
-      socket.pipe(outgoing).pipe(socket);
+      outgoing.pipe(socket);
+      if (!habits.mute) socket.pipe(outgoing);
     });
     outgoing.on("error", () => socket.destroy());
     socket.on("close", () => outgoing.destroy());
