@@ -1,15 +1,17 @@
 /** The SDK as the server serves it: to a page that somebody has pasted, to pages of another origin, and to its own. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before } from "node:test";
+import { pathToFileURL } from "node:url";
 import { newContext, openPage, startBrowser, stopBrowser, takeFaults } from "../support/browser.js";
-import { startProxy, stopProxies } from "../support/proxy.js";
 import { startServer, stopServers } from "../support/server.js";
 import { test } from "../support/test.js";
 
 let server;
+const folder = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
 
 before(async () => {
   [server] = await Promise.all([startServer(), startBrowser()]);
@@ -19,8 +21,8 @@ afterEach(() => assert.deepEqual(takeFaults(), []));
 
 after(async () => {
   await stopBrowser();
-  stopProxies();
   await stopServers();
+  rmSync(folder, { recursive: true });
 });
 
 /** Opens an address in a window of another person, and gathers what its console complains of. */
@@ -40,8 +42,9 @@ async function visit(url) {
 test("the page that the README begins with works when it is pasted", async () => {
   const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
   const [, page] = /```html\n([^]*?)```/.exec(readme);
-  const { url } = await startProxy(server.url, { page });
-  const [alice, bob] = await Promise.all([visit(new URL("/", url).href), visit(new URL("/", url).href)]);
+  const file = join(folder, "page.html");
+  writeFileSync(file, page.replaceAll("http://localhost:3000/inbox", server.url));
+  const [alice, bob] = await Promise.all([visit(pathToFileURL(file).href), visit(pathToFileURL(file).href)]);
   const id = await bob.locator("#me").textContent();
   assert.match(id, /^[0-9a-z]{26}$/);
   await alice.fill("#peer", ` ${id} `);

@@ -16,18 +16,13 @@ export async function stopProxies() {
 
 /**
  * @param {string} target the address of an inbox
- * @param {{refuseUpgrade?: boolean, mute?: boolean, buffer?: boolean, page?: string}} habits mute: nothing
- *   gets through an upgraded connection; page: what it has at / itself
+ * @param {{refuseUpgrade?: boolean, mute?: boolean, buffer?: boolean}} habits mute: nothing gets
+ *   through an upgraded connection
  */
 export async function startProxy(target, habits) {
   const { hostname, port } = new URL(target);
   const seen = { upgrades: 0, streams: 0, polls: 0, posts: 0 };
   const server = createServer((request, response) => {
-    if (habits.page !== undefined && request.url === "/") {
-      response.setHeader("Content-Type", "text/html");
-      response.end(habits.page);
-      return;
-    }
     const isStream = request.headers.accept === "text/event-stream";
     if (request.method === "POST") seen.posts++;
     else if (isStream) seen.streams++;
