@@ -72,4 +72,4 @@ web/node_modules web/sdk/node_modules: %/node_modules: %/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf build web/node_modules web/sdk/node_modules
+	rm -rf build web/node_modules web/sdk/{node_modules,build,dist,docs}
