@@ -12,9 +12,12 @@ export type { SendOptions } from "./send.js";
 
 /** Whose inbox it is, and how it is to be asked. */
 export interface InboxOptions {
-  /** Under which others send to this inbox: any characters but `:` and control characters, at most 512 bytes. */
+  /**
+   * Under which others send to this inbox: any characters but `:` and control
+   * characters, at most 512 bytes in UTF-8, without white space at either end.
+   */
   id: string;
-  /** The first one who asks with an id chooses its password. At most 256 bytes. */
+  /** The first one who asks with an id chooses its password. At most 256 bytes in UTF-8. */
   password: string;
   /**
    * Keeps the cursor, so that a page that is loaded again goes on where it was:

@@ -29,7 +29,8 @@ export interface MessagesOptions {
   signal?: AbortSignal | undefined;
   /**
    * Which messages this loop gets. Several loops can run at once: a message goes
-   * to the first one, in the order in which they began, that wants it.
+   * to the first one, in the order in which they began, that wants it. Only what is
+   * about calls goes to `connect` and `accept` before. What this throws ends the loop.
    */
   match?: ((message: Message) => boolean) | undefined;
   /**
