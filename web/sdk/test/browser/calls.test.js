@@ -374,3 +374,25 @@ test("a page that is loaded again is told of what it has missed, from where it w
   assert.deepEqual(await page.evaluate(() => [got, resets]), [["two"], 0]);
   await page.close();
 });
+
+test("a page that is loaded again in mid-call calls again, and the old connection is closed", async (t) => {
+  faultless(t);
+  const { url, a, b } = names();
+  await answers(bob, b);
+  const page = await openPage();
+  const calls = () => page.evaluate(async ([url, a, b]) => {
+    globalThis.inbox = openInbox(url, a, { storage: sessionStorage });
+    globalThis.pc = await connect(inbox, b);
+    return talk(pc);
+  }, [url, a, b]);
+  assert.equal(await calls(), `${b} heard hello`);
+  await page.reload();
+  await page.waitForFunction(() => globalThis.ready);
+  assert.equal(await calls(), `${b} heard hello`);
+  const known = await bob.evaluate(async () => {
+    await until(() => inbox.calls[0].signal.aborted);
+    return [inbox.calls.map(({ signal }) => signal.reason?.code), inbox.connections.map(({ connectionState }) => connectionState)];
+  });
+  assert.deepEqual(known, [["ended", undefined], ["closed", "connected"]]);
+  await page.close();
+});
