@@ -2,6 +2,7 @@ import { InboxError, type InboxErrorCode } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
 import { ANSWER } from "./request.js";
+import { asInboxError } from "./wait.js";
 
 /** How long it may take until the inbox is open. */
 const OPEN = 5000;
@@ -48,14 +49,18 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
       say({ type: "open", id, password, after: link.position() });
     };
     ws.onmessage = ({ data }) => {
-      const frame = JSON.parse(data as string) as Frame;
-      const { type, key } = frame;
-      then(() => ask(NOBODY), PING);
-      if (type === "message") link.take(frame as WireMessage);
-      else if (type === "opened") open(frame);
-      else {
-        answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
-        answers.delete(key!);
+      try {
+        const frame = JSON.parse(data as string) as Frame;
+        const { type, key } = frame;
+        then(() => ask(NOBODY), PING);
+        if (type === "message") link.take(frame as WireMessage);
+        else if (type === "opened") open(frame);
+        else {
+          answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
+          answers.delete(key!);
+        }
+      } catch (error) {
+        end(asInboxError(error)); // no inbox server says that
       }
     };
     ws.onerror = () => {}; // the close that follows says as much

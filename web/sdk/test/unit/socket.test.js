@@ -248,6 +248,23 @@ test("bad-cursor begins anew", async (t) => {
   assert.equal(got.done, false);
 });
 
+for (const data of ["<html>", "null", '{"type":', new Blob(["x"])]) {
+  test(`a frame that cannot be read ends the socket: ${data}`, async (t) => {
+    const { net, inbox, got, socket } = await opened(t);
+    const away = [];
+    inbox.onaway = ({ code }) => away.push(code);
+    socket.onmessage({ data });
+    await settle();
+    assert.equal(socket.closed, true);
+    assert.deepEqual(away, ["unreachable"]);
+    await advance(500);
+    const next = await net.socket();
+    await next.open();
+    await next.message(["c1", "one"]);
+    assert.deepEqual(got.texts, ["one"]);
+  });
+}
+
 test("an abort closes the socket", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
