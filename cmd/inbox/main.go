@@ -15,11 +15,14 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the command line. Every flag has an environment variable, INBOX_ and
-// its name.
+// cli is the command line. Every flag of serve has an environment variable, INBOX_
+// and its name; those of the other commands have what peer.go says.
 type cli struct {
-	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve      serveCommand      `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
+	Send       sendCommand       `cmd:"" help:"Send a message to a peer."`
+	Receive    receiveCommand    `cmd:"" help:"Receive messages."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 const description = `A temporary mailbox through which WebRTC peers find each other.
@@ -29,7 +32,7 @@ Without any flag it serves on port 3000: open http://localhost:3000/ and read on
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run returns the exit code: 0, 1 for what went wrong, 2 for a command line or
-// an environment that makes no sense.
+// an environment that makes no sense, and those of exitCode.
 func run(args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := errors.New("help was printed")
@@ -61,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	parsed.Bind(streams{stdout, stderr})
 	if err := parsed.Run(); err != nil {
 		fmt.Fprintf(stderr, "inbox: %v\n", err)
-		return 1
+		return exitCode(err)
 	}
 	return 0
 }

@@ -1,0 +1,147 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"inbox"
+)
+
+// ErrReset is returned by Receive, and yielded by All, when the inbox that was
+// received from has ended (it expired, or the server lost it) and begins anew.
+// Messages may have been missed. Receiving goes on when it is asked again.
+var ErrReset = errors.New("the inbox began anew: messages may have been missed")
+
+// An Error is an answer of the server that says no.
+type Error struct {
+	Status     int           // of HTTP
+	Code       string        // as in docs/protocol.md; empty if somebody else has answered, such as a proxy
+	Detail     string        // for people
+	RetryAfter time.Duration // what the server asked for, or zero
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Code == "":
+		return fmt.Sprintf("the answer was %d %s%s, and not from an inbox server", e.Status, http.StatusText(e.Status), e.Detail)
+	case e.Detail == "":
+		return e.Code
+	}
+	return e.Code + ": " + e.Detail
+}
+
+// known are the codes that package inbox has an error for.
+var known = map[string]error{
+	"unauthorized":      inbox.ErrUnauthorized,
+	"no-such-inbox":     inbox.ErrNoInbox,
+	"bad-cursor":        inbox.ErrBadCursor,
+	"replaced":          inbox.ErrReplaced,
+	"closed":            inbox.ErrClosed,
+	"inbox-full":        inbox.ErrFull,
+	"server-full":       inbox.ErrServerFull,
+	"store-unavailable": inbox.ErrUnavailable,
+	"draining":          inbox.ErrDraining,
+}
+
+// Unwrap returns the error of package inbox that e stands for, or nil.
+func (e *Error) Unwrap() error {
+	if e.Code == "" && e.Status == http.StatusUnauthorized {
+		return inbox.ErrUnauthorized
+	}
+	return known[e.Code]
+}
+
+// A RetryError says that something was tried again and again, in vain.
+type RetryError struct {
+	Last  error // the last failure
+	Ended error // the context's error, or nil if the time for trying was over
+}
+
+func (e *RetryError) Error() string {
+	if e.Ended != nil {
+		return fmt.Sprintf("%v, after %v", e.Ended, e.Last)
+	}
+	return fmt.Sprintf("tried again in vain: %v", e.Last)
+}
+
+func (e *RetryError) Unwrap() []error {
+	if e.Ended != nil {
+		return []error{e.Last, e.Ended}
+	}
+	return []error{e.Last}
+}
+
+// errQuick is an empty answer to a request that was to wait. Asking again at once
+// would be a loop.
+var errQuick = errors.New("something answers in the server's place: nothing arrived, and the request did not wait")
+
+// errAnswer is an answer that is not one of our protocol.
+var errAnswer = errors.New("the answer is not of an inbox server")
+
+// errLarge is an answer that the client has no memory for.
+var errLarge = fmt.Errorf("an answer is larger than %d MiB", maxAnswer>>20)
+
+// temporary reports whether the same request may succeed later.
+func temporary(err error) bool {
+	if e, ok := errors.AsType[*Error](err); ok {
+		switch e.Status {
+		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+			return true
+		case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+			return false
+		}
+		return e.Status >= 500
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return false // what answers does not speak TLS
+	}
+	return !errors.Is(err, errLarge) && !errors.Is(err, inbox.ErrClosed)
+}
+
+// errorOf reads an answer that is not a success.
+func errorOf(status int, header http.Header, body []byte) *Error {
+	e := &Error{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"))}
+	var problem struct{ Code, Detail string }
+	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	if strings.TrimSpace(media) == "application/problem+json" && json.Unmarshal(body, &problem) == nil {
+		e.Code, e.Detail = problem.Code, problem.Detail
+	}
+	if to, _, _ := strings.Cut(header.Get("Location"), "?"); e.Code == "" && to != "" {
+		e.Detail = " to " + to
+	}
+	return e
+}
+
+// retryAfter reads both forms of the header (RFC 9110, 10.2.3).
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// failure says what became of a request without an answer. The URL that
+// net/http puts before it is left out: it may name the recipient.
+func failure(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("the server did not answer in time")
+	}
+	return fmt.Errorf("the server cannot be reached: %w", err)
+}

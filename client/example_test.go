@@ -1,0 +1,119 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http/httptest"
+	"time"
+
+	"inbox"
+	"inbox/client"
+	"inbox/inboxhttp"
+	"inbox/memstore"
+)
+
+// exampleServer stands for the server that the examples use.
+func exampleServer() *httptest.Server {
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return httptest.NewServer(handler)
+}
+
+// Two peers, one message each way.
+func Example() {
+	server := exampleServer()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	alice, err := client.New(client.Config{URL: server.URL + "/inbox", ID: "alice", Password: "a secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer alice.Close(ctx)
+	bob, err := client.New(client.Config{
+		URL: server.URL + "/inbox", ID: "bob", Password: "another",
+		Await: 10 * time.Second, // alice may come a little later
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer bob.Close(ctx)
+
+	go func() {
+		for m, err := range alice.All(ctx) {
+			if err != nil {
+				continue // All knows itself when to end
+			}
+			if err := alice.Send(ctx, m.From, append([]byte("you said: "), m.Body...)); err != nil {
+				log.Print(err)
+			}
+		}
+	}()
+	if err := bob.Send(ctx, "alice", []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	m, err := bob.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s: %s\n", m.From, m.Body)
+	// Output:
+	// alice: you said: hello
+}
+
+// What the server refuses is recognized with the errors of package inbox.
+func ExampleClient_Send_errors() {
+	server := exampleServer()
+	defer server.Close()
+	alice, err := client.New(client.Config{URL: server.URL + "/inbox", ID: "alice", Password: "a secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = alice.Send(context.Background(), "nobody", []byte("hello"))
+	fmt.Println(errors.Is(err, inbox.ErrNoInbox))
+	// Output:
+	// true
+}
+
+// A loop that tells the kinds of errors apart.
+func ExampleClient_All() {
+	server := exampleServer()
+	defer server.Close()
+	ctx := context.Background()
+	alice, err := client.New(client.Config{URL: server.URL + "/inbox", ID: "alice", Password: "a secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, body := range []string{"one", "two", "bye"} {
+		if err := alice.Send(ctx, "alice", []byte(body)); err != nil { // to herself
+			log.Fatal(err)
+		}
+	}
+	for m, err := range alice.All(ctx) {
+		switch {
+		case errors.Is(err, client.ErrReset):
+			log.Print("messages may have been missed: call again")
+			continue
+		case err != nil:
+			log.Print(err) // the server is away, or this was the last round
+			continue
+		}
+		fmt.Printf("%s\n", m.Body)
+		if string(m.Body) == "bye" {
+			break
+		}
+	}
+	// The last one was not acknowledged: the loop did not come round.
+	if err := alice.Acknowledge(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// one
+	// two
+	// bye
+}

@@ -1,0 +1,88 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"inbox"
+)
+
+const (
+	requestTimeout = 15 * time.Second // of a request that does not wait
+	maxAnswer      = 64 << 20         // bytes that are read of an answer
+	maxProblem     = 64 << 10         // and of one that says no
+)
+
+type request struct {
+	method, query string
+	key           string // idempotency
+	json          bool   // is what the answer should be
+	body          []byte
+	wait          time.Duration // how long the server may wait
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do makes a request. An answer other than a success is an *Error.
+func (c *Client) do(ctx context.Context, r request) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.bound+r.wait)
+	defer cancel()
+	url := c.url
+	if r.query != "" {
+		url += "?" + r.query
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, url, bytes.NewReader(r.body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Authorization", c.authorization)
+	if r.method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Header.Set("Idempotency-Key", r.key)
+	}
+	if r.json {
+		req.Header.Set("Accept", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, failure(err)
+	}
+	defer resp.Body.Close()
+	most := int64(maxProblem)
+	if resp.StatusCode == http.StatusOK {
+		most = maxAnswer
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err != nil {
+		return answer{}, failure(err)
+	}
+	switch {
+	case resp.StatusCode >= 300:
+		return answer{}, errorOf(resp.StatusCode, resp.Header, body)
+	case int64(len(body)) > most:
+		return answer{}, errLarge
+	}
+	return answer{resp.StatusCode, resp.Header, body}, nil
+}
+
+// acknowledge tells the server, and returns when it knows. It takes nothing and
+// replaces nobody.
+func (c *Client) acknowledge(ctx context.Context, upTo inbox.Cursor) error {
+	c.inFlight.RLock()
+	defer c.inFlight.RUnlock()
+	if c.life.Err() != nil {
+		return inbox.ErrClosed
+	}
+	a, err := c.do(ctx, request{method: http.MethodGet, query: "after=" + upTo.String() + "&limit=0"})
+	if err == nil && a.status != http.StatusNoContent {
+		return errAnswer
+	}
+	return err
+}

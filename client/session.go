@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"inbox"
+)
+
+const (
+	maxQueue    = 128              // messages that are not handed over
+	shortLived  = 10 * time.Second // of a socket that something cuts off
+	socketAgain = 5 * time.Minute  // after which another is tried
+)
+
+// run fetches messages until ctx ends or there is no point in going on.
+func (r *receiver) run(ctx context.Context) {
+	var b backoff
+	for ctx.Err() == nil && r.goesOn() {
+		err := r.session(ctx, &b)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, inbox.ErrBadCursor) && r.startOver(ctx) {
+			continue
+		}
+		if !temporary(err) {
+			r.fail(err)
+			return
+		}
+		r.lost(ctx, err)
+		wait := b.next(err)
+		r.c.log.Debug("connecting again", "in", wait, "after", err)
+		r.rest(ctx, wait)
+	}
+}
+
+// rest is sleep that ends with Close.
+func (r *receiver) rest(ctx context.Context, d time.Duration) {
+	ctx, cancel := r.c.untilClosed(ctx)
+	defer cancel()
+	sleep(ctx, d)
+}
+
+// session is a socket, for as long as it lasts, or a poll.
+func (r *receiver) session(ctx context.Context, b *backoff) error {
+	r.mu.Lock()
+	poll := r.pollOnly || time.Now().Before(r.pollUntil)
+	r.mu.Unlock()
+	if poll {
+		return r.poll(ctx, b)
+	}
+	err := r.fromSocket(ctx, b)
+	if !errors.Is(err, errNoSocket) && !errors.Is(err, errLarge) {
+		return err
+	}
+	if err := r.poll(ctx, b); err != nil {
+		return err
+	}
+	r.c.log.Debug("no socket gets through: receiving by long polls")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pollUntil = time.Now().Add(socketAgain)
+	return nil
+}
+
+// startOver is for a cursor that the server does not know. It reports false if
+// there was none.
+func (r *receiver) startOver(ctx context.Context) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ctx.Err() != nil || r.acked == (inbox.Cursor{}) {
+		return false
+	}
+	r.acked, r.confirmed, r.seen = inbox.Cursor{}, inbox.Cursor{}, inbox.Cursor{}
+	r.queue = append(r.queue, inbox.Message{})
+	r.tellLocked()
+	return true
+}
+
+func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
+	r.mu.Lock()
+	after := r.acked
+	r.mu.Unlock()
+	s, err := r.c.dial(ctx, after)
+	if err != nil {
+		return err
+	}
+	var acknowledging sync.WaitGroup
+	defer acknowledging.Wait()
+	defer s.close()
+	first, err := s.read()
+	if errors.Is(err, errSocketGone) || err == nil && first.Type != "opened" {
+		return errNoSocket
+	}
+	if err == nil {
+		err = r.take(ctx, first)
+	}
+	if err != nil {
+		return err
+	}
+	r.confirm(after)
+	r.c.log.Debug("receiving from a socket")
+	r.c.socket.Store(s)
+	defer r.c.socket.CompareAndSwap(s, nil)
+	acknowledging.Go(func() { r.acknowledgeOn(s) })
+	begin := time.Now()
+	err = r.listen(ctx, s)
+	lasted := time.Since(begin) >= shortLived
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case lasted:
+		*b, r.cutOff = backoff{}, 0
+	case errors.Is(err, errSocketGone):
+		if r.cutOff++; r.cutOff == 3 {
+			r.cutOff, r.pollUntil = 0, time.Now().Add(socketAgain)
+		}
+	}
+	return err
+}
+
+// listen takes what comes on a socket until it ends.
+func (r *receiver) listen(ctx context.Context, s *socket) error {
+	for {
+		if err := r.untilRoom(s.ctx); err != nil {
+			return errSocketGone
+		}
+		h, err := s.read()
+		if err != nil {
+			return err
+		}
+		switch h.Type {
+		case "sent":
+			s.answered(h.Key, nil)
+		case "error":
+			s.answered(h.Key, &Error{Status: h.Status, Code: h.Code})
+		default: // others are of a later version
+			if err := r.take(ctx, h); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take takes what concerns the receiver.
+func (r *receiver) take(ctx context.Context, h heard) error {
+	switch h.Type {
+	case "opened":
+		at, err := inbox.ParseCursor(h.Cursor)
+		if err != nil {
+			return errAnswer
+		}
+		r.opened(ctx, "socket", at)
+	case "message":
+		m, err := h.decode()
+		if err != nil {
+			return err
+		}
+		r.came(ctx, m)
+	}
+	return nil
+}
+
+// acknowledgeOn tells the server what is processed, as long as the socket lasts.
+func (r *receiver) acknowledgeOn(s *socket) {
+	var told inbox.Cursor
+	for {
+		r.mu.Lock()
+		upTo, news, changed := r.acked, r.acked != r.confirmed && r.acked != told, r.changed
+		r.mu.Unlock()
+		if news {
+			if s.acknowledge(upTo) != nil {
+				return
+			}
+			told = upTo
+			continue
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// untilRoom waits while the queue is full. A server that keeps to the protocol
+// does not fill it.
+func (r *receiver) untilRoom(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		full, changed := len(r.queue) >= maxQueue, r.changed
+		r.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"inbox"
+)
+
+const (
+	openTimeout   = 10 * time.Second // of the handshake and the first frame
+	writeTimeout  = 10 * time.Second
+	sentTimeout   = 15 * time.Second // from a send to its answer
+	silence       = 45 * time.Second // the server pings every 20 s, and a ping may be late
+	maxSocketBody = 64 << 10         // larger ones are sent by themselves
+)
+
+// errNoSocket says that there is something between us and the server that lets no
+// socket through.
+var errNoSocket = errors.New("no socket gets through")
+
+// errSocketGone says that a socket is of no use any more.
+var errSocketGone = errors.New("the socket is gone")
+
+// socket is an open WebSocket. The receiver reads, senders write.
+type socket struct {
+	conn  *websocket.Conn
+	ctx   context.Context // until it is gone
+	leave context.CancelFunc
+	alive *time.Timer // ends ctx when the server is silent
+
+	mu    sync.Mutex            // guards what follows
+	sends map[string]chan error // that wait for their answer, by key; nil once gone
+}
+
+// dial opens a socket that goes on after a cursor. It fails with errNoSocket
+// where a long poll may get through.
+func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) {
+	s := &socket{sends: make(map[string]chan error)}
+	s.ctx, s.leave = context.WithCancel(ctx)
+	s.alive = time.AfterFunc(openTimeout, s.leave)
+	var resp *http.Response
+	var err error
+	// Should the Upgrade be lost on the way, this is a GET. It takes nothing, does
+	// not wait, and replaces nobody.
+	s.conn, resp, err = websocket.Dial(s.ctx, c.url+"?after="+after.String()+"&wait=0", &websocket.DialOptions{
+		HTTPClient:     c.http,
+		HTTPHeader:     http.Header{"Authorization": {c.authorization}},
+		Subprotocols:   []string{"inbox.v1"},
+		OnPingReceived: func(context.Context, []byte) bool { s.heard(); return true },
+	})
+	if err != nil {
+		s.close()
+		return nil, handshakeError(ctx, resp, err)
+	}
+	s.conn.SetReadLimit(maxAnswer)
+	return s, nil
+}
+
+// handshakeError tells the server's own no from that of something in between.
+func handshakeError(ctx context.Context, resp *http.Response, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if resp == nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e
+		}
+		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" || !temporary(err) {
+			return failure(err)
+		}
+		return errNoSocket // cut off, or silent
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Body == nil {
+		return errNoSocket
+	}
+	body, _ := io.ReadAll(resp.Body)
+	e := errorOf(resp.StatusCode, resp.Header, body)
+	switch {
+	case e.Code != "" && e.Code != "bad-request":
+		return e
+	case e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:
+		return e // a proxy, whose server is away
+	}
+	return errNoSocket
+}
+
+// heard notes that the server is there.
+func (s *socket) heard() { s.alive.Reset(silence) }
+
+// read returns what the server says next.
+func (s *socket) read() (heard, error) {
+	_, data, err := s.conn.Read(s.ctx)
+	if err != nil {
+		return heard{}, readError(err)
+	}
+	s.heard()
+	var h heard
+	if err := json.Unmarshal(data, &h); err != nil {
+		return heard{}, errAnswer
+	}
+	return h, nil
+}
+
+// readError says what the end of a socket means.
+func readError(err error) error {
+	e, ok := errors.AsType[websocket.CloseError](err)
+	if !ok {
+		if errors.Is(err, websocket.ErrMessageTooBig) {
+			return errLarge
+		}
+		return errSocketGone
+	}
+	status := map[websocket.StatusCode]int{
+		4400: http.StatusBadRequest,
+		4401: http.StatusUnauthorized,
+		4409: http.StatusConflict,
+		4410: http.StatusConflict,
+		4429: http.StatusTooManyRequests,
+		1012: http.StatusServiceUnavailable,
+		1013: http.StatusServiceUnavailable,
+	}[e.Code]
+	code := map[websocket.StatusCode]string{
+		4401: "unauthorized",
+		4409: "replaced",
+		4410: "closed",
+		4429: "rate-limited",
+		1012: "draining",
+	}[e.Code]
+	if code == "" {
+		code = e.Reason
+	}
+	if status == 0 {
+		return errSocketGone
+	}
+	return &Error{Status: status, Code: code}
+}
+
+func (s *socket) write(frame []byte) error {
+	ctx, cancel := context.WithTimeout(s.ctx, writeTimeout)
+	defer cancel()
+	if err := s.conn.Write(ctx, websocket.MessageText, frame); err != nil {
+		s.leave()
+		return errSocketGone
+	}
+	return nil
+}
+
+func (s *socket) acknowledge(upTo inbox.Cursor) error {
+	return s.write(said{Type: "ack", After: upTo.String()}.encode())
+}
+
+// send fails with errSocketGone if it is to be tried by other means.
+func (s *socket) send(ctx context.Context, to string, d inbox.Draft) error {
+	answer := make(chan error, 1)
+	s.mu.Lock()
+	if s.sends == nil || s.sends[d.Key] != nil { // the same key to somebody else
+		s.mu.Unlock()
+		return errSocketGone
+	}
+	s.sends[d.Key] = answer
+	s.mu.Unlock()
+	defer s.forget(d.Key, answer)
+	if err := s.write(frameOf(to, d)); err != nil {
+		return err
+	}
+	timer := time.NewTimer(sentTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return err
+	case <-timer.C:
+		s.leave()
+		return errSocketGone
+	case <-s.ctx.Done():
+		return errSocketGone
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// answered gives a send its answer.
+func (s *socket) answered(key string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if answer := s.sends[key]; answer != nil {
+		answer <- err
+		delete(s.sends, key)
+	}
+}
+
+func (s *socket) forget(key string, answer chan error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sends[key] == answer {
+		delete(s.sends, key)
+	}
+}
+
+func (s *socket) close() {
+	s.alive.Stop()
+	s.leave()
+	if s.conn != nil {
+		// An error means that it was closed already.
+		_ = s.conn.CloseNow()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sends = nil
+}

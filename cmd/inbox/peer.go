@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"inbox"
+	inboxclient "inbox/client"
+)
+
+// peerFlags are those of the commands that act for a peer.
+type peerFlags struct {
+	Server       string `default:"http://localhost:3000/inbox" env:"INBOX_SERVER" placeholder:"URL" group:"Peer" help:"The server's inboxes (${default})."`
+	ID           string `required:"" env:"INBOX_ID" placeholder:"ID" group:"Peer" help:"Whose inbox this is."`
+	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Peer" help:"Where its password is; a line break at the end is not part of it. Or put the password itself into $$INBOX_PASSWORD."`
+	Password     string `env:"-" placeholder:"PASSWORD" group:"Peer" help:"The password itself. Others on this machine can see it."`
+	Insecure     bool   `env:"INBOX_INSECURE" group:"Peer" help:"Do not check the server's certificate, as for one started with --tls self-signed."`
+	Verbose      bool   `short:"v" env:"-" group:"Peer" help:"Say on standard error what is tried again."`
+}
+
+// exitCodes are for the help, and tested.
+const exitCodes = `Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 nothing arrived in time, 4 the recipient has no inbox, 5 the inbox has another password, 6 the inbox was closed or another receiver has taken over.`
+
+var (
+	errNothing     = errors.New("nothing arrived in time")
+	errInterrupted = errors.New("interrupted")
+)
+
+// usageError is a mistake in the command line that kong could not see.
+type usageError struct{ error }
+
+// exitCode is what a script learns of an error.
+func exitCode(err error) int {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return 2
+	}
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errNothing):
+		return 3
+	case errors.Is(err, inbox.ErrNoInbox):
+		return 4
+	case errors.Is(err, inbox.ErrUnauthorized):
+		return 5
+	case errors.Is(err, inbox.ErrReplaced), errors.Is(err, inbox.ErrClosed):
+		return 6
+	}
+	return 1
+}
+
+// client makes a client of the flags and of what a command adds to them.
+func (p *peerFlags) client(s streams, config inboxclient.Config) (*inboxclient.Client, error) {
+	password, err := p.password(s)
+	if err != nil {
+		return nil, err
+	}
+	config.URL, config.ID, config.Password = p.Server, p.ID, password
+	if p.Insecure {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		config.HTTP = &http.Client{Transport: transport}
+	}
+	if p.Verbose {
+		config.Log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	c, err := inboxclient.New(config)
+	if err != nil {
+		return nil, usageError{errors.New(strings.TrimPrefix(err.Error(), "client: "))}
+	}
+	return c, nil
+}
+
+func (p *peerFlags) password(s streams) (string, error) {
+	env := os.Getenv("INBOX_PASSWORD")
+	switch {
+	case p.Password != "" && p.PasswordFile != "":
+		return "", usageError{errors.New("--password and --password-file do not go together")}
+	case p.Password != "":
+		s.note("others on this machine can see --password: use --password-file or $INBOX_PASSWORD")
+		return p.Password, nil
+	case p.PasswordFile != "":
+		content, err := readUpTo(p.PasswordFile, 4<<10)
+		if err != nil {
+			return "", usageError{fmt.Errorf("cannot read the password: %w", err)}
+		}
+		line := bytes.TrimSuffix(content, []byte("\n"))
+		return string(bytes.TrimSuffix(line, []byte("\r"))), nil
+	case env != "":
+		return env, nil
+	}
+	return "", usageError{errors.New("a password is needed: in $INBOX_PASSWORD or in a --password-file")}
+}
+
+// note says something on standard error that is no failure.
+func (s streams) note(text string) { fmt.Fprintln(s.err, "inbox:", text) }
+
+// readUpTo reads a file, or standard input if its name is "-". More than most is
+// an error.
+func readUpTo(name string, most int64) ([]byte, error) {
+	f := os.Stdin
+	if name != "-" {
+		var err error
+		if f, err = os.Open(name); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("%s holds more than %d bytes", f.Name(), most)
+	}
+	return content, err
+}
+
+// plain says in words of ours what the end of a context says.
+func plain(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errInterrupted
+	}
+	if e, ok := errors.AsType[*inboxclient.RetryError](err); ok && e.Ended != nil {
+		return e.Last
+	}
+	return err
+}

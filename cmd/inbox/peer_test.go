@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"inbox"
+	inboxclient "inbox/client"
+	"inbox/internal/inboxtest"
+)
+
+// The commands of a peer. Beside those of the other scripts there are these:
+//
+//	exits CODE COMMAND...  fails unless it exits with that code and one line
+//	until FILE TEXT        waits until a file holds a text
+func TestPeerScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/peer",
+		Setup: func(e *testscript.Env) error {
+			e.Values["server"] = new(server)
+			e.Vars = append(e.Vars, quickEnd)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"up": up, "down": down, "log": printLog, "http": request,
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				code, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				oneLine(ts, code, args[1:])
+			},
+			"until": func(ts *testscript.TestScript, _ bool, args []string) {
+				inboxtest.Until(t, args[0]+" holds "+args[1], func() bool {
+					content, err := os.ReadFile(ts.MkAbs(args[0]))
+					return err == nil && strings.Contains(string(content), args[1])
+				})
+			},
+		},
+	})
+}
+
+// quickEnd keeps programs with the race detector from waiting a second at their
+// end for races that nobody is there to cause.
+const quickEnd = "GORACE=atexit_sleep_ms=0"
+
+func TestExitCodes(t *testing.T) {
+	for want, errs := range map[int][]error{
+		0: {nil},
+		1: {errors.New("whatever"), errInterrupted, inbox.ErrFull, &inboxclient.RetryError{Last: inbox.ErrFull}},
+		2: {usageError{errors.New("whatever")}},
+		3: {errNothing},
+		4: {inbox.ErrNoInbox, &inboxclient.RetryError{Last: &inboxclient.Error{Code: "no-such-inbox", Status: 404}}},
+		5: {inbox.ErrUnauthorized},
+		6: {inbox.ErrReplaced, inbox.ErrClosed},
+	} {
+		if !strings.Contains(exitCodes, fmt.Sprint(want, " ")) {
+			t.Errorf("the help does not tell of %d", want)
+		}
+		for _, err := range errs {
+			if got := exitCode(err); got != want {
+				t.Errorf("exit code %d for %v, want %d", got, err, want)
+			}
+		}
+	}
+}
+
+// What a shell makes of its script is what counts. That of zsh completes only at a
+// terminal.
+func TestCompletion(t *testing.T) {
+	wants := [][2]string{
+		{"inbox |se", "send serve"},
+		{"inbox |--ba", "--base-path"},
+		{"inbox serve |--tls-", "--tls-cert --tls-key"},
+		{"inbox serve --tls |s", "self-signed"},
+		{"inbox send --to bob |--pass", "--password --password-file"},
+		{"inbox completion |z", "zsh"},
+		{"inbox receive --follow |--fo", "--follow"},
+		{"inbox receive --timeout |nothing", ""},
+	}
+	for shell, program := range map[string]string{
+		"bash": `source <(inbox completion bash)
+			complete_line() { COMP_WORDS=($1 "$2"); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _inbox; echo "${COMPREPLY[@]}"; }`,
+		"fish": `inbox completion fish | source
+			function complete_line; echo (complete -C "$argv[1] $argv[2]" | cut -f1); end`,
+	} {
+		t.Run(shell, func(t *testing.T) {
+			if _, err := exec.LookPath(shell); err != nil {
+				t.Skip("there is none here")
+			}
+			for _, want := range wants {
+				words, last, _ := strings.Cut(want[0], " |")
+				program += "\ncomplete_line '" + words + "' '" + last + "'"
+			}
+			cmd := exec.Command(shell, "-c", program)
+			cmd.Env = append(os.Environ(), quickEnd)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			lines := strings.Split(string(out), "\n")
+			for i, want := range wants {
+				got := strings.Fields(lines[min(i, len(lines)-1)])
+				slices.Sort(got)
+				if strings.Join(got, " ") != want[1] {
+					t.Errorf("%s: %q, want %q", want[0], got, want[1])
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	connecting = 30 * time.Second // how long it may take
+	lost       = time.Minute      // how long a connection that worked may be gone
+	farewell   = 5 * time.Second  // for the last signal
+)
+
+// call is one that we answer. Its own goroutine does everything but receiving.
+type call struct {
+	*answerer
+	name
+	log     *slog.Logger
+	signals chan Signal
+	changed chan struct{} // the connection's state
+	found   chan webrtc.ICECandidateInit
+
+	pc     *webrtc.PeerConnection
+	offer  int // the number of the last one
+	answer Signal
+	early  []webrtc.ICECandidateInit // came before the offer
+}
+
+func (c *call) run(ctx context.Context) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	pc, err := c.api.NewPeerConnection(c.config)
+	if err != nil {
+		c.log.Error("no connection can be made", "error", err)
+		return
+	}
+	c.pc = pc
+	// Close is the last to be called, since what hangs on ctx ends first.
+	defer func() { end(); pc.Close() }()
+	pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) {
+		select {
+		case c.changed <- struct{}{}:
+		default:
+		}
+	})
+	pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
+		init := webrtc.ICECandidateInit{} // the last one is empty
+		if candidate != nil {
+			init = candidate.ToJSON()
+		}
+		select { // without waiting: SetLocalDescription may wait for this function
+		case c.found <- init:
+		default:
+			c.log.Warn("a candidate is dropped: there are too many")
+		}
+	})
+	pc.OnDataChannel(func(channel *webrtc.DataChannel) { echo(ctx, c.log, channel) })
+
+	c.log.Info("answering")
+	bye := c.until(ctx)
+	c.log.Info("over", "why", bye)
+	if bye != "" {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		c.say(ctx, Signal{Type: "bye", Why: bye})
+	}
+}
+
+// until returns when the call is over, with what the other side is to be told.
+func (c *call) until(ctx context.Context) (bye string) {
+	patience := time.NewTimer(connecting)
+	defer patience.Stop()
+	up := false
+	for {
+		select {
+		case s := <-c.signals:
+			if s.Type == "bye" {
+				return ""
+			}
+			if err := c.hear(ctx, s); err != nil {
+				c.log.Warn("a signal cannot be used", "type", s.Type, "error", err)
+			}
+		case candidate := <-c.found:
+			// After the answer that they belong to, which was said where it was made.
+			all := []webrtc.ICECandidateInit{candidate}
+			for len(c.found) > 0 {
+				all = append(all, <-c.found)
+			}
+			c.say(ctx, Signal{Type: "candidates", Candidates: all})
+		case <-c.changed:
+			switch state := c.pc.ConnectionState(); state {
+			case webrtc.PeerConnectionStateConnected:
+				c.log.Info("connected")
+				patience.Stop()
+				up = true
+			case webrtc.PeerConnectionStateDisconnected, webrtc.PeerConnectionStateFailed:
+				if up { // the caller may mend it, with another offer
+					patience.Reset(lost)
+					up = false
+				}
+			case webrtc.PeerConnectionStateClosed:
+				return "" // by the other side
+			}
+		case <-patience.C:
+			return "ice-failed"
+		case <-ctx.Done():
+			return "closed"
+		}
+	}
+}
+
+func (c *call) hear(ctx context.Context, s Signal) error {
+	switch s.Type {
+	case "candidates":
+		for _, candidate := range s.Candidates {
+			if err := c.add(candidate); err != nil {
+				return err
+			}
+		}
+	case "offer":
+		switch {
+		case s.N < c.offer:
+			return nil
+		case s.N == c.offer: // they have not heard the answer
+			c.say(ctx, c.answer)
+			return nil
+		}
+		return c.accept(ctx, s)
+	}
+	return nil
+}
+
+// accept answers an offer: the first, or a later one that changes something.
+func (c *call) accept(ctx context.Context, s Signal) error {
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: s.SDP}); err != nil {
+		return err
+	}
+	for _, candidate := range c.early {
+		if err := c.add(candidate); err != nil {
+			c.log.Warn("a candidate cannot be used", "error", err)
+		}
+	}
+	c.early = nil
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		return err
+	}
+	if err := c.pc.SetLocalDescription(answer); err != nil {
+		return err
+	}
+	c.offer, c.answer = s.N, Signal{Type: "answer", N: s.N, SDP: answer.SDP}
+	c.say(ctx, c.answer)
+	return nil
+}
+
+func (c *call) add(candidate webrtc.ICECandidateInit) error {
+	if c.pc.RemoteDescription() == nil {
+		if len(c.early) < maxSignals {
+			c.early = append(c.early, candidate)
+		}
+		return nil
+	}
+	return c.pc.AddICECandidate(candidate)
+}
+
+// say sends a signal. The client tries again what may succeed later, and keeps the
+// order.
+func (c *call) say(ctx context.Context, s Signal) {
+	s.Session = c.session
+	if err := c.inbox.Send(ctx, c.peer, s.encode()); err != nil && ctx.Err() == nil {
+		c.log.Warn("a signal is not sent", "type", s.Type, "error", err)
+	}
+}
+
+// echo sends back what comes. It reads no more while too much is unsent.
+func echo(ctx context.Context, log *slog.Logger, channel *webrtc.DataChannel) {
+	const most, low = 1 << 20, 256 << 10
+	room := make(chan struct{}, 1)
+	channel.SetBufferedAmountLowThreshold(low)
+	channel.OnBufferedAmountLow(func() {
+		select {
+		case room <- struct{}{}:
+		default:
+		}
+	})
+	channel.OnMessage(func(m webrtc.DataChannelMessage) {
+		for channel.BufferedAmount() > most {
+			select {
+			case <-room:
+			case <-ctx.Done():
+				return
+			}
+		}
+		send := channel.Send
+		if m.IsString {
+			send = func(data []byte) error { return channel.SendText(string(data)) }
+		}
+		if err := send(m.Data); err != nil {
+			log.Warn("an echo is not sent", "error", err)
+		}
+	})
+}

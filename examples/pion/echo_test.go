@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
+
+	"inbox"
+	"inbox/client"
+	"inbox/inboxhttp"
+	"inbox/internal/inboxtest"
+	"inbox/memstore"
+)
+
+// serve serves inboxes and the examples, and answers calls to "echo".
+func serve(t *testing.T) (url string, a *answerer) {
+	t.Helper()
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/inbox", handler)
+	mux.Handle("/", http.FileServer(http.Dir("..")))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	url = server.URL
+
+	ctx, stop := context.WithCancel(context.Background())
+	a = &answerer{inbox: peer(t, url, "echo"), api: api(), log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	var running sync.WaitGroup
+	running.Go(func() { a.run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	return url, a
+}
+
+func peer(t *testing.T, url, id string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{URL: url + "/inbox", ID: id, Password: "password of " + id, Await: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Leave)
+	return c
+}
+
+func api() *webrtc.API {
+	var settings webrtc.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	return webrtc.NewAPI(webrtc.WithSettingEngine(settings))
+}
+
+// caller calls, as the SDK does.
+type caller struct {
+	*testing.T
+	inbox   *client.Client
+	session string
+	pc      *webrtc.PeerConnection
+	said    chan Signal // by the other side, but candidates
+	offers  int
+	turn    sync.Mutex // an offer is said before the candidates that belong to it
+}
+
+func dial(t *testing.T, url, id string) *caller {
+	t.Helper()
+	pc, err := api().NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &caller{T: t, inbox: peer(t, url, id), session: "session of " + id, pc: pc, said: make(chan Signal, 10)}
+	var running sync.WaitGroup
+	pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
+		if candidate == nil {
+			return
+		}
+		running.Go(func() { // SetLocalDescription may wait for this function to return
+			c.turn.Lock()
+			defer c.turn.Unlock()
+			c.say(Signal{Type: "candidates", Candidates: []webrtc.ICECandidateInit{candidate.ToJSON()}})
+		})
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	running.Go(func() { c.receive(ctx) })
+	t.Cleanup(func() { cancel(); pc.Close(); running.Wait() })
+	return c
+}
+
+func (c *caller) receive(ctx context.Context) {
+	var early []webrtc.ICECandidateInit
+	for m, err := range c.inbox.All(ctx) {
+		if err != nil {
+			continue
+		}
+		s, ok := parse(m.Body)
+		if !ok || s.Session != c.session || m.From != "echo" {
+			c.Errorf("received %s from %s", m.Body, m.From)
+		}
+		switch s.Type {
+		case "candidates":
+			early = append(early, s.Candidates...)
+		case "answer":
+			if c.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
+				if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: s.SDP}); err != nil {
+					c.Error(err)
+				}
+			}
+			c.said <- s
+		default:
+			c.said <- s
+		}
+		if c.pc.RemoteDescription() != nil {
+			for _, candidate := range early {
+				if err := c.pc.AddICECandidate(candidate); err != nil {
+					c.Error(err)
+				}
+			}
+			early = nil
+		}
+	}
+}
+
+func (c *caller) say(s Signal) {
+	s.Session = c.session
+	// An error is seen by what does not come of it.
+	if err := c.inbox.Send(context.Background(), "echo", s.encode()); err != nil {
+		c.Log(err)
+	}
+}
+
+// offer offers, and returns the answer.
+func (c *caller) offer(options *webrtc.OfferOptions) Signal {
+	c.Helper()
+	offer, err := c.pc.CreateOffer(options)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.offers++
+	func() {
+		c.turn.Lock()
+		defer c.turn.Unlock()
+		if err := c.pc.SetLocalDescription(offer); err != nil {
+			c.Fatal(err)
+		}
+		c.say(Signal{Type: "offer", N: c.offers, SDP: offer.SDP})
+	}()
+	answer := <-c.said
+	if answer.Type != "answer" || answer.N != c.offers {
+		c.Fatalf("answered with %+v", answer)
+	}
+	return answer
+}
+
+// channel is a data channel that is open, with what comes over it.
+func (c *caller) channel() (*webrtc.DataChannel, chan webrtc.DataChannelMessage, chan struct{}) {
+	c.Helper()
+	channel, err := c.pc.CreateDataChannel("echo", nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	open, messages := make(chan struct{}), make(chan webrtc.DataChannelMessage, 10)
+	channel.OnOpen(func() { close(open) })
+	channel.OnMessage(func(m webrtc.DataChannelMessage) { messages <- m })
+	return channel, messages, open
+}
+
+func TestEcho(t *testing.T) {
+	url, a := serve(t)
+	for _, id := range []string{"alice", "böb 👋"} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel() // both at once
+			c := dial(t, url, id)
+			channel, messages, open := c.channel()
+			answer := c.offer(nil)
+			<-open
+			for _, want := range []webrtc.DataChannelMessage{
+				{IsString: true, Data: []byte("hello")},
+				{Data: []byte{0, 1, 255}},
+				{IsString: true, Data: []byte(strings.Repeat("long ", 3000))},
+			} {
+				send := channel.Send
+				if want.IsString {
+					send = func(data []byte) error { return channel.SendText(string(data)) }
+				}
+				if err := send(want.Data); err != nil {
+					t.Fatal(err)
+				}
+				if got := <-messages; got.IsString != want.IsString || string(got.Data) != string(want.Data) {
+					t.Errorf("echoed %v %q", got.IsString, got.Data)
+				}
+			}
+
+			// An offer that is repeated is answered again, in the same way.
+			c.say(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
+			if again := <-c.said; again.SDP != answer.SDP || again.N != 1 {
+				t.Errorf("the answer was %+v, and now is %+v", answer, again)
+			}
+
+			// ICE can be begun anew, as after a change of networks.
+			c.offer(&webrtc.OfferOptions{ICERestart: true})
+			if err := channel.SendText("still there?"); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-messages; string(got.Data) != "still there?" {
+				t.Errorf("echoed %q", got.Data)
+			}
+
+			// What is over does not begin again.
+			c.say(Signal{Type: "bye", Why: "closed"})
+			inboxtest.Until(t, "the call is over", func() bool {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				return a.over[name{id, c.session}]
+			})
+			c.say(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
+			if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
+				t.Errorf("said %+v", bye)
+			}
+		})
+	}
+}
+
+// A caller that goes on with a call that this program has never heard of, since it
+// was restarted, is told so.
+func TestUnknownCall(t *testing.T) {
+	url, _ := serve(t)
+	c := dial(t, url, "alice")
+	c.say(Signal{Type: "candidates"})
+	c.say(Signal{Type: "offer", N: 2, SDP: "v=0"})
+	if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
+		t.Errorf("said %+v", bye)
+	}
+}
+
+// Whoever stops the program hangs up.
+func TestBye(t *testing.T) {
+	url, _ := serve(t)
+	ctx, stop := context.WithCancel(t.Context())
+	a := &answerer{inbox: peer(t, url, "echo2"), api: api(), log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	ended := make(chan error)
+	go func() { ended <- a.run(ctx) }()
+
+	me, err := client.New(client.Config{URL: url + "/inbox", ID: "alice", Password: "x", Await: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(me.Leave)
+	// Nonsense does no harm, but this call is never connected.
+	for _, body := range []string{"hello", `{"session":"s"}`, `{"session":"s","type":"offer","n":1,"sdp":"nonsense"}`} {
+		if err := me.Send(t.Context(), "echo2", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inboxtest.Until(t, "a call has begun", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.calls) == 1
+	})
+	stop()
+	m, err := me.Receive(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := parse(m.Body); s.Type != "bye" || s.Why != "closed" || s.Session != "s" {
+		t.Errorf("said %s", m.Body)
+	}
+	if err := <-ended; err != context.Canceled {
+		t.Error(err)
+	}
+}
