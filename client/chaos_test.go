@@ -16,80 +16,86 @@ import (
 // Connections are cut all the time, answers get lost, and the server is restarted
 // with a snapshot: nothing is lost, nothing comes twice, and the order stays.
 func TestChaos(t *testing.T) {
-	both(t, config{}, func(t *testing.T, s *server) {
-		each, cuts := 50, 200
-		if s.sockets { // where time is real
-			each, cuts = 20, 10
-		}
-		var ids []string
-		for i := range 4 {
-			ids = append(ids, fmt.Sprint("peer", i))
-		}
-		s.open(ids...)
-		var ledger inboxtest.Ledger
-		var peers, chaos sync.WaitGroup
-		quiet := make(chan struct{})
-		for i, id := range ids {
-			c := s.client(id, client.Config{
-				RetryFor: -1,
-				PollOnly: i == 0,
-				HTTP:     s.lossy(func(*http.Request) bool { return rand.N(10) == 0 }),
-			})
-			for _, to := range ids {
-				peers.Go(func() {
-					for n := range each {
-						body := fmt.Sprint(n)
-						if err := c.Send(t.Context(), to, []byte(body)); err != nil {
-							t.Error(err)
-							return
-						}
-						ledger.Sent(id, to, body)
-					}
-				})
-			}
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			inBubble(t, config{}, func(s *server) { chaos(s, seed) })
+		})
+	}
+}
+
+func chaos(s *server, seed uint64) {
+	const each, cuts = 30, 100
+	ids := []string{"peer0", "peer1", "peer2", "peer3"}
+	s.open(ids...)
+	var ledger inboxtest.Ledger
+	var peers sync.WaitGroup
+	for i, id := range ids {
+		d := &dice{r: rand.New(rand.NewPCG(seed, uint64(i)))}
+		c := s.client(id, client.Config{
+			RetryFor: -1,
+			PollOnly: i == 0,
+			HTTP:     s.lossy(func(*http.Request) bool { return d.roll(10) == 0 }),
+		})
+		for _, to := range ids {
 			peers.Go(func() {
-				left := each * len(ids)
-				for m, err := range c.All(t.Context()) {
-					if err != nil {
-						t.Error(id, err)
-						continue
+				for n := range each {
+					body := fmt.Sprint(n)
+					if err := c.Send(s.Context(), to, []byte(body)); err != nil {
+						s.Error(err)
+						return
 					}
-					ledger.Arrived(m.From, id, string(m.Body))
-					if left--; left == 0 {
-						break
-					}
-				}
-				if err := c.Acknowledge(t.Context()); err != nil {
-					t.Error(err)
+					ledger.Sent(id, to, body)
 				}
 			})
 		}
-		chaos.Go(func() {
-			for n := 0; ; n++ {
-				// Not a wait for anything: this is how often it happens.
-				select {
-				case <-time.After(rand.N(20 * time.Millisecond)):
-				case <-quiet:
-					return
+		peers.Go(func() {
+			left := each * len(ids)
+			for m, err := range c.All(s.Context()) {
+				if err != nil {
+					s.Error(id, err)
+					continue
 				}
-				switch {
-				case n >= cuts:
-					return
-				case n%50 == 5:
-					store := s.store.(*memstore.Store)
-					s.stop()
-					s.begin(store)
-				default:
-					s.cut()
+				ledger.Arrived(m.From, id, string(m.Body))
+				if left--; left == 0 {
+					break
 				}
+			}
+			if err := c.Acknowledge(s.Context()); err != nil {
+				s.Error(err)
 			}
 		})
-		peers.Wait()
-		close(quiet)
-		chaos.Wait()
-		ledger.Check(t)
-		for _, id := range ids {
-			s.wantInside(id)
+	}
+	quiet := make(chan struct{})
+	go func() { peers.Wait(); close(quiet) }()
+	d := &dice{r: rand.New(rand.NewPCG(seed, 100))}
+	for n := range cuts {
+		select {
+		case <-time.After(time.Duration(d.roll(20)) * time.Millisecond): // of the bubble's time
+		case <-quiet:
 		}
-	})
+		if n%25 == 5 {
+			store := s.store.(*memstore.Store)
+			s.stop()
+			s.begin(store)
+		} else {
+			s.cut()
+		}
+	}
+	<-quiet
+	ledger.Check(s)
+	for _, id := range ids {
+		s.wantInside(id)
+	}
+}
+
+// dice is a source of chance for several goroutines.
+type dice struct {
+	mu sync.Mutex
+	r  *rand.Rand // guarded by mu
+}
+
+func (d *dice) roll(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.IntN(n)
 }

@@ -71,8 +71,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// String keeps the password from being printed.
-func (c Config) String() string { return "inbox client of " + c.ID + " at " + c.URL }
+// String keeps the id and the password from being printed.
+func (c Config) String() string { return "inbox client at " + c.URL }
 
 // GoString does so for %#v.
 func (c Config) GoString() string { return c.String() }

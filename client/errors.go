@@ -32,6 +32,8 @@ func (e *Error) Error() string {
 	switch {
 	case e.Code == "":
 		return fmt.Sprintf("the answer was %d %s%s, and not from an inbox server", e.Status, http.StatusText(e.Status), e.Detail)
+	case e.Detail == "" && known[e.Code] != nil: // on a socket there are no details
+		return e.Code + ": " + known[e.Code].Error()
 	case e.Detail == "":
 		return e.Code
 	}

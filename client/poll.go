@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,30 +29,33 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	const transport = "long poll"
 	r.mu.Lock()
 	after := r.acked
-	wait := maxWait
-	if !processed || r.transport != transport {
+	r.tellingLocked(after)
+	limit, wait := atOnce, maxWait
+	switch {
+	case after == inbox.Cursor{}:
+		// First learn where the inbox is. From there on a reset is told, even if no
+		// message has been processed until then.
+		limit, wait = 0, 0
+	case !processed || r.transport != transport:
 		wait = 0 // first see whether anybody is there
 	}
 	r.mu.Unlock()
 	begin := time.Now()
-	a, err := r.c.do(ctx, request{
-		method: http.MethodGet,
-		query: "after=" + after.String() + "&limit=" + strconv.Itoa(atOnce) +
-			"&wait=" + strconv.Itoa(int(wait/time.Second)),
-		json: true,
-		wait: wait,
-	})
+	got, err := r.c.ask(ctx, after, limit, wait)
+	if errors.Is(err, errLarge) {
+		got, err = r.c.ask(ctx, after, 1, wait)
+	}
+	if err == nil && got.reset && len(got.messages) > 0 {
+		// Where their inbox began is in an answer without messages. They come again.
+		got, err = r.c.ask(ctx, after, 0, 0)
+	}
 	if err != nil {
 		return err
 	}
-	at, messages, err := a.batch()
-	if err != nil {
-		return err
-	}
-	news := r.opened(ctx, transport, at)
-	r.confirm(after)
-	for _, m := range messages {
-		news = r.came(ctx, m) || news
+	r.opened(ctx, transport, after, got.at, got.reset)
+	news := got.reset
+	for _, m := range got.messages {
+		news = r.take(ctx, m) || news
 	}
 	waited := time.Since(begin) >= tooQuick
 	if wait > 0 && !waited && !news {
@@ -63,28 +67,46 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	return nil
 }
 
-// batch reads the answer to a poll: the position before the messages, and them.
-func (a answer) batch() (at inbox.Cursor, messages []inbox.Message, err error) {
+// got is the answer to a poll.
+type got struct {
+	at       inbox.Cursor // without messages, the position up to which all is acknowledged
+	reset    bool
+	messages []inbox.Message
+}
+
+// ask asks for what comes after a cursor. With a limit of 0 it learns the
+// position, and replaces nobody.
+func (c *Client) ask(ctx context.Context, after inbox.Cursor, limit int, wait time.Duration) (got, error) {
+	a, err := c.do(ctx, request{
+		method: http.MethodGet,
+		query: "after=" + after.String() + "&limit=" + strconv.Itoa(limit) +
+			"&wait=" + strconv.Itoa(int(wait/time.Second)),
+		json: true,
+		wait: wait,
+	})
+	if err != nil {
+		return got{}, err
+	}
 	if a.status == http.StatusNoContent {
-		if at, err = inbox.ParseCursor(a.header.Get("Inbox-Cursor")); err != nil {
-			err = errAnswer
+		at, err := inbox.ParseCursor(a.header.Get("Inbox-Cursor"))
+		if err != nil {
+			return got{}, errAnswer
 		}
-		return at, nil, err
+		return got{at: at, reset: a.header.Get("Inbox-Reset") != ""}, nil
 	}
-	var got batch
-	if json.Unmarshal(a.body, &got) != nil || len(got.Messages) == 0 {
-		return at, nil, errAnswer
+	var b batch
+	if json.Unmarshal(a.body, &b) != nil || len(b.Messages) == 0 || limit == 0 {
+		return got{}, errAnswer
 	}
-	for _, m := range got.Messages {
+	g := got{reset: b.Reset}
+	for _, m := range b.Messages {
 		decoded, err := m.decode()
 		if err != nil {
-			return at, nil, err
+			return got{}, err
 		}
-		messages = append(messages, decoded)
+		g.messages = append(g.messages, decoded)
 	}
-	at = messages[0].Cursor
-	at.Seq--
-	return at, messages, nil
+	return g, nil
 }
 
 // untilProcessed waits until all that came is acknowledged, and keeps the inbox

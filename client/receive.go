@@ -124,10 +124,17 @@ func (r *receiver) takeLocked() (inbox.Message, error) {
 	r.queue[0] = inbox.Message{}
 	r.queue = r.queue[1:]
 	r.tellLocked()
+	stale := r.stale > 0
+	if stale {
+		r.stale--
+	}
 	if m.Cursor == (inbox.Cursor{}) {
 		return inbox.Message{}, ErrReset
 	}
 	r.handed, r.inHand = m.Cursor, true
+	if stale {
+		r.handed = inbox.Cursor{}
+	}
 	return m, nil
 }
 
@@ -137,7 +144,7 @@ func (r *receiver) acknowledgeLocked() {
 		return
 	}
 	r.inHand = false
-	if r.handed.Life == r.acked.Life { // else it went with its inbox
+	if r.handed != (inbox.Cursor{}) { // else it went with its inbox
 		r.acked = r.handed
 	}
 	r.tellLocked()

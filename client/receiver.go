@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +22,14 @@ type receiver struct {
 	mu      sync.Mutex      // guards what follows
 	changed chan struct{}   // closed, and made anew, when something below has changed
 	queue   []inbox.Message // not handed over yet; one without a cursor stands for a reset
+	stale   int             // of them, those of an earlier life: nobody waits for their acknowledgement
 
-	handed    inbox.Cursor // of the last message handed over
-	inHand    bool         // it is not acknowledged yet
-	acked     inbox.Cursor // how far the caller has come, in the inbox's present life
-	confirmed inbox.Cursor // how far the server is sure to know of
-	seen      inbox.Cursor // of the last message that came
+	// Cursors are opaque: they are told apart, and not compared for order.
+	handed    inbox.Cursor   // of the last message handed over, unless it is stale
+	inHand    bool           // it is not acknowledged yet
+	acked     inbox.Cursor   // how far the caller has come, in the inbox's present life
+	confirmed inbox.Cursor   // how far the server is sure to know of
+	came      []inbox.Cursor // of what may come again: it came after what the server was told last
 
 	asking    int                // calls of Receive, and loops over All
 	waiting   int                // of them, those that have nothing to process
@@ -45,7 +48,7 @@ type receiver struct {
 func (r *receiver) init(c *Client, config Config) {
 	r.c, r.pollOnly = c, config.PollOnly
 	r.changed = make(chan struct{})
-	r.acked, r.seen = config.After, config.After
+	r.acked = config.After
 }
 
 func (r *receiver) tellLocked() {
@@ -148,45 +151,60 @@ func (r *receiver) goesOn() bool {
 // What follows is what the goroutine tells. Once its context has ended it changes
 // nothing any more: there may be another.
 
-// opened notes the position at which the inbox was found, and reports whether it
-// is in another life than before.
-func (r *receiver) opened(ctx context.Context, transport string, at inbox.Cursor) (reset bool) {
+// opened notes that the server was asked for what comes after a cursor, and at
+// which position, perhaps of another life, the inbox was found.
+func (r *receiver) opened(ctx context.Context, transport string, after, at inbox.Cursor, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ctx.Err() != nil {
-		return false
+		return
 	}
 	r.transport, r.last = transport, nil
-	if at.Life != r.acked.Life {
-		if reset = r.acked.Life != 0; reset {
-			r.queue = append(r.queue, inbox.Message{})
-		}
-		r.acked, r.confirmed, r.seen = at, at, at
+	switch {
+	case reset:
+		r.resetLocked(at)
+	case r.acked == inbox.Cursor{}:
+		r.acked, r.confirmed = at, at
+	default:
+		r.confirmed = after
 	}
 	r.tellLocked()
-	return reset
 }
 
-// came puts a message into the queue, unless it came before.
-func (r *receiver) came(ctx context.Context, m inbox.Message) (fresh bool) {
+// resetLocked goes on in another life of the inbox.
+func (r *receiver) resetLocked(at inbox.Cursor) {
+	r.queue = append(r.queue, inbox.Message{})
+	r.stale, r.handed = len(r.queue), inbox.Cursor{}
+	r.acked, r.confirmed, r.came = at, at, nil
+}
+
+// take puts a message into the queue, unless it came before.
+func (r *receiver) take(ctx context.Context, m inbox.Message) (fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ctx.Err() != nil || m.Cursor.Life == r.seen.Life && m.Cursor.Seq <= r.seen.Seq {
+	if ctx.Err() != nil || slices.Contains(r.came, m.Cursor) {
 		return false
 	}
 	r.queue = append(r.queue, m)
-	r.seen = m.Cursor
+	r.came = append(r.came, m.Cursor)
 	r.tellLocked()
 	return true
 }
 
-// confirm notes what the server knows.
+// tellingLocked notes what the server is about to be told on the way by which
+// messages come: those up to there do not come again.
+func (r *receiver) tellingLocked(upTo inbox.Cursor) {
+	if i := slices.Index(r.came, upTo); i >= 0 {
+		r.came = slices.Delete(r.came, 0, i+1)
+	}
+}
+
+// confirm notes what the server knows. An older position does no harm: it is only
+// told the newer one again.
 func (r *receiver) confirm(upTo inbox.Cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if upTo.Life == r.acked.Life && (upTo.Life != r.confirmed.Life || upTo.Seq > r.confirmed.Seq) {
-		r.confirmed = upTo
-	}
+	r.confirmed = upTo
 }
 
 // lost notes a failure that may pass.

@@ -77,8 +77,7 @@ func (r *receiver) startOver(ctx context.Context) bool {
 	if ctx.Err() != nil || r.acked == (inbox.Cursor{}) {
 		return false
 	}
-	r.acked, r.confirmed, r.seen = inbox.Cursor{}, inbox.Cursor{}, inbox.Cursor{}
-	r.queue = append(r.queue, inbox.Message{})
+	r.resetLocked(inbox.Cursor{})
 	r.tellLocked()
 	return true
 }
@@ -86,6 +85,7 @@ func (r *receiver) startOver(ctx context.Context) bool {
 func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 	r.mu.Lock()
 	after := r.acked
+	r.tellingLocked(after)
 	r.mu.Unlock()
 	s, err := r.c.dial(ctx, after)
 	if err != nil {
@@ -99,18 +99,18 @@ func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 		return errNoSocket
 	}
 	if err == nil {
-		err = r.take(ctx, first)
+		err = r.handle(ctx, after, first)
 	}
 	if err != nil {
 		return err
 	}
-	r.confirm(after)
+	s.opened()
 	r.c.log.Debug("receiving from a socket")
 	r.c.socket.Store(s)
 	defer r.c.socket.CompareAndSwap(s, nil)
 	acknowledging.Go(func() { r.acknowledgeOn(s) })
 	begin := time.Now()
-	err = r.listen(ctx, s)
+	err = r.listen(ctx, after, s)
 	lasted := time.Since(begin) >= shortLived
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,7 +126,7 @@ func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 }
 
 // listen takes what comes on a socket until it ends.
-func (r *receiver) listen(ctx context.Context, s *socket) error {
+func (r *receiver) listen(ctx context.Context, after inbox.Cursor, s *socket) error {
 	for {
 		if err := r.untilRoom(s.ctx); err != nil {
 			return errSocketGone
@@ -141,28 +141,28 @@ func (r *receiver) listen(ctx context.Context, s *socket) error {
 		case "error":
 			s.answered(h.Key, &Error{Status: h.Status, Code: h.Code})
 		default: // others are of a later version
-			if err := r.take(ctx, h); err != nil {
+			if err := r.handle(ctx, after, h); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// take takes what concerns the receiver.
-func (r *receiver) take(ctx context.Context, h heard) error {
+// handle takes what concerns the receiver.
+func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h heard) error {
 	switch h.Type {
 	case "opened":
 		at, err := inbox.ParseCursor(h.Cursor)
 		if err != nil {
 			return errAnswer
 		}
-		r.opened(ctx, "socket", at)
+		r.opened(ctx, "socket", after, at, h.Reset)
 	case "message":
 		m, err := h.decode()
 		if err != nil {
 			return err
 		}
-		r.came(ctx, m)
+		r.take(ctx, m)
 	}
 	return nil
 }
@@ -173,6 +173,9 @@ func (r *receiver) acknowledgeOn(s *socket) {
 	for {
 		r.mu.Lock()
 		upTo, news, changed := r.acked, r.acked != r.confirmed && r.acked != told, r.changed
+		if news {
+			r.tellingLocked(upTo)
+		}
 		r.mu.Unlock()
 		if news {
 			if s.acknowledge(upTo) != nil {

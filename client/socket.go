@@ -20,8 +20,9 @@ const (
 	openTimeout   = 10 * time.Second // of the handshake and the first frame
 	writeTimeout  = 10 * time.Second
 	sentTimeout   = 15 * time.Second // from a send to its answer
-	silence       = 45 * time.Second // the server pings every 20 s, and a ping may be late
-	maxSocketBody = 64 << 10         // larger ones are sent by themselves
+	silence       = 25 * time.Second // then we ping; the server does so after 20 s in which it heard nothing
+	pongTimeout   = 10 * time.Second
+	maxSocketBody = 64 << 10 // larger ones are sent by themselves
 )
 
 // errNoSocket says that there is something between us and the server that lets no
@@ -36,7 +37,7 @@ type socket struct {
 	conn  *websocket.Conn
 	ctx   context.Context // until it is gone
 	leave context.CancelFunc
-	alive *time.Timer // ends ctx when the server is silent
+	alive *time.Timer // ends ctx if the server does not open, then probes whether it is there
 
 	mu    sync.Mutex            // guards what follows
 	sends map[string]chan error // that wait for their answer, by key; nil once gone
@@ -57,6 +58,7 @@ func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) 
 		HTTPHeader:     http.Header{"Authorization": {c.authorization}},
 		Subprotocols:   []string{"inbox.v1"},
 		OnPingReceived: func(context.Context, []byte) bool { s.heard(); return true },
+		OnPongReceived: func(context.Context, []byte) { s.heard() },
 	})
 	if err != nil {
 		s.close()
@@ -97,6 +99,19 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 // heard notes that the server is there.
 func (s *socket) heard() { s.alive.Reset(silence) }
 
+// opened begins to watch whether the server is there. One that hears from us has no
+// reason to ping.
+func (s *socket) opened() {
+	s.alive.Stop()
+	s.alive = time.AfterFunc(silence, func() {
+		ctx, cancel := context.WithTimeout(s.ctx, pongTimeout)
+		defer cancel()
+		if s.conn.Ping(ctx) != nil {
+			s.leave()
+		}
+	})
+}
+
 // read returns what the server says next.
 func (s *socket) read() (heard, error) {
 	_, data, err := s.conn.Read(s.ctx)
@@ -120,29 +135,23 @@ func readError(err error) error {
 		}
 		return errSocketGone
 	}
-	status := map[websocket.StatusCode]int{
-		4400: http.StatusBadRequest,
-		4401: http.StatusUnauthorized,
-		4409: http.StatusConflict,
-		4410: http.StatusConflict,
-		4429: http.StatusTooManyRequests,
-		1012: http.StatusServiceUnavailable,
-		1013: http.StatusServiceUnavailable,
-	}[e.Code]
-	code := map[websocket.StatusCode]string{
-		4401: "unauthorized",
-		4409: "replaced",
-		4410: "closed",
-		4429: "rate-limited",
-		1012: "draining",
-	}[e.Code]
-	if code == "" {
-		code = e.Reason
+	switch e.Code {
+	case 4401:
+		return &Error{Status: http.StatusUnauthorized, Code: "unauthorized"}
+	case 4409:
+		return &Error{Status: http.StatusConflict, Code: "replaced"}
+	case 4410:
+		return &Error{Status: http.StatusConflict, Code: "closed"}
+	case 4429:
+		return &Error{Status: http.StatusTooManyRequests, Code: "rate-limited"}
+	case websocket.StatusServiceRestart:
+		return &Error{Status: http.StatusServiceUnavailable, Code: "draining"}
+	case websocket.StatusTryAgainLater: // or it is full: the handshake will tell
+		return &Error{Status: http.StatusServiceUnavailable, Code: "store-unavailable"}
+	case websocket.StatusProtocolError, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData, 4400:
+		return errNoSocket // it does not understand us, or something garbles what we say
 	}
-	if status == 0 {
-		return errSocketGone
-	}
-	return &Error{Status: status, Code: code}
+	return errSocketGone
 }
 
 func (s *socket) write(frame []byte) error {

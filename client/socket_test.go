@@ -1,0 +1,122 @@
+package client_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"inbox"
+	"inbox/client"
+)
+
+// What each close code does to a client: docs/protocol.md, section 6.
+func TestCloseCodes(t *testing.T) {
+	const socket, poll = "socket", "long poll"
+	for code, want := range map[websocket.StatusCode]any{
+		1000: socket,
+		1001: socket,
+		1002: poll, // what is said to the server arrives garbled, or is not understood
+		1003: poll,
+		1007: poll,
+		1008: socket,
+		1011: socket,
+		1012: socket,
+		1013: socket,
+		4400: poll,
+		4401: inbox.ErrUnauthorized,
+		4408: socket,
+		4409: inbox.ErrReplaced,
+		4410: inbox.ErrClosed,
+		4413: socket,
+		4429: socket,
+		4999: socket,
+	} {
+		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
+			var tried atomic.Int32
+			c := config{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if !isUpgrade(r) || tried.Add(1) > 1 {
+						next.ServeHTTP(w, r)
+						return
+					}
+					conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"inbox.v1"}})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"opened","cursor":"0"}`))
+					conn.Close(code, "for people")
+				})
+			}}
+			inBubble(t, c, func(s *server) {
+				s.open("bob")
+				s.put("alice", "bob", "hello")
+				bob := s.client("bob", client.Config{})
+				m, err := bob.Receive(s.Context())
+				if want, fails := want.(error); fails {
+					wantErr(s, err, want)
+					return
+				}
+				if err != nil || string(m.Body) != "hello" {
+					s.Fatalf("received %q, error %v", m.Body, err)
+				}
+				if got := bob.Transport(); got != want {
+					s.Errorf("receives by %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A server that hears acknowledgements has no reason to ping, and nothing else to
+// say: the socket stays.
+func TestOnlyAcknowledging(t *testing.T) {
+	var sockets atomic.Int32
+	c := config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if isUpgrade(r) {
+				sockets.Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+	inBubble(t, c, func(s *server) {
+		s.open("bob")
+		bob := s.client("bob", client.Config{})
+		for i := range 30 {
+			s.put("alice", "bob", fmt.Sprint(i))
+		}
+		for i := range 30 {
+			receive(s, bob, fmt.Sprint(i))
+			time.Sleep(15 * time.Second)
+		}
+		if n := sockets.Load(); n != 1 {
+			s.Errorf("%d sockets were opened", n)
+		}
+	})
+}
+
+// Messages that are too much for one answer come one by one.
+func TestLargeAnswers(t *testing.T) {
+	c := config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.Query().Get("limit") == "32" {
+				for page := make([]byte, 1<<20); ; { // without end
+					if _, err := w.Write(page); err != nil {
+						return
+					}
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+	inBubble(t, c, func(s *server) {
+		s.open("bob")
+		s.put("alice", "bob", "1", "2")
+		receive(s, s.client("bob", client.Config{PollOnly: true}), "1", "2")
+	})
+}
