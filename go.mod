@@ -11,6 +11,7 @@ require (
 	github.com/mailru/easyjson v0.9.2
 	github.com/rogpeppe/go-internal v1.16.0
 	go.uber.org/goleak v1.3.0
+	golang.org/x/term v0.47.0
 	pgregory.net/rapid v1.3.0
 )
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -18,16 +19,25 @@ import (
 
 // peerFlags are those of the commands that act for a peer.
 type peerFlags struct {
-	Server       string `default:"http://localhost:3000/inbox" env:"INBOX_SERVER" placeholder:"URL" group:"Peer" help:"The server's inboxes (${default})."`
-	ID           string `required:"" env:"INBOX_ID" placeholder:"ID" group:"Peer" help:"Whose inbox this is."`
-	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Peer" help:"Where its password is; a line break at the end is not part of it. Or put the password itself into $$INBOX_PASSWORD."`
-	Password     string `env:"-" placeholder:"PASSWORD" group:"Peer" help:"The password itself. Others on this machine can see it."`
-	Insecure     bool   `env:"INBOX_INSECURE" group:"Peer" help:"Do not check the server's certificate, as for one started with --tls self-signed."`
-	Verbose      bool   `short:"v" env:"-" group:"Peer" help:"Say on standard error what is tried again."`
+	Server       string `default:"http://localhost:3000/inbox" env:"INBOX_SERVER" placeholder:"URL" group:"Who and where" help:"The server's inboxes (${default})."`
+	ID           string `required:"" env:"INBOX_ID" placeholder:"ID" group:"Who and where" help:"Who you are: the id of your own inbox."`
+	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Who and where" help:"Holds your password; a line break at its end does not count."`
+	Password     string `env:"-" placeholder:"PASSWORD" group:"Who and where" help:"Your password itself. Others on this machine can see it: rather use a file, or $$INBOX_PASSWORD."`
+	Insecure     bool   `env:"INBOX_INSECURE" group:"Who and where" help:"Do not check the server's certificate, as for one started with --tls self-signed."`
+	Verbose      bool   `short:"v" env:"-" group:"Who and where" help:"Say on standard error how it goes, and what is tried again."`
 }
 
 // exitCodes are for the help, and tested.
-const exitCodes = `Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 nothing arrived in time, 4 the recipient has no inbox, 5 the inbox has another password, 6 the inbox was closed or another receiver has taken over.`
+const exitCodes = `Exit codes:
+
+  0    done
+  1    failed
+  2    the command line makes no sense
+  3    nothing arrived in time
+  4    the recipient has no inbox
+  5    the inbox has another password
+  6    the inbox was closed, or another receiver has taken over
+  130  interrupted`
 
 var (
 	errNothing     = errors.New("nothing arrived in time")
@@ -53,6 +63,8 @@ func exitCode(err error) int {
 		return 5
 	case errors.Is(err, inbox.ErrReplaced), errors.Is(err, inbox.ErrClosed):
 		return 6
+	case errors.Is(err, errInterrupted):
+		return 130 // as of a shell's own
 	}
 	return 1
 }
@@ -64,6 +76,10 @@ func (p *peerFlags) client(s streams, config inboxclient.Config) (*inboxclient.C
 		return nil, err
 	}
 	config.URL, config.ID, config.Password = p.Server, p.ID, password
+	if u, err := url.Parse(p.Server); err == nil && (u.Path == "" || u.Path == "/") {
+		u.Path = "/inbox" // nobody serves inboxes at the root
+		config.URL = u.String()
+	}
 	if p.Insecure {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}

@@ -52,15 +52,16 @@ const quickEnd = "GORACE=atexit_sleep_ms=0"
 
 func TestExitCodes(t *testing.T) {
 	for want, errs := range map[int][]error{
-		0: {nil},
-		1: {errors.New("whatever"), errInterrupted, inbox.ErrFull, &inboxclient.RetryError{Last: inbox.ErrFull}},
-		2: {usageError{errors.New("whatever")}},
-		3: {errNothing},
-		4: {inbox.ErrNoInbox, &inboxclient.RetryError{Last: &inboxclient.Error{Code: "no-such-inbox", Status: 404}}},
-		5: {inbox.ErrUnauthorized},
-		6: {inbox.ErrReplaced, inbox.ErrClosed},
+		0:   {nil},
+		1:   {errors.New("whatever"), inbox.ErrFull, &inboxclient.RetryError{Last: inbox.ErrFull}},
+		2:   {usageError{errors.New("whatever")}},
+		3:   {errNothing},
+		4:   {inbox.ErrNoInbox, &inboxclient.RetryError{Last: &inboxclient.Error{Code: "no-such-inbox", Status: 404}}},
+		5:   {inbox.ErrUnauthorized},
+		6:   {inbox.ErrReplaced, inbox.ErrClosed},
+		130: {errInterrupted},
 	} {
-		if !strings.Contains(exitCodes, fmt.Sprint(want, " ")) {
+		if !strings.Contains(exitCodes, fmt.Sprint("\n  ", want, " ")) {
 			t.Errorf("the help does not tell of %d", want)
 		}
 		for _, err := range errs {

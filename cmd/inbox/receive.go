@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"inbox"
 	inboxclient "inbox/client"
@@ -17,20 +21,24 @@ import (
 // receiveCommand is "inbox receive".
 type receiveCommand struct {
 	peerFlags
-	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Go on receiving, with a line break after each message."`
-	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print a line of JSON for each message: cursor, from, time, and body, or body64 if it is no text."`
-	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"Acknowledge the messages up to this cursor first."`
-	Timeout time.Duration `default:"0s" env:"-" placeholder:"DURATION" group:"Messages" help:"Give up when nothing has arrived for so long, as in 30s. 0s: never (${default})."`
+	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Go on with the next message, and while the server is away."`
+	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print a line of JSON for each message, with its cursor, from, time, and body, or body64 if it is no text."`
+	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"First acknowledge the messages up to this cursor."`
+	Timeout time.Duration `env:"-" placeholder:"DURATION" group:"Messages" help:"Give up when nothing has arrived for so long, as in 30s. Never, if not given."`
 }
 
 func (*receiveCommand) Help() string {
-	return `It waits for a message, prints it, acknowledges it and ends. What is printed is the message exactly as it was sent, without a line break after it. Where that is not enough to tell messages apart, use --json.
+	return `It waits for a message, prints it, acknowledges it and ends. A message that could not be printed is not acknowledged: it is received again.
 
-A message that could not be printed is not acknowledged: it is received again.
+What is printed is exactly what was sent. With --follow, messages that do not end with a line break stand on one line: --json tells them apart. Only at a terminal a line break is added.
+
+  inbox receive --id bob --password-file secret > picture.png
+  inbox receive --follow --json | jq -r .body       (with INBOX_ID and INBOX_PASSWORD set)
+  inbox receive | inbox send --to carol
 
 ` + exitCodes + `
 
-With --follow it ends when it is interrupted, which is not a failure, and goes on while the server is away.`
+With --follow it ends when it is interrupted, and with --timeout when nothing comes any more after something did: with 0 then.`
 }
 
 // Run prints messages.
@@ -100,11 +108,17 @@ func (c *receiveCommand) print(w io.Writer, m inbox.Message) error {
 			return err
 		}
 	}
-	if c.JSON || c.Follow {
+	if c.JSON || isTerminal(w) && !bytes.HasSuffix(out, []byte("\n")) {
 		out = append(slices.Clip(out), '\n')
 	}
 	_, err := w.Write(out)
 	return err
+}
+
+// isTerminal reports whether a person reads there, and not a program.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // encode is the form of a message that the server itself gives.

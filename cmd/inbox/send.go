@@ -13,15 +13,18 @@ import (
 // sendCommand is "inbox send".
 type sendCommand struct {
 	peerFlags
-	To      string        `required:"" env:"-" placeholder:"ID" group:"Message" help:"Whose inbox the message is for."`
-	Key     string        `env:"-" placeholder:"KEY" group:"Message" help:"The same message with the same key arrives once, however often it is sent. A random one."`
-	Wait    time.Duration `default:"0s" env:"-" placeholder:"DURATION" group:"Message" help:"How long to wait for a recipient that has no inbox yet, as in 30s (${default})."`
-	Timeout time.Duration `default:"30s" env:"-" placeholder:"DURATION" group:"Message" help:"How long to try again what may succeed later (${default})."`
-	File    string        `arg:"" optional:"" default:"-" help:"What to send; - is standard input."`
+	To      string        `required:"" env:"-" placeholder:"ID" group:"The message" help:"Whom it is for."`
+	Wait    time.Duration `env:"-" placeholder:"DURATION" group:"The message" help:"How long to wait for a recipient that has no inbox yet, as in 30s. Not at all, if not given."`
+	Timeout time.Duration `default:"30s" env:"-" placeholder:"DURATION" group:"The message" help:"How long to try again when the server is away or the recipient's inbox is full (${default})."`
+	Key     string        `env:"-" placeholder:"KEY" group:"The message" help:"A message that is sent again with the same key arrives once. Random, if not given."`
+	File    string        `arg:"" optional:"" name:"FILE" default:"-" help:"What to send. Standard input, if it is - or not given."`
 }
 
 func (*sendCommand) Help() string {
-	return `The file is sent as it is, as one message, whatever it holds.
+	return `The file is one message, and is sent as it is, whatever it holds. When this ends with 0, it is in the recipient's inbox.
+
+  inbox send --id alice --password-file secret --to bob picture.png
+  echo hello | inbox send --to bob        (with INBOX_ID and INBOX_PASSWORD set)
 
 ` + exitCodes
 }
@@ -51,7 +54,7 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stdin.Stat(); c.File == "-" && err == nil && info.Mode()&os.ModeCharDevice != 0 {
+	if c.File == "-" && isTerminal(os.Stdin) {
 		s.note("type the message, and end it with Ctrl-D")
 	}
 	body, err := readUpTo(c.File, maxMessage)
