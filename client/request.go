@@ -46,6 +46,9 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	if r.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/octet-stream")
 		req.Header.Set("Idempotency-Key", r.key)
+		if len(r.body) > maxSocketBody {
+			req.Header.Set("Expect", "100-continue") // it may be too large: then none of it is sent
+		}
 	}
 	if r.json {
 		req.Header.Set("Accept", "application/json")

@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"inbox"
 	"inbox/client"
@@ -113,6 +115,37 @@ func ready(tb testing.TB, s *server, c *client.Client, id string) {
 	if got := c.Transport(); got != "socket" {
 		tb.Fatalf("receives by %q", got)
 	}
+}
+
+// A body that is too large by far is refused before it is on its way, and once.
+func TestMuchTooLarge(t *testing.T) {
+	var posts, expecting atomic.Int32
+	c := config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				posts.Add(1)
+				if r.Header.Get("Expect") == "100-continue" {
+					expecting.Add(1)
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+	both(t, c, func(t *testing.T, s *server) {
+		posts.Store(0)
+		expecting.Store(0)
+		s.open("bob")
+		transport := s.transport()
+		transport.ExpectContinueTimeout = time.Minute
+		alice := s.client("alice", client.Config{HTTP: &http.Client{Transport: transport}})
+		err := alice.Send(t.Context(), "bob", make([]byte, 16<<20))
+		if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != "too-large" {
+			t.Error(err)
+		}
+		if posts.Load() != 1 || expecting.Load() != 1 {
+			t.Errorf("%d posts, %d of them asked first", posts.Load(), expecting.Load())
+		}
+	})
 }
 
 // A body that is too large for the server's frames must not end the socket for
