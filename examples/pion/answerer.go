@@ -12,9 +12,10 @@ import (
 
 // Bounds of what strangers can make us keep.
 const (
-	maxCalls   = 100
-	maxOver    = 1000 // calls that are over, and remembered
-	maxSignals = 100  // that one call has not handled yet
+	maxCalls    = 100
+	maxOver     = 1000 // calls that are over, and remembered
+	maxSignals  = 100  // that one call has not handled yet
+	maxRefusals = 100  // that are on their way
 )
 
 // answerer answers whoever calls.
@@ -24,10 +25,11 @@ type answerer struct {
 	config webrtc.Configuration
 	log    *slog.Logger
 
-	running sync.WaitGroup
-	mu      sync.Mutex // guards what follows
-	calls   map[name]*call
-	over    map[name]bool
+	running  sync.WaitGroup
+	mu       sync.Mutex // guards what follows
+	calls    map[name]*call
+	over     map[name]bool
+	refusals int
 }
 
 // name is of a call. Nobody else can meddle with a session that they guess.
@@ -62,15 +64,14 @@ func (a *answerer) hear(ctx context.Context, who name, s Signal) {
 	defer a.mu.Unlock()
 	c := a.calls[who]
 	if c == nil {
-		if s.Type != "offer" {
-			return
-		}
 		switch {
-		case a.over[who] || s.N != 1:
-			a.refuse(ctx, who, "ended", "")
+		case s.Type != "offer" && s.Type != "answer":
+			return
+		case a.over[who] || s.Type == "answer" || s.N != 1:
+			a.refuseLocked(ctx, who, "ended", "")
 			return
 		case len(a.calls) >= maxCalls:
-			a.refuse(ctx, who, "rejected", "busy")
+			a.refuseLocked(ctx, who, "rejected", "busy")
 			return
 		}
 		c = &call{
@@ -101,9 +102,19 @@ func (a *answerer) forget(who name) {
 	a.over[who] = true
 }
 
-// refuse says that there is no such call.
-func (a *answerer) refuse(ctx context.Context, who name, why, reason string) {
+// refuseLocked says that there is no such call. Those who cannot be told for now
+// say it again.
+func (a *answerer) refuseLocked(ctx context.Context, who name, why, reason string) {
+	if a.refusals >= maxRefusals {
+		return
+	}
+	a.refusals++
 	a.running.Go(func() {
+		defer func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.refusals--
+		}()
 		s := Signal{Session: who.session, Type: "bye", Why: why, Reason: reason}
 		if err := a.inbox.Send(ctx, who.peer, s.encode()); err != nil {
 			a.log.Warn("a refusal is not sent", "error", err)

@@ -238,6 +238,10 @@ func TestUnknownCall(t *testing.T) {
 	if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
 		t.Errorf("said %+v", bye)
 	}
+	c.say(Signal{Type: "answer", N: 1, SDP: "v=0"})
+	if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
+		t.Errorf("said %+v", bye)
+	}
 }
 
 // Whoever stops the program hangs up.

@@ -7,7 +7,7 @@ import (
 )
 
 // A Signal is what two peers say to each other about a call: JSON in the body of a
-// message. README.md explains it.
+// message. web/sdk/README.md explains it.
 type Signal struct {
 	Session    string                    `json:"session"`
 	Type       string                    `json:"type"` // offer, answer, candidates, bye
