@@ -1,7 +1,7 @@
 // Command pion answers WebRTC calls and echoes whatever comes over their data
 // channels. Browsers call it with the SDK, or with examples/plain.
 //
-//	go run . -id echo
+//	go run .     (in this directory: it is a module of its own)
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	server := flag.String("server", "http://localhost:3000/inbox", "the server's inboxes")
-	id := flag.String("id", "echo", "the id to call; its password is $INBOX_PASSWORD, or a random one")
+	id := flag.String("id", "pion", "the id to call; its password is $INBOX_PASSWORD, or a random one")
 	stun := flag.String("stun", "", "a STUN server, as in stun:stun.example.com, to be reached across networks")
 	flag.Parse()
 	password := os.Getenv("INBOX_PASSWORD")
@@ -43,7 +43,7 @@ func main() {
 	if *stun != "" {
 		a.config.ICEServers = []webrtc.ICEServer{{URLs: []string{*stun}}}
 	}
-	log.Info("waiting for calls", "id", *id)
+	log.Info("waiting for calls")
 	err = a.run(ctx)
 	farewell, done := context.WithTimeout(context.Background(), 5*time.Second)
 	defer done()
