@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 
 	"inbox"
 	inboxclient "inbox/client"
@@ -85,8 +86,11 @@ func (p *peerFlags) client(s streams, config inboxclient.Config) (*inboxclient.C
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		config.HTTP = &http.Client{Transport: transport}
 	}
-	if p.Verbose {
+	switch {
+	case p.Verbose:
 		config.Log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	case isTerminal(s.err):
+		config.Log = slog.New(&troubles{note: s.note})
 	}
 	c, err := inboxclient.New(config)
 	if err != nil {
@@ -118,6 +122,34 @@ func (p *peerFlags) password(s streams) (string, error) {
 
 // note says something on standard error that is no failure.
 func (s streams) note(text string) { fmt.Fprintln(s.err, "inbox:", text) }
+
+// troubles is a log for a person who waits and wonders why: it notes what is tried
+// again, and each trouble once.
+type troubles struct {
+	note func(text string)
+	mu   sync.Mutex
+	last string // guarded by mu
+}
+
+func (*troubles) Enabled(context.Context, slog.Level) bool { return true }
+func (t *troubles) WithAttrs([]slog.Attr) slog.Handler     { return t }
+func (t *troubles) WithGroup(string) slog.Handler          { return t }
+
+func (t *troubles) Handle(_ context.Context, r slog.Record) error {
+	trouble := "" // none, if the record tells of something else
+	for a := range r.Attrs {
+		if a.Key == "after" {
+			trouble = a.Value.String()
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if trouble != "" && trouble != t.last {
+		t.note(trouble + "; trying again")
+	}
+	t.last = trouble
+	return nil
+}
 
 // readUpTo reads a file, or standard input if its name is "-". More than most is
 // an error.

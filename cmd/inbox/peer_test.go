@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -69,6 +71,23 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("exit code %d for %v, want %d", got, err, want)
 			}
 		}
+	}
+}
+
+// Somebody at a terminal is told of each trouble once.
+func TestTroubles(t *testing.T) {
+	var noted []string
+	log := slog.New(&troubles{note: func(text string) { noted = append(noted, text) }})
+	log = log.With("a", "b").WithGroup("c")
+	for _, after := range []string{"away", "away", "", "full", "full", "away", "", "away"} {
+		if after == "" {
+			log.Debug("receiving from a socket")
+		} else {
+			log.Debug("trying again", "in", time.Second, "after", errors.New(after))
+		}
+	}
+	if got := strings.Join(noted, ","); got != "away; trying again,full; trying again,away; trying again,away; trying again" {
+		t.Error(got)
 	}
 }
 

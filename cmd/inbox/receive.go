@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -57,6 +59,8 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	defer peer.Leave()
+	// When nobody reads any more, what was printed before is still acknowledged.
+	signal.Ignore(syscall.SIGPIPE)
 	for n := 0; ; n++ {
 		m, err := c.next(ctx, peer, s)
 		switch {
@@ -67,7 +71,7 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 			return plain(err)
 		}
 		if err := c.print(s.out, m); err != nil {
-			return fmt.Errorf("the message cannot be printed: %w", err)
+			return fmt.Errorf("a message cannot be printed, and stays in the inbox: %w", err)
 		}
 		if !c.Follow {
 			return plain(peer.Acknowledge(ctx))
