@@ -230,7 +230,7 @@ func (r *receiver) fail(err error) {
 	}
 	r.transport = ""
 	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
-		r.queue = nil // they are for another receiver, or for nobody
+		r.queue, r.stale = nil, 0 // they are for another receiver, or for nobody
 	}
 	r.tellLocked()
 }

@@ -25,7 +25,7 @@ func (b *backoff) next(err error) time.Duration {
 	b.wait = min(max(firstWait, 2*b.wait), longestWait)
 	d := b.wait/2 + rand.N(b.wait/2)
 	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
-		d = max(d, e.RetryAfter+rand.N(e.RetryAfter/4))
+		d = max(d, e.RetryAfter+rand.N(e.RetryAfter/4+1))
 	}
 	return d
 }

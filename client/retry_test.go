@@ -71,6 +71,28 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
+// A date that has almost come is no wait at all.
+func TestRetryAfterAlmostOver(t *testing.T) {
+	var refused atomic.Bool
+	c := config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if refused.Swap(true) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			at := time.Now().Truncate(time.Second).Add(time.Second)
+			time.Sleep(time.Until(at) - 2) // nanoseconds, of the bubble's time
+			w.Header().Set("Retry-After", at.UTC().Format(http.TimeFormat))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+	}}
+	inBubble(t, c, func(s *server) {
+		s.open("bob")
+		send(s, s.client("alice", client.Config{}), "bob", "hello")
+		s.wantInside("bob", "hello")
+	})
+}
+
 // A server that wants to be asked later than there is time is not asked again.
 func TestRetryAfterTooLong(t *testing.T) {
 	c := config{wrap: func(http.Handler) http.Handler {
