@@ -69,7 +69,7 @@ type RetryError struct {
 
 func (e *RetryError) Error() string {
 	if e.Ended != nil {
-		return fmt.Sprintf("%v, after %v", e.Ended, e.Last)
+		return fmt.Sprintf("%v; before that: %v", e.Ended, e.Last)
 	}
 	return fmt.Sprintf("tried again in vain: %v", e.Last)
 }

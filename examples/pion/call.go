@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -12,6 +13,8 @@ const (
 	connecting = 30 * time.Second // how long it may take
 	lost       = time.Minute      // how long a connection that worked may be gone
 	farewell   = 5 * time.Second  // for the last signal
+
+	maxChannels = 16 // of one call, since each may have bytes unsent
 )
 
 // call is one that we answer. Its own goroutine does everything but receiving.
@@ -57,7 +60,16 @@ func (c *call) run(ctx context.Context) {
 			c.log.Warn("a candidate is dropped: there are too many")
 		}
 	})
-	pc.OnDataChannel(func(channel *webrtc.DataChannel) { echo(ctx, c.log, channel) })
+	var channels atomic.Int32
+	pc.OnDataChannel(func(channel *webrtc.DataChannel) {
+		if channels.Add(1) > maxChannels {
+			channels.Add(-1)
+			channel.OnOpen(func() { channel.Close() }) // before, nobody would be told
+			return
+		}
+		channel.OnClose(func() { channels.Add(-1) })
+		echo(ctx, c.log, channel)
+	})
 
 	c.log.Info("answering")
 	bye := c.until(ctx)

@@ -228,6 +228,52 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// A call has so many channels, and a place that becomes free is taken again.
+func TestChannels(t *testing.T) {
+	url, _ := serve(t)
+	c := dial(t, url, "alice")
+	first, messages, open := c.channel()
+	c.offer(nil)
+	<-open
+	closed := make(chan struct{})
+	first.OnClose(func() { close(closed) })
+	for range maxChannels - 1 {
+		_, _, open := c.channel()
+		<-open
+	}
+	tooMany, _, _ := c.channel()
+	refused := make(chan struct{})
+	tooMany.OnClose(func() { close(refused) })
+	<-refused
+	if err := first.SendText("hello"); err != nil {
+		t.Fatal(err)
+	}
+	<-messages
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-closed
+	inboxtest.Until(t, "a new channel is answered", func() bool {
+		channel, messages, open := c.channel()
+		gone := make(chan struct{})
+		channel.OnClose(func() { close(gone) })
+		select {
+		case <-open:
+		case <-gone:
+			return false
+		}
+		if err := channel.SendText("hello"); err != nil {
+			return false
+		}
+		select {
+		case <-messages:
+			return true
+		case <-gone:
+			return false
+		}
+	})
+}
+
 // A caller that goes on with a call that this program has never heard of, since it
 // was restarted, is told so.
 func TestUnknownCall(t *testing.T) {
