@@ -242,6 +242,10 @@ func TestBadCursor(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	good := client.Config{URL: "https://example.com/inbox", ID: "alice", Password: "secret"}
+	good.HTTP = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		t.Error("New makes a request")
+		return nil, errors.ErrUnsupported
+	})}
 	if _, err := client.New(good); err != nil {
 		t.Fatal(err)
 	}
