@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -271,6 +272,11 @@ func TestNew(t *testing.T) {
 	c, err := client.New(good)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var logged strings.Builder
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("", "config", good, "client", c)
+	if s := logged.String(); strings.Contains(s, "secret") || strings.Contains(s, "alice") {
+		t.Errorf("logged: %s", s)
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		for _, v := range []any{good, &good, c} {

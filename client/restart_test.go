@@ -98,6 +98,32 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// What was fetched from an earlier life is handed over, and its acknowledgement says
+// nothing to the present one.
+func TestResetWithMessagesInTheQueue(t *testing.T) {
+	transports(t, config{}, func(s *server, config client.Config) {
+		s.open("bob")
+		s.put("alice", "bob", "1", "2", "3")
+		bob := s.client("bob", config)
+		receive(s, bob, "1")
+		s.stop()
+		s.begin(s.newStore())
+		time.Sleep(30 * time.Second) // on a socket it is noticed meanwhile
+		s.open("bob")
+		s.put("alice", "bob", "4", "5")
+		receive(s, bob, "2", "3")
+		_, err := bob.Receive(s.Context())
+		wantErr(s, err, client.ErrReset)
+		receive(s, bob, "4")
+		s.wantInside("bob", "4", "5")
+		receive(s, bob, "5")
+		if m, err := bob.Receive(within(s, time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("received %q, error %v", m.Body, err)
+		}
+		s.wantInside("bob")
+	})
+}
+
 // An inbox without any message can be lost too.
 func TestResetOfAnEmptyInbox(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {

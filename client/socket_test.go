@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -118,5 +120,52 @@ func TestLargeAnswers(t *testing.T) {
 		s.open("bob")
 		s.put("alice", "bob", "1", "2")
 		receive(s, s.client("bob", client.Config{PollOnly: true}), "1", "2")
+	})
+}
+
+// A send that gets no answer on the socket is made again as a request.
+func TestSendWithoutAnswer(t *testing.T) {
+	var heard atomic.Int32
+	c := config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !isUpgrade(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"inbox.v1"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"opened","cursor":"0"}`))
+			for {
+				if _, _, err := conn.Read(r.Context()); err != nil {
+					return
+				}
+				heard.Add(1)
+			}
+		})
+	}}
+	inBubble(t, c, func(s *server) {
+		s.open("bob")
+		alice := s.client("alice", client.Config{})
+		receiving, leave := context.WithCancel(s.Context())
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			alice.Receive(receiving)
+		}()
+		synctest.Wait()
+		if got := alice.Transport(); got != "socket" {
+			s.Fatalf("receives by %q", got)
+		}
+		wantErr(s, alice.Send(within(s, time.Second), "bob", []byte("1")), context.DeadlineExceeded)
+		send(s, alice, "bob", "2")
+		s.wantInside("bob", "2")
+		if n := heard.Load(); n != 2 {
+			s.Errorf("%d sends on the socket", n)
+		}
+		leave()
+		<-left
 	})
 }

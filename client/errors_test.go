@@ -1,0 +1,47 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"inbox"
+	"inbox/client"
+)
+
+// Errors say in words what happened, and are known by package inbox's names.
+func TestErrors(t *testing.T) {
+	for want, err := range map[string]error{
+		"no-such-inbox: The recipient has none.":    &client.Error{Status: 404, Code: "no-such-inbox", Detail: "The recipient has none."},
+		"no-such-inbox: the recipient has no inbox": &client.Error{Status: 404, Code: "no-such-inbox"}, // from a socket
+		"rate-limited": &client.Error{Status: 429, Code: "rate-limited"},
+		"the answer was 502 Bad Gateway, and not from an inbox server":                                &client.Error{Status: 502},
+		"tried again in vain: inbox-full: the recipient's inbox is full":                              &client.RetryError{Last: &client.Error{Status: 503, Code: "inbox-full"}},
+		"context canceled; before that: the answer was 502 Bad Gateway, and not from an inbox server": &client.RetryError{Last: &client.Error{Status: 502}, Ended: context.Canceled},
+	} {
+		if got := err.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for code, want := range map[string]error{
+		"unauthorized":      inbox.ErrUnauthorized,
+		"no-such-inbox":     inbox.ErrNoInbox,
+		"bad-cursor":        inbox.ErrBadCursor,
+		"replaced":          inbox.ErrReplaced,
+		"closed":            inbox.ErrClosed,
+		"inbox-full":        inbox.ErrFull,
+		"server-full":       inbox.ErrServerFull,
+		"store-unavailable": inbox.ErrUnavailable,
+		"draining":          inbox.ErrDraining,
+	} {
+		if err := error(&client.RetryError{Last: &client.Error{Code: code}, Ended: context.Canceled}); !errors.Is(err, want) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%v is not both %v and canceled", err, want)
+		}
+	}
+	if err := error(&client.Error{Status: 401}); !errors.Is(err, inbox.ErrUnauthorized) {
+		t.Errorf("%v is not unauthorized", err)
+	}
+	if err := error(&client.Error{Status: 404}); errors.Is(err, inbox.ErrNoInbox) {
+		t.Errorf("%v is no inbox server's", err)
+	}
+}
