@@ -115,7 +115,7 @@ func New(config Config) (*Client, error) {
 	case u.User != nil:
 		return nil, errors.New("client: the URL holds credentials: they belong in ID and Password")
 	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("client: the URL ends with its path")
+		return nil, errors.New("client: the URL has a query or a fragment, which does not belong there")
 	}
 	if err := inbox.CheckID(config.ID); err != nil {
 		return nil, fmt.Errorf("client: %w", err)

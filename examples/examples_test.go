@@ -3,7 +3,7 @@
 package examples_test
 
 import (
-	"io"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,7 +17,7 @@ import (
 	"inbox/memstore"
 )
 
-// serve serves inboxes, and the files beside them.
+// serve serves inboxes.
 func serve(t *testing.T) (url string, store *memstore.Store) {
 	t.Helper()
 	store = memstore.New(inbox.Limits{})
@@ -27,13 +27,9 @@ func serve(t *testing.T) (url string, store *memstore.Store) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/inbox", handler)
-	mux.Handle("/", http.FileServer(http.Dir(".")))
-	mux.HandleFunc("/two", func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `<iframe src="/plain/#id=alice"></iframe><iframe src="/plain/#id=bob&call=alice"></iframe>`)
-	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	return server.URL, store
+	return server.URL + "/inbox", store
 }
 
 func TestCurl(t *testing.T) {
@@ -42,7 +38,7 @@ func TestCurl(t *testing.T) {
 	}
 	url, store := serve(t)
 	cmd := exec.CommandContext(t.Context(), "sh", "curl/hello.sh")
-	cmd.Env = append(os.Environ(), "INBOX_SERVER="+url+"/inbox")
+	cmd.Env = append(os.Environ(), "INBOX_SERVER="+url)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), `"body":"hello, Bob"}]`) {
 		t.Errorf("error %v: %s", err, out)
@@ -52,11 +48,21 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// Two copies of the page meet, in a browser.
+// Two copies of the page meet, in a browser. They are of another origin than the
+// inboxes.
 func TestPlain(t *testing.T) {
 	url, _ := serve(t)
+	mux := http.NewServeMux()
+	mux.Handle("/plain/", http.FileServer(http.Dir(".")))
+	mux.HandleFunc("/two", func(w http.ResponseWriter, r *http.Request) {
+		for _, who := range []string{"id=alice", "id=bob&call=alice"} {
+			fmt.Fprintf(w, `<iframe src="/plain/#server=%s&%s"></iframe>`, url, who)
+		}
+	})
+	pages := httptest.NewServer(mux)
+	t.Cleanup(pages.Close)
 	met := 0
-	inboxtest.Browse(t, url+"/two", func(line string) bool {
+	inboxtest.Browse(t, pages.URL+"/two", func(line string) bool {
 		if strings.Contains(line, `"They: Hello!"`) {
 			met++
 		}
