@@ -8,7 +8,8 @@
 // What is behind it: messages come over a socket, or by long polls where a proxy
 // lets no socket through. A connection that breaks is opened again at the place
 // where it broke, and what comes twice is dropped. A send that may have failed is
-// repeated with the same idempotency key, so that it arrives once.
+// repeated with the same idempotency key, so that it arrives once. What all this is
+// built on, and what a server promises, is in docs/protocol.md.
 //
 // # Errors
 //

@@ -17,8 +17,9 @@ import (
 // there. What may have failed is tried again; the message arrives once all the
 // same. Sends to one recipient go one after the other.
 //
-// If the recipient has no inbox, errors.Is(err, [inbox.ErrNoInbox]). See also
-// [Config.Await]. After a [*RetryError], or when ctx ends, the message may have
+// A body is at most what the server takes, 64 KiB unless it was told otherwise: the
+// Code of the [*Error] is too-large then. If the recipient has no inbox, errors.Is(err,
+// [inbox.ErrNoInbox]); see also [Config.Await]. After a [*RetryError], or when ctx ends, the message may have
 // arrived or not.
 func (c *Client) Send(ctx context.Context, to string, body []byte) error {
 	return c.SendDraft(ctx, to, inbox.Draft{Body: body})

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Browse opens a page in Chromium, which $CHROMIUM names if it is not in $PATH, and
-// reads what the browser logs, and with that what the page writes to its console,
-// until it is enough. Without a browser the test is skipped.
+// Browse opens a page in Chromium, that of $CHROMIUM or one in $PATH, and reads
+// what the browser logs, and with that what the page writes to its console, until it
+// is enough. Without a browser the test is skipped.
 func Browse(tb testing.TB, url string, enough func(line string) bool) {
 	tb.Helper()
-	browser := os.Getenv("CHROMIUM")
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	browser := ""
+	for _, name := range []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil && browser == "" {
 			browser = path
 		}
