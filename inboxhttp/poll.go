@@ -38,9 +38,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	if parks {
 		wait = min(wait, parkAfter)
 	}
-	b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
-	if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait {
-		return h.deliver(w, c, p, receiver, a, b, err)
+	before, _ := r.Context().Value(connKey{}).(*park.Prefixed)
+	if parks && before != nil && before.Idle {
+		wait = 0 // who waited in vain does so again
+	}
+	if wait > 0 {
+		b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
+		if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait {
+			return h.deliver(w, c, p, receiver, a, b, err)
+		}
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
@@ -52,8 +58,8 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		h: h, peer: p, ask: a, deadline: time.Now().Add(a.wait - wait), receiver: receiver,
 		conn: conn, unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
 	}
-	if c, ok := r.Context().Value(connKey{}).(*park.Prefixed); ok && len(unread) == 0 {
-		parked.request = c.OneRequest()
+	if before != nil && len(unread) == 0 {
+		parked.request = before.OneRequest()
 	}
 	receiver.OnWake(h.lot.Park(conn, parked.run).Wake)
 	return nil
@@ -78,6 +84,7 @@ type parkedPoll struct {
 	request  []byte // nil if it is not known
 	header   string
 	close    bool
+	idle     bool // the last wait was in vain
 }
 
 func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
@@ -139,7 +146,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 		p.end()
 		return
 	}
-	p.receiver = nil
+	p.receiver, p.idle = nil, len(b.Messages) == 0
 	if p.request == nil {
 		p.peer, p.header = inbox.Peer{}, ""
 	}
@@ -190,7 +197,7 @@ func (p *parkedPoll) read() {
 // handBack gives the connection to the server again, with what was read of it.
 func (p *parkedPoll) handBack(read []byte) {
 	p.spot.Leave()
-	p.h.back.handBack(park.Prefix(p.conn, read))
+	p.h.back.handBack(park.Prefix(p.conn, read, p.idle))
 }
 
 func (p *parkedPoll) end() {

@@ -15,7 +15,7 @@ import (
 // most once in two ticks, and never under load, when the collector runs by
 // itself.
 func returnMemory(ctx context.Context) {
-	const every, worthwhile = 5 * time.Second, 4 << 20
+	const every, worthwhile = 5 * time.Second, 1 << 20
 	samples := []metrics.Sample{
 		{Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/gc/heap/live:bytes"},

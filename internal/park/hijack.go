@@ -31,13 +31,16 @@ func Hijack(w http.ResponseWriter) (conn net.Conn, unread []byte, err error) {
 // read again.
 type Prefixed struct {
 	net.Conn
+	Idle   bool // what was waited for on it before did not come
 	prefix []byte
 	read   int  // of the prefix
 	beyond bool // something was read after it
 }
 
 // Prefix puts what was read from c before what is still to be read.
-func Prefix(c net.Conn, read []byte) *Prefixed { return &Prefixed{Conn: c, prefix: read} }
+func Prefix(c net.Conn, read []byte, idle bool) *Prefixed {
+	return &Prefixed{Conn: c, prefix: read, Idle: idle}
+}
 
 func (c *Prefixed) Read(p []byte) (int, error) {
 	if c.read < len(c.prefix) {

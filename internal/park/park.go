@@ -125,7 +125,7 @@ func (l *Lot) Wait(ctx context.Context) error {
 
 // idleWorker is how long a goroutine that has nothing to do is kept: a new one
 // would have to grow its stack first, which costs a tenth of what a message does.
-const idleWorker = 100 * time.Millisecond
+const idleWorker = 250 * time.Millisecond
 
 // start finds a goroutine for a spot that has something to do.
 func (l *Lot) start(s *Spot) {
@@ -231,7 +231,7 @@ func (s *Spot) Rest(d time.Duration) {
 	if s.timer == nil {
 		s.timer = time.AfterFunc(d, func() {
 			if s.add(Timeout) {
-				s.loop() // a timer's function has a goroutine already
+				s.lot.start(s) // its goroutine is new, and its stack small
 			}
 		})
 		return
