@@ -52,7 +52,7 @@ export class Inbox {
   /** @param url the address of the server's `/inbox`; in a page it can be relative */
   constructor(url: string | URL, { id, password, storage, transports }: InboxOptions) {
     // Basic would take what follows for the password.
-    if (id.includes(":")) throw new InboxError("bad-credentials", 400, "An id holds no colon.");
+    if (id.includes(":")) throw new InboxError("bad-credentials", 400, "An id has no colon.");
     const address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
     address.username = address.password = address.hash = "";
     this.id = id;

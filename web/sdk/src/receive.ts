@@ -95,8 +95,9 @@ export function createReceiver(
   storage: CursorStorage | undefined,
 ): Receiver {
   const storageKey = `inbox ${server.url.href} ${server.id}`;
-  /** The position, and what the server knows of it. */
+  /** The position, the one that was last told to the server, and the one that it knows. */
   let after: string | undefined;
+  let asked: string | undefined;
   let told: string | undefined;
   let telling: Promise<unknown> = Promise.resolve();
 
@@ -167,9 +168,7 @@ export function createReceiver(
     },
 
     position() {
-      after ??= storage?.getItem(storageKey) ?? "0";
-      if (!attempt.signal.aborted) told = after;
-      return after;
+      return (asked = after ??= storage?.getItem(storageKey) ?? "0");
     },
 
     tell(signal) {
@@ -186,6 +185,7 @@ export function createReceiver(
 
     opened(cursor, isReset) {
       if (attempt.signal.aborted) return;
+      told = asked;
       if (isReset) reset(cursor);
       else if (cursor && after === "0") move((told = cursor));
       if (receiver.transport) return;
@@ -259,10 +259,10 @@ export function createReceiver(
   async function run(): Promise<void> {
     running = true;
     let tries = 0;
-    let asked: number | undefined;
+    let wait: number | undefined;
     const restart = (fromTop: boolean): void => {
       if (fromTop) at = -1;
-      if (!asked) attempt.abort();
+      if (!wait) attempt.abort();
     };
     const unsubscribe = onWake(restart);
     for (at = 0; readers.size; ) {
@@ -292,9 +292,9 @@ export function createReceiver(
         break;
       }
       if (Date.now() - begun > LIVED) tries = 0;
-      asked = error.retryAfter;
+      wait = error.retryAfter;
       // A proxy may let the next transport through.
-      if ((!opened || tries > 2) && !asked && index + 1 < names.length) {
+      if ((!opened || tries > 2) && !wait && index + 1 < names.length) {
         at++;
         continue;
       }
@@ -302,7 +302,7 @@ export function createReceiver(
       receiver.interrupted = Date.now();
       queueMicrotask(() => owner.onaway?.(error));
       await pauseBeforeTry(tries++, error, signal);
-      asked = undefined;
+      wait = undefined;
     }
     unsubscribe();
     running = false;

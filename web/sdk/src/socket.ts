@@ -71,7 +71,10 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
     };
 
     const open = ({ cursor, reset }: Frame): void => {
-      link.onmove = () => say({ type: "ack", after: link.position() });
+      link.onmove = () => {
+        say({ type: "ack", after: link.position() });
+        link.opened(); // it arrives in its turn, also if the socket is closed next
+      };
       link.send = (to, body, key) =>
         new Promise((resolve, reject) => {
           answers.set(key, (error) => (error ? reject(error) : resolve()));

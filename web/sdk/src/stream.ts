@@ -22,7 +22,7 @@ export function stream(link: Link, signal: AbortSignal): Promise<void> {
       extend(NEXT);
       const events = (text += decoder.decode(value, { stream: true })).split("\n\n");
       text = events.pop()!;
-      link.opened();
+      if (!link.onmove) link.opened();
       // Acknowledgements are requests beside the stream. The first one also tells where the inbox stands.
       (link.onmove = () => link.tell(signal))();
       for (const event of events) hear(link, event);

@@ -48,6 +48,10 @@ test("a message is acknowledged when the loop comes round", async (t) => {
   ends.abort();
   await got.ended;
   assert.equal(got.error, undefined);
+  // The request that was given up may not have arrived.
+  const told = await net.request();
+  assert.deepEqual(told.query, { after: "c3", limit: "0" });
+  await told.nothing("c3");
   assert.equal(await net.open(), 0);
 });
 

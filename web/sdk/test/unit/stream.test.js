@@ -32,6 +32,26 @@ test("a stream is one request, and acknowledgements go beside it", async (t) => 
   assert.deepEqual((await net.request()).query, { after: "c3", limit: "0" });
 });
 
+test("an acknowledgement that is cut off with the loop is made again", async (t) => {
+  const net = fakeNet(t);
+  const got = collect(open().messages(), ({ text }) => {
+    if (text === "two") throw new Error("broken");
+  });
+  const { write } = await (await net.request()).streams();
+  await write("id: c0\n\n");
+  await (await net.request()).nothing("c0");
+  await write(event(["c1", "one"]));
+  const cut = await net.request();
+  assert.deepEqual(cut.query, { after: "c1", limit: "0" });
+  await write(event(["c2", "two"]));
+  assert.equal(got.error.message, "broken");
+  assert.ok(cut.aborted);
+  const again = await net.request();
+  assert.deepEqual(again.query, { after: "c1", limit: "0" });
+  await again.nothing("c1");
+  assert.equal(await net.open(), 0);
+});
+
 test("where chunks and characters are cut does not matter, nor what is in a body", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages());
