@@ -35,7 +35,7 @@ for (const entry of ["inbox", "mailbox"]) {
     format: "esm",
     target: "es2022",
     mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
-    banner: { js: `//! inbox ${version}, MIT` },
+    banner: { js: `//! inbox ${version}` },
     logLevel: "warning",
   });
 }

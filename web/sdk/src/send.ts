@@ -85,6 +85,6 @@ function encode(data: unknown): string | Blob {
   if (typeof data === "string") return data;
   if (data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return new Blob([data as ArrayBuffer]);
   const json = JSON.stringify(data) as string | undefined;
-  if (json === undefined) throw new TypeError("cannot be JSON");
+  if (json === undefined) throw new TypeError("no JSON");
   return json;
 }
