@@ -57,7 +57,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	}
 	h := web.Handler()
 	all := urls(t)
-	for _, must := range []string{"/", "/call", "/assets/call.js", "/assets/mailbox.js", "/assets/peer.js", "/assets/logo.svg", "/inbox.js", "/mailbox.js"} {
+	for _, must := range []string{"/", "/call", "/files", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/inbox.js", "/mailbox.js"} {
 		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
 			t.Errorf("there is no %s", must)
 		}

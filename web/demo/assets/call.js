@@ -1,36 +1,45 @@
-/** The call page: opens the inbox, hands its messages to the calls, and wires the buttons. */
+/** The call page: opens the inbox, lets calls be made and taken, and wires the buttons. */
 
-import { Calls, problemOf, step } from "./calls.js";
-import { copy } from "./copy.js";
-import { Inbox, InboxError } from "./mailbox.js";
+import { Inbox, InboxError } from "../inbox.js";
+import { addLine, showChat, showOwn, showRemote, showState } from "./call-view.js";
+import { wireDevices } from "./devices.js";
 import { OwnMedia } from "./media.js";
-import { linkTo, loadTab, peerOfLink, saveTab, tab } from "./settings.js";
+import { Meeting, problemOf } from "./meeting.js";
+import { pathWords } from "./path.js";
+import { loadTab, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
-import { addLine, clearAllProblems, clearProblems, element, showChat, showProblem, showState } from "./view.js";
+import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
+import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
+import { endings, steps } from "./words.js";
 
-const own = new OwnMedia();
-const setup = new Setup(start);
-const link = /** @type {HTMLInputElement} */ (element("link"));
+/** How long a page that went away has to come back: a reload takes a moment. */
+const ABSENCE = 20_000;
 
 /** What can be wrong with the server, as names in words.js. */
 const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
 
+const own = new OwnMedia();
+const setup = new Setup(start);
+const calling = element("calling-text");
+
 /** @type {import("./settings.js").Kept} */
-let self = loadTab() ?? { id: "", password: "" };
+let self = loadTab("call") ?? { id: "", password: "" };
 /** @type {Inbox | undefined} */
 let inbox;
-/** @type {Calls | undefined} */
-let calls;
+/** @type {Meeting | undefined} */
+let meeting;
 let leaving = new AbortController();
 
-/** @param {import("./setup.js").Choice} choice */
-async function start({ id, password, wish, ask, to }) {
-  keep({ id, password, wish, ask, running: true, peer: to });
+/** @param {string} name of a step in words.js */
+const step = (name) => addLine("step", /** @type {Record<string, string>} */ (steps)[name], name);
+
+/** @param {import("./setup.js").Choice & {worked?: boolean}} choice */
+async function start({ id, password, wish, ask, to, worked = false }) {
+  keep({ id, password, wish, ask, running: true, peer: to, worked });
   clearAllProblems();
   element("log").replaceChildren();
   showChat(false);
-  link.value = linkTo(id);
-  element("copied").textContent = "";
+  showLink(linkTo("call", id));
   leaving = new AbortController();
   const { signal } = leaving;
 
@@ -40,60 +49,96 @@ async function start({ id, password, wish, ask, to }) {
   if (signal.aborted) return;
 
   showState("opening");
-  inbox = new Inbox({ url: new URL("inbox", location.href), id, password, storage: tab });
-  calls = new Calls({
-    inbox,
-    id,
-    own,
-    asks: ask,
-    onchange: () => keep({ running: calls?.running, peer: calls?.peer }),
-    onadvanced: () => {
-      calls?.hangUp();
-      backToSetup({ advanced: true });
-    },
-  });
+  const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
+  const now = (meeting = new Meeting({ inbox: one, page, asks: ask, absence: ABSENCE }));
+  let opened = false;
+  one.onopen = () => {
+    if (signal.aborted) return;
+    clearProblems(...serverProblems);
+    document.body.dataset.server = "open";
+    step(opened ? "server-back" : "inbox-open");
+    if (!opened && to !== undefined) now.dial(to, worked);
+    else if (!opened && now.peer === undefined) showState("waiting");
+    opened = true;
+  };
+  one.onaway = (error) => {
+    if (signal.aborted) return;
+    document.body.dataset.server = "away";
+    const name = problemOf(error);
+    clearProblems(...serverProblems.filter((other) => other !== name));
+    showProblem(name);
+  };
   try {
-    await receive(inbox, calls, signal, to);
+    await now.run(signal);
   } catch (error) {
     if (!signal.aborted) stop(error);
   }
 }
 
-/**
- * @param {Inbox} inbox
- * @param {Calls} calls
- * @param {AbortSignal} signal
- * @param {string} [to] whom to call when the inbox is open
- */
-async function receive(inbox, calls, signal, to) {
-  let opened = false;
-  const onopen = () => {
-    clearProblems(...serverProblems);
-    document.body.dataset.server = "open";
-    step(opened ? "server-back" : "inbox-open");
-    if (!opened && to !== undefined) calls.dial(to);
-    else if (!opened) showState("waiting");
-    opened = true;
-  };
-  /** @param {InboxError} error */
-  const onaway = (error) => {
-    document.body.dataset.server = "away";
-    const name = problemOf(error);
-    clearProblems(...serverProblems.filter((other) => other !== name));
-    showProblem(name, { wake: () => inbox.wake() });
-  };
-  for await (const item of inbox.messages({ signal, onopen, onaway })) {
-    if (item.type === "reset") {
-      step("inbox-reset");
-      continue;
+/** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
+const page = {
+  onstate(state, peer) {
+    calling.textContent = "Waiting for an answer…";
+    showState(state, peer);
+  },
+  onstep(name) {
+    step(name);
+    if (name === "rings-there") calling.textContent = "It rings there.";
+  },
+  onproblem: (name) => showProblem(name, { advanced: () => backToSetup({ advanced: true }) }),
+  onfine: (...names) => clearProblems(...names),
+  onpath(path) {
+    document.body.dataset.path = path.kind;
+    const { short, long } = pathWords(path);
+    showStatus(`${short} · ${meeting?.peer}`);
+    addLine("step", long, "connected");
+  },
+  onchannel(open) {
+    showChat(open);
+    if (open) meeting?.say(own.told);
+  },
+  ondata({ type, text, camera, microphone, screen }) {
+    if (type === "text" && typeof text === "string" && text !== "") {
+      addLine("theirs", text);
+    } else if (type === "media") {
+      if (screen === true && document.body.dataset.theirScreen !== "on") step("their-screen");
+      document.body.dataset.theirCamera = camera === true || screen === true ? "on" : "off";
+      document.body.dataset.theirMicrophone = microphone === true ? "on" : "off";
+      document.body.dataset.theirScreen = screen === true ? "on" : "off";
     }
-    try {
-      await calls.take(item.from, item.data);
-    } catch (error) {
-      // One that cannot be handled today cannot be handled tomorrow either.
-      console.warn("a message was not understood", error);
+  },
+  onend(why, error) {
+    document.body.dataset.ending = why;
+    addLine("step", endings[why], why);
+    if (error?.tried) console.debug("what was tried:", error.tried);
+    showRemote(undefined);
+    forgetTheirs();
+    // From now on nothing turns the camera on by itself.
+    if (meeting && meeting.rest === "ended") {
+      meeting.asks = true;
+      own.close();
+      element("over-text").textContent = endings[why];
     }
-  }
+  },
+  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked }),
+  prepare: async () => {
+    if (own.closed) await own.open();
+  },
+  setup(pc) {
+    forgetTheirs();
+    const remote = new MediaStream();
+    pc.addEventListener("track", ({ track }) => {
+      remote.addTrack(track);
+      if (meeting?.pc === pc) showRemote(remote);
+    });
+    own.attach(pc);
+  },
+};
+
+own.onchange = () => meeting?.say(own.told);
+
+function forgetTheirs() {
+  for (const name of ["path", "theirCamera", "theirMicrophone", "theirScreen"]) delete document.body.dataset[name];
 }
 
 /**
@@ -104,7 +149,7 @@ function stop(error) {
   const code = error instanceof InboxError ? error.code : "";
   const name = ["unauthorized", "replaced", "closed"].includes(code) ? code : "refused";
   if (name === "refused") console.warn("the server refused", error);
-  const again = { wish: own.wish, ask: calls?.asks ?? true, to: calls?.peer };
+  const again = { wish: own.wish, ask: meeting?.asks ?? true, to: meeting?.peer, worked: meeting?.worked };
   if (name === "unauthorized") {
     backToSetup();
   } else {
@@ -117,10 +162,12 @@ function stop(error) {
 /** Ends everything that goes on in this page. */
 function leave() {
   leaving.abort();
-  calls?.close();
-  calls = undefined;
+  meeting?.close();
+  meeting = undefined;
   inbox = undefined;
   own.close();
+  showRemote(undefined);
+  forgetTheirs();
   clearAllProblems();
   delete document.body.dataset.server;
   keep({ running: false, peer: undefined });
@@ -128,6 +175,7 @@ function leave() {
 
 /** @param {{advanced?: boolean}} [options] */
 function backToSetup(options) {
+  meeting?.hangUp();
   leave();
   const fault = setup.show(self, options);
   showState("setup");
@@ -140,7 +188,7 @@ function backToSetup(options) {
  */
 function keep(changes) {
   self = { ...self, ...changes };
-  if (self.id !== "") saveTab(self);
+  if (self.id !== "") saveTab("call", self);
 }
 
 /**
@@ -149,13 +197,20 @@ function keep(changes) {
  */
 const onclick = (id, act) => element(id).addEventListener("click", act);
 
+wireLink("Call me");
+wireDevices(own);
 onclick("mute", () => own.toggle("audio"));
 onclick("camera-off", () => own.toggle("video"));
-onclick("hang-up", () => calls?.hangUp());
-onclick("give-up", () => calls?.hangUp());
-onclick("answer", () => calls?.answer());
-onclick("decline", () => calls?.decline());
-onclick("again", () => calls?.again());
+onclick("share-screen", async () => {
+  const before = own.screen;
+  await own.toggleScreen();
+  if (own.screen !== before) step(own.screen ? "screen" : "no-screen");
+});
+onclick("hang-up", () => meeting?.hangUp());
+onclick("give-up", () => meeting?.hangUp());
+onclick("answer", () => meeting?.answer());
+onclick("decline", () => meeting?.decline());
+onclick("again", () => meeting?.again());
 onclick("fill", () => {
   const fills = document.body.toggleAttribute("data-fill");
   element("fill").setAttribute("aria-pressed", String(fills));
@@ -167,19 +222,12 @@ for (const button of document.querySelectorAll("[data-leave]")) {
     left?.close({ signal: AbortSignal.timeout(5000) }).catch(() => {}); // it expires anyway
   });
 }
-onclick("copy-link", async () => {
-  element("copied").textContent = (await copy(link.value)) ? "Copied." : "Select the link and copy it.";
-});
-onclick("share-link", () => {
-  navigator.share({ title: "Call me", url: link.value }).catch(() => {}); // not shared after all
-});
-element("share-link").hidden = navigator.share === undefined;
 
 element("compose").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ (element("text"));
   const text = input.value.trim();
-  if (text === "" || !calls?.write(text)) return;
+  if (text === "" || !meeting?.say({ type: "text", text })) return;
   addLine("mine", text);
   input.value = "";
 });
@@ -191,19 +239,18 @@ for (const event of ["resize", "emptied", "playing"]) {
   });
 }
 
-addEventListener("online", () => inbox?.wake());
-addEventListener("pagehide", () => calls?.hide());
 addEventListener("pageshow", (event) => {
   // A page out of the browser's cache has lost its connections.
   if (event.persisted) location.reload();
 });
 addEventListener("hashchange", () => {
   // Another link was opened in this tab. A call that goes on is not ended by that.
-  if (calls?.peer !== undefined) return;
-  if (calls !== undefined && peerOfLink() === self.id) showProblem("own-link");
+  if (meeting?.peer !== undefined) return;
+  if (meeting !== undefined && peerOfLink() === self.id) showProblem("own-link");
   else backToSetup();
 });
 
+showOwn(own);
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
 const linked = peerOfLink();
 // A page that was loaded again goes on. One that came here by a link to somebody else does what the link says.

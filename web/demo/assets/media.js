@@ -1,13 +1,16 @@
-/** Camera and microphone: as much of them as there is. */
+/** Camera, microphone and screen: as much of them as there is. */
 
-import { clearProblems, showOwn, showProblem } from "./view.js";
+import { showOwn } from "./call-view.js";
+import { clearProblems, showProblem } from "./view.js";
 
 /** What can be wrong with them, as names in words.js. */
 const names = ["insecure", "media-denied", "media-in-use", "no-media", "no-camera", "camera-in-use",
-  "no-microphone", "microphone-in-use", "media-ended"];
+  "no-microphone", "microphone-in-use", "media-ended", "screen-failed"];
 
 /**
  * @typedef {"both" | "microphone" | "none"} Wish
+ *
+ * @typedef {{audio?: string, video?: string}} Devices by their ids; the browser chooses the others
  *
  * @typedef {object} Media
  * @property {MediaStream} stream empty when nothing is there
@@ -17,15 +20,16 @@ const names = ["insecure", "media-denied", "media-in-use", "no-media", "no-camer
 /**
  * Opens what is wished for, or else as much of it as possible. Never fails.
  * @param {Wish} wish
+ * @param {Devices} devices
  * @returns {Promise<Media>}
  */
-async function openMedia(wish) {
+async function openMedia(wish, devices) {
   if (wish === "none") return { stream: new MediaStream() };
   if (navigator.mediaDevices?.getUserMedia === undefined) {
     return { stream: new MediaStream(), problem: "insecure" };
   }
-  const audio = { echoCancellation: true, noiseSuppression: true };
-  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
+  const audio = { echoCancellation: true, noiseSuppression: true, ...(devices.audio && { deviceId: devices.audio }) };
+  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(devices.video ? { deviceId: devices.video } : { facingMode: "user" }) };
   const tries = wish === "both" ? [{ audio, video }, { audio }, { video }] : [{ audio }];
   /** @type {unknown} */
   let first;
@@ -45,38 +49,93 @@ async function openMedia(wish) {
 /** What this side sends: shown to oneself, and with problems told. */
 export class OwnMedia {
   stream = new MediaStream();
+  /** @type {MediaStream | undefined} the screen, sent instead of the camera */
+  screen;
   /** @type {Wish} */
   wish = "both";
+  /** @type {Devices} */
+  devices = {};
   /** Counts what was begun, because a person can take long to answer the browser's question. */
   #turn = 0;
-  /** Called when there is another stream, or a track was switched. */
-  onchange = async () => {};
+  /** What sends in the connection of now. @type {{pc?: RTCPeerConnection, audio?: RTCRtpSender, video?: RTCRtpSender}} */
+  #sends = {};
+  /** Called when something was switched on or off. */
+  onchange = () => {};
 
   /** Opens what is wished for, again if it was open. */
   async open() {
     const turn = ++this.#turn;
-    const { stream, problem } = await openMedia(this.wish);
+    // Some systems give a camera once only.
+    for (const track of this.stream.getTracks()) track.stop();
+    const muted = this.stream.getTracks().filter((track) => !track.enabled).map(({ kind }) => kind);
+    const { stream, problem } = await openMedia(this.wish, this.devices);
     if (turn !== this.#turn) {
       for (const track of stream.getTracks()) track.stop();
       return;
     }
-    this.close();
+    clearProblems(...names);
     this.stream = stream;
     const retry = { media: () => this.open() };
     if (problem) showProblem(problem, retry);
     for (const track of stream.getTracks()) {
+      track.enabled = !muted.includes(track.kind);
       track.onended = () => showProblem("media-ended", retry);
     }
-    showOwn(stream);
-    await this.onchange();
+    await this.#changed();
   }
 
-  /** Turns camera and microphone off, so that their lights go out. */
+  /**
+   * Takes another device from now on.
+   * @param {"audio" | "video"} kind
+   * @param {string} deviceId
+   */
+  async choose(kind, deviceId) {
+    this.devices[kind] = deviceId;
+    await this.open();
+  }
+
+  /** Shares the screen, which the browser lets one choose; or ends that. */
+  async toggleScreen() {
+    if (this.screen) {
+      this.#endScreen();
+      await this.#changed();
+      return;
+    }
+    const turn = this.#turn;
+    try {
+      const screen = await navigator.mediaDevices.getDisplayMedia({ video: true });
+      clearProblems("screen-failed");
+      if (turn !== this.#turn) {
+        for (const track of screen.getTracks()) track.stop();
+        return;
+      }
+      this.screen = screen;
+      screen.getTracks()[0].onended = () => this.screen === screen && this.toggleScreen();
+    } catch (error) {
+      // Chosen nothing, and that is all right; or not allowed to choose, by the system.
+      if (nameOf(error) !== "NotAllowedError") showProblem("screen-failed");
+      return;
+    }
+    await this.#changed();
+  }
+
+  /** Turns everything off, so that the lights go out. */
   close() {
     this.#turn++;
+    this.#endScreen();
     for (const track of this.stream.getTracks()) track.stop();
     clearProblems(...names);
-    showOwn(this.stream);
+    this.#sends = {};
+    showOwn(this);
+  }
+
+  /**
+   * Sends everything over a connection that is being made, and what there will be later.
+   * @param {RTCPeerConnection} pc
+   */
+  attach(pc) {
+    this.#sends = { pc };
+    this.#send();
   }
 
   /** @param {"audio" | "video"} kind */
@@ -84,8 +143,7 @@ export class OwnMedia {
     for (const track of this.stream.getTracks()) {
       if (track.kind === kind) track.enabled = !track.enabled;
     }
-    showOwn(this.stream);
-    this.onchange();
+    this.#changed();
   }
 
   /** @returns {boolean} whether less is open than could be */
@@ -95,8 +153,37 @@ export class OwnMedia {
 
   /** @returns {object} for the other side, so that a dark picture has a reason */
   get told() {
-    const on = (/** @type {MediaStreamTrack[]} */ tracks) => tracks.some((track) => track.enabled);
-    return { type: "media", camera: on(this.stream.getVideoTracks()), microphone: on(this.stream.getAudioTracks()) };
+    const on = (/** @type {MediaStreamTrack[]} */ tracks) => tracks.some((track) => track.enabled && track.readyState === "live");
+    return {
+      type: "media",
+      camera: on(this.stream.getVideoTracks()),
+      microphone: on(this.stream.getAudioTracks()),
+      screen: this.screen !== undefined,
+    };
+  }
+
+  async #changed() {
+    showOwn(this);
+    await this.#send();
+    this.onchange();
+  }
+
+  async #send() {
+    const { pc } = this.#sends;
+    if (!pc || pc.signalingState === "closed") return;
+    const live = (/** @type {MediaStreamTrack | undefined} */ track) => (track?.readyState === "live" ? track : undefined);
+    for (const kind of /** @type {const} */ (["audio", "video"])) {
+      const own = live(this.stream.getTracks().find((track) => track.kind === kind));
+      const track = kind === "video" ? this.screen?.getVideoTracks()[0] ?? own : own;
+      const sender = this.#sends[kind];
+      if (sender) await sender.replaceTrack(track ?? null);
+      else if (track) this.#sends[kind] = pc.addTrack(track, this.stream);
+    }
+  }
+
+  #endScreen() {
+    for (const track of this.screen?.getTracks() ?? []) track.stop();
+    this.screen = undefined;
   }
 }
 

@@ -1,7 +1,5 @@
 /** What the page keeps: who this tab is, what it was doing, and the ICE servers. */
 
-/** Without look-alikes, so that an id can be read aloud. */
-const LETTERS = "abcdefghjkmnpqrstvwxyz0123456789";
 /** Two servers under one origin do not share what is kept. */
 const SCOPE = new URL("inbox", location.href).pathname;
 
@@ -14,30 +12,45 @@ const browser = openStorage("localStorage");
  * @property {string} id
  * @property {string} password
  * @property {boolean} [running] whether the inbox was open
- * @property {string} [peer] whom this tab was in a call with
+ * @property {string} [peer] whom this tab was connected with, or called
+ * @property {boolean} [worked] whether the two were connected
  * @property {boolean} [ask] whether a call rings
  * @property {import("./media.js").Wish} [wish]
  */
 
-/** @returns {Kept | undefined} who this tab was before it was reloaded */
-export function loadTab() {
-  const kept = parse(tab?.getItem(`inbox:tab:${SCOPE}`));
+/**
+ * @param {"call" | "files"} page
+ * @returns {Kept | undefined} who this tab was before it was reloaded
+ */
+export function loadTab(page) {
+  const kept = parse(tab?.getItem(`inbox:${page}:${SCOPE}`));
   return typeof kept?.id === "string" && typeof kept.password === "string" ? kept : undefined;
 }
 
-/** @param {Kept} kept */
-export function saveTab(kept) {
-  tab?.setItem(`inbox:tab:${SCOPE}`, JSON.stringify(kept));
+/**
+ * @param {"call" | "files"} page
+ * @param {Kept} kept
+ */
+export function saveTab(page, kept) {
+  tab?.setItem(`inbox:${page}:${SCOPE}`, JSON.stringify(kept));
 }
 
 /**
- * An id that nobody guesses: 125 random bits in five groups.
- * @returns {string}
+ * What this tab was sending and receiving.
+ * @returns {{outgoing: import("./outgoing.js").Kept[], incoming: import("./incoming.js").Kept[]}}
  */
-export function randomId() {
-  const values = crypto.getRandomValues(new Uint8Array(25));
-  const letters = Array.from(values, (value) => LETTERS[value % LETTERS.length]).join("");
-  return letters.replace(/.{5}(?=.)/g, "$&-");
+export function loadTransfers() {
+  const kept = parse(tab?.getItem(`inbox:transfers:${SCOPE}`));
+  return { outgoing: kept?.outgoing ?? [], incoming: kept?.incoming ?? [] };
+}
+
+/** @param {ReturnType<typeof loadTransfers>} kept */
+export function saveTransfers(kept) {
+  try {
+    tab?.setItem(`inbox:transfers:${SCOPE}`, JSON.stringify(kept));
+  } catch {
+    // A thousand long names: what is kept from before is better than an end to it all.
+  }
 }
 
 /**
@@ -53,20 +66,6 @@ export function faultOfId(id) {
   if (/\p{Cs}/u.test(id)) return "An id cannot hold half a character.";
   if (new TextEncoder().encode(id).length > 512) return "That id is too long: 512 bytes at most.";
   return undefined;
-}
-
-/**
- * The link that calls a peer. The id is in the fragment, which browsers send to no server.
- * @param {string} id
- * @returns {string}
- */
-export function linkTo(id) {
-  return new URL(`call#to=${encodeURIComponent(id)}`, location.href).href;
-}
-
-/** @returns {string | undefined} whom this page's link calls */
-export function peerOfLink() {
-  return new URLSearchParams(location.hash.slice(1)).get("to") || undefined;
 }
 
 /**
@@ -125,7 +124,7 @@ function openStorage(name) {
 }
 
 /** @param {string | null | undefined} text */
-function parse(text) {
+export function parse(text) {
   try {
     return JSON.parse(text ?? "null") ?? undefined;
   } catch {

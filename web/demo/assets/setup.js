@@ -1,7 +1,9 @@
 /** The form before a call: who one is, what one takes part with, and the ICE servers. */
 
-import { faultOfId, iceServers, loadIce, peerOfLink, randomId, saveIce } from "./settings.js";
-import { randomKey } from "./mailbox.js";
+import { randomId, randomPassword } from "../inbox.js";
+import { keepIce, showFault, showIce } from "./ice.js";
+import { faultOfId } from "./settings.js";
+import { peerOfLink } from "./share.js";
 import { element } from "./view.js";
 
 /**
@@ -46,12 +48,7 @@ export class Setup {
     this.#kept = kept;
     if (kept.id === "") this.#fill(randomId(), false);
     else this.#fill(kept.id, kept.ask === true);
-    const ice = loadIce();
-    input("ice-urls").value = ice.urls;
-    input("ice-username").value = ice.username;
-    input("ice-credential").value = ice.credential;
-    /** @type {HTMLDetailsElement} */ (element("advanced")).open = advanced;
-    if (advanced) input("ice-urls").focus();
+    showIce(advanced);
     return this.#showLink();
   }
 
@@ -87,39 +84,14 @@ export class Setup {
     showFault("id", fault);
     if (fault) return input("id").focus();
 
-    const ice = {
-      urls: input("ice-urls").value.trim(),
-      username: input("ice-username").value.trim(),
-      credential: input("ice-credential").value,
-    };
-    try {
-      iceServers(ice);
-      showFault("ice", undefined);
-    } catch (error) {
-      /** @type {HTMLDetailsElement} */ (element("advanced")).open = true;
-      showFault("ice", error instanceof Error ? error.message : String(error));
-      return input("ice-urls").focus();
-    }
-    saveIce(ice);
-
+    if (!keepIce()) return;
     const wish = /** @type {HTMLInputElement} */ (document.querySelector("input[name=wish]:checked")).value;
     this.#start({
       id,
-      password: id === this.#kept.id ? this.#kept.password : randomKey(),
+      password: id === this.#kept.id ? this.#kept.password : randomPassword(),
       wish: /** @type {import("./media.js").Wish} */ (wish),
       ask: input("ask").checked,
       to: this.#to,
     });
   }
-}
-
-/**
- * @param {"id" | "ice"} field
- * @param {string | undefined} fault
- */
-function showFault(field, fault) {
-  const error = element(`${field}-error`);
-  error.textContent = fault ?? "";
-  error.hidden = fault === undefined;
-  element(field === "id" ? "id" : "ice-urls").setAttribute("aria-invalid", String(fault !== undefined));
 }

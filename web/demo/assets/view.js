@@ -1,9 +1,6 @@
-/** The page's picture of what is going on. Everything from outside is set as text, never as markup. */
+/** What both pages show in the same way. Everything from outside is set as text, never as markup. */
 
-import { actions, problems, stateWords } from "./words.js";
-
-/** More lines than this are forgotten, oldest first. */
-const MOST_LINES = 300;
+import { actions, problems } from "./words.js";
 
 /**
  * @template {HTMLElement} [T=HTMLElement]
@@ -12,39 +9,6 @@ const MOST_LINES = 300;
  */
 export function element(id) {
   return /** @type {T} */ (document.getElementById(id));
-}
-
-/** The panel that belongs to a state. @type {Record<string, string>} */
-const panels = { media: "opening", opening: "opening", waiting: "invite", calling: "calling", ringing: "ringing", ended: "over", stopped: "stopped" };
-
-/**
- * Shows a state: the words at the top, the panel, the buttons that can be used now.
- * @param {import("./words.js").State} state
- * @param {string} [peer] the other side's id
- */
-export function showState(state, peer = "") {
-  document.body.dataset.state = state;
-  const words = stateWords(state, peer);
-  element("status-text").textContent = words;
-  document.title = `${state === "setup" ? "Call" : words} · inbox`;
-  element("setup").hidden = state !== "setup";
-  element("room").hidden = state === "setup";
-  for (const panel of Object.values(panels)) element(panel).hidden = panels[state] !== panel;
-  element("controls").hidden = !["waiting", "calling", "connecting", "connected", "reconnecting"].includes(state);
-  element("fill").hidden = element("hang-up").hidden = !["connecting", "connected", "reconnecting"].includes(state);
-  element("opening-text").textContent = state === "media"
-    ? "Your browser may ask whether this page can use camera and microphone."
-    : "Your inbox is being opened.";
-  for (const id of ["stand-in-text", "calling-name", "ringing-name"]) element(id).textContent = peer;
-  keepFocus();
-}
-
-/** Who used the keyboard goes on in what took the place of what is gone. */
-function keepFocus() {
-  const focused = document.activeElement;
-  if (focused && focused !== document.body && focused.checkVisibility()) return;
-  const place = document.querySelector(".panel:not([hidden]) h2") ?? element(element("room").hidden ? "setup-title" : "stage");
-  if (place instanceof HTMLElement) place.focus({ preventScroll: true });
 }
 
 /** @param {string} words */
@@ -95,102 +59,11 @@ export function clearAllProblems() {
 }
 
 /**
- * Adds a line to the log.
- * @param {"step" | "mine" | "theirs"} kind
- * @param {string} text
- * @param {string} [step] name of the step, for a line that says what happened
+ * Who used the keyboard goes on in what took the place of what is gone.
+ * @param {HTMLElement} place
  */
-export function addLine(kind, text, step) {
-  const log = element("log");
-  const line = document.createElement("li");
-  line.dataset.kind = kind;
-  if (step) line.dataset.step = step;
-  const words = document.createElement("bdi");
-  words.textContent = text;
-  const time = document.createElement("time");
-  const now = new Date();
-  time.dateTime = now.toISOString();
-  time.textContent = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const times = log.querySelectorAll("time");
-  line.append(words);
-  // The same minute is not told twice.
-  if (times[times.length - 1]?.textContent !== time.textContent) line.append(time);
-  log.append(line);
-  while (log.childElementCount > MOST_LINES) log.firstElementChild?.remove();
-  if (atEnd || kind === "mine") log.scrollTop = log.scrollHeight;
-}
-
-/** Whether the last line of the log is looked at; then it stays in sight when lines come and when room is taken. */
-let atEnd = true;
-element("log").addEventListener("scroll", () => {
-  const log = element("log");
-  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
-});
-new ResizeObserver(([{ target }]) => {
-  if (atEnd) target.scrollTop = target.scrollHeight;
-}).observe(element("log"));
-
-/**
- * Opens or closes the chat.
- * @param {boolean} open
- */
-export function showChat(open) {
-  const text = element("text");
-  if (!(text instanceof HTMLInputElement)) return;
-  text.disabled = !open;
-  text.placeholder = open ? "Write a message" : "Chat opens with the call";
-  /** @type {HTMLButtonElement} */ (element("say")).disabled = !open;
-  document.body.dataset.chat = open ? "open" : "closed";
-}
-
-/**
- * Shows our own picture and which of our buttons are pressed.
- * @param {MediaStream} stream
- */
-export function showOwn(stream) {
-  const own = /** @type {HTMLVideoElement} */ (element("own"));
-  const [audio] = stream.getAudioTracks();
-  const [video] = stream.getVideoTracks();
-  // An empty stream would hold back the page's load event.
-  const source = stream.active ? stream : null;
-  if (own.srcObject !== source) own.srcObject = source;
-  own.hidden = !(video?.enabled && video.readyState === "live");
-  toggle("mute", audio, "Mute microphone", "Unmute microphone");
-  toggle("camera-off", video, "Turn camera off", "Turn camera on");
-}
-
-/**
- * @param {string} id
- * @param {MediaStreamTrack | undefined} track
- * @param {string} off what a press does while the track is on
- * @param {string} on
- */
-function toggle(id, track, off, on) {
-  const button = /** @type {HTMLButtonElement} */ (element(id));
-  button.disabled = track === undefined;
-  const pressed = track === undefined || !track.enabled;
-  button.setAttribute("aria-pressed", String(pressed));
-  button.setAttribute("aria-label", pressed ? on : off);
-  button.title = pressed ? on : off;
-}
-
-/**
- * Shows and plays what the other side sends.
- * @param {MediaStream | undefined} stream undefined when there is no call
- */
-export async function showRemote(stream) {
-  const remote = /** @type {HTMLVideoElement} */ (element("remote"));
-  if (stream === undefined) {
-    remote.srcObject = null;
-    return;
-  }
-  if (remote.srcObject !== stream) remote.srcObject = stream;
-  try {
-    await remote.play();
-    clearProblems("silent");
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "NotAllowedError") {
-      showProblem("silent", { sound: () => showRemote(stream) });
-    }
-  }
+export function keepFocus(place) {
+  const focused = document.activeElement;
+  if (focused && focused !== document.body && focused.checkVisibility()) return;
+  place.focus({ preventScroll: true });
 }

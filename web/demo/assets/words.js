@@ -1,4 +1,4 @@
-/** What the page says, all in one place: what is going on, and what is wrong and what helps. */
+/** What the pages say, all in one place: what is going on, and what is wrong and what helps. */
 
 /**
  * @typedef {"setup" | "media" | "opening" | "waiting" | "ringing" | "calling" | "connecting"
@@ -6,6 +6,7 @@
  */
 
 /**
+ * What the call page says at its top.
  * @param {State} state
  * @param {string} peer the other side's id, if there is one
  * @returns {string}
@@ -26,48 +27,36 @@ export function stateWords(state, peer) {
   }
 }
 
-/**
- * How the two are connected.
- * @param {import("./peer.js").Path} path
- * @returns {{short: string, long: string}}
- */
-export function pathWords({ kind, local, remote, protocol }) {
-  const short = kind === "relay" ? "Connected through a relay" : "Connected directly";
-  const more = { host: ", on the same network", prflx: "", srflx: ", across networks", relay: "" }[kind];
-  return { short, long: `${short}${more} (${local} to ${remote}, ${protocol}).` };
-}
-
 /** Lines in the log, by name. */
 export const steps = {
   "inbox-open": "Your inbox is open.",
   "inbox-reset": "Your inbox was opened anew: messages may have been missed.",
-  "peer-found": "The other side is there. Calling…",
   "called": "Somebody calls.",
-  "accepted": "The call was answered.",
-  "answered": "Answering…",
-  "offer-sent": "Offer sent.",
-  "offer-received": "Offer received.",
-  "answer-sent": "Answer sent.",
-  "answer-received": "Answer received.",
+  "rings-there": "It rings on the other side.",
+  "accepted": "The other side answered.",
   "connecting": "Looking for a path between the two of you…",
-  "reconnecting": "The connection was interrupted. Looking for another path…",
-  "away": "The other side left the page. Waiting a moment in case it comes back…",
+  "interrupted": "The connection was interrupted. Looking for another path…",
+  "away": "The other side left the page. Waiting in case it comes back…",
   "returned": "The other side is back.",
+  "coming-back": "This page was loaded again. Going back to the other side…",
   "server-back": "The server answers again.",
+  "screen": "You share your screen.",
+  "no-screen": "You do not share your screen any more.",
+  "their-screen": "The other side shares its screen.",
 };
 
-/** Why a call ended. */
+/** Why it ended. */
 export const endings = {
   "hung-up": "You hung up.",
   "bye": "The other side hung up.",
   "left": "The other side left.",
   "lost": "The connection was lost and did not come back.",
-  "busy": "The other side is in another call. Try again in a while.",
+  "busy": "The other side is connected with somebody else. Try again in a while.",
   "declined": "The other side does not want to be called now.",
   "no-answer": "Nobody answered.",
   "gave-up": "The other side did not open the page. Ask them to, then call again.",
   "no-path": "No path was found between the two of you.",
-  "not-sent": "The server refused a message of this call.",
+  "not-sent": "The server took no message for the other side.",
 };
 
 /**
@@ -76,7 +65,7 @@ export const endings = {
  * @property {string} title
  * @property {string} text
  * @property {"serious"} [weight]
- * @property {"media" | "wake" | "advanced" | "resume" | "sound"} [action]
+ * @property {"media" | "advanced" | "resume" | "sound"} [action]
  */
 
 /** @type {Record<string, Problem>} */
@@ -136,7 +125,6 @@ export const problems = {
   "server-full": {
     title: "The server is full.",
     text: "It holds as many inboxes as it may. This page goes on trying.",
-    action: "wake",
   },
   "rate-limited": {
     title: "The server asks for patience.",
@@ -145,12 +133,10 @@ export const problems = {
   "draining": {
     title: "The server is being restarted.",
     text: "A call that is going on goes on. This page tries again in a moment.",
-    action: "wake",
   },
   "server-away": {
     title: "The server does not answer.",
     text: "Is it running, and are you online? A call that is going on goes on. This page keeps trying.",
-    action: "wake",
   },
   "unauthorized": {
     title: "That id is taken.",
@@ -196,6 +182,23 @@ export const problems = {
     text: "No peer can have the id that it names. Ask for the link again.",
     weight: "serious",
   },
+  "screen-failed": {
+    title: "The screen cannot be shared.",
+    text: "The browser, or the system that it runs on, does not allow it. Look into the settings for screen recording.",
+  },
+  "files-insecure": {
+    title: "Files cannot be sent here.",
+    text: "Start the server with `--tls self-signed` and open its https address.",
+    weight: "serious",
+  },
+  "too-many": {
+    title: "That is too many at once.",
+    text: "This page takes 1000 files. Remove some, or pack them into one.",
+  },
+  "folder": {
+    title: "A folder cannot be sent.",
+    text: "Pack it into one file, or choose the files in it.",
+  },
   "silent": {
     title: "The browser holds the sound back.",
     text: "It plays sound only after you have touched the page.",
@@ -206,7 +209,6 @@ export const problems = {
 /** What the buttons of problems say. */
 export const actions = {
   media: "Try again",
-  wake: "Try now",
   advanced: "ICE servers",
   resume: "Use this tab",
   sound: "Play sound",

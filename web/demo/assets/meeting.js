@@ -1,0 +1,484 @@
+/**
+ * Being with one peer at a time: calling and being called, one's way back after
+ * a page was loaded again, and why it ended. The SDK makes the connections; what
+ * the two exchange over them is the page's business.
+ *
+ * Besides what the SDK says, over the inbox go {type: "ringing"} and {type: "hang-up"}.
+ */
+
+import { CallError, InboxError, accept, connect } from "../inbox.js";
+import { pathOf } from "./path.js";
+import { iceServers, loadIce } from "./settings.js";
+
+const SECOND = 1000;
+/** How long a caller goes on while nobody has an inbox under that id. */
+const PATIENCE = 600 * SECOND;
+/** How long it rings before nobody is there, and how long finding a path may take. */
+const RINGS = 60 * SECOND;
+/** How long to wait before the next try. */
+const AGAIN = 2 * SECOND;
+/** When to say that it takes long. */
+const SLOW = 12 * SECOND;
+/** A connection that ends after it was interrupted for so long was lost; until then, the other side has left its page. */
+const LOST = 50 * SECOND;
+/** How long last words over the channel may take. */
+const GOODBYE = 250;
+/** What a stranger can make us read. */
+const MOST_TEXT = 16_384;
+
+/**
+ * @typedef {"waiting" | "ringing" | "calling" | "connecting" | "connected" | "reconnecting" | "ended"} State
+ *
+ * @typedef {"hung-up" | "bye" | "left" | "lost" | "busy" | "declined" | "no-answer" | "gave-up" | "no-path" | "not-sent"} Ending
+ *
+ * What a page is told, and asked for.
+ * @typedef {object} Page
+ * @property {(state: State, peer: string) => void} onstate
+ * @property {(name: string) => void} onstep something happened, by a name in words.js
+ * @property {(name: string) => void} onproblem something is wrong, by a name in words.js
+ * @property {(...names: string[]) => void} onfine these are wrong no more
+ * @property {(path: import("./path.js").Path) => void} onpath
+ * @property {(open: boolean) => void} onchannel whether say() works
+ * @property {(data: any) => void} ondata what the other side's say() was given, unchecked
+ * @property {(why: Ending, error?: CallError) => void} onend
+ * @property {() => void} onchange what is to be kept over a reload has changed
+ * @property {() => Promise<void>} prepare whatever has to be there before a call is answered
+ * @property {(pc: RTCPeerConnection) => void} setup adds tracks and channels to a connection before it is made
+ *
+ * One peer, over as many connections as it takes.
+ * @typedef {object} One
+ * @property {string} peer
+ * @property {boolean} calls whether this side calls
+ * @property {boolean} accepted
+ * @property {boolean} worked whether the two were ever connected
+ * @property {boolean} away whether the other side has left its page
+ * @property {number} [interrupted] since when
+ * @property {AbortController} ends
+ * @property {RTCPeerConnection} [pc]
+ * @property {RTCDataChannel} [channel]
+ * @property {import("../inbox.js").Call} [call] that rings
+ * @property {Record<string, ReturnType<typeof setTimeout>>} timers by name
+ */
+
+/** Problems that pass by themselves once a message gets through. */
+const TRANSIENT = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
+
+export class Meeting {
+  /** Whether a call rings, instead of being answered at once. */
+  asks = false;
+  /** @type {"waiting" | "ended"} the state while there is nobody */
+  rest = "waiting";
+  /** @type {One | undefined} */
+  #one;
+  #last = "";
+  #inbox;
+  #page;
+  #absence;
+  #lasting;
+
+  /**
+   * @param {object} options
+   * @param {import("../inbox.js").Inbox} options.inbox
+   * @param {Page} options.page
+   * @param {boolean} options.asks
+   * @param {number} [options.absence] how many milliseconds one who has left the page has to come back; for ever, if not given
+   */
+  constructor({ inbox, page, asks, absence }) {
+    this.#inbox = inbox;
+    this.#page = page;
+    this.asks = asks;
+    this.#absence = absence ?? 0;
+    this.#lasting = absence === undefined;
+  }
+
+  /** @returns {string | undefined} whom a page that is loaded again calls again */
+  get peer() {
+    return this.#one && (this.#one.accepted || this.#one.calls) ? this.#one.peer : undefined;
+  }
+
+  /** @returns {boolean} whether the two were connected already */
+  get worked() {
+    return this.#one?.worked ?? false;
+  }
+
+  /** @returns {boolean} whether a page that is loaded again goes on by itself */
+  get running() {
+    return this.#one !== undefined || this.rest === "waiting";
+  }
+
+  /** @returns {RTCPeerConnection | undefined} */
+  get pc() {
+    return this.#one?.pc;
+  }
+
+  /**
+   * Receives, until the signal is aborted.
+   * @param {AbortSignal} signal
+   * @throws {InboxError} when it makes no sense to go on
+   */
+  async run(signal) {
+    await Promise.all([this.#hearWords(signal), this.#hearCalls(signal)]);
+  }
+
+  /**
+   * Calls a peer.
+   * @param {string} peer
+   * @param {boolean} [back] whether the two were connected before this page was loaded again
+   */
+  async dial(peer, back = false) {
+    const one = this.#begin(peer, true);
+    one.worked = back;
+    if (back) this.#page.onstep("coming-back");
+    this.#page.onchange();
+    await this.#connect(one);
+  }
+
+  /** Calls the peer of the last call. */
+  async again() {
+    await this.#page.prepare();
+    if (this.#one === undefined) await this.dial(this.#last);
+  }
+
+  /** Answers the call that rings. */
+  answer() {
+    const one = this.#one;
+    if (one?.call && !one.accepted) this.#accept(one, one.call);
+  }
+
+  /** Declines the call that rings. */
+  decline() {
+    const one = this.#one;
+    if (!one?.call || one.accepted) return;
+    one.call.reject("declined");
+    this.#finish(one, "hung-up");
+  }
+
+  /** Ends it, and says so. */
+  hangUp() {
+    if (this.#one) this.#finish(this.#one, "hung-up", { tell: true });
+  }
+
+  /** Ends everything, without a word to the page. */
+  close() {
+    if (this.#one) this.#end(this.#one);
+  }
+
+  /**
+   * Says something to the other side, directly.
+   * @param {object} data
+   * @returns {boolean} whether it could be said
+   */
+  say(data) {
+    const channel = this.#one?.channel;
+    if (channel?.readyState !== "open") return false;
+    channel.send(JSON.stringify(data));
+    return true;
+  }
+
+  /** @param {AbortSignal} signal */
+  async #hearWords(signal) {
+    const match = (/** @type {import("../inbox.js").Message} */ { data }) => ["ringing", "hang-up"].includes(/** @type {any} */ (data)?.type);
+    for await (const { from, data } of this.#inbox.messages({ signal, match, onreset: () => this.#page.onstep("inbox-reset") })) {
+      const one = this.#one;
+      if (one?.peer !== from) continue;
+      if (/** @type {any} */ (data).type === "hang-up") this.#finish(one, "bye");
+      else if (one.calls && !one.accepted) {
+        this.#page.onfine(...TRANSIENT);
+        this.#page.onstep("rings-there");
+      }
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  async #hearCalls(signal) {
+    for await (const call of accept(this.#inbox, { signal })) this.#called(call);
+  }
+
+  /** @param {import("../inbox.js").Call} call */
+  #called(call) {
+    const { from } = call;
+    const before = this.#one;
+    // Who waits for somebody that may never come back is free for another.
+    if (before && before.peer !== from && !(before.away && this.#lasting)) {
+      call.reject("busy");
+      return;
+    }
+    if (before) this.#end(before);
+    const one = this.#begin(from, false);
+    one.call = call;
+    if (before?.peer === from && before.accepted) {
+      // Their page was loaded again, or they mend what was lost.
+      one.worked = before.worked;
+      if (one.worked) this.#page.onstep("returned");
+      this.#accept(one, call);
+    } else if (before?.calls || !this.asks) {
+      this.#page.onstep("called");
+      this.#accept(one, call);
+    } else {
+      this.#page.onstep("called");
+      this.#page.onstate("ringing", from);
+      this.#inbox.send(from, { type: "ringing" }, { signal: one.ends.signal }).catch(() => {});
+      call.signal.addEventListener("abort", () => !one.accepted && this.#finish(one, "left"));
+    }
+  }
+
+  /**
+   * @param {string} peer
+   * @param {boolean} calls
+   * @returns {One}
+   */
+  #begin(peer, calls) {
+    this.#last = peer;
+    return (this.#one = { peer, calls, accepted: false, worked: false, away: false, ends: new AbortController(), timers: {} });
+  }
+
+  /** @param {One} one */
+  async #connect(one) {
+    this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
+    const until = performance.now() + PATIENCE;
+    while (this.#one === one) {
+      try {
+        await connect(this.#inbox, one.peer, {
+          signal: one.ends.signal,
+          timeout: RINGS,
+          iceServers: usableIceServers(),
+          setup: (pc) => this.#setup(one, pc),
+        });
+        return;
+      } catch (error) {
+        if (this.#one !== one) return;
+        const problem = passing(error, one.worked && this.#lasting);
+        if (problem === undefined || performance.now() > until) return this.#finish(one, endingOf(error), { error });
+        one.accepted = false;
+        this.#page.onfine(...TRANSIENT.filter((name) => name !== problem), "slow");
+        this.#page.onproblem(problem);
+        this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
+        await pause(AGAIN, one.ends.signal);
+      }
+    }
+  }
+
+  /**
+   * @param {One} one
+   * @param {import("../inbox.js").Call} call
+   */
+  async #accept(one, call) {
+    one.accepted = true;
+    this.#page.onchange();
+    await this.#page.prepare();
+    if (this.#one !== one) return call.reject();
+    this.#connecting(one);
+    try {
+      await call.accept({ timeout: RINGS, iceServers: usableIceServers(), setup: (pc) => this.#setup(one, pc) });
+    } catch (error) {
+      if (this.#one !== one) return;
+      // Who has left once more may come once more.
+      if (one.worked && (this.#lasting || endingOf(error) === "left")) this.#goAway(one);
+      else this.#finish(one, endingOf(error), { error });
+    }
+  }
+
+  /** @param {One} one */
+  #connecting(one) {
+    this.#page.onfine(...TRANSIENT, "no-path");
+    this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.peer);
+    if (!one.worked) this.#page.onstep("connecting");
+    this.#timer(one, "slow", SLOW, () => this.#page.onproblem("slow"));
+  }
+
+  /**
+   * @param {One} one
+   * @param {RTCPeerConnection} pc
+   */
+  #setup(one, pc) {
+    one.pc = pc;
+    const current = () => this.#one === one && one.pc === pc;
+    const channel = pc.createDataChannel("words", { negotiated: true, id: 0 });
+    one.channel = channel;
+    channel.onopen = () => current() && this.#page.onchannel(true);
+    // Who hangs up says so first; a channel that just closes is a page that went away.
+    channel.onclose = () => current() && this.#goAway(one);
+    channel.onmessage = ({ data }) => current() && this.#hear(one, data);
+    pc.addEventListener("signalingstatechange", () => {
+      if (!current() || one.accepted || pc.signalingState !== "stable") return;
+      one.accepted = true;
+      this.#page.onchange();
+      if (!one.worked) this.#page.onstep("accepted");
+      this.#connecting(one);
+    });
+    pc.addEventListener("connectionstatechange", () => current() && this.#changed(one, pc));
+    this.#page.setup(pc);
+  }
+
+  /**
+   * @param {One} one
+   * @param {RTCPeerConnection} pc
+   */
+  async #changed(one, pc) {
+    const state = pc.connectionState;
+    if (state === "connected") {
+      one.worked = true;
+      one.interrupted = undefined;
+      clearTimeout(one.timers.slow);
+      this.#page.onfine("slow");
+      this.#page.onchange();
+      this.#page.onstate("connected", one.peer);
+      const path = await pathOf(pc);
+      if (path && this.#one === one && pc.connectionState === "connected") this.#page.onpath(path);
+    } else if (state === "closed") {
+      // If it never worked, connect and accept say why.
+      if (one.worked) this.#closed(one);
+    } else if (one.worked && state !== "connecting" && one.interrupted === undefined) {
+      one.interrupted = performance.now();
+      this.#page.onstep("interrupted");
+      this.#page.onstate("reconnecting", one.peer);
+    }
+  }
+
+  /** @param {One} one whose connection the SDK has given up, or the other side has closed */
+  #closed(one) {
+    const lost = performance.now() - (one.interrupted ?? Infinity) > LOST;
+    if (!lost) this.#goAway(one);
+    else if (!this.#lasting) this.#finish(one, "lost");
+    else if (!one.calls) this.#goAway(one);
+    else this.dial(one.peer, true);
+  }
+
+  /**
+   * The other side has left its page, perhaps to load it again.
+   * @param {One} one
+   */
+  #goAway(one) {
+    if (one.away || !one.accepted) return;
+    one.away = true;
+    const { pc } = one;
+    one.pc = one.channel = undefined;
+    pc?.close();
+    this.#page.onchannel(false);
+    this.#page.onstate("reconnecting", one.peer);
+    this.#page.onstep("away");
+    if (!this.#lasting) this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: true }));
+  }
+
+  /**
+   * @param {One} one
+   * @param {unknown} text
+   */
+  #hear(one, text) {
+    if (typeof text !== "string" || text.length > MOST_TEXT) return;
+    let data;
+    try {
+      data = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (data?.type === "bye") this.#finish(one, "bye");
+    else if (typeof data?.type === "string") this.#page.ondata(data);
+  }
+
+  /**
+   * @param {One} one
+   * @param {Ending} why
+   * @param {{tell?: boolean, error?: unknown}} [options] whether the other side is to be told
+   */
+  #finish(one, why, { tell = false, error } = {}) {
+    if (this.#one !== one) return;
+    this.#end(one, tell);
+    // A call that came and led to nothing leaves the page as it was.
+    if (one.calls || one.worked) this.rest = "ended";
+    this.#page.onchange();
+    this.#page.onend(why, error instanceof CallError ? error : undefined);
+    this.#page.onstate(this.rest, one.peer);
+    if (why === "no-path") this.#page.onproblem(why);
+  }
+
+  /**
+   * @param {One} one
+   * @param {boolean} [tell]
+   */
+  #end(one, tell = false) {
+    const said = tell && this.say({ type: "bye" });
+    this.#one = undefined;
+    // Before what the SDK says, which could also mean that this page is loaded again.
+    if (tell && one.accepted) this.#inbox.send(one.peer, { type: "hang-up" }, { signal: AbortSignal.timeout(10 * SECOND) }).catch(() => {});
+    one.ends.abort();
+    for (const id of Object.values(one.timers)) clearTimeout(id);
+    const { pc } = one;
+    // close() drops what the channel still holds.
+    if (said) setTimeout(() => pc?.close(), GOODBYE);
+    else pc?.close();
+    this.#page.onfine("slow", ...TRANSIENT);
+    this.#page.onchannel(false);
+  }
+
+  /**
+   * @param {One} one
+   * @param {string} name
+   * @param {number} milliseconds
+   * @param {() => void} act
+   */
+  #timer(one, name, milliseconds, act) {
+    clearTimeout(one.timers[name]);
+    one.timers[name] = setTimeout(() => this.#one === one && act(), milliseconds);
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {string} its name in words.js
+ */
+export function problemOf(error) {
+  const code = error instanceof InboxError ? error.code : "";
+  return ["server-full", "inbox-full", "rate-limited", "draining"].includes(code) ? code : "server-away";
+}
+
+/**
+ * @param {unknown} error
+ * @param {boolean} lasting whether somebody is to be found again
+ * @returns {string | undefined} what is wrong for the moment, as a name in words.js; undefined if it is wrong for good
+ */
+function passing(error, lasting) {
+  if (error instanceof InboxError) return error.passes ? problemOf(error) : undefined;
+  if (!(error instanceof CallError)) return undefined;
+  if (error.code === "no-such-peer" || error.code === "ended") return "no-such-inbox";
+  return lasting && ["no-answer", "ice-failed"].includes(error.code) ? "slow" : undefined;
+}
+
+/**
+ * @param {unknown} error
+ * @returns {Ending}
+ */
+function endingOf(error) {
+  if (!(error instanceof CallError)) return "not-sent";
+  switch (error.code) {
+    case "no-such-peer": return "gave-up";
+    case "no-answer": return "no-answer";
+    case "rejected": return error.reason === "busy" ? "busy" : "declined";
+    case "ice-failed": return "no-path";
+    case "ended": return "left";
+    case "closed": return "hung-up";
+  }
+}
+
+function usableIceServers() {
+  try {
+    return iceServers(loadIce());
+  } catch {
+    return []; // the form says what is wrong with them
+  }
+}
+
+/**
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,299 @@
+/** Files that this side sends. */
+
+import { randomId } from "../inbox.js";
+import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partSizeOf, partsOf } from "./transfer.js";
+
+const CHUNK = 64 * 1024;
+/** How much waits in the channel: enough that it never runs dry. */
+const FULL = 2 ** 20;
+const LOW = 2 ** 18;
+
+/**
+ * @typedef {import("./transfer.js").Transfer & {
+ *   modified: number, file?: File, digests: string[], wanted: boolean, at: number, turn: number,
+ * }} Sent at: the next part to be sent; turn: counts where it was begun from, so that what is old knows
+ *
+ * @typedef {{id: string, name: string, size: number, partSize: number, modified: number, state: import("./transfer.js").State, why?: string}} Kept
+ */
+
+export class Outgoing {
+  /** @type {Sent[]} */
+  list = [];
+  #say;
+  #onchange;
+  /** @type {RTCDataChannel | undefined} */
+  #channel;
+  #detached = new AbortController();
+  #wake = () => {};
+
+  /**
+   * @param {object} options
+   * @param {(data: object) => boolean} options.say
+   * @param {(transfer: Sent) => void} options.onchange
+   */
+  constructor({ say, onchange }) {
+    this.#say = say;
+    this.#onchange = onchange;
+  }
+
+  /**
+   * Takes up what was begun before this page was loaded again.
+   * @param {Kept[]} kept
+   */
+  restore(kept) {
+    for (const one of kept) this.#add(one, undefined, one.state === "done" || one.state === "cancelled" ? one.state : "unreadable");
+  }
+
+  /** @returns {Kept[]} what is to be kept */
+  get kept() {
+    return this.list.map(({ id, name, size, partSize, modified, state, why }) => ({ id, name, size, partSize, modified, state, why }));
+  }
+
+  /**
+   * Offers files; one that could not be read any more goes on.
+   * @param {Iterable<File>} files
+   * @returns {number} how many were too many
+   */
+  offer(files) {
+    let refused = 0;
+    for (const file of files) {
+      const { name, size, lastModified: modified } = file;
+      const again = this.list.find((one) => one.file === undefined && one.state === "unreadable" &&
+        one.name === name && one.size === size && one.modified === modified);
+      if (again) {
+        again.file = file;
+        this.#change(again, "offered");
+        this.#offer(again);
+      } else if (this.list.length >= MOST_FILES) {
+        refused++;
+      } else {
+        this.#offer(this.#add({ id: randomId(), name, size, partSize: partSizeOf(size), modified }, file, "offered"));
+      }
+    }
+    return refused;
+  }
+
+  /** There is somebody to send to. @param {RTCDataChannel} channel that is open */
+  attach(channel) {
+    this.detach();
+    this.#channel = channel;
+    this.#detached = new AbortController();
+    channel.bufferedAmountLowThreshold = LOW;
+    for (const one of this.list) if (!isOver(one)) this.#offer(one);
+    this.#run(channel, this.#detached.signal);
+  }
+
+  detach() {
+    this.#detached.abort();
+    this.#channel = undefined;
+    for (const one of this.list) {
+      one.wanted = false;
+      one.turn++;
+      one.rate.forget();
+    }
+    this.#wake();
+  }
+
+  /**
+   * What the receiver says.
+   * @param {any} data unchecked
+   */
+  hear({ type, id, part, why }) {
+    const one = this.list.find((one) => one.id === id);
+    if (!one || one.state === "cancelled") return;
+    const within = (/** @type {number} */ least, /** @type {number} */ most) => Number.isSafeInteger(part) && part >= least && part <= most;
+    switch (type) {
+      case "want":
+        if (within(0, partsOf(one)) && one.file) this.#begin(one, part);
+        break;
+      case "have":
+        if (!one.wanted || !within(one.had, one.at - 1)) return;
+        one.had = part + 1;
+        this.#onchange(one);
+        this.#end(one);
+        break;
+      case "again":
+        if (!one.wanted || !within(one.had, one.at - 1)) return;
+        one.at = part;
+        one.moved = part * one.partSize;
+        one.rate.forget();
+        break;
+      case "done":
+        one.had = partsOf(one);
+        one.moved = one.size;
+        this.#change(one, "done");
+        break;
+      case "failed":
+        one.wanted = false;
+        this.#change(one, "damaged");
+        break;
+      case "cancel":
+        one.why = why === "no-room" || why === "declined" ? why : "theirs";
+        this.#change(one, "cancelled");
+        break;
+    }
+    this.#wake();
+  }
+
+  /** @param {Sent} one */
+  cancel(one) {
+    one.why = "ours";
+    this.#change(one, "cancelled");
+    this.#say({ type: "cancel", id: one.id });
+    this.#wake();
+  }
+
+  /** @param {Sent} one that is over */
+  remove(one) {
+    this.list = this.list.filter((other) => other !== one);
+  }
+
+  /**
+   * @param {Omit<Kept, "state">} kept
+   * @param {File | undefined} file
+   * @param {import("./transfer.js").State} state
+   */
+  #add({ id, name, size, partSize, modified, why }, file, state) {
+    /** @type {Sent} */
+    const one = { id, name, size, partSize, modified, file, state, why, had: 0, moved: 0, digests: [], wanted: false, at: 0, turn: 0, rate: new Rate() };
+    this.list.push(one);
+    this.#onchange(one);
+    return one;
+  }
+
+  /** @param {Sent} one */
+  #offer({ id, name, size, partSize, file }) {
+    this.#say({ type: "offer", id, name, size, partSize, readable: file !== undefined });
+  }
+
+  /**
+   * @param {Sent} one
+   * @param {import("./transfer.js").State} state
+   */
+  #change(one, state) {
+    one.state = state;
+    if (isOver(one) || state === "unreadable") {
+      one.wanted = false;
+      one.turn++;
+    }
+    this.#onchange(one);
+  }
+
+  /**
+   * The receiver wants the parts from one on.
+   * @param {Sent} one
+   * @param {number} part
+   */
+  async #begin(one, part) {
+    const turn = ++one.turn;
+    one.at = one.had = part;
+    one.moved = Math.min(one.size, part * one.partSize);
+    one.rate.forget();
+    this.#change(one, "going");
+    // This page may have been loaded again since, and the end needs the digests of all parts.
+    for (let i = 0; i < part; i++) {
+      if (one.digests[i] !== undefined) continue;
+      const bytes = await this.#read(one, i);
+      if (bytes === undefined || one.turn !== turn) return;
+      one.digests[i] = await digestOf(bytes);
+    }
+    if (one.turn !== turn) return;
+    one.wanted = true;
+    this.#end(one);
+    this.#wake();
+  }
+
+  /** Says that all parts were sent, if the receiver has all. @param {Sent} one */
+  async #end(one) {
+    if (one.had < partsOf(one) || !one.wanted) return;
+    one.wanted = false;
+    this.#change(one, "checking");
+    this.#say({ type: "end", id: one.id, digest: await digestOfAll(one.digests) });
+  }
+
+  /**
+   * @param {RTCDataChannel} channel
+   * @param {AbortSignal} signal
+   */
+  async #run(channel, signal) {
+    while (!signal.aborted) {
+      const wanted = this.list.filter((one) => one.wanted);
+      const under = wanted.reduce((sum, one) => sum + one.at - one.had, 0);
+      const next = wanted.find((one) => one.at < partsOf(one));
+      if (next && under < WINDOW) await this.#sendPart(next, channel, signal);
+      else await new Promise((resolve) => (this.#wake = () => resolve(undefined)));
+    }
+  }
+
+  /**
+   * @param {Sent} one
+   * @param {RTCDataChannel} channel
+   * @param {AbortSignal} signal
+   */
+  async #sendPart(one, channel, signal) {
+    const { turn, at: part } = one;
+    const bytes = await this.#read(one, part);
+    if (bytes === undefined) return;
+    const digest = await digestOf(bytes);
+    const stale = () => signal.aborted || one.turn !== turn;
+    if (stale() || one.at !== part) return;
+    one.digests[part] = digest;
+    one.at++;
+    try {
+      channel.send(JSON.stringify({ id: one.id, part, size: bytes.byteLength, digest }));
+      for (let from = 0; from < bytes.byteLength; from += CHUNK) {
+        await hasRoom(channel, signal);
+        if (stale()) return;
+        channel.send(bytes.subarray(from, from + CHUNK));
+        // What waits in the channel has not gone over, though it may be of another file too.
+        one.moved = Math.max(one.moved, part * one.partSize + from + CHUNK - channel.bufferedAmount);
+        one.rate.note(one.moved);
+      }
+    } catch (error) {
+      if (!stale() && channel.readyState === "open") throw error;
+    }
+  }
+
+  /**
+   * @param {Sent} one
+   * @param {number} part
+   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} undefined if the file has gone, or changed
+   */
+  async #read(one, part) {
+    const { file, partSize } = one;
+    const from = part * partSize;
+    try {
+      const bytes = await /** @type {File} */ (file).slice(from, from + lengthOf(one, part)).arrayBuffer();
+      if (bytes.byteLength === lengthOf(one, part)) return new Uint8Array(bytes);
+    } catch {
+      // as if it had another length
+    }
+    if (isOver(one) || one.file !== file) return undefined;
+    one.file = undefined;
+    one.digests = [];
+    this.#change(one, "unreadable");
+    this.#offer(one);
+    return undefined;
+  }
+}
+
+/**
+ * Waits until little is left in the channel, if there is much.
+ * @param {RTCDataChannel} channel
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function hasRoom(channel, signal) {
+  if (channel.bufferedAmount < FULL || signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const end = () => {
+      channel.removeEventListener("bufferedamountlow", end);
+      channel.removeEventListener("close", end);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    channel.addEventListener("bufferedamountlow", end);
+    channel.addEventListener("close", end);
+    signal.addEventListener("abort", end);
+  });
+}

@@ -1,0 +1,149 @@
+/**
+ * What both directions of a file have in common.
+ *
+ * A file goes in parts. Over the channel "files" goes, for each part, a header as
+ * JSON, {id, part, size, digest}, and then its bytes in chunks. Everything else is
+ * said as JSON over the meeting's own channel, so that no word waits behind bytes:
+ *
+ *     sender:    offer {id, name, size, partSize, readable}     end {id, digest}
+ *     receiver:  want {id, part}   have {id, part}   again {id, part}   done {id}   failed {id}
+ *     both:      cancel {id, why?}
+ *
+ * The digest of a part is its SHA-256; that of the end is one over those of all
+ * parts, in order. A receiver has at most WINDOW parts in memory, since no more are
+ * sent before it has said of one that it is on its disk.
+ */
+
+export const WINDOW = 4;
+/** More files than this at once are refused. */
+export const MOST_FILES = 1000;
+const MIB = 2 ** 20;
+const SMALLEST = 64 * 1024;
+const LARGEST = 16 * MIB;
+/** What a header can be long. */
+const MOST_HEADER = 1000;
+
+/**
+ * @typedef {"offered" | "going" | "checking" | "done" | "cancelled" | "damaged" | "unreadable"} State
+ *
+ * @typedef {object} Transfer
+ * @property {string} id random, 26 letters and digits
+ * @property {string} name
+ * @property {number} size in bytes
+ * @property {number} partSize
+ * @property {State} state
+ * @property {string} [why] why it was cancelled, as a name in words.js
+ * @property {number} had parts that are on the receiver's disk, as far as is known here
+ * @property {number} moved bytes that have gone over, as far as is known here
+ * @property {Rate} rate
+ *
+ * @typedef {{id: string, part: number, size: number, digest: string}} Header
+ */
+
+/** How many bytes a part has: few of them for large files, soon lost ones for small. @param {number} size */
+export function partSizeOf(size) {
+  return size > 16 * 1024 * MIB ? LARGEST : 4 * MIB;
+}
+
+/** @param {{size: number, partSize: number}} transfer */
+export function partsOf({ size, partSize }) {
+  return Math.ceil(size / partSize);
+}
+
+/**
+ * @param {{size: number, partSize: number}} transfer
+ * @param {number} part
+ * @returns {number} bytes in it
+ */
+export function lengthOf({ size, partSize }, part) {
+  return Math.min(partSize, size - part * partSize);
+}
+
+/** Whether nothing happens to it any more by itself. @param {Transfer} transfer */
+export function isOver({ state }) {
+  return state === "done" || state === "cancelled";
+}
+
+/**
+ * Reads what a stranger offers.
+ * @param {any} data
+ * @returns {{id: string, name: string, size: number, partSize: number, readable: boolean} | undefined}
+ */
+export function readOffer({ id, name, size, partSize, readable }) {
+  if (!isId(id) || typeof name !== "string" || name.length > 1000) return undefined;
+  if (!Number.isSafeInteger(size) || size < 0) return undefined;
+  if (!Number.isSafeInteger(partSize) || partSize < SMALLEST || partSize > LARGEST) return undefined;
+  return { id, name: fileName(name), size, partSize, readable: readable === true };
+}
+
+/**
+ * @param {string} text
+ * @returns {Header | undefined}
+ */
+export function readHeader(text) {
+  if (text.length > MOST_HEADER) return undefined;
+  try {
+    const { id, part, size, digest } = JSON.parse(text);
+    const fine = isId(id) && Number.isSafeInteger(part) && part >= 0 && Number.isSafeInteger(size) && size > 0 && size <= LARGEST;
+    return fine && typeof digest === "string" ? { id, part, size, digest } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param {unknown} id */
+export function isId(id) {
+  return typeof id === "string" && /^[0-9a-z]{26}$/.test(id);
+}
+
+/** A name that is no path, and nothing but a name. @param {string} name */
+function fileName(name) {
+  // Characters that turn the direction of writing make "exe.jpg" of "gpj.exe".
+  const plain = name.replace(/[/\\:*?"<>|\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, "_").replace(/^\.+/, "").trim();
+  return plain.slice(-200) || "file";
+}
+
+/**
+ * SHA-256, in hexadecimal.
+ * @param {BufferSource} bytes
+ */
+export async function digestOf(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The digest of a whole file. @param {string[]} digests of its parts */
+export function digestOfAll(digests) {
+  return digestOf(new TextEncoder().encode(digests.join("\n")));
+}
+
+/** How far apart what is measured is, at least. */
+const OFTEN = 200;
+
+/** How fast bytes go, over the last seconds. */
+export class Rate {
+  /** @type {[number, number][]} times and bytes */
+  #seen = [];
+
+  /** @param {number} bytes that have arrived in all */
+  note(bytes) {
+    const now = performance.now();
+    const last = this.#seen[this.#seen.length - 1];
+    if (last && now - last[0] < OFTEN && this.#seen.length > 1) return;
+    this.#seen.push([now, bytes]);
+    while (this.#seen.length > 2 && now - this.#seen[0][0] > 5000) this.#seen.shift();
+  }
+
+  /** It goes on after a pause, which does not count. */
+  forget() {
+    this.#seen = [];
+  }
+
+  /** @returns {number} bytes per second; 0 if it is not known, or nothing goes */
+  get now() {
+    if (this.#seen.length < 2) return 0;
+    const [[from, first]] = this.#seen;
+    const [, last] = this.#seen[this.#seen.length - 1];
+    return ((last - first) * 1000) / Math.max(1, performance.now() - from);
+  }
+}
