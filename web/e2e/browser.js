@@ -16,10 +16,10 @@ export async function closeBrowsers() {
 
 /**
  * A browser process of its own, with a fresh profile.
- * @param {{camera?: boolean, answers?: boolean, flags?: string[]}} [options] camera: there is
- *   one, and a microphone; answers: the question whether the page may use them is answered with yes
+ * @param {{camera?: boolean, devices?: number, answers?: boolean, flags?: string[]}} [options] camera: there is
+ *   one, and a microphone; devices: how many cameras there are then; answers: the question whether the page may use them is answered with yes
  */
-export function launch({ camera = true, answers = true, flags = [] } = {}) {
+export function launch({ camera = true, devices = 1, answers = true, flags = [] } = {}) {
   const browser = chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     timeout: 60_000,
@@ -27,7 +27,7 @@ export function launch({ camera = true, answers = true, flags = [] } = {}) {
       "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
       // Few frames a second, because every one is encoded by the processor.
-      ...(camera ? ["--use-fake-device-for-media-stream=fps=10"] : []),
+      ...(camera ? [`--use-fake-device-for-media-stream=fps=10,device-count=${devices}`] : []),
       ...(answers ? ["--use-fake-ui-for-media-stream"] : []),
       ...flags,
     ],
@@ -153,6 +153,23 @@ export async function areConnected(...pages) {
   }));
 }
 
+/**
+ * Waits until a function of a page, which may take its time, returns something
+ * true. (What page.waitForFunction is given must not be asynchronous: a promise is
+ * true at once.)
+ * @template T
+ * @param {import("playwright-core").Page} page
+ * @param {(given: T) => Promise<boolean>} act
+ * @param {T} [given]
+ */
+export async function until(page, act, given) {
+  const deadline = performance.now() + TIMEOUT;
+  while (!(await page.evaluate(act, given))) {
+    if (performance.now() > deadline) throw new Error(`it did not come to this: ${act}`);
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+  }
+}
+
 /** The picture moves, and is not dark. @param {import("playwright-core").Page} page */
 export async function sees(page) {
   await page.waitForFunction(() => {
@@ -172,7 +189,7 @@ export async function sees(page) {
 
 /** Sound arrives, and is no silence. @param {import("playwright-core").Page} page */
 export async function hears(page) {
-  await page.waitForFunction(async () => {
+  await until(page, async () => {
     const [connection] = window.connections.filter((one) => one.connectionState === "connected").slice(-1);
     for (const report of (await connection?.getStats())?.values() ?? []) {
       if (report.type === "inbound-rtp" && report.kind === "audio" && report.totalAudioEnergy > 0) return true;

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, saysNoMore, sees, step, waits, writes,
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, saysNoMore, sees, step, until, waits, writes,
 } from "./browser.js";
 
 let browser;
@@ -128,6 +128,58 @@ test("microphone and camera are switched off, and the other side is told", async
   await alice.click("#camera-off");
   await bob.waitForSelector("body[data-their-camera='on']");
   await sees(bob);
+});
+
+test("a screen is shared instead of the camera, also by one who has none, and its end is told", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await calls(bob, await waits(alice, server.local), { wish: "none" });
+  await areConnected(alice, bob);
+  const screens = () => window.connections.at(-1).getSenders().filter(({ track }) => track?.getSettings().displaySurface).length;
+  for (const [one, other] of [[alice, bob], [bob, alice]]) {
+    await one.click("#share-screen");
+    await step(one, "screen");
+    await step(other, "their-screen");
+    assert.equal(await one.evaluate(screens), 1);
+    await other.waitForSelector("body[data-their-camera='on'][data-their-screen='on']");
+    await sees(other);
+    assert.equal(await one.getAttribute("#share-screen", "aria-pressed"), "true");
+  }
+  await alice.click("#share-screen");
+  await step(alice, "no-screen");
+  assert.equal(await alice.evaluate(screens), 0);
+  await bob.waitForSelector("body[data-their-camera='on'][data-their-screen='off']");
+  await sees(bob);
+  // What the browser's own button does.
+  await bob.evaluate(() => {
+    const { track } = window.connections.at(-1).getSenders().find(({ track }) => track?.getSettings().displaySurface);
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+  });
+  await alice.waitForSelector("body[data-their-camera='off'][data-their-screen='off']");
+  await writes(alice, bob, "back to the camera");
+});
+
+test("another camera and microphone are chosen in the middle of a call", async () => {
+  const several = await launch({ devices: 2 });
+  const [alice, bob] = await Promise.all([person(several), person(browser)]);
+  await calls(bob, await waits(alice, server.local), { wish: "none" });
+  await areConnected(alice, bob);
+  await alice.click("#mute");
+  await bob.waitForSelector("body[data-their-microphone='off']");
+  await alice.click("#choose-devices");
+  const sent = () => window.connections.at(-1).getSenders().map(({ track }) => track?.label);
+  const labels = await alice.locator("#choose-camera option").allInnerTexts();
+  assert.equal(labels.length, 2);
+  const [before] = (await alice.evaluate(sent)).filter((label) => labels.includes(label));
+  const [chosen] = labels.filter((label) => label !== before);
+  await alice.selectOption("#choose-camera", { label: chosen });
+  await until(alice, async (chosen) => window.connections.at(-1).getSenders().some(({ track }) => track?.label === chosen), chosen);
+  await alice.keyboard.press("Escape");
+  await alice.waitForSelector("#devices", { state: "hidden" });
+  await sees(bob);
+  // What was muted stays so.
+  assert.equal(await bob.getAttribute("body", "data-their-microphone"), "off");
+  await several.close();
 });
 
 test("an id that somebody chose rings first; a third one is told that it is busy", async () => {

@@ -61,7 +61,7 @@ test("two visitors do not get the same names, and lines can be copied", async ()
   assert.equal(await one.evaluate(() => navigator.clipboard.readText()), lines[0]);
 });
 
-test("it leads to the call page, and both can be used with the keyboard on a phone", async () => {
+test("it leads to the pages, which can be used with the keyboard on a phone", async () => {
   const page = await person(browser, { viewport: { width: 390, height: 844 } });
   await page.goto(server.url);
   await page.getByRole("link", { name: "Make a call" }).press("Enter");
@@ -70,7 +70,10 @@ test("it leads to the call page, and both can be used with the keyboard on a pho
   await page.focus("#id");
   await page.keyboard.press("Enter");
   await reaches(page, "waiting");
-  for (const path of ["", "call"]) {
+  await page.goto(server.url);
+  await page.getByRole("link", { name: "Send files" }).press("Enter");
+  await page.waitForURL(/\/files$/);
+  for (const path of ["", "call", "files"]) {
     await page.goto(server.url + path);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `/${path} is wider than a phone`);
   }
@@ -78,9 +81,9 @@ test("it leads to the call page, and both can be used with the keyboard on a pho
 
 test("every button, field and picture has a name", async () => {
   const page = await person(browser);
-  for (const path of ["", "call"]) {
+  for (const path of ["", "call", "files"]) {
     await page.goto(server.url + path);
-    const nameless = await page.$$eval("button, a, input, textarea, video, svg[role=img]", (elements) => elements.filter((element) => {
+    const nameless = await page.$$eval("button, a, input, textarea, select, video, [role=img]", (elements) => elements.filter((element) => {
       const name = element.getAttribute("aria-label") || element.textContent.trim() || element.title ||
         [...(element.labels ?? [])].map((label) => label.textContent).join("");
       return !name;

@@ -211,8 +211,10 @@ test("no path: it is said what can help, and ICE servers can be named", async ()
   // A network that lets no UDP through, and no other way is known.
   const walled = await launch({ flags: ["--force-webrtc-ip-handling-policy", "--webrtc-ip-handling-policy=disable_non_proxied_udp"] });
   const [alice, bob] = await Promise.all([person(walled), person(browser)]);
+  await bob.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
   await reaches(bob, "connecting");
+  await bob.clock.runFor(12_000);
   await bob.waitForSelector("[data-problem='slow'], [data-problem='no-path']");
   await bob.click("[data-problem] button");
   await reaches(bob, "setup");

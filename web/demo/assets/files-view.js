@@ -12,11 +12,10 @@ import { meetWords, outgoingWords, incomingWords, sizeWords, timeWords } from ".
 /**
  * @param {State} state
  * @param {object} options
- * @param {string} options.peer the other side's id
  * @param {boolean} options.linked whether this page was opened by a link to somebody
  * @param {string} [options.ending] why it ended, in words
  */
-export function showState(state, { peer, linked, ending }) {
+export function showState(state, { linked, ending }) {
   document.body.dataset.state = state;
   const { status, title, text, hint = "" } = meetWords(state, linked, ending);
   element("status-text").textContent = status;
@@ -28,8 +27,6 @@ export function showState(state, { peer, linked, ending }) {
   const invites = state === "waiting" || (state === "ended" && !linked);
   const together = ["calling", "connecting", "connected", "reconnecting"].includes(state);
   element("invite").hidden = !invites;
-  element("peer").hidden = !together;
-  element("peer-name").textContent = peer;
   element("leave").hidden = !together;
   element("leave").textContent = state === "calling" ? "Cancel" : "Disconnect";
   element("again").hidden = !(state === "ended" && linked);

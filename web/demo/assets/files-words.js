@@ -1,5 +1,7 @@
 /** What the files page says. */
 
+import { endings } from "./words.js";
+
 /**
  * @param {import("./files-view.js").State} state
  * @param {boolean} linked whether this page was opened by a link to somebody
@@ -34,11 +36,21 @@ export function meetWords(state, linked, ending = "") {
   }
 }
 
+/**
+ * Why two are not connected any more.
+ * @param {import("./meeting.js").Ending} why
+ */
+export function endingWords(why) {
+  if (why === "hung-up") return "You disconnected.";
+  return why === "bye" ? "The other side disconnected." : endings[why];
+}
+
 /** Why one was cancelled. @type {Record<string, string>} */
 const why = {
   "ours": "You cancelled it.",
   "theirs": "The other side cancelled it.",
   "declined": "The other side does not want it.",
+  "unwanted": "You declined it.",
 };
 
 const back = "Interrupted. It goes on when the other side is back.";

@@ -2,6 +2,7 @@
 
 import { Inbox, InboxError, randomId, randomPassword } from "../inbox.js";
 import { removeRow, say, showState, showTransfer } from "./files-view.js";
+import { endingWords } from "./files-words.js";
 import { keepIce, showIce } from "./ice.js";
 import { Incoming } from "./incoming.js";
 import { Meeting, problemOf } from "./meeting.js";
@@ -12,7 +13,6 @@ import { faultOfId, loadTab, loadTransfers, saveTab, saveTransfers, tab } from "
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
 import { isOver } from "./transfer.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
-import { endings } from "./words.js";
 
 /** How often what moves is shown anew. */
 const SHOWN = 250;
@@ -95,7 +95,7 @@ const page = {
     incoming.hear(data);
   },
   onend(why) {
-    ending = endings[why];
+    ending = endingWords(why);
     document.body.dataset.ending = why;
     say(ending);
   },
@@ -124,7 +124,7 @@ function detach() {
 /** @param {import("./files-view.js").State} now */
 function state(now) {
   shown = now;
-  showState(now, { peer: meeting?.peer ?? "", linked: isLinked(), ending });
+  showState(now, { linked: isLinked(), ending });
 }
 
 /** @returns {boolean} whether this page is to be connected with the one that a link names */
@@ -165,7 +165,6 @@ function changed(direction, one) {
     if (one.state === "done") say(`${one.name} is complete.`);
     if (one.state === "damaged") say(`${one.name} came damaged.`);
     if (direction === "incoming" && one.state === "done" && before === "checking") save(one);
-    element("accept-all").hidden = incoming.list.filter(({ state }) => state === "offered").length < 2;
   }
   watch();
 }
@@ -192,6 +191,7 @@ function watch() {
 function showAll() {
   for (const one of outgoing.list) showTransfer("outgoing", one, connected, doing.outgoing);
   for (const one of incoming.list) showTransfer("incoming", one, connected, doing.incoming);
+  element("accept-all").hidden = !connected || incoming.list.filter(({ state, readable }) => state === "offered" && readable).length < 2;
 }
 
 /**

@@ -38,8 +38,7 @@ export class Incoming {
 
   /** @returns {Kept[]} what is to be kept */
   get kept() {
-    const begun = this.list.filter(({ state, parts }) => parts || isOver(/** @type {any} */ ({ state })));
-    return begun.map(({ id, name, size, partSize, state, why }) => ({ id, name, size, partSize, state, why }));
+    return this.list.filter(({ state }) => state !== "offered").map(({ id, name, size, partSize, state, why }) => ({ id, name, size, partSize, state, why }));
   }
 
   /**
@@ -116,10 +115,10 @@ export class Incoming {
 
   /** @param {Received} one */
   cancel(one) {
-    const why = one.state === "offered" ? "declined" : undefined;
-    one.why = "ours";
+    const declines = one.state === "offered";
+    one.why = declines ? "unwanted" : "ours";
     this.#change(one, "cancelled");
-    this.#say({ type: "cancel", id: one.id, why });
+    this.#say({ type: "cancel", id: one.id, why: declines ? "declined" : undefined });
   }
 
   /** @param {Received} one that is done @returns {Promise<Blob | undefined>} */

@@ -2,7 +2,7 @@
 
 import { copy } from "./copy.js";
 
-const url = new URL("inbox", location.href).href.replaceAll("'", "%27");
+const url = new URL("inbox", location.href).href.replaceAll("'", "%27").replaceAll('"', "%22");
 /** So that two visitors who paste the same lines do not open the same inbox. */
 const suffix = random(5);
 const passwords = { alice: random(10), bob: random(10) };
@@ -16,7 +16,7 @@ for (const code of document.querySelectorAll("[data-command]")) {
 }
 
 for (const command of document.querySelectorAll(".command")) {
-  const title = command.parentElement?.querySelector("h3")?.textContent ?? "";
+  const title = command.parentElement?.querySelector("h2, h3")?.textContent ?? "";
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";

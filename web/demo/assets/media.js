@@ -28,22 +28,36 @@ async function openMedia(wish, devices) {
   if (navigator.mediaDevices?.getUserMedia === undefined) {
     return { stream: new MediaStream(), problem: "insecure" };
   }
-  const audio = { echoCancellation: true, noiseSuppression: true, ...(devices.audio && { deviceId: devices.audio }) };
-  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(devices.video ? { deviceId: devices.video } : { facingMode: "user" }) };
-  const tries = wish === "both" ? [{ audio, video }, { audio }, { video }] : [{ audio }];
-  /** @type {unknown} */
-  let first;
-  for (const constraints of tries) {
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia(constraints);
-      return { stream, problem: first === undefined ? undefined : lacking(first, stream) };
-    } catch (error) {
-      first ??= error;
-      // Who said no once is not asked a second time.
-      if (nameOf(error) === "NotAllowedError") break;
+  /** @type {unknown} why not all of it, whichever the device */
+  let failure;
+  for (const kinds of wish === "both" ? [["audio", "video"], ["audio"], ["video"]] : [["audio"]]) {
+    // A device that was chosen may be unplugged by now: then any other.
+    for (const chosen of [devices, {}]) {
+      try {
+        const stream = await navigator.mediaDevices.getUserMedia(constraintsOf(kinds, chosen));
+        return { stream, problem: failure === undefined ? undefined : lacking(failure, stream) };
+      } catch (error) {
+        // Who said no once is not asked a second time.
+        if (nameOf(error) === "NotAllowedError") return { stream: new MediaStream(), problem: reason(failure ?? error) };
+        if (chosen !== devices) failure ??= error;
+      }
     }
   }
-  return { stream: new MediaStream(), problem: reason(first) };
+  return { stream: new MediaStream(), problem: reason(failure) };
+}
+
+/**
+ * @param {string[]} kinds
+ * @param {Devices} devices
+ * @returns {MediaStreamConstraints}
+ */
+function constraintsOf(kinds, { audio, video }) {
+  return {
+    ...(kinds.includes("audio") && { audio: { echoCancellation: true, noiseSuppression: true, ...(audio && { deviceId: { exact: audio } }) } }),
+    ...(kinds.includes("video") && {
+      video: { width: { ideal: 1280 }, height: { ideal: 720 }, ...(video ? { deviceId: { exact: video } } : { facingMode: "user" }) },
+    }),
+  };
 }
 
 /** What this side sends: shown to oneself, and with problems told. */

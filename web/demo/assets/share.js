@@ -3,8 +3,8 @@
 import { copy } from "./copy.js";
 import { generate } from "./qr.js";
 
-/** With more rows than this holds, a phone has trouble reading it from a screen. */
-const LARGEST = 20;
+/** The largest version that is shown, 65 squares wide: of more, a phone has trouble reading them from a screen. */
+const LARGEST = 12;
 
 /**
  * The link that leads to a peer. The id is in the fragment, which browsers send to

@@ -1,0 +1,210 @@
+/** What the files page does, and says, when something is wrong. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { startServer, stopServers } from "./server.js";
+import { assertNoFaults, closeBrowsers, launch, person, reaches, says, saysNoMore } from "./browser.js";
+import { MB, areConnected, arrives, becomes, chooses, download, makeFile, pair, press, row, tells } from "./files.js";
+
+let browser, server;
+
+before(async () => {
+  [server, browser] = await Promise.all([
+    startServer(),
+    launch({ camera: false, flags: ["--host-resolver-rules=MAP inbox.test 127.0.0.1"] }),
+  ]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults({ provoked: true });
+});
+
+test("nobody is there yet: it is said, and it succeeds when somebody comes", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = new URL("files#to=late", server.local).href;
+  await bob.goto(link);
+  assert.match(await says(bob, "no-such-inbox"), /not there yet/);
+  await reaches(bob, "calling");
+  await alice.addInitScript((scope) => {
+    sessionStorage.setItem(`inbox:files:${scope}`, JSON.stringify({ id: "late", password: "late", running: true }));
+  }, "/inbox");
+  await alice.goto(`${server.local}files`);
+  await areConnected(alice, bob);
+  await saysNoMore(bob, "no-such-inbox");
+});
+
+test("a third one is told that it comes too late; when one has left its page for good, another can come", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const carol = await person(browser);
+  const link = new URL(`files#to=${await alice.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)}`, server.local).href;
+  await carol.goto(link);
+  await reaches(carol, "ended");
+  assert.match(await carol.innerText("#meet-text"), /somebody else/);
+  assert.equal(await alice.getAttribute("body", "data-state"), "connected");
+
+  await bob.close({ runBeforeUnload: true });
+  await reaches(alice, "reconnecting");
+  assert.match(await alice.innerText("#meet-text"), /goes on by itself/);
+  await carol.click("#again");
+  await areConnected(alice, carol);
+});
+
+test("one who disconnects says so; the link still works, and a new one can be made", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const file = makeFile("waits.bin", 1000);
+  await chooses(alice, file);
+  await becomes(bob, file, "offered");
+  await bob.click("#leave");
+  await reaches(bob, "ended");
+  await reaches(alice, "ended");
+  assert.match(await alice.innerText("#meet-text"), /other side disconnected.*link still works/);
+  assert.equal(await row(bob, file).getByRole("button", { name: "Receive: " }).count(), 0);
+  await bob.click("#again");
+  await areConnected(alice, bob);
+  await press(bob, file, "Receive");
+  await becomes(alice, file, "done");
+
+  await alice.click("#leave");
+  await reaches(bob, "ended");
+  await bob.click("#anew");
+  await reaches(bob, "waiting");
+  await alice.goto("about:blank");
+  await alice.goto(await bob.inputValue("#link"));
+  await areConnected(alice, bob);
+});
+
+test("a second tab with the same id: the first one stops, and can take it back", async () => {
+  const [first, bob] = await pair(browser, server);
+  const opened = first.context().waitForEvent("page");
+  await first.evaluate(() => window.open(location.href));
+  const second = await opened;
+  await reaches(first, "stopped");
+  assert.match(await says(first, "replaced"), /[Aa]nother tab/);
+  await areConnected(second, bob);
+  await first.click("[data-problem='replaced'] button");
+  await areConnected(first, bob);
+  await reaches(second, "stopped");
+});
+
+test("one's own link, and one that is broken, connect with nobody", async () => {
+  const alice = await person(browser);
+  await alice.goto(`${server.local}files`);
+  await reaches(alice, "waiting");
+  await alice.goto(await alice.inputValue("#link"));
+  await says(alice, "own-link");
+  await reaches(alice, "waiting");
+  await alice.goto(`${server.local}files#to=a%3Ab`);
+  await alice.reload();
+  await says(alice, "broken-link");
+});
+
+test("the server goes away and comes back: what goes directly goes on", async () => {
+  let mortal = await startServer();
+  const [alice, bob] = await pair(browser, mortal);
+  await mortal.kill();
+  for (const page of [alice, bob]) assert.match(await says(page, "server-away"), /does not answer/);
+  const file = makeFile("without.bin", 2 * MB);
+  await chooses(alice, file);
+  const arriving = download(bob);
+  await press(bob, file, "Receive");
+  await arrives(bob, file, arriving);
+  mortal = await startServer([], { port: mortal.port });
+  for (const page of [alice, bob]) await saysNoMore(page, "server-away");
+});
+
+test("no disk for pages: into memory, as far as it is said; more than that is refused", async () => {
+  const [alice, bob] = await pair(browser, server, { receiver: () => delete FileSystemFileHandle.prototype.createWritable });
+  const file = makeFile("memory.bin", 5 * MB);
+  await chooses(alice, file);
+  assert.match(await bob.innerText("#in-memory"), /512 MB/);
+  const arriving = download(bob);
+  await press(bob, file, "Receive");
+  await arrives(bob, file, arriving);
+
+  await alice.evaluate(() => {
+    const files = new DataTransfer();
+    const part = new Blob([new Uint8Array(16 * 2 ** 20)]);
+    files.items.add(new File(Array(33).fill(part), "too large.bin"));
+    document.getElementById("choose").files = files.files;
+    document.getElementById("choose").dispatchEvent(new Event("change"));
+  });
+  const large = { name: "too large.bin" };
+  await press(bob, large, "Receive");
+  await becomes(bob, large, "cancelled");
+  await tells(bob, large, "not enough room");
+  await tells(alice, large, "not enough room");
+});
+
+test("names are only text, and no path", async () => {
+  const [alice, bob] = await pair(browser, server);
+  await alice.evaluate(() => {
+    const files = new DataTransfer();
+    for (const name of ["<img src=x onerror=alert(1)>.txt", "a\u202egpj.exe", "..\\..\\up"]) files.items.add(new File(["x"], name));
+    document.getElementById("choose").files = files.files;
+    document.getElementById("choose").dispatchEvent(new Event("change"));
+  });
+  await bob.locator(".transfer").nth(2).waitFor();
+  assert.deepEqual(await bob.locator(".transfer bdi").allInnerTexts(), ["_img src=x onerror=alert(1)_.txt", "a_gpj.exe", "_.._up"]);
+  for (const page of [alice, bob]) assert.equal(await page.locator("img[src=x]").count(), 0, "a name became markup");
+  const arriving = download(bob);
+  await bob.locator(".transfer .primary").first().click();
+  assert.equal((await arriving).suggestedFilename(), "_img src=x onerror=alert(1)_.txt");
+});
+
+test("what a stranger says on the wires is taken for what it is", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const file = makeFile("after all.bin", 1000);
+  // Everything that is no offer, no part and no word, before a file that goes through all the same.
+  await alice.evaluate(() => {
+    const channels = [];
+    const create = RTCPeerConnection.prototype.createDataChannel;
+    RTCPeerConnection.prototype.createDataChannel = function (...given) {
+      const channel = create.apply(this, given);
+      channels.push(channel);
+      return channel;
+    };
+    window.channels = channels;
+  });
+  await alice.reload();
+  await areConnected(alice, bob);
+  await bob.evaluate(() => {
+    const send = RTCDataChannel.prototype.send;
+    window.nonsense = (label, data) => send.call(window.last[label], data);
+    window.last = {};
+    RTCDataChannel.prototype.send = function (data) {
+      window.last[this.label] = this;
+      return send.call(this, data);
+    };
+  });
+  const back = makeFile("back.bin", 10);
+  await chooses(bob, back);
+  await press(alice, back, "Receive");
+  await becomes(bob, back, "done");
+  await bob.evaluate(() => {
+    const id = "0".repeat(26);
+    for (const words of ["", "null", "[]", "{", '{"type":"offer"}', '{"type":"offer","id":"../../../../../../../../up","name":"x","size":1,"partSize":65536}',
+      JSON.stringify({ type: "offer", id, name: "x", size: -1, partSize: 65536 }), JSON.stringify({ type: "offer", id, name: "x", size: 1, partSize: 1 }),
+      JSON.stringify({ type: "want", id, part: 1e9 }), JSON.stringify({ type: "have" }), JSON.stringify({ type: "done", id: {} }), '{"type":"media","camera":{}}']) {
+      window.nonsense("words", words);
+    }
+    for (const part of ["x", "null", JSON.stringify({ id, part: 0, size: 1e12, digest: "" }), new Uint8Array(1000), JSON.stringify({ id, part: -1, size: 5, digest: "" })]) {
+      window.nonsense("files", part);
+    }
+  });
+  await chooses(bob, file);
+  const arriving = download(alice);
+  await press(alice, file, "Receive");
+  await arrives(alice, file, arriving);
+  assert.equal(await alice.locator(".transfer").count(), 2);
+});
+
+test("plain HTTP on another name than localhost: it is said what to start instead", async () => {
+  const alice = await person(browser);
+  await alice.goto(`${server.url.replace("127.0.0.1", "inbox.test")}files`);
+  await reaches(alice, "insecure");
+  assert.match(await says(alice, "files-insecure"), /--tls self-signed/);
+});

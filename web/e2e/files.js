@@ -1,0 +1,136 @@
+/** Files, and what two people do with them on the files page. */
+
+import assert from "node:assert/strict";
+import { createHash, randomFillSync } from "node:crypto";
+import { createReadStream, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { person, reaches, until } from "./browser.js";
+
+export const MB = 1e6;
+/** All files are of the same moment, so that one can be changed without a trace. */
+const MODIFIED = 1_700_000_000;
+
+/** @type {string | undefined} */
+let folder;
+
+/** A file on the disk, whose content is nowhere the same. @param {string} name @param {number} size */
+export function makeFile(name, size) {
+  if (folder === undefined) {
+    const made = (folder = mkdtempSync(join(tmpdir(), "inbox-files-")));
+    process.on("exit", () => rmSync(made, { recursive: true, force: true }));
+  }
+  const content = Buffer.alloc(size);
+  const block = randomFillSync(Buffer.alloc(Math.min(size, 2 ** 16)));
+  for (let at = 0; at < size; at += block.length) {
+    block.copy(content, at);
+    if (size - at >= 8) content.writeDoubleLE(at, at);
+  }
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  utimesSync(path, MODIFIED, MODIFIED);
+  return { name, path, size, digest: createHash("sha256").update(content).digest("hex") };
+}
+
+/** @param {string} path */
+export async function digestOf(path) {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  return hash.digest("hex");
+}
+
+/**
+ * Two people, connected.
+ * @param {import("playwright-core").Browser} browser
+ * @param {{local: string}} server
+ * @param {{sender?: () => void, receiver?: () => void}} [scripts] what runs in their pages before anything else
+ */
+export async function pair(browser, server, { sender, receiver } = {}) {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  if (sender) await alice.addInitScript(sender);
+  if (receiver) await bob.addInitScript(receiver);
+  await alice.goto(`${server.local}files`);
+  await reaches(alice, "waiting");
+  await bob.goto(await alice.inputValue("#link"));
+  await areConnected(alice, bob);
+  return [alice, bob];
+}
+
+/** @param {...import("playwright-core").Page} pages */
+export async function areConnected(...pages) {
+  await Promise.all(pages.map(async (page) => {
+    await reaches(page, "connected");
+    await page.waitForSelector("body[data-path]");
+  }));
+}
+
+/** @param {import("playwright-core").Page} page @param {...{path: string}} files */
+export async function chooses(page, ...files) {
+  await page.setInputFiles("#choose", files.map(({ path }) => path));
+}
+
+/** The row of a file. @param {import("playwright-core").Page} page @param {{name: string}} file */
+export function row(page, { name }) {
+  return page.locator(".transfer", { has: page.locator("bdi", { hasText: name }) });
+}
+
+/** Presses a button of a row. */
+export async function press(page, file, says) {
+  await row(page, file).getByRole("button", { name: `${says}: ` }).click();
+}
+
+/** Waits until a row says something. */
+export async function tells(page, file, words) {
+  await row(page, file).locator(".now", { hasText: words }).waitFor();
+}
+
+/** Waits until a row is in a state. */
+export async function becomes(page, file, state) {
+  await page.locator(`.transfer[data-state="${state}"]`, { has: page.locator("bdi", { hasText: file.name }) }).waitFor();
+}
+
+/** What comes into the downloads is what was sent. */
+export async function arrives(page, file, download) {
+  const got = await download;
+  assert.equal(got.suggestedFilename(), file.name);
+  assert.equal(await digestOf(await got.path()), file.digest, "the content is another one");
+  await becomes(page, file, "done");
+}
+
+/** The next download of a page. It can take long on a busy machine. */
+export function download(page) {
+  const promise = page.waitForEvent("download", { timeout: 120_000 });
+  promise.catch(() => {}); // whoever waits for it says so
+  return promise;
+}
+
+/** Waits until a page has so many parts of files on its disk. */
+export async function hasParts(page, count) {
+  await until(page, async (count) => {
+    let found = 0;
+    const all = await (await navigator.storage.getDirectory()).getDirectoryHandle("inbox-files", { create: true });
+    for await (const one of all.values()) {
+      for await (const name of one.keys()) if (/^\d+$/.test(name)) found += Number((await (await one.getFileHandle(name)).getFile()).size > 0);
+    }
+    return found === count;
+  }, count);
+}
+
+/** Lets a page read some parts of its files, and the next ones only when it is allowed to. */
+export function gate() {
+  const read = Blob.prototype.arrayBuffer;
+  const opened = new EventTarget();
+  window.reads = 0;
+  window.allow = (count) => {
+    sessionStorage.setItem("allowed", count);
+    opened.dispatchEvent(new Event("open"));
+  };
+  Blob.prototype.arrayBuffer = async function () {
+    const turn = ++window.reads;
+    while (turn > Number(sessionStorage.getItem("allowed") ?? Infinity)) {
+      await new Promise((resolve) => opened.addEventListener("open", resolve, { once: true }));
+    }
+    return read.call(this);
+  };
+}

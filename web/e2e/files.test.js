@@ -1,0 +1,224 @@
+/** Files go from one browser to another, whole, or it is said why not. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { startServer, stopServers } from "./server.js";
+import { assertNoFaults, closeBrowsers, launch, until } from "./browser.js";
+import { MB, areConnected, arrives, becomes, chooses, download, gate, hasParts, makeFile, pair, press, row, tells } from "./files.js";
+
+let browser, server;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults();
+});
+
+test("several files in both directions: a small one, an empty one, one of a whole number of parts", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const files = [makeFile("small.txt", 11), makeFile("empty", 0), makeFile("two parts.bin", 2 * 4 * 2 ** 20)];
+  const back = makeFile("back.bin", 5 * MB);
+  await Promise.all([chooses(alice, ...files), chooses(bob, back)]);
+  for (const file of files) {
+    await becomes(bob, file, "offered");
+    const arriving = download(bob);
+    await press(bob, file, "Receive");
+    await arrives(bob, file, arriving);
+    await becomes(alice, file, "done");
+  }
+  const arriving = download(alice);
+  await press(alice, back, "Receive");
+  await arrives(alice, back, arriving);
+  await becomes(bob, back, "done");
+
+  // Saved once more, and then forgotten by the browser.
+  const again = download(bob);
+  await press(bob, files[2], "Save again");
+  await arrives(bob, files[2], again);
+  await hasParts(bob, 3);
+  for (const file of files) await press(bob, file, "Remove");
+  await bob.waitForSelector("#incoming", { state: "hidden" });
+  await until(bob, async () => {
+    const all = await (await navigator.storage.getDirectory()).getDirectoryHandle("inbox-files");
+    for await (const _ of all.keys()) return false;
+    return true;
+  });
+});
+
+test("what is chosen before somebody comes is offered then, and all of it can be received at once", async () => {
+  const files = [1, 2, 3, 4, 5].map((n) => makeFile(`${n}.txt`, n * 1000));
+  const [alice, bob] = await pair(browser, server);
+  await bob.click("#leave");
+  await alice.waitForSelector("body[data-ending='bye']");
+  await chooses(alice, ...files);
+  await tells(alice, files[0], "as soon as somebody is connected");
+  await bob.click("#again");
+  await bob.click("#accept-all");
+  for (const file of files) await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
+});
+
+test("200 MB, with what is going on all the time", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const file = makeFile("large.bin", 200 * MB);
+  await chooses(alice, file);
+  const arriving = download(bob);
+  // What its pages hold stays small: nothing is received before it can be written.
+  await press(bob, file, "Receive");
+  for (const page of [alice, bob]) {
+    await tells(page, file, /\d+ % of 200 MB · .*B\/s · .*left/);
+    await row(page, file).locator("progress[value]").waitFor();
+  }
+  await bob.waitForFunction(() => document.querySelector("progress")?.value > 0.2, undefined, { timeout: 120_000 });
+  await arrives(bob, file, arriving);
+  await becomes(alice, file, "done");
+});
+
+/** A file of three parts, of which one has been received. */
+async function begun(name) {
+  const [alice, bob] = await pair(browser, server, { sender: gate });
+  const file = makeFile(name, 3 * 4 * 2 ** 20 - 1);
+  await alice.evaluate(() => window.allow(1));
+  await chooses(alice, file);
+  await press(bob, file, "Receive");
+  await hasParts(bob, 1);
+  return { alice, bob, file };
+}
+
+test("the receiver loads its page again in the middle: it goes on from there", async () => {
+  const { alice, bob, file } = await begun("received.bin");
+  await bob.reload();
+  await areConnected(alice, bob);
+  await becomes(bob, file, "going");
+  await tells(bob, file, /^33 % of 13 MB/);
+  const arriving = download(bob);
+  await alice.evaluate(() => window.allow(1000));
+  await arrives(bob, file, arriving);
+  await becomes(alice, file, "done");
+  // Three parts, and the one that was being read when the receiver left.
+  assert.equal(await alice.evaluate(() => window.reads), 4);
+
+  // What is complete stays complete.
+  await Promise.all([alice.reload(), bob.reload()]);
+  await areConnected(alice, bob);
+  await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
+});
+
+test("the sender loads its page again in the middle: the file is chosen again, and it goes on from there", async () => {
+  const { alice, bob, file } = await begun("sent.bin");
+  await alice.reload();
+  await areConnected(alice, bob);
+  await tells(alice, file, /Choose it again/);
+  await tells(bob, file, /The other side has to choose the file again/);
+  const other = makeFile("other.bin", 10);
+  await chooses(alice, other);
+  await becomes(bob, other, "offered");
+  await becomes(alice, file, "unreadable");
+  await alice.evaluate(() => window.allow(1000));
+  const arriving = download(bob);
+  await chooses(alice, file);
+  await arrives(bob, file, arriving);
+  // Each part once, of which the first was only to know what was sent.
+  assert.equal(await alice.evaluate(() => window.reads), 3);
+});
+
+test("a file that was changed in the middle is found out at the end, and is not saved", async () => {
+  const { alice, bob, file } = await begun("changed.bin");
+  await alice.reload();
+  await areConnected(alice, bob);
+  const changed = makeFile("changed.bin", file.size);
+  await alice.evaluate(() => window.allow(1000));
+  let saved = false;
+  bob.on("download", () => (saved = true));
+  await chooses(alice, changed);
+  await becomes(bob, file, "damaged");
+  await becomes(alice, file, "damaged");
+  assert.match(await row(bob, file).locator(".now").innerText(), /not what was sent/);
+  assert.equal(saved, false);
+  const arriving = download(bob);
+  await press(bob, file, "Receive again");
+  await arrives(bob, changed, arriving);
+});
+
+/** Flips a bit in every chunk, or in the first one only. */
+function corrupt(always) {
+  const send = RTCDataChannel.prototype.send;
+  let flipped = 0;
+  RTCDataChannel.prototype.send = function (data) {
+    if (typeof data !== "string" && (always || flipped === 0)) {
+      data = data.slice();
+      data[data.length - 1] ^= 1;
+      flipped++;
+    }
+    send.call(this, data);
+  };
+}
+
+test("a part that comes damaged is asked for again; one that always does, is not saved", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const [once, always] = [makeFile("once.bin", 5 * MB), makeFile("always.bin", 1 * MB)];
+  await alice.evaluate(corrupt, false);
+  await chooses(alice, once, always);
+  const arriving = download(bob);
+  await press(bob, once, "Receive");
+  await arrives(bob, once, arriving);
+
+  await alice.evaluate(corrupt, true);
+  let saved = false;
+  bob.on("download", () => (saved = true));
+  await press(bob, always, "Receive");
+  await Promise.all([becomes(alice, always, "damaged"), becomes(bob, always, "damaged")]);
+  assert.equal(saved, false);
+  await press(bob, always, "Cancel");
+  await becomes(alice, always, "cancelled");
+});
+
+test("what the disk has changed is found out at the end", async () => {
+  const { alice, bob, file } = await begun("disk.bin");
+  await bob.evaluate(async () => {
+    const all = await (await navigator.storage.getDirectory()).getDirectoryHandle("inbox-files");
+    for await (const one of all.values()) {
+      const part = await (await one.getFileHandle("0")).createWritable({ keepExistingData: true });
+      await part.write({ type: "write", position: 1000, data: new Uint8Array([1, 2, 3]) });
+      await part.close();
+    }
+  });
+  await alice.evaluate(() => window.allow(1000));
+  await becomes(bob, file, "damaged");
+  const arriving = download(bob);
+  await press(bob, file, "Receive again");
+  await arrives(bob, file, arriving);
+});
+
+test("either side cancels, before and in the middle: the other one is told, and nothing is left", async () => {
+  const { alice, bob, file } = await begun("first.bin");
+  const [second, third, fourth] = ["second.bin", "third.bin", "fourth.bin"].map((name) => makeFile(name, 9 * MB));
+  await press(bob, file, "Cancel");
+  await tells(alice, file, "The other side cancelled it.");
+  await hasParts(bob, 0);
+
+  await alice.evaluate(() => window.allow(4));
+  await chooses(alice, second, third, fourth);
+  await press(bob, second, "Decline");
+  await tells(alice, second, "The other side does not want it.");
+  await press(alice, third, "Cancel");
+  await tells(bob, third, "The other side cancelled it.");
+  await press(bob, fourth, "Receive");
+  await hasParts(bob, 2);
+  await press(alice, fourth, "Cancel");
+  await tells(bob, fourth, "The other side cancelled it.");
+  await hasParts(bob, 0);
+
+  // And the way is free for the next one.
+  await alice.evaluate(() => window.allow(1000));
+  const last = makeFile("last.bin", 1 * MB);
+  await chooses(alice, last);
+  const arriving = download(bob);
+  await press(bob, last, "Receive");
+  await arrives(bob, last, arriving);
+});

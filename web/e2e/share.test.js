@@ -1,0 +1,93 @@
+/** The links and QR codes of both pages. */
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { after, afterEach, before, test } from "node:test";
+import jsQR from "jsqr";
+import { startServer, stopServers } from "./server.js";
+import { assertNoFaults, closeBrowsers, launch, person, reaches, waits } from "./browser.js";
+
+let browser, server;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults();
+});
+
+/** What the camera of a phone reads from a page, as it is on the screen. */
+async function scan(page) {
+  const picture = await page.locator("#qr").screenshot();
+  const { data, width, height } = await page.evaluate(async (picture) => {
+    const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(picture), (char) => char.charCodeAt(0))]));
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    const context = canvas.getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    const { data, width, height } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+    return { data: Array.from(data, (byte) => String.fromCharCode(byte)).join(""), width, height };
+  }, picture.toString("base64"));
+  return jsQR(Uint8ClampedArray.from(Buffer.from(data, "latin1")), width, height)?.data;
+}
+
+/** Where this page keeps its password, and what it is. */
+async function passwordOf(page, name) {
+  const kept = await page.evaluate((name) => sessionStorage.getItem(`inbox:${name}:/inbox`), name);
+  return JSON.parse(kept).password;
+}
+
+test("the QR code is the link, in the light and in the dark, and no password is in it", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    for (const [name, opens] of [["files", async (page) => {
+      await page.goto(`${server.local}files`);
+      await reaches(page, "waiting");
+    }], ["call", (page) => waits(page, server.local, { wish: "none" })]]) {
+      const page = await person(browser, { colorScheme, viewport: { width: 390, height: 844 } });
+      await opens(page);
+      const link = await page.inputValue("#link");
+      assert.match(link, new RegExp(`^http://localhost:\\d+/${name}#to=[0-9a-z]{26}$`));
+      assert.equal(await scan(page), link);
+      const password = await passwordOf(page, name);
+      assert.match(password, /^[0-9a-z]{26}$/);
+      assert.ok(!link.includes(password));
+      assert.ok(!(await page.content()).includes(password));
+      assert.ok(!page.url().includes(password));
+      assert.match(await page.innerText("#only-here"), /this computer only/);
+      await page.context().close();
+    }
+  }
+});
+
+test("ids of any characters are in the code too, as long as it can be read", async () => {
+  const alice = await person(browser);
+  const link = await waits(alice, server.local, { id: "Zoë 👩‍🚀 とり", wish: "none" });
+  assert.equal(await scan(alice), link);
+  await alice.click("#invite [data-leave]");
+  await waits(alice, server.local, { id: "x".repeat(500), wish: "none" });
+  assert.equal(await alice.isHidden("#qr"), true);
+  await alice.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await alice.click("#copy-link");
+  await alice.waitForSelector("#copied:has-text('Copied')");
+  assert.equal(await alice.evaluate(() => navigator.clipboard.readText()), await alice.inputValue("#link"));
+});
+
+test("the library in the pages is the one that is named in package.json", () => {
+  const folder = mkdtempSync(join(tmpdir(), "inbox-vendor-"));
+  try {
+    const here = join(import.meta.dirname, "..");
+    execFileSync(process.execPath, ["vendor.js", folder], { cwd: here });
+    const [built, kept] = [join(folder, "qr.js"), join(here, "demo/assets/qr.js")].map((name) => readFileSync(name, "utf8"));
+    assert.ok(built === kept, "demo/assets/qr.js is old: npm run vendor makes it anew");
+    assert.match(kept, /MIT License/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
