@@ -1,5 +1,5 @@
-// Package web holds the pages of the server: what it is, and a call page that
-// shows it; and the SDK, as pages import it. They are part of the binary.
+// Package web holds the pages of the server: what it is, and two that show it, for
+// calls and for files; and the SDK, as pages import it. They are part of the binary.
 package web
 
 import (
@@ -66,7 +66,7 @@ func newVariant(content []byte) variant {
 	return variant{etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content: content}
 }
 
-// Handler serves the pages: / and /call, what they need under /assets/, and the
+// Handler serves the pages: /, /call and /files, what they need under /assets/, and the
 // SDK: /inbox.js, and /mailbox.js, which is the part of it without WebRTC.
 // All URLs in them are relative, so that it can be mounted under any path with
 // [http.StripPrefix]; the server's /inbox must be beside it.
@@ -80,7 +80,7 @@ func Handler() http.Handler {
 		switch {
 		case !ok:
 			w.Header().Set("Cache-Control", "no-store")
-			http.Error(w, "Nothing is here. There are two pages, / and /call, and /inbox for programs.", http.StatusNotFound)
+			http.Error(w, "Nothing is here. There are three pages, /, /call and /files, and /inbox for programs.", http.StatusNotFound)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			w.Header().Set("Cache-Control", "no-store")

@@ -173,19 +173,31 @@ function changed(direction, one) {
 let watching;
 /** @type {WakeLockSentinel | undefined} */
 let awake;
+/** Whether the browser is being asked for it, or does not give it. */
+let asking = false;
 
 /** Shows what moves, as long as something does, and keeps the screen of a phone on. */
 function watch() {
-  if (watching !== undefined) return;
-  navigator.wakeLock?.request("screen").then((lock) => (watching === undefined ? lock.release() : (awake = lock)), () => {});
-  watching = setInterval(() => {
+  watching ??= setInterval(() => {
     showAll();
-    if ([...outgoing.list, ...incoming.list].some(({ state }) => state === "going" || state === "checking")) return;
+    const moves = [...outgoing.list, ...incoming.list].some(({ state }) => state === "going" || state === "checking");
+    keepAwake(moves && connected);
+    if (moves) return;
     clearInterval(watching);
     watching = undefined;
+  }, SHOWN);
+}
+
+/** A phone that sleeps sends nothing. @param {boolean} on */
+async function keepAwake(on) {
+  if (!on) {
     awake?.release();
     awake = undefined;
-  }, SHOWN);
+  } else if (!asking && (awake === undefined || awake.released) && document.visibilityState === "visible") {
+    asking = true;
+    awake = await navigator.wakeLock?.request("screen").catch(() => undefined); // the battery is low
+    asking = awake === undefined; // and is not asked again
+  }
 }
 
 function showAll() {
