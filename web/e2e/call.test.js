@@ -167,6 +167,7 @@ test("another camera and microphone are chosen in the middle of a call", async (
   await alice.click("#mute");
   await bob.waitForSelector("body[data-their-microphone='off']");
   await alice.click("#choose-devices");
+  await alice.waitForSelector("#devices[open]");
   const sent = () => window.connections.at(-1).getSenders().map(({ track }) => track?.label);
   const labels = await alice.locator("#choose-camera option").allInnerTexts();
   assert.equal(labels.length, 3);

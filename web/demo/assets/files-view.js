@@ -44,7 +44,7 @@ const rows = new Map();
 /**
  * Shows one transfer as it is now.
  * @param {"incoming" | "outgoing"} direction
- * @param {import("./transfer.js").Transfer & {readable?: boolean}} transfer
+ * @param {any} transfer
  * @param {boolean} connected
  * @param {(transfer: any) => Doing} doing
  */

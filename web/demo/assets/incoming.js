@@ -5,11 +5,14 @@ import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, part
 
 /** How often one part may come damaged. */
 const FAULTS = 3;
+/** What is reckoned with for copying a file to the downloads: milliseconds to begin, and bytes per second. */
+const COPYING = 5000;
+const COPIED = 20e6;
 
 /**
  * @typedef {import("./transfer.js").Transfer & {
- *   parts?: import("./parts.js").Parts, next: number, faults: number, readable: boolean,
- * }} Received next: the part to come; faults: how often the next part was damaged
+ *   parts?: import("./parts.js").Parts, next: number, faults: number, readable: boolean, saved?: number,
+ * }} Received next: the part to come; faults: how often the next part was damaged; saved: when
  *
  * @typedef {{id: string, name: string, size: number, partSize: number, state: import("./transfer.js").State, why?: string}} Kept
  */
@@ -121,15 +124,18 @@ export class Incoming {
     this.#say({ type: "cancel", id: one.id, why: declines ? "declined" : undefined });
   }
 
-  /** @param {Received} one that is done @returns {Promise<Blob | undefined>} */
+  /** What is to be saved. @param {Received} one that is done @returns {Promise<Blob | undefined>} */
   async file(one) {
+    one.saved = performance.now();
     return one.parts?.join(partsOf(one));
   }
 
   /** Forgets one that is over, and what is kept of it. @param {Received} one */
-  async remove(one) {
+  remove(one) {
     this.list = this.list.filter((other) => other !== one);
-    await one.parts?.remove();
+    // Nobody tells when the browser has copied all to its downloads.
+    const copied = (one.saved ?? -Infinity) + COPYING + (1000 * one.size) / COPIED;
+    setTimeout(() => one.parts?.remove(), Math.max(0, copied - performance.now()));
   }
 
   /** @param {any} data */

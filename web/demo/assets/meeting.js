@@ -241,7 +241,7 @@ export class Meeting {
         await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
           timeout: RINGS,
-          iceServers: usableIceServers(),
+          iceServers: usableIceServers,
           setup: (pc) => this.#setup(one, pc),
         });
         return;
@@ -269,7 +269,7 @@ export class Meeting {
     if (this.#one !== one) return call.reject();
     this.#connecting(one);
     try {
-      await call.accept({ timeout: RINGS, iceServers: usableIceServers(), setup: (pc) => this.#setup(one, pc) });
+      await call.accept({ timeout: RINGS, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) });
     } catch (error) {
       if (this.#one !== one) return;
       // Who has left once more may come once more.

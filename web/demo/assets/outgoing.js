@@ -21,8 +21,6 @@ export class Outgoing {
   list = [];
   #say;
   #onchange;
-  /** @type {RTCDataChannel | undefined} */
-  #channel;
   #detached = new AbortController();
   #wake = () => {};
 
@@ -76,7 +74,6 @@ export class Outgoing {
   /** There is somebody to send to. @param {RTCDataChannel} channel that is open */
   attach(channel) {
     this.detach();
-    this.#channel = channel;
     this.#detached = new AbortController();
     channel.bufferedAmountLowThreshold = LOW;
     for (const one of this.list) if (!isOver(one)) this.#offer(one);
@@ -85,7 +82,6 @@ export class Outgoing {
 
   detach() {
     this.#detached.abort();
-    this.#channel = undefined;
     for (const one of this.list) {
       one.wanted = false;
       one.turn++;
