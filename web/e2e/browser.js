@@ -1,6 +1,7 @@
 /** Browsers, and what a person sees in them. */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chromium } from "playwright-core";
 
 /** Long enough for a busy machine; nothing waits this long when all is well. */
@@ -19,8 +20,33 @@ export async function closeBrowsers() {
  * @param {{camera?: boolean, devices?: number, answers?: boolean, flags?: string[]}} [options] camera: there is
  *   one, and a microphone; devices: how many cameras there are then; answers: the question whether the page may use them is answered with yes
  */
-export function launch({ camera = true, devices = 1, answers = true, flags = [] } = {}) {
-  const browser = chromium.launch({
+export function launch(options) {
+  const browser = chromium.launch(launching(options));
+  launched.push(browser);
+  return browser;
+}
+
+/**
+ * One whose computer can fall asleep.
+ * @param {Parameters<typeof launch>[0]} [options]
+ */
+export async function launchSleeper(options) {
+  const server = await chromium.launchServer(launching(options));
+  const browser = chromium.connect(server.wsEndpoint());
+  launched.push(browser.then((browser) => ({ close: () => browser.close().then(() => server.close()) })));
+  /** Signals all processes of the browser, those that others have started too. */
+  const signal = (name) => {
+    const all = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n").map((line) => line.trim().split(/\s+/).map(Number));
+    const own = [server.process().pid];
+    for (const parent of own) own.push(...all.filter(([, of]) => of === parent).map(([pid]) => pid));
+    for (const pid of own) process.kill(pid, name);
+  };
+  return { browser: await browser, sleep: () => signal("SIGSTOP"), wake: () => signal("SIGCONT") };
+}
+
+/** @param {Parameters<typeof launch>[0]} [options] */
+function launching({ camera = true, devices = 1, answers = true, flags = [] } = {}) {
+  return {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     timeout: 60_000,
     args: [
@@ -31,9 +57,7 @@ export function launch({ camera = true, devices = 1, answers = true, flags = [] 
       ...(answers ? ["--use-fake-ui-for-media-stream"] : []),
       ...flags,
     ],
-  });
-  launched.push(browser);
-  return browser;
+  };
 }
 
 /** What the browser itself logs about answers that a test provokes. */

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, until } from "./browser.js";
+import { assertNoFaults, closeBrowsers, launch, launchSleeper, person, reaches, until } from "./browser.js";
 import { MB, areConnected, arrives, becomes, chooses, download, gate, hasParts, makeFile, pair, press, row, tells } from "./files.js";
 
 let browser, server;
@@ -221,4 +221,49 @@ test("either side cancels, before and in the middle: the other one is told, and 
   const arriving = download(bob);
   await press(bob, last, "Receive");
   await arrives(bob, last, arriving);
+});
+
+/** Somebody sends a file from a computer that falls asleep in the middle. */
+async function beforeSleep(name) {
+  const { browser: other, sleep, wake } = await launchSleeper({ camera: false });
+  const [alice, bob] = await Promise.all([person(browser), person(other)]);
+  await bob.addInitScript(gate);
+  await alice.goto(`${server.local}files`);
+  await reaches(alice, "waiting");
+  await bob.goto(await alice.inputValue("#link"));
+  await areConnected(alice, bob);
+  const file = makeFile(name, 3 * 4 * 2 ** 20 - 1);
+  await bob.evaluate(() => window.allow(1));
+  await chooses(bob, file);
+  await press(alice, file, "Receive");
+  await hasParts(alice, 1);
+  await alice.evaluate(() => (window.first = window.connections.at(-1)));
+  const awake = async () => {
+    wake();
+    await areConnected(alice, bob);
+    const arriving = download(alice);
+    await bob.evaluate(() => window.allow(1000));
+    await arrives(alice, file, arriving);
+    await other.close();
+  };
+  return { alice, bob, file, sleep, awake };
+}
+
+test("the connection is interrupted: it is said, and goes on from there", async () => {
+  const { alice, file, sleep, awake } = await beforeSleep("interrupted.bin");
+  sleep();
+  await reaches(alice, "reconnecting");
+  await tells(alice, file, "It goes on when the other side is back.");
+  await awake();
+  assert.equal(await alice.evaluate(() => window.first.connectionState), "connected");
+});
+
+test("the connection is lost and given up: another one is made, and it goes on from there", async () => {
+  const { alice, sleep, awake } = await beforeSleep("lost.bin");
+  await alice.clock.install();
+  sleep();
+  await reaches(alice, "reconnecting");
+  await alice.clock.runFor(65_000);
+  await alice.waitForFunction(() => window.first.connectionState === "closed");
+  await awake();
 });

@@ -27,7 +27,8 @@ let inbox;
 /** @type {Meeting | undefined} */
 let meeting;
 let leaving = new AbortController();
-let connected = false;
+/** Whether the channel for files is open; it stays so while the connection is interrupted. */
+let attached = false;
 /** @type {string | undefined} */
 let ending;
 /** @type {import("./files-view.js").State} */
@@ -106,7 +107,7 @@ const page = {
     incoming.attach(channel);
     channel.onopen = () => {
       if (meeting?.pc !== pc) return;
-      connected = true;
+      attached = true;
       outgoing.attach(channel);
       showAll();
     };
@@ -114,7 +115,7 @@ const page = {
 };
 
 function detach() {
-  connected = false;
+  attached = false;
   delete document.body.dataset.path;
   outgoing.detach();
   incoming.detach();
@@ -125,7 +126,11 @@ function detach() {
 function state(now) {
   shown = now;
   showState(now, { linked: isLinked(), ending });
+  showAll();
 }
+
+/** @returns {boolean} whether something can go over now */
+const isConnected = () => attached && shown === "connected";
 
 /** @returns {boolean} whether this page is to be connected with the one that a link names */
 function isLinked() {
@@ -140,8 +145,8 @@ const doing = {
     ...(isOver(one) ? { Remove: () => remove("outgoing", outgoing, one) } : { Cancel: () => outgoing.cancel(one) }),
   }),
   incoming: (one) => ({
-    ...(one.state === "offered" && connected && one.readable && { Receive: () => incoming.accept(one) }),
-    ...(one.state === "damaged" && connected && { "Receive again": () => incoming.accept(one) }),
+    ...(one.state === "offered" && isConnected() && one.readable && { Receive: () => incoming.accept(one) }),
+    ...(one.state === "damaged" && isConnected() && { "Receive again": () => incoming.accept(one) }),
     ...(one.state === "done" && { "Save again": () => save(one) }),
     ...(isOver(one) ? { Remove: () => remove("incoming", incoming, one) }
       : { [one.state === "offered" ? "Decline" : "Cancel"]: () => incoming.cancel(one) }),
@@ -160,7 +165,7 @@ function changed(direction, one) {
   if (before !== one.state) {
     told.set(one.id, one.state);
     keepTransfers();
-    showTransfer(direction, one, connected, doing[direction]);
+    showTransfer(direction, one, isConnected(), doing[direction]);
     if (direction === "incoming" && one.state === "offered") say(`${one.name} is offered to you.`);
     if (one.state === "done") say(`${one.name} is complete.`);
     if (one.state === "damaged") say(`${one.name} came damaged.`);
@@ -181,7 +186,7 @@ function watch() {
   watching ??= setInterval(() => {
     showAll();
     const moves = [...outgoing.list, ...incoming.list].some(({ state }) => state === "going" || state === "checking");
-    keepAwake(moves && connected);
+    keepAwake(moves && isConnected());
     if (moves) return;
     clearInterval(watching);
     watching = undefined;
@@ -201,9 +206,9 @@ async function keepAwake(on) {
 }
 
 function showAll() {
-  for (const one of outgoing.list) showTransfer("outgoing", one, connected, doing.outgoing);
-  for (const one of incoming.list) showTransfer("incoming", one, connected, doing.incoming);
-  element("accept-all").hidden = !connected || incoming.list.filter(({ state, readable }) => state === "offered" && readable).length < 2;
+  for (const one of outgoing.list) showTransfer("outgoing", one, isConnected(), doing.outgoing);
+  for (const one of incoming.list) showTransfer("incoming", one, isConnected(), doing.incoming);
+  element("accept-all").hidden = !isConnected() || incoming.list.filter(({ state, readable }) => state === "offered" && readable).length < 2;
 }
 
 /**

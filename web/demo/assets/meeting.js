@@ -15,8 +15,9 @@ const SECOND = 1000;
 const PATIENCE = 600 * SECOND;
 /** How long it rings before nobody is there, and how long finding a path may take. */
 const RINGS = 60 * SECOND;
-/** How long to wait before the next try. */
+/** How long to wait before the second try, and at most. */
 const AGAIN = 2 * SECOND;
+const SELDOM = 15 * SECOND;
 /** When to say that it takes long. */
 const SLOW = 12 * SECOND;
 /** A connection that ends after it was interrupted for so long was lost; until then, the other side has left its page. */
@@ -126,6 +127,7 @@ export class Meeting {
    * @param {boolean} [back] whether the two were connected before this page was loaded again
    */
   async dial(peer, back = false) {
+    if (this.#one) return; // they were faster
     const one = this.#begin(peer, true);
     one.worked = back;
     if (back) this.#page.onstep("coming-back");
@@ -136,7 +138,7 @@ export class Meeting {
   /** Calls the peer of the last call. */
   async again() {
     await this.#page.prepare();
-    if (this.#one === undefined) await this.dial(this.#last);
+    await this.dial(this.#last);
   }
 
   /** Answers the call that rings. */
@@ -235,8 +237,9 @@ export class Meeting {
   /** @param {One} one */
   async #connect(one) {
     this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
-    const until = performance.now() + PATIENCE;
-    while (this.#one === one) {
+    const lasting = one.worked && this.#lasting;
+    const until = lasting ? Infinity : performance.now() + PATIENCE;
+    for (let wait = AGAIN; this.#one === one; wait = Math.min(1.5 * wait, SELDOM)) {
       try {
         await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
@@ -247,13 +250,13 @@ export class Meeting {
         return;
       } catch (error) {
         if (this.#one !== one) return;
-        const problem = passing(error, one.worked && this.#lasting);
+        const problem = passing(error, lasting);
         if (problem === undefined || performance.now() > until) return this.#finish(one, endingOf(error), { error });
         one.accepted = false;
         this.#page.onfine(...TRANSIENT.filter((name) => name !== problem), "slow");
         this.#page.onproblem(problem);
         this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
-        await pause(AGAIN, one.ends.signal);
+        await pause(wait, one.ends.signal);
       }
     }
   }
@@ -338,10 +341,8 @@ export class Meeting {
   /** @param {One} one whose connection the SDK has given up, or the other side has closed */
   #closed(one) {
     const lost = performance.now() - (one.interrupted ?? Infinity) > LOST;
-    if (!lost) this.#goAway(one);
-    else if (!this.#lasting) this.#finish(one, "lost");
-    else if (!one.calls) this.#goAway(one);
-    else this.dial(one.peer, true);
+    if (lost && !this.#lasting) this.#finish(one, "lost");
+    else this.#goAway(one);
   }
 
   /**
@@ -357,7 +358,16 @@ export class Meeting {
     this.#page.onchannel(false);
     this.#page.onstate("reconnecting", one.peer);
     this.#page.onstep("away");
-    if (!this.#lasting) this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: true }));
+    if (!this.#lasting) {
+      this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: true }));
+    } else if (one.calls) {
+      // They may not have left, but have given up a connection that was lost.
+      this.#end(one);
+      const next = this.#begin(one.peer, true);
+      next.worked = true;
+      this.#page.onchange();
+      this.#connect(next);
+    }
   }
 
   /**
@@ -441,7 +451,8 @@ function passing(error, lasting) {
   if (error instanceof InboxError) return error.passes ? problemOf(error) : undefined;
   if (!(error instanceof CallError)) return undefined;
   if (error.code === "no-such-peer" || error.code === "ended") return "no-such-inbox";
-  return lasting && ["no-answer", "ice-failed"].includes(error.code) ? "slow" : undefined;
+  if (!lasting) return undefined;
+  return error.code === "no-answer" ? "no-such-inbox" : error.code === "ice-failed" ? "slow" : undefined;
 }
 
 /**
