@@ -255,7 +255,6 @@ test("the connection is interrupted: it is said, and goes on from there", async 
   await reaches(alice, "reconnecting");
   await tells(alice, file, "It goes on when the other side is back.");
   await awake();
-  assert.equal(await alice.evaluate(() => window.first.connectionState), "connected");
 });
 
 test("the connection is lost and given up: another one is made, and it goes on from there", async () => {
