@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, person, reaches, says, saysNoMore } from "./browser.js";
+import { assertNoFaults, closeBrowsers, launch, person, reaches, says, saysNoMore, until } from "./browser.js";
 import { MB, areConnected, arrives, becomes, chooses, download, makeFile, pair, press, row, tells } from "./files.js";
 
 let browser, server;
@@ -49,7 +49,12 @@ test("a third one is told that it comes too late; when one has left its page for
   await bob.close({ runBeforeUnload: true });
   await reaches(alice, "reconnecting");
   assert.match(await alice.innerText("#meet-text"), /goes on by itself/);
-  await carol.click("#again");
+  // That bob's page is gone, and not only his network, is known a moment later.
+  await until(carol, () => {
+    const { state } = document.body.dataset;
+    if (state === "ended") document.getElementById("again")?.click();
+    return state === "connected";
+  });
   await areConnected(alice, carol);
 });
 
