@@ -19,6 +19,7 @@ import (
 var mayImport = map[string][]string{
 	"inbox":                 {},
 	"inbox/memstore":        {"inbox"},
+	"inbox/redisstore":      {"inbox"},
 	"inbox/storetest":       {"inbox"},
 	"inbox/inboxhttp":       {"inbox", "inbox/internal/park", "inbox/internal/socket"},
 	"inbox/client":          {"inbox"},
@@ -26,11 +27,12 @@ var mayImport = map[string][]string{
 	"inbox/internal/park":   {},
 	"inbox/internal/socket": {"inbox/internal/park"},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/client", "inbox/web"},
+	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/redisstore", "inbox/client", "inbox/web"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},
 	"inbox/internal/inboxtest": {"inbox"},
+	"inbox/internal/redistest": {},
 }
 
 type goPackage struct {

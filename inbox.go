@@ -93,9 +93,9 @@ type Store interface {
 	// remain, at most limit (0 or more), WITHOUT removing them.
 	//
 	// If r is not nil it becomes the inbox's one receiver, in the same step:
-	// Send wakes it from now on, and the receiver it replaces is ended with
-	// ErrReplaced. A receiver that has been ended gets that error and changes
-	// nothing.
+	// Send wakes it from now on, at least once until it looks again, and the
+	// receiver it replaces is ended with ErrReplaced. A receiver that has been
+	// ended gets that error and changes nothing.
 	//
 	// Errors: ErrUnauthorized, ErrBadCursor (after was never given out; nothing
 	// happens then), ErrServerFull, ErrReplaced, ErrClosed.

@@ -32,10 +32,17 @@ type modelKey struct{ from, key, body string }
 
 type modelReceiver struct {
 	ended error
-	woken bool
+	woken bool // since this was last asked for
+	knows bool // it was woken since it last looked: more wakes would tell it nothing
 }
 
 func (r *modelReceiver) end(why error) { r.ended, r.woken = why, true }
+
+func (r *modelReceiver) wake() {
+	if !r.knows {
+		r.woken, r.knows = true, true
+	}
+}
 
 func newModel(l inbox.Limits) *model {
 	return &model{limits: l.WithDefaults(), inboxes: map[string]*modelInbox{}}
@@ -99,7 +106,7 @@ func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (
 		Body:   d.Body,
 	})
 	if in.receiver != nil {
-		in.receiver.woken = true
+		in.receiver.wake()
 	}
 	return false, nil
 }
@@ -130,6 +137,9 @@ func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelRec
 			in.receiver.end(inbox.ErrReplaced)
 		}
 		in.receiver = r
+	}
+	if r != nil {
+		r.knows = false
 	}
 	in.expires = now.Add(m.limits.TTL)
 

@@ -1,0 +1,154 @@
+package redistest
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Sentinel is a primary, its replicas, and the sentinels that watch them.
+type Sentinel struct {
+	Servers   []*Server // the first was the primary at the start
+	Sentinels []*Server
+	tb        testing.TB
+}
+
+// MasterSet is what the sentinels call the servers.
+const MasterSet = "inboxes"
+
+// StartSentinel starts three servers and three sentinels, who find a primary
+// dead after a second.
+func StartSentinel(tb testing.TB, args ...string) *Sentinel {
+	tb.Helper()
+	g := &Sentinel{tb: tb}
+	primary := Start(tb, args...)
+	g.Servers = append(g.Servers, primary)
+	for range 2 {
+		replica := Start(tb, append(args, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port), "--repl-diskless-sync-delay", "0")...)
+		g.Servers = append(g.Servers, replica)
+	}
+	for _, s := range g.Servers[1:] {
+		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
+	}
+	for range 3 {
+		s := newServer(tb)
+		conf := filepath.Join(s.dir, "sentinel.conf")
+		text := "sentinel monitor " + MasterSet + " 127.0.0.1 " + strconv.Itoa(primary.Port) + " 2\n" +
+			"sentinel down-after-milliseconds " + MasterSet + " 1000\n" +
+			"sentinel failover-timeout " + MasterSet + " 5000\n"
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		s.run(conf, "--sentinel")
+		s.Wait("PING")
+		g.Sentinels = append(g.Sentinels, s)
+	}
+	for _, s := range g.Sentinels {
+		until(tb, "the sentinels know each other", func() bool {
+			text := s.info("SENTINEL", "MASTER", MasterSet)
+			return text["num-other-sentinels"] == "2" && text["num-slaves"] == "2"
+		})
+	}
+	return g
+}
+
+// info reads an answer of names and values.
+func (s *Server) info(args ...string) map[string]string {
+	m, err := s.Do(args...)
+	if err != nil {
+		return nil
+	}
+	info, _ := m.AsStrMap()
+	return info
+}
+
+// URL is the address of the sentinels.
+func (g *Sentinel) URL() string {
+	return "redis://" + addrs(g.Sentinels) + "/?master_set=" + MasterSet
+}
+
+// Primary is whom the sentinels call so.
+func (g *Sentinel) Primary() *Server {
+	g.tb.Helper()
+	var primary *Server
+	until(g.tb, "there is a primary", func() bool {
+		for _, s := range g.Sentinels {
+			m, err := s.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterSet)
+			if err != nil {
+				continue
+			}
+			addr, _ := m.AsStrSlice()
+			for _, server := range g.Servers {
+				if len(addr) == 2 && addr[1] == strconv.Itoa(server.Port) {
+					primary = server
+				}
+			}
+		}
+		return primary != nil
+	})
+	return primary
+}
+
+func addrs(servers []*Server) string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.Addr)
+	}
+	return strings.Join(all, ",")
+}
+
+// Cluster is three primaries with a replica each.
+type Cluster struct {
+	Primaries []*Server
+	Replicas  []*Server // each of the primary at its place
+	tb        testing.TB
+}
+
+// StartCluster starts one, whose replicas take over after a second or two.
+func StartCluster(tb testing.TB, args ...string) *Cluster {
+	tb.Helper()
+	g := &Cluster{tb: tb}
+	args = append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+		"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"}, args...)
+	var all []*Server
+	for range 6 {
+		all = append(all, Start(tb, args...))
+	}
+	g.Primaries, g.Replicas = all[:3], all[3:]
+	const slots = 16384
+	for i, s := range g.Primaries {
+		s.Must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/3), strconv.Itoa((i+1)*slots/3-1))
+		s.Must("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
+	}
+	for _, s := range all[1:] {
+		all[0].Must("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(s.Port))
+	}
+	for _, s := range all {
+		until(tb, "the nodes know each other", func() bool {
+			return strings.Count(s.Text("CLUSTER", "NODES"), "connected\n")+strings.Count(s.Text("CLUSTER", "NODES"), "connected ") >= 6 &&
+				!strings.Contains(s.Text("CLUSTER", "NODES"), "handshake")
+		})
+	}
+	for i, s := range g.Replicas {
+		id := g.Primaries[i].Text("CLUSTER", "MYID")
+		until(tb, "the replica follows", func() bool {
+			_, err := s.Do("CLUSTER", "REPLICATE", id)
+			return err == nil
+		})
+	}
+	for _, s := range all {
+		until(tb, "the cluster is up", func() bool { return strings.Contains(s.Text("CLUSTER", "INFO"), "cluster_state:ok") })
+	}
+	for _, s := range g.Replicas {
+		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
+	}
+	return g
+}
+
+// URL is the address of the cluster.
+func (g *Cluster) URL() string { return "redis://" + addrs(g.Primaries) }
+
+// All are the primaries of the start, and then their replicas.
+func (g *Cluster) All() []*Server { return append(append([]*Server(nil), g.Primaries...), g.Replicas...) }

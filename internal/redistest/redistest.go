@@ -1,0 +1,212 @@
+// Package redistest starts Redis servers for tests: on free ports of loopback,
+// in directories of their own, without persistence, and ended with the test.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// A Server is one process.
+type Server struct {
+	Addr string // host:port
+	Port int
+
+	tb   testing.TB
+	dir  string
+	args []string
+	cmd  *exec.Cmd
+	exit chan struct{} // closed when the process has ended
+
+	mu     sync.Mutex // guards client
+	client rueidis.Client
+}
+
+// Start starts one server. args are as in redis.conf, as "--maxmemory", "1mb".
+func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := newServer(tb, append([]string{"--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...)...)
+	s.run()
+	s.Wait("PING")
+	return s
+}
+
+func newServer(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, dir: tb.TempDir(), args: args, Port: freePort(tb)}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+	tb.Cleanup(func() {
+		s.mu.Lock()
+		if s.client != nil {
+			s.client.Close()
+		}
+		s.mu.Unlock()
+		s.Resume()
+		s.Kill()
+	})
+	return s
+}
+
+// Program is the path of redis-server, or "" where it is not installed.
+func Program() string {
+	// Debian's redis-tools has the program under another name, and it does what
+	// it is called.
+	for _, name := range []string{"redis-server", "valkey-server", "redis-check-rdb"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func (s *Server) run(more ...string) {
+	s.tb.Helper()
+	program := Program()
+	if program == "" {
+		s.tb.Fatal("redis-server is not installed, and this test needs it: apt-get install redis-server")
+	}
+	s.cmd = exec.Command(program)
+	s.cmd.Args[0] = "redis-server"
+	s.cmd.Args = append(s.cmd.Args, more...)
+	s.cmd.Args = append(s.cmd.Args, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--logfile", filepath.Join(s.dir, "log"))
+	s.cmd.Args = append(s.cmd.Args, s.args...)
+	s.cmd.SysProcAttr = endWithUs()
+	if err := s.cmd.Start(); err != nil {
+		s.tb.Fatalf("redis-server cannot be started, and this test needs it: %v", err)
+	}
+	exit := make(chan struct{})
+	s.exit = exit
+	cmd := s.cmd
+	go func() { _ = cmd.Wait(); close(exit) }()
+}
+
+// Do runs a command, given as on a command line.
+func (s *Server) Do(args ...string) (rueidis.RedisMessage, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		c, err := rueidis.NewClient(rueidis.ClientOption{
+			InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
+			PipelineMultiplex: -1, ReadBufferEachConn: 4 << 10, WriteBufferEachConn: 4 << 10,
+			Dialer: net.Dialer{Timeout: time.Second}, ConnWriteTimeout: 4 * time.Second,
+		})
+		if err != nil {
+			return rueidis.RedisMessage{}, err
+		}
+		s.client = c
+	}
+	return s.client.Do(ctx, s.client.B().Arbitrary(args...).Build()).ToMessage()
+}
+
+// Must is Do that fails the test.
+func (s *Server) Must(args ...string) rueidis.RedisMessage {
+	s.tb.Helper()
+	m, err := s.Do(args...)
+	if err != nil {
+		s.tb.Fatalf("redis at %s: %v: %v", s.Addr, args, err)
+	}
+	return m
+}
+
+// Text is Must whose answer is text.
+func (s *Server) Text(args ...string) string {
+	s.tb.Helper()
+	m := s.Must(args...)
+	text, err := m.ToString()
+	if err != nil {
+		s.tb.Fatalf("redis at %s: %v: %v", s.Addr, args, err)
+	}
+	return text
+}
+
+// Wait waits until a command succeeds.
+func (s *Server) Wait(args ...string) {
+	s.tb.Helper()
+	until(s.tb, fmt.Sprintf("redis at %s answers", s.Addr), func() bool {
+		select {
+		case <-s.exit:
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", log)
+		default:
+		}
+		_, err := s.Do(args...)
+		return err == nil
+	})
+}
+
+// Kill ends the process at once, as a crash does.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.exit
+}
+
+// Pause stops the process: it keeps its connections and answers nothing.
+func (s *Server) Pause() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (s *Server) Resume() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	}
+}
+
+// Restart starts a process that was killed again, with what it had on disk:
+// nothing.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.run()
+	s.Wait("PING")
+}
+
+// freePort finds one whose cluster bus port, 10000 above, exists too.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		ln.Close()
+		if claim(port) && port < 55000 {
+			return port
+		}
+	}
+	tb.Fatal("there is no free port")
+	return 0
+}
+
+var claimed sync.Map
+
+// claim keeps tests that run in parallel from choosing the same port.
+func claim(port int) bool {
+	_, taken := claimed.LoadOrStore(port, true)
+	return !taken
+}
+
+// until waits for what is bound to come soon.
+func until(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
+	for begin := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			tb.Fatalf("waited in vain until %s", what)
+		}
+	}
+}

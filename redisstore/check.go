@@ -1,0 +1,149 @@
+package redisstore
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Open connects to Redis and checks what the store needs of it. Its errors are
+// for whoever set it up.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	option, err := ParseURL(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the address of redis: %w", err)
+	}
+	if c.Prefix == "" {
+		c.Prefix = "inbox:"
+	}
+	if strings.ContainsAny(c.Prefix, "{}") {
+		return nil, errors.New("the prefix of keys in redis holds no { and no }")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &link{
+		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
+		log: c.Log, hashes: newNameHashes(c.Key), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
+	}
+	connected, err := l.connect()
+	if err != nil {
+		return nil, fmt.Errorf("redis cannot be reached: %w", err)
+	}
+	l.clients.Store(connected)
+	l.cluster = connected.commands.Mode() == rueidis.ClientModeCluster
+	l.parts = make([]health, 1)
+	if l.cluster {
+		l.parts = make([]health, partitions)
+	}
+	s := &Store{link: l, prefix: c.Prefix, limits: c.Limits.WithDefaults()}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := s.check(ctx, c); err != nil {
+		connected.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// check asks every server of Redis that there is, and tries the scripts.
+func (s *Store) check(ctx context.Context, c Config) error {
+	client := s.clients.Load().commands
+	nodes := client.Nodes()
+	for addr, node := range nodes {
+		text, err := node.Do(ctx, node.B().Info().Build()).ToString()
+		if err != nil {
+			return fmt.Errorf("redis at %s: INFO is refused: %w", addr, err)
+		}
+		if err := checkInfo(parseInfo(text), s.log.With("redis", addr)); err != nil {
+			return fmt.Errorf("redis at %s: %w", addr, err)
+		}
+		for _, sc := range allScripts {
+			if err := node.Do(ctx, node.B().ScriptLoad().Script(sc.source).Build()).Error(); err != nil {
+				return fmt.Errorf("redis at %s: the script %s cannot be loaded (the user needs SCRIPT LOAD, EVAL and EVALSHA): %w", addr, sc.name, err)
+			}
+		}
+	}
+	// One part proves what the user may do; the others are probed all the time.
+	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, []string{"1", s.channel(0) + s.server}).Error()
+	if err != nil {
+		return fmt.Errorf("redis refuses a script that writes and publishes (the user needs the keys and channels %s*): %w", s.link.prefix, err)
+	}
+	return s.checkKey(ctx, client, c)
+}
+
+// checkKey finds out whether other servers have another key: with that, the same
+// peers would be others to them.
+func (s *Store) checkKey(ctx context.Context, client rueidis.Client, c Config) error {
+	own := base64.RawURLEncoding.EncodeToString(derive(c.Key, "fingerprint")[:9])
+	name := s.link.prefix + "{" + tags()[0] + "}secret"
+	const remembered = 24 * time.Hour
+	set := client.B().Set().Key(name).Value(own).Nx().Get().PxMilliseconds(remembered.Milliseconds()).Build()
+	theirs, err := client.Do(ctx, set).ToString()
+	switch {
+	case rueidis.IsRedisNil(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("redis refuses SET: %w", err)
+	case theirs != own:
+		return fmt.Errorf("another server of this redis and prefix has another secret, or had within a day: give all the same one, or delete the key %s", name)
+	}
+	expire := client.B().Pexpire().Key(name).Milliseconds(remembered.Milliseconds()).Build()
+	if err := client.Do(ctx, expire).Error(); err != nil {
+		return fmt.Errorf("redis refuses PEXPIRE: %w", err)
+	}
+	return nil
+}
+
+func checkInfo(info map[string]string, log *slog.Logger) error {
+	name, version, least := "Redis", info["redis_version"], "7.0"
+	if v := info["valkey_version"]; v != "" {
+		name, version, least = "Valkey", v, "7.2"
+	}
+	if !atLeast(version, least) {
+		return fmt.Errorf("it is %s %s, and %s is needed", name, version, least)
+	}
+	if info["master_replid"] == "" {
+		return errors.New("INFO names no master_replid, by which a failover is noticed")
+	}
+	if info["maxmemory"] == "0" {
+		log.Warn("redis has no maxmemory: nothing limits how many inboxes there are")
+	} else if policy := info["maxmemory_policy"]; policy != "noeviction" {
+		return fmt.Errorf("its maxmemory-policy is %s, which deletes inboxes without a word when memory is short: set noeviction", policy)
+	}
+	return nil
+}
+
+func parseInfo(text string) map[string]string {
+	info := make(map[string]string)
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
+}
+
+// atLeast compares versions by their first two numbers.
+func atLeast(version, least string) bool {
+	number := func(s string, i int) int {
+		parts := strings.Split(s, ".")
+		if i >= len(parts) {
+			return 0
+		}
+		n, _ := strconv.Atoi(parts[i])
+		return n
+	}
+	if a, b := number(version, 0), number(least, 0); a != b {
+		return a > b
+	}
+	return number(version, 1) >= number(least, 1)
+}

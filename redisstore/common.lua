@@ -1,0 +1,91 @@
+-- What every script knows of an inbox. Go puts this in front of each.
+--
+-- KEYS[1] is the inbox, a string of what is packed below: one read, one write.
+-- KEYS[2] its messages, a list, oldest first, that is not there when empty.
+-- KEYS[3] the idempotency keys it remembers, a sorted set by arrival.
+-- KEYS[4] the latest requests that appended to it, a string of 8 bytes each.
+-- All four are in one slot, and only the first is the truth: whatever else is
+-- left of an earlier life is deleted when a new one begins.
+
+local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED = 0, 1, 2, 3, 4, 5, 6, 7
+
+-- Secret; life; history, in which the life was last written to; the earlier life
+-- and its last number, when the history changed; last and first number held;
+-- bytes that came ever, and before the first held; expiry in microseconds; the
+-- receiver (8 bytes of its server, 8 of its number); who closed; keys
+-- remembered; whether it is closed; whether the receiver waits for a wake.
+local FORMAT = '>c32c8c8c8I8I8I8I8I8I8c16c8I4BB'
+local SIZE = 134
+local NOBODY = string.rep('\0', 16)
+local SECOND = 1000000
+
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * SECOND + t[2]
+end
+
+local function load()
+  local raw = redis.call('GET', KEYS[1])
+  if not raw then return nil end
+  local b = {}
+  b.secret, b.life, b.history, b.earlier, b.known, b.last, b.first, b.sum, b.base, b.expires,
+    b.receiver, b.closer, b.keys, b.closed, b.armed = struct.unpack(FORMAT, raw)
+  b.ended = string.sub(raw, SIZE + 1)
+  return b
+end
+
+-- save keeps the inbox for a while after its end, for those of its receivers
+-- who have yet to learn of it.
+local function save(b, keep)
+  redis.call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
+    b.last, b.first, b.sum, b.base, b.expires, b.receiver, b.closer, b.keys, b.closed, b.armed) .. b.ended,
+    'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
+end
+
+-- last_with lets a key live a little longer than the inbox it belongs to.
+local function last_with(b, key)
+  redis.call('PEXPIREAT', key, string.format('%.0f', math.ceil((b.expires + SECOND) / 1000)))
+end
+
+local function alive(b, now)
+  return b ~= nil and b.closed == 0 and now < b.expires
+end
+
+-- history names the sequence of writes that this server holds. It changes when
+-- a replica takes over and when a server starts, which is when the last writes
+-- may have been lost and numbers that were given out would be given out again.
+local function history()
+  return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 8)
+end
+
+-- renew begins another life if the history has changed. Messages and numbers
+-- go on: what an earlier cursor acknowledges up to known is still what it meant.
+local function renew(b, life)
+  local h = history()
+  if h == b.history then return false end
+  b.earlier, b.known, b.life, b.history = b.life, b.last, life, h
+  return true
+end
+
+-- ended receivers are remembered with the reason, 17 bytes each, the last 8.
+local function add_ended(b, why)
+  if b.receiver ~= NOBODY then
+    b.ended = string.sub(b.ended .. why .. b.receiver, -8 * 17)
+    b.receiver = NOBODY
+  end
+end
+
+local function find_ended(b, receiver)
+  for i = 1, #b.ended, 17 do
+    if string.sub(b.ended, i + 1, i + 16) == receiver then return i, string.sub(b.ended, i, i) end
+  end
+end
+
+-- tell has a receiver woken: by the caller, whom the number is returned to, if
+-- it is of the same server, else through the channel of its own.
+local function tell(what, receiver, server, channel)
+  local to, number = string.sub(receiver, 1, 8), string.sub(receiver, 9)
+  if to == server then return number end
+  redis.call('SPUBLISH', channel .. to, what .. number)
+  return ''
+end

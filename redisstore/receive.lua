@@ -1,0 +1,66 @@
+-- Acknowledges, restarts the expiry, attaches the receiver, and reads.
+-- It opens no inbox, since it also runs when memory is short: see open.lua.
+local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local limit, receiver, attached = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
+local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
+
+local b, now = load(), clock()
+local lives = alive(b, now)
+if attached and b and b.receiver ~= receiver then
+  local _, why = find_ended(b, receiver)
+  if not why then return {REPLACED} end
+  if why == 'c' then return {CLOSED} end
+  -- Else its inbox expired, and it may take part in the next life.
+end
+if not lives then return {NO_INBOX} end
+if b.secret ~= secret then return {UNAUTHORIZED} end
+
+local reset = false
+local function acknowledge(upto)
+  if upto < b.first then return end
+  if upto >= b.last then
+    b.first, b.base = b.last + 1, b.sum
+    redis.call('UNLINK', KEYS[2])
+  else
+    redis.call('LTRIM', KEYS[2], string.format('%.0f', upto + 1 - b.first), -1)
+    b.first = upto + 1
+    b.base = nil
+  end
+end
+if after_life == b.life and after > b.last then
+  -- Never given out, or given out by a server that is gone with what it wrote last.
+  if not renew(b, life) then return {BAD_CURSOR} end
+end
+if after_life == b.life then
+  acknowledge(after)
+elseif after_life == b.earlier then
+  reset = true
+  acknowledge(math.min(after, b.known))
+elseif after_life ~= '' then
+  reset = true
+end
+
+local replaced = ''
+if receiver ~= '' then
+  if b.receiver ~= receiver then
+    local i = find_ended(b, receiver)
+    if i then b.ended = string.sub(b.ended, 1, i - 1) .. string.sub(b.ended, i + 17) end
+    if b.receiver ~= NOBODY then replaced = tell('r', b.receiver, server, channel) end
+    b.receiver = receiver
+  end
+  b.armed = 1
+end
+
+local found, held = {}, b.last - b.first + 1
+if held > 0 then
+  if limit > 0 then found = redis.call('LRANGE', KEYS[2], 0, limit - 1) end
+  if not b.base then
+    local oldest = found[1] or redis.call('LINDEX', KEYS[2], 0)
+    b.base = oldest and struct.unpack('>I8', oldest) or b.sum
+  end
+end
+b.expires = now + ttl
+if held > 0 then last_with(b, KEYS[2]) end
+if b.keys > 0 then last_with(b, KEYS[3]) end
+save(b, ttl)
+return {OK, b.life, b.last - held + #found, reset and 1 or 0, replaced, found}

@@ -1,0 +1,264 @@
+// Package redisstore keeps inboxes in Redis or Valkey, so that any number of
+// servers share them.
+//
+// An operation is one script that touches one inbox, so that it is atomic and
+// stays in one slot of a cluster; a send is two, for the sender's inbox and for
+// the recipient's. Every script can be run again when nobody knows whether it
+// ran: what it did is known to it then. The time is that of Redis.
+package redisstore
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"inbox"
+)
+
+// Config says where the inboxes are. Zero fields mean the documented default,
+// where there is one.
+type Config struct {
+	// URL is redis:// or rediss:// (TLS), with user and password if needed; see
+	// [ParseURL] for Sentinel and Cluster.
+	URL string
+	// Prefix begins every key and channel; "inbox:".
+	Prefix string
+	// Key is that of the servers' common [inbox.Pepper]: with another, the
+	// same ids are other inboxes.
+	Key [inbox.PepperSize]byte
+	// Limits are what an inbox holds; Inboxes and Memory are left to the
+	// maxmemory of Redis.
+	Limits inbox.Limits
+	// WaitReplicas is how many replicas have a message before its send is
+	// answered; 0.
+	WaitReplicas int
+	Log          *slog.Logger // of what happens to the connection; none
+}
+
+// Store is an [inbox.Store] in Redis. Make one with [Open], and [Store.Run] it.
+type Store struct {
+	*link
+	prefix string
+	limits inbox.Limits
+}
+
+var _ inbox.Store = (*Store)(nil)
+
+// Usable operations take no longer than this, with everything that is tried
+// again in them: then a client is told that the store is unavailable.
+const operationTimeout = 2500 * time.Millisecond
+
+// Send implements [inbox.Store]. It takes two round trips, and with
+// Config.WaitReplicas a third.
+func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
+	defer cancel()
+	sender := s.place(from.ID)
+	if err := s.open(ctx, sender, from.Secret); err != nil {
+		return false, err
+	}
+	content := make([]byte, 0, 2+len(from.ID)+len(d.Body))
+	content = binary.BigEndian.AppendUint16(content, uint16(len(from.ID)))
+	content = append(append(content, from.ID...), d.Body...)
+	key := ""
+	if d.Key != "" {
+		key = digest(from.ID, d)
+	}
+	recipient := s.place(to)
+	args := []string{
+		token(), "0", key, string(content),
+		strconv.Itoa(len(d.Body)), strconv.Itoa(s.limits.Messages), strconv.Itoa(s.limits.Bytes), strconv.Itoa(inbox.KeysRemembered),
+		token(), s.ttl(), s.server, s.channel(recipient.partition),
+	}
+	reply, err := s.run(ctx, &sendScript, recipient, args, func() { args[1] = "1" })
+	if err != nil {
+		return false, err
+	}
+	switch reply.code {
+	case codeReplayed:
+		return true, nil
+	case codeOK:
+		s.receivers.wake(reply.told(1))
+		return false, nil
+	}
+	return false, reply.err()
+}
+
+// open authenticates p, whose inbox is made if there is none.
+func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
+	reply, err := s.run(ctx, &openScript, at, []string{string(secret[:]), token(), s.ttl()}, nil)
+	if err != nil {
+		return err
+	}
+	return reply.err()
+}
+
+// Receive implements [inbox.Store]. It takes one round trip, and two more when
+// it opens the inbox.
+//
+// For a receiver that is attached it answers with nothing new while Redis is
+// away for a short time, so that those who wait go on waiting.
+func (s *Store) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+	if r != nil && r.Err() != nil {
+		return inbox.Batch{}, r.Err()
+	}
+	at := s.place(p.ID)
+	var w *waiter
+	if r != nil {
+		w = s.receivers.enter(r, at.partition, 2*s.limits.TTL)
+	}
+	b, err := s.receive(ctx, at, p.Secret, after, limit, w)
+	if r == nil {
+		return b, err
+	}
+	switch {
+	case err == nil:
+		s.receivers.looked(w, b.Start())
+	case errors.Is(err, inbox.ErrReplaced), errors.Is(err, inbox.ErrClosed):
+		r.End(err)
+		s.receivers.end(w.number, err)
+		err = r.Err() // which may have been ended before, and otherwise
+	case errors.Is(err, inbox.ErrUnavailable) && limit > 0:
+		if position, ok := s.receivers.hold(w); ok {
+			return inbox.Batch{Cursor: position, TTL: holdFor}, nil
+		}
+	}
+	if err != nil {
+		s.receivers.failed(w)
+	}
+	return b, err
+}
+
+func (s *Store) receive(ctx context.Context, at place, secret inbox.Secret, after inbox.Cursor, limit int, w *waiter) (inbox.Batch, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
+	defer cancel()
+	const biggest = 1<<53 - 1 // that a script can count to, and far from being given out
+	args := []string{
+		string(secret[:]), lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10),
+		strconv.Itoa(limit), "", "0",
+		token(), s.ttl(), s.server, s.channel(at.partition),
+	}
+	if w != nil {
+		args[4] = s.server + numberBytes(w.number)
+	}
+	for {
+		if w != nil && s.receivers.attached(w) {
+			args[5] = "1"
+		}
+		reply, err := s.run(ctx, &receiveScript, at, args, nil)
+		switch {
+		case err != nil:
+			return inbox.Batch{}, err
+		case reply.code == codeNoInbox:
+			if err := s.open(ctx, at, secret); err != nil {
+				return inbox.Batch{}, err
+			}
+			continue // it may be closed again by then
+		case reply.code != codeOK:
+			return inbox.Batch{}, reply.err()
+		}
+		s.receivers.end(reply.told(4), inbox.ErrReplaced)
+		b, err := reply.batch()
+		b.TTL = s.limits.TTL
+		return b, err
+	}
+}
+
+// Close implements [inbox.Store].
+func (s *Store) Close(ctx context.Context, p inbox.Peer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
+	defer cancel()
+	at := s.place(p.ID)
+	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition)}
+	reply, err := s.run(ctx, &closeScript, at, args, nil)
+	if err != nil {
+		return err
+	}
+	if reply.code != codeOK {
+		return reply.err()
+	}
+	s.receivers.end(reply.told(1), inbox.ErrClosed)
+	return nil
+}
+
+func (s *Store) ttl() string { return strconv.FormatInt(s.limits.TTL.Microseconds(), 10) }
+
+// place is where an inbox is: its keys, and the partition whose slot they share.
+type place struct {
+	keys      []string
+	partition uint8
+}
+
+// place names an inbox by a keyed hash of its id, so that nobody reads ids from
+// the keys.
+func (s *Store) place(id string) place {
+	h := s.hashes.Get().(*nameHash)
+	defer s.hashes.Put(h)
+	h.mac.Reset()
+	h.buf = append(h.buf[:0], id...)
+	h.mac.Write(h.buf)
+	sum := h.mac.Sum(h.buf[:0])
+	key := s.prefix + "{" + tags()[sum[16]] + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	return place{[]string{key, key + ":m", key + ":k", key + ":r"}, sum[16]}
+}
+
+// nameHash is an HMAC that is keyed already.
+type nameHash struct {
+	mac hash.Hash
+	buf []byte
+}
+
+func newNameHashes(key [inbox.PepperSize]byte) *sync.Pool {
+	own := derive(key, "inbox name")
+	return &sync.Pool{New: func() any { return &nameHash{mac: hmac.New(sha256.New, own)} }}
+}
+
+// derive makes a key for one purpose of the servers' common key.
+func derive(key [inbox.PepperSize]byte, purpose string) []byte {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte("redisstore: " + purpose))
+	return mac.Sum(nil)
+}
+
+// digest stands for a sender, its idempotency key and its body.
+func digest(from string, d inbox.Draft) string {
+	h := sha256.New()
+	head := make([]byte, 0, 4+inbox.MaxID+inbox.MaxKey)
+	head = binary.BigEndian.AppendUint16(head, uint16(len(from)))
+	head = append(head, from...)
+	head = binary.BigEndian.AppendUint16(head, uint16(len(d.Key)))
+	head = append(head, d.Key...)
+	h.Write(head)
+	h.Write(d.Body)
+	return string(h.Sum(nil)[:16])
+}
+
+// token is 8 random bytes: the number of a life, or what a request is known by.
+// It is never zero.
+func token() string {
+	var b [8]byte
+	for b == [8]byte{} {
+		rand.Read(b[:])
+	}
+	return string(b[:])
+}
+
+func lifeBytes(life uint64) string {
+	if life == 0 {
+		return ""
+	}
+	return numberBytes(life)
+}
+
+func numberBytes(n uint64) string {
+	return string(binary.BigEndian.AppendUint64(nil, n))
+}

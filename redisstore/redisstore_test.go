@@ -1,0 +1,67 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/redistest"
+	"inbox/storetest"
+)
+
+var testKey = [inbox.PepperSize]byte{1}
+
+// open opens a store that runs until the test ends, and waits until it is ready.
+func open(tb testing.TB, c Config) *Store {
+	tb.Helper()
+	c.Key = testKey
+	if testing.Verbose() {
+		c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	s, err := Open(tb.Context(), c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	untilReady(tb, s)
+	return s
+}
+
+func untilReady(tb testing.TB, s *Store) {
+	tb.Helper()
+	for begin := time.Now(); !s.Ready(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > 30*time.Second {
+			tb.Fatal("the store does not become ready")
+		}
+	}
+}
+
+var spaces atomic.Uint64
+
+// conform runs the suite with two stores in turn, which share their connections
+// over all cases: each case has a prefix of its own.
+func conform(t *testing.T, url string, walks int) {
+	one, two := open(t, Config{URL: url}), open(t, Config{URL: url})
+	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Walks: walks, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+		prefix := fmt.Sprintf("case%d:", spaces.Add(1))
+		return []inbox.Store{one.at(prefix, l), two.at(prefix, l)}
+	}})
+}
+
+// at is the same store with other keys and limits.
+func (s *Store) at(prefix string, l inbox.Limits) *Store {
+	return &Store{link: s.link, prefix: prefix, limits: l.WithDefaults()}
+}
+
+func TestStandalone(t *testing.T) {
+	conform(t, "redis://"+redistest.Start(t).Addr, 20)
+}

@@ -1,0 +1,133 @@
+package redisstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"inbox"
+)
+
+// What a script can answer: the numbers of common.lua.
+const (
+	codeOK = iota
+	codeUnauthorized
+	codeNoInbox
+	codeFull
+	codeBadCursor
+	codeReplaced
+	codeClosed
+	codeReplayed
+)
+
+var codeErrors = map[int64]error{
+	codeUnauthorized: inbox.ErrUnauthorized,
+	codeNoInbox:      inbox.ErrNoInbox,
+	codeFull:         inbox.ErrFull,
+	codeBadCursor:    inbox.ErrBadCursor,
+	codeReplaced:     inbox.ErrReplaced,
+	codeClosed:       inbox.ErrClosed,
+}
+
+// reply is a script's answer: a code, and what comes after it.
+type reply struct {
+	code   int64
+	fields []rueidis.RedisMessage
+}
+
+var errReply = errors.New("redis answered with something that no script of ours does")
+
+func parseReply(r rueidis.RedisResult) (reply, error) {
+	m, err := r.ToMessage()
+	if err != nil {
+		return reply{}, err
+	}
+	if m.IsInt64() { // a code alone
+		code, err := m.AsInt64()
+		return reply{code: code}, err
+	}
+	fields, err := m.ToArray()
+	if err != nil || len(fields) == 0 {
+		return reply{}, errReply
+	}
+	code, err := fields[0].AsInt64()
+	return reply{code, fields}, err
+}
+
+func (r reply) err() error {
+	if r.code == codeOK {
+		return nil
+	}
+	if err, ok := codeErrors[r.code]; ok {
+		return err
+	}
+	return errReply
+}
+
+// told is the number of the receiver that we are to tell ourselves, or 0.
+func (r reply) told(field int) uint64 {
+	if field >= len(r.fields) {
+		return 0
+	}
+	s, err := r.fields[field].ToString()
+	if err != nil || len(s) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64([]byte(s))
+}
+
+// batch reads the answer of receive.lua.
+func (r reply) batch() (inbox.Batch, error) {
+	if len(r.fields) != 6 {
+		return inbox.Batch{}, errReply
+	}
+	life, err := r.fields[1].ToString()
+	if err != nil || len(life) != 8 {
+		return inbox.Batch{}, errReply
+	}
+	seq, err := r.fields[2].AsInt64()
+	if err != nil {
+		return inbox.Batch{}, errReply
+	}
+	reset, err := r.fields[3].AsInt64()
+	if err != nil {
+		return inbox.Batch{}, errReply
+	}
+	entries, err := r.fields[5].ToArray()
+	if err != nil {
+		return inbox.Batch{}, errReply
+	}
+	b := inbox.Batch{Cursor: inbox.Cursor{Life: binary.BigEndian.Uint64([]byte(life)), Seq: uint64(seq)}, Reset: reset == 1}
+	if len(entries) > 0 {
+		b.Messages = make([]inbox.Message, len(entries))
+	}
+	for i, e := range entries {
+		s, err := e.ToString()
+		if err != nil {
+			return inbox.Batch{}, errReply
+		}
+		m := &b.Messages[i]
+		if *m, err = parseEntry(s); err != nil {
+			return inbox.Batch{}, err
+		}
+		m.Cursor = inbox.Cursor{Life: b.Cursor.Life, Seq: b.Cursor.Seq - uint64(len(entries)-1-i)}
+	}
+	return b, nil
+}
+
+// parseEntry reads what send.lua appends: 8 bytes for the scripts, the time in
+// microseconds, the length of the sender's id, the id, the body.
+func parseEntry(s string) (inbox.Message, error) {
+	const head = 8 + 8 + 2
+	if len(s) < head {
+		return inbox.Message{}, errReply
+	}
+	h := []byte(s[:head])
+	at, n := int64(binary.BigEndian.Uint64(h[8:])), int(binary.BigEndian.Uint16(h[16:]))
+	if len(s) < head+n {
+		return inbox.Message{}, errReply
+	}
+	return inbox.Message{From: s[head : head+n], Time: time.UnixMicro(at).UTC(), Body: []byte(s[head+n:])}, nil
+}

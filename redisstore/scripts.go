@@ -1,0 +1,174 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"inbox"
+)
+
+var (
+	//go:embed common.lua
+	common string
+	//go:embed open.lua
+	openSource string
+	//go:embed send.lua
+	sendSource string
+	//go:embed receive.lua
+	receiveSource string
+	//go:embed close.lua
+	closeSource string
+	//go:embed probe.lua
+	probeSource string
+)
+
+// A script runs in one slot. Without allow-oom Redis refuses to begin it when
+// memory is short; what takes messages out must run then too.
+type script struct {
+	name, source, sha string
+	lua               *rueidis.Lua
+	append            bool // Config.WaitReplicas is for it
+}
+
+const allowOOM = " flags=allow-oom"
+
+var (
+	openScript    = newScript("open", "", openSource)
+	sendScript    = newScript("send", "", sendSource)
+	receiveScript = newScript("receive", allowOOM, receiveSource)
+	closeScript   = newScript("close", allowOOM, closeSource)
+	probeScript   = newScript("probe", allowOOM, probeSource)
+
+	allScripts = []*script{&openScript, &sendScript, &receiveScript, &closeScript, &probeScript}
+)
+
+func newScript(name, flags, source string) script {
+	whole := "#!lua" + flags + "\n" + common + source
+	sum := sha1.Sum([]byte(whole)) // which is how Redis names scripts
+	return script{name, whole, hex.EncodeToString(sum[:]), rueidis.NewLuaScript(whole), name == "send"}
+}
+
+var (
+	errTooLong = errors.New("redis did not answer in time")
+	errAway    = errors.New("redis is away")
+)
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", inbox.ErrUnavailable, err) }
+
+// run runs a script, again and again while there is hope. Before it runs again
+// though it may have run, it calls again, if not nil.
+func (l *link) run(ctx context.Context, sc *script, at place, args []string, again func()) (reply, error) {
+	health := l.health(at.partition)
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if health.down.Load() {
+			return reply{}, unavailable(errAway)
+		}
+		var rep reply
+		var err error
+		if sc.append && l.waitReplicas > 0 {
+			rep, err = l.execAndWait(ctx, sc, at.keys, args)
+		} else {
+			rep, err = parseReply(sc.lua.Exec(ctx, l.clients.Load().commands, at.keys, args))
+		}
+		if err == nil {
+			return rep, nil
+		}
+		if ctx.Err() != nil {
+			return reply{}, l.gaveUp(ctx, err)
+		}
+		if err, final := finalError(err); final {
+			return reply{}, err
+		}
+		l.doubt()
+		if again != nil {
+			again()
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return reply{}, l.gaveUp(ctx, err)
+		}
+	}
+}
+
+// gaveUp says why ctx ended: the caller left, or Redis took too long.
+func (l *link) gaveUp(ctx context.Context, err error) error {
+	if !errors.Is(context.Cause(ctx), errTooLong) {
+		return ctx.Err()
+	}
+	l.doubt()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errTooLong
+	}
+	return unavailable(err)
+}
+
+// finalError reports whether trying again is in vain, and what to say then.
+func finalError(err error) (error, bool) {
+	if short, ok := errors.AsType[shortOfReplicas](err); ok {
+		return unavailable(short), true
+	}
+	if errors.Is(err, errReply) {
+		return unavailable(err), true
+	}
+	re, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return nil, false // the connection's fault
+	}
+	text := re.Error()
+	for _, passing := range []string{"LOADING", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MASTERDOWN", "MOVED", "ASK", "UNBLOCKED", "NOSCRIPT"} {
+		if strings.HasPrefix(text, passing) {
+			return nil, false
+		}
+	}
+	if strings.HasPrefix(text, "OOM") {
+		return inbox.ErrServerFull, true
+	}
+	return unavailable(errors.New(text)), true
+}
+
+type shortOfReplicas struct{ have, want int64 }
+
+func (s shortOfReplicas) Error() string {
+	return fmt.Sprintf("%d of %d replicas have the message in time", s.have, s.want)
+}
+
+// execAndWait has a connection of its own, which waits until the replicas have
+// what was written over it.
+func (l *link) execAndWait(ctx context.Context, sc *script, keys, args []string) (rep reply, err error) {
+	deadline, _ := ctx.Deadline()
+	patience := max(time.Until(deadline)-100*time.Millisecond, 10*time.Millisecond)
+	outer := l.clients.Load().commands.Dedicated(func(c rueidis.DedicatedClient) error {
+		for _, command := range []rueidis.Completed{
+			c.B().Evalsha().Sha1(sc.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
+			c.B().Eval().Script(sc.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
+		} {
+			wait := c.B().Wait().Numreplicas(l.waitReplicas).Timeout(patience.Milliseconds()).Build()
+			results := c.DoMulti(ctx, command, wait)
+			if rep, err = parseReply(results[0]); err != nil {
+				if re, ok := rueidis.IsRedisErr(err); ok && re.IsNoScript() {
+					continue
+				}
+				return nil
+			}
+			if rep.code != codeOK && rep.code != codeReplayed {
+				return nil
+			}
+			var have int64
+			if have, err = results[1].AsInt64(); err == nil && have < l.waitReplicas {
+				err = shortOfReplicas{have, l.waitReplicas}
+			}
+			return nil
+		}
+		return nil
+	})
+	return rep, errors.Join(err, outer)
+}

@@ -1,0 +1,49 @@
+-- Appends a message and wakes the receiver. A request that comes again is known.
+local request, again, key, content = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4]
+local size, messages, bytes, remembered = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local life, ttl, server, channel = ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
+
+local b, now = load(), clock()
+if not alive(b, now) then return {NO_INBOX} end
+if again then
+  local requests = redis.call('GET', KEYS[4]) or ''
+  for i = 1, #requests, 8 do
+    if string.sub(requests, i, i + 7) == request then
+      -- Its answer was lost, and with it perhaps the wake.
+      save(b, ttl) -- a write, for whoever waits until replicas have it
+      return {OK, b.receiver ~= NOBODY and tell('w', b.receiver, server, channel) or ''}
+    end
+  end
+end
+if key ~= '' and redis.call('ZSCORE', KEYS[3], key) then
+  save(b, ttl) -- as above
+  return {REPLAYED}
+end
+if b.last - b.first + 1 >= messages or b.sum - b.base + size > bytes then return {FULL} end
+
+renew(b, life)
+b.last = b.last + 1
+redis.call('RPUSH', KEYS[2], struct.pack('>I8I8', b.sum, now) .. content)
+if b.first == b.last then last_with(b, KEYS[2]) end
+b.sum = b.sum + size
+if key ~= '' then
+  redis.call('ZADD', KEYS[3], string.format('%.0f', b.last), key)
+  if b.keys == 0 then last_with(b, KEYS[3]) end
+  if b.keys < remembered then
+    b.keys = b.keys + 1
+  else
+    redis.call('ZREMRANGEBYRANK', KEYS[3], 0, 0)
+  end
+end
+if redis.call('APPEND', KEYS[4], request) >= 16384 then
+  redis.call('SET', KEYS[4], redis.call('GETRANGE', KEYS[4], -8192, -1))
+end
+redis.call('PEXPIRE', KEYS[4], 10000) -- longer than anybody repeats a request
+
+local woken = ''
+if b.armed == 1 and b.receiver ~= NOBODY then
+  b.armed = 0 -- until it has looked, more wakes would tell it nothing new
+  woken = tell('w', b.receiver, server, channel)
+end
+save(b, ttl)
+return {OK, woken}

@@ -1,0 +1,80 @@
+package redisstore
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// ParseURL reads where Redis is:
+//
+//	redis://[user[:password]@]host[:port][/database]     one server
+//	redis://host:26379,host2:26379/?master_set=name      behind Sentinel
+//	redis://host:6379,host2:6379,host3:6379              Cluster; one host does too
+//
+// With rediss instead of redis, connections are TLS, checked against the
+// system's roots (and SSL_CERT_FILE). Sentinels that want a password of their
+// own get sentinel_user and sentinel_password from the query; addr in the query
+// is another way to name more hosts.
+//
+// The error does not hold the URL, which may hold a password.
+func ParseURL(s string) (rueidis.ClientOption, error) {
+	first, more, err := splitHosts(s)
+	if err != nil {
+		return rueidis.ClientOption{}, err
+	}
+	u, err := url.Parse(first)
+	if err != nil {
+		return rueidis.ClientOption{}, errors.New("it is no URL")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return rueidis.ClientOption{}, errors.New("its query cannot be read")
+	}
+	known := map[string]bool{"master_set": true, "addr": true, "sentinel_user": true, "sentinel_password": true}
+	for name := range query {
+		if !known[name] {
+			return rueidis.ClientOption{}, fmt.Errorf("its query holds %q, and may hold master_set, addr, sentinel_user and sentinel_password", name)
+		}
+	}
+	query["addr"] = append(query["addr"], more...)
+	u.RawQuery = query.Encode()
+	if u.Path == "/" {
+		u.Path = ""
+	}
+	o, err := rueidis.ParseURL(u.String())
+	if err != nil {
+		return rueidis.ClientOption{}, errors.New(strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	if o.Sentinel.MasterSet != "" {
+		o.Sentinel.Username, o.Sentinel.Password = query.Get("sentinel_user"), query.Get("sentinel_password")
+		if o.TLSConfig != nil {
+			o.TLSConfig.ServerName = "" // the primary has a name of its own
+			o.Sentinel.TLSConfig = o.TLSConfig
+		}
+	}
+	return o, nil
+}
+
+// splitHosts takes all hosts but the first out of a URL.
+func splitHosts(s string) (first string, more []string, err error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || scheme != "redis" && scheme != "rediss" {
+		return "", nil, errors.New("it begins with redis:// or rediss://")
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	start := strings.LastIndexByte(rest[:end], '@') + 1
+	hosts := strings.Split(rest[start:end], ",")
+	for _, host := range hosts {
+		if host == "" {
+			return "", nil, errors.New("a host is missing")
+		}
+	}
+	return scheme + "://" + rest[:start] + hosts[0] + rest[end:], hosts[1:], nil
+}
