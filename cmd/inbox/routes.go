@@ -9,19 +9,23 @@ import (
 	"inbox/web"
 )
 
-// routes is every URL of the server. base ends with a slash.
-func routes(base string, h *inboxhttp.Handler) http.Handler {
+// routes is every URL of the server. base ends with a slash; stored tells whether
+// inboxes can be used.
+func routes(base string, h *inboxhttp.Handler, stored func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
 	})
 	mux.HandleFunc(base+"readyz", func(w http.ResponseWriter, r *http.Request) {
-		if h.Draining() {
+		switch {
+		case h.Draining():
 			answer(w, r, http.StatusServiceUnavailable, "draining")
-			return
+		case !stored():
+			answer(w, r, http.StatusServiceUnavailable, "store-unavailable")
+		default:
+			answer(w, r, http.StatusOK, "ok")
 		}
-		answer(w, r, http.StatusOK, "ok")
 	})
 	mux.Handle(base, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
 	return mux

@@ -5,23 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	crand "crypto/rand"
-
-	"inbox"
 	"inbox/inboxhttp"
-	"inbox/memstore"
+	"inbox/redisstore"
 )
 
 // serveCommand is the configuration of a server: its fields are the flags.
@@ -43,7 +37,11 @@ type serveCommand struct {
 	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
 	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
-	Store    string        `default:"memory" enum:"memory" group:"Running" help:"Where inboxes live. There is only memory so far."`
+	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which many servers share. Several hosts, with commas, for Cluster; with ?master_set=NAME they are Sentinels. Better in the environment if it holds a password."`
+	RedisPrefix       string `default:"inbox:" group:"Running" help:"What every key and channel in Redis begins with."`
+	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"A send is answered when so many replicas of Redis have the message."`
+	SecretFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: 32 bytes or more that nobody can guess, the same for all servers. Passwords and ids are hashed with it."`
+
 	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
 	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`
 
@@ -53,6 +51,11 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
+	if c.Store != inMemory {
+		if _, err := redisstore.ParseURL(c.Store); err != nil {
+			return fmt.Errorf("--store is memory or the URL of redis: %w", err)
+		}
+	}
 	switch {
 	case c.InboxTTL < time.Second:
 		return errors.New("--inbox-ttl is at least 1s")
@@ -72,6 +75,14 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--tls files needs --tls-cert and --tls-key")
 	case c.TLS != "files" && (c.TLSCert != "" || c.TLSKey != ""):
 		return errors.New("--tls-cert and --tls-key go with --tls files")
+	case c.Store != inMemory && c.Snapshot != "":
+		return errors.New("--snapshot goes with --store memory: inboxes in redis outlive a server anyway")
+	case c.Store != inMemory && c.SecretFile == "":
+		return errors.New("--store redis://... needs --secret-file, the same for all servers")
+	case c.Store == inMemory && (c.SecretFile != "" || c.RedisWaitReplicas != 0):
+		return errors.New("--secret-file and --redis-wait-replicas go with --store redis://...")
+	case c.RedisWaitReplicas < 0:
+		return errors.New("--redis-wait-replicas is not negative")
 	case len(c.AllowOrigin) > 1 && slices.Contains(c.AllowOrigin, "*"):
 		return errors.New("--allow-origin * allows all: it stands alone")
 	}
@@ -94,39 +105,31 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	defer ln.Close()
-	store := memstore.New(inbox.Limits{
-		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
-		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory),
-	})
-	pepper, loaded, err := c.load(store)
+	store, err := c.openStore(ctx, log)
 	if err != nil {
 		return err
 	}
 	handler, err := inboxhttp.New(inboxhttp.Config{
-		Store: store, Pepper: pepper,
+		Store: store, Pepper: store.pepper,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, Capacity: c.InboxCapacity,
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("--allow-origin takes scheme://host[:port], without a slash at the end: %w", err)
 	}
-	if loaded {
-		// Nothing can go wrong any more but the serving itself.
-		if err := os.Remove(c.Snapshot); err != nil {
-			return fmt.Errorf("cannot remove the snapshot that was read: %w", err)
-		}
-		inboxes, _ := store.Usage()
-		log.Info("snapshot read", "inboxes", inboxes)
+	// Nothing can go wrong any more but the serving itself.
+	if err := store.served(); err != nil {
+		return err
 	}
 
 	var background sync.WaitGroup
 	running, stop := context.WithCancel(context.Background())
-	background.Go(func() { store.Run(running) })
+	background.Go(func() { store.run(running) })
 	background.Go(func() { returnMemory(running) })
 	defer background.Wait()
 	defer stop()
 
-	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler)), c.MaxWait)
+	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler, store.ready)), c.MaxWait)
 	srv.TLSConfig = tlsConfig
 	srv.ErrorLog = stdlog.New(serverLog{log}, "", 0)
 	served := make(chan error, 1)
@@ -147,15 +150,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	case <-ctx.Done():
 	}
 	c.drain(log, srv, handler)
-	if c.Snapshot == "" {
-		return nil
-	}
-	if err := store.Save(c.Snapshot, pepper); err != nil {
-		return fmt.Errorf("cannot write the snapshot: %w", err)
-	}
-	inboxes, _ := store.Usage()
-	log.Info("snapshot written", "inboxes", inboxes)
-	return nil
+	return store.ended()
 }
 
 // drain tells everybody who waits, goes on answering for a fifth of the time so
@@ -178,28 +173,6 @@ func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Ha
 		log.Warn("requests were cut off", "error", err)
 		srv.Close()
 	}
-}
-
-// load returns the pepper of the snapshot that the store has read, or a new one.
-func (c *serveCommand) load(store *memstore.Store) (pepper *inbox.Pepper, loaded bool, err error) {
-	var key [inbox.PepperSize]byte
-	crand.Read(key[:])
-	if c.Snapshot == "" {
-		return inbox.NewPepper(key), false, nil
-	}
-	saved, err := store.Load(c.Snapshot)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// Better known now than when everything is to be written.
-		probe, err := os.CreateTemp(filepath.Dir(c.Snapshot), ".inbox-*")
-		if err != nil {
-			return nil, false, fmt.Errorf("cannot write a snapshot: %w", err)
-		}
-		return inbox.NewPepper(key), false, errors.Join(probe.Close(), os.Remove(probe.Name()))
-	case err != nil:
-		return nil, false, fmt.Errorf("cannot read the snapshot %s: %w", c.Snapshot, err)
-	}
-	return inbox.NewPepper(saved), true, nil
 }
 
 func (c *serveCommand) basePath() string {
@@ -225,7 +198,8 @@ func (c *serveCommand) announce(log *slog.Logger, addr net.Addr) {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		hosts = append([]string{"localhost"}, machineAddresses()...)
 	}
-	log.Info("inbox", "version", version(), "store", c.Store)
+	store, _, _ := strings.Cut(c.Store, ":") // without its password
+	log.Info("inbox", "version", version(), "store", store)
 	for _, h := range hosts {
 		log.Info("listening", "url", scheme+"://"+net.JoinHostPort(h, port)+c.basePath())
 	}

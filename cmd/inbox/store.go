@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"inbox"
+	"inbox/memstore"
+	"inbox/redisstore"
+)
+
+// inMemory is the --store that is the default; every other is the URL of Redis.
+const inMemory = "memory"
+
+// opened is a store with what the program has to do with it.
+type opened struct {
+	inbox.Store
+	pepper *inbox.Pepper
+	run    func(context.Context) // until it ends
+	ready  func() bool           // it can be used now
+	served func() error          // the server is about to serve
+	ended  func() error          // the server has served
+}
+
+func nothing() error { return nil }
+
+func (c *serveCommand) limits() inbox.Limits {
+	return inbox.Limits{
+		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
+		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory),
+	}
+}
+
+func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened, error) {
+	if c.Store != inMemory {
+		return c.openRedis(ctx, log)
+	}
+	store := memstore.New(c.limits())
+	pepper, loaded, err := c.load(store)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{
+		Store: store, pepper: pepper,
+		run: func(ctx context.Context) { store.Run(ctx) }, ready: func() bool { return true }, served: nothing, ended: nothing,
+	}
+	if loaded {
+		o.served = func() error {
+			if err := os.Remove(c.Snapshot); err != nil {
+				return fmt.Errorf("cannot remove the snapshot that was read: %w", err)
+			}
+			inboxes, _ := store.Usage()
+			log.Info("snapshot read", "inboxes", inboxes)
+			return nil
+		}
+	}
+	if c.Snapshot != "" {
+		o.ended = func() error {
+			if err := store.Save(c.Snapshot, pepper); err != nil {
+				return fmt.Errorf("cannot write the snapshot: %w", err)
+			}
+			inboxes, _ := store.Usage()
+			log.Info("snapshot written", "inboxes", inboxes)
+			return nil
+		}
+	}
+	return o, nil
+}
+
+func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened, error) {
+	key, err := readSecret(c.SecretFile)
+	if err != nil {
+		return nil, fmt.Errorf("--secret-file: %w", err)
+	}
+	store, err := redisstore.Open(ctx, redisstore.Config{
+		URL: c.Store, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(), WaitReplicas: c.RedisWaitReplicas, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &opened{
+		Store: store, pepper: inbox.NewPepper(key),
+		run: store.Run, ready: store.Ready, served: nothing, ended: nothing,
+	}, nil
+}
+
+// readSecret makes a key of a file's content, without the line break that an
+// editor leaves at its end.
+func readSecret(path string) (key [inbox.PepperSize]byte, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return key, err
+	}
+	content = bytes.TrimRight(content, "\r\n")
+	if len(content) < inbox.PepperSize {
+		return key, fmt.Errorf("%s holds %d bytes, and nobody can guess %d: openssl rand -hex 32 makes a good one", path, len(content), inbox.PepperSize)
+	}
+	return sha256.Sum256(content), nil
+}
+
+// load returns the pepper of the snapshot that the store has read, or a new one.
+func (c *serveCommand) load(store *memstore.Store) (pepper *inbox.Pepper, loaded bool, err error) {
+	var key [inbox.PepperSize]byte
+	crand.Read(key[:])
+	if c.Snapshot == "" {
+		return inbox.NewPepper(key), false, nil
+	}
+	saved, err := store.Load(c.Snapshot)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Better known now than when everything is to be written.
+		probe, err := os.CreateTemp(filepath.Dir(c.Snapshot), ".inbox-*")
+		if err != nil {
+			return nil, false, fmt.Errorf("cannot write a snapshot: %w", err)
+		}
+		return inbox.NewPepper(key), false, errors.Join(probe.Close(), os.Remove(probe.Name()))
+	case err != nil:
+		return nil, false, fmt.Errorf("cannot read the snapshot %s: %w", c.Snapshot, err)
+	}
+	return inbox.NewPepper(saved), true, nil
+}
