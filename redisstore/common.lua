@@ -11,11 +11,11 @@ local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED =
 
 -- Secret; life; history, in which the life was last written to; the earlier life
 -- and its last number, when the history changed; last and first number held;
--- bytes that came ever, and before the first held; expiry in microseconds; the
--- receiver (8 bytes of its server, 8 of its number); who closed; keys
+-- bytes that came ever, and before the first held; expiry in microseconds; since
+-- when there is this record, over however many lives; the receiver (8 bytes of its server, 8 of its number); who closed; keys
 -- remembered; whether it is closed; whether the receiver waits for a wake.
-local FORMAT = '>c32c8c8c8I8I8I8I8I8I8c16c8I4BB'
-local SIZE = 134
+local FORMAT = '>c32c8c8c8I8I8I8I8I8I8I8c16c8I4BB'
+local SIZE = 142
 local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
@@ -28,7 +28,7 @@ local function load()
   local raw = redis.call('GET', KEYS[1])
   if not raw then return nil end
   local b = {}
-  b.secret, b.life, b.history, b.earlier, b.known, b.last, b.first, b.sum, b.base, b.expires,
+  b.secret, b.life, b.history, b.earlier, b.known, b.last, b.first, b.sum, b.base, b.expires, b.since,
     b.receiver, b.closer, b.keys, b.closed, b.armed = struct.unpack(FORMAT, raw)
   b.ended = string.sub(raw, SIZE + 1)
   return b
@@ -38,7 +38,7 @@ end
 -- who have yet to learn of it.
 local function save(b, keep)
   redis.call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
-    b.last, b.first, b.sum, b.base, b.expires, b.receiver, b.closer, b.keys, b.closed, b.armed) .. b.ended,
+    b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. b.ended,
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
 end
 

@@ -13,7 +13,7 @@ if b then
 end
 save({
   secret = secret, life = life, history = history(), earlier = string.rep('\0', 8), known = 0,
-  last = 0, first = 1, sum = 0, base = 0, expires = now + ttl,
+  last = 0, first = 1, sum = 0, base = 0, expires = now + ttl, since = b and b.since or now,
   receiver = NOBODY, closer = b and b.closer or string.rep('\0', 8), keys = 0, closed = 0, armed = 0, ended = ended,
 }, ttl)
 return OK

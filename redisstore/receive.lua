@@ -1,16 +1,19 @@
 -- Acknowledges, restarts the expiry, attaches the receiver, and reads.
 -- It opens no inbox, since it also runs when memory is short: see open.lua.
 local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local limit, receiver, attached = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
+local limit, receiver, looked = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
 local b, now = load(), clock()
 local lives = alive(b, now)
-if attached and b and b.receiver ~= receiver then
+-- A receiver that looked before, so many microseconds ago, and is not the one
+-- any more: it was replaced, or its inbox was closed. Or the inbox expired, and
+-- the receiver may take part in the next life; also when that is so long ago
+-- that there is no record of it.
+if looked and b and b.receiver ~= receiver and b.since < now - looked then
   local _, why = find_ended(b, receiver)
   if not why then return {REPLACED} end
   if why == 'c' then return {CLOSED} end
-  -- Else its inbox expired, and it may take part in the next life.
 end
 if not lives then return {NO_INBOX} end
 if b.secret ~= secret then return {UNAUTHORIZED} end

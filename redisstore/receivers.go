@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,12 +73,15 @@ func (sh *shard) dropLocked(w *waiter) {
 	delete(sh.byNumber, w.number)
 }
 
-// attached reports whether Redis has known the receiver before.
-func (rs *receivers) attached(w *waiter) bool {
+// sinceLooked is how many microseconds ago Redis saw the receiver, or "".
+func (rs *receivers) sinceLooked(w *waiter) string {
 	sh := rs.shard(w.number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return w.attached
+	if !w.attached {
+		return ""
+	}
+	return strconv.FormatInt(time.Since(w.looked).Microseconds(), 10)
 }
 
 // looked notes a look that succeeded.

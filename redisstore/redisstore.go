@@ -144,15 +144,15 @@ func (s *Store) receive(ctx context.Context, at place, secret inbox.Secret, afte
 	const biggest = 1<<53 - 1 // that a script can count to, and far from being given out
 	args := []string{
 		string(secret[:]), lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10),
-		strconv.Itoa(limit), "", "0",
+		strconv.Itoa(limit), "", "",
 		token(), s.ttl(), s.server, s.channel(at.partition),
 	}
 	if w != nil {
 		args[4] = s.server + numberBytes(w.number)
 	}
 	for {
-		if w != nil && s.receivers.attached(w) {
-			args[5] = "1"
+		if w != nil {
+			args[5] = s.receivers.sinceLooked(w)
 		}
 		reply, err := s.run(ctx, &receiveScript, at, args, nil)
 		switch {

@@ -2,13 +2,18 @@ package redisstore
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"inbox"
 	"inbox/internal/redistest"
@@ -45,6 +50,17 @@ func untilReady(tb testing.TB, s *Store) {
 	}
 }
 
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
+		flag.Set("test.parallel", "24") // they mostly sleep
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// walks is few: each takes a second or two of real time.
+const walks = 6
+
 var spaces atomic.Uint64
 
 // conform runs the suite with two stores in turn, which share their connections
@@ -63,5 +79,16 @@ func (s *Store) at(prefix string, l inbox.Limits) *Store {
 }
 
 func TestStandalone(t *testing.T) {
-	conform(t, "redis://"+redistest.Start(t).Addr, 20)
+	t.Parallel()
+	conform(t, "redis://"+redistest.Start(t).Addr, walks)
+}
+
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	conform(t, redistest.StartSentinel(t).URL(), walks)
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	conform(t, redistest.StartCluster(t).URL(), walks)
 }

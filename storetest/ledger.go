@@ -108,6 +108,7 @@ func (h *harness) sendNumbered(to string, first, pauses int, keys bool) (sent <-
 	}
 	done := make(chan struct{})
 	go func() { senders.Wait(); close(done) }()
+	h.Cleanup(func() { <-done })
 	return done
 }
 

@@ -151,4 +151,6 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 func (g *Cluster) URL() string { return "redis://" + addrs(g.Primaries) }
 
 // All are the primaries of the start, and then their replicas.
-func (g *Cluster) All() []*Server { return append(append([]*Server(nil), g.Primaries...), g.Replicas...) }
+func (g *Cluster) All() []*Server {
+	return append(append([]*Server(nil), g.Primaries...), g.Replicas...)
+}
