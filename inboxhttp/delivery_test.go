@@ -1,27 +1,59 @@
 package inboxhttp_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"inbox"
 	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+	"inbox/redisstore"
 )
 
 // What becomes of messages, over every transport, wire and store.
 
-var stores = []struct {
+// storage is where the inboxes are.
+type storage struct {
 	name   string
-	open   func(testing.TB, inbox.Limits) inbox.Store
 	bubble bool // it talks to nothing outside, so its clock can be turned
-}{
-	{"memory", openMemory, true},
+	// open opens the store of each server: of one, or of two that get every other
+	// request each.
+	open func(t *testing.T, l inbox.Limits) []inbox.Store
+}
+
+func stores(t *testing.T) []storage {
+	return []storage{
+		{"memory", true, func(t *testing.T, l inbox.Limits) []inbox.Store { return []inbox.Store{openMemory(t, l)} }},
+		{"redis, two servers", false, openRedis(redistest.Start(t))},
+	}
+}
+
+func openRedis(server *redistest.Server) func(t *testing.T, l inbox.Limits) []inbox.Store {
+	var cases atomic.Int64
+	return func(t *testing.T, l inbox.Limits) (two []inbox.Store) {
+		prefix := fmt.Sprintf("case%d:", cases.Add(1))
+		for range 2 {
+			s, err := redisstore.Open(t.Context(), redisstore.Config{URL: "redis://" + server.Addr, Prefix: prefix, Limits: l})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { s.Run(ctx) })
+			t.Cleanup(func() { stop(); running.Wait() })
+			inboxtest.Until(t, "the store is ready", s.Ready)
+			two = append(two, s)
+		}
+		return two
+	}
 }
 
 var wires = []wire{
@@ -61,7 +93,7 @@ func TestDelivery(t *testing.T) {
 	var real sync.WaitGroup
 	defer real.Wait()
 	room := make(chan struct{}, 8) // for so many cases over real wires at once
-	for _, store := range stores {
+	for _, store := range stores(t) {
 		for _, w := range wires {
 			if w.bubble && !store.bubble {
 				continue
@@ -73,8 +105,8 @@ func TestDelivery(t *testing.T) {
 					}
 					name := strings.Join([]string{store.name, w.name, tr.name, c.name}, "/")
 					w := w
-					w.config.open, w.config.limits = store.open, c.limits
-					run := func() { t.Run(name, func(t *testing.T) { c.deliver(t, w, tr) }) }
+					w.config.limits = c.limits
+					run := func() { t.Run(name, func(t *testing.T) { c.deliver(t, store, w, tr) }) }
 					switch {
 					case w.bubble:
 						run()
@@ -89,16 +121,21 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-func (c deliveryCase) deliver(t *testing.T, w wire, tr transport) {
-	if w.bubble {
+func (c deliveryCase) deliver(t *testing.T, store storage, w wire, tr transport) {
+	if w.bubble { // in memory
 		inBubble(t, w.config, func(s *server) { c.run(&delivery{s, tr, w, time.Minute}) })
 		return
 	}
-	var ttl time.Duration // so long that nothing expires
+	ttl := time.Hour // so long that nothing expires
 	if c.lives {
 		ttl = 4 * time.Second
 	}
 	w.config.limits.TTL = ttl
+	opened := store.open(t, w.config.limits)
+	w.config.open = func(testing.TB, inbox.Limits) inbox.Store { return opened[0] }
+	if len(opened) > 1 {
+		w.config.twin = func(testing.TB, inbox.Limits) inbox.Store { return opened[1] }
+	}
 	c.run(&delivery{start(t, w.config), tr, w, ttl})
 }
 

@@ -193,12 +193,12 @@ var endCases = []deliveryCase{
 	{name: "draining", run: func(d *delivery) {
 		l := d.listen("alice", d.begin("alice"))
 		if d.waits {
-			d.handler.Drain()
+			d.drain()
 			d.expectEnd(l, "draining")
 		} else {
 			d.send("bob", "alice", "before")
 			d.expect(l, "before")
-			d.handler.Drain()
+			d.drain()
 		}
 		d.expectEnd(d.connect(d.server, "alice", "0"), "draining")
 		d.send("bob", "alice", "for the next server")

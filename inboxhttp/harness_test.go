@@ -32,7 +32,9 @@ type config struct {
 	inboxhttp.Config // but Store and Pepper
 	limits           inbox.Limits
 	open             func(testing.TB, inbox.Limits) inbox.Store // memory
+	twin             func(testing.TB, inbox.Limits) inbox.Store // of a second server, which gets every other request
 	pepper           *inbox.Pepper
+	first            *server // of whom this is the twin
 
 	sockets bool // over loopback instead of memory
 	tls     bool // with sockets
@@ -53,9 +55,11 @@ type server struct {
 	transport *http.Transport
 	client    *http.Client
 	dial      func() (net.Conn, error) // with TLS, if the server speaks it
-	parked    atomic.Int64             // connections taken from net/http so far
-	inside    atomic.Int64             // requests in the handler
+	parked    *atomic.Int64            // connections taken from net/http so far, also by the twin
+	inside    *atomic.Int64            // requests in the handler, also of the twin
 	pollPause time.Duration            // between two polls of a client
+	twin      *server                  // nil, or another server of the same inboxes
+	turn      *atomic.Int64            // whose request the next one is
 }
 
 // inBubble runs a test where time passes only while everybody waits.
@@ -83,7 +87,11 @@ func start(tb testing.TB, c config) *server {
 		rand.Read(key[:])
 		c.pepper = inbox.NewPepper(key)
 	}
-	s := &server{TB: tb, store: &watchedStore{Store: c.open(tb, c.limits)}, pepper: c.pepper, pollPause: 20 * time.Millisecond}
+	s := &server{TB: tb, store: &watchedStore{c.open(tb, c.limits), &watch{}}, pepper: c.pepper, pollPause: 20 * time.Millisecond}
+	s.parked, s.inside, s.turn = new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)
+	if c.first != nil {
+		s.store.watch, s.parked, s.inside = c.first.store.watch, c.first.parked, c.first.inside
+	}
 	c.Store, c.Pepper = s.store, c.pepper
 	var err error
 	if s.handler, err = inboxhttp.New(c.Config); err != nil {
@@ -135,7 +143,43 @@ func start(tb testing.TB, c config) *server {
 			tb.Error(err)
 		}
 	})
+	if c.twin != nil {
+		c.open, c.twin, c.first = c.twin, nil, s
+		s.twin = start(tb, c)
+		s.client = &http.Client{Transport: s.inTurn(s.transport, s.twin.transport)}
+		dial := s.dial
+		s.dial = func() (net.Conn, error) {
+			if s.turn.Add(1)%2 == 0 {
+				return s.twin.dial()
+			}
+			return dial()
+		}
+	}
 	return s
+}
+
+// inTurn sends each request to the other server than the one before.
+func (s *server) inTurn(one, two *http.Transport) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if s.turn.Add(1)%2 == 0 {
+			r = r.Clone(r.Context())
+			r.URL.Host = strings.TrimPrefix(strings.TrimPrefix(s.twin.url, "http://"), "https://")
+			return two.RoundTrip(r)
+		}
+		return one.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// drain has all servers drain.
+func (s *server) drain() {
+	s.handler.Drain()
+	if s.twin != nil {
+		s.twin.handler.Drain()
+	}
 }
 
 func (s *server) listen(c config) net.Listener {
@@ -278,6 +322,11 @@ func passwordOf(id string) string { return "pw:" + strings.ToUpper(id) }
 func (s *server) newClient() *http.Client {
 	transport := s.transport.Clone()
 	s.Cleanup(transport.CloseIdleConnections)
+	if s.twin != nil {
+		two := s.twin.transport.Clone()
+		s.Cleanup(two.CloseIdleConnections)
+		return &http.Client{Transport: s.inTurn(transport, two)}
+	}
 	return &http.Client{Transport: transport}
 }
 

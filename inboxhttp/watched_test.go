@@ -10,7 +10,11 @@ import (
 // watchedStore tells a test who waits, and lets it act in between.
 type watchedStore struct {
 	inbox.Store
+	*watch
+}
 
+// watch is what several stores of the same inboxes share.
+type watch struct {
 	mu       sync.Mutex // guards what follows
 	count    map[string]int
 	last     map[string]*inbox.Receiver
@@ -46,21 +50,21 @@ func (s *watchedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cu
 
 // hook has f called when somebody who may wait has looked into an inbox, before
 // anything is made of what was found.
-func (s *watchedStore) hook(f func(id string, found int)) {
+func (s *watch) hook(f func(id string, found int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looked = f
 }
 
 // receivers is how many receivers have come to an inbox so far.
-func (s *watchedStore) receivers(id string) int {
+func (s *watch) receivers(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count[id]
 }
 
 // untilReceivers waits until n receivers have come to an inbox, or for done.
-func (s *watchedStore) untilReceivers(id string, n int, done <-chan struct{}) {
+func (s *watch) untilReceivers(id string, n int, done <-chan struct{}) {
 	for {
 		s.mu.Lock()
 		if s.count[id] >= n {
