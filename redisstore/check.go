@@ -33,6 +33,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	l := &link{
 		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
 		log: c.Log, hashes: newNameHashes(c.Key), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
+		ended: make(chan struct{}),
 	}
 	connected, err := l.connect()
 	if err != nil {

@@ -33,6 +33,7 @@ type link struct {
 	parts     []health // one for each partition of a cluster, else one
 	doubted   chan struct{}
 	swept     chan struct{} // there is a part to sweep
+	ended     chan struct{} // closed when Run ends
 }
 
 // clients are replaced together when nothing else helps.
@@ -115,7 +116,7 @@ func tune(o rueidis.ClientOption) rueidis.ClientOption {
 }
 
 // Run hears of wakes and watches over the connection until ctx ends, which it
-// closes then. A store that does not run finds no message late, but its
+// closes then; call it once. A store that does not run finds no message late, but its
 // receivers are not woken by sends of other servers.
 func (s *Store) Run(ctx context.Context) {
 	l := s.link
@@ -127,6 +128,7 @@ func (s *Store) Run(ctx context.Context) {
 	running.Go(func() { l.sweep(ctx) })
 	running.Go(func() { l.remind(ctx) })
 	running.Wait()
+	close(l.ended)
 	l.clients.Load().close()
 }
 

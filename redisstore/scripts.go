@@ -93,6 +93,8 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 		}
 		select {
 		case <-time.After(pause):
+		case <-l.ended:
+			return reply{}, unavailable(err)
 		case <-ctx.Done():
 			return reply{}, l.gaveUp(ctx, err)
 		}
