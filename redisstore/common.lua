@@ -60,10 +60,11 @@ end
 
 -- renew begins another life if the history has changed. Messages and numbers
 -- go on: what an earlier cursor acknowledges up to known is still what it meant.
-local function renew(b, life)
+-- Of receivers that came before, the record may have lost the last.
+local function renew(b, life, now)
   local h = history()
   if h == b.history then return false end
-  b.earlier, b.known, b.life, b.history = b.life, b.last, life, h
+  b.earlier, b.known, b.life, b.history, b.since = b.life, b.last, life, h, now
   return true
 end
 

@@ -12,7 +12,7 @@ local lives = alive(b, now)
 -- that there is no record of it.
 if looked and b and b.receiver ~= receiver and b.since < now - looked then
   local _, why = find_ended(b, receiver)
-  if not why then return {REPLACED} end
+  if not why and not renew(b, life, now) then return {REPLACED} end
   if why == 'c' then return {CLOSED} end
 end
 if not lives then return {NO_INBOX} end
@@ -32,7 +32,7 @@ local function acknowledge(upto)
 end
 if after_life == b.life and after > b.last then
   -- Never given out, or given out by a server that is gone with what it wrote last.
-  if not renew(b, life) then return {BAD_CURSOR} end
+  if not renew(b, life, now) then return {BAD_CURSOR} end
 end
 if after_life == b.life then
   acknowledge(after)

@@ -21,7 +21,7 @@ if key ~= '' and redis.call('ZSCORE', KEYS[3], key) then
 end
 if b.last - b.first + 1 >= messages or b.sum - b.base + size > bytes then return {FULL} end
 
-renew(b, life)
+renew(b, life, now)
 b.last = b.last + 1
 redis.call('RPUSH', KEYS[2], struct.pack('>I8I8', b.sum, now) .. content)
 if b.first == b.last then last_with(b, KEYS[2]) end

@@ -154,3 +154,69 @@ func (g *Cluster) URL() string { return "redis://" + addrs(g.Primaries) }
 func (g *Cluster) All() []*Server {
 	return append(append([]*Server(nil), g.Primaries...), g.Replicas...)
 }
+
+// Move moves a slot with its keys to another primary, as an operator does.
+func (g *Cluster) Move(slot int) {
+	g.tb.Helper()
+	n := strconv.Itoa(slot)
+	var from, to *Server
+	for _, s := range g.Primaries {
+		if owner, err := s.owner(slot); err == nil && owner == s.Text("CLUSTER", "MYID") {
+			from = s
+		}
+	}
+	if from == nil {
+		g.tb.Fatalf("nobody has the slot %d", slot)
+	}
+	for _, s := range g.Primaries {
+		if s != from {
+			to = s
+		}
+	}
+	fromID, toID := from.Text("CLUSTER", "MYID"), to.Text("CLUSTER", "MYID")
+	to.Must("CLUSTER", "SETSLOT", n, "IMPORTING", fromID)
+	from.Must("CLUSTER", "SETSLOT", n, "MIGRATING", toID)
+	for {
+		m := from.Must("CLUSTER", "GETKEYSINSLOT", n, "100")
+		keys, err := m.AsStrSlice()
+		if err != nil {
+			g.tb.Fatal(err)
+		}
+		if len(keys) == 0 {
+			break
+		}
+		from.Must(append([]string{"MIGRATE", "127.0.0.1", strconv.Itoa(to.Port), "", "0", "5000", "REPLACE", "KEYS"}, keys...)...)
+	}
+	for _, s := range []*Server{to, from} {
+		s.Must("CLUSTER", "SETSLOT", n, "NODE", toID)
+	}
+}
+
+// owner is the id of the node that has a slot, as this one knows it.
+func (s *Server) owner(slot int) (string, error) {
+	m, err := s.Do("CLUSTER", "SLOTS")
+	if err != nil {
+		return "", err
+	}
+	ranges, err := m.ToArray()
+	if err != nil {
+		return "", err
+	}
+	for _, r := range ranges {
+		parts, err := r.ToArray()
+		if err != nil {
+			return "", err
+		}
+		first, _ := parts[0].AsInt64()
+		last, _ := parts[1].AsInt64()
+		if int64(slot) < first || int64(slot) > last {
+			continue
+		}
+		node, err := parts[2].ToArray()
+		if err != nil {
+			return "", err
+		}
+		return node[2].ToString()
+	}
+	return "", nil
+}

@@ -1,0 +1,219 @@
+package redisstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+)
+
+// twoStores are two servers' stores at one Redis.
+func twoStores(tb testing.TB, url string, waitReplicas int) []*Store {
+	tb.Helper()
+	c := Config{URL: url, WaitReplicas: waitReplicas}
+	return []*Store{open(tb, c), open(tb, c)}
+}
+
+// fullService is the goal for any fault that Redis recovers from by itself.
+const fullService = 15 * time.Second
+
+func (l *load) wantServiceSince(begin time.Time) {
+	l.Helper()
+	l.serves()
+	took := time.Since(begin)
+	l.Logf("full service after %v", took.Round(10*time.Millisecond))
+	if took > 4*fullService { // a machine that does other things is slower than the goal
+		l.Errorf("it took %v", took)
+	}
+}
+
+func TestSubscriptionsAreCutUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
+	for range 6 {
+		l.serves()
+		redis.Must("CLIENT", "KILL", "TYPE", "pubsub")
+	}
+	l.wantServiceSince(time.Now())
+	l.nothingLost()
+}
+
+func TestConnectionsAreCutUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
+	for range 6 {
+		l.serves()
+		redis.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	}
+	l.wantServiceSince(time.Now())
+	l.nothingLost()
+}
+
+func TestScriptsAreFlushedUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
+	for range 6 {
+		l.serves()
+		redis.Must("SCRIPT", "FLUSH")
+	}
+	l.wantServiceSince(time.Now())
+	if l.unavailable.Load() > 0 {
+		t.Errorf("%d sends were told that the store is away", l.unavailable.Load())
+	}
+	l.nothingLost()
+}
+
+func TestRedisStandsStillUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	stores := twoStores(t, "redis://"+redis.Addr, 0)
+	l := startLoad(t, stores...)
+	l.serves()
+	redis.Pause()
+	inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > loadPeers })
+	inboxtest.Until(t, "the servers are not ready", func() bool { return !stores[0].Ready() && !stores[1].Ready() })
+	begin := time.Now()
+	redis.Resume()
+	l.wantServiceSince(begin)
+	inboxtest.Until(t, "the servers are ready", func() bool { return stores[0].Ready() && stores[1].Ready() })
+	if l.ends.Load() > 0 {
+		t.Logf("%d waits ended, of peers that had just come", l.ends.Load())
+	}
+	l.nothingLost()
+}
+
+// What a Redis without a replica and without persistence held is gone with it.
+// The peers are told, and all goes on.
+func TestRedisIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
+	l.serves()
+	redis.Kill()
+	inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > loadPeers })
+	begin := time.Now()
+	redis.Restart()
+	l.wantServiceSince(begin)
+	b := l.end()
+	if l.resets.Load() < loadPeers {
+		t.Errorf("%d peers of %d were told that mail may have been missed", l.resets.Load(), loadPeers)
+	}
+	// A send whose answer was lost with Redis is repeated, and known to nobody.
+	if b.Phantoms > 0 || b.Twice > loadPeers || b.Swapped > 0 {
+		t.Errorf("the ledger does not balance: %v", b)
+	}
+}
+
+func TestMemoryRunsOutUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t, "--maxmemory", "100mb")
+	stores := twoStores(t, "redis://"+redis.Addr, 0)
+	l := startLoad(t, stores...)
+	l.serves()
+	redis.Must("CONFIG", "SET", "maxmemory", "1")
+	inboxtest.Until(t, "senders are told", func() bool { return l.full.Load() > loadPeers })
+	if _, err := stores[0].Receive(t.Context(), peer("peer0"), inbox.Cursor{}, 0, nil); err != nil {
+		t.Errorf("what is there cannot be taken: %v", err)
+	}
+	if _, err := stores[0].Receive(t.Context(), peer("a new one"), inbox.Cursor{}, 0, nil); !errors.Is(err, inbox.ErrServerFull) {
+		t.Errorf("got the error %v, want %v", err, inbox.ErrServerFull)
+	}
+	if !stores[0].Ready() {
+		t.Error("a server is not ready though what it holds can be taken")
+	}
+	redis.Must("CONFIG", "SET", "maxmemory", "100mb")
+	l.wantServiceSince(time.Now())
+	l.nothingLost()
+}
+
+func TestSentinelPrimaryIsKilledUnderLoad(t *testing.T) {
+	for _, wait := range []int{0, 1} {
+		t.Run(fmt.Sprint("waiting for replicas: ", wait), func(t *testing.T) {
+			t.Parallel()
+			g := redistest.StartSentinel(t)
+			l := startLoad(t, twoStores(t, g.URL(), wait)...)
+			l.serves()
+			begin := time.Now()
+			g.Primary().Kill()
+			inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > 0 })
+			l.wantServiceSince(begin)
+			b := l.end()
+			t.Logf("of %d accepted messages %d were lost with the primary", b.Accepted, b.Lost)
+			if b.Phantoms > 0 || b.Swapped > 0 || b.Twice > 0 && l.resets.Load() == 0 {
+				t.Errorf("the ledger does not balance: %v", b)
+			}
+			if b.Lost > 0 && (wait > 0 || l.resets.Load() == 0) {
+				t.Errorf("%d messages were lost, and %d peers were told", b.Lost, l.resets.Load())
+			}
+		})
+	}
+}
+
+// A primary that is demoted lives on, and refuses to be written to.
+func TestSentinelPrimaryIsDemotedUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartSentinel(t)
+	stores := twoStores(t, g.URL(), 1)
+	l := startLoad(t, stores...)
+	l.serves()
+	before := g.Primary()
+	begin := time.Now()
+	g.Sentinels[0].Must("SENTINEL", "FAILOVER", redistest.MasterSet)
+	inboxtest.Until(t, "there is another primary", func() bool { return g.Primary() != before })
+	l.wantServiceSince(begin)
+	b := l.end()
+	if b.Lost > 0 || b.Phantoms > 0 || b.Swapped > 0 {
+		t.Errorf("the ledger does not balance: %v", b)
+	}
+}
+
+func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartCluster(t)
+	l := startLoad(t, twoStores(t, g.URL(), 0)...)
+	l.serves()
+	begin := time.Now()
+	g.Primaries[1].Kill()
+	inboxtest.Until(t, "the replica has taken over", func() bool {
+		return strings.Contains(g.Replicas[1].Text("INFO", "replication"), "role:master")
+	})
+	l.wantServiceSince(begin)
+	for _, s := range l.stores {
+		untilReady(t, s)
+	}
+	t.Logf("every part is in service after %v", time.Since(begin).Round(10*time.Millisecond))
+	b := l.end()
+	t.Logf("of %d accepted messages %d were lost with the primary", b.Accepted, b.Lost)
+	if b.Phantoms > 0 || b.Swapped > 0 || b.Lost > 0 && l.resets.Load() == 0 {
+		t.Errorf("the ledger does not balance: %v, %d resets", b, l.resets.Load())
+	}
+}
+
+func TestClusterSlotsMoveUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartCluster(t)
+	stores := twoStores(t, g.URL(), 0)
+	l := startLoad(t, stores...)
+	l.serves()
+	for i := range loadPeers { // where the load is
+		slot := int(crc16(tags()[stores[0].place(fmt.Sprint("peer", i)).partition])) % 16384
+		g.Move(slot)
+		l.serves()
+	}
+	l.wantServiceSince(time.Now())
+	for _, s := range stores {
+		untilReady(t, s)
+	}
+	b := l.end()
+	if b.Lost > 0 || b.Phantoms > 0 || b.Swapped > 0 {
+		t.Errorf("the ledger does not balance: %v", b)
+	}
+}

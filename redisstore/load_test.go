@@ -1,0 +1,180 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+)
+
+var pepper = inbox.NewPepper(testKey)
+
+func peer(id string) inbox.Peer { return inbox.Peer{ID: id, Secret: pepper.Secret(id, "password")} }
+
+// load is peers who send to each other over two servers, with a ledger of what
+// was accepted and of what arrived.
+type load struct {
+	testing.TB
+	stores  []*Store
+	turn    atomic.Int64
+	ledger  inboxtest.Ledger
+	enough  chan struct{} // closed: no more new messages
+	senders sync.WaitGroup
+	peers   sync.WaitGroup
+	over    context.CancelFunc
+
+	accepted, arrived atomic.Int64
+	resets            atomic.Int64
+	unavailable       atomic.Int64 // sends that were told so
+	full              atomic.Int64
+	ends              atomic.Int64 // waits that were told that the store is away
+	slowest           atomic.Int64 // operation, in nanoseconds
+}
+
+const loadPeers = 4
+
+func startLoad(tb testing.TB, stores ...*Store) *load {
+	tb.Helper()
+	ctx, over := context.WithCancel(tb.Context())
+	l := &load{TB: tb, stores: stores, enough: make(chan struct{}), over: over}
+	tb.Cleanup(func() { over(); l.peers.Wait() })
+	for i := range loadPeers {
+		id := fmt.Sprint("peer", i)
+		if _, err := l.store().Receive(ctx, peer(id), inbox.Cursor{}, 0, nil); err != nil {
+			tb.Fatal(err)
+		}
+		l.peers.Go(func() { l.receive(ctx, id) })
+	}
+	for i := range loadPeers {
+		l.senders.Go(func() { l.send(ctx, fmt.Sprint("peer", i)) })
+	}
+	return l
+}
+
+func (l *load) store() *Store { return l.stores[l.turn.Add(1)%int64(len(l.stores))] }
+
+// send sends numbers to everybody, each until it is accepted: with a key, so that
+// nothing is accepted twice.
+func (l *load) send(ctx context.Context, from string) {
+	for n := 0; ; n++ {
+		to, body := fmt.Sprint("peer", n%loadPeers), fmt.Sprint(from, " ", n)
+		for {
+			begin := time.Now()
+			_, err := l.store().Send(ctx, peer(from), to, inbox.Draft{Body: []byte(body), Key: fmt.Sprint(n)})
+			l.took(time.Since(begin))
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				l.ledger.Sent(from, to, body)
+				l.accepted.Add(1)
+				break
+			}
+			switch {
+			case errors.Is(err, inbox.ErrUnavailable):
+				l.unavailable.Add(1)
+			case errors.Is(err, inbox.ErrServerFull), errors.Is(err, inbox.ErrFull):
+				l.full.Add(1)
+			case !errors.Is(err, inbox.ErrNoInbox):
+				l.Errorf("send: %v", err)
+				return
+			}
+			time.Sleep(20 * time.Millisecond) // as a client that is told to come back
+		}
+		select {
+		case <-l.enough:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(3 * time.Millisecond): // the rate of the load
+		}
+	}
+}
+
+func (l *load) took(d time.Duration) {
+	for {
+		slowest := l.slowest.Load()
+		if int64(d) <= slowest || l.slowest.CompareAndSwap(slowest, int64(d)) {
+			return
+		}
+	}
+}
+
+// receive asks as the owner, each time at the other server.
+func (l *load) receive(ctx context.Context, id string) {
+	var after inbox.Cursor
+	for ctx.Err() == nil {
+		r := inbox.NewReceiver(nil)
+		b, err := r.Receive(ctx, l.store(), peer(id), after, 10, 5*time.Second)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, inbox.ErrUnavailable):
+			l.ends.Add(1)
+			time.Sleep(20 * time.Millisecond)
+			continue
+		case err != nil:
+			l.Errorf("receive: %v", err)
+			return
+		case b.Reset:
+			l.resets.Add(1)
+		}
+		for _, m := range b.Messages {
+			l.ledger.Arrived(m.From, id, string(m.Body))
+			l.arrived.Add(1)
+		}
+		after = b.Cursor
+	}
+}
+
+// serves waits until new messages are accepted and arrive again everywhere, and
+// says how long that took.
+func (l *load) serves() time.Duration {
+	l.Helper()
+	begin := time.Now()
+	accepted, arrived := l.accepted.Load(), l.arrived.Load()
+	const proof = 20 * loadPeers
+	inboxtest.Until(l, "messages are accepted and arrive again", func() bool {
+		return l.accepted.Load() > accepted+proof && l.arrived.Load() > arrived+proof
+	})
+	return time.Since(begin)
+}
+
+// end ends the load in order, and draws the balance.
+func (l *load) end() inboxtest.Balance {
+	l.Helper()
+	close(l.enough)
+	l.senders.Wait()
+	quiet := 0
+	for last := int64(-1); quiet < 10; time.Sleep(50 * time.Millisecond) { // whatever is still to arrive
+		if now := l.arrived.Load(); now != last || l.ledger.Balance().Lost > 0 && quiet < 9 && last < 0 {
+			last, quiet = now, 0
+		} else {
+			quiet++
+		}
+	}
+	l.over()
+	l.peers.Wait()
+	b := l.ledger.Balance()
+	l.Logf("%v; %d sends unavailable, %d full, %d waits ended, %d resets, slowest operation %v",
+		b, l.unavailable.Load(), l.full.Load(), l.ends.Load(), l.resets.Load(), time.Duration(l.slowest.Load()).Round(time.Millisecond))
+	if slowest := time.Duration(l.slowest.Load()); slowest > 3*time.Second {
+		l.Errorf("an operation took %v, more than clients are promised", slowest)
+	}
+	return b
+}
+
+// nothingLost is the balance after a fault that may lose nothing.
+func (l *load) nothingLost() {
+	l.Helper()
+	b := l.end()
+	if b.Accepted == 0 || b != (inboxtest.Balance{Accepted: b.Accepted}) {
+		l.Errorf("the ledger does not balance: %v", b)
+	}
+}
