@@ -147,7 +147,8 @@ func (s *Store) Ready() bool {
 func (l *link) listen(ctx context.Context, part int) {
 	h := &l.parts[part]
 	channel := l.channel(uint8(part)) + l.server
-	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
+	const shortest = 20 * time.Millisecond
+	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		hearing, stop := context.WithCancel(ctx)
 		h.restart.Store(&stop)
 		c := l.clients.Load().wakes
@@ -156,7 +157,6 @@ func (l *link) listen(ctx context.Context, part int) {
 				h.hear()
 				h.subscribed.Store(true)
 				l.requestSweep(h) // for what was said while nobody heard
-				pause = 20 * time.Millisecond
 			}
 		})
 		err := c.Receive(hooked, c.B().Ssubscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) {
@@ -165,6 +165,7 @@ func (l *link) listen(ctx context.Context, part int) {
 		stop()
 		if h.subscribed.Swap(false) && ctx.Err() == nil {
 			l.log.Debug("wakes are not heard", "part", part, "error", err)
+			pause = shortest
 		}
 		select {
 		case <-time.After(pause/2 + mrand.N(pause)):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"inbox"
 )
@@ -125,6 +126,8 @@ var concurrentCases = []testCase{
 			peers.Wait()
 		}
 	}},
+
+	{name: "every history has an order", limits: inbox.Limits{TTL: time.Hour, Messages: linearLimit}, run: linearizable},
 
 	{name: "nothing is lost, doubled or out of order while all work at once", limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: nothingIsLost},
 
