@@ -90,3 +90,15 @@ local function tell(what, receiver, server, channel)
   redis.call('SPUBLISH', channel .. to, what .. number)
   return ''
 end
+
+-- begin opens the inbox, whose record b is of an earlier life, if there is one.
+local function begin(b, secret, life, ttl, now)
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+  if b and b.closed == 0 then add_ended(b, 'e') end
+  return {
+    secret = secret, life = life, history = history(), earlier = string.rep('\0', 8), known = 0,
+    last = 0, first = 1, sum = 0, base = 0, expires = now + ttl, since = b and b.since or now,
+    receiver = NOBODY, closer = b and b.closer or string.rep('\0', 8), keys = 0, closed = 0, armed = 0,
+    ended = b and b.ended or '',
+  }
+end

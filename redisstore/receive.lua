@@ -1,5 +1,6 @@
 -- Acknowledges, restarts the expiry, attaches the receiver, and reads.
--- It opens no inbox, since it also runs when memory is short: see open.lua.
+-- This is two scripts: one that runs also when memory is short and opens no
+-- inbox, and one that OPENS it.
 local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local limit, receiver, looked = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
@@ -15,7 +16,10 @@ if looked and b and b.receiver ~= receiver and b.since < now - looked then
   if not why and not renew(b, life, now) then return {REPLACED} end
   if why == 'c' then return {CLOSED} end
 end
-if not lives then return {NO_INBOX} end
+if not lives then
+  if not OPENS then return {NO_INBOX} end
+  b = begin(b, secret, life, ttl, now)
+end
 if b.secret ~= secret then return {UNAUTHORIZED} end
 
 local reset = false

@@ -102,7 +102,7 @@ func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
 	return reply.err()
 }
 
-// Receive implements [inbox.Store]. It takes one round trip, and two more when
+// Receive implements [inbox.Store]. It takes one round trip, and another when
 // it opens the inbox.
 //
 // For a receiver that is attached it answers with nothing new while Redis is
@@ -150,27 +150,23 @@ func (s *Store) receive(ctx context.Context, at place, secret inbox.Secret, afte
 	if w != nil {
 		args[4] = s.server + numberBytes(w.number)
 	}
-	for {
-		if w != nil {
-			args[5] = s.receivers.sinceLooked(w)
-		}
-		reply, err := s.run(ctx, &receiveScript, at, args, nil)
-		switch {
-		case err != nil:
-			return inbox.Batch{}, err
-		case reply.code == codeNoInbox:
-			if err := s.open(ctx, at, secret); err != nil {
-				return inbox.Batch{}, err
-			}
-			continue // it may be closed again by then
-		case reply.code != codeOK:
-			return inbox.Batch{}, reply.err()
-		}
-		s.receivers.end(reply.told(4), inbox.ErrReplaced)
-		b, err := reply.batch()
-		b.TTL = s.limits.TTL
-		return b, err
+	if w != nil {
+		args[5] = s.receivers.sinceLooked(w)
 	}
+	reply, err := s.run(ctx, &receiveScript, at, args, nil)
+	if err == nil && reply.code == codeNoInbox {
+		reply, err = s.run(ctx, &openReceiveScript, at, args, nil)
+	}
+	if err != nil {
+		return inbox.Batch{}, err
+	}
+	if reply.code != codeOK {
+		return inbox.Batch{}, reply.err()
+	}
+	s.receivers.end(reply.told(4), inbox.ErrReplaced)
+	b, err := reply.batch()
+	b.TTL = s.limits.TTL
+	return b, err
 }
 
 // Close implements [inbox.Store].

@@ -41,13 +41,14 @@ type script struct {
 const allowOOM = " flags=allow-oom"
 
 var (
-	openScript    = newScript("open", "", openSource)
-	sendScript    = newScript("send", "", sendSource)
-	receiveScript = newScript("receive", allowOOM, receiveSource)
-	closeScript   = newScript("close", allowOOM, closeSource)
-	probeScript   = newScript("probe", allowOOM, probeSource)
+	openScript        = newScript("open", "", openSource)
+	sendScript        = newScript("send", "", sendSource)
+	receiveScript     = newScript("receive", allowOOM, "local OPENS = false\n"+receiveSource)
+	openReceiveScript = newScript("receive", "", "local OPENS = true\n"+receiveSource)
+	closeScript       = newScript("close", allowOOM, closeSource)
+	probeScript       = newScript("probe", allowOOM, probeSource)
 
-	allScripts = []*script{&openScript, &sendScript, &receiveScript, &closeScript, &probeScript}
+	allScripts = []*script{&openScript, &sendScript, &receiveScript, &openReceiveScript, &closeScript, &probeScript}
 )
 
 func newScript(name, flags, source string) script {
