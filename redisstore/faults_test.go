@@ -157,11 +157,14 @@ func TestSentinelPrimaryIsKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// A primary that is demoted lives on, and refuses to be written to.
+// A primary that is demoted lives on, and refuses to be written to; but before
+// that, it takes writes for a moment though it has a successor. The replicas
+// that it still has confirm them, and only the successor does not: so all of
+// them are waited for here.
 func TestSentinelPrimaryIsDemotedUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := redistest.StartSentinel(t)
-	stores := twoStores(t, g.URL(), 1)
+	stores := twoStores(t, g.URL(), 2)
 	l := startLoad(t, stores...)
 	l.serves()
 	before := g.Primary()

@@ -29,6 +29,7 @@ type link struct {
 	hashes       *sync.Pool // of *nameHash
 
 	clients   atomic.Pointer[clients]
+	closing   sync.WaitGroup // clients that were replaced
 	receivers receivers
 	parts     []health // one for each partition of a cluster, else one
 	doubted   chan struct{}
@@ -130,6 +131,7 @@ func (s *Store) Run(ctx context.Context) {
 	running.Wait()
 	close(l.ended)
 	l.clients.Load().close()
+	l.closing.Wait()
 }
 
 // Ready reports whether every part of the inboxes can be written to and wakes

@@ -151,12 +151,10 @@ func (l *load) end() inboxtest.Balance {
 	l.Helper()
 	close(l.enough)
 	l.senders.Wait()
-	quiet := 0
-	for last := int64(-1); quiet < 10; time.Sleep(50 * time.Millisecond) { // whatever is still to arrive
-		if now := l.arrived.Load(); now != last || l.ledger.Balance().Lost > 0 && quiet < 9 && last < 0 {
-			last, quiet = now, 0
-		} else {
-			quiet++
+	// Whatever is still to arrive: a wake that was lost costs 10 seconds at most.
+	for last, since := int64(-1), time.Now(); l.ledger.Balance().Lost > 0 && time.Since(since) < 12*time.Second; time.Sleep(20 * time.Millisecond) {
+		if now := l.arrived.Load(); now != last {
+			last, since = now, time.Now()
 		}
 	}
 	l.over()

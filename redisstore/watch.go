@@ -123,6 +123,6 @@ func (l *link) rebuild() {
 		return
 	}
 	old := l.clients.Swap(c)
-	go old.close() // which waits for what is under way
+	l.closing.Go(old.close) // which waits for what is under way
 	l.log.Info("connected to redis anew")
 }

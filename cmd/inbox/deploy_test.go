@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+)
+
+const compose = "../../deploy/compose/"
+
+// The variables in the compose file are those of flags, and its files are there.
+func TestComposeFile(t *testing.T) {
+	content, err := os.ReadFile(compose + "compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]struct {
+			Build       string
+			Environment map[string]string
+			Volumes     []string
+		}
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"GOMEMLIMIT": true}
+	var c cli
+	k, err := kong.New(&c, kong.DefaultEnvars("INBOX"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range k.Model.Children {
+		for _, flag := range command.Flags {
+			for _, name := range flag.Envs {
+				known[name] = true
+			}
+		}
+	}
+	servers := 0
+	for name, service := range file.Services {
+		for variable, value := range service.Environment {
+			if !known[variable] {
+				t.Errorf("%s: no flag has the variable %s", name, variable)
+			}
+			if strings.HasPrefix(variable, "INBOX_") {
+				t.Setenv(variable, value)
+			}
+		}
+		for _, volume := range service.Volumes {
+			if _, err := os.Stat(filepath.Join(compose, strings.Split(volume, ":")[0])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if service.Build != "" {
+			servers++
+			if _, err := os.Stat(filepath.Join(compose, service.Build, "Dockerfile")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if servers != 2 {
+		t.Errorf("there are %d servers, want 2", servers)
+	}
+	var configured cli
+	parse(t, &configured) // what the variables say makes sense
+	if reflect.DeepEqual(configured, c) || !strings.HasPrefix(configured.Serve.Store, "redis://") {
+		t.Errorf("the store is %q", configured.Serve.Store)
+	}
+}
+
+// Peers meet through the real proxy, with its configuration as it is but for the
+// addresses, and go on when one of the two servers is gone.
+func TestProxyInFrontOfTwoServers(t *testing.T) {
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Fatal("nginx is not installed, and this test needs it: apt-get install nginx-light")
+	}
+	redis := redistest.Start(t)
+	flags := append(ofRedis(t, "redis://"+redis.Addr), "--log-level=debug") // a line for each request
+	gone, one := process(t, flags...)
+	_, two := process(t, flags...)
+	url := startProxy(t, nginx, one.url, two.url)
+
+	a := newAsker(t, url)
+	inboxtest.Until(t, "the proxy passes requests on", func() bool {
+		status, _, _ := a.ask(t.Context(), http.MethodGet, "?limit=0", "alice", "", "")
+		return status == http.StatusNoContent
+	})
+	meet := func(round string) {
+		for i := range 10 {
+			waited := make(chan string, 1)
+			id := fmt.Sprint("alice", round, i)
+			a.ask(t.Context(), http.MethodGet, "?limit=0", id, "", "")
+			go func() {
+				status, _, body := a.ask(t.Context(), http.MethodGet, "?after=0", id, "", "")
+				waited <- fmt.Sprint(status, " ", body)
+			}()
+			inboxtest.Until(t, "a message is accepted", func() bool {
+				status, _, _ := a.ask(t.Context(), http.MethodPost, "?to="+id, "bob", "k", "hello")
+				return status == http.StatusOK
+			})
+			if got := <-waited; got != "200 hello" {
+				t.Errorf("%s, %d: got %q", round, i, got)
+			}
+		}
+	}
+	meet("both")
+	for _, r := range []*running{one, two} {
+		if !strings.Contains(r.log.String(), "route=/inbox") {
+			t.Errorf("one of the servers was not asked")
+		}
+	}
+	gone.Process.Kill()
+	gone.Wait()
+	meet("one")
+
+	// A stream begins at once: nothing holds it back.
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url+"/inbox?after=0", nil)
+	req.SetBasicAuth("carol", "password of carol")
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := a.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	begun := make([]byte, 4)
+	if n, err := resp.Body.Read(begun); err != nil || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("a stream began with %q %v", begun[:n], err)
+	}
+	// And so does a socket.
+	req, _ = http.NewRequestWithContext(ctx, http.MethodGet, url+"/inbox", nil)
+	for name, value := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "inbox.v1",
+	} {
+		req.Header.Set(name, value)
+	}
+	req.SetBasicAuth("dave", "password of dave")
+	resp, err = a.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("a socket got %s", resp.Status)
+	}
+}
+
+// startProxy runs nginx with our configuration, in a directory of its own.
+func startProxy(t *testing.T, nginx string, servers ...string) (url string) {
+	t.Helper()
+	content, err := os.ReadFile(compose + "nginx.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	dir := t.TempDir()
+	change := func(pattern, to string) {
+		if !regexp.MustCompile(pattern).Match(content) {
+			t.Fatalf("the configuration of the proxy has no %s", pattern)
+		}
+		content = regexp.MustCompile(pattern).ReplaceAll(content, []byte(to))
+	}
+	for i, server := range servers {
+		change(fmt.Sprintf(`inbox%d:3000`, i+1), strings.TrimPrefix(server, "http://"))
+	}
+	change(`listen 8080`, "listen "+addr)
+	change(`/tmp/nginx\.pid`, filepath.Join(dir, "pid"))
+	change(`/dev/stdout`, filepath.Join(dir, "access.log"))
+	change(`worker_processes auto`, "worker_processes 1")
+	change(`worker_rlimit_nofile \d+;\n`, "")
+	change(`worker_connections \d+`, "worker_connections 512")
+	conf := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(conf, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(nginx, "-t", "-p", dir, "-c", conf).CombinedOutput(); err != nil {
+		t.Fatalf("nginx does not take the configuration: %v\n%s", err, out)
+	}
+	var said bytes.Buffer
+	cmd := exec.Command(nginx, "-p", dir, "-c", conf, "-g", "daemon off;")
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt) // which ends its workers, too
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("nginx said:\n%s", said.String())
+		}
+	})
+	return "http://" + addr
+}
