@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// redisCommand measures two servers over one Redis, which it starts itself.
+type redisCommand struct {
+	Program string        `default:"redis-server" help:"Redis or Valkey."`
+	Samples int           `default:"1000" help:"Messages from one server to a peer that waits at the other."`
+	Inboxes int           `default:"20000" help:"Idle inboxes."`
+	Waiting int           `default:"50" help:"Peers that wait and get nothing."`
+	Wait    time.Duration `default:"20s" help:"How long they wait."`
+	Conns   []int         `default:"16,64" help:"Connections, for throughput."`
+	Round   time.Duration `default:"200ms" help:"Length of a round."`
+	Rounds  int           `default:"9" help:"Rounds for each server and setting."`
+}
+
+func (c *redisCommand) Run(e *env) error {
+	if err := e.apart(); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp("", "inbox-bench-redis")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	redis, err := startRedis(e, c.Program, temp)
+	if err != nil {
+		return err
+	}
+	defer redis.stop()
+	secret := filepath.Join(temp, "secret")
+	if err := os.WriteFile(secret, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
+		return err
+	}
+	flags := []string{"--store=redis://" + redis.addr, "--secret-file=" + secret, "--inbox-ttl=10m"}
+	var servers []*process
+	for _, f := range [][]string{flags, flags, {"--inbox-ttl=10m"}} {
+		p, err := e.serve(f...)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		servers = append(servers, p)
+	}
+	if err := e.sleep(time.Second); err != nil { // until they hear each other
+		return err
+	}
+	for _, step := range []func(*env, *redisServer, []*process) error{c.latency, c.commands, c.waiting, c.memory, c.throughput} {
+		if err := step(e, redis, servers); err != nil {
+			return fmt.Errorf("redis: %w", err)
+		}
+	}
+	return nil
+}
+
+// latency is from the first byte of a send at one server to the last of the
+// answer to a peer that waits at the other.
+func (c *redisCommand) latency(e *env, _ *redisServer, servers []*process) error {
+	e.say("redis: %d messages from one server to the other", c.Samples)
+	sends, err := dialCycler(e, servers[0], 0, true, 1024, time.Minute)
+	if err != nil {
+		return err
+	}
+	defer sends.Close()
+	waits, err := dialCycler(e, servers[1], 1, true, 1024, time.Minute)
+	if err != nil {
+		return err
+	}
+	defer waits.Close()
+	waits.to, waits.get, waits.cursor = sends.to, sends.get, sends.cursor
+	if err := waits.open(); err != nil {
+		return err
+	}
+	took := make([]time.Duration, 0, c.Samples)
+	for range c.Samples {
+		if _, err := waits.Write(waits.get); err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Millisecond) // until it waits
+		begin := time.Now()
+		if _, err := sends.Write(sends.post); err != nil {
+			return err
+		}
+		got, err := waits.read()
+		if err != nil {
+			return err
+		}
+		took = append(took, time.Since(begin))
+		if got.status != 200 {
+			return unexpected(got)
+		}
+		if err := waits.keep(got); err != nil {
+			return err
+		}
+		if sent, err := sends.read(); err != nil || sent.status != 200 {
+			return errors.Join(err, unexpected(sent))
+		}
+	}
+	slices.Sort(took)
+	const group = "redis: send at one server to arrival at the other"
+	for _, q := range []struct {
+		what string
+		part float64
+		goal *float64
+	}{{"median", 0.5, new(1.0)}, {"99 %", 0.99, new(10.0)}, {"longest", 1, nil}} {
+		at := min(int(q.part*float64(len(took))), len(took)-1)
+		e.report.add(row{Group: group, What: q.what, Measured: float64(took[at].Microseconds()) / 1000, Unit: "ms", Goal: q.goal})
+	}
+	return nil
+}
+
+// commands counts what a send and a receive cost Redis.
+func (c *redisCommand) commands(e *env, redis *redisServer, servers []*process) error {
+	const n = 80 // which an inbox holds
+	cy, err := dialCycler(e, servers[0], 0, true, 100, time.Minute)
+	if err != nil {
+		return err
+	}
+	defer cy.Close()
+	if err := cy.open(); err != nil {
+		return err
+	}
+	count := func(what string, goal float64, step func() error) error {
+		before, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		for range n {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		after, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		// A second's probes of two servers may be among them.
+		e.report.add(row{Group: "redis: scripts that run", What: what, Measured: float64(after-before) / n, Unit: "", Goal: new(goal + 0.1)})
+		return nil
+	}
+	if err := count("per send", 2, func() error { _, err := cy.must(cy.post, 200); return err }); err != nil {
+		return err
+	}
+	return count("per receive that finds something", 1, func() error {
+		a, err := cy.must(cy.get, 200)
+		if err != nil {
+			return err
+		}
+		return cy.keep(a)
+	})
+}
+
+// waiting counts how often those look who wait.
+func (c *redisCommand) waiting(e *env, redis *redisServer, servers []*process) error {
+	for _, t := range []struct{ name, query, header string }{
+		{"long poll of " + c.Wait.String(), fmt.Sprintf("?after=0&wait=%d", int(c.Wait.Seconds())), "Accept: */*"},
+		{"stream", "?after=0", "Accept: text/event-stream"},
+	} {
+		e.say("redis: %d peers wait for %v: %s", c.Waiting, c.Wait, t.name)
+		var conns []*conn
+		defer func() { hangUp(conns) }()
+		before, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		for i := range c.Waiting {
+			cn, err := dial(e.ctx, servers[i%2].addr, i, 2*c.Wait+time.Minute)
+			if err != nil {
+				return err
+			}
+			conns = append(conns, cn)
+			if _, err := cn.Write(newPeer().get(t.query, t.header)); err != nil {
+				return err
+			}
+		}
+		if err := e.sleep(c.Wait + time.Second); err != nil {
+			return err
+		}
+		after, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		probes := 2 * c.Wait.Seconds() / 3
+		e.report.add(row{Group: "redis: scripts that run", What: "per peer that waits, " + t.name,
+			Measured: (float64(after-before) - probes) / float64(c.Waiting), Unit: "", Note: "opening the inbox is one of them"})
+	}
+	return nil
+}
+
+func (c *redisCommand) memory(e *env, redis *redisServer, servers []*process) error {
+	e.say("redis: %d idle inboxes", c.Inboxes)
+	o, err := newOpeners(e, servers[0].addr, 4)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	before, err := redis.number("memory", "used_memory")
+	if err != nil {
+		return err
+	}
+	if _, err := o.open(c.Inboxes); err != nil {
+		return err
+	}
+	after, err := redis.number("memory", "used_memory")
+	if err != nil {
+		return err
+	}
+	e.report.add(row{Group: "redis: memory", What: "idle inbox", Measured: float64(after-before) / float64(c.Inboxes), Unit: "bytes", Goal: new(600.0)})
+	return nil
+}
+
+// throughput compares the CPU of a message with that of the same server in
+// memory: twice as much is half the throughput of a core.
+func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process) error {
+	cycles := &cycleCommand{Round: c.Round, Rounds: c.Rounds}
+	for _, conns := range c.Conns {
+		e.say("redis: throughput, %s", plural(conns, "connection"))
+		targets := []*target{{name: "redis", p: servers[0]}, {name: "memory", p: servers[2]}}
+		cpu, err := cpuOf(redis.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		before, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		if err := cycles.compareReal(e, targets, true, 1024, conns); err != nil {
+			return err
+		}
+		after, err := redis.scripts()
+		if err != nil {
+			return err
+		}
+		used, err := cpuOf(redis.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		own, base, ratios := compared(targets[0].samples, targets[1].samples)
+		what := "send + receive, " + plural(conns, "connection")
+		e.report.add(row{Group: "redis: server CPU", What: what, Measured: own, Unit: "µs", Goal: new(2.0), OfRatio: true,
+			Against: "memory", Baseline: base, Ratio: median(ratios), Note: spread(ratios) + "; " + rates(targets[0].samples, targets[1].samples)})
+		e.report.add(row{Group: "redis: CPU of Redis", What: "a script, " + plural(conns, "connection"),
+			Measured: micros(used-cpu, int(after-before)), Unit: "µs"})
+	}
+	return nil
+}
+
+// compareReal is compare of servers that all hold inboxes.
+func (c *cycleCommand) compareReal(e *env, targets []*target, ack bool, size, conns int) error {
+	life := time.Duration(c.Rounds+1)*3*(c.Round+time.Second) + 30*time.Second
+	for _, t := range targets {
+		for i := range conns {
+			cy, err := dialCycler(e, t.p, i, ack, size, life)
+			if err != nil {
+				return err
+			}
+			defer cy.Close()
+			t.cyclers = append(t.cyclers, cy)
+		}
+		if _, err := t.rehearse(nil); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	for round := range c.Rounds {
+		for i := range targets {
+			t := targets[(round+i)%len(targets)]
+			s, err := measureCycles(e, t, c.Round)
+			if err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+			t.samples = append(t.samples, s)
+		}
+	}
+	return nil
+}
+
+// redisServer is a Redis of our own.
+type redisServer struct {
+	addr string
+	cmd  *exec.Cmd
+}
+
+func startRedis(e *env, program, dir string) (*redisServer, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &redisServer{addr: ln.Addr().String()}
+	ln.Close()
+	_, port, _ := net.SplitHostPort(r.addr)
+	r.cmd = exec.CommandContext(e.ctx, program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dir", dir, "--logfile", filepath.Join(dir, "log"))
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := pinned(e.load, e.load, r.cmd.Start); err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", program, err)
+	}
+	for range 200 {
+		if _, err := r.info("server"); err == nil {
+			return r, nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	r.stop()
+	return nil, fmt.Errorf("%s does not answer", program)
+}
+
+func (r *redisServer) stop() {
+	r.cmd.Process.Kill()
+	r.cmd.Wait()
+}
+
+// info asks for a section of INFO.
+func (r *redisServer) info(section string) (string, error) {
+	c, err := net.DialTimeout("tcp", r.addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprintf(c, "INFO %s\r\n", section)
+	in := bufio.NewReader(c)
+	head, err := in.ReadString('\n')
+	if err != nil || head[0] != '$' {
+		return "", errors.Join(err, fmt.Errorf("redis answered %q", head))
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(head[1:]))
+	if err != nil {
+		return "", err
+	}
+	text := make([]byte, n)
+	_, err = io.ReadFull(in, text)
+	return string(text), err
+}
+
+func (r *redisServer) number(section, name string) (int64, error) {
+	text, err := r.info(section)
+	if err != nil {
+		return 0, err
+	}
+	_, after, ok := strings.Cut(text, name+":")
+	if !ok {
+		return 0, nil // not counted yet
+	}
+	after = strings.TrimPrefix(after, "calls=")
+	return strconv.ParseInt(after[:strings.IndexFunc(after, func(c rune) bool { return c < '0' || c > '9' })], 10, 64)
+}
+
+// scripts is how many have run.
+func (r *redisServer) scripts() (int64, error) { return r.number("commandstats", "cmdstat_evalsha") }
