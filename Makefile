@@ -53,19 +53,25 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: web/sdk/node_modules ## The tests again and again, and longer random walks: about 20 minutes
-	go test -race -count 20 -timeout 20m ./...
-	go test -run Model -timeout 20m ./memstore -rapid.checks 20000
+soak: web/sdk/node_modules ## The tests again and again, and longer random walks: about 40 minutes
+	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
+	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
+	go test -race -count 5 -timeout 20m ./redisstore
+	go test -run '^Test(Standalone|Sentinel|Cluster)$$/model' -timeout 20m ./redisstore -rapid.checks 150
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 
-# What the tests need beside Go: a browser, and Node to drive it.
+# What the tests need beside Go: a browser and Node to drive it, Redis, a proxy.
+# redis-tools holds the server, too, and starts no service of its own.
 deps:
 	@missing=""; \
 	[ -x "$(CHROMIUM)" ] || missing="$$missing chromium"; \
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	command -v redis-server valkey-server redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
+	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
 	fi
 
 web/node_modules web/sdk/node_modules: %/node_modules: %/package-lock.json

@@ -68,59 +68,75 @@ func (c *redisCommand) Run(e *env) error {
 }
 
 // latency is from the first byte of a send at one server to the last of the
-// answer to a peer that waits at the other.
+// answer to a peer that waits at the other. On a busy machine most of it is
+// waiting for a core, which the same over one server in memory shows.
 func (c *redisCommand) latency(e *env, _ *redisServer, servers []*process) error {
 	e.say("redis: %d messages from one server to the other", c.Samples)
-	sends, err := dialCycler(e, servers[0], 0, true, 1024, time.Minute)
+	across, err := c.arrivals(e, servers[0], servers[1])
 	if err != nil {
 		return err
 	}
-	defer sends.Close()
-	waits, err := dialCycler(e, servers[1], 1, true, 1024, time.Minute)
+	within, err := c.arrivals(e, servers[2], servers[2])
 	if err != nil {
 		return err
 	}
-	defer waits.Close()
-	waits.to, waits.get, waits.cursor = sends.to, sends.get, sends.cursor
-	if err := waits.open(); err != nil {
-		return err
-	}
-	took := make([]time.Duration, 0, c.Samples)
-	for range c.Samples {
-		if _, err := waits.Write(waits.get); err != nil {
-			return err
-		}
-		time.Sleep(2 * time.Millisecond) // until it waits
-		begin := time.Now()
-		if _, err := sends.Write(sends.post); err != nil {
-			return err
-		}
-		got, err := waits.read()
-		if err != nil {
-			return err
-		}
-		took = append(took, time.Since(begin))
-		if got.status != 200 {
-			return unexpected(got)
-		}
-		if err := waits.keep(got); err != nil {
-			return err
-		}
-		if sent, err := sends.read(); err != nil || sent.status != 200 {
-			return errors.Join(err, unexpected(sent))
-		}
-	}
-	slices.Sort(took)
-	const group = "redis: send at one server to arrival at the other"
 	for _, q := range []struct {
 		what string
 		part float64
 		goal *float64
-	}{{"median", 0.5, new(1.0)}, {"99 %", 0.99, new(10.0)}, {"longest", 1, nil}} {
-		at := min(int(q.part*float64(len(took))), len(took)-1)
-		e.report.add(row{Group: group, What: q.what, Measured: float64(took[at].Microseconds()) / 1000, Unit: "ms", Goal: q.goal})
+	}{{"median", 0.5, new(1.0)}, {"90 %", 0.9, nil}, {"99 %", 0.99, new(10.0)}} {
+		at := func(took []time.Duration) float64 {
+			return float64(took[int(q.part*float64(len(took)))].Microseconds()) / 1000
+		}
+		e.report.add(row{Group: "redis: send at one server to arrival at the other", What: q.what, Unit: "ms", Goal: q.goal,
+			Measured: at(across), Against: "one server, memory", Baseline: at(within), Ratio: at(across) / at(within)})
 	}
 	return nil
+}
+
+// arrivals are sorted.
+func (c *redisCommand) arrivals(e *env, at, other *process) ([]time.Duration, error) {
+	sends, err := dialCycler(e, at, 0, true, 1024, time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	defer sends.Close()
+	waits, err := dialCycler(e, other, 1, true, 1024, time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	defer waits.Close()
+	waits.to, waits.get, waits.cursor = sends.to, sends.get, sends.cursor
+	if err := waits.open(); err != nil {
+		return nil, err
+	}
+	took := make([]time.Duration, 0, c.Samples)
+	for range c.Samples {
+		if _, err := waits.Write(waits.get); err != nil {
+			return nil, err
+		}
+		time.Sleep(2 * time.Millisecond) // until it waits
+		begin := time.Now()
+		if _, err := sends.Write(sends.post); err != nil {
+			return nil, err
+		}
+		got, err := waits.read()
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(begin))
+		if got.status != 200 {
+			return nil, unexpected(got)
+		}
+		if err := waits.keep(got); err != nil {
+			return nil, err
+		}
+		if sent, err := sends.read(); err != nil || sent.status != 200 {
+			return nil, errors.Join(err, unexpected(sent))
+		}
+	}
+	slices.Sort(took)
+	return took, nil
 }
 
 // commands counts what a send and a receive cost Redis.

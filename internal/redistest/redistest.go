@@ -74,7 +74,7 @@ func (s *Server) run(more ...string) {
 	s.tb.Helper()
 	program := Program()
 	if program == "" {
-		s.tb.Fatal("redis-server is not installed, and this test needs it: apt-get install redis-server")
+		s.tb.Fatal("redis-server is not installed, and this test needs it: apt-get install redis-tools")
 	}
 	s.cmd = exec.Command(program)
 	s.cmd.Args[0] = "redis-server"
