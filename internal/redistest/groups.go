@@ -41,8 +41,7 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			tb.Fatal(err)
 		}
-		s.run(conf, "--sentinel")
-		s.Wait("PING")
+		s.launch(conf, "--sentinel")
 		g.Sentinels = append(g.Sentinels, s)
 	}
 	for _, s := range g.Sentinels {

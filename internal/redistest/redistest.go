@@ -4,12 +4,13 @@ package redistest
 
 import (
 	"context"
-	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -37,15 +38,51 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := newServer(tb, append([]string{"--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...)...)
-	s.run()
-	s.Wait("PING")
+	s.launch()
 	return s
+}
+
+// launch runs the server at a port that is free, and was not taken meanwhile.
+func (s *Server) launch(more ...string) {
+	s.tb.Helper()
+	for range 10 {
+		s.Port = freePort(s.tb)
+		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+		s.run(more...)
+		if s.answers() {
+			return
+		}
+		if !strings.Contains(s.log(), "bind: Address already in use") {
+			break
+		}
+	}
+	s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", s.log())
+}
+
+// answers reports whether it does, or else that it has ended.
+func (s *Server) answers() (yes bool) {
+	s.tb.Helper()
+	until(s.tb, "redis answers or ends", func() bool {
+		select {
+		case <-s.exit:
+			return true
+		default:
+			_, err := s.Do("PING")
+			yes = err == nil
+			return yes
+		}
+	})
+	return yes
+}
+
+func (s *Server) log() string {
+	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(log)
 }
 
 func newServer(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: tb.TempDir(), args: args, Port: freePort(tb)}
-	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
 	tb.Cleanup(func() {
 		s.mu.Lock()
 		if s.client != nil {
@@ -133,21 +170,6 @@ func (s *Server) Text(args ...string) string {
 	return text
 }
 
-// Wait waits until a command succeeds.
-func (s *Server) Wait(args ...string) {
-	s.tb.Helper()
-	until(s.tb, fmt.Sprintf("redis at %s answers", s.Addr), func() bool {
-		select {
-		case <-s.exit:
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", log)
-		default:
-		}
-		_, err := s.Do(args...)
-		return err == nil
-	})
-}
-
 // Kill ends the process at once, as a crash does.
 func (s *Server) Kill() {
 	if s.cmd == nil {
@@ -172,25 +194,32 @@ func (s *Server) Resume() {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.run()
-	s.Wait("PING")
+	if !s.answers() {
+		s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", s.log())
+	}
 }
 
-// freePort finds one whose cluster bus port, 10000 above, exists too.
+// freePort finds one below those that the system gives to clients. The port
+// 10000 above, of the cluster's bus, is free too.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
-		if claim(port) && port < 55000 {
+	for range 1000 {
+		port := 11000 + rand.IntN(11000)
+		if claim(port) && free(port) && free(port+10000) {
 			return port
 		}
 	}
 	tb.Fatal("there is no free port")
 	return 0
+}
+
+func free(port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
 }
 
 var claimed sync.Map
