@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -225,4 +226,34 @@ func TestWhatRedisMustBe(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	serve(t, append(other, "--redis-prefix=other:")...).end(t)
+}
+
+func TestRedisOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate := inboxtest.NewCertificate(t, "redis")
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, content := range map[string][]byte{cert: certificate.Cert, key: certificate.Key} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	ln.Close()
+	redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
+	flags := ofRedis(t, "rediss://localhost:"+port)
+
+	var out, errs strings.Builder
+	if code := run(append([]string{"serve", "--listen=127.0.0.1:0"}, flags...), &out, &errs); code != 1 || !strings.Contains(errs.String(), "certificate") {
+		t.Errorf("a certificate that nobody knows: %d %s", code, errs.String())
+	}
+	t.Setenv("SSL_CERT_FILE", cert)
+	_, r := process(t, flags...)
+	status, _, body := newAsker(t, r.url).ask(t.Context(), http.MethodGet, "?wait=0", "alice", "", "")
+	if status != http.StatusNoContent {
+		t.Errorf("got %d %s", status, body)
+	}
 }
