@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,11 +81,14 @@ func newServerName() string {
 
 // connect makes clients. It fails if nobody answers.
 func (l *link) connect() (*clients, error) {
-	commands, err := rueidis.NewClient(l.option)
+	option := l.option
+	option.InitAddress = slices.Clone(option.InitAddress) // which a client shuffles
+	commands, err := rueidis.NewClient(option)
 	if err != nil {
 		return nil, err
 	}
 	hearing := l.option
+	hearing.InitAddress = slices.Clone(hearing.InitAddress)
 	hearing.PipelineMultiplex = -1
 	hearing.ReadBufferEachConn, hearing.WriteBufferEachConn = 16<<10, 16<<10
 	wakes, err := rueidis.NewClient(hearing)
