@@ -14,7 +14,7 @@ const partitions = 256
 var tags = sync.OnceValue(func() *[partitions]string {
 	const slots, each = 16384, 16384 / partitions
 	var words [slots]string
-	for i := 0; i < 40*slots; i++ {
+	for i := range 40 * slots {
 		word := strconv.FormatInt(int64(i), 36)
 		if slot := crc16(word) % slots; words[slot] == "" {
 			words[slot] = word

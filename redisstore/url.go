@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -71,10 +72,8 @@ func splitHosts(s string) (first string, more []string, err error) {
 	}
 	start := strings.LastIndexByte(rest[:end], '@') + 1
 	hosts := strings.Split(rest[start:end], ",")
-	for _, host := range hosts {
-		if host == "" {
-			return "", nil, errors.New("a host is missing")
-		}
+	if slices.Contains(hosts, "") {
+		return "", nil, errors.New("a host is missing")
 	}
 	return scheme + "://" + rest[:start] + hosts[0] + rest[end:], hosts[1:], nil
 }

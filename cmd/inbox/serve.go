@@ -78,9 +78,9 @@ func (c *serveCommand) Validate() error {
 	case c.Store != inMemory && c.Snapshot != "":
 		return errors.New("--snapshot goes with --store memory: inboxes in redis outlive a server anyway")
 	case c.Store != inMemory && c.SecretFile == "":
-		return errors.New("--store redis://... needs --secret-file, the same for all servers")
+		return errors.New("--store with redis needs --secret-file, the same for all servers")
 	case c.Store == inMemory && (c.SecretFile != "" || c.RedisWaitReplicas != 0):
-		return errors.New("--secret-file and --redis-wait-replicas go with --store redis://...")
+		return errors.New("--secret-file and --redis-wait-replicas go with --store redis")
 	case c.RedisWaitReplicas < 0:
 		return errors.New("--redis-wait-replicas is not negative")
 	case len(c.AllowOrigin) > 1 && slices.Contains(c.AllowOrigin, "*"):
