@@ -53,8 +53,8 @@ type Store struct {
 
 var _ inbox.Store = (*Store)(nil)
 
-// Usable operations take no longer than this, with everything that is tried
-// again in them: then a client is told that the store is unavailable.
+// operationTimeout is what an operation takes at most, with everything that is
+// tried again in it: then a client is told that the store is unavailable.
 const operationTimeout = 2500 * time.Millisecond
 
 // Send implements [inbox.Store]. It takes two round trips, and with
