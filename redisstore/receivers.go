@@ -45,14 +45,17 @@ type waiter struct {
 
 func (rs *receivers) shard(number uint64) *shard { return &rs.shards[number%partitions] }
 
-// enter returns the waiter of a receiver. It is known before the script runs,
-// so that no wake misses it.
+// enter returns the waiter of a receiver, or nil if the receiver was ended. It is
+// known before the script runs, so that no wake misses it.
 func (rs *receivers) enter(r *inbox.Receiver, partition uint8, forget time.Duration) *waiter {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if w := sh.byReceiver[r]; w != nil {
 		return w
+	}
+	if r.Err() != nil { // it was forgotten for that, and is not to come as a new one
+		return nil
 	}
 	if sh.byReceiver == nil {
 		sh.byReceiver, sh.byNumber = make(map[*inbox.Receiver]*waiter), make(map[uint64]*waiter)

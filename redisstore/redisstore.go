@@ -108,13 +108,12 @@ func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
 // For a receiver that is attached it answers with nothing new while Redis is
 // away for a short time, so that those who wait go on waiting.
 func (s *Store) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	if r != nil && r.Err() != nil {
-		return inbox.Batch{}, r.Err()
-	}
 	at := s.place(p.ID)
 	var w *waiter
 	if r != nil {
-		w = s.receivers.enter(r, at.partition, 2*s.limits.TTL)
+		if w = s.receivers.enter(r, at.partition, 2*s.limits.TTL); w == nil || r.Err() != nil {
+			return inbox.Batch{}, r.Err()
+		}
 	}
 	b, err := s.receive(ctx, at, p.Secret, after, limit, w)
 	if r == nil {

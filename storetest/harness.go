@@ -166,7 +166,13 @@ func (h *harness) past() time.Duration {
 }
 
 // until sleeps until d has passed since t.
-func (h *harness) until(t time.Time, d time.Duration) { time.Sleep(time.Until(t.Add(d))) }
+func (h *harness) until(t time.Time, d time.Duration) {
+	left := time.Until(t.Add(d))
+	if a, ok := h.T.(*attempt); ok {
+		a.took(-left) // by so much too late
+	}
+	time.Sleep(left)
+}
 
 // wantInstant fails if time has passed since t: any at all in a bubble, else so
 // much that the reason must have been a look that nobody caused.
