@@ -61,7 +61,7 @@ func TestMain(m *testing.M) {
 }
 
 // walks is few: each takes a second or two of real time.
-const walks = 6
+const walks = 4
 
 var spaces atomic.Uint64
 
