@@ -31,6 +31,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_INBOX_TTL": "7s", "INBOX_INBOX_CAPACITY": "7", "INBOX_INBOX_BYTES": "7KiB", "INBOX_MAX_BODY": "700",
 		"INBOX_MAX_INBOXES": "7", "INBOX_MAX_MEMORY": "7MiB", "INBOX_MAX_WAIT": "7s", "INBOX_STORE": "memory",
 		"INBOX_SNAPSHOT": "/s", "INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
+		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",
 	}
 	var plain, c cli
 	parse(t, &plain)
