@@ -23,10 +23,11 @@ test-go: ## Only the Go tests
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
 
-test-web: web/node_modules web/sdk/node_modules ## Only the browser tests, and the SDK's
+test-web: web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Only the browser tests, and the SDK's
 	go build -o build/inbox-test ./cmd/inbox
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
 	cd web/sdk && npm run dist
@@ -68,7 +69,7 @@ deps:
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-web/node_modules web/sdk/node_modules: %/node_modules: %/package-lock.json
+web/node_modules web/sdk/node_modules web/peerjs/node_modules: %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
