@@ -60,6 +60,7 @@ type cli struct {
 	Expiry     expiryCommand     `cmd:"" help:"The longest pause for others while very many inboxes expire."`
 	Waiting    waitingCommand    `cmd:"" help:"What a waiting peer costs, by transport, and what it leaves behind."`
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
+	PeerJS     peerjsCommand     `cmd:"" name:"peerjs" help:"CPU and memory of PeerJS sockets, against peerjs-server."`
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`
