@@ -166,19 +166,19 @@ func (s *server) open(id string) *client {
 func (c *client) read(r io.Reader) {
 	defer close(c.frames)
 	for {
-		f, err := ws.ReadFrame(r)
+		op, payload, err := inboxtest.ReadFrame(r)
 		if err != nil {
 			return
 		}
-		switch f.Header.OpCode {
+		switch op {
 		case ws.OpText:
-			c.frames <- string(f.Payload)
+			c.frames <- string(payload)
 		case ws.OpPing:
 			if !c.muted.Load() {
-				go c.write(ws.NewPongFrame(f.Payload)) // the server may be writing too
+				go c.write(ws.NewPongFrame(payload)) // the server may be writing too
 			}
 		case ws.OpClose:
-			code, _ := ws.ParseCloseFrameData(f.Payload)
+			code, _ := ws.ParseCloseFrameData(payload)
 			c.code.Store(int64(code))
 			return
 		}

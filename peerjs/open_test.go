@@ -178,12 +178,12 @@ func TestFight(t *testing.T) {
 // The limits of a server are those of its store.
 func TestConcurrentLimit(t *testing.T) {
 	inBubbleWith(t, inbox.Limits{Inboxes: 2}, peerjs.Config{}, func(s *server) {
-		alice := s.open("alice")
+		s.open("alice")
 		s.open("bob")
 		c := s.knock("carol", "token")
 		c.want(full)
 		c.wantClosed(4400)
-		alice = s.open("alice") // takes over, and needs no room
+		alice := s.open("alice") // takes over, and needs no room
 		alice.offer("nobody", "{}")
 		alice.wantExpire("nobody")
 		s.open("bob").leave()

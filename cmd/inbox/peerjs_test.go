@@ -13,6 +13,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"inbox/internal/inboxtest"
 )
 
 // dialPeer opens a PeerJS socket and returns what is said on it first.
@@ -26,8 +28,8 @@ func dialPeer(ctx context.Context, base string, query url.Values) (net.Conn, str
 	if early != nil {
 		r = early
 	}
-	first, err := ws.ReadFrame(r)
-	return conn, string(first.Payload), err
+	_, first, err := inboxtest.ReadFrame(r)
+	return conn, string(first), err
 }
 
 func peerQuery(key, id string) url.Values {
@@ -118,11 +120,11 @@ func TestDrainOfPeerJS(t *testing.T) {
 	r.stop()
 	closed := make(chan ws.StatusCode, 1)
 	go func() {
-		f, err := ws.ReadFrame(conn)
+		_, payload, err := inboxtest.ReadFrame(conn)
 		if err != nil {
 			t.Error(err)
 		}
-		code, _ := ws.ParseCloseFrameData(f.Payload)
+		code, _ := ws.ParseCloseFrameData(payload)
 		closed <- code
 	}()
 	select {
