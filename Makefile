@@ -42,9 +42,10 @@ lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	go tool -modfile=.ci/tools/go.mod staticcheck ./...
 	@.ci/govulncheck
 
-bench: ## Measure, in a few minutes; the goals are in docs/performance.md
+bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore
 	cd bench && go run . all
+	cd bench && go run . peerjs
 
 FUZZTIME ?= 30s
 fuzz: ## Every fuzz target for FUZZTIME (30s)
@@ -74,4 +75,4 @@ web/node_modules web/sdk/node_modules web/peerjs/node_modules: %/node_modules: %
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf build web/node_modules web/sdk/{node_modules,build,dist,docs}
+	rm -rf build web/node_modules web/peerjs/node_modules web/sdk/{node_modules,build,dist,docs}
