@@ -3,8 +3,7 @@ package peerjs
 import (
 	"bytes"
 	"encoding/json"
-
-	"github.com/mailru/easyjson/jlexer"
+	"strconv"
 
 	"inbox"
 )
@@ -24,40 +23,54 @@ var heartbeat = []byte(`{"type":"HEARTBEAT"}`)
 type said struct {
 	kind    string // one of the types; any other is ""
 	dst     string
-	payload []byte // JSON as it came; nil if there is none
+	payload []byte // JSON as it came, a part of the frame; nil if there is none
 }
 
-// parse reads a frame and reports whether it is JSON that says something. What
-// names point to in it changes with the frame.
+// parse reads a frame and reports whether it is JSON that says something: an object
+// with a type, whose dst is a text if there is one.
 func (f *said) parse(text []byte) bool {
-	// It goes on to others as it is, and the lexer below is lenient.
-	if !json.Valid(text) {
+	s := scanner{text: text}
+	s.space()
+	var kind, dst []byte
+	object := s.object(0, func(name, value []byte) { // the last of a name counts
+		if bytes.IndexByte(name, '\\') >= 0 {
+			plain, _ := textOf(name)
+			name = strconv.AppendQuote(nil, plain)
+		}
+		switch string(name) {
+		case `"type"`:
+			kind = value
+		case `"dst"`:
+			dst = value
+		case `"payload"`:
+			f.payload = value
+		}
+	})
+	if !object || s.at != len(text) {
 		return false
 	}
-	l := jlexer.Lexer{Data: text}
-	l.Delim('{')
-	for l.Ok() && !l.IsDelim('}') {
-		name := l.UnsafeFieldName(false)
-		l.WantColon()
-		switch name {
-		case "type":
-			f.kind = known(l.UnsafeString())
-		case "dst":
-			f.dst = ""
-			if l.IsNull() {
-				l.Skip()
-			} else {
-				f.dst = l.UnsafeString()
-			}
-		case "payload":
-			f.payload = l.Raw()
-		default:
-			l.SkipRecursive()
-		}
-		l.WantComma()
+	name, ok := textOf(kind)
+	f.kind = known(name)
+	if !ok {
+		return false
 	}
-	l.Delim('}')
-	return l.Error() == nil
+	if dst == nil || string(dst) == "null" {
+		return true
+	}
+	f.dst, ok = textOf(dst)
+	return ok
+}
+
+// textOf returns the text of a JSON string, and whether it is one.
+func textOf(value []byte) (text string, ok bool) {
+	if len(value) == 0 || value[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1]), true
+	}
+	ok = json.Unmarshal(value, &text) == nil
+	return text, ok
 }
 
 func known(kind string) string {

@@ -1,9 +1,12 @@
 package peerjs
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"testing/quick"
+	"unicode/utf8"
 )
 
 // FuzzFrame holds what is passed on against what encoding/json makes of a frame:
@@ -19,26 +22,34 @@ func FuzzFrame(f *testing.F) {
 	} {
 		f.Add([]byte(seed), "alice", "bob")
 	}
+	for _, value := range []string{
+		"0", "-0", "01", "-", "1.", ".1", "1.5e", "1E+07", "1e-7", "--1", "+1", "0x1", "tru", "true", "truex", "nul", "NaN", `"`, `"\`, `"\u12"`, `"\u00Zz"`,
+		`"\x"`, `"\/\b\f\n\r\t\\\""`, "[", "[1", "[1,", "[1,]", "[,]", "[ ]", "{ }", `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{"a":1 "b":2}`, "[1 2]", "\u00a0", "",
+		strings.Repeat("[", 1010), strings.Repeat("[", 500) + strings.Repeat("]", 500), " \t\r\n1\n",
+	} {
+		f.Add([]byte(`{"type":"OFFER","dst":"b","payload":`+value+`}`), "a", "b")
+	}
 	f.Add([]byte(`{"type":"OFFER","dst":"b","payload":{}}`), "a\"\\\x00", "日本")
 	f.Fuzz(func(t *testing.T, frame []byte, src, dst string) {
+		if !utf8.Valid(frame) {
+			return // such a frame comes no further than package socket
+		}
 		var s said
-		if !s.parse(frame) {
+		taken := s.parse(frame)
+		var members map[string]json.RawMessage
+		var kind, to string
+		if err := json.Unmarshal(frame, &members); err != nil || members == nil || members["type"] == nil || string(members["type"]) == "null" ||
+			json.Unmarshal(members["type"], &kind) != nil || members["dst"] != nil && json.Unmarshal(members["dst"], &to) != nil {
+			if taken {
+				t.Fatalf("%q was taken", frame)
+			}
 			return
 		}
-		var members map[string]json.RawMessage
-		if err := json.Unmarshal(frame, &members); err != nil || members == nil {
-			t.Fatalf("%q was taken: %v", frame, err)
-		}
-		var kind, to string
-		if raw := members["type"]; raw != nil {
-			if err := json.Unmarshal(raw, &kind); err != nil {
-				t.Fatalf("%q was taken, with the type %s", frame, raw)
+		if !taken {
+			if deep := bytes.Count(frame, []byte("[")) + bytes.Count(frame, []byte("{")); deep < maxDepth {
+				t.Fatalf("%q was not taken", frame)
 			}
-		}
-		if raw := members["dst"]; raw != nil {
-			if err := json.Unmarshal(raw, &to); err != nil {
-				t.Fatalf("%q was taken, with the dst %s", frame, raw)
-			}
+			return
 		}
 		if s.kind != known(kind) || s.dst != to {
 			t.Fatalf("%q has the type %q and dst %q", frame, s.kind, s.dst)

@@ -288,7 +288,7 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 		p.hold = new(hold)
 		s.LookAgain(now.Add(retryFull)) // from then on, each look says when the next is
 	}
-	a, ok := p.h.add(p.hold, strings.Clone(f.dst), body, now)
+	a, ok := p.h.add(p.hold, f.dst, body, now)
 	switch {
 	case ok:
 		return nil
