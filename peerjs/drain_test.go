@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,10 +69,11 @@ func TestDrainInHaste(t *testing.T) {
 	})
 }
 
-// moody is a store that can be away.
+// moody is a store that can be away, and that can be slow to close.
 type moody struct {
 	inbox.Store
-	away atomic.Bool
+	away    atomic.Bool
+	onClose func()
 }
 
 var errAway = errors.New("somewhere else")
@@ -93,6 +95,9 @@ func (m *moody) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, l
 func (m *moody) Close(ctx context.Context, p inbox.Peer) error {
 	if m.away.Load() {
 		return inbox.ErrUnavailable
+	}
+	if m.onClose != nil {
+		m.onClose()
 	}
 	return m.Store.Close(ctx, p)
 }
@@ -123,6 +128,28 @@ func TestStoreAway(t *testing.T) {
 		if log := s.log.String(); !strings.Contains(log, errAway.Error()) || strings.Contains(log, "alice") || strings.Contains(log, "token") {
 			t.Errorf("the log: %s", log)
 		}
+	})
+}
+
+// A client that comes back in the very moment in which its old socket ends finds its
+// inbox closed by that, and opens it again.
+func TestTakeoverWhileTheOldOneEnds(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		closing, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		m := &moody{Store: s.store, onClose: func() { once.Do(func() { close(closing); <-goOn }) }}
+		s = start(s.TB, peerjs.Config{Store: m})
+		bob, old := s.open("bob"), s.open("alice")
+		old.conn.Close()
+		<-closing
+		alice := s.open("alice")
+		close(goOn)
+		time.Sleep(time.Second)
+		s.knock("alice", "another").want(taken)
+		bob.offer("alice", "1")
+		alice.wantFrom("bob", "OFFER", "1")
+		alice.silent(time.Minute)
+		bob.silent(time.Second)
 	})
 }
 

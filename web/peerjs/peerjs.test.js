@@ -22,7 +22,7 @@ for (const [target, { skip }] of Object.entries(targets)) {
   });
   describe(target, { skip: skip?.() }, () => {
     // Most of their time they wait.
-    describe("one at a time and together", { concurrency: 3 }, () => Object.entries(cases).forEach(add));
+    describe("one at a time and together", { concurrency: 4 }, () => Object.entries(cases).forEach(add));
     describe("many", () => Object.entries(large).forEach(add));
   });
 }
