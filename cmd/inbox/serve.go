@@ -37,7 +37,7 @@ type serveCommand struct {
 	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
 
 	PeerJS          bool   `name:"peerjs" default:"true" group:"PeerJS" help:"Serve PeerJS clients too; --peerjs=false does not."`
-	PeerJSKey       string `name:"peerjs-key" default:"peerjs" placeholder:"KEY" group:"PeerJS" help:"The key that PeerJS clients have to send (${default})."`
+	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"The key that PeerJS clients have to send."`
 	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
 
 	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
