@@ -23,10 +23,11 @@ test-go: ## Only the Go tests
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
 
-test-web: web/node_modules web/sdk/node_modules ## Only the browser tests, and the SDK's
+test-web: web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Only the browser tests, and the SDK's
 	go build -o build/inbox-test ./cmd/inbox
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
 	cd web/sdk && npm run dist
@@ -41,9 +42,10 @@ lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	go tool -modfile=.ci/tools/go.mod staticcheck ./...
 	@.ci/govulncheck
 
-bench: ## Measure, in a few minutes; the goals are in docs/performance.md
+bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore
 	cd bench && go run . all
+	cd bench && go run . peerjs
 
 FUZZTIME ?= 30s
 fuzz: ## Every fuzz target for FUZZTIME (30s)
@@ -74,9 +76,9 @@ deps:
 		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
 	fi
 
-web/node_modules web/sdk/node_modules: %/node_modules: %/package-lock.json
+web/node_modules web/sdk/node_modules web/peerjs/node_modules: %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf build web/node_modules web/sdk/{node_modules,build,dist,docs}
+	rm -rf build web/node_modules web/peerjs/node_modules web/sdk/{node_modules,build,dist,docs}

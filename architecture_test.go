@@ -23,11 +23,12 @@ var mayImport = map[string][]string{
 	"inbox/storetest":       {"inbox"},
 	"inbox/inboxhttp":       {"inbox", "inbox/internal/park", "inbox/internal/socket"},
 	"inbox/client":          {"inbox"},
+	"inbox/peerjs":          {"inbox", "inbox/internal/park", "inbox/internal/socket"},
 	"inbox/web":             {},
 	"inbox/internal/park":   {},
 	"inbox/internal/socket": {"inbox/internal/park"},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/redisstore", "inbox/client", "inbox/web"},
+	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},

@@ -17,7 +17,7 @@ import (
 // A Peer is a participant who has authenticated: its id, and what the server
 // keeps of its password.
 type Peer struct {
-	ID     string // see [CheckID]
+	ID     string // see [CheckID]; one with a colon belongs to another protocol than our own
 	Secret Secret
 }
 

@@ -61,6 +61,7 @@ type cli struct {
 	Waiting    waitingCommand    `cmd:"" help:"What a waiting peer costs, by transport, and what it leaves behind."`
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: from one to the other, commands, memory, CPU against memory."`
+	PeerJS     peerjsCommand     `cmd:"" name:"peerjs" help:"CPU and memory of PeerJS sockets, against peerjs-server."`
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`

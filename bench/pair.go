@@ -10,7 +10,7 @@ import (
 
 // line is pairs of sockets at one server, all used in the same way.
 type line struct {
-	form  string // empty: a bare relay
+	form  string // empty: a bare relay; "peerjs"; else one of relayCommand.Form
 	p     *process
 	pairs []*pair
 
@@ -55,9 +55,12 @@ func (l *line) open(e *env, c *relayCommand) error {
 			if err != nil {
 				return err
 			}
-			if l.form == "" {
+			switch l.form {
+			case "":
 				*side, err = upgrade(conn, bareUpgrade("pair", i))
-			} else {
+			case "peerjs":
+				*side, err = openPeerJS(conn, p.ids[k])
+			default:
 				*side, err = openSocket(conn, p.ids[k], "frame")
 			}
 			if err != nil {
@@ -72,10 +75,16 @@ func (l *line) open(e *env, c *relayCommand) error {
 	return nil
 }
 
+// acknowledges reports whether the protocol knows that.
+func (l *line) acknowledges() bool { return l.form == "lean" || l.form == "full" }
+
 // prepare writes the frame that is sent again and again.
 func (p *pair) prepare(body int) {
-	head := fmt.Sprintf(`{"type":"send","to":"%s",`, p.ids[0].id)
+	head, tail := fmt.Sprintf(`{"type":"send","to":"%s",`, p.ids[0].id), `"}`
 	keyAt := 0
+	if p.line.form == "peerjs" {
+		head, tail = fmt.Sprintf(`{"type":"CANDIDATE","dst":"%s","payload":{`, p.ids[0].id), `"}}`
+	}
 	if p.line.form == "full" {
 		p.ackEvery = 1
 		head += `"key":"`
@@ -83,7 +92,7 @@ func (p *pair) prepare(body int) {
 		head += `00000000",`
 	}
 	head += `"body":"`
-	p.payload = append(append([]byte(head), text("00000000 ", body)...), `"}`...)
+	p.payload = append(append([]byte(head), text("00000000 ", body)...), tail...)
 	p.number = p.payload[len(head):][:numberDigits]
 	if keyAt > 0 {
 		p.key = p.payload[keyAt:][:numberDigits]
@@ -118,7 +127,7 @@ func (p *pair) receive() error {
 			return fmt.Errorf("message %d should have come, and %.20q came", p.came, body)
 		}
 		p.line.done.Add(1)
-		if p.unacked++; p.line.form != "" && p.unacked >= p.ackEvery {
+		if p.unacked++; p.line.acknowledges() && p.unacked >= p.ackEvery {
 			p.unacked = 0
 			if err := p.to.send(fmt.Appendf(nil, `{"type":"ack","after":"%s"}`, stringField(m, "cursor"))); err != nil {
 				return err

@@ -84,10 +84,11 @@ func TestSnapshotThatIsForged(t *testing.T) {
 	}{
 		"as it should be":                  {[]record{good(same)}, true},
 		"nothing":                          {nil, true},
+		"an id of another protocol":        {[]record{good(func(r *record) { r.ID, r.Messages[0].From = "p:k:\x01", "p:k:\xff" })}, true},
 		"two inboxes of one id":            {[]record{good(same), good(same)}, false},
 		"no life":                          {[]record{good(func(r *record) { r.Life = 0 })}, false},
 		"an id that nobody can have":       {[]record{good(func(r *record) { r.ID = "" })}, false},
-		"a sender whom nobody can be":      {[]record{good(func(r *record) { r.Messages[0].From = "a:b" })}, false},
+		"a sender whom nobody can be":      {[]record{good(func(r *record) { r.Messages[0].From = "" })}, false},
 		"more messages than numbers":       {[]record{good(func(r *record) { r.Last = 0 })}, false},
 		"more keys than are remembered":    {[]record{good(func(r *record) { r.Keys = make([][16]byte, inbox.KeysRemembered+1) })}, false},
 		"one key many times":               {[]record{good(func(r *record) { r.Keys = make([][16]byte, 9) })}, true},

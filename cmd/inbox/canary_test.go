@@ -34,6 +34,7 @@ func TestCanaries(t *testing.T) {
 			defer transport.CloseIdleConnections()
 			c := &talker{t, r, &http.Client{Transport: transport}}
 			c.talk()
+			c.callPeers()
 			c.babble()
 			r.end(t)
 			log := r.log.String()

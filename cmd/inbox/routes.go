@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"inbox/inboxhttp"
+	"inbox/peerjs"
 	"inbox/web"
 )
 
-// routes is every URL of the server. base ends with a slash; stored tells whether
-// inboxes can be used.
-func routes(base string, h *inboxhttp.Handler, stored func() bool) http.Handler {
+// routes is every URL of the server. base ends with a slash. p is nil if PeerJS is
+// not spoken; stored tells whether inboxes can be used.
+func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
@@ -27,8 +28,38 @@ func routes(base string, h *inboxhttp.Handler, stored func() bool) http.Handler 
 			answer(w, r, http.StatusOK, "ok")
 		}
 	})
-	mux.Handle(base, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
+	pages := http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler())
+	mux.Handle(base, pages)
+	if p != nil {
+		peerjsRoutes(mux, base, p, pages)
+	}
 	return mux
+}
+
+// peerjsRoutes is every URL of PeerJS. Whatever the key of a client is, none of
+// them can be one of those above: they have a part more.
+func peerjsRoutes(mux *http.ServeMux, base string, p *peerjs.Handler, pages http.Handler) {
+	mux.HandleFunc(base+"peerjs", p.Socket)
+	for _, end := range []string{"", "/{$}"} {
+		mux.HandleFunc(base+"{key}/id"+end, p.NewID)
+		mux.HandleFunc(base+"{key}/peers"+end, p.Peers)
+	}
+	// The first page is for people. A program that asks for JSON hears what a
+	// PeerJS server says there.
+	orInfo := func(otherwise http.Handler) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Add("Vary", "Accept")
+			if strings.Contains(r.Header.Get("Accept"), "application/json") {
+				p.Info(w, r)
+				return
+			}
+			otherwise.ServeHTTP(w, r)
+		}
+	}
+	mux.Handle(base+"{$}", orInfo(pages))
+	if base != "/" {
+		mux.Handle(strings.TrimSuffix(base, "/"), orInfo(http.RedirectHandler(base, http.StatusPermanentRedirect)))
+	}
 }
 
 // answer is a line of text for whoever watches the server.

@@ -14,7 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"inbox"
 	"inbox/inboxhttp"
+	"inbox/peerjs"
 	"inbox/redisstore"
 )
 
@@ -28,6 +30,10 @@ type serveCommand struct {
 	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"Addresses" help:"Its private key, PEM."`
 
 	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
+
+	PeerJS          bool   `name:"peerjs" default:"true" group:"PeerJS" help:"Serve PeerJS clients too; --peerjs=false does not."`
+	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"The key that PeerJS clients have to send."`
+	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
 
 	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
 	InboxCapacity int           `default:"100" group:"Limits" help:"Messages in one inbox."`
@@ -75,6 +81,8 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--tls files needs --tls-cert and --tls-key")
 	case c.TLS != "files" && (c.TLSCert != "" || c.TLSKey != ""):
 		return errors.New("--tls-cert and --tls-key go with --tls files")
+	case peerjs.CheckKey(c.PeerJSKey) != nil:
+		return fmt.Errorf("--peerjs-key: %w", peerjs.CheckKey(c.PeerJSKey))
 	case c.Store != inMemory && c.Snapshot != "":
 		return errors.New("--snapshot goes with --store memory: inboxes in redis outlive a server anyway")
 	case c.Store != inMemory && c.SecretFile == "":
@@ -117,6 +125,10 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("--allow-origin takes scheme://host[:port], without a slash at the end: %w", err)
 	}
+	peers, err := c.peerJS(store, store.pepper, log)
+	if err != nil {
+		return err
+	}
 	// Nothing can go wrong any more but the serving itself.
 	if err := store.served(); err != nil {
 		return err
@@ -126,10 +138,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	running, stop := context.WithCancel(context.Background())
 	background.Go(func() { store.run(running) })
 	background.Go(func() { returnMemory(running) })
+	if peers != nil {
+		background.Go(func() { peers.Run(running) })
+	}
 	defer background.Wait()
 	defer stop()
 
-	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler, store.ready)), c.MaxWait)
+	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler, peers, store.ready)), c.MaxWait)
 	srv.TLSConfig = tlsConfig
 	srv.ErrorLog = stdlog.New(serverLog{log}, "", 0)
 	served := make(chan error, 1)
@@ -149,14 +164,32 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	case <-ctx.Done():
 	}
-	c.drain(log, srv, handler)
+	c.drain(log, srv, handler, peers)
 	return store.ended()
+}
+
+// peerJS makes the handler of PeerJS clients, or nil if they are not served.
+func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, log *slog.Logger) (*peerjs.Handler, error) {
+	if !c.PeerJS {
+		return nil, nil
+	}
+	p, err := peerjs.New(peerjs.Config{
+		Store: store, Pepper: pepper,
+		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
+		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
+		AllowOrigins: c.AllowOrigin, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Start()
 }
 
 // drain tells everybody who waits, goes on answering for a fifth of the time so
 // that whoever spreads the load sees that we are not ready, and then gives the
-// requests in flight the rest.
-func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Handler) {
+// requests in flight the rest. The clients of PeerJS, who do not come back by
+// themselves, are the last: they are sent away one by one.
+func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
 	log.Info("draining", "at_most", c.Drain)
 	deadline, cancel := context.WithTimeout(context.Background(), c.Drain)
 	defer cancel()
@@ -165,9 +198,15 @@ func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Ha
 	case <-time.After(c.Drain / 5):
 	case <-deadline.Done():
 	}
+	if p != nil {
+		p.Drain(c.Drain * 6 / 10)
+	}
 	err := srv.Shutdown(deadline)
 	if err == nil {
 		err = h.Wait(deadline)
+	}
+	if err == nil && p != nil {
+		err = p.Wait(deadline)
 	}
 	if err != nil {
 		log.Warn("requests were cut off", "error", err)

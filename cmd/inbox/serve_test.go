@@ -32,6 +32,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_MAX_INBOXES": "7", "INBOX_MAX_MEMORY": "7MiB", "INBOX_MAX_WAIT": "7s", "INBOX_STORE": "redis://localhost",
 		"INBOX_REDIS_PREFIX": "x:", "INBOX_REDIS_WAIT_REPLICAS": "1", "INBOX_SECRET_FILE": "/secret",
 		"INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
+		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",
 	}
 	var plain, c cli
 	parse(t, &plain)

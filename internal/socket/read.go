@@ -151,7 +151,7 @@ func (w *work) Read(p []byte) (int, error) {
 		w.begun = true
 		return s.spot.ReadNow(p)
 	}
-	if err := s.flush(); err != nil { // before anything is waited for
+	if err := s.Flush(); err != nil { // before anything is waited for
 		return 0, err
 	}
 	if w.limit != w.waits {

@@ -105,7 +105,7 @@ func (s *Socket) run(spot *park.Spot, e park.Events) {
 	defer s.freeWork()
 	err := s.step(e, now)
 	if err == nil {
-		err = s.flush()
+		err = s.Flush()
 	}
 	if err == nil {
 		err = s.rest(now)
@@ -180,7 +180,7 @@ func (s *Socket) end(why error) {
 		return
 	}
 	s.control(ws.OpClose, closeBody(c))
-	if s.flush() == nil {
+	if s.Flush() == nil {
 		linger(s.conn)
 	}
 }

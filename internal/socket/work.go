@@ -89,7 +89,9 @@ func putHeader(to []byte, op ws.OpCode, length int) {
 	}
 }
 
-func (s *Socket) flush() error { return s.flushFrom(1) }
+// Flush writes what there is to say. When it has returned nil, the kernel has taken
+// all of it; the error is ErrGone.
+func (s *Socket) Flush() error { return s.flushFrom(1) }
 
 // flushFrom writes what there is to say, if it is that much.
 func (s *Socket) flushFrom(size int) error {

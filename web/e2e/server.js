@@ -12,7 +12,7 @@ const root = new URL("../..", import.meta.url).pathname;
 let built;
 
 /** The program: named by INBOX_BIN, or built. */
-function program() {
+export function program() {
   if (process.env.INBOX_BIN) return process.env.INBOX_BIN;
   if (built === undefined) {
     const folder = mkdtempSync(join(tmpdir(), "inbox-e2e-"));

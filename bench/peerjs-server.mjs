@@ -1,0 +1,8 @@
+// Runs peerjs-server on a free port, without the limit of clients that it has by
+// default, and says where. Its module is the first argument.
+import { createRequire } from "node:module";
+
+const { PeerServer } = createRequire(import.meta.url)(process.argv[2]);
+PeerServer({ host: "127.0.0.1", port: 0, path: "/", concurrent_limit: 1_000_000 }, (server) => {
+  console.error(`url=http://127.0.0.1:${server.address().port}/`);
+});

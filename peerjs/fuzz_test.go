@@ -1,0 +1,110 @@
+package peerjs
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/quick"
+	"unicode/utf8"
+)
+
+// FuzzFrame holds what is passed on against what encoding/json makes of a frame:
+// nothing but the payload is the sender's choice.
+func FuzzFrame(f *testing.F) {
+	for _, seed := range []string{
+		`{"type":"OFFER","dst":"bob","payload":{"sdp":{"type":"offer","sdp":"v=0"}}}`, `{"type":"CANDIDATE","dst":"b","payload":null}`,
+		`{"type":"ANSWER","dst":"b"}`, `{"type":"LEAVE"}`, `{"type":"LEAVE","dst":null}`, `{"type":"EXPIRE","dst":"\u0062\""}`, `{"type":"HEARTBEAT"}`,
+		`{"payload":1,"payload":[2],"dst":"x","dst":"y","type":"OPEN","type":"OFFER"}`, `{"type":"OFFER","dst":"b","payload":{}}}`,
+		`{"type":"OFFER","dst":"b","payload":1,"src":"eve"}`, `{"type":"OFFER","dst":"b","payload":"\ud800"}`, `{"type":"OFFER","dst":1}`, `{}`, `[]`, `"`, ``,
+		`{"type":"OFFER","dst":"\ud800x\udc00"}`, `{"type":"OFFER","dst":"\ud83d\ude00\/"}`,
+		`{"\u0074ype":"OFFER","d\u0073t":"b","payload":-0.0e+9}`, "{\"type\":\"OFFER\",\"dst\":\"b\",\"payload\":\"\x01\"}", ` { "type" : "OFFER" , "dst" : "b" , "payload" : [ ] } `,
+	} {
+		f.Add([]byte(seed), "alice", "bob")
+	}
+	for _, value := range []string{
+		"0", "-0", "01", "-", "1.", ".1", "1.5e", "1E+07", "1e-7", "--1", "+1", "0x1", "tru", "true", "truex", "nul", "NaN", `"`, `"\`, `"\u12"`, `"\u00Zz"`,
+		`"\x"`, `"\/\b\f\n\r\t\\\""`, "[", "[1", "[1,", "[1,]", "[,]", "[ ]", "{ }", `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{"a":1 "b":2}`, "[1 2]", "\u00a0", "",
+		strings.Repeat("[", 1010), strings.Repeat("[", 500) + strings.Repeat("]", 500), " \t\r\n1\n",
+	} {
+		f.Add([]byte(`{"type":"OFFER","dst":"b","payload":`+value+`}`), "a", "b")
+	}
+	f.Add([]byte(`{"type":"OFFER","dst":"b","payload":{}}`), "a\"\\\x00", "日本")
+	f.Fuzz(func(t *testing.T, frame []byte, src, dst string) {
+		if !utf8.Valid(frame) {
+			return // such a frame comes no further than package socket
+		}
+		var s said
+		taken := s.parse(frame)
+		var members map[string]json.RawMessage
+		var kind, to string
+		if err := json.Unmarshal(frame, &members); err != nil || members == nil || members["type"] == nil || string(members["type"]) == "null" ||
+			json.Unmarshal(members["type"], &kind) != nil || members["dst"] != nil && json.Unmarshal(members["dst"], &to) != nil {
+			if taken {
+				t.Fatalf("%q was taken", frame)
+			}
+			return
+		}
+		if !taken {
+			if deep := bytes.Count(frame, []byte("[")) + bytes.Count(frame, []byte("{")); deep < maxDepth {
+				t.Fatalf("%q was not taken", frame)
+			}
+			return
+		}
+		if s.kind != known(kind) || s.dst != to {
+			t.Fatalf("%q has the type %q and dst %q", frame, s.kind, s.dst)
+		}
+		var out map[string]json.RawMessage
+		passed := appendFrame(nil, s.body(), valid(src), valid(dst))
+		if err := json.Unmarshal(passed, &out); err != nil {
+			t.Fatalf("%q became %q: %v", frame, passed, err)
+		}
+		want := map[string]string{"type": s.kind, "src": valid(src), "dst": valid(dst)}
+		for name, value := range want {
+			var got string
+			if err := json.Unmarshal(out[name], &got); err != nil || got != value {
+				t.Fatalf("%q became %q", frame, passed)
+			}
+		}
+		members["payload"] = out["payload"]
+		if n := len(out); (out["payload"] == nil && n != 3) || (out["payload"] != nil && n != 4) || string(out["payload"]) != string(s.payload) {
+			t.Fatalf("%q became %q", frame, passed)
+		}
+	})
+}
+
+// valid is s as JSON can carry it: an id that is not UTF-8 is refused before.
+func valid(s string) string { return string([]rune(s)) }
+
+// A JSON string is what encoding/json reads, whatever it is made of.
+func TestAppendString(t *testing.T) {
+	err := quick.Check(func(s string) bool {
+		var back string
+		return json.Unmarshal(appendString(nil, valid(s)), &back) == nil && back == valid(s)
+	}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzQuery: whatever stands in a URL, it is read without harm, and as it is.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"", "id=a&token=b&key=peerjs", "id", "id=", "&&id=%", "id=%zz&id=b", "xid=1&id=a+b", "id=a;b", "id=%ff", "=&="} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		if got := parameter("id="+escape(query)+"&"+query, "id"); got != query {
+			t.Errorf("%q became %q", query, got)
+		}
+		parameter(query, "token")
+	})
+}
+
+func escape(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b []byte
+	for i := range len(s) {
+		b = append(b, '%', hex[s[i]>>4], hex[s[i]&15])
+	}
+	return string(b)
+}

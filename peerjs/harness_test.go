@@ -1,0 +1,330 @@
+package peerjs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/goleak"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/memstore"
+	"inbox/peerjs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a real server over memory, or over loopback.
+type server struct {
+	testing.TB
+	handler *peerjs.Handler
+	store   inbox.Store
+	log     *bytes.Buffer
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	client  *http.Client
+}
+
+var pepper = inbox.NewPepper([inbox.PepperSize]byte{7})
+
+func openMemory(tb testing.TB, l inbox.Limits) *memstore.Store {
+	store := memstore.New(l)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	return store
+}
+
+// inBubble runs a test where time passes only while everybody waits.
+func inBubble(t *testing.T, c peerjs.Config, f func(s *server)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
+		f(start(t, c))
+	})
+}
+
+// start starts a server, which ends with the test. Without a store it has one of
+// its own.
+func start(tb testing.TB, c peerjs.Config) *server {
+	tb.Helper()
+	if c.Store == nil {
+		c.Store = openMemory(tb, inbox.Limits{})
+	}
+	s := &server{TB: tb, store: c.Store, log: new(bytes.Buffer)}
+	c.Pepper = pepper
+	var mu sync.Mutex
+	c.Log = slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return s.log.Write(p)
+	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var err error
+	if s.handler, err = peerjs.New(c); err != nil {
+		tb.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/peerjs", s.handler.Socket)
+	mux.HandleFunc("/{key}/id", s.handler.NewID)
+	mux.HandleFunc("/{key}/peers", s.handler.Peers)
+	mux.HandleFunc("/{$}", s.handler.Info)
+	ln := inboxtest.Listen()
+	s.dial = ln.Dial
+	transport := &http.Transport{DialContext: ln.Dial}
+	s.client = &http.Client{Transport: transport}
+	srv := &http.Server{Handler: mux}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { srv.Serve(ln) })
+	running.Go(func() { s.handler.Run(ctx) })
+	tb.Cleanup(func() {
+		s.handler.Drain(0)
+		transport.CloseIdleConnections()
+		srv.Close()
+		stop()
+		running.Wait()
+		if err := s.handler.Wait(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// client is a PeerJS client, as far as the wire goes.
+type client struct {
+	testing.TB
+	id     string
+	conn   net.Conn
+	mu     sync.Mutex  // held while a frame is written
+	frames chan string // what the server has said; closed at the end
+	code   atomic.Int64
+	muted  atomic.Bool // pings stay without an answer
+}
+
+// try connects with a query.
+func (s *server) try(query string) (*client, error) {
+	s.Helper()
+	dialer := ws.Dialer{NetDial: s.dial}
+	conn, early, _, err := dialer.Dial(s.Context(), "ws://inbox.test/peerjs?"+query)
+	if err != nil {
+		return nil, err
+	}
+	s.Cleanup(func() { conn.Close() })
+	c := &client{TB: s.TB, conn: conn, frames: make(chan string, 1<<14)}
+	var r io.Reader = conn
+	if early != nil {
+		r = early
+	}
+	go c.read(r)
+	return c, nil
+}
+
+// dialQuery connects with a query, and must be let in so far that a socket opens.
+func (s *server) dialQuery(query string) *client {
+	s.Helper()
+	c, err := s.try(query)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return c
+}
+
+// knock connects as a client does, and does not wait for OPEN.
+func (s *server) knock(id, token string) *client {
+	s.Helper()
+	c := s.dialQuery("key=peerjs&id=" + url.QueryEscape(id) + "&token=" + url.QueryEscape(token) + "&version=1.5.5")
+	c.id = id
+	return c
+}
+
+// open connects and is let in. The token belongs to the id.
+func (s *server) open(id string) *client {
+	s.Helper()
+	c := s.knock(id, "token of "+id)
+	c.want(`{"type":"OPEN"}`)
+	return c
+}
+
+func (c *client) read(r io.Reader) {
+	defer close(c.frames)
+	for {
+		op, payload, err := inboxtest.ReadFrame(r)
+		if err != nil {
+			return
+		}
+		switch op {
+		case ws.OpText:
+			c.frames <- string(payload)
+		case ws.OpPing:
+			if !c.muted.Load() {
+				go c.write(ws.NewPongFrame(payload)) // the server may be writing too
+			}
+		case ws.OpClose:
+			code, _ := ws.ParseCloseFrameData(payload)
+			c.code.Store(int64(code))
+			return
+		}
+	}
+}
+
+func (c *client) write(f ws.Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
+	b, err := ws.CompileFrame(ws.MaskFrame(f))
+	if err != nil {
+		panic(err)
+	}
+	c.conn.Write(b) // whether anybody reads it shows elsewhere
+}
+
+func (c *client) say(frame string) { c.write(ws.NewTextFrame([]byte(frame))) }
+
+// message is the frame of an OFFER, ANSWER or CANDIDATE.
+func message(kind, dst, payload string) string {
+	return fmt.Sprintf(`{"type":%q,"dst":%q,"payload":%s}`, kind, dst, payload)
+}
+
+func (c *client) offer(dst, payload string) { c.say(message("OFFER", dst, payload)) }
+
+// hear is the next frame.
+func (c *client) hear() string {
+	c.Helper()
+	select {
+	case f, ok := <-c.frames:
+		if !ok {
+			c.Fatalf("the socket was closed with %d", c.code.Load())
+		}
+		return f
+	case <-time.After(time.Minute):
+		c.Fatal("nothing came in a minute")
+		return ""
+	}
+}
+
+// want fails unless the next frame is that JSON, whatever the order of its members.
+func (c *client) want(frame string) {
+	c.Helper()
+	if got := c.hear(); !same(got, frame) {
+		c.Fatalf("got %.300s, want %.300s", got, frame)
+	}
+}
+
+// wantFrom is want for a message from somebody to this client.
+func (c *client) wantFrom(src, kind, payload string) {
+	c.Helper()
+	c.want(fmt.Sprintf(`{"type":%q,"src":%q,"dst":%q,"payload":%s}`, kind, src, c.id, payload))
+}
+
+// wantExpire is want for the word that dst has not read something.
+func (c *client) wantExpire(dst string) {
+	c.Helper()
+	c.want(fmt.Sprintf(`{"type":"EXPIRE","src":%q,"dst":%q}`, dst, c.id))
+}
+
+func same(a, b string) bool {
+	var x, y any
+	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+		return false
+	}
+	p, _ := json.Marshal(x)
+	q, _ := json.Marshal(y)
+	return bytes.Equal(p, q)
+}
+
+// silent fails if anything comes, or the socket ends, in that time.
+func (c *client) silent(d time.Duration) {
+	c.Helper()
+	select {
+	case f, ok := <-c.frames:
+		c.Fatalf("got %q (%v, close code %d), want silence", f, ok, c.code.Load())
+	case <-time.After(d):
+	}
+}
+
+// wantClosed fails unless the server closes now.
+func (c *client) wantClosed(code int) {
+	c.Helper()
+	for range 2 {
+		select {
+		case f, ok := <-c.frames:
+			if ok {
+				c.Fatalf("got %q, want the end", f)
+			}
+			if got := int(c.code.Load()); got != code {
+				c.Fatalf("closed with %d, want %d", got, code)
+			}
+			c.conn.Close()
+			return
+		case <-time.After(time.Minute):
+			c.Fatal("not closed in a minute")
+		}
+	}
+}
+
+// leave closes as a browser does whose page ends, and waits until the server has
+// noticed.
+func (c *client) leave() {
+	c.Helper()
+	c.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+	c.wantClosed(int(ws.StatusNormalClosure))
+}
+
+// get asks over HTTP.
+func (s *server) get(path string, header ...string) (status int, body string, h http.Header) {
+	s.Helper()
+	return s.ask(http.MethodGet, path, header...)
+}
+
+func (s *server) ask(method, path string, header ...string) (status int, body string, h http.Header) {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), method, "http://inbox.test"+path, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := s.client.Do(req)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer res.Body.Close()
+	var b strings.Builder
+	if _, err := io.Copy(&b, res.Body); err != nil {
+		s.Fatal(err)
+	}
+	return res.StatusCode, b.String(), res.Header
+}
+
+// elapsed is how long f takes.
+func elapsed(f func()) time.Duration {
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
+
+func (s *server) wantElapsed(d, least, most time.Duration) {
+	s.Helper()
+	if d < least || d > most {
+		s.Errorf("after %v, want %v to %v", d, least, most)
+	}
+}

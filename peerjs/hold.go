@@ -1,0 +1,108 @@
+package peerjs
+
+import (
+	"slices"
+	"time"
+)
+
+// How long a message waits for a peer who is not there, and how much of that one
+// sender may have.
+const (
+	holdFor    = 5 * time.Second
+	retryEvery = 250 * time.Millisecond // whether it is there by now
+	retryFull  = 20 * time.Millisecond  // or has read what filled its inbox
+
+	maxHeld       = 1000    // messages
+	maxHeldBytes  = 1 << 20 // of them
+	maxRecipients = 128
+)
+
+// hold is what one sender has said to peers who are not there, or whose inboxes
+// are full. It is kept where the sender's socket is, and ends with it: so it needs
+// nothing of a store, and nobody can fill the inbox of a stranger who never came.
+type hold struct {
+	recipients []*absent
+	messages   int
+	bytes      int
+}
+
+// absent is a peer who is not there.
+type absent struct {
+	id       string
+	messages []heldMessage // oldest first
+}
+
+type heldMessage struct {
+	body  []byte
+	since time.Time
+	told  bool // the sender knows that it may not be read
+}
+
+// tell notes that the sender is told about all that is held for a so far. It
+// reports whether that is news.
+func (a *absent) tell() (news bool) {
+	for i := range a.messages {
+		news = news || !a.messages[i].told
+		a.messages[i].told = true
+	}
+	return news
+}
+
+// find returns who is called id, or nil.
+func (o *hold) find(id string) *absent {
+	if o == nil {
+		return nil
+	}
+	for _, a := range o.recipients {
+		if a.id == id {
+			return a
+		}
+	}
+	return nil
+}
+
+// add holds a message, if there is room, behind others to the same peer.
+func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, bool) {
+	a := o.find(id)
+	size := len(body)
+	switch {
+	case a == nil && len(o.recipients) >= maxRecipients,
+		o.messages >= maxHeld, o.bytes+size > maxHeldBytes:
+		return a, false
+	}
+	if h.held.Add(int64(size)) > h.MaxHeld {
+		h.held.Add(int64(-size))
+		return a, false
+	}
+	o.messages++
+	o.bytes += size
+	if a == nil {
+		a = &absent{id: id}
+		o.recipients = append(o.recipients, a)
+	}
+	a.messages = append(a.messages, heldMessage{body: body, since: now})
+	return a, true
+}
+
+// drop forgets the oldest message to a.
+func (h *Handler) drop(o *hold, a *absent) {
+	size := len(a.messages[0].body)
+	a.messages[0] = heldMessage{}
+	a.messages = a.messages[1:]
+	o.messages--
+	o.bytes -= size
+	h.held.Add(int64(-size))
+}
+
+// settle forgets those for whom nothing is held any more.
+func (o *hold) settle() {
+	o.recipients = slices.DeleteFunc(o.recipients, func(a *absent) bool { return len(a.messages) == 0 })
+}
+
+// release forgets everything.
+func (h *Handler) release(o *hold) {
+	if o != nil {
+		h.held.Add(int64(-o.bytes))
+		*o = hold{}
+	}
+}

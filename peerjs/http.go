@@ -1,0 +1,116 @@
+package peerjs
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+// shared is what all answers have in common: who may read them, and that nobody
+// keeps them.
+func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if !h.anyOrigin {
+		h.cors.Wrap(next).ServeHTTP(w, r)
+		return
+	}
+	// Any origin is named, as by peerjs-server, and never together with
+	// credentials: there are none.
+	header.Add("Vary", "Origin")
+	if origin := r.Header.Get("Origin"); origin != "" {
+		header.Set("Access-Control-Allow-Origin", origin)
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			header.Add("Vary", "Access-Control-Request-Headers")
+			header.Set("Access-Control-Allow-Methods", "GET, HEAD")
+			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+				header.Set("Access-Control-Allow-Headers", asked)
+			}
+			header.Set("Access-Control-Max-Age", "7200")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
+	next.ServeHTTP(w, r)
+}
+
+// mayConnect reports whether a page of that origin may open a socket: browsers do
+// not ask before they do.
+func (h *Handler) mayConnect(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if h.anyOrigin || origin == "" || w.Header().Get("Access-Control-Allow-Origin") != "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host == r.Host && u.Host != ""
+}
+
+// read serves what can only be read.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (kind string, body []byte, err error)) {
+	h.shared(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "This can only be read.", http.StatusMethodNotAllowed)
+			return
+		}
+		kind, body, err := content()
+		switch {
+		case errors.Is(err, errNoDiscovery):
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.WriteHeader(http.StatusUnauthorized)
+			io.WriteString(w, http.StatusText(http.StatusUnauthorized))
+		case err != nil:
+			h.logStore(err)
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "The peers cannot be listed at the moment.", http.StatusServiceUnavailable)
+		default:
+			w.Header().Set("Content-Type", kind)
+			w.Write(body)
+		}
+	}))
+}
+
+// NewID is GET /{key}/id: an id that nobody has. As in peerjs-server, any key will
+// do: it is looked at when the socket is opened.
+func (h *Handler) NewID(w http.ResponseWriter, r *http.Request) {
+	h.read(w, r, func() (string, []byte, error) {
+		var b [16]byte
+		rand.Read(b[:])
+		b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // version 4 (RFC 9562, 5.4)
+		id := fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+		return "text/html; charset=utf-8", []byte(id), nil
+	})
+}
+
+var errNoDiscovery = errors.New("peers are not listed here")
+
+// Peers is GET /{key}/peers: the ids of all who are there, if the server is to
+// tell, else 401.
+func (h *Handler) Peers(w http.ResponseWriter, r *http.Request) {
+	h.read(w, r, func() (string, []byte, error) {
+		if h.dir == nil {
+			return "", nil, errNoDiscovery
+		}
+		ids, err := h.dir.all(r.Context())
+		if err != nil {
+			return "", nil, err
+		}
+		body, err := json.Marshal(ids)
+		return "application/json; charset=utf-8", body, err
+	})
+}
+
+// Info is what a PeerJS server says of itself.
+func (h *Handler) Info(w http.ResponseWriter, r *http.Request) {
+	h.read(w, r, func() (string, []byte, error) {
+		return "application/json; charset=utf-8", []byte(info), nil
+	})
+}
+
+// info has the name that programs look for.
+const info = `{"name":"PeerJS Server","description":"A server side element to broker connections between PeerJS clients.","website":"https://peerjs.com/"}`

@@ -1,0 +1,332 @@
+package peerjs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/peerjs"
+)
+
+func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) })
+		c.Store = openMemory(t, l)
+		f(start(t, c))
+	})
+}
+
+// What is passed on is type, src, dst and payload: src is who said it, whatever it
+// claims, and the payload is as it came.
+func TestForward(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice, bob := s.open("alice"), s.open("bob")
+		payload := `{ "sdp": {"type":"offer","sdp":"v=0\r\n\u00e4"}, "unknown":[1.50, 1e400, {"x":null}], "metadata":"\ud83d\ude00" }`
+		for _, kind := range []string{"OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE"} {
+			alice.say(`{"payload":` + payload + `,"src":"mallory","extra":1,"dst":"bob","type":"` + kind + `"}`)
+			got := bob.hear()
+			if !strings.Contains(got, payload) {
+				t.Errorf("the payload became %s", got)
+			}
+			var f map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(got), &f); err != nil {
+				t.Fatal(err)
+			}
+			if len(f) != 4 || string(f["src"]) != `"alice"` || string(f["dst"]) != `"bob"` || string(f["type"]) != quote(kind) {
+				t.Errorf("%s became %s", kind, got)
+			}
+		}
+		alice.say(`{"type":"OFFER","dst":"bob"}`) // without a payload there is none
+		bob.want(`{"type":"OFFER","src":"alice","dst":"bob"}`)
+		alice.say(`{"type":"OFFER","dst":"bob","payload":null}`)
+		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":null}`)
+		alice.say(`{"type":"OFFER","dst":"carol","payload":1,"dst":"bob","payload":2}`) // as JSON.parse
+		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":2}`)
+		alice.offer("alice", "3") // to oneself
+		alice.want(`{"type":"OFFER","src":"alice","dst":"alice","payload":3}`)
+	})
+}
+
+// What makes no sense is ignored, and the socket stays.
+func TestIgnored(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice, bob := s.open("alice"), s.open("bob")
+		for _, frame := range []string{
+			"", " ", "{", "null", "1", "[]", `"x"`, `{}`, `{"type":"HEARTBEAT"}`, `{"type":"OPEN","dst":"bob"}`,
+			`{"type":"HEARTBEAT","dst":"bob"}`, `{"type":"offer","dst":"bob"}`, `{"type":"OFFER"}`, `{"type":"OFFER","dst":""}`,
+			`{"type":"OFFER","dst":null}`, `{"type":"OFFER","dst":1}`, `{"type":"OFFER","dst":["bob"]}`, `{"type":1,"dst":"bob"}`,
+			`{"type":["OFFER"],"dst":"bob"}`, `{"type":"OFFER","dst":"bob","payload":}`, `{"type":"OFFER","dst":"bob","payload":{"a":}}`,
+			`{"type":"OFFER","dst":"bob","payload":01}`, `{"type":"OFFER","dst":"bob"}}`, `{"type":"OFFER","dst":"bob"} x`,
+			"{\"type\":\"OFFER\",\"dst\":\"bob\",\"payload\":\"a\nb\"}", `{"type":"OFFER","dst":"bob","payload":1,}`, `{'type':'OFFER'}`,
+			`{"type":"EXPIRE"}`, `{"type":"ID-TAKEN","dst":"bob","payload":{}}`, `{"type":"ERROR","dst":"bob"}`, `{"Type":"OFFER","Dst":"bob"}`,
+			strings.Repeat("[", 20000), `{"a":` + strings.Repeat(`{"a":`, 20000),
+		} {
+			alice.say(frame)
+		}
+		alice.offer("bob", "{}")
+		bob.wantFrom("alice", "OFFER", "{}")
+		alice.silent(10 * time.Second)
+		bob.silent(time.Second)
+	})
+}
+
+// What is said to a peer who is not there waits for it, in order, and comes after
+// its OPEN.
+func TestHeld(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice := s.open("alice")
+		alice.offer("bob", "0")
+		for i := 1; i < 20; i++ {
+			alice.say(message("CANDIDATE", "bob", fmt.Sprint(i)))
+		}
+		time.Sleep(4 * time.Second)
+		alice.say(message("CANDIDATE", "bob", "20"))
+		bob := s.open("bob")
+		bob.wantFrom("alice", "OFFER", "0")
+		for i := 1; i <= 20; i++ {
+			bob.wantFrom("alice", "CANDIDATE", fmt.Sprint(i))
+		}
+		// And straight, now that it is there.
+		s.wantElapsed(elapsed(func() {
+			alice.offer("bob", "21")
+			bob.wantFrom("alice", "OFFER", "21")
+		}), 0, time.Millisecond)
+		alice.silent(time.Minute)
+	})
+}
+
+// Messages expire one by one, five seconds old, and their sender hears of it once
+// for all that it had said by then.
+func TestExpire(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice := s.open("alice")
+		s.wantElapsed(elapsed(func() {
+			alice.offer("bob", "0")
+			alice.offer("carol", "0")
+			time.Sleep(2 * time.Second)
+			alice.say(message("CANDIDATE", "bob", "1")) // covered by the EXPIRE that is to come
+			time.Sleep(2 * time.Second)
+			alice.say(message("CANDIDATE", "bob", "2"))
+			alice.wantExpire("bob")
+			alice.wantExpire("carol")
+		}), 5*time.Second, 5300*time.Millisecond)
+		time.Sleep(700 * time.Millisecond)
+		alice.offer("bob", "3") // after it
+		time.Sleep(2 * time.Second)
+		bob := s.open("bob") // after 1 has expired: each has its own time
+		bob.wantFrom("alice", "CANDIDATE", "2")
+		bob.wantFrom("alice", "OFFER", "3")
+		bob.leave()
+		s.wantElapsed(elapsed(func() {
+			alice.say(message("ANSWER", "bob", "4"))
+			alice.wantExpire("bob")
+		}), 5*time.Second, 5300*time.Millisecond)
+		alice.silent(time.Minute)
+	})
+}
+
+// A message that was said after an EXPIRE has one of its own.
+func TestExpireAgain(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice := s.open("alice")
+		alice.offer("bob", "0")
+		time.Sleep(4 * time.Second)
+		alice.offer("bob", "1")
+		alice.wantExpire("bob")
+		alice.offer("bob", "2")
+		s.wantElapsed(elapsed(func() { alice.wantExpire("bob") }), 5*time.Second, 5300*time.Millisecond)
+		alice.silent(time.Minute)
+	})
+}
+
+// LEAVE and EXPIRE are for those who are there; HEARTBEAT and the rest for nobody.
+func TestNotHeld(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice := s.open("alice")
+		for _, kind := range []string{"LEAVE", "EXPIRE", "HEARTBEAT", "OPEN"} {
+			alice.say(message(kind, "bob", "{}"))
+		}
+		alice.silent(time.Second)
+		bob := s.open("bob")
+		bob.silent(10 * time.Second)
+		alice.silent(time.Second)
+		bob.leave()
+
+		alice.offer("bob", "1") // held, and not overtaken
+		time.Sleep(10 * time.Millisecond)
+		bob = s.open("bob")
+		alice.say(message("LEAVE", "bob", "2"))
+		bob.wantFrom("alice", "OFFER", "1")
+		bob.wantFrom("alice", "LEAVE", "2")
+	})
+}
+
+// What waits when its sender goes, goes with it: nothing is kept of somebody who
+// is not there to answer.
+func TestSenderLeaves(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice := s.open("alice")
+		alice.offer("bob", "1")
+		time.Sleep(time.Second)
+		alice.leave()
+		s.open("bob").silent(10 * time.Second)
+	})
+}
+
+// LEAVE without a dst gives the id back. The socket stays open and says nothing
+// any more.
+func TestLeaves(t *testing.T) {
+	inBubble(t, peerjs.Config{Discovery: true}, func(s *server) {
+		alice, bob := s.open("alice"), s.open("bob")
+		alice.offer("nobody", "1")
+		alice.say(`{"type":"LEAVE"}`)
+		alice.offer("bob", "2")
+		alice.silent(time.Minute)
+		bob.silent(time.Second)
+		if _, body, _ := s.get("/peerjs/peers"); body != `["bob"]` {
+			t.Errorf("the peers are %s", body)
+		}
+		s.knock("alice", "another").want(`{"type":"OPEN"}`)
+		alice.leave()
+		s.knock("alice", "a third").want(taken)
+	})
+}
+
+// A peer who does not read in time has what was sent back to its senders as
+// EXPIRE, when it goes or when its inbox is full for too long.
+func TestUnread(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice, carol := s.open("alice"), s.open("carol")
+		stuck, err := s.try("key=peerjs&id=bob&token=x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stuck.want(`{"type":"OPEN"}`)
+		stuck.frames <- "" // the reader takes no more than this channel holds
+		for range cap(stuck.frames) - 1 {
+			stuck.frames <- ""
+		}
+		large := `"` + strings.Repeat("x", 10_000) + `"`
+		for range 3 {
+			alice.offer("bob", large)
+			carol.offer("bob", large)
+		}
+		s.wantElapsed(elapsed(func() {
+			alice.wantExpire("bob")
+			carol.wantExpire("bob")
+		}), 5*time.Second, 40*time.Second)
+		alice.silent(10 * time.Second)
+		carol.silent(time.Second)
+		s.knock("bob", "another").want(`{"type":"OPEN"}`)
+		for range stuck.frames {
+		}
+	})
+}
+
+// Nobody can make the server hold more than its share, and is told at once.
+func TestBoundsOfWhatIsHeld(t *testing.T) {
+	inBubble(t, peerjs.Config{MaxHeld: 3 << 20}, func(s *server) {
+		count := func(c *client, d time.Duration) (n int) {
+			for end := time.After(d); ; {
+				select {
+				case f := <-c.frames:
+					if !strings.Contains(f, `"EXPIRE"`) {
+						t.Fatalf("got %.100s", f)
+					}
+					n++
+				case <-end:
+					return n
+				}
+			}
+		}
+		alice := s.open("alice")
+		for i := range 200 { // recipients
+			alice.offer(fmt.Sprint("x", i), "{}")
+		}
+		if n := count(alice, time.Second); n != 200-128 {
+			t.Errorf("%d of 200 recipients were too many", n)
+		}
+		if n := count(alice, time.Minute); n != 128 {
+			t.Errorf("%d expired later", n)
+		}
+		for range 2000 { // messages
+			alice.offer("bob", "{}")
+		}
+		if n := count(alice, time.Second); n != 1 {
+			t.Errorf("an EXPIRE for those that were too many came %d times", n)
+		}
+		if n := count(alice, time.Minute); n != 0 {
+			t.Errorf("%d came later", n)
+		}
+		large := `"` + strings.Repeat("x", 200_000) + `"`
+		for range 10 { // bytes
+			alice.offer("bob", large)
+		}
+		if n := count(alice, time.Second); n != 1 {
+			t.Errorf("an EXPIRE for those that were too large came %d times", n)
+		}
+		others := []*client{s.open("o1"), s.open("o2"), s.open("o3")}
+		for _, o := range others {
+			for range 5 { // bytes in all
+				o.offer("bob", large)
+			}
+		}
+		told := 0
+		for _, o := range others {
+			told += count(o, time.Second)
+		}
+		if told != 5 {
+			t.Errorf("%d EXPIREs, one for each message that found all full, of five", told)
+		}
+		time.Sleep(time.Minute)
+		for _, o := range append(others, alice) {
+			count(o, time.Second)
+			o.leave()
+		}
+		// All is given back.
+		carol := s.open("carol")
+		for range 5 {
+			carol.offer("dave", large)
+		}
+		carol.silent(time.Second)
+		dave := s.open("dave")
+		for range 5 {
+			dave.wantFrom("carol", "OFFER", large)
+		}
+	})
+}
+
+// A burst for one peer arrives whole and in order, though its inbox holds less.
+func TestBurst(t *testing.T) {
+	inBubbleWith(t, inbox.Limits{Messages: 10}, peerjs.Config{}, func(s *server) {
+		bob := s.open("bob")
+		const senders, each = 20, 40
+		for i := range senders {
+			c := s.open(fmt.Sprint("s", i))
+			go func() {
+				for j := range each {
+					c.say(message("CANDIDATE", "bob", fmt.Sprint(j)))
+				}
+			}()
+		}
+		next := make(map[string]int)
+		for range senders * each {
+			var f struct {
+				Src     string
+				Payload int
+			}
+			if err := json.Unmarshal([]byte(bob.hear()), &f); err != nil {
+				t.Fatal(err)
+			}
+			if f.Payload != next[f.Src] {
+				t.Fatalf("%s: %d came, %d was next", f.Src, f.Payload, next[f.Src])
+			}
+			next[f.Src]++
+		}
+	})
+}

@@ -1,0 +1,269 @@
+package peerjs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"inbox"
+	"inbox/peerjs"
+)
+
+const (
+	taken = `{"type":"ID-TAKEN","payload":{"msg":"ID is taken"}}`
+	full  = `{"type":"ERROR","payload":{"msg":"Server has reached its concurrent user limit"}}`
+)
+
+func errorFrame(msg string) string { return fmt.Sprintf(`{"type":"ERROR","payload":{"msg":%q}}`, msg) }
+
+// A refusal is a frame, and then the end. The next client is let in.
+func TestRefusals(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		const nothing = "No id, token, or key supplied to websocket server"
+		s.open("alice")
+		for query, frame := range map[string]string{
+			"":                                errorFrame(nothing),
+			"key=peerjs&id=x":                 errorFrame(nothing),
+			"key=peerjs&token=x":              errorFrame(nothing),
+			"id=x&token=x":                    errorFrame(nothing),
+			"key=peerjs&id=&token=x":          errorFrame(nothing),
+			"key=Peerjs&id=x&token=x":         errorFrame("Invalid key provided"),
+			"key=peerjs&id=%ff&token=x":       errorFrame("An id has at most 512 bytes of UTF-8"),
+			"key=peerjs&id=alice&token=x":     taken,
+			"key=peerjs&id=%61lice&token=x":   taken,
+			"key=peerjs&token=x&id=alice&y=z": taken,
+			"key=peerjs&token=x&id=" + strings.Repeat("x", inbox.MaxID+1): errorFrame("An id has at most 512 bytes of UTF-8"),
+		} {
+			c := s.dialQuery(query)
+			c.want(frame)
+			c.wantClosed(4400)
+		}
+		s.open("x")
+	})
+}
+
+// There is no rule for ids and tokens but their length.
+func TestAnyIDAndToken(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		hub := s.open("hub")
+		for _, id := range []string{"a", "two words", "日本語", `quo"te\`, "a:b", "peerjs:x", "%", "a%b", "\x01", "a;b", "a&b", strings.Repeat("x", inbox.MaxID)} {
+			c := s.open(id)
+			hub.say(`{"type":"OFFER","dst":` + quote(id) + `,"payload":1}`)
+			c.want(`{"type":"OFFER","src":"hub","dst":` + quote(id) + `,"payload":1}`)
+			c.offer("hub", "2")
+			hub.want(`{"type":"OFFER","src":` + quote(id) + `,"dst":"hub","payload":2}`)
+		}
+		// As browsers send what nobody has encoded; and a token may be long.
+		for _, query := range []string{"id=50%&token=7%", "id=a;b;c&token=d;e", "id=jwt&token=" + strings.Repeat("e30.", 2000)} {
+			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
+			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
+			id, _, _ := strings.Cut(query, "&")
+			s.dialQuery("key=peerjs&" + id + "&token=another").want(taken)
+		}
+	})
+}
+
+// An id is free as soon as its peer has gone.
+func TestIDIsFreeAgain(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		for token, leave := range map[string]func(*client){
+			"one":   (*client).leave,
+			"two":   func(c *client) { c.conn.Close(); time.Sleep(time.Millisecond) },
+			"three": func(c *client) { c.say(`{"type":"LEAVE"}`); time.Sleep(time.Millisecond) },
+		} {
+			c := s.knock("alice", token)
+			c.want(`{"type":"OPEN"}`)
+			leave(c)
+		}
+		s.open("alice")
+	})
+}
+
+// A client that does not answer is noticed within half a minute, and its id is
+// free.
+func TestSilentClient(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		c := s.open("alice")
+		c.muted.Store(true)
+		s.wantElapsed(elapsed(func() {
+			for {
+				other := s.knock("alice", "another")
+				if got := other.hear(); got != taken {
+					break
+				}
+				other.wantClosed(4400)
+				time.Sleep(time.Second)
+			}
+		}), 29*time.Second, 33*time.Second)
+	})
+}
+
+// Whoever answers pings, or only sends heartbeats, stays, and so does its inbox.
+func TestLiveness(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		pongs, beats, other := s.open("pongs"), s.open("beats"), s.open("other")
+		beats.muted.Store(true)
+		for range 60 {
+			beats.say(`{"type":"HEARTBEAT"}`)
+			time.Sleep(5 * time.Second)
+		}
+		for _, c := range []*client{pongs, beats} {
+			other.offer(c.id, "{}")
+			c.wantFrom("other", "OFFER", "{}")
+		}
+	})
+}
+
+// The same id and token take over at once. The old socket is closed.
+func TestTakeover(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		old, bob := s.open("alice"), s.open("bob")
+		bob.offer("alice", "1")
+		old.wantFrom("bob", "OFFER", "1")
+		time.Sleep(time.Minute)
+		var c *client
+		s.wantElapsed(elapsed(func() { c = s.open("alice") }), 0, time.Millisecond)
+		s.wantElapsed(elapsed(func() { old.wantClosed(4409) }), 0, time.Millisecond)
+		c.silent(10 * time.Second) // what the old one had read does not come again
+		bob.offer("alice", "2")
+		c.wantFrom("bob", "OFFER", "2")
+		s.knock("alice", "another").want(taken)
+	})
+}
+
+// Two pages that share an id and a token, and come back whenever they are closed,
+// are damped: a socket that was replaced at once still becomes two seconds old.
+// It says what it has to say, and hears nothing.
+func TestFight(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		bob := s.open("bob")
+		first := s.open("alice")
+		second := s.open("alice")
+		first.offer("bob", "1")
+		bob.wantFrom("alice", "OFFER", "1")
+		bob.offer("alice", "2")
+		second.wantFrom("bob", "OFFER", "2")
+		s.wantElapsed(elapsed(func() { first.wantClosed(4409) }), 1900*time.Millisecond, 2*time.Second)
+		second.silent(time.Second)
+
+		var takeovers atomic.Int64
+		end := time.Now().Add(time.Minute)
+		tab := func(c *client) {
+			for time.Now().Before(end) {
+				c.wantClosed(4409)
+				c = s.open("alice")
+				takeovers.Add(1)
+			}
+		}
+		third := s.open("alice")
+		done := make(chan bool)
+		for _, c := range []*client{second, third} {
+			go func() { tab(c); done <- true }()
+		}
+		<-done
+		last := s.open("alice") // so that the other tab is closed too
+		<-done
+		if n := takeovers.Load(); n < 10 || n > 70 {
+			t.Errorf("%d takeovers in a minute", n)
+		}
+		last.silent(time.Second)
+	})
+}
+
+// The limits of a server are those of its store.
+func TestConcurrentLimit(t *testing.T) {
+	inBubbleWith(t, inbox.Limits{Inboxes: 2}, peerjs.Config{}, func(s *server) {
+		s.open("alice")
+		s.open("bob")
+		c := s.knock("carol", "token")
+		c.want(full)
+		c.wantClosed(4400)
+		alice := s.open("alice") // takes over, and needs no room
+		alice.offer("nobody", "{}")
+		alice.wantExpire("nobody")
+		s.open("bob").leave()
+		s.open("carol")
+	})
+}
+
+// Neither protocol can name the peers of the other, nor one key those of another.
+func TestNameSpaces(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		other := start(s.TB, peerjs.Config{Store: s.store, Key: "other"})
+		alice := s.open("alice")
+		for _, id := range []string{"alice", "peerjs:alice", "peerjs:peerjs:alice"} {
+			err := inbox.CheckID(id)
+			if ours := strings.Contains(id, ":"); ours != (err != nil) {
+				t.Errorf("%q as an id of our own protocol: %v", id, err)
+			}
+		}
+		own := inbox.Peer{ID: "alice", Secret: pepper.Secret("alice", "password")}
+		if _, err := s.store.Receive(s.Context(), own, inbox.Cursor{}, 1, nil); err != nil {
+			t.Errorf("alice of our own protocol: %v", err)
+		}
+		if _, err := s.store.Send(s.Context(), own, "alice", inbox.Draft{Body: []byte("x")}); err != nil {
+			t.Error(err)
+		}
+		alice.silent(time.Minute)
+
+		namesake := other.dialQuery("key=other&id=alice&token=another")
+		namesake.want(`{"type":"OPEN"}`)
+		bob := other.dialQuery("key=other&id=bob&token=b")
+		bob.want(`{"type":"OPEN"}`)
+		bob.offer("alice", "{}")
+		namesake.want(`{"type":"OFFER","src":"bob","dst":"alice","payload":{}}`)
+		alice.silent(time.Minute)
+	})
+}
+
+// A request that cannot become a socket is told so.
+func TestHandshake(t *testing.T) {
+	inBubble(t, peerjs.Config{AllowOrigins: []string{"https://a.example"}}, func(s *server) {
+		if status, _, h := s.get("/peerjs?key=peerjs&id=x&token=y"); status != 426 || h.Get("Upgrade") != "websocket" {
+			t.Errorf("without an Upgrade: %d", status)
+		}
+		upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key"}
+		if status, _, _ := s.get("/peerjs", append(upgrade, "short")...); status != 400 {
+			t.Errorf("with a bad key: %d", status)
+		}
+		if status, _, _ := s.ask("POST", "/peerjs", append(upgrade, "dGhlIHNhbXBsZSBub25jZQ==")...); status != 405 {
+			t.Errorf("POST: %d", status)
+		}
+		for origin, want := range map[string]int{"https://a.example": 101, "https://b.example": 403, "http://inbox.test": 101, "null": 403} {
+			status, _, _ := s.get("/peerjs?key=peerjs&id=x&token=y", append(upgrade, "dGhlIHNhbXBsZSBub25jZQ==", "Origin", origin)...)
+			if status != want {
+				t.Errorf("from %s: %d, want %d", origin, status, want)
+			}
+		}
+	})
+}
+
+// A socket ends with a frame that cannot be one, and harms nobody.
+func TestBadFrames(t *testing.T) {
+	inBubble(t, peerjs.Config{MaxMessage: 1000}, func(s *server) {
+		for code, f := range map[int]ws.Frame{
+			1003: ws.NewBinaryFrame([]byte("x")),
+			1007: ws.NewTextFrame([]byte("\xff")),
+			1009: ws.NewTextFrame(make([]byte, 1001)),
+			1002: ws.NewFrame(ws.OpContinuation, true, nil),
+		} {
+			c := s.open("alice")
+			c.write(f)
+			c.wantClosed(code)
+		}
+		s.open("alice")
+	})
+}
+
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

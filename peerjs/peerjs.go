@@ -1,0 +1,163 @@
+// Package peerjs speaks the protocol of PeerJS (docs/peerjs.md), so that its
+// clients work with this server as they are. What is odd in that protocol is in
+// this package, and nowhere else.
+//
+// A PeerJS peer is an inbox whose id begins with "peerjs:" and the key. No id of
+// our own protocol holds a colon, so neither protocol can name the other's peers.
+// The inbox's secret is made of the token.
+package peerjs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jub0bs/cors"
+
+	"inbox"
+	"inbox/internal/park"
+	"inbox/internal/socket"
+)
+
+// DefaultKey is the key that clients send unless they are told another.
+const DefaultKey = "peerjs"
+
+// DefaultMaxMessage is the default of Config.MaxMessage.
+const DefaultMaxMessage = 256 << 10
+
+// Config says how to speak. Zero fields mean the documented default.
+type Config struct {
+	Store  inbox.Store   // required
+	Pepper *inbox.Pepper // required
+
+	Key          string       // that clients have to send, see [CheckKey]; "peerjs"
+	Discovery    bool         // whether anybody may list the peers
+	MaxMessage   int          // bytes of a frame; 256 KiB
+	MaxHeld      int64        // bytes of all messages for peers who are not there; 64 MiB
+	AllowOrigins []string     // of pages that may ask; all
+	Log          *slog.Logger // what a store could not do; none
+}
+
+// Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe
+// for concurrent use.
+type Handler struct {
+	Config
+	prefix    string // of the inboxes' ids
+	options   socket.Options
+	cors      *cors.Middleware
+	anyOrigin bool
+
+	lot       *park.Lot
+	draining  atomic.Pointer[drain]
+	held      atomic.Int64 // bytes of messages for peers who are not there
+	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
+
+	mu   sync.Mutex       // guards open
+	open map[*peer]string // those on this server, with their ids; nil without Discovery
+	dir  *directory       // what other servers say of theirs; nil without Discovery
+}
+
+// drain is a time in which all sockets end.
+type drain struct {
+	from time.Time
+	over time.Duration
+}
+
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$`)
+
+// CheckKey says what is wrong with a key: it has 1 to 64 letters, digits, dots,
+// hyphens, underscores and tildes, and does not begin with one of the last four.
+func CheckKey(key string) error {
+	if !keyForm.MatchString(key) {
+		return errors.New("a key has 1 to 64 letters, digits, and . - _ ~ after the first")
+	}
+	return nil
+}
+
+// New checks the configuration.
+func New(c Config) (*Handler, error) {
+	if c.Store == nil || c.Pepper == nil {
+		return nil, errors.New("peerjs: a Store and a Pepper are required")
+	}
+	if c.Key == "" {
+		c.Key = DefaultKey
+	}
+	if err := CheckKey(c.Key); err != nil {
+		return nil, err
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = DefaultMaxMessage
+	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 64 << 20
+	}
+	if len(c.AllowOrigins) == 0 {
+		c.AllowOrigins = []string{"*"}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &Handler{
+		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(),
+		options: socket.Options{MaxMessage: c.MaxMessage},
+	}
+	var err error
+	if h.cors, err = cors.NewMiddleware(cors.Config{
+		Origins: c.AllowOrigins, RequestHeaders: []string{"Content-Type"}, MaxAgeInSeconds: 7200,
+	}); err != nil {
+		return nil, fmt.Errorf("allowed origins: %w", err)
+	}
+	h.anyOrigin = slices.Contains(c.AllowOrigins, "*")
+	if c.Discovery {
+		h.open = make(map[*peer]string)
+		h.dir = newDirectory(h)
+	}
+	return h, nil
+}
+
+// Start has sockets without TLS wait without a goroutine each. Call it once,
+// before serving, and Wait at the end. Without it everything works, at the price
+// of that memory.
+func (h *Handler) Start() error { return h.lot.Start() }
+
+// Drain ends all sockets, each at a moment of its own within over, and refuses
+// new ones. A client of PeerJS does not come back by itself, so this is for when
+// nothing else is left to do. There is no way back; a second call only shortens
+// the time.
+func (h *Handler) Drain(over time.Duration) {
+	h.draining.Store(&drain{time.Now(), over})
+	h.lot.WakeAll()
+}
+
+// moment is when a socket ends that is drained.
+func (d *drain) moment() time.Time {
+	if d.over <= 0 {
+		return d.from
+	}
+	return d.from.Add(rand.N(d.over))
+}
+
+// Wait returns when no socket is left, or when ctx ends. Call it after Drain and
+// http.Server.Shutdown.
+func (h *Handler) Wait(ctx context.Context) error {
+	if err := h.lot.Wait(ctx); err != nil {
+		return err
+	}
+	return h.lot.Close()
+}
+
+// logStore logs what a store could not do, at most once a second: all sockets
+// meet the same fault.
+func (h *Handler) logStore(err error) {
+	now := time.Now().Unix()
+	if last := h.lastFault.Load(); last != now && h.lastFault.CompareAndSwap(last, now) {
+		h.Log.Error("store failed", "error", err)
+	}
+}

@@ -1,0 +1,401 @@
+package peerjs
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"inbox"
+	"inbox/internal/socket"
+)
+
+const (
+	window = 100 // messages are looked for at once
+	rounds = 8   // of looking, before others on this socket have their turn
+
+	// youngest is the age that a socket reaches even if another takes its place
+	// before. Two pages that share an id and a token, and each come back as soon as
+	// they are closed, would otherwise take it from each other without a pause.
+	youngest = 2 * time.Second
+
+	storeRetry = time.Second // while the store is away
+)
+
+// The close codes of our own, the same as those of inboxhttp. Clients of PeerJS do
+// not look at them.
+const (
+	closeRefused  ws.StatusCode = 4400
+	closeReplaced ws.StatusCode = 4409
+	closeDraining ws.StatusCode = 1012
+)
+
+// refusal is a frame that says why a socket is closed.
+type refusal string
+
+func (refusal) Error() string { return "refused" }
+
+// Socket is where clients connect: /peerjs?key=…&id=…&token=…
+func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
+	h.shared(w, r, http.HandlerFunc(h.socket))
+}
+
+func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
+	if !h.mayConnect(w, r) {
+		http.Error(w, "Pages of this origin may not use this server.", http.StatusForbidden)
+		return
+	}
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET")
+		http.Error(w, "Clients of PeerJS connect here.", http.StatusMethodNotAllowed)
+		return
+	}
+	if !socket.IsUpgrade(r.Header) {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "Clients of PeerJS connect here, by WebSocket.", http.StatusUpgradeRequired)
+		return
+	}
+	if err := socket.Check(w, r, &h.options); err != nil {
+		refused, _ := errors.AsType[socket.HandshakeError](err)
+		http.Error(w, refused.Detail, refused.Status)
+		return
+	}
+	if h.draining.Load() != nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "The server is about to stop.", http.StatusServiceUnavailable)
+		return
+	}
+	p := &peer{h: h}
+	p.refused = p.identify(r.URL.RawQuery)
+	if wake, err := socket.Accept(w, r, h.lot, &h.options, p); err == nil {
+		wake()
+	}
+}
+
+// peer is who talks on a socket.
+type peer struct {
+	h        *Handler
+	refused  refusal // if it is not even looked for
+	inbox    inbox.Peer
+	receiver *inbox.Receiver
+	acked    inbox.Cursor
+	since    time.Time
+	opened   bool  // and was told so
+	left     bool  // by its own word
+	hold     *hold // nil until needed
+	ends     ending
+	drain    *drain // that ends is of, or was
+}
+
+// ending is when a socket ends, and why; zero while nobody wants it to.
+type ending struct {
+	at  time.Time
+	why error
+}
+
+// identify says who it is that connects, or why that cannot be.
+func (p *peer) identify(query string) refusal {
+	id, token, key := parameter(query, "id"), parameter(query, "token"), parameter(query, "key")
+	switch {
+	case id == "" || token == "" || key == "":
+		return missing
+	case key != p.h.Key:
+		return wrongKey
+	case len(id) > inbox.MaxID || !utf8.ValidString(id):
+		return badID
+	}
+	name := p.h.prefix + id
+	p.inbox = inbox.Peer{ID: name, Secret: p.h.Pepper.Secret(name, token)}
+	return ""
+}
+
+// parameter returns the first value of that name. Clients do not encode what they
+// put there, so what cannot be decoded is taken as it is.
+func parameter(query, name string) string {
+	for pair := range strings.SplitSeq(query, "&") {
+		value, found := strings.CutPrefix(pair, name+"=")
+		if !found {
+			continue
+		}
+		if decoded, err := url.QueryUnescape(value); err == nil {
+			value = decoded
+		}
+		return strings.Clone(value)
+	}
+	return ""
+}
+
+// replaced reports whether another socket has taken this one's place.
+func (p *peer) replaced() bool { return errors.Is(p.receiver.Err(), inbox.ErrReplaced) }
+
+func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
+
+// Look passes on what there is in the inbox, and what could not be delivered so
+// far.
+func (p *peer) Look(s *socket.Socket, now time.Time) error {
+	if p.refused != "" {
+		return p.refused
+	}
+	if p.receiver == nil {
+		p.receiver, p.since = inbox.NewReceiverFunc(s.Wake), now
+	}
+	again := time.Time{}
+	sooner := func(t time.Time) {
+		if again.IsZero() || t.Before(again) {
+			again = t
+		}
+	}
+	if !p.left && !p.replaced() {
+		ttl, err := p.forward(s)
+		switch {
+		case err == nil:
+			sooner(now.Add(ttl / 2))
+		case errors.Is(err, inbox.ErrReplaced): // see below
+		case away(err):
+			p.h.logStore(err)
+			sooner(now.Add(storeRetry))
+		default:
+			return err
+		}
+	}
+	if p.replaced() {
+		p.h.exit(p)
+		p.endBy(p.since.Add(youngest), inbox.ErrReplaced)
+	}
+	if after := p.retry(s, now); after > 0 {
+		sooner(now.Add(after))
+	}
+	if d := p.h.draining.Load(); d != p.drain {
+		p.drain = d
+		p.endBy(d.moment(), inbox.ErrDraining)
+	}
+	if p.ends.why != nil {
+		if !now.Before(p.ends.at) {
+			return p.ends.why
+		}
+		sooner(p.ends.at)
+	}
+	s.LookAgain(again)
+	return nil
+}
+
+// forward writes the messages of the inbox, and acknowledges what was written:
+// they are not to come again to a socket that takes this one's place, since a
+// second OFFER closes the connection that the first has made.
+func (p *peer) forward(s *socket.Socket) (ttl time.Duration, err error) {
+	for range rounds {
+		b, err := p.h.Store.Receive(context.Background(), p.inbox, p.acked, window, p.receiver)
+		switch {
+		case errors.Is(err, inbox.ErrClosed):
+			// By the end of another socket of ours, which this one has replaced
+			// at that moment.
+			p.receiver, p.acked = inbox.NewReceiverFunc(s.Wake), inbox.Cursor{}
+			continue
+		case errors.Is(err, inbox.ErrBadCursor): // of a store that was set back
+			p.acked = inbox.Cursor{}
+			continue
+		case errors.Is(err, inbox.ErrUnauthorized):
+			return 0, refusal(idIsTaken)
+		case errors.Is(err, inbox.ErrServerFull) && !p.opened:
+			return 0, refusal(serverFull)
+		case err != nil:
+			return 0, err
+		}
+		if !p.opened {
+			p.opened = true
+			p.h.enter(p)
+			if err := say(s, openFrame); err != nil {
+				return 0, err
+			}
+		}
+		if len(b.Messages) == 0 {
+			p.acked = b.Cursor
+			return b.TTL, nil
+		}
+		for i := range b.Messages {
+			err := s.Send(func(to []byte) []byte { return p.h.appendMessage(to, &b.Messages[i], p.id()) })
+			if err != nil {
+				return 0, err
+			}
+		}
+		if err := s.Flush(); err != nil {
+			return 0, err
+		}
+		p.acked = b.Cursor
+	}
+	s.Wake() // there may be more
+	return time.Minute, nil
+}
+
+func say(s *socket.Socket, text string) error {
+	return s.Send(func(to []byte) []byte { return append(to, text...) })
+}
+
+// away says that an error is the store's, and may pass.
+func away(err error) bool {
+	_, refused := errors.AsType[refusal](err)
+	return !refused && !errors.Is(err, socket.ErrGone)
+}
+
+// endBy has the socket end at that time, or when it would have ended before.
+func (p *peer) endBy(at time.Time, why error) {
+	if p.ends.why == nil || at.Before(p.ends.at) {
+		p.ends = ending{at, why}
+	}
+}
+
+// Message does what a client says. What makes no sense is ignored, as clients
+// expect.
+func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
+	var f said
+	if p.left || string(text) == string(heartbeat) || !f.parse(text) {
+		return nil
+	}
+	switch {
+	case f.dst != "" && f.kind != "":
+		return p.send(s, now, &f)
+	case f.kind == leave:
+		p.leave()
+	}
+	return nil
+}
+
+// send puts a message into an inbox, or holds it.
+func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
+	if a := p.hold.find(f.dst); a != nil && !isHeld(f.kind) {
+		_ = p.deliver(a) // before what follows it
+		p.hold.settle()
+	}
+	body := f.body()
+	if p.hold.find(f.dst) == nil {
+		err := p.put(f.dst, body)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, inbox.ErrUnauthorized):
+			return refusal(idIsTaken)
+		}
+	}
+	if !isHeld(f.kind) {
+		return nil // for somebody who is not there
+	}
+	if p.hold == nil {
+		p.hold = new(hold)
+		s.LookAgain(now.Add(retryFull)) // from then on, each look says when the next is
+	}
+	a, ok := p.h.add(p.hold, f.dst, body, now)
+	switch {
+	case ok:
+		return nil
+	case a == nil || a.tell():
+		return p.expired(s, f.dst)
+	}
+	return nil // it knows already that not everything is read
+}
+
+// put sends, and logs what the store could not do.
+func (p *peer) put(to string, body []byte) error {
+	_, err := p.h.Store.Send(context.Background(), p.inbox, p.h.prefix+to, inbox.Draft{Body: body})
+	switch {
+	case err == nil, errors.Is(err, inbox.ErrNoInbox), errors.Is(err, inbox.ErrFull),
+		errors.Is(err, inbox.ErrServerFull), errors.Is(err, inbox.ErrUnauthorized):
+	default:
+		p.h.logStore(err)
+	}
+	return err
+}
+
+// deliver sends what is held for a, in order, until that fails.
+func (p *peer) deliver(a *absent) error {
+	for len(a.messages) > 0 {
+		if err := p.put(a.id, a.messages[0].body); err != nil {
+			return err
+		}
+		p.h.drop(p.hold, a)
+	}
+	return nil
+}
+
+// retry sends what is held, and tells of what was held for too long. It returns
+// after which time it is to be called again, or 0.
+func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
+	if p.hold == nil {
+		return 0
+	}
+	after = retryEvery
+	for _, a := range p.hold.recipients {
+		if errors.Is(p.deliver(a), inbox.ErrFull) {
+			after = retryFull
+		}
+		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= holdFor {
+			if !a.messages[0].told && a.tell() && p.expired(s, a.id) != nil {
+				return 0 // it is gone, which the end of this run finds too
+			}
+			p.h.drop(p.hold, a)
+		}
+	}
+	p.hold.settle()
+	if len(p.hold.recipients) == 0 {
+		p.hold = nil
+		return 0
+	}
+	return after
+}
+
+// expired tells the client that the peer called id has not read something.
+func (p *peer) expired(s *socket.Socket, id string) error {
+	return s.Send(func(to []byte) []byte { return appendFrame(to, expireBody, id, p.id()) })
+}
+
+// leave gives the id back, at the client's own wish or because it is gone. What
+// was sent there and not read goes back to its senders as EXPIRE.
+func (p *peer) leave() {
+	p.left = true
+	p.h.exit(p)
+	p.h.release(p.hold)
+	p.hold = nil
+	if !p.opened || p.replaced() {
+		return
+	}
+	ctx := context.Background()
+	b, err := p.h.Store.Receive(ctx, p.inbox, p.acked, window, p.receiver)
+	if err != nil {
+		return // another socket has the inbox now, or it expires
+	}
+	told := make(map[string]bool)
+	for _, m := range b.Messages {
+		if m.From != p.inbox.ID && !isExpire(m.Body) && !told[m.From] {
+			told[m.From] = true
+			p.put(m.From[len(p.h.prefix):], expireBody)
+		}
+	}
+	if err := p.h.Store.Close(ctx, p.inbox); err != nil {
+		p.h.logStore(err)
+	}
+}
+
+// End gives the id back, and says why.
+func (p *peer) End(s *socket.Socket, why error) socket.Close {
+	if !p.left && p.refused == "" {
+		p.leave()
+	}
+	if frame, ok := errors.AsType[refusal](why); ok {
+		say(s, string(frame)) // or it is gone
+		return socket.Close{Code: closeRefused, Reason: "refused"}
+	}
+	if c, ok := errors.AsType[socket.Close](why); ok {
+		return c
+	}
+	switch {
+	case errors.Is(why, inbox.ErrReplaced):
+		return socket.Close{Code: closeReplaced, Reason: "replaced"}
+	case errors.Is(why, inbox.ErrDraining):
+		return socket.Close{Code: closeDraining, Reason: "draining"}
+	}
+	return socket.Close{Code: ws.StatusGoingAway} // nobody is there to hear it
+}
