@@ -5,16 +5,11 @@ import { join } from "node:path";
 import { cases, large } from "./cases.js";
 import { Stage, startBrowser, stopAll, targets } from "./support.js";
 
-const runs = Object.entries(targets).filter(([target, { skip }]) => {
-  const why = skip?.();
-  if (why) throw new Error(`${target}: ${why}`);
-  return true;
-});
 const titles = { ...cases, ...large };
 const results = new Map(Object.keys(titles).map((title) => [title, []]));
 try {
   await startBrowser();
-  for (const [target] of runs) {
+  for (const target of Object.keys(targets)) {
     const servers = new Map();
     for (const [title, run] of Object.entries(titles)) {
       const stage = new Stage(target, servers, 15_000);
@@ -33,8 +28,8 @@ try {
   await stopAll();
 }
 const lines = [
-  `| what the client does | ${runs.map(([target]) => target).join(" | ")} |`,
-  `|---|${"---|".repeat(runs.length)}`,
+  `| what the client does | ${Object.keys(targets).join(" | ")} |`,
+  `|---|${"---|".repeat(Object.keys(targets).length)}`,
   ...[...results].map(([title, passed]) => `| ${title.replace(/^\+ /, "")} | ${passed.join(" | ")} |`),
 ];
 const file = join(import.meta.dirname, "../../docs/peerjs.md");
