@@ -47,14 +47,22 @@ func (r *Receiver) Wake() {
 	case r.woken <- struct{}{}:
 	default:
 	}
+	// If OnWake came in between, it may have been too early to see that.
+	if wake := r.onWake.Load(); wake != nil {
+		(*wake)()
+	}
 }
 
 // OnWake has wake called from now on, which must not block, instead of freeing
-// Receive, which is not to be called any more. It is called once at once, for
-// what may have come meanwhile.
+// Receive, which is not to be called any more. It is called at once if there was
+// a wake since the last look.
 func (r *Receiver) OnWake(wake func()) {
 	r.onWake.Store(&wake)
-	wake()
+	select {
+	case <-r.woken:
+		wake()
+	default:
+	}
 }
 
 // End tells the receiver at its next look that it waits no longer, and why
@@ -96,28 +104,47 @@ func (r *Receiver) Fresh(messages []Message) []Message {
 //
 // Errors: those of Store.Receive, ErrDraining, and ctx.Err.
 func (r *Receiver) Receive(ctx context.Context, s Store, p Peer, after Cursor, limit int, wait time.Duration) (Batch, error) {
+	b, err := s.Receive(ctx, p, after, limit, r)
+	if err != nil || len(r.Fresh(b.Messages)) > 0 || b.Reset || wait <= 0 {
+		return b, err
+	}
 	deadline := time.Now().Add(wait)
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(min(wait, b.TTL/2))
 	defer timer.Stop()
 	for {
+		select {
+		case <-r.woken:
+		case <-timer.C:
+		case <-r.draining:
+			r.Leave(ctx, s, p)
+			return Batch{}, ErrDraining
+		case <-ctx.Done():
+			r.Leave(ctx, s, p)
+			return Batch{}, ctx.Err()
+		}
 		b, err := s.Receive(ctx, p, after, limit, r)
 		left := time.Until(deadline)
 		if err != nil || len(r.Fresh(b.Messages)) > 0 || b.Reset || left <= 0 {
 			return b, err
 		}
 		timer.Reset(min(left, b.TTL/2))
-		select {
-		case <-r.woken:
-			continue
-		case <-timer.C:
-			continue
-		case <-r.draining:
-			err = ErrDraining
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		r.Leave(ctx, s, p)
-		return Batch{}, err
+	}
+}
+
+// Await waits, at most for so long, and reports whether there is a reason to look
+// again: a wake since the last look, a drain, or that ctx has ended.
+func (r *Receiver) Await(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-r.woken:
+		return true
+	case <-r.draining:
+		return true
+	case <-ctx.Done():
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 

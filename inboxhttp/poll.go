@@ -33,20 +33,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return h.deliver(w, c, p, receiver, a, b, err)
 	}
 	c.waited = true
-	wait := a.wait
-	parks := h.canPark(r)
-	if parks {
-		wait = min(wait, parkAfter)
-	}
+	begun := time.Now()
 	before, _ := r.Context().Value(connKey{}).(*park.Prefixed)
-	if parks && before != nil && before.Idle {
-		wait = 0 // who waited in vain does so again
+	patience := parkAfter
+	if before != nil && before.Idle {
+		patience = 0 // who waited in vain does so again
 	}
-	if wait > 0 {
-		b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, wait)
-		if err != nil || len(b.Messages) > 0 || b.Reset || wait == a.wait {
-			return h.deliver(w, c, p, receiver, a, b, err)
-		}
+	if !h.canPark(r) || a.wait <= patience || patience > 0 && receiver.Await(r.Context(), patience) {
+		b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, a.wait-time.Since(begun))
+		return h.deliver(w, c, p, receiver, a, b, err)
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
@@ -55,13 +50,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return err
 	}
 	parked := &parkedPoll{
-		h: h, peer: p, ask: a, deadline: time.Now().Add(a.wait - wait), receiver: receiver,
+		h: h, peer: p, ask: a, deadline: begun.Add(a.wait), ttl: b.TTL, receiver: receiver,
 		conn: conn, unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
 	}
 	if before != nil && len(unread) == 0 {
 		parked.request = before.OneRequest()
 	}
-	receiver.OnWake(h.lot.Park(conn, parked.run).Wake)
+	spot := h.lot.Park(conn, parked.run)
+	receiver.OnWake(spot.Wake)
+	spot.Begin()
 	return nil
 }
 
@@ -78,6 +75,7 @@ type parkedPoll struct {
 	peer     inbox.Peer
 	ask      ask
 	deadline time.Time // of the wait, or of the next request
+	ttl      time.Duration
 	conn     net.Conn
 	unread   []byte // what was read beyond the request
 	readable bool   // there is more to read
@@ -99,6 +97,10 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.end()
 		return
 	}
+	if e&(park.Woken|park.Timeout) == 0 && !p.h.Draining() {
+		p.wait()
+		return
+	}
 	p.look(true)
 }
 
@@ -114,22 +116,27 @@ func (p *parkedPoll) look(waited bool) {
 	} else {
 		b, err = p.h.Store.Receive(context.Background(), p.peer, p.ask.after, p.ask.limit, p.receiver)
 	}
-	left := time.Until(p.deadline)
-	if err == nil && len(b.Messages) == 0 && !b.Reset && left > 0 {
-		p.spot.Rest(min(left, b.TTL/2))
-		// Not for what it may send meanwhile: a next request stays in the kernel.
-		// But when that was watched for before, it is cheaper to be told.
-		watch := park.Gone
-		if p.request != nil {
-			watch = park.Readable
-		}
-		if err := p.spot.Watch(watch); err != nil {
-			p.h.Log.Error("a connection cannot be watched", "error", err)
-			p.end()
-		}
+	if err == nil && len(b.Messages) == 0 && !b.Reset && time.Now().Before(p.deadline) {
+		p.ttl = b.TTL
+		p.wait()
 		return
 	}
 	p.answer(b, err, waited)
+}
+
+// wait rests until there is something to look for.
+func (p *parkedPoll) wait() {
+	p.spot.Rest(min(time.Until(p.deadline), p.ttl/2))
+	// Not for what it may send meanwhile: a next request stays in the kernel. But
+	// when that was watched for before, it is cheaper to be told.
+	watch := park.Gone
+	if p.request != nil {
+		watch = park.Readable
+	}
+	if err := p.spot.Watch(watch); err != nil {
+		p.h.Log.Error("a connection cannot be watched", "error", err)
+		p.end()
+	}
 }
 
 func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {

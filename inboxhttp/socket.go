@@ -53,6 +53,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		return problem{refused.Status, "bad-request", refused.Detail}
 	}
 	p := &socketPeer{h: h}
+	var receiver *inbox.Receiver // if it is open already
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
 	if r.Header.Get("Origin") == "" && len(r.Header["Authorization"]) > 0 {
@@ -65,9 +66,10 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		p.open(peer, after, inbox.NewReceiver(nil))
+		receiver = inbox.NewReceiver(nil)
+		p.open(peer, after, receiver)
 		p.waits = true
-		if _, err := h.Store.Receive(r.Context(), peer, after, 0, p.receiver); err != nil {
+		if _, err := h.Store.Receive(r.Context(), peer, after, 0, receiver); err != nil {
 			return err
 		}
 	}
@@ -75,10 +77,8 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // the client has gone, or net/http has
 	}
-	if p.receiver == nil {
-		wake()
-	} else {
-		p.receiver.OnWake(wake)
+	if receiver != nil {
+		receiver.OnWake(wake)
 	}
 	return nil
 }

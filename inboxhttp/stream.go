@@ -76,10 +76,13 @@ type stream struct {
 	conn  net.Conn
 	head  []byte // of the answer, until it was written
 	wrote time.Time
+	again time.Time // when to look at the latest
 }
 
 func (s *stream) look(ctx context.Context) (inbox.Batch, error) {
-	return s.h.Store.Receive(ctx, s.peer, s.after, s.h.Capacity, s.receiver)
+	b, err := s.h.Store.Receive(ctx, s.peer, s.after, s.h.Capacity, s.receiver)
+	s.again = time.Now().Add(b.TTL / 2)
+	return b, err
 }
 
 // add puts what a look has found into the buffer and reports whether it is the
@@ -160,7 +163,9 @@ func (s *stream) park(w http.ResponseWriter) error {
 	head := &answer{header: w.Header(), status: http.StatusOK, close: true}
 	head.head()
 	s.conn, s.head = conn, head.body.Bytes()
-	s.receiver.OnWake(s.h.lot.Park(conn, s.run).Wake)
+	spot := s.h.lot.Park(conn, s.run)
+	s.receiver.OnWake(spot.Wake)
+	spot.Begin()
 	return nil
 }
 
@@ -179,12 +184,18 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		s.leave()
 		s.receiver.End(inbox.ErrDraining)
 	}
+	look := e&park.Woken != 0 || s.h.Draining() || !time.Now().Before(s.again)
 	for {
+		acked := s.after
 		if s.out.Len() > 0 && !s.write(ctx) {
 			s.leave()
 			s.end()
 			return
 		}
+		if !look && s.after == acked { // else a pop is to be acknowledged
+			break
+		}
+		look = false
 		b, err := s.look(ctx)
 		if s.add(b, err) {
 			if s.out.Len() == 0 || s.write(ctx) {
@@ -193,20 +204,16 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 			s.end()
 			return
 		}
-		if s.out.Len() > 0 {
-			continue // once more: a pop is acknowledged by the look after its write
-		}
-		if time.Since(s.wrote) >= heartbeat {
-			s.out.comment()
-			if !s.write(ctx) {
-				s.leave()
-				s.end()
-				return
-			}
-		}
-		s.rest(min(heartbeat-time.Since(s.wrote), b.TTL/2))
-		return
 	}
+	if time.Since(s.wrote) >= heartbeat {
+		s.out.comment()
+		if !s.write(ctx) {
+			s.leave()
+			s.end()
+			return
+		}
+	}
+	s.rest(min(heartbeat-time.Since(s.wrote), time.Until(s.again)))
 }
 
 func (s *stream) rest(d time.Duration) {

@@ -32,6 +32,7 @@ const (
 	Readable                    // there are bytes to read, or the end
 	Gone                        // the client has closed or reset
 	Timeout                     // the time given to Rest has passed
+	Begun                       // Begin was called
 
 	running // not an event: there is a goroutine that will look at all the others
 	left    // Leave was called: nothing runs any more
@@ -85,8 +86,8 @@ func (l *Lot) Watches(c net.Conn) bool {
 }
 
 // Park gives c a spot, without the deadlines that it may have had. run is first
-// called after a first Wake, which may be that of a WakeAll: it is handed the spot,
-// since Park may not have returned by then.
+// called after Begin or a Wake, which may be that of a WakeAll: it is handed the
+// spot, since Park may not have returned by then.
 func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) *Spot {
 	c.SetDeadline(time.Time{})
 	s := &Spot{lot: l, conn: c, run: run, drained: true}
@@ -186,6 +187,9 @@ type Spot struct {
 // Wake makes the spot's function run, soon and once, however often it is called.
 // It does not block.
 func (s *Spot) Wake() { s.post(Woken) }
+
+// Begin makes the spot's function run for a first time.
+func (s *Spot) Begin() { s.post(Begun) }
 
 func (s *Spot) post(e Events) {
 	if s.add(e) {

@@ -77,7 +77,7 @@ func acceptKey(key string) string {
 }
 
 // Accept makes a socket of a request that has passed Check, and parks it in lot.
-// Nothing happens on it before a first wake, which is for the caller to call.
+// wake has the protocol look, as Socket.Wake does.
 func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p Protocol) (wake func(), err error) {
 	conn, early, err := park.Hijack(w)
 	if err != nil {
@@ -104,5 +104,7 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 	if o.FirstMessage > 0 {
 		s.firstBy = now.Add(o.FirstMessage)
 	}
-	return lot.Park(conn, s.run).Wake, nil
+	spot := lot.Park(conn, s.run)
+	spot.Begin()
+	return spot.Wake, nil
 }
