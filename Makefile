@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
 export CHROMIUM
 
-.PHONY: help build test test-go test-web dist docs lint bench fuzz soak deps clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs dist docs lint bench fuzz soak deps clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,18 +16,29 @@ help: ## Say what there is to make
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
-test: deps lint test-go test-web ## Everything: lint, Go with -race, browsers
+test: deps lint build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Everything: lint, Go with -race, browsers
+	@# Two at a time: browsers wait more than they work.
+	$(MAKE) --no-print-directory -j2 test-go test-sdk test-pages test-peerjs
 
 test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
 
-test-web: web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Only the browser tests, and the SDK's
-	go build -o build/inbox-test ./cmd/inbox
+test-web: test-sdk test-pages test-peerjs ## Only the browser tests, and the SDK's
+
+test-sdk: build/inbox-test web/sdk/node_modules
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+test-pages: build/inbox-test web/node_modules
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+test-peerjs: build/inbox-test web/peerjs/node_modules
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+.PHONY: build/inbox-test
+build/inbox-test:
+	go build -o build/inbox-test ./cmd/inbox
 
 dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
 	cd web/sdk && npm run dist
