@@ -149,7 +149,7 @@ func TestPipelinedBehindAWait(t *testing.T) {
 // however the wait ended.
 func TestConnectionGoesOnAfterBeingParked(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
+	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
 	c := s.rawClient()
 	c.wait("alice", "", true)
 	s.send("bob", "alice", "one")
@@ -272,60 +272,63 @@ func TestRetriedGet(t *testing.T) {
 // whom, what leaves, another request in between.
 func TestSameRequestAgain(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
-	for _, query := range []string{"", "?after=0"} {
-		id := "alice" + strings.TrimPrefix(query, "?after=")
-		acknowledge := func() {
-			if query != "" {
-				s.get(id, "?limit=0&after="+s.getJSON(id, "?after=0&wait=0").batch().Cursor).want(http.StatusNoContent)
-			}
-		}
-		c := s.rawClient()
-		for range 4 {
-			c.wait(id, query, true)
-			c.answer(http.MethodGet).want(http.StatusNoContent)
-		}
-		taken := s.parked.Load()
-		for _, body := range []string{"one", "two", "three"} {
-			c.wait(id, query, true)
-			s.send("bob", id, body)
-			c.answer(http.MethodGet).wantMessage("bob", body)
-			acknowledge()
-		}
-		s.send("bob", id, "was there before")
-		c.ask(id, query, "")
-		c.answer(http.MethodGet).wantMessage("bob", "was there before")
-		acknowledge()
+	t.Run("pop", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "") })
+	t.Run("acknowledged", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "?after=0") })
+}
 
-		c.wait(id, query, true)
-		newer := s.rawClient()
-		newer.ask(id, "?after=0&wait=1", "")
-		c.answer(http.MethodGet).wantProblem("replaced")
-		newer.answer(http.MethodGet).want(http.StatusNoContent)
-
-		c.wait(id, query, true)
-		s.do(request{method: http.MethodDelete, id: id})
-		c.answer(http.MethodGet).wantProblem("closed")
-		if n := s.parked.Load() - taken; n > 1 { // newer's
-			t.Errorf("the connection was taken from net/http %d times more", n-1)
+func sameRequestAgain(t *testing.T, query string) {
+	const id = "alice"
+	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
+	acknowledge := func() {
+		if query != "" {
+			s.get(id, "?limit=0&after="+s.getJSON(id, "?after=0&wait=0").batch().Cursor).want(http.StatusNoContent)
 		}
-
-		// The password is not looked at again, but the inbox is: another may have
-		// taken the name.
-		s.do(request{method: http.MethodDelete, id: id})
-		s.do(request{id: id, password: "another", query: "?limit=0"}).want(http.StatusNoContent)
-		c.ask(id, query, "")
-		c.answer(http.MethodGet).wantProblem("unauthorized")
-		s.do(request{method: http.MethodDelete, id: id, password: "another"})
-
-		// Other requests, and parts of this one.
-		c.write(plain(http.MethodPost, "?to="+id, id, "by itself"))
-		c.answer(http.MethodPost).want(http.StatusOK)
-		same := plain(http.MethodGet, query, id, "")
-		c.write(same[:10])
-		c.write(same[10:])
-		c.answer(http.MethodGet).wantMessage(id, "by itself")
 	}
+	c := s.rawClient()
+	for range 3 {
+		c.wait(id, query, true)
+		c.answer(http.MethodGet).want(http.StatusNoContent)
+	}
+	taken := s.parked.Load()
+	for _, body := range []string{"one", "two", "three"} {
+		c.wait(id, query, true)
+		s.send("bob", id, body)
+		c.answer(http.MethodGet).wantMessage("bob", body)
+		acknowledge()
+	}
+	s.send("bob", id, "was there before")
+	c.ask(id, query, "")
+	c.answer(http.MethodGet).wantMessage("bob", "was there before")
+	acknowledge()
+
+	c.wait(id, query, true)
+	newer := s.rawClient()
+	newer.ask(id, "?after=0&wait=1", "")
+	c.answer(http.MethodGet).wantProblem("replaced")
+	newer.answer(http.MethodGet).want(http.StatusNoContent)
+
+	c.wait(id, query, true)
+	s.do(request{method: http.MethodDelete, id: id})
+	c.answer(http.MethodGet).wantProblem("closed")
+	if n := s.parked.Load() - taken; n > 1 { // newer's
+		t.Errorf("the connection was taken from net/http %d times more", n-1)
+	}
+
+	// The password is not looked at again, but the inbox is: another may have
+	// taken the name.
+	s.do(request{method: http.MethodDelete, id: id})
+	s.do(request{id: id, password: "another", query: "?limit=0"}).want(http.StatusNoContent)
+	c.ask(id, query, "")
+	c.answer(http.MethodGet).wantProblem("unauthorized")
+	s.do(request{method: http.MethodDelete, id: id, password: "another"})
+
+	// Other requests, and parts of this one.
+	c.write(plain(http.MethodPost, "?to="+id, id, "by itself"))
+	c.answer(http.MethodPost).want(http.StatusOK)
+	same := plain(http.MethodGet, query, id, "")
+	c.write(same[:10])
+	c.write(same[10:])
+	c.answer(http.MethodGet).wantMessage(id, "by itself")
 }
 
 // A POST and a GET in one packet are not one request, and the same packet again
