@@ -3,7 +3,7 @@
 import { spawn, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { once } from "node:events";
 
 const root = new URL("../..", import.meta.url).pathname;
@@ -13,7 +13,7 @@ let built;
 
 /** The program: named by INBOX_BIN, or built. */
 export function program() {
-  if (process.env.INBOX_BIN) return process.env.INBOX_BIN;
+  if (process.env.INBOX_BIN) return resolve(process.env.INBOX_BIN);
   if (built === undefined) {
     const folder = mkdtempSync(join(tmpdir(), "inbox-e2e-"));
     process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
