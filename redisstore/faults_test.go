@@ -142,7 +142,7 @@ func TestSentinelPrimaryIsKilledUnderLoad(t *testing.T) {
 			l := startLoad(t, twoStores(t, g.URL(), wait)...)
 			l.serves()
 			begin := time.Now()
-			g.Primary().Kill()
+			g.Kill()
 			inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > 0 })
 			l.wantServiceSince(begin)
 			b := l.end()
@@ -184,7 +184,7 @@ func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
 	l := startLoad(t, twoStores(t, g.URL(), 0)...)
 	l.serves()
 	begin := time.Now()
-	g.Primaries[1].Kill()
+	g.Kill(1)
 	inboxtest.Until(t, "the replica has taken over", func() bool {
 		return strings.Contains(g.Replicas[1].Text("INFO", "replication"), "role:master")
 	})

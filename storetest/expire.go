@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"inbox"
@@ -141,7 +142,8 @@ var expireCases = []testCase{
 }
 
 // nothingElseRestartsIt goes through every sequence of three things that happen
-// to an inbox while its owner does not ask, each with an inbox of its own.
+// to an inbox while its owner does not ask, each with an inbox of its own. In
+// real time, in which all have to be done within a TTL, it draws a few of them.
 func nothingElseRestartsIt(h *harness) {
 	h.open("nosy")
 	opened := map[string]inbox.Cursor{}
@@ -175,6 +177,9 @@ func nothingElseRestartsIt(h *harness) {
 	n := len(happen)
 	first := time.Now()
 	for i := range n * n * n {
+		if !h.cfg.Bubble && rand.IntN(n) > 0 {
+			continue
+		}
 		plan := [3]int{i / n / n, i / n % n, i % n}
 		id := fmt.Sprint("asked once, then ", plan)
 		opened[id] = h.open(id)

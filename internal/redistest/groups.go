@@ -18,8 +18,9 @@ type Sentinel struct {
 // MasterSet is what the sentinels call the servers.
 const MasterSet = "inboxes"
 
-// StartSentinel starts three servers and three sentinels, who find a primary
-// dead after a second.
+// StartSentinel starts three servers and three sentinels. The primary stays the
+// primary until [Sentinel.Kill]: on a busy machine one that gets no turn would be
+// taken for dead, and with it goes what was written last.
 func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 	tb.Helper()
 	g := &Sentinel{tb: tb}
@@ -36,7 +37,7 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		s := newServer(tb)
 		conf := filepath.Join(s.dir, "sentinel.conf")
 		text := "sentinel monitor " + MasterSet + " 127.0.0.1 " + strconv.Itoa(primary.Port) + " 2\n" +
-			"sentinel down-after-milliseconds " + MasterSet + " 1000\n" +
+			"sentinel down-after-milliseconds " + MasterSet + " 600000\n" +
 			"sentinel failover-timeout " + MasterSet + " 5000\n"
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			tb.Fatal(err)
@@ -51,6 +52,16 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		})
 	}
 	return g
+}
+
+// Kill ends the primary, whose death the sentinels find after a second.
+func (g *Sentinel) Kill() {
+	g.tb.Helper()
+	primary := g.Primary()
+	for _, s := range g.Sentinels {
+		s.Must("SENTINEL", "SET", MasterSet, "down-after-milliseconds", "1000")
+	}
+	primary.Kill()
 }
 
 // info reads an answer of names and values.
@@ -105,12 +116,13 @@ type Cluster struct {
 	tb        testing.TB
 }
 
-// StartCluster starts one, whose replicas take over after a second or two.
+// StartCluster starts one. As with [StartSentinel], no replica takes over until
+// [Cluster.Kill].
 func StartCluster(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
 	g := &Cluster{tb: tb}
 	args = append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
-		"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"}, args...)
+		"--cluster-replica-validity-factor", "0", "--cluster-replica-no-failover", "yes", "--repl-diskless-sync-delay", "0"}, args...)
 	var all []*Server
 	for range 6 {
 		all = append(all, Start(tb, args...))
@@ -143,7 +155,22 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 	for _, s := range g.Replicas {
 		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
 	}
+	for _, s := range all {
+		s.Must("CONFIG", "SET", "cluster-node-timeout", "600000")
+	}
 	return g
+}
+
+// Kill ends a primary of the start, whose replica takes over after a second or two.
+func (g *Cluster) Kill(primary int) {
+	g.tb.Helper()
+	for i, s := range g.All() {
+		s.Must("CONFIG", "SET", "cluster-node-timeout", "1000")
+		if i == len(g.Primaries)+primary {
+			s.Must("CONFIG", "SET", "cluster-replica-no-failover", "no")
+		}
+	}
+	g.Primaries[primary].Kill()
 }
 
 // URL is the address of the cluster.
