@@ -12,9 +12,15 @@ import (
 	"inbox/internal/park"
 )
 
-// IsUpgrade reports whether a request asks for a WebSocket.
+// IsUpgrade reports whether a request asks for a WebSocket, also if its Upgrade was
+// lost at a proxy: what is left of it must not be taken for a mere GET, which may
+// take a message that nobody then reads. Check tells the two apart.
 func IsUpgrade(header http.Header) bool {
-	return strings.EqualFold(header.Get("Upgrade"), "websocket")
+	return namesWebSocket(header) || len(header["Sec-Websocket-Key"]) > 0
+}
+
+func namesWebSocket(header http.Header) bool {
+	return Listed(header["Upgrade"], func(s string) bool { return strings.EqualFold(s, "websocket") })
 }
 
 // A HandshakeError says why a request cannot become a WebSocket.
@@ -30,12 +36,10 @@ func bad(detail string) error { return HandshakeError{http.StatusBadRequest, det
 // Check looks for what RFC 6455, 4.2.1, wants of a request, and returns a
 // HandshakeError. With status 426 w has got the headers that go with it.
 func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
-	is := func(want string) func(string) bool {
-		return func(s string) bool { return strings.EqualFold(s, want) }
-	}
+	upgrades := Listed(r.Header["Connection"], func(s string) bool { return strings.EqualFold(s, "upgrade") })
 	switch {
-	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !Listed(r.Header["Connection"], is("upgrade")):
-		return bad("A WebSocket begins with an Upgrade over HTTP/1.1.")
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !upgrades || !namesWebSocket(r.Header):
+		return bad("A WebSocket begins with an Upgrade over HTTP/1.1, which a proxy has to pass on.")
 	case r.ContentLength != 0:
 		return bad("A GET has no body.")
 	case !isKey(r.Header["Sec-Websocket-Key"]):
