@@ -29,13 +29,10 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 		return problem{http.StatusUnsupportedMediaType, "encoded-body", "A body is taken as it is: send it without a Content-Encoding."}
 	}
 	body, err := h.body(w, r)
-	if r.ProtoMajor == 1 && (err != nil || len(r.TransferEncoding) > 0) {
-		// The rest is not waited for. And of a chunked body net/http does not say
-		// whether there was a length too, after which nothing on the connection is
-		// to be believed (RFC 9112, 6.3).
-		w.Header().Set("Connection", "close")
-	}
 	if err != nil {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // the rest is not waited for
+		}
 		return err
 	}
 	replayed, err := h.Store.Send(r.Context(), from, to, inbox.Draft{Key: key, Body: body})
@@ -96,6 +93,10 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, tooLarge
 	}
 	if r.ContentLength == 0 {
+		if !r.ProtoAtLeast(1, 1) && r.Header.Get("Content-Length") == "" {
+			// There may be chunks, which net/http does not read over HTTP/1.0.
+			return nil, badRequest("Over HTTP/1.0 a body has a Content-Length.")
+		}
 		return nil, nil
 	}
 	const believed = 4 << 10
