@@ -13,7 +13,7 @@ const (
 	retryFull  = 20 * time.Millisecond  // or has read what filled its inbox
 
 	maxHeld       = 1000    // messages
-	maxHeldBytes  = 1 << 20 // of them
+	maxHeldBytes  = 1 << 20 // of them, and of their recipients' ids, which can be as long as a frame
 	maxRecipients = 128
 )
 
@@ -64,7 +64,7 @@ func (o *hold) find(id string) *absent {
 // add holds a message, if there is room, behind others to the same peer.
 func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, bool) {
 	a := o.find(id)
-	size := len(body)
+	size := len(id) + len(body)
 	switch {
 	case a == nil && len(o.recipients) >= maxRecipients,
 		o.messages >= maxHeld, o.bytes+size > maxHeldBytes:
@@ -86,7 +86,7 @@ func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, 
 
 // drop forgets the oldest message to a.
 func (h *Handler) drop(o *hold, a *absent) {
-	size := len(a.messages[0].body)
+	size := len(a.id) + len(a.messages[0].body)
 	a.messages[0] = heldMessage{}
 	a.messages = a.messages[1:]
 	o.messages--

@@ -263,6 +263,15 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 		if n := count(alice, time.Minute); n != 0 {
 			t.Errorf("%d came later", n)
 		}
+		for i := range 10 { // bytes of ids
+			alice.offer(fmt.Sprint(strings.Repeat("x", 200_000), i), "{}")
+		}
+		if n := count(alice, time.Second); n != 10-5 {
+			t.Errorf("%d of 10 long ids were too many", n)
+		}
+		if n := count(alice, time.Minute); n != 5 {
+			t.Errorf("%d expired later", n)
+		}
 		large := `"` + strings.Repeat("x", 200_000) + `"`
 		for range 10 { // bytes
 			alice.offer("bob", large)
