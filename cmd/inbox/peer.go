@@ -71,8 +71,8 @@ func exitCode(err error) int {
 }
 
 // client makes a client of the flags and of what a command adds to them.
-func (p *peerFlags) client(s streams, config inboxclient.Config) (*inboxclient.Client, error) {
-	password, err := p.password(s)
+func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Config) (*inboxclient.Client, error) {
+	password, err := p.password(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (p *peerFlags) client(s streams, config inboxclient.Config) (*inboxclient.C
 	return c, nil
 }
 
-func (p *peerFlags) password(s streams) (string, error) {
+func (p *peerFlags) password(ctx context.Context, s streams) (string, error) {
 	env := os.Getenv("INBOX_PASSWORD")
 	switch {
 	case p.Password != "" && p.PasswordFile != "":
@@ -108,7 +108,10 @@ func (p *peerFlags) password(s streams) (string, error) {
 		s.note("others on this machine can see --password: use --password-file or $INBOX_PASSWORD")
 		return p.Password, nil
 	case p.PasswordFile != "":
-		content, err := readUpTo(p.PasswordFile, 4<<10)
+		content, err := readUpTo(ctx, p.PasswordFile, 4<<10)
+		if errors.Is(err, context.Canceled) {
+			return "", errInterrupted
+		}
 		if err != nil {
 			return "", usageError{fmt.Errorf("cannot read the password: %w", err)}
 		}
@@ -151,22 +154,45 @@ func (t *troubles) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// readUpTo reads a file, or standard input if its name is "-". More than most is
-// an error.
-func readUpTo(name string, most int64) ([]byte, error) {
-	f := os.Stdin
-	if name != "-" {
-		var err error
-		if f, err = os.Open(name); err != nil {
-			return nil, err
+// readUpTo reads a file, or standard input if its name is "-", until ctx ends. More
+// than most is an error.
+func readUpTo(ctx context.Context, name string, most int64) ([]byte, error) {
+	return unlessEnded(ctx, func() ([]byte, error) {
+		f := os.Stdin
+		if name != "-" {
+			var err error
+			if f, err = os.Open(name); err != nil {
+				return nil, err
+			}
+			defer f.Close()
 		}
-		defer f.Close()
+		content, err := io.ReadAll(io.LimitReader(f, most+1))
+		if err == nil && int64(len(content)) > most {
+			err = fmt.Errorf("%s holds more than %d bytes", f.Name(), most)
+		}
+		return content, err
+	})
+}
+
+// unlessEnded runs f, which may wait for a person or another program, and leaves it
+// behind when ctx ends: nothing else would free it.
+func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
 	}
-	content, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(content)) > most {
-		err = fmt.Errorf("%s holds more than %d bytes", f.Name(), most)
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
 	}
-	return content, err
 }
 
 // plain says in words of ours what the end of a context says.

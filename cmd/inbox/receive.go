@@ -54,7 +54,7 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Timeout < 0 {
 		return usageError{errors.New("--timeout is not negative")}
 	}
-	peer, err := c.client(s, config)
+	peer, err := c.client(ctx, s, config)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,11 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 		default:
 			return plain(err)
 		}
-		if err := c.print(s.out, m); err != nil {
+		_, err = unlessEnded(ctx, func() (int, error) { return c.print(s.out, m) })
+		if errors.Is(err, context.Canceled) {
+			return errInterrupted // also with --follow: not all of it was printed
+		}
+		if err != nil {
 			return fmt.Errorf("a message cannot be printed, and stays in the inbox: %w", err)
 		}
 		if !c.Follow {
@@ -104,19 +108,17 @@ func (c *receiveCommand) next(ctx context.Context, peer *inboxclient.Client, s s
 	}
 }
 
-func (c *receiveCommand) print(w io.Writer, m inbox.Message) error {
+func (c *receiveCommand) print(w io.Writer, m inbox.Message) (n int, err error) {
 	out := m.Body
 	if c.JSON {
-		var err error
 		if out, err = encode(m); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if c.JSON || isTerminal(w) && !bytes.HasSuffix(out, []byte("\n")) {
 		out = append(slices.Clip(out), '\n')
 	}
-	_, err := w.Write(out)
-	return err
+	return w.Write(out)
 }
 
 // isTerminal reports whether a person reads there, and not a program.

@@ -50,16 +50,16 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 			return usageError{fmt.Errorf("--key: %w", err)}
 		}
 	}
-	peer, err := c.client(s, inboxclient.Config{RetryFor: c.Timeout, Await: c.Wait})
+	peer, err := c.client(ctx, s, inboxclient.Config{RetryFor: c.Timeout, Await: c.Wait})
 	if err != nil {
 		return err
 	}
 	if c.File == "-" && isTerminal(os.Stdin) {
 		s.note("type the message, and end it with Ctrl-D")
 	}
-	body, err := readUpTo(c.File, maxMessage)
+	body, err := readUpTo(ctx, c.File, maxMessage)
 	if err != nil {
-		return err
+		return plain(err)
 	}
 	return plain(peer.SendDraft(ctx, c.To, inbox.Draft{Key: c.Key, Body: body}))
 }
