@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +48,10 @@ type snapshotMessage struct {
 // before. Senders and receivers should have stopped; what changes meanwhile may
 // or may not be in it.
 func (s *Store) Save(path string, pepper *inbox.Pepper) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err := removeUnfinished(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(unfinished(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -70,6 +74,19 @@ func (s *Store) Save(path string, pepper *inbox.Pepper) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// unfinished is where a snapshot is written. It is always the same name, so that what
+// a crash leaves there, with the messages in it, does not stay.
+func unfinished(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".unfinished")
+}
+
+func removeUnfinished(path string) error {
+	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
@@ -127,11 +144,15 @@ var ErrDamaged = errors.New("damaged snapshot")
 // the TTL nothing is left.
 //
 // The caller MUST remove the file before it serves: loaded a second time, it
-// would give out sequence numbers twice.
+// would give out sequence numbers twice. What a Save that did not come to its end
+// has left is removed here.
 //
 // Errors: fs.ErrNotExist, ErrDamaged, or that the limits are too small for it.
 // After an error the store is not to be used.
 func (s *Store) Load(path string) (pepper [inbox.PepperSize]byte, err error) {
+	if err := removeUnfinished(path); err != nil {
+		return pepper, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return pepper, err

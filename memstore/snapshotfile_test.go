@@ -69,6 +69,35 @@ func TestSnapshotFile(t *testing.T) {
 	load(t, path, inbox.Limits{})
 }
 
+// A crash in the middle of writing leaves a file with messages. It does not stay.
+func TestSnapshotUnfinished(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "snapshot")
+	left := filepath.Join(filepath.Dir(path), ".snapshot.unfinished")
+	leave := func() {
+		if err := os.WriteFile(left, []byte("half a snapshot"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave()
+	if _, err := memstore.New(inbox.Limits{}).Load(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got the error %v, want %v", err, fs.ErrNotExist)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load left it: %v", err)
+	}
+	leave()
+	if err := memstore.New(inbox.Limits{}).Save(path, pepper); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file has mode %v, %v", info.Mode(), err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Save left it: %v", err)
+	}
+	load(t, path, inbox.Limits{})
+}
+
 func TestSnapshotCannotBeWritten(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere")
