@@ -129,6 +129,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	if tlsConfig == nil {
+		if ln, err = handler.Listener(ln); err != nil {
+			return err
+		}
+		defer ln.Close()
+	}
 	// Nothing can go wrong any more but the serving itself.
 	if err := store.served(); err != nil {
 		return err
@@ -151,21 +157,16 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if tlsConfig != nil {
 		go func() { served <- srv.ServeTLS(ln, "", "") }()
 	} else {
-		parking, err := handler.Listener(ln)
-		if err != nil {
-			return err
-		}
-		go func() { served <- srv.Serve(parking) }()
+		go func() { served <- srv.Serve(ln) }()
 	}
 	c.announce(log, ln.Addr())
 
 	select {
-	case err := <-served:
-		return err
+	case err = <-served: // which does not happen by itself; the inboxes are kept all the same
 	case <-ctx.Done():
+		c.drain(log, srv, handler, peers)
 	}
-	c.drain(log, srv, handler, peers)
-	return store.ended()
+	return errors.Join(err, store.ended())
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
