@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"inbox"
 	"inbox/inboxhttp"
@@ -69,13 +71,16 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--max-wait is at least 1s")
 	case c.Drain < 0:
 		return errors.New("--drain is not negative")
+	case max(c.InboxTTL, c.MaxWait, c.Drain) > 365*24*time.Hour:
+		return errors.New("a time is at most a year, 8760h")
 	case c.InboxCapacity < 1 || c.MaxInboxes < 1 || c.InboxBytes < 1 || c.MaxBody < 1 || c.MaxMemory < 1:
 		return errors.New("a limit is at least 1")
 	case c.MaxBody > c.InboxBytes:
 		return errors.New("--max-body is more than --inbox-bytes: such a message would fit into no inbox")
 	case c.MaxBody > 1<<30:
 		return errors.New("--max-body is at most 1GiB")
-	case !strings.HasPrefix(c.BasePath, "/") || strings.ContainsAny(c.BasePath, "{}?#% ") || strings.Contains(c.BasePath, "//"):
+	case !strings.HasPrefix(c.BasePath, "/") || strings.TrimSuffix(path.Clean(c.BasePath), "/") != strings.TrimSuffix(c.BasePath, "/") ||
+		strings.ContainsAny(c.BasePath, "{}?#% ") || strings.ContainsFunc(c.BasePath, unicode.IsControl):
 		return errors.New("--base-path is a plain path that begins with /")
 	case c.TLS == "files" && (c.TLSCert == "" || c.TLSKey == ""):
 		return errors.New("--tls files needs --tls-cert and --tls-key")
@@ -91,6 +96,8 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--secret-file and --redis-wait-replicas go with --store redis")
 	case c.RedisWaitReplicas < 0:
 		return errors.New("--redis-wait-replicas is not negative")
+	case len(c.AllowOrigin) == 0:
+		return errors.New("--allow-origin names no origin: * allows all")
 	case len(c.AllowOrigin) > 1 && slices.Contains(c.AllowOrigin, "*"):
 		return errors.New("--allow-origin * allows all: it stands alone")
 	}
