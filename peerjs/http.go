@@ -46,6 +46,11 @@ func (h *Handler) mayConnect(w http.ResponseWriter, r *http.Request) bool {
 	if h.anyOrigin || origin == "" || w.Header().Get("Access-Control-Allow-Origin") != "" {
 		return true
 	}
+	// A page of this server itself. A proxy may have changed Host, so a browser's own
+	// word counts too.
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+		return true
+	}
 	u, err := url.Parse(origin)
 	return err == nil && u.Host == r.Host && u.Host != ""
 }

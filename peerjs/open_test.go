@@ -240,6 +240,13 @@ func TestHandshake(t *testing.T) {
 				t.Errorf("from %s: %d, want %d", origin, status, want)
 			}
 		}
+		// Behind a proxy that changes Host.
+		for site, want := range map[string]int{"same-origin": 101, "same-site": 403, "cross-site": 403} {
+			status, _, _ := s.get("/peerjs?key=peerjs&id=x&token=y", append(upgrade, "dGhlIHNhbXBsZSBub25jZQ==", "Origin", "https://b.example", "Sec-Fetch-Site", site)...)
+			if status != want {
+				t.Errorf("%s: %d, want %d", site, status, want)
+			}
+		}
 	})
 }
 
