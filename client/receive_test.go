@@ -94,6 +94,31 @@ func TestAllEnds(t *testing.T) {
 	})
 }
 
+// However a loop is left, the connection ends, and the message in hand stays.
+func TestAllLeft(t *testing.T) {
+	for way, leave := range map[string]func(){"break": func() {}, "panic": func() { panic("of the loop's body") }} {
+		transports(t, config{}, func(s *server, config client.Config) {
+			s.open("bob")
+			s.put("alice", "bob", "1", "2", "3")
+			bob := s.client("bob", config)
+			func() {
+				defer func() { recover() }()
+				for m := range bob.All(s.Context()) {
+					if string(m.Body) == "2" {
+						leave()
+						break
+					}
+				}
+			}()
+			s.wantInside("bob", "2", "3")
+			if transport := bob.Transport(); transport != "" {
+				s.Errorf("%s: there is still a %s", way, transport)
+			}
+			receive(s, bob, "3") // by this Client, nothing twice
+		})
+	}
+}
+
 // More than the window of a socket, and more than an answer to a poll.
 func TestMany(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
