@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +275,26 @@ func TestSameRequestAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("pop", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "") })
 	t.Run("acknowledged", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "?after=0") })
+}
+
+// A request that fills the buffer into which it is read again leaves open whether
+// there is more. Nothing is busy with that while it waits.
+func TestSameLongRequestAgain(t *testing.T) {
+	for _, size := range []int{2047, 2048, 2049} {
+		s := start(t, config{sockets: true})
+		c := s.rawClient()
+		query := "?x="
+		query += strings.Repeat("x", size-len(plain(http.MethodGet, query, "alice", "")))
+		for i := range 4 {
+			c.wait("alice", query, true)
+			inboxtest.Until(t, "the connection rests", func() bool {
+				stacks := make([]byte, 1<<20)
+				return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "park.(*Spot).loop")
+			})
+			s.send("bob", "alice", fmt.Sprint(i)) // which it still waits for
+			c.answer(http.MethodGet).wantMessage("bob", fmt.Sprint(i))
+		}
+	}
 }
 
 func sameRequestAgain(t *testing.T, query string) {

@@ -192,7 +192,8 @@ func (p *parkedPoll) read() {
 		p.next(0)
 	case err != nil:
 		p.end()
-	case p.request == nil || !bytes.Equal(buffer[:n], p.request):
+	case p.request == nil || !bytes.Equal(buffer[:n], p.request),
+		n == len(buffer): // there may be more, and a spot does not rest before that is read
 		p.handBack(bytes.Clone(buffer[:n]))
 	default:
 		p.receiver = inbox.NewReceiverFunc(p.spot.Wake)
