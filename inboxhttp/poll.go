@@ -3,6 +3,7 @@ package inboxhttp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -143,7 +144,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 	w := &answer{spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
 	c := client{ctx: connContext(p.conn), waited: waited}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
-		if err == context.Canceled { // the client has left
+		if errors.Is(err, context.Canceled) { // the client has left
 			p.end()
 			return
 		}
