@@ -36,7 +36,8 @@ func connContext(conn net.Conn) context.Context {
 }
 
 // answer is the http.ResponseWriter of a request whose connection was taken:
-// what a handler writes goes out at a flush, or at the end.
+// what a handler writes goes out at a flush, at the end, or when it is a piece and
+// has no length.
 type answer struct {
 	spot   *park.Spot
 	common string // header lines
@@ -58,7 +59,11 @@ func (a *answer) WriteHeader(status int) {
 
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	return a.body.Write(p)
+	a.body.Write(p)
+	if a.body.Len() >= pieceSize && a.header.Get("Content-Length") == "" {
+		return len(p), a.FlushError()
+	}
+	return len(p), a.err
 }
 
 // FlushError is for http.ResponseController.
@@ -66,13 +71,21 @@ func (a *answer) FlushError() error {
 	if a.header.Get("Content-Length") != "" {
 		return a.finish()
 	}
-	a.header.Set("Transfer-Encoding", "chunked")
-	a.open = true
-	body := bytes.Clone(a.body.Bytes())
-	a.body.Reset()
-	a.head()
+	body := a.take()
+	if !a.open {
+		a.header.Set("Transfer-Encoding", "chunked")
+		a.open = true
+		a.head()
+	}
 	writeChunk(&a.body, body)
 	return a.send()
+}
+
+// take empties the body.
+func (a *answer) take() []byte {
+	body := bytes.Clone(a.body.Bytes())
+	a.body.Reset()
+	return body
 }
 
 // finish sends what was not sent yet.
@@ -80,10 +93,10 @@ func (a *answer) finish() error {
 	switch {
 	case a.open:
 		a.open = false
+		writeChunk(&a.body, a.take())
 		a.body.WriteString("0\r\n\r\n")
 	case a.status != 0:
-		body := bytes.Clone(a.body.Bytes())
-		a.body.Reset()
+		body := a.take()
 		if a.status != http.StatusNoContent {
 			a.header.Set("Content-Length", strconv.Itoa(len(body)))
 		}

@@ -11,19 +11,17 @@ import (
 // What is said as JSON is appended to the buffer that goes out: building it is a
 // good part of what passing on a message costs.
 
-// appendBatch appends the JSON form of a batch.
-func appendBatch(to []byte, b inbox.Batch) []byte {
+// appendBatchStart appends the JSON form of a batch up to its messages.
+func appendBatchStart(to []byte, c inbox.Cursor) []byte {
 	to = append(to, `{"cursor":"`...)
-	to = b.Cursor.Append(to)
-	to = append(to, `","messages":[`...)
-	for i := range b.Messages {
-		if i > 0 {
-			to = append(to, ',')
-		}
-		to = appendMessage(to, "", &b.Messages[i])
-	}
+	to = c.Append(to)
+	return append(to, `","messages":[`...)
+}
+
+// appendBatchEnd appends what comes after them.
+func appendBatchEnd(to []byte, reset bool) []byte {
 	to = append(to, ']')
-	if b.Reset {
+	if reset {
 		to = append(to, `,"reset":true`...)
 	}
 	return append(to, '}')

@@ -46,25 +46,23 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receive
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	content := h.content(w.Header(), b, a.json)
 	if a.pop {
-		return h.pop(w, c, p, receiver, b.Cursor, content)
+		return h.pop(w, c, p, receiver, b, a.json)
 	}
-	setLength(w.Header(), content)
-	w.Write(content)
+	_ = writeBatch(w, b, a.json, true) // or the client is gone, and comes again
 	return nil
 }
 
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, upTo inbox.Cursor, content []byte) error {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, b inbox.Batch, asJSON bool) error {
 	if !c.present() {
 		return context.Canceled
 	}
 	// The length stays open, so that the answer's end goes out after the
 	// acknowledgement: a client that has read it, and asks again over another
 	// connection, would find the same messages.
-	if _, err := w.Write(content); err != nil {
+	if writeBatch(w, b, asJSON, false) != nil {
 		return nil // the connection is gone, the messages stay
 	}
 	if err := http.NewResponseController(w).Flush(); err != nil || !c.delivered() {
@@ -73,7 +71,7 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *i
 	// Not under the request's context: what was delivered is not to come again.
 	// By a receiver that was ended meanwhile it is not removed, nor is an inbox
 	// opened that was closed.
-	_, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, upTo, 0, receiver)
+	_, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, b.Cursor, 0, receiver)
 	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
@@ -91,16 +89,45 @@ func setCursor(header http.Header, b inbox.Batch) {
 	}
 }
 
-// content is a batch as its reader asked for it, with the headers that tell how
-// to read it.
-func (h *Handler) content(header http.Header, b inbox.Batch, asJSON bool) []byte {
-	if asJSON {
-		header.Set("Content-Type", "application/json")
-		return appendBatch(nil, b)
+// pieceSize is about how much of an answer is made at once. What one client does not
+// read costs the server a piece, and not all that an inbox may hold.
+const pieceSize = 64 << 10
+
+// writeBatch writes a batch as its reader asked for it, with the headers that tell
+// how to read it and, if it is to be sized and is one piece, its length.
+func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error {
+	header := w.Header()
+	if !asJSON {
+		m := &b.Messages[0]
+		header["Content-Type"] = octetStream
+		header["X-From"] = []string{encodeFrom(m.From)}
+		if sized {
+			setLength(header, m.Body)
+		}
+		_, err := w.Write(m.Body)
+		return err
 	}
-	header["Content-Type"] = octetStream
-	header["X-From"] = []string{encodeFrom(b.Messages[0].From)}
-	return b.Messages[0].Body
+	header.Set("Content-Type", "application/json")
+	piece := appendBatchStart(nil, b.Cursor)
+	for i := range b.Messages {
+		if i > 0 {
+			piece = append(piece, ',')
+		}
+		piece = appendMessage(piece, "", &b.Messages[i])
+		if len(piece) >= pieceSize {
+			sized = false
+			if _, err := w.Write(piece); err != nil {
+				return err
+			}
+			piece = piece[:0]
+		}
+	}
+	piece = appendBatchEnd(piece, b.Reset)
+	if sized {
+		setLength(header, piece)
+	}
+	_, err := w.Write(piece)
+	return err
 }
 
 var octetStream = []string{"application/octet-stream"}

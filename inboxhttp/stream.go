@@ -71,6 +71,7 @@ type stream struct {
 	pop      bool
 	out      eventBuffer
 	written  inbox.Cursor // of the last message in out
+	more     bool         // was found than went into out
 
 	spot  *park.Spot // what follows: when parked
 	conn  net.Conn
@@ -85,8 +86,8 @@ func (s *stream) look(ctx context.Context) (inbox.Batch, error) {
 	return b, err
 }
 
-// add puts what a look has found into the buffer and reports whether it is the
-// end.
+// add puts what a look has found into the buffer, as far as it is a piece, and reports
+// whether it is the end.
 func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	if err != nil {
 		switch code := problemOf(err).code; code {
@@ -100,7 +101,12 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 		s.after = inbox.Cursor{}
 	}
 	fresh := s.receiver.Fresh(b.Messages)
+	s.more = false
 	for i := range fresh {
+		if s.out.Len() >= pieceSize {
+			s.more = true
+			break
+		}
 		m := &fresh[i]
 		s.out.message(m)
 		s.written = m.Cursor
@@ -192,7 +198,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 			s.end()
 			return
 		}
-		if !look && s.after == acked { // else a pop is to be acknowledged
+		if !look && !s.more && s.after == acked { // else a pop is to be acknowledged
 			break
 		}
 		look = false
