@@ -1,6 +1,7 @@
 package inboxhttp_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -73,6 +74,31 @@ func TestHTTP2ManyStreams(t *testing.T) {
 			inboxtest.Until(t, "nobody waits any more", func() bool { return s.inside.Load() == 0 })
 		})
 	}
+}
+
+// A connection has a bound on what goes on over it, which clients are told at once.
+func TestHTTP2StreamsAreLimited(t *testing.T) {
+	s := start(t, config{sockets: true})
+	c := s.rawClient()
+	c.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00") // RFC 9113, 3.4, with no settings
+	frame := make([]byte, 9)
+	if _, err := io.ReadFull(c.r, frame); err != nil || frame[3] != 4 {
+		t.Fatalf("%v: no settings: %x", err, frame)
+	}
+	settings := make([]byte, binary.BigEndian.Uint32(frame)>>8)
+	if _, err := io.ReadFull(c.r, settings); err != nil {
+		t.Fatal(err)
+	}
+	for ; len(settings) >= 6; settings = settings[6:] {
+		const maxConcurrentStreams = 3
+		if binary.BigEndian.Uint16(settings) == maxConcurrentStreams {
+			if n := binary.BigEndian.Uint32(settings[2:]); n != 100 {
+				t.Errorf("%d streams, want 100", n)
+			}
+			return
+		}
+	}
+	t.Error("no limit is told")
 }
 
 func TestHTTP2Errors(t *testing.T) {

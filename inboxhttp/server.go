@@ -17,6 +17,7 @@ func NewServer(handler http.Handler, maxWait time.Duration) *http.Server {
 		IdleTimeout:       75 * time.Second,         // longer than proxies keep a connection
 		MaxHeaderBytes:    16<<10 - 4<<10,           // net/http adds 4 KiB
 		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100}, // each is an answer that may be on its way
 	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
