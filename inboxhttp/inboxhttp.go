@@ -28,14 +28,13 @@ type Config struct {
 	MaxBody      int           // bytes of a message; 64 KiB
 	MaxWait      time.Duration // of a receiver; 25 s
 	Capacity     int           // messages in one answer; 100
-	BodyTimeout  time.Duration // to read a body; 10 s
 	AllowOrigins []string      // of pages that may ask; all
 	Log          *slog.Logger  // what a store could not do; none
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.
 // Connections should come from a server whose ConnContext is [ConnContext], and
-// which limits the time for headers and answers.
+// which limits the time for headers, bodies and answers, as that of [NewServer] does.
 type Handler struct {
 	Config
 	cors      http.Handler
@@ -63,9 +62,6 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.Capacity == 0 {
 		c.Capacity = 100
-	}
-	if c.BodyTimeout == 0 {
-		c.BodyTimeout = 10 * time.Second
 	}
 	if len(c.AllowOrigins) == 0 {
 		c.AllowOrigins = []string{"*"}
@@ -138,13 +134,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is everything but preflights.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		// Also for a body that nobody reads: net/http throws it away itself.
-		rc := http.NewResponseController(w)
-		if err := rc.SetReadDeadline(time.Now().Add(h.BodyTimeout)); err != nil {
-			h.Log.Error("no deadline for a body", "error", err)
-		}
-	}
 	if err := h.verb(w, r); err != nil {
 		h.fail(w, err)
 	}

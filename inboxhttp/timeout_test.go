@@ -156,6 +156,25 @@ func TestSlowBodyOfARefusedRequest(t *testing.T) {
 	})
 }
 
+// Nor does it matter what else the server has at that URL.
+func TestSlowBodyOfAnotherURL(t *testing.T) {
+	page := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "a page") })
+	}
+	inBubble(t, config{wrap: page}, func(s *server) {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			conn := s.raw()
+			begin := time.Now()
+			go io.WriteString(conn, method+" / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+			conn.SetReadDeadline(begin.Add(time.Minute))
+			io.Copy(io.Discard, conn)
+			if took := time.Since(begin); took > 11*time.Second {
+				t.Errorf("%s: the connection was held for %v", method, took)
+			}
+		}
+	})
+}
+
 // A client that does not read its answer holds neither a goroutine nor its
 // message for long: a while after the longest wait, the connection is closed.
 func TestSlowReader(t *testing.T) {
