@@ -3,6 +3,7 @@ package memstore_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -19,14 +20,19 @@ import (
 	"inbox/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Unless the command line says otherwise; the seed of a walk that fails will do.
+	flag.Set("rapid.checks", "800")
+	flag.Set("rapid.nofailfile", "true")
+	goleak.VerifyTestMain(m)
+}
 
 // The inboxes live for a whole number of seconds, so that Run removes them at
 // the very moment at which a case looks.
 const ttl = 5 * time.Second
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Walks: 1500, Open: running})
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Open: running})
 }
 
 func TestStoreThatDoesNotRun(t *testing.T) {

@@ -51,6 +51,10 @@ func untilReady(tb testing.TB, s *Store) {
 }
 
 func TestMain(m *testing.M) {
+	// Unless the command line says otherwise: each walk takes seconds.
+	for name, value := range map[string]string{"rapid.checks": "4", "rapid.shrinktime": "0s", "rapid.nofailfile": "true"} {
+		flag.Set(name, value)
+	}
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
 		flag.Set("test.parallel", "24") // they mostly sleep
@@ -60,16 +64,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
-// walks is few: each takes a second or two of real time.
-const walks = 4
-
 var spaces atomic.Uint64
 
 // conform runs the suite with two stores in turn, which share their connections
 // over all cases: each case has a prefix of its own.
-func conform(t *testing.T, url string, walks int) {
+func conform(t *testing.T, url string) {
 	one, two := open(t, Config{URL: url}), open(t, Config{URL: url})
-	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Walks: walks, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
 		prefix := fmt.Sprintf("case%d:", spaces.Add(1))
 		return []inbox.Store{one.at(prefix, l), two.at(prefix, l)}
 	}})
@@ -82,15 +83,15 @@ func (s *Store) at(prefix string, l inbox.Limits) *Store {
 
 func TestStandalone(t *testing.T) {
 	t.Parallel()
-	conform(t, "redis://"+redistest.Start(t).Addr, walks)
+	conform(t, "redis://"+redistest.Start(t).Addr)
 }
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	conform(t, redistest.StartSentinel(t).URL(), walks)
+	conform(t, redistest.StartSentinel(t).URL())
 }
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	conform(t, redistest.StartCluster(t).URL(), walks)
+	conform(t, redistest.StartCluster(t).URL())
 }

@@ -70,7 +70,7 @@ var acknowledgeCases = []testCase{
 		}
 	}},
 
-	{name: "a cursor that was never given out is ErrBadCursor and nothing happens", run: func(h *harness) {
+	{name: "a cursor that was never given out is ErrBadCursor and nothing happens", timed: true, run: func(h *harness) {
 		w := h.receiver("alice")
 		opened := w.look(start, 0).Cursor
 		h.send("bob", "alice", "1", "2")

@@ -29,7 +29,7 @@ var closeCases = []testCase{
 		h.wantBodies(r.look(start, all), "1")
 	}},
 
-	{name: "there need not be an inbox to close", run: func(h *harness) {
+	{name: "there need not be an inbox to close", timed: true, run: func(h *harness) {
 		h.close("alice")
 		h.wantAlive("alice", false)
 		h.open("alice")
@@ -52,7 +52,7 @@ var closeCases = []testCase{
 		h.want(err, inbox.ErrUnauthorized)
 	}},
 
-	{name: "the expiry of a closed inbox is not that of its next life", run: func(h *harness) {
+	{name: "the expiry of a closed inbox is not that of its next life", timed: true, run: func(h *harness) {
 		h.open("alice")
 		opened := time.Now()
 		h.until(opened, h.ttl/2)

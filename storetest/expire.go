@@ -10,7 +10,7 @@ import (
 )
 
 var expireCases = []testCase{
-	{name: "an inbox expires a TTL after its owner last asked", run: func(h *harness) {
+	{name: "an inbox expires a TTL after its owner last asked", timed: true, run: func(h *harness) {
 		h.open("alice")
 		asked := time.Now()
 		for range 4 {
@@ -23,7 +23,7 @@ var expireCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "every answered ask restarts the expiry", run: func(h *harness) {
+	{name: "every answered ask restarts the expiry", timed: true, run: func(h *harness) {
 		life := h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
 		for _, ask := range []struct {
@@ -43,9 +43,9 @@ var expireCases = []testCase{
 		h.wantAlive("alice", true)
 	}},
 
-	{name: "nobody else and nothing else restarts it", run: nothingElseRestartsIt},
+	{name: "nobody else and nothing else restarts it", timed: true, run: nothingElseRestartsIt},
 
-	{name: "an expired inbox is gone with all that it held", run: func(h *harness) {
+	{name: "an expired inbox is gone with all that it held", timed: true, run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
 		old := h.ask("alice", start, all).Cursor
@@ -64,7 +64,7 @@ var expireCases = []testCase{
 		}
 	}},
 
-	{name: "the name of an expired inbox is free", run: func(h *harness) {
+	{name: "the name of an expired inbox is free", timed: true, run: func(h *harness) {
 		open := map[string]func(p inbox.Peer) error{
 			"receive": func(p inbox.Peer) error {
 				_, err := h.tryAsk(p, start, all)
@@ -90,7 +90,7 @@ var expireCases = []testCase{
 		}
 	}},
 
-	{name: "an inbox that a send opened expires as any other", run: func(h *harness) {
+	{name: "an inbox that a send opened expires as any other", timed: true, run: func(h *harness) {
 		h.open("bob")
 		h.send("alice", "bob", "1")
 		sent := time.Now()
@@ -100,7 +100,7 @@ var expireCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "inboxes expire each at its own time", run: func(h *harness) {
+	{name: "inboxes expire each at its own time", timed: true, run: func(h *harness) {
 		h.open("early")
 		h.open("late")
 		opened := time.Now()
@@ -123,21 +123,17 @@ var expireCases = []testCase{
 		}
 	}},
 
-	{name: "a thousand inboxes expire together", run: func(h *harness) {
+	{name: "a thousand inboxes expire together", timed: true, run: func(h *harness) {
 		const n = 1000
 		first := time.Now()
-		for i := range n {
-			h.open(fmt.Sprint(i))
-		}
+		h.crowd(n, func(i int) { h.open(fmt.Sprint(i)) })
 		last := time.Now()
 		if last.Sub(first) < h.ttl/2 { // else a slow store has lost the first ones
 			h.until(first, h.almost())
 			h.wantAlive("0", true)
 		}
 		h.until(last, h.past())
-		for i := range n {
-			h.wantAlive(fmt.Sprint(i), false)
-		}
+		h.crowd(n, func(i int) { h.wantAlive(fmt.Sprint(i), false) })
 	}},
 }
 
@@ -146,62 +142,60 @@ var expireCases = []testCase{
 // real time, in which all have to be done within a TTL, it draws a few of them.
 func nothingElseRestartsIt(h *harness) {
 	h.open("nosy")
-	opened := map[string]inbox.Cursor{}
-	happen := []func(id string) error{
-		func(id string) error {
-			_, err := h.trySend(stranger(id), "nosy", "", "")
+	type fate struct {
+		id   string
+		life inbox.Cursor
+		plan [3]int
+	}
+	happen := []func(f *fate) error{
+		func(f *fate) error {
+			_, err := h.trySend(stranger(f.id), "nosy", "", "")
 			return wantError(err, inbox.ErrUnauthorized)
 		},
-		func(id string) error {
-			_, err := h.tryAsk(stranger(id), start, all)
+		func(f *fate) error {
+			_, err := h.tryAsk(stranger(f.id), start, all)
 			return wantError(err, inbox.ErrUnauthorized)
 		},
-		func(id string) error {
-			return wantError(h.store().Close(h.Context(), stranger(id)), inbox.ErrUnauthorized)
+		func(f *fate) error {
+			return wantError(h.store().Close(h.Context(), stranger(f.id)), inbox.ErrUnauthorized)
 		},
-		func(id string) error {
-			_, err := h.tryAsk(peer(id), plus(opened[id], all), all)
+		func(f *fate) error {
+			_, err := h.tryAsk(peer(f.id), plus(f.life, all), all)
 			return wantError(err, inbox.ErrBadCursor)
 		},
-		func(id string) error {
-			_, err := h.trySend(peer("nosy"), id, "k", "hello")
+		func(f *fate) error {
+			_, err := h.trySend(peer("nosy"), f.id, "k", "hello")
 			return err
 		},
-		func(id string) error {
-			_, err := h.trySend(peer(id), "nobody", "", "hello")
+		func(f *fate) error {
+			_, err := h.trySend(peer(f.id), "nobody", "", "hello")
 			return wantError(err, inbox.ErrNoInbox)
 		},
 	}
-	var ids []string
-	var plans [][3]int
+	var fates []*fate
 	n := len(happen)
-	first := time.Now()
 	for i := range n * n * n {
-		if !h.cfg.Bubble && rand.IntN(n) > 0 {
-			continue
+		if h.cfg.Bubble || rand.IntN(n) == 0 {
+			plan := [3]int{i / n / n, i / n % n, i % n}
+			fates = append(fates, &fate{id: fmt.Sprint("asked once, then ", plan), plan: plan})
 		}
-		plan := [3]int{i / n / n, i / n % n, i % n}
-		id := fmt.Sprint("asked once, then ", plan)
-		opened[id] = h.open(id)
-		ids, plans = append(ids, id), append(plans, plan)
 	}
+	each := func(do func(f *fate)) { h.crowd(len(fates), func(i int) { do(fates[i]) }) }
+	first := time.Now()
+	each(func(f *fate) { f.life = h.open(f.id) })
 	last := time.Now()
 	for step := range 3 {
 		h.until(first, h.ttl*time.Duration(step+1)/4)
-		for i, id := range ids {
-			if err := happen[plans[i][step]](id); err != nil {
-				h.Fatalf("%s, step %d: %v", id, step, err)
+		each(func(f *fate) {
+			if err := happen[f.plan[step]](f); err != nil {
+				h.Errorf("%s, step %d: %v", f.id, step, err)
 			}
-		}
+		})
 	}
 	h.until(first, h.almost())
-	for _, id := range ids {
-		h.wantAlive(id, true)
-	}
+	each(func(f *fate) { h.wantAlive(f.id, true) })
 	h.until(last, h.past())
-	for _, id := range ids {
-		h.wantAlive(id, false)
-	}
+	each(func(f *fate) { h.wantAlive(f.id, false) })
 }
 
 func wantError(err, want error) error {

@@ -58,7 +58,7 @@ func (l *ledger) enter(b inbox.Batch) {
 // test is over.
 func (h *harness) pause() bool {
 	select {
-	case <-time.After(h.ttl / 1000):
+	case <-time.After(time.Millisecond):
 		return true
 	case <-h.Context().Done():
 		return false
@@ -120,10 +120,17 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 	h.Helper()
 	var older sync.WaitGroup
 	defer older.Wait()
-	r := h.receiver(id)
+	// attach returns a receiver that is older than whoever comes later: one whose
+	// first look was canceled may take its place only then.
+	attach := func() *receiver {
+		r := h.receiver(id)
+		r.look(start, 0)
+		return r
+	}
+	r := attach()
 	begin := time.Now()
 	for done := false; !done; {
-		if time.Since(begin) > h.long() {
+		if time.Since(begin) > time.Minute {
 			h.Fatalf("there is no end of it, after %d messages", len(l.received))
 		}
 		select {
@@ -135,14 +142,14 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 		if rand.IntN(4) == 0 {
 			after = start
 		}
-		ctx, cancel := context.WithTimeout(h.Context(), h.ttl/20)
-		b, err := r.Receive(ctx, r.store, r.p, after, limit, h.ttl/10)
+		ctx, cancel := context.WithTimeout(h.Context(), 100*time.Millisecond)
+		b, err := r.Receive(ctx, r.store, r.p, after, limit, 200*time.Millisecond)
 		cancel()
 		switch {
 		case err == nil && rand.IntN(3) > 0:
 			l.enter(b)
 		case mayClose && errors.Is(err, inbox.ErrClosed):
-			r = h.receiver(id)
+			r = attach()
 			continue
 		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			h.Fatalf("receive: %v", err)
@@ -151,13 +158,12 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 		case 0:
 			abandoned, position := r, l.position
 			older.Go(func() {
-				_, err := abandoned.Receive(h.Context(), abandoned.store, abandoned.p, position, limit, h.long())
+				_, err := abandoned.Receive(h.Context(), abandoned.store, abandoned.p, position, limit, time.Minute)
 				if err != nil && !errors.Is(err, inbox.ErrReplaced) && !(mayClose && errors.Is(err, inbox.ErrClosed)) {
 					h.Errorf("the older receiver ended with %v", err)
 				}
 			})
-			r = h.receiver(id)
-			r.look(start, 0)
+			r = attach()
 		case 1:
 			l.enter(h.ask(id, l.position, limit))
 		case 2:

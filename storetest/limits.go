@@ -57,7 +57,7 @@ var limitCases = []testCase{
 		h.send("alice", "carol", "1")
 	}},
 
-	{name: "a full inbox is asked, closed and expires as any other", limits: inbox.Limits{Messages: 1}, run: func(h *harness) {
+	{name: "a full inbox is asked, closed and expires as any other", timed: true, limits: inbox.Limits{Messages: 1}, run: func(h *harness) {
 		for _, end := range []func(){
 			func() { h.close("alice") },
 			func() { h.until(time.Now(), h.past()) },
@@ -120,7 +120,7 @@ var limitCases = []testCase{
 		h.want(err, inbox.ErrServerFull)
 	}},
 
-	{name: "an expired inbox makes room for another at once", limits: inbox.Limits{Inboxes: 3}, run: func(h *harness) {
+	{name: "an expired inbox makes room for another at once", timed: true, limits: inbox.Limits{Inboxes: 3}, run: func(h *harness) {
 		h.open("alice")
 		opened := time.Now()
 		h.until(opened, h.ttl/2)

@@ -2,8 +2,10 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,55 +14,61 @@ import (
 	"inbox"
 )
 
-// attempts is how often a case is tried that failed on a machine that was busy.
-const attempts = 10
+// attempts is how often a case is tried that came too late. Each has twice the
+// time of the one before.
+const attempts = 4
 
-// inRealTime runs a case where time passes by itself. A failure counts only if
-// the machine kept up: else the case may have missed a moment that it waited for.
-func inRealTime(t *testing.T, cfg Config, c testCase) {
+// inRealTime runs a case where time passes by itself, and returns how it failed
+// or "". A failure counts unless the case came too late: unless it used an inbox
+// when that may have expired already, or the store said that it is unavailable.
+func inRealTime(t *testing.T, cfg Config, c testCase) (failure string) {
+	if !c.timed {
+		cfg.TTL = time.Hour // nothing expires, however slow the machine is
+	}
 	for n := 1; ; n++ {
-		a := &attempt{test: t, patience: cfg.TTL / 20}
+		a := &attempt{test: t, ttl: cfg.TTL, asked: map[string]asked{}}
 		a.run(cfg, c)
-		if a.failed.Load() && a.wasSlow() && n < attempts {
-			t.Logf("the machine was busy, so this says nothing: %s", a.text())
-			time.Sleep(time.Duration(n) * cfg.TTL / 4) // until others have done their work
-			continue
+		if !a.failed.Load() || !a.late.Load() || n == attempts {
+			return a.failure()
 		}
-		if a.failed.Load() {
-			t.Error(a.text())
-		}
-		return
+		t.Logf("the machine was late, so this says nothing:\n%s", a.failure())
+		cfg.TTL *= 2
 	}
 }
 
 // attempt is a T whose failures do not count yet.
 type attempt struct {
-	test     *testing.T
-	patience time.Duration // what takes longer had the machine to wait for
-	failed   atomic.Bool
-	slow     atomic.Bool
-
-	operations, spent atomic.Int64 // how many, and nanoseconds in all
+	test   *testing.T
+	ttl    time.Duration
+	failed atomic.Bool
+	late   atomic.Bool
 
 	mu       sync.Mutex // guards what follows
+	asked    map[string]asked
 	lines    []string
 	cleanups []func()
 	ctx      context.Context
 }
 
+// asked is when the owner of an inbox asked last: it does not expire before a
+// TTL after the beginning, and it expires at most a TTL after the end.
+type asked struct {
+	begin, end time.Time
+	bySend     bool // it was opened, and has never asked
+}
+
 func (a *attempt) run(cfg Config, c testCase) {
 	ctx, over := context.WithCancel(a.test.Context())
 	a.ctx = ctx
-	var watching, running sync.WaitGroup
-	watching.Go(func() { a.watch(ctx) })
 	open := cfg.Open
 	cfg.Open = func(t T, l inbox.Limits) []inbox.Store {
 		stores := open(t, l)
 		for i, s := range stores {
-			stores[i] = timed{s, a}
+			stores[i] = noted{s, a}
 		}
 		return stores
 	}
+	var running sync.WaitGroup
 	running.Go(func() { c.run(newHarness(a, cfg, c.limits)) }) // which may leave by Goexit
 	running.Wait()
 	over()
@@ -70,42 +78,58 @@ func (a *attempt) run(cfg Config, c testCase) {
 		a.cleanups = a.cleanups[:last]
 		cleanup()
 	}
-	watching.Wait()
 }
 
-// watch notices when nothing runs for a while.
-func (a *attempt) watch(ctx context.Context) {
-	tick := time.NewTicker(a.patience / 10)
-	defer tick.Stop()
-	for last := time.Now(); ; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
+// used notes that something was done to an inbox, which may have expired if its
+// owner has not asked for a TTL.
+func (a *attempt) used(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lapsedLocked(id) {
+		a.late.Store(true)
+	}
+}
+
+func (a *attempt) lapsedLocked(id string) bool {
+	at, ok := a.asked[id]
+	return ok && time.Since(at.begin) >= a.ttl
+}
+
+// restarted notes that its owner has asked, and began to then.
+func (a *attempt) restarted(id string, begin time.Time) {
+	a.used(id)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if last := a.asked[id]; last.begin.After(begin) {
+		begin = last.begin
+	}
+	a.asked[id] = asked{begin: begin, end: time.Now()}
+}
+
+// opened notes a send, which opens the inbox of its sender if there is none. One
+// that is there for sending alone may expire and be opened again.
+func (a *attempt) opened(from string, begin time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, ok := a.asked[from]
+	switch lapsed := a.lapsedLocked(from); {
+	case !ok, lapsed && at.bySend:
+		a.asked[from] = asked{begin, time.Now(), true}
+	case lapsed:
+		a.late.Store(true)
+	}
+}
+
+// waited notes that the case has waited for the expiry of the inboxes whose
+// owners have not asked since.
+func (a *attempt) waited(since time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, at := range a.asked {
+		if !at.end.After(since) {
+			delete(a.asked, id)
 		}
-		a.took(time.Since(last))
-		last = time.Now()
 	}
-}
-
-func (a *attempt) took(d time.Duration) {
-	if d > a.patience {
-		a.slow.Store(true)
-	}
-}
-
-// operated notes what an operation of the store took.
-func (a *attempt) operated(d time.Duration) {
-	a.took(10 * d)
-	a.operations.Add(1)
-	a.spent.Add(int64(d))
-}
-
-// wasSlow reports whether one operation took more than TTL/200, or all of them
-// more than TTL/1000 on the average: a case that makes hundreds may then have
-// come too late, though it waited for none.
-func (a *attempt) wasSlow() bool {
-	return a.slow.Load() || 50*a.spent.Load() > int64(a.patience)*a.operations.Load()
 }
 
 func (a *attempt) Helper()                  {}
@@ -136,35 +160,55 @@ func (a *attempt) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-func (a *attempt) text() (text string) {
+// failure returns all that was said, if the attempt failed.
+func (a *attempt) failure() (text string) {
+	if !a.failed.Load() {
+		return ""
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, line := range a.lines {
-		text += "\n" + line
-	}
-	return text
+	return strings.Join(a.lines, "\n")
 }
 
-// timed is a store that notices when it is slow itself.
-type timed struct {
+// noted is a store of whose use an attempt takes note.
+type noted struct {
 	inbox.Store
 	a *attempt
 }
 
-func (s timed) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+func (s noted) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
 	begin := time.Now()
-	defer func() { s.a.operated(time.Since(begin)) }()
-	return s.Store.Send(ctx, from, to, d)
+	replayed, err = s.Store.Send(ctx, from, to, d)
+	s.a.used(to)
+	switch {
+	case err == nil, errors.Is(err, inbox.ErrNoInbox), errors.Is(err, inbox.ErrFull):
+		s.a.opened(from.ID, begin)
+	default:
+		s.ended(from.ID, err)
+	}
+	return replayed, err
 }
 
-func (s timed) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+func (s noted) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
 	begin := time.Now()
-	defer func() { s.a.operated(time.Since(begin)) }()
-	return s.Store.Receive(ctx, p, after, limit, r)
+	b, err := s.Store.Receive(ctx, p, after, limit, r)
+	if err == nil {
+		s.a.restarted(p.ID, begin)
+	} else {
+		s.ended(p.ID, err)
+	}
+	return b, err
 }
 
-func (s timed) Close(ctx context.Context, p inbox.Peer) error {
-	begin := time.Now()
-	defer func() { s.a.operated(time.Since(begin)) }()
-	return s.Store.Close(ctx, p)
+func (s noted) Close(ctx context.Context, p inbox.Peer) error {
+	err := s.Store.Close(ctx, p)
+	s.ended(p.ID, err)
+	return err
+}
+
+func (s noted) ended(id string, err error) {
+	s.a.used(id)
+	if errors.Is(err, inbox.ErrUnavailable) {
+		s.a.late.Store(true)
+	}
 }

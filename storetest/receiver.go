@@ -46,7 +46,7 @@ var receiverCases = []testCase{
 		h.wantBodies(h.ask("alice", start, all), "2")
 	}},
 
-	{name: "the newest receiver wins and the replaced one changes nothing", run: func(h *harness) {
+	{name: "the newest receiver wins and the replaced one changes nothing", timed: true, run: func(h *harness) {
 		older, newer := h.receiver("alice"), h.receiver("alice")
 		older.look(start, 0)
 		h.send("bob", "alice", "1", "2")
@@ -153,7 +153,7 @@ var receiverCases = []testCase{
 			select {
 			case <-woken:
 				h.wantInstant(begin)
-			case <-time.After(h.ttl / 4):
+			case <-time.After(soon):
 				h.Errorf("%s: the receiver was not woken", c.name)
 			}
 			_, err := r.tryLook(start, 0)
@@ -171,7 +171,7 @@ var receiverCases = []testCase{
 		alice.look(start, 0)
 	}},
 
-	{name: "a receiver whose inbox expired opens the next life", run: func(h *harness) {
+	{name: "a receiver whose inbox expired opens the next life", timed: true, run: func(h *harness) {
 		r := h.receiver("alice")
 		old := r.look(start, 0).Cursor
 		h.until(time.Now(), h.past())

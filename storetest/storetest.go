@@ -25,21 +25,18 @@ type Config struct {
 
 	// Bubble runs each case inside [testing/synctest], where time passes only
 	// while nobody works. Then an inbox has to expire at the very nanosecond.
-	// Otherwise time really passes, and a case stays TTL/10 away from any expiry.
-	// One that fails while the machine was too busy for that is tried again.
+	// Otherwise time really passes, and a case looks TTL/4 before an expiry and
+	// TTL/10 after it. One that came too late, and fails, is tried again with more
+	// time.
 	Bubble bool
 
-	// TTL is how long the inboxes of most cases live. The default is a minute
-	// in a bubble, else a second, of which the store should need no more than
-	// a hundredth for an operation.
+	// TTL is how long inboxes live where a case waits for that. The default is a
+	// minute in a bubble, else a second, of which the store should need no more
+	// than a hundredth for an operation.
 	TTL time.Duration
 
 	// Inboxes says that the store keeps Limits.Inboxes.
 	Inboxes bool
-
-	// Walks is how many random walks are compared with the model, unless
-	// -rapid.checks says so. The default is 100.
-	Walks int
 }
 
 // T is what Open may use of a test: of a *testing.T, or of one random walk.
@@ -55,11 +52,18 @@ type T interface {
 type testCase struct {
 	name   string
 	limits inbox.Limits // with cfg.TTL in place of a zero TTL
+	timed  bool         // it sees inboxes expire, or looks that are due to that
 	run    func(h *harness)
 }
 
 // Run proves a store. The cases of a store that needs real time run in parallel
 // and mostly sleep: -parallel 50 makes that short.
+//
+// Random walks are compared with a model, and -rapid.checks says how many. Where
+// time really passes each takes seconds, and so does each attempt to find a
+// shorter one that fails: there a TestMain should set -rapid.checks to a few,
+// and -rapid.shrinktime to 0, before the command line is read. These flags are
+// of the whole process, so nothing here changes them.
 func Run(t *testing.T, cfg Config) {
 	if cfg.TTL == 0 {
 		cfg.TTL = time.Second
@@ -97,7 +101,9 @@ func runCase(t *testing.T, cfg Config, c testCase) {
 	}
 	if !cfg.Bubble {
 		t.Parallel()
-		inRealTime(t, cfg, c)
+		if failure := inRealTime(t, cfg, c); failure != "" {
+			t.Error(failure)
+		}
 		return
 	}
 	synctest.Test(t, func(t *testing.T) { c.run(newHarness(t, cfg, c.limits)) })

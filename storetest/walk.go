@@ -3,8 +3,6 @@ package storetest
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,10 +14,6 @@ import (
 // walk compares a store with the model, step by step, on random walks.
 // -rapid.checks says how many, -rapid.steps how long they are on the average.
 func walk(t *testing.T, cfg Config) {
-	if cfg.Walks != 0 {
-		setUnlessGiven(t, "rapid.checks", strconv.Itoa(cfg.Walks))
-	}
-	setUnlessGiven(t, "rapid.nofailfile", "true") // the seed that it prints will do
 	rapid.Check(t, func(t *rapid.T) {
 		if cfg.Bubble {
 			rapid.SyncTest(t, func(t *rapid.T) { newWalker(t, cfg).walk(t) })
@@ -27,20 +21,6 @@ func walk(t *testing.T, cfg Config) {
 			newWalker(t, cfg).walk(t)
 		}
 	})
-}
-
-// setUnlessGiven sets a flag of the test, unless the command line does.
-func setUnlessGiven(t *testing.T, name, value string) {
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	if given {
-		return
-	}
-	before := flag.Lookup(name).Value.String()
-	if err := flag.Set(name, value); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = flag.Set(name, before) })
 }
 
 // walker does each step with the store and with the model.
@@ -105,7 +85,7 @@ func (w *walker) walk(t *rapid.T) {
 func (w *walker) send(t *rapid.T, s walkSend) {
 	now := w.begin()
 	replayed, err := w.h.trySend(s.from, s.to, s.key, s.body)
-	if !w.end(now) {
+	if !w.end(now, err) {
 		return
 	}
 	wantReplayed, wantErr := w.model.send(s.from, s.to, inbox.Draft{Body: []byte(s.body), Key: s.key}, now)
@@ -128,7 +108,7 @@ func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int
 		store, receiver, modelReceiver = r.store, r.Receiver, r.model
 	}
 	got, err := store.Receive(w.h.Context(), p, real, limit, receiver)
-	if !w.end(now) {
+	if !w.end(now, err) {
 		return
 	}
 	want, wantErr := w.model.receive(p, after, limit, modelReceiver, now)
@@ -210,7 +190,7 @@ func (w *walker) wantWoken(t *rapid.T) {
 		r.model.woken = false
 		select {
 		case <-r.woken:
-		case <-time.After(w.h.ttl / 4):
+		case <-time.After(soon):
 			t.Fatalf("receiver %d was not woken", i)
 		}
 	}
@@ -223,7 +203,7 @@ func (w *walker) close(t *rapid.T) {
 	}
 	now := w.begin()
 	err := w.h.store().Close(w.h.Context(), p)
-	if !w.end(now) {
+	if !w.end(now, err) {
 		return
 	}
 	if want := w.model.close(p, now); !errors.Is(err, want) {

@@ -1,9 +1,12 @@
 package storetest
 
 import (
+	"errors"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"inbox"
 )
 
 // margin is how far a step stays away from any expiry, and how long it may take.
@@ -23,9 +26,10 @@ func (w *walker) begin() time.Time {
 	return time.Now()
 }
 
-// end reports whether the step was quick enough to say what it must have done.
-func (w *walker) end(begin time.Time) bool {
-	w.lost = time.Since(begin) > w.margin()
+// end reports whether the step was quick enough to say what it must have done,
+// and the store was there.
+func (w *walker) end(begin time.Time, err error) bool {
+	w.lost = time.Since(begin) > w.margin() || errors.Is(err, inbox.ErrUnavailable)
 	return !w.lost
 }
 
