@@ -14,6 +14,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
+const checkTimeout = 20 * time.Second
+
 // Open connects to Redis and checks what the store needs of it. Its errors are
 // for whoever set it up.
 func Open(ctx context.Context, c Config) (*Store, error) {
@@ -33,7 +35,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	l := &link{
 		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
 		log: c.Log, hashes: newNameHashes(c.Key), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
-		ended: make(chan struct{}),
+		ended: make(chan struct{}), started: time.Now(),
 	}
 	connected, err := l.connect()
 	if err != nil {
@@ -46,10 +48,13 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		l.parts = make([]health, partitions)
 	}
 	s := &Store{link: l, prefix: c.Prefix, limits: c.Limits.WithDefaults()}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := s.check(ctx, c); err != nil {
 		connected.close()
+		if errors.Is(err, context.DeadlineExceeded) { // and not what we asked for
+			err = fmt.Errorf("redis did not answer within %v", checkTimeout)
+		}
 		return nil, err
 	}
 	return s, nil
@@ -74,7 +79,7 @@ func (s *Store) check(ctx context.Context, c Config) error {
 		}
 	}
 	// One part proves what the user may do; the others are probed all the time.
-	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, []string{"1", s.channel(0) + s.server}).Error()
+	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, s.probeArgs(0)).Error()
 	if err != nil {
 		return fmt.Errorf("redis refuses a script that writes and publishes (the user needs the keys and channels %s*): %w", s.link.prefix, err)
 	}

@@ -2,7 +2,7 @@
 -- the next life has begun.
 local secret, request, ttl, server, channel = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
-local b, now = load(), clock()
+local b = load()
 if not alive(b, now) or b.closer == request then return {OK, ''} end
 if b.secret ~= secret then return {UNAUTHORIZED} end
 local told = ''

@@ -7,7 +7,7 @@
 -- All four are in one slot, and only the first is the truth: whatever else is
 -- left of an earlier life is deleted when a new one begins.
 
-local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED = 0, 1, 2, 3, 4, 5, 6, 7
+local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 -- Secret; life; history, in which the life was last written to; the earlier life
 -- and its last number, when the history changed; last and first number held;
@@ -19,10 +19,13 @@ local SIZE = 142
 local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
-local function clock()
-  local t = redis.call('TIME')
-  return t[1] * SECOND + t[2]
-end
+local t = redis.call('TIME')
+local now = t[1] * SECOND + t[2]
+
+-- The last argument is when whoever asks is told that the store is unavailable.
+-- What a network, or a Redis that stood still, kept back for longer does nothing:
+-- its peer has gone on, and may wait elsewhere.
+if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 
 local function load()
   local raw = redis.call('GET', KEYS[1])

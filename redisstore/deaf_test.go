@@ -1,11 +1,6 @@
 package redisstore
 
 import (
-	"bytes"
-	"io"
-	"net"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,63 +8,6 @@ import (
 	"inbox/internal/inboxtest"
 	"inbox/internal/redistest"
 )
-
-// proxy passes bytes on, and can keep a subscriber from hearing anything without
-// breaking its connection, as a network may.
-type proxy struct {
-	addr string
-	deaf atomic.Bool  // the subscribers of now
-	lost atomic.Int64 // bytes
-}
-
-func startProxy(t *testing.T, to string) *proxy {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{addr: ln.Addr().String()}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", to)
-			if err != nil {
-				client.Close()
-				continue
-			}
-			t.Cleanup(func() { client.Close(); server.Close() })
-			var subscribes, deaf atomic.Bool
-			running.Go(func() {
-				defer server.Close()
-				_, _ = io.Copy(server, io.TeeReader(client, writerFunc(func(b []byte) {
-					if bytes.Contains(b, []byte("SSUBSCRIBE")) {
-						subscribes.Store(true)
-					}
-				})))
-			})
-			running.Go(func() {
-				defer client.Close()
-				_, _ = io.Copy(writerFunc(func(b []byte) {
-					if subscribes.Load() && p.deaf.CompareAndSwap(true, false) || deaf.Load() {
-						deaf.Store(true)
-						p.lost.Add(int64(len(b)))
-						return
-					}
-					_, _ = client.Write(b)
-				}), server)
-			})
-		}
-	})
-	t.Cleanup(func() { ln.Close(); running.Wait() })
-	return p
-}
-
-type writerFunc func([]byte)
-
-func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
 
 // A subscription that is dead without a sign costs a wake, and some seconds.
 func TestDeafSubscriptionIsNoticed(t *testing.T) {

@@ -3,7 +3,6 @@ package redisstore
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -185,9 +184,6 @@ func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
 	l.serves()
 	begin := time.Now()
 	g.Kill(1)
-	inboxtest.Until(t, "the replica has taken over", func() bool {
-		return strings.Contains(g.Replicas[1].Text("INFO", "replication"), "role:master")
-	})
 	l.wantServiceSince(begin)
 	for _, s := range l.stores {
 		untilReady(t, s)
@@ -200,6 +196,10 @@ func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
 	}
 }
 
+func slotOf(s *Store, id string) int {
+	return int(crc16(tags()[s.place(id).partition])) % 16384
+}
+
 func TestClusterSlotsMoveUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := redistest.StartCluster(t)
@@ -207,8 +207,7 @@ func TestClusterSlotsMoveUnderLoad(t *testing.T) {
 	l := startLoad(t, stores...)
 	l.serves()
 	for i := range loadPeers { // where the load is
-		slot := int(crc16(tags()[stores[0].place(fmt.Sprint("peer", i)).partition])) % 16384
-		g.Move(slot)
+		g.Move(slotOf(stores[0], fmt.Sprint("peer", i)))
 		l.serves()
 	}
 	l.wantServiceSince(time.Now())

@@ -36,6 +36,7 @@ type link struct {
 	doubted   chan struct{}
 	swept     chan struct{} // there is a part to sweep
 	ended     chan struct{} // closed when Run ends
+	started   time.Time
 }
 
 // clients are replaced together when nothing else helps.
@@ -51,8 +52,22 @@ type health struct {
 	heard      atomic.Int64 // when we heard last, in Unix nanoseconds
 	sweep      atomic.Bool  // its receivers are to look again
 	restart    atomic.Pointer[context.CancelFunc]
+	doubtful   atomic.Bool  // an operation failed since the last probe that did not
+	ahead      atomic.Int64 // of ours is the clock of Redis, in microseconds
 
 	failing time.Time // since then, or zero; of the goroutine that probes
+}
+
+// ours is a time by our own clock, in microseconds since the start.
+func (l *link) ours(t time.Time) int64 { return t.Sub(l.started).Microseconds() }
+
+// tell takes from an answer what the clock of Redis shows. It was asked at a time
+// of ours, and may have been read a little later: what is reckoned with it ends
+// too late by as much, rather than too early.
+func (h *health) tell(r reply, asked int64) {
+	if now := r.clock(); now != 0 {
+		h.ahead.Store(now - asked)
+	}
 }
 
 func (h *health) hear() { h.heard.Store(time.Now().UnixNano()) }

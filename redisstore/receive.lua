@@ -5,7 +5,7 @@ local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local limit, receiver, looked = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
-local b, now = load(), clock()
+local b = load()
 local lives = alive(b, now)
 -- A receiver that looked before, so many microseconds ago, and is not the one
 -- any more: it was replaced, or its inbox was closed. Or the inbox expired, and

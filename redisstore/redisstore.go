@@ -77,7 +77,7 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	args := []string{
 		token(), "0", key, string(content),
 		strconv.Itoa(len(d.Body)), strconv.Itoa(s.limits.Messages), strconv.Itoa(s.limits.Bytes), strconv.Itoa(inbox.KeysRemembered),
-		token(), s.ttl(), s.server, s.channel(recipient.partition),
+		token(), s.ttl(), s.server, s.channel(recipient.partition), "",
 	}
 	reply, err := s.run(ctx, &sendScript, recipient, args, func() { args[1] = "1" })
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 
 // open authenticates p, whose inbox is made if there is none.
 func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
-	reply, err := s.run(ctx, &openScript, at, []string{string(secret[:]), token(), s.ttl()}, nil)
+	reply, err := s.run(ctx, &openScript, at, []string{string(secret[:]), token(), s.ttl(), ""}, nil)
 	if err != nil {
 		return err
 	}
@@ -140,11 +140,10 @@ func (s *Store) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, l
 func (s *Store) receive(ctx context.Context, at place, secret inbox.Secret, after inbox.Cursor, limit int, w *waiter) (inbox.Batch, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
-	const biggest = 1<<53 - 1 // that a script can count to, and far from being given out
 	args := []string{
 		string(secret[:]), lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10),
 		strconv.Itoa(limit), "", "",
-		token(), s.ttl(), s.server, s.channel(at.partition),
+		token(), s.ttl(), s.server, s.channel(at.partition), "",
 	}
 	if w != nil {
 		args[4] = s.server + numberBytes(w.number)
@@ -173,7 +172,7 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
-	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition)}
+	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition), ""}
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ const (
 	codeReplaced
 	codeClosed
 	codeReplayed
+	codeLate
 )
 
 var codeErrors = map[int64]error{
@@ -76,6 +77,16 @@ func (r reply) told(field int) uint64 {
 		return 0
 	}
 	return binary.BigEndian.Uint64([]byte(s))
+}
+
+// clock is the time of Redis in microseconds, or 0, in the answer to a probe or
+// to what came too late.
+func (r reply) clock() int64 {
+	if len(r.fields) < 2 {
+		return 0
+	}
+	now, _ := r.fields[1].AsInt64()
+	return now
 }
 
 // batch reads the answer of receive.lua.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,10 @@ type script struct {
 	append            bool // Config.WaitReplicas is for it
 }
 
+// biggest is what a script can count to: neither a message nor a moment of ours
+// comes near.
+const biggest = 1<<53 - 1
+
 const allowOOM = " flags=allow-oom"
 
 var (
@@ -65,29 +70,33 @@ var (
 func unavailable(err error) error { return fmt.Errorf("%w: %w", inbox.ErrUnavailable, err) }
 
 // run runs a script, again and again while there is hope. Before it runs again
-// though it may have run, it calls again, if not nil.
+// though it may have run, it calls again, if not nil. The last of args is for the
+// end of ctx, as Redis reckons.
 func (l *link) run(ctx context.Context, sc *script, at place, args []string, again func()) (reply, error) {
 	health := l.health(at.partition)
+	deadline, _ := ctx.Deadline()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if health.down.Load() {
 			return reply{}, unavailable(errAway)
 		}
-		var rep reply
-		var err error
-		if sc.append && l.waitReplicas > 0 {
-			rep, err = l.execAndWait(ctx, sc, at.keys, args)
-		} else {
-			rep, err = parseReply(sc.lua.Exec(ctx, l.clients.Load().commands, at.keys, args))
-		}
-		if err == nil {
+		args[len(args)-1] = strconv.FormatInt(l.ours(deadline)+health.ahead.Load(), 10)
+		begin := time.Now()
+		rep, err := l.exec(ctx, sc, at, args)
+		if err == nil && rep.code != codeLate {
 			return rep, nil
 		}
 		if ctx.Err() != nil {
+			health.doubtful.Store(true)
 			return reply{}, l.gaveUp(ctx, err)
+		}
+		if err == nil { // the clock of Redis is another than we knew
+			health.tell(rep, l.ours(begin))
+			continue
 		}
 		if err, final := finalError(err); final {
 			return reply{}, err
 		}
+		health.doubtful.Store(true)
 		l.doubt()
 		if again != nil {
 			again()
@@ -100,6 +109,36 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 			return reply{}, l.gaveUp(ctx, err)
 		}
 	}
+}
+
+// exec runs a script once, and ends with ctx.
+func (l *link) exec(ctx context.Context, sc *script, at place, args []string) (reply, error) {
+	if !l.health(at.partition).doubtful.Load() {
+		return l.execAsClient(ctx, sc, at.keys, args)
+	}
+	// A client may connect for seconds, whatever ctx says.
+	type outcome struct {
+		reply
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		rep, err := l.execAsClient(ctx, sc, at.keys, args)
+		done <- outcome{rep, err}
+	}()
+	select {
+	case o := <-done:
+		return o.reply, o.err
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
+	}
+}
+
+func (l *link) execAsClient(ctx context.Context, sc *script, keys, args []string) (reply, error) {
+	if sc.append && l.waitReplicas > 0 {
+		return l.execAndWait(ctx, sc, keys, args)
+	}
+	return parseReply(sc.lua.Exec(ctx, l.clients.Load().commands, keys, args))
 }
 
 // gaveUp says why ctx ended: the caller left, or Redis took too long.

@@ -3,7 +3,7 @@ local request, again, key, content = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4]
 local size, messages, bytes, remembered = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local life, ttl, server, channel = ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
 
-local b, now = load(), clock()
+local b = load()
 if not alive(b, now) then return {NO_INBOX} end
 if again then
   local requests = redis.call('GET', KEYS[4]) or ''

@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -62,22 +64,24 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	c := l.clients.Load().commands
-	commands := make(rueidis.Commands, len(l.parts))
-	for i := range l.parts {
-		commands[i] = c.B().Evalsha().Sha1(probeScript.sha).Numkeys(1).Key(l.probeKey(i)).
-			Arg("1", l.channel(uint8(i))+l.server).Build()
+	answers := make(chan []answer, 1)
+	go func() { answers <- l.probeAll(ctx) }() // which may take longer, to connect
+	var all []answer
+	select {
+	case all = <-answers:
+	case <-ctx.Done():
+		all = slices.Repeat([]answer{{err: errTooLong}}, len(l.parts))
 	}
-	for i, r := range c.DoMulti(ctx, commands...) {
-		err := r.Error()
-		if re, ok := rueidis.IsRedisErr(err); ok && re.IsNoScript() {
-			err = probeScript.lua.Exec(ctx, c, []string{l.probeKey(i)}, []string{"1", l.channel(uint8(i)) + l.server}).Error()
-		}
+	var lost, back int
+	var why error
+	for i, a := range all {
 		h := &l.parts[i]
-		if err == nil {
+		if a.err == nil {
+			h.tell(a.reply, l.ours(begin))
+			h.doubtful.Store(false)
 			h.failing = time.Time{}
 			if h.down.Swap(false) {
-				l.log.Info("redis is back", "part", i)
+				back++
 				l.requestSweep(h)
 			}
 			continue
@@ -89,11 +93,43 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 		if time.Since(h.failing) > downAfter {
 			down = true
 			if !h.down.Swap(true) {
-				l.log.Error("redis is away", "part", i, "error", err)
+				lost, why = lost+1, a.err
 			}
 		}
 	}
+	if lost > 0 {
+		l.log.Error("redis is away", "parts", lost, "of", len(l.parts), "error", why)
+	}
+	if back > 0 {
+		l.log.Info("redis is back", "parts", back, "of", len(l.parts))
+	}
 	return failing, down
+}
+
+type answer struct {
+	reply
+	err error
+}
+
+func (l *link) probeAll(ctx context.Context) []answer {
+	c := l.clients.Load().commands
+	commands := make(rueidis.Commands, len(l.parts))
+	for i := range l.parts {
+		commands[i] = c.B().Evalsha().Sha1(probeScript.sha).Numkeys(1).Key(l.probeKey(i)).Arg(l.probeArgs(i)...).Build()
+	}
+	all := make([]answer, len(l.parts))
+	for i, r := range c.DoMulti(ctx, commands...) {
+		if re, ok := rueidis.IsRedisErr(r.Error()); ok && re.IsNoScript() {
+			r = probeScript.lua.Exec(ctx, c, []string{l.probeKey(i)}, l.probeArgs(i))
+		}
+		all[i].reply, all[i].err = parseReply(r)
+	}
+	return all
+}
+
+// probeArgs are those of probe.lua, which is never late.
+func (l *link) probeArgs(part int) []string {
+	return []string{l.channel(uint8(part)) + l.server, strconv.Itoa(biggest)}
 }
 
 func (l *link) probeKey(part int) string {
@@ -102,16 +138,20 @@ func (l *link) probeKey(part int) string {
 
 // wakeTheDeaf restarts subscriptions over which probes do not come back.
 func (l *link) wakeTheDeaf() {
+	deaf := 0
 	for i := range l.parts {
 		h := &l.parts[i]
 		if h.down.Load() || !h.subscribed.Load() || time.Since(time.Unix(0, h.heard.Load())) < deafAfter {
 			continue
 		}
-		l.log.Warn("wakes were not heard", "part", i)
+		deaf++
 		h.hear() // not again before it had its chance
 		if restart := h.restart.Load(); restart != nil {
 			(*restart)()
 		}
+	}
+	if deaf > 0 {
+		l.log.Warn("wakes were not heard", "parts", deaf, "of", len(l.parts))
 	}
 }
 

@@ -19,8 +19,8 @@ type Sentinel struct {
 const MasterSet = "inboxes"
 
 // StartSentinel starts three servers and three sentinels. The primary stays the
-// primary until [Sentinel.Kill]: on a busy machine one that gets no turn would be
-// taken for dead, and with it goes what was written last.
+// primary until [Sentinel.Kill] or [Sentinel.Pause]: on a busy machine one that
+// gets no turn would be taken for dead, and with it goes what was written last.
 func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 	tb.Helper()
 	g := &Sentinel{tb: tb}
@@ -55,13 +55,26 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 }
 
 // Kill ends the primary, whose death the sentinels find after a second.
-func (g *Sentinel) Kill() {
+func (g *Sentinel) Kill() { g.failing().Kill() }
+
+// Pause stops the primary, which the sentinels find dead after a second, and
+// returns when another one has its place.
+func (g *Sentinel) Pause() (before *Server) {
+	g.tb.Helper()
+	before = g.failing()
+	before.Pause()
+	until(g.tb, "another one is the primary", func() bool { return g.Primary() != before })
+	return before
+}
+
+// failing returns the primary, which may fail now.
+func (g *Sentinel) failing() *Server {
 	g.tb.Helper()
 	primary := g.Primary()
 	for _, s := range g.Sentinels {
 		s.Must("SENTINEL", "SET", MasterSet, "down-after-milliseconds", "1000")
 	}
-	primary.Kill()
+	return primary
 }
 
 // info reads an answer of names and values.
@@ -117,7 +130,7 @@ type Cluster struct {
 }
 
 // StartCluster starts one. As with [StartSentinel], no replica takes over until
-// [Cluster.Kill].
+// [Cluster.Kill] or [Cluster.Pause].
 func StartCluster(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
 	g := &Cluster{tb: tb}
@@ -161,16 +174,29 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 	return g
 }
 
-// Kill ends a primary of the start, whose replica takes over after a second or two.
+// Kill ends a primary of the start, and returns when its replica has taken over.
 func (g *Cluster) Kill(primary int) {
 	g.tb.Helper()
-	for i, s := range g.All() {
+	g.replace(primary, g.Primaries[primary].Kill)
+}
+
+// Pause stops a primary of the start, and returns when its replica has taken over.
+func (g *Cluster) Pause(primary int) {
+	g.tb.Helper()
+	g.replace(primary, g.Primaries[primary].Pause)
+}
+
+func (g *Cluster) replace(primary int, fail func()) {
+	g.tb.Helper()
+	for _, s := range g.All() {
 		s.Must("CONFIG", "SET", "cluster-node-timeout", "1000")
-		if i == len(g.Primaries)+primary {
-			s.Must("CONFIG", "SET", "cluster-replica-no-failover", "no")
-		}
 	}
-	g.Primaries[primary].Kill()
+	replica := g.Replicas[primary]
+	replica.Must("CONFIG", "SET", "cluster-replica-no-failover", "no")
+	fail()
+	until(g.tb, "the replica has taken over", func() bool {
+		return strings.Contains(replica.Text("INFO", "replication"), "role:master")
+	})
 }
 
 // URL is the address of the cluster.

@@ -1,0 +1,146 @@
+package redisstore
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+)
+
+// A primary that stood still comes back when a replica has its place: until it
+// hears of that it believes that nothing has happened.
+func TestSentinelPrimaryComesBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []int{0, 2} {
+		t.Run(fmt.Sprint("waiting for replicas: ", wait), func(t *testing.T) {
+			t.Parallel()
+			g := redistest.StartSentinel(t)
+			l := startLoad(t, twoStores(t, g.URL(), wait)...)
+			l.serves()
+			begin := time.Now()
+			g.Pause().Resume()
+			l.comesBack(begin, wait)
+		})
+	}
+}
+
+func TestClusterPrimaryComesBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartCluster(t)
+	stores := twoStores(t, g.URL(), 0)
+	l := startLoad(t, stores...)
+	l.serves()
+	begin := time.Now()
+	primary := slotOf(stores[0], "peer0") * len(g.Primaries) / 16384 // where some of the load is
+	g.Pause(primary)
+	g.Primaries[primary].Resume()
+	l.comesBack(begin, 0)
+}
+
+// comesBack is the balance of a load whose primary was replaced while it lived.
+func (l *load) comesBack(begin time.Time, wait int) {
+	l.Helper()
+	l.wantServiceSince(begin)
+	for _, s := range l.stores {
+		untilReady(l, s)
+	}
+	b := l.end()
+	l.Logf("of %d accepted messages %d were lost with what the old primary knew alone", b.Accepted, b.Lost)
+	// What the successor does not know as acknowledged comes again.
+	if b.Phantoms > 0 || b.Swapped+b.Twice > 0 && l.resets.Load() == 0 {
+		l.Errorf("the ledger does not balance: %v", b)
+	}
+	if b.Lost > 0 && (wait > 0 || l.resets.Load() == 0) {
+		l.Errorf("%d messages were lost, and %d peers were told", b.Lost, l.resets.Load())
+	}
+}
+
+// One server does not reach Redis any more, and the other does.
+func TestOneServerIsCutOffUnderLoad(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p := startProxy(t, redis.Addr)
+	cut, whole := open(t, Config{URL: "redis://" + p.addr}), open(t, Config{URL: "redis://" + redis.Addr})
+	both := startLoad(t, cut, whole)
+	atWhole := startLoad(t, whole.at("other:", inbox.Limits{}))
+	r := inbox.NewReceiver(nil)
+	looked := time.Now()
+	b, err := cut.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both.serves()
+
+	p.cut()
+	waited := make(chan error, 1)
+	go func() {
+		b, err := r.Receive(t.Context(), cut, peer("alice"), b.Cursor, 10, 2*time.Minute)
+		if err == nil && (len(b.Messages) != 1 || string(b.Messages[0].Body) != "hello") {
+			err = fmt.Errorf("got %+v", b)
+		}
+		if errors.Is(err, inbox.ErrUnavailable) && time.Since(looked) > holdAtMost {
+			t.Log("this took too long for who waits")
+			err = nil
+		}
+		waited <- err
+	}()
+	_, err = cut.Send(t.Context(), peer("bob"), "alice", inbox.Draft{Body: []byte("in vain")})
+	if !errors.Is(err, inbox.ErrUnavailable) {
+		t.Errorf("got the error %v, want %v", err, inbox.ErrUnavailable)
+	}
+	inboxtest.Until(t, "the server that is cut off is not ready", func() bool { return !cut.Ready() })
+	atWhole.serves()
+	if !whole.Ready() {
+		t.Error("the other server is not ready either")
+	}
+	if _, err := whole.Send(t.Context(), peer("bob"), "alice", inbox.Draft{Body: []byte("hello")}); err != nil {
+		t.Error(err)
+	}
+
+	begin := time.Now()
+	p.heal()
+	both.wantServiceSince(begin)
+	untilReady(t, cut)
+	if err := <-waited; err != nil {
+		t.Errorf("who waited at the server that was cut off: %v", err)
+	}
+	both.nothingLost()
+	atWhole.nothingLost()
+	if n := atWhole.unavailable.Load() + atWhole.ends.Load(); n > 0 {
+		t.Errorf("the other server told %d peers that the store is away", n)
+	}
+}
+
+// A peer that could not wait at a server that is cut off waits at another one.
+// When its first request gets through at last, nobody is replaced.
+func TestWhatComesTooLateDoesNothing(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p := startProxy(t, redis.Addr)
+	cut, whole := open(t, Config{URL: "redis://" + p.addr}), open(t, Config{URL: "redis://" + redis.Addr})
+	b, err := whole.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cut()
+	_, err = cut.Receive(t.Context(), peer("alice"), b.Cursor, 1, inbox.NewReceiver(nil))
+	if !errors.Is(err, inbox.ErrUnavailable) {
+		t.Fatalf("got the error %v, want %v", err, inbox.ErrUnavailable)
+	}
+	r := inbox.NewReceiver(nil)
+	if _, err := whole.Receive(t.Context(), peer("alice"), b.Cursor, 1, r); err != nil {
+		t.Fatal(err)
+	}
+	p.heal()
+	inboxtest.Until(t, "all that was kept back has got through", func() bool { return p.kept.Load() == 0 })
+	for range 2 { // by then Redis has read it
+		redis.Must("PING")
+	}
+	if _, err := whole.Receive(t.Context(), peer("alice"), b.Cursor, 1, r); err != nil {
+		t.Errorf("who waits elsewhere is told: %v", err)
+	}
+}

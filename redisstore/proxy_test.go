@@ -1,0 +1,90 @@
+package redisstore
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// proxy passes bytes on. It can do what a network may without breaking a
+// connection: keep a subscriber from hearing anything, and keep everything back.
+type proxy struct {
+	addr string
+	deaf atomic.Bool  // the subscribers of now
+	lost atomic.Int64 // bytes
+
+	kept    atomic.Int64 // parts of what was said
+	passing sync.RWMutex // held for writing while the proxy is cut
+	isCut   bool         // of the test
+}
+
+// cut keeps back whatever comes, until heal.
+func (p *proxy) cut() { p.passing.Lock(); p.isCut = true }
+
+func (p *proxy) heal() {
+	if p.isCut {
+		p.isCut = false
+		p.passing.Unlock()
+	}
+}
+
+func (p *proxy) pass(to net.Conn, b []byte) {
+	p.kept.Add(1)
+	defer p.kept.Add(-1)
+	p.passing.RLock()
+	defer p.passing.RUnlock()
+	_, _ = to.Write(b)
+}
+
+func startProxy(t *testing.T, to string) *proxy {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{addr: ln.Addr().String()}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			t.Cleanup(func() { client.Close(); server.Close() })
+			var subscribes, deaf atomic.Bool
+			running.Go(func() {
+				defer server.Close()
+				_, _ = io.Copy(writerFunc(func(b []byte) {
+					if bytes.Contains(b, []byte("SSUBSCRIBE")) {
+						subscribes.Store(true)
+					}
+					p.pass(server, b)
+				}), client)
+			})
+			running.Go(func() {
+				defer client.Close()
+				_, _ = io.Copy(writerFunc(func(b []byte) {
+					if subscribes.Load() && p.deaf.CompareAndSwap(true, false) || deaf.Load() {
+						deaf.Store(true)
+						p.lost.Add(int64(len(b)))
+						return
+					}
+					p.pass(client, b)
+				}), server)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); p.heal(); running.Wait() })
+	return p
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
