@@ -23,6 +23,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of redis: %w", err)
 	}
+	if t := option.TLSConfig; t != nil {
+		t.RootCAs, t.GetClientCertificate = c.RootCAs, c.ClientCertificate
+	}
 	if c.Prefix == "" {
 		c.Prefix = "inbox:"
 	}

@@ -58,7 +58,7 @@ func TestParseURL(t *testing.T) {
 			t.Errorf("%s: got %s, %v, want %s", url, got, err, want)
 		}
 	}
-	for _, url := range []string{"", "memory", "http://h", "redis://", "redis://h,,i", "redis://Kanari:Kanari@h:x", "redis://h/Kanari", "redis://h?Kanari=1&x", "redis://%zz@h"} {
+	for _, url := range []string{"", "memory", "http://h", "redis://", "redis://h,,i", "redis://Kanari:Kanari@h:x", "redis://h/Kanari", "redis://h?Kanari=1&x", "rediss://h?skip_verify=1", "redis://%zz@h"} {
 		if _, err := ParseURL(url); err == nil || strings.Contains(err.Error(), "Kanari@") {
 			t.Errorf("%q: got the error %v", url, err)
 		}

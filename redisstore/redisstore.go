@@ -12,6 +12,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -30,6 +32,11 @@ type Config struct {
 	// URL is redis:// or rediss:// (TLS), with user and password if needed; see
 	// [ParseURL] for Sentinel and Cluster.
 	URL string
+	// RootCAs are what certificates of rediss:// are checked against; the system's.
+	RootCAs *x509.CertPool
+	// ClientCertificate is asked at every handshake for what to show to a Redis
+	// that wants a certificate; none.
+	ClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Prefix begins every key and channel; "inbox:".
 	Prefix string
 	// Key is that of the servers' common [inbox.Pepper]: with another, the

@@ -16,10 +16,11 @@ import (
 //	redis://host:26379,host2:26379/?master_set=name      behind Sentinel
 //	redis://host:6379,host2:6379,host3:6379              Cluster; one host does too
 //
-// With rediss instead of redis, connections are TLS, checked against the
-// system's roots (and SSL_CERT_FILE). Sentinels that want a password of their
-// own get sentinel_user and sentinel_password from the query; addr in the query
-// is another way to name more hosts.
+// With rediss instead of redis, connections are TLS. The certificate is for the
+// host that is connected to, which with Sentinel and Cluster is what they call
+// their servers; or for server_name of the query. Sentinels that want a password
+// of their own get sentinel_user and sentinel_password from the query; addr in
+// the query is another way to name more hosts.
 //
 // The error does not hold the URL, which may hold a password.
 func ParseURL(s string) (rueidis.ClientOption, error) {
@@ -35,10 +36,10 @@ func ParseURL(s string) (rueidis.ClientOption, error) {
 	if err != nil {
 		return rueidis.ClientOption{}, errors.New("its query cannot be read")
 	}
-	known := map[string]bool{"master_set": true, "addr": true, "sentinel_user": true, "sentinel_password": true}
+	known := []string{"master_set", "sentinel_user", "sentinel_password", "server_name", "addr"}
 	for name := range query {
-		if !known[name] {
-			return rueidis.ClientOption{}, fmt.Errorf("its query holds %q, and may hold master_set, addr, sentinel_user and sentinel_password", name)
+		if !slices.Contains(known, name) {
+			return rueidis.ClientOption{}, fmt.Errorf("its query holds %q, and may hold %s", name, strings.Join(known, ", "))
 		}
 	}
 	query["addr"] = append(query["addr"], more...)
@@ -50,12 +51,12 @@ func ParseURL(s string) (rueidis.ClientOption, error) {
 	if err != nil {
 		return rueidis.ClientOption{}, errors.New(strings.TrimPrefix(err.Error(), "redis: "))
 	}
+	if o.TLSConfig != nil {
+		o.TLSConfig.ServerName = query.Get("server_name") // or each its own
+	}
 	if o.Sentinel.MasterSet != "" {
 		o.Sentinel.Username, o.Sentinel.Password = query.Get("sentinel_user"), query.Get("sentinel_password")
-		if o.TLSConfig != nil {
-			o.TLSConfig.ServerName = "" // the primary has a name of its own
-			o.Sentinel.TLSConfig = o.TLSConfig
-		}
+		o.Sentinel.TLSConfig = o.TLSConfig
 	}
 	return o, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -192,28 +191,21 @@ func TestRedisIsAway(t *testing.T) {
 func TestWhatRedisMustBe(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	flags := ofRedis(t, "redis://"+redis.Addr)
-	start := func(flags ...string) string {
-		var out, errs strings.Builder
-		if code := run(append([]string{"serve", "--listen=127.0.0.1:0"}, flags...), &out, &errs); code != 1 {
-			t.Errorf("the exit code is %d", code)
-		}
-		return errs.String()
-	}
-	if got := start(flags...); !strings.Contains(got, "maxmemory-policy is allkeys-lru") {
+	if got := refused(t, flags...); !strings.Contains(got, "maxmemory-policy is allkeys-lru") {
 		t.Errorf("got %s", got)
 	}
 	redis.Must("CONFIG", "SET", "maxmemory-policy", "noeviction")
 	redis.Must("ACL", "SETUSER", "inbox", "on", ">Kanari", "~inbox:*", "&inbox:*", "+@all", "-eval", "-script")
 	weak := append([]string{"--store=redis://inbox:Kanari@" + redis.Addr}, flags[1:]...)
-	if got := start(weak...); !strings.Contains(got, "needs SCRIPT LOAD") || strings.Contains(got, "Kanari") {
+	if got := refused(t, weak...); !strings.Contains(got, "needs SCRIPT LOAD") || strings.Contains(got, "Kanari") {
 		t.Errorf("got %s", got)
 	}
 	redis.Must("ACL", "SETUSER", "inbox", "+eval", "+script", "resetchannels")
-	if got := start(weak...); !strings.Contains(got, "needs the keys and channels inbox:*") {
+	if got := refused(t, weak...); !strings.Contains(got, "needs the keys and channels inbox:*") {
 		t.Errorf("got %s", got)
 	}
 	wrong := append([]string{"--store=redis://inbox:wrong@" + redis.Addr}, flags[1:]...)
-	if got := start(wrong...); !strings.Contains(got, "WRONGPASS") {
+	if got := refused(t, wrong...); !strings.Contains(got, "WRONGPASS") {
 		t.Errorf("got %s", got)
 	}
 	redis.Must("ACL", "SETUSER", "inbox", "&inbox:*")
@@ -222,38 +214,8 @@ func TestWhatRedisMustBe(t *testing.T) {
 	if err := os.WriteFile(strings.TrimPrefix(other[1], "--secret-file="), []byte(strings.Repeat("another secret ", 3)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := start(other...); !strings.Contains(got, "has another secret") {
+	if got := refused(t, other...); !strings.Contains(got, "has another secret") {
 		t.Errorf("got %s", got)
 	}
 	serve(t, append(other, "--redis-prefix=other:")...).end(t)
-}
-
-func TestRedisOverTLS(t *testing.T) {
-	dir := t.TempDir()
-	certificate := inboxtest.NewCertificate(t, "redis")
-	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, content := range map[string][]byte{cert: certificate.Cert, key: certificate.Key} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	ln.Close()
-	redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
-	flags := ofRedis(t, "rediss://localhost:"+port)
-
-	var out, errs strings.Builder
-	if code := run(append([]string{"serve", "--listen=127.0.0.1:0"}, flags...), &out, &errs); code != 1 || !strings.Contains(errs.String(), "certificate") {
-		t.Errorf("a certificate that nobody knows: %d %s", code, errs.String())
-	}
-	t.Setenv("SSL_CERT_FILE", cert)
-	_, r := process(t, flags...)
-	status, _, body := newAsker(t, r.url).ask(t.Context(), http.MethodGet, "?wait=0", "alice", "", "")
-	if status != http.StatusNoContent {
-		t.Errorf("got %d %s", status, body)
-	}
 }

@@ -47,6 +47,9 @@ type serveCommand struct {
 
 	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which many servers share. Several hosts, with commas, for Cluster; with ?master_set=NAME they are Sentinels. Better in the environment if it holds a password."`
 	RedisPrefix       string `default:"inbox:" group:"Running" help:"What every key and channel in Redis begins with."`
+	RedisCA           string `name:"redis-ca" type:"path" placeholder:"FILE" group:"Running" help:"With rediss: what the certificate of Redis is checked against, PEM, instead of the system's roots."`
+	RedisCert         string `type:"path" placeholder:"FILE" group:"Running" help:"The certificate chain that is shown to a Redis that wants one, PEM. Read again when it changes."`
+	RedisKey          string `type:"path" placeholder:"FILE" group:"Running" help:"Its private key, PEM."`
 	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"A send is answered when so many replicas of Redis have the message."`
 	SecretFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: 32 bytes or more that nobody can guess, the same for all servers. Passwords and ids are hashed with it."`
 
@@ -94,6 +97,10 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--store with redis needs --secret-file, the same for all servers")
 	case c.Store == inMemory && (c.SecretFile != "" || c.RedisWaitReplicas != 0):
 		return errors.New("--secret-file and --redis-wait-replicas go with --store redis")
+	case !strings.HasPrefix(c.Store, "rediss://") && (c.RedisCA != "" || c.RedisCert != "" || c.RedisKey != ""):
+		return errors.New("--redis-ca, --redis-cert and --redis-key go with --store rediss://")
+	case (c.RedisCert == "") != (c.RedisKey == ""):
+		return errors.New("--redis-cert and --redis-key go together")
 	case c.RedisWaitReplicas < 0:
 		return errors.New("--redis-wait-replicas is not negative")
 	case len(c.AllowOrigin) == 0:

@@ -5,6 +5,8 @@ import (
 	"context"
 	crand "crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,9 +82,27 @@ func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened
 	if err != nil {
 		return nil, fmt.Errorf("--secret-file: %w", err)
 	}
-	store, err := redisstore.Open(ctx, redisstore.Config{
+	config := redisstore.Config{
 		URL: c.Store, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(), WaitReplicas: c.RedisWaitReplicas, Log: log,
-	})
+	}
+	if c.RedisCA != "" {
+		authorities, err := os.ReadFile(c.RedisCA)
+		if err != nil {
+			return nil, fmt.Errorf("--redis-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(authorities) {
+			return nil, fmt.Errorf("--redis-ca: %s holds no certificate in PEM", c.RedisCA)
+		}
+	}
+	if c.RedisCert != "" {
+		files := &certificateFiles{cert: c.RedisCert, key: c.RedisKey, log: log}
+		if err := files.load(); err != nil {
+			return nil, fmt.Errorf("--redis-cert: %w", err)
+		}
+		config.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return files.get(), nil }
+	}
+	store, err := redisstore.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (c *serveCommand) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 		if err := files.load(); err != nil {
 			return nil, fmt.Errorf("cannot use the certificate: %w", err)
 		}
-		return &tls.Config{GetCertificate: files.get}, nil
+		return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.get(), nil }}, nil
 	}
 	return nil, nil
 }
@@ -97,7 +97,7 @@ type certificateFiles struct {
 	looked  time.Time
 }
 
-func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (f *certificateFiles) get() *tls.Certificate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if now := time.Now(); now.Sub(f.looked) >= time.Second {
@@ -110,7 +110,7 @@ func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			}
 		}
 	}
-	return f.current, nil
+	return f.current
 }
 
 func (f *certificateFiles) load() error {

@@ -18,7 +18,8 @@ type Sentinel struct {
 // MasterSet is what the sentinels call the servers.
 const MasterSet = "inboxes"
 
-// StartSentinel starts three servers and three sentinels. The primary stays the
+// StartSentinel starts three servers and three sentinels; args are pairs, as with
+// [Start]. The primary stays the
 // primary until [Sentinel.Kill] or [Sentinel.Pause]: on a busy machine one that
 // gets no turn would be taken for dead, and with it goes what was written last.
 func StartSentinel(tb testing.TB, args ...string) *Sentinel {
@@ -34,7 +35,13 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
 	}
 	for range 3 {
-		s := newServer(tb)
+		var own []string
+		for i := 0; i+1 < len(args); i += 2 {
+			if strings.HasPrefix(args[i], "--tls-") {
+				own = append(own, args[i], args[i+1])
+			}
+		}
+		s := newServer(tb, own...)
 		conf := filepath.Join(s.dir, "sentinel.conf")
 		text := "sentinel monitor " + MasterSet + " 127.0.0.1 " + strconv.Itoa(primary.Port) + " 2\n" +
 			"sentinel down-after-milliseconds " + MasterSet + " 600000\n" +
@@ -89,7 +96,7 @@ func (s *Server) info(args ...string) map[string]string {
 
 // URL is the address of the sentinels.
 func (g *Sentinel) URL() string {
-	return "redis://" + addrs(g.Sentinels) + "/?master_set=" + MasterSet
+	return g.Sentinels[0].scheme() + addrs(g.Sentinels) + "/?master_set=" + MasterSet
 }
 
 // Primary is whom the sentinels call so.
@@ -200,7 +207,7 @@ func (g *Cluster) replace(primary int, fail func()) {
 }
 
 // URL is the address of the cluster.
-func (g *Cluster) URL() string { return "redis://" + addrs(g.Primaries) }
+func (g *Cluster) URL() string { return g.Primaries[0].scheme() + addrs(g.Primaries) }
 
 // All are the primaries of the start, and then their replicas.
 func (g *Cluster) All() []*Server {

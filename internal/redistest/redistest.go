@@ -4,11 +4,14 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +30,7 @@ type Server struct {
 	tb   testing.TB
 	dir  string
 	args []string
+	tls  *tls.Config // or nil
 	cmd  *exec.Cmd
 	exit chan struct{} // closed when the process has ended
 
@@ -35,6 +39,8 @@ type Server struct {
 }
 
 // Start starts one server. args are as in redis.conf, as "--maxmemory", "1mb".
+// With --tls-cert-file, --tls-key-file and --tls-ca-cert-file it speaks TLS only,
+// and its test shows it the same certificate.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := newServer(tb, append([]string{"--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...)...)
@@ -82,7 +88,7 @@ func (s *Server) log() string {
 
 func newServer(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
+	s := &Server{tb: tb, dir: tb.TempDir(), args: args, tls: tlsOf(tb, args)}
 	tb.Cleanup(func() {
 		s.mu.Lock()
 		if s.client != nil {
@@ -93,6 +99,41 @@ func newServer(tb testing.TB, args ...string) *Server {
 		s.Kill()
 	})
 	return s
+}
+
+// tlsOf reads the certificate that args name, if they do.
+func tlsOf(tb testing.TB, args []string) *tls.Config {
+	tb.Helper()
+	value := func(name string) string {
+		if i := slices.Index(args, name); i >= 0 {
+			return args[i+1]
+		}
+		return ""
+	}
+	if value("--tls-cert-file") == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(value("--tls-cert-file"), value("--tls-key-file"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	authorities, err := os.ReadFile(value("--tls-ca-cert-file"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authorities)
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
+}
+
+// URL is the address of the server.
+func (s *Server) URL() string { return s.scheme() + s.Addr }
+
+func (s *Server) scheme() string {
+	if s.tls != nil {
+		return "rediss://"
+	}
+	return "redis://"
 }
 
 // Program is the path of redis-server, or "" where it is not installed.
@@ -116,8 +157,12 @@ func (s *Server) run(more ...string) {
 	s.cmd = exec.Command(program)
 	s.cmd.Args[0] = "redis-server"
 	s.cmd.Args = append(s.cmd.Args, more...)
-	s.cmd.Args = append(s.cmd.Args, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--logfile", filepath.Join(s.dir, "log"))
+	port := []string{"--port", strconv.Itoa(s.Port)}
+	if s.tls != nil {
+		port = []string{"--port", "0", "--tls-port", strconv.Itoa(s.Port)}
+	}
+	s.cmd.Args = append(s.cmd.Args, port...)
+	s.cmd.Args = append(s.cmd.Args, "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"))
 	s.cmd.Args = append(s.cmd.Args, s.args...)
 	s.cmd.SysProcAttr = endWithUs()
 	if err := s.cmd.Start(); err != nil {
@@ -137,7 +182,7 @@ func (s *Server) Do(args ...string) (rueidis.RedisMessage, error) {
 	defer s.mu.Unlock()
 	if s.client == nil {
 		c, err := rueidis.NewClient(rueidis.ClientOption{
-			InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
+			InitAddress: []string{s.Addr}, TLSConfig: s.tls, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
 			PipelineMultiplex: -1, ReadBufferEachConn: 4 << 10, WriteBufferEachConn: 4 << 10,
 			Dialer: net.Dialer{Timeout: time.Second}, ConnWriteTimeout: 4 * time.Second,
 		})
