@@ -137,7 +137,11 @@ func (s *Server) scheme() string {
 }
 
 // Program is the path of redis-server, or "" where it is not installed.
+// $REDIS_SERVER is that of another one, as of a valkey-server.
 func Program() string {
+	if path := os.Getenv("REDIS_SERVER"); path != "" {
+		return path
+	}
 	// Debian's redis-tools has the program under another name, and it does what
 	// it is called.
 	for _, name := range []string{"redis-server", "valkey-server", "redis-check-rdb"} {
