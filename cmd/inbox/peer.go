@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"inbox"
 	inboxclient "inbox/client"
@@ -174,8 +175,11 @@ func readUpTo(ctx context.Context, name string, most int64) ([]byte, error) {
 	})
 }
 
+// grace is how long what is being read or written when an interrupt comes may take.
+const grace = time.Second
+
 // unlessEnded runs f, which may wait for a person or another program, and leaves it
-// behind when ctx ends: nothing else would free it.
+// behind when ctx ends, after a grace: nothing else would free it.
 func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -190,6 +194,11 @@ func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
+	}
+	select {
+	case r := <-done: // a message that was printed is not to come again
+		return r.value, r.err
+	case <-time.After(grace):
 		var none T
 		return none, ctx.Err()
 	}
