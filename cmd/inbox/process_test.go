@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +98,41 @@ func TestStopIsInOrder(t *testing.T) {
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v:\n%s", err, r.log)
+	}
+}
+
+// When nobody reads the log any more, the server goes on, and ends in order.
+func TestLogIsNotRead(t *testing.T) {
+	snapshot := filepath.Join(t.TempDir(), "snapshot")
+	cmd := exec.Command("inbox", "serve", "--listen=127.0.0.1:0", "--log-level=debug", "--drain=0s", "--snapshot="+snapshot)
+	cmd.Env = append(os.Environ(), quickEnd)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	url := ""
+	for lines := bufio.NewScanner(stderr); url == "" && lines.Scan(); {
+		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+			url = strings.TrimSuffix(m[1], "/")
+		}
+	}
+	stderr.Close()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 3 {
+		if res, _ := get(t, client, url+"/inbox?wait=0", "alice", "a"); res.StatusCode != http.StatusNoContent {
+			t.Error(res.Status)
+		}
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if state, err := cmd.Process.Wait(); err != nil || state.ExitCode() != 0 {
+		t.Errorf("it ended with %v, %v", state, err)
+	}
+	if _, err := os.Stat(snapshot); err != nil {
+		t.Error(err)
 	}
 }
 

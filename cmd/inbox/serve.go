@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
 	"path"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -116,6 +118,9 @@ func (c *serveCommand) Validate() error {
 
 // Run serves until ctx ends, then drains and saves.
 func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
+	// Who reads the log may end, as journald does when it is restarted. The inboxes
+	// are not to end with it.
+	signal.Ignore(syscall.SIGPIPE)
 	log := c.logger(s.err)
 	tlsConfig, err := c.tlsConfig(log)
 	if err != nil {
