@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,12 +68,20 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // serverLog takes what net/http has to say, most of which is about connections
 // of strangers.
-type serverLog struct{ log *slog.Logger }
+type serverLog struct {
+	log    *slog.Logger
+	warned atomic.Int64 // in which second, in Unix time
+}
 
-func (s serverLog) Write(line []byte) (int, error) {
+func (s *serverLog) Write(line []byte) (int, error) {
 	level := slog.LevelDebug
-	if bytes.HasPrefix(line, []byte("http: panic")) {
+	switch {
+	case bytes.HasPrefix(line, []byte("http: panic")):
 		level = slog.LevelError
+	case bytes.HasPrefix(line, []byte("http: Accept error")): // no descriptor is left, and soon again
+		if now := time.Now().Unix(); s.warned.Swap(now) != now {
+			level = slog.LevelWarn
+		}
 	}
 	s.log.Log(context.Background(), level, strings.TrimSuffix(string(line), "\n"))
 	return len(line), nil

@@ -171,7 +171,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 
 	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler, peers, store.ready)), c.MaxWait)
 	srv.TLSConfig = tlsConfig
-	srv.ErrorLog = stdlog.New(serverLog{log}, "", 0)
+	srv.ErrorLog = stdlog.New(&serverLog{log: log}, "", 0)
 	served := make(chan error, 1)
 	if tlsConfig != nil {
 		go func() { served <- srv.ServeTLS(ln, "", "") }()
