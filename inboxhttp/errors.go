@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"inbox"
 )
@@ -85,11 +86,18 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 	w.Write(body)
 }
 
-// logStore logs what is the store's fault.
+// logStore logs what is the store's fault, now and then.
 func (h *Handler) logStore(err error) {
-	if err != nil && problemOf(err) == storeUnavailable {
+	if err != nil && problemOf(err) == storeUnavailable && h.seldom() {
 		h.Log.Error("store failed", "error", err)
 	}
+}
+
+// seldom reports whether a fault is to be logged: at most one a second, since all
+// peers meet the same one.
+func (h *Handler) seldom() bool {
+	now := time.Now().Unix()
+	return h.lastFault.Swap(now) != now
 }
 
 // retryAfter is in seconds. It is drawn by lot where many clients hear it at

@@ -1,16 +1,20 @@
 package inboxhttp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"inbox"
+	"inbox/inboxhttp"
 	"inbox/memstore"
 )
 
@@ -175,6 +179,25 @@ func TestStoreFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A store that fails, fails everybody. The log says so once a second.
+func TestStoreFailuresInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	inBubble(t, config{
+		Config: inboxhttp.Config{Log: slog.New(slog.NewTextHandler(&log, nil))},
+		open:   func(testing.TB, inbox.Limits) inbox.Store { return &faultyStore{err: inbox.ErrUnavailable} },
+	}, func(s *server) {
+		for range 3 {
+			for range 50 {
+				s.poll("alice").wantProblem("store-unavailable")
+			}
+			time.Sleep(time.Second)
+		}
+	})
+	if n := strings.Count(log.String(), "store failed"); n != 3 {
+		t.Errorf("%d lines in 3 s:\n%s", n, log.String())
 	}
 }
 

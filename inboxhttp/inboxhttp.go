@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jub0bs/cors"
@@ -41,6 +42,7 @@ type Handler struct {
 	anyOrigin bool
 	draining  chan struct{}
 	drainOnce sync.Once
+	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
 
 	lot     *park.Lot // connections that wait without net/http
 	back    *listener // takes them back; nil without a Listener
