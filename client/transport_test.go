@@ -28,6 +28,11 @@ var obstacles = map[string]func(next http.Handler, w http.ResponseWriter, r *htt
 		}
 		next.ServeHTTP(w, r)
 	},
+	"strips what is for the next hop": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Connection")
+		r.Header.Del("Upgrade")
+		next.ServeHTTP(w, r)
+	},
 	"strips half of it": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Connection")
 		next.ServeHTTP(w, r)
