@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"syscall"
+
+	"inbox/internal/park"
 )
 
 type connKey struct{}
@@ -48,7 +50,13 @@ const (
 )
 
 func state(ctx context.Context) connState {
-	c, _ := ctx.Value(connKey{}).(net.Conn)
+	s := open
+	ask := func(fd uintptr) { s = socketState(int(fd)) }
+	c := ctx.Value(connKey{})
+	if spot, ok := c.(*park.Spot); ok {
+		spot.Control(ask)
+		return s
+	}
 	for { // TLS, and connections of which we have read already
 		inner, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -64,8 +72,7 @@ func state(ctx context.Context) connState {
 	if err != nil {
 		return reset
 	}
-	s := open
-	if err := raw.Control(func(fd uintptr) { s = socketState(int(fd)) }); err != nil {
+	if err := raw.Control(ask); err != nil {
 		return reset
 	}
 	return s

@@ -30,9 +30,9 @@ func (h *Handler) canPark(r *http.Request) bool {
 	return conn != nil && h.lot.Watches(conn)
 }
 
-// connContext is the context of a connection that net/http no longer knows.
-func connContext(conn net.Conn) context.Context {
-	return ConnContext(context.Background(), conn)
+// spotContext is the context of a connection that net/http no longer knows.
+func spotContext(spot *park.Spot) context.Context {
+	return context.WithValue(context.Background(), connKey{}, spot)
 }
 
 // answer is the http.ResponseWriter of a request whose connection was taken:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -52,12 +51,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	}
 	parked := &parkedPoll{
 		h: h, peer: p, ask: a, deadline: begun.Add(a.wait), ttl: b.TTL, receiver: receiver,
-		conn: conn, unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
+		unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
 	}
 	if before != nil && len(unread) == 0 {
 		parked.request = before.OneRequest()
 	}
-	spot := h.lot.Park(conn, parked.run)
+	spot, err := h.lot.Park(conn, parked.run)
+	if err != nil {
+		return nil // nobody can be told any more
+	}
 	receiver.OnWake(spot.Wake)
 	spot.Begin()
 	return nil
@@ -77,7 +79,6 @@ type parkedPoll struct {
 	ask      ask
 	deadline time.Time // of the wait, or of the next request
 	ttl      time.Duration
-	conn     net.Conn
 	unread   []byte // what was read beyond the request
 	readable bool   // there is more to read
 	request  []byte // nil if it is not known
@@ -93,9 +94,9 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.next(e)
 		return
 	}
-	if e&park.Gone != 0 && state(connContext(p.conn)) != open {
+	if e&park.Gone != 0 && state(spotContext(p.spot)) != open {
 		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
-		p.end()
+		p.spot.Close()
 		return
 	}
 	if e&(park.Woken|park.Timeout) == 0 && !p.h.Draining() {
@@ -136,22 +137,22 @@ func (p *parkedPoll) wait() {
 	}
 	if err := p.spot.Watch(watch); err != nil {
 		p.h.Log.Error("a connection cannot be watched", "error", err)
-		p.end()
+		p.spot.Close()
 	}
 }
 
 func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 	w := &answer{spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
-	c := client{ctx: connContext(p.conn), waited: waited}
+	c := client{ctx: spotContext(p.spot), waited: waited}
 	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
-			p.end()
+			p.spot.Close()
 			return
 		}
 		p.h.fail(w, err)
 	}
 	if w.finish() != nil || w.close {
-		p.end()
+		p.spot.Close()
 		return
 	}
 	p.receiver, p.idle = nil, len(b.Messages) == 0
@@ -172,11 +173,11 @@ func (p *parkedPoll) next(e park.Events) {
 		p.readable = false
 		p.read()
 	case p.h.Draining() || e&park.Gone != 0 || !time.Now().Before(p.deadline):
-		p.end()
+		p.spot.Close()
 	default:
 		p.spot.Rest(time.Until(p.deadline))
 		if err := p.spot.Watch(park.Readable); err != nil {
-			p.end()
+			p.spot.Close()
 		}
 	}
 }
@@ -192,7 +193,7 @@ func (p *parkedPoll) read() {
 	case err == park.ErrNothing:
 		p.next(0)
 	case err != nil:
-		p.end()
+		p.spot.Close()
 	case p.request == nil || !bytes.Equal(buffer[:n], p.request),
 		n == len(buffer): // there may be more, and a spot does not rest before that is read
 		p.handBack(bytes.Clone(buffer[:n]))
@@ -205,11 +206,10 @@ func (p *parkedPoll) read() {
 
 // handBack gives the connection to the server again, with what was read of it.
 func (p *parkedPoll) handBack(read []byte) {
-	p.spot.Leave()
-	p.h.back.handBack(park.Prefix(p.conn, read, p.idle))
-}
-
-func (p *parkedPoll) end() {
-	p.spot.Leave()
-	p.conn.Close()
+	conn, err := p.spot.Leave()
+	if err != nil {
+		p.h.Log.Error("a connection cannot be given back", "error", err)
+		return
+	}
+	p.h.back.handBack(park.Prefix(conn, read, p.idle))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"time"
 
@@ -74,8 +73,7 @@ type stream struct {
 	more     bool         // was found than went into out
 
 	spot  *park.Spot // what follows: when parked
-	conn  net.Conn
-	head  []byte // of the answer, until it was written
+	head  []byte     // of the answer, until it was written
 	wrote time.Time
 	again time.Time // when to look at the latest
 }
@@ -168,8 +166,11 @@ func (s *stream) park(w http.ResponseWriter) error {
 	w.Header().Set("Transfer-Encoding", "chunked")
 	head := &answer{header: w.Header(), status: http.StatusOK, close: true}
 	head.head()
-	s.conn, s.head = conn, head.body.Bytes()
-	spot := s.h.lot.Park(conn, s.run)
+	s.head = head.body.Bytes()
+	spot, err := s.h.lot.Park(conn, s.run)
+	if err != nil {
+		return nil // nobody can be told any more
+	}
 	s.receiver.OnWake(spot.Wake)
 	spot.Begin()
 	return nil
@@ -177,10 +178,10 @@ func (s *stream) park(w http.ResponseWriter) error {
 
 func (s *stream) run(spot *park.Spot, e park.Events) {
 	s.spot = spot
-	ctx := connContext(s.conn)
+	ctx := spotContext(spot)
 	if e&park.Gone != 0 && state(ctx) != open {
 		s.leave()
-		s.end()
+		s.spot.Close()
 		return
 	}
 	if s.h.Draining() {
@@ -195,7 +196,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		acked := s.after
 		if s.out.Len() > 0 && !s.write(ctx) {
 			s.leave()
-			s.end()
+			s.spot.Close()
 			return
 		}
 		if !look && !s.more && s.after == acked { // else a pop is to be acknowledged
@@ -205,9 +206,9 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		b, err := s.look(ctx)
 		if s.add(b, err) {
 			if s.out.Len() == 0 || s.write(ctx) {
-				s.conn.Write([]byte("0\r\n\r\n")) // whole, to whom that matters
+				s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
 			}
-			s.end()
+			s.spot.Close()
 			return
 		}
 	}
@@ -215,7 +216,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		s.out.comment()
 		if !s.write(ctx) {
 			s.leave()
-			s.end()
+			s.spot.Close()
 			return
 		}
 	}
@@ -226,7 +227,7 @@ func (s *stream) rest(d time.Duration) {
 	s.spot.Rest(d)
 	if err := s.spot.Watch(park.Gone); err != nil {
 		s.h.Log.Error("a connection cannot be watched", "error", err)
-		s.end()
+		s.spot.Close()
 	}
 }
 
@@ -253,11 +254,6 @@ func (s *stream) write(ctx context.Context) bool {
 	s.wrote = time.Now()
 	s.flushed()
 	return true
-}
-
-func (s *stream) end() {
-	s.spot.Leave()
-	s.conn.Close()
 }
 
 // eventBuffer writes the event stream format of the HTML standard, 9.2.

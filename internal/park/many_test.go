@@ -33,7 +33,7 @@ func TestThousands(t *testing.T) {
 				clients[i] = client
 				counted := false // the function's own
 				var s *Spot
-				s = l.Park(server, func(_ *Spot, e Events) {
+				s = parked(t, l, server, func(_ *Spot, e Events) {
 					if e&Woken != 0 && !counted {
 						counted = true
 						woken.Add(1)
@@ -46,8 +46,7 @@ func TestThousands(t *testing.T) {
 								t.Error(err)
 							}
 							gone.Add(1)
-							s.Leave()
-							server.Close()
+							s.Close()
 							return
 						}
 					}
@@ -125,14 +124,13 @@ func TestComeAndGo(t *testing.T) {
 					end := make(chan struct{})
 					got := ""
 					var s *Spot
-					s = l.Park(server, func(_ *Spot, e Events) {
+					s = parked(t, l, server, func(_ *Spot, e Events) {
 						if e&(Readable|Gone) != 0 {
 							buf := make([]byte, 3)
 							n, err := s.ReadNow(buf)
 							got += string(buf[:n])
 							if err != nil && !errors.Is(err, ErrNothing) {
-								s.Leave()
-								server.Close()
+								s.Close()
 								close(end)
 								return
 							}

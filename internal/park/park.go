@@ -7,15 +7,17 @@
 // at once, so it needs no lock for what is its own, and is the one place that
 // writes to the connection.
 //
-// On Linux, TCP connections are watched by an epoll instance of our own, beside
-// the one of Go's runtime, in which they stay: reading and writing go on as
-// usual. Elsewhere, and for TLS, whose bytes may lie in buffers that the kernel
-// knows nothing of, a goroutine with a small stack blocks in a read of one byte.
+// On Linux, TCP connections are taken from Go's runtime, which has half a KiB for
+// each that it never gives back, and wakes for whatever comes on them. They are
+// watched by an epoll instance of our own, and have no net.Conn but while
+// something has to be waited for. Elsewhere, and for TLS, whose bytes may lie in
+// buffers that the kernel knows nothing of, a goroutine with a small stack blocks
+// in a read of one byte.
 package park
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -46,6 +48,7 @@ type Lot struct {
 
 	mu    sync.Mutex // guards what follows
 	spots map[uint64]*Spot
+	peak  int    // the most spots since the map was made
 	last  uint64 // the number of the newest spot: never used again, so a late event finds nobody
 }
 
@@ -85,14 +88,21 @@ func (l *Lot) Watches(c net.Conn) bool {
 	return ok && l.poller != nil
 }
 
-// Park gives c a spot, without the deadlines that it may have had. run is first
-// called after Begin or a Wake, which may be that of a WakeAll: it is handed the
-// spot, since Park may not have returned by then.
-func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) *Spot {
-	c.SetDeadline(time.Time{})
-	s := &Spot{lot: l, conn: c, run: run, drained: true}
-	if sc, ok := c.(syscall.Conn); ok && l.poller != nil {
-		s.raw, _ = sc.SyscallConn()
+// Park takes c over, without the deadlines that it may have had, and gives it a
+// spot. From then on c is not to be used, and if there is an error it is closed.
+// run is first called after Begin or a Wake, which may be that of a WakeAll: it is
+// handed the spot, since Park may not have returned by then.
+func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
+	s := &Spot{lot: l, fd: unwatched, run: run, drained: true}
+	if l.Watches(c) {
+		fd, err := take(c)
+		if err != nil {
+			return nil, err
+		}
+		s.fd = fd
+	} else {
+		c.SetDeadline(time.Time{})
+		s.conn = c
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +112,22 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) *Spot {
 	l.last++
 	s.id = l.last
 	l.spots[s.id] = s
-	return s
+	l.peak = max(l.peak, len(l.spots))
+	return s, nil
+}
+
+// take closes c and returns a descriptor of the same connection that nobody else
+// knows.
+func take(c net.Conn) (fd int, err error) {
+	defer c.Close()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if outer := raw.Control(func(old uintptr) { fd, err = dupFD(int(old)) }); outer != nil {
+		return 0, outer
+	}
+	return fd, err
 }
 
 // WakeAll wakes every spot.
@@ -164,13 +189,15 @@ func (l *Lot) post(id uint64, e Events) {
 	}
 }
 
+const unwatched = -1
+
 // A Spot is a parked connection. Wake may be called by anybody, the other
 // methods by the Spot's own function alone.
 type Spot struct {
 	lot     *Lot
 	id      uint64
-	conn    net.Conn
-	raw     syscall.RawConn // nil: a goroutine reads
+	fd      int      // unwatched: a goroutine reads conn
+	conn    net.Conn // of a watched one: see Conn
 	run     func(*Spot, Events)
 	state   atomic.Uint32
 	timer   *time.Timer
@@ -215,7 +242,11 @@ func (s *Spot) loop() {
 		e := Events(s.state.Swap(uint32(running))) &^ running
 		s.gone = s.gone || e&Gone != 0
 		s.run(s, e)
-		if Events(s.state.Load())&left != 0 || s.state.CompareAndSwap(uint32(running), 0) {
+		if Events(s.state.Load())&left != 0 {
+			return
+		}
+		s.dropConn()
+		if s.state.CompareAndSwap(uint32(running), 0) {
 			return
 		}
 	}
@@ -249,7 +280,7 @@ func (s *Spot) Rest(d time.Duration) {
 //
 // Gone needs a connection that the Lot Watches. Readable includes it.
 func (s *Spot) Watch(e Events) error {
-	if s.raw == nil {
+	if s.fd == unwatched {
 		if s.watched == 0 {
 			s.watched = e
 			go s.readOne()
@@ -257,8 +288,9 @@ func (s *Spot) Watch(e Events) error {
 		return nil
 	}
 	if s.watched != e {
+		before := s.watched
 		s.watched = e
-		return s.lot.poller.watch(s.raw, s.id, e)
+		return s.lot.poller.watch(s.fd, s.id, e, before != 0)
 	}
 	if e == Readable && !s.Drained() {
 		s.post(Readable) // there is no other sign of what was there before
@@ -266,101 +298,46 @@ func (s *Spot) Watch(e Events) error {
 	return nil
 }
 
-// readOne is where a connection without a poller waits.
-func (s *Spot) readOne() {
-	n, err := s.conn.Read(s.first[:])
-	s.hasFirst, s.firstErr = n == 1, err
-	s.post(Readable)
+// Leave ends the spot. The connection is the caller's, watched by nobody.
+func (s *Spot) Leave() (net.Conn, error) {
+	defer s.end()
+	if s.fd == unwatched {
+		return s.conn, nil
+	}
+	s.dropConn()
+	if s.watched != 0 {
+		s.lot.poller.forget(s.fd)
+	}
+	return newConn(s.fd)
 }
 
-// ErrNothing is returned by ReadNow when there is nothing to read yet.
-var ErrNothing = errors.New("nothing to read yet")
-
-// ReadNow reads what is there, or fails with ErrNothing. After that, whoever
-// needs the rest of something may Read and wait for it; the deadline is theirs
-// to set and to clear.
-func (s *Spot) ReadNow(p []byte) (n int, err error) {
-	if s.raw == nil {
-		return s.readFirst(p)
+// Close ends the spot and the connection.
+func (s *Spot) Close() {
+	defer s.end()
+	if s.fd != unwatched {
+		closeFD(s.fd) // which nobody watches then
 	}
-	outer := s.raw.Read(func(fd uintptr) (done bool) {
-		n, err = readFD(fd, p)
-		return true
-	})
-	if outer != nil {
-		return 0, outer
+	if s.conn != nil {
+		s.conn.Close()
 	}
-	s.drained = n < len(p)
-	return n, err
 }
 
-// readFirst takes over from readOne, once.
-func (s *Spot) readFirst(p []byte) (int, error) {
-	if s.firstErr != nil {
-		return 0, s.firstErr
-	}
-	if !s.hasFirst || len(p) == 0 {
-		return 0, ErrNothing
-	}
-	p[0] = s.first[0]
-	s.hasFirst = false
-	s.watched = 0 // the next Watch starts another readOne
-	return 1, nil
-}
-
-// Read reads from the connection, and waits if there is nothing.
-func (s *Spot) Read(p []byte) (int, error) {
-	n, err := s.conn.Read(p)
-	s.drained = n < len(p)
-	return n, err
-}
-
-// Write writes all of p. It waits at most for timeout, for a client that does not
-// read.
-func (s *Spot) Write(p []byte, timeout time.Duration) error {
-	if s.raw != nil {
-		// Nearly always there is room, and then a deadline would cost for nothing.
-		n, err := s.writeNow(p)
-		if n == len(p) || err != nil {
-			return err
-		}
-		p = p[n:]
-		defer s.conn.SetWriteDeadline(time.Time{})
-	}
-	s.conn.SetWriteDeadline(time.Now().Add(timeout))
-	_, err := s.conn.Write(p)
-	return err
-}
-
-// writeNow writes what there is room for.
-func (s *Spot) writeNow(p []byte) (n int, err error) {
-	outer := s.raw.Write(func(fd uintptr) (done bool) {
-		n, err = writeFD(fd, p)
-		return true
-	})
-	if outer != nil {
-		return 0, outer
-	}
-	return n, err
-}
-
-// Drained reports whether the last read took all that there was, so that another
-// Readable will come for what comes now.
-func (s *Spot) Drained() bool { return s.drained && !s.gone }
-
-// Leave ends the spot. The connection is the caller's again, watched by nobody.
-func (s *Spot) Leave() {
+func (s *Spot) end() {
 	s.state.Or(uint32(left))
 	if s.timer != nil {
 		s.timer.Stop()
-	}
-	if s.raw != nil && s.watched != 0 {
-		s.lot.poller.forget(s.raw)
 	}
 	l := s.lot
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.spots, s.id)
+	// A map keeps the room of its best days. Copying the quarter that is left is
+	// paid for by the three quarters that went.
+	if n := len(l.spots); l.peak >= 64 && n <= l.peak/4 {
+		smaller := make(map[uint64]*Spot, n)
+		maps.Copy(smaller, l.spots)
+		l.spots, l.peak = smaller, n
+	}
 	if len(l.spots) == 0 {
 		close(*l.none.Load())
 	}

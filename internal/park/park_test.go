@@ -49,10 +49,10 @@ func TestNoWakeIsLost(t *testing.T) {
 		runs := 0 // the function's own: the race detector watches it
 		all := make(chan int)
 		var s *Spot
-		s = l.Park(server, func(*Spot, Events) {
+		s = parked(t, l, server, func(*Spot, Events) {
 			runs++
 			if done.Load() == wakers*each {
-				s.Leave()
+				s.Close()
 				all <- runs
 			}
 		})
@@ -82,7 +82,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 		var inside atomic.Int32
 		end := make(chan struct{})
 		var s *Spot
-		s = l.Park(server, func(_ *Spot, e Events) {
+		s = parked(t, l, server, func(_ *Spot, e Events) {
 			if inside.Add(1) != 1 {
 				t.Error("the function runs twice at once")
 			}
@@ -91,7 +91,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 				n, err := s.ReadNow(buf)
 				got += n
 				if err != nil && !errors.Is(err, ErrNothing) {
-					s.Leave()
+					s.Close()
 					close(end)
 					return
 				}
@@ -148,7 +148,7 @@ func TestRest(t *testing.T) {
 		if at := time.Since(start); at != 4*time.Second {
 			t.Errorf("the second came after %v", at)
 		}
-		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Leave() })
+		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Close() })
 		if at := time.Since(start); at != 5*time.Second {
 			t.Errorf("the third came after %v", at)
 		}
@@ -166,7 +166,7 @@ func TestTimeoutDuringARun(t *testing.T) {
 		v := visit(t, NewLot(), server)
 		v.spot.Wake()
 		v.on(Woken, func(s *Spot) { s.Rest(time.Second); time.Sleep(time.Minute) })
-		v.on(Timeout, func(s *Spot) { s.Leave() })
+		v.on(Timeout, func(s *Spot) { s.Close() })
 	})
 }
 
@@ -184,7 +184,7 @@ func TestWakeAll(t *testing.T) {
 		all[0].leave()
 		l.WakeAll()
 		for _, v := range all[1:] {
-			v.on(Woken, (*Spot).Leave)
+			v.on(Woken, (*Spot).Close)
 		}
 		l.WakeAll()
 		all[0].rests()

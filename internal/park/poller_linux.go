@@ -3,12 +3,14 @@ package park
 import (
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 )
 
 // poller is an epoll instance. It reports changes, not states (EPOLLET), so that
 // one call per connection is enough.
 type poller struct {
+	fd   int
 	file *os.File // the instance, which Go's own poller watches: no thread waits in it
 	raw  syscall.RawConn
 	post func(id uint64, e Events)
@@ -26,7 +28,7 @@ func newPoller(post func(id uint64, e Events)) (*poller, error) {
 		syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), post: post, done: make(chan struct{})}
+	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), post: post, done: make(chan struct{})}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		p.file.Close()
 		return nil, err
@@ -57,6 +59,9 @@ func (p *poller) run() {
 		for _, e := range events[:n] {
 			p.post(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, translate(e.Events))
 		}
+		// So that the same few goroutines see to thousands who leave at once: what
+		// was a goroutine stays memory.
+		runtime.Gosched()
 	}
 }
 
@@ -70,47 +75,39 @@ func translate(bits uint32) (e Events) {
 	return e
 }
 
-func (p *poller) watch(conn syscall.RawConn, id uint64, e Events) error {
+// watch asks for events of a descriptor, instead of those that were asked for
+// before.
+func (p *poller) watch(fd int, id uint64, e Events, before bool) error {
 	// HUP and ERR are always reported.
 	event := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | edgeTriggered, Fd: int32(uint32(id)), Pad: int32(id >> 32)}
 	if e&Readable != 0 {
 		event.Events |= syscall.EPOLLIN
 	}
-	return p.control(conn, func(instance, fd int) error {
-		err := syscall.EpollCtl(instance, syscall.EPOLL_CTL_ADD, fd, &event)
-		if err == syscall.EEXIST {
-			err = syscall.EpollCtl(instance, syscall.EPOLL_CTL_MOD, fd, &event)
-		}
-		return os.NewSyscallError("epoll_ctl", err)
-	})
-}
-
-func (p *poller) forget(conn syscall.RawConn) {
-	// A connection that was closed has gone from the instance by itself.
-	_ = p.control(conn, func(instance, fd int) error {
-		return syscall.EpollCtl(instance, syscall.EPOLL_CTL_DEL, fd, nil)
-	})
-}
-
-// control calls f with both descriptors, neither of which can be closed
-// meanwhile.
-func (p *poller) control(conn syscall.RawConn, f func(instance, fd int) error) error {
-	var err error
-	outer := p.raw.Control(func(instance uintptr) {
-		if e := conn.Control(func(fd uintptr) { err = f(int(instance), int(fd)) }); e != nil {
-			err = e
-		}
-	})
-	if outer != nil {
-		return outer
+	op := syscall.EPOLL_CTL_ADD
+	if before {
+		op = syscall.EPOLL_CTL_MOD
 	}
-	return err
+	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.fd, op, fd, &event))
 }
+
+func (p *poller) forget(fd int) {
+	_ = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_DEL, fd, nil) // it is there
+}
+
+func dupFD(fd int) (int, error) {
+	n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("fcntl", errno)
+	}
+	return int(n), nil
+}
+
+func closeFD(fd int) { syscall.Close(fd) }
 
 // readFD reads once, without waiting.
-func readFD(fd uintptr, p []byte) (int, error) {
+func readFD(fd int, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(int(fd), p)
+		n, err := syscall.Read(fd, p)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -127,9 +124,9 @@ func readFD(fd uintptr, p []byte) (int, error) {
 
 // writeFD writes once, without waiting: what there is room for, which may be
 // nothing.
-func writeFD(fd uintptr, p []byte) (int, error) {
+func writeFD(fd int, p []byte) (int, error) {
 	for {
-		n, err := syscall.Write(int(fd), p)
+		n, err := syscall.Write(fd, p)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -142,9 +142,18 @@ type visitor struct {
 	inside atomic.Int32
 }
 
+func parked(tb testing.TB, l *Lot, c net.Conn, run func(*Spot, Events)) *Spot {
+	tb.Helper()
+	s, err := l.Park(c, run)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
 func visit(tb testing.TB, l *Lot, c net.Conn) *visitor {
 	v := &visitor{TB: tb, came: make(chan Events), do: make(chan func(*Spot)), done: make(chan struct{})}
-	v.spot = l.Park(c, func(_ *Spot, e Events) { v.run(e) })
+	v.spot = parked(tb, l, c, func(_ *Spot, e Events) { v.run(e) })
 	return v
 }
 
@@ -191,11 +200,11 @@ func (v *visitor) on(want Events, do func(*Spot)) (e Events) {
 	return e
 }
 
-// leave ends the spot.
+// leave ends the spot and its connection.
 func (v *visitor) leave() {
 	v.Helper()
 	v.spot.Wake()
-	v.on(^Events(0), (*Spot).Leave)
+	v.on(^Events(0), (*Spot).Close)
 }
 
 // rests waits until no run is under way, and fails if one was to begin.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +136,7 @@ func TestPartlyRead(t *testing.T) {
 
 type readerOf struct{ s *Spot }
 
-func (r readerOf) Read(p []byte) (int, error) { return r.s.Read(p) }
+func (r readerOf) Read(p []byte) (int, error) { return r.s.Read(p, time.Now().Add(patience)) }
 
 // "What came after the last read makes another run."
 func TestReadableDuringARun(t *testing.T) {
@@ -190,7 +191,7 @@ func TestReadableUntilTheEnd(t *testing.T) {
 							if !errors.Is(err, io.EOF) {
 								t.Error(err)
 							}
-							s.Leave()
+							s.Close()
 							return
 						}
 						v.watch(Readable)(s)
@@ -291,15 +292,16 @@ func TestWatchSwitchesToReadable(t *testing.T) {
 			if n, err := s.ReadNow(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("%d, %v", n, err)
 			}
-			s.Leave()
+			s.Close()
 		})
 	})
 }
 
-// "Leave ends the spot. The connection is the caller's again, watched by nobody."
+// "Leave ends the spot. The connection is the caller's, watched by nobody."
 func TestLeave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
+		local, remote := server.LocalAddr().String(), server.RemoteAddr().String()
 		fence, fenceClient := open(t)
 		v, w := visit(t, l, server), visit(t, l, fence)
 		v.begin(Readable)
@@ -308,7 +310,10 @@ func TestLeave(t *testing.T) {
 		v.on(Woken, func(s *Spot) {
 			s.Rest(time.Millisecond)
 			s.Wake() // comes too late
-			s.Leave()
+			var err error
+			if server, err = s.Leave(); err != nil {
+				t.Error(err)
+			}
 		})
 		v.spot.Wake()
 		if _, err := client.Write([]byte("for somebody else")); err != nil {
@@ -323,6 +328,9 @@ func TestLeave(t *testing.T) {
 		if n, err := server.Read(buf); err != nil || string(buf[:n]) != "for somebody else" {
 			t.Errorf("%q, %v", buf[:n], err)
 		}
+		if server.LocalAddr().String() != local || server.RemoteAddr().String() != remote {
+			t.Errorf("the connection is another: %v to %v", server.LocalAddr(), server.RemoteAddr())
+		}
 		// It may be parked again.
 		again := visit(t, l, server)
 		again.begin(Readable)
@@ -333,23 +341,47 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// A connection that is closed already gives an error.
-func TestWatchClosed(t *testing.T) {
+// "From then on c is not to be used": nobody but the spot has the connection, and
+// with the spot it ends.
+func TestParkTakesOver(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
-		server, _ := open(t)
+		server, client := open(t)
+		before := inboxtest.Descriptors()
 		v := visit(t, l, server)
-		server.Close()
+		if _, err := server.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a write to what was parked: %v", err)
+		}
+		v.begin(Readable)
 		v.spot.Wake()
 		v.on(Woken, func(s *Spot) {
-			if n, err := s.ReadNow(make([]byte, 1)); err == nil || errors.Is(err, ErrNothing) {
-				t.Errorf("read %d, %v", n, err)
+			if _, err := s.Read(make([]byte, 1), time.Now().Add(time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("a read of nothing: %v", err)
 			}
-			if err := s.Watch(Readable); err == nil {
-				t.Error("a closed connection is watched")
-			}
-			s.Leave()
+			v.watch(Readable)(s)
 		})
 		v.rests()
+		if after := inboxtest.Descriptors(); after > before {
+			t.Errorf("%d descriptors when it rests, %d before", after, before)
+		}
+		write(t, client, "still watched")
+		v.readAll("still watched")
+		v.leave()
+		client.SetReadDeadline(time.Now().Add(patience))
+		if n, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("when the spot was closed, its client reads %d, %v", n, err)
+		}
+	})
+}
+
+// A connection that is closed already gives an error.
+func TestParkClosed(t *testing.T) {
+	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
+		server, _ := open(t)
+		server.Close()
+		if _, err := l.Park(server, func(*Spot, Events) { t.Error("it runs") }); err == nil {
+			t.Error("a closed connection was parked")
+		}
+		l.WakeAll()
 	})
 }
 
@@ -372,7 +404,7 @@ func TestDescriptorUsedAgain(t *testing.T) {
 			v.readAll("mine")
 			v.spot.Wake()
 			go client.Close() // an event that may come too late
-			v.on(^Events(0), func(s *Spot) { s.Leave(); server.Close() })
+			v.on(^Events(0), (*Spot).Close)
 			old = v
 		}
 	})

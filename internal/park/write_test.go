@@ -16,9 +16,9 @@ func TestParkClearsDeadlines(t *testing.T) {
 		server, client := open(t)
 		server.SetDeadline(time.Now().Add(-time.Second))
 		done := make(chan error, 1)
-		s := l.Park(server, func(s *Spot, _ Events) {
+		s := parked(t, l, server, func(s *Spot, _ Events) {
 			done <- s.Write([]byte("hello"), time.Minute)
-			s.Leave()
+			s.Close()
 		})
 		s.Wake()
 		got := make([]byte, 5)
@@ -38,7 +38,7 @@ func TestWriteWaits(t *testing.T) {
 		server, client := open(t)
 		large := bytes.Repeat([]byte("0123456789"), 1<<20)
 		slow, stuck, again := make(chan error, 1), make(chan error, 1), make(chan error, 1)
-		s := l.Park(server, func(s *Spot, _ Events) {
+		s := parked(t, l, server, func(s *Spot, _ Events) {
 			slow <- s.Write(large, time.Minute)
 			again <- s.Write([]byte("more"), time.Minute)
 			var err error
@@ -46,7 +46,7 @@ func TestWriteWaits(t *testing.T) {
 				err = s.Write(large, 50*time.Millisecond)
 			}
 			stuck <- err
-			s.Leave()
+			s.Close()
 		})
 		s.Wake()
 		got := make([]byte, len(large)+len("more"))

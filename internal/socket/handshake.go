@@ -104,11 +104,14 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 		conn.Close()
 		return nil, ErrGone
 	}
-	s := &Socket{protocol: p, options: o, conn: conn, early: early, deadline: now.Add(pingEvery)}
+	s := &Socket{protocol: p, options: o, early: early, deadline: now.Add(pingEvery)}
 	if o.FirstMessage > 0 {
 		s.firstBy = now.Add(o.FirstMessage)
 	}
-	spot := lot.Park(conn, s.run)
+	spot, err := lot.Park(conn, s.run)
+	if err != nil {
+		return nil, err
+	}
 	spot.Begin()
 	return spot.Wake, nil
 }

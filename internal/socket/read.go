@@ -27,7 +27,7 @@ func (s *Socket) read(now time.Time) error {
 		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= atOnce) {
 			return nil
 		}
-		if !s.limit.IsZero() || n%atOnce == 0 { // it was waited for, or does not pause: its mail does
+		if s.waited || n%atOnce == 0 { // it was waited for, or does not pause: its mail does
 			now = time.Now()
 			if err := s.protocol.Look(s, now); err != nil {
 				return err
@@ -154,11 +154,8 @@ func (w *work) Read(p []byte) (int, error) {
 	if err := s.Flush(); err != nil { // before anything is waited for
 		return 0, err
 	}
-	if w.limit != w.waits {
-		w.limit = w.waits
-		s.conn.SetReadDeadline(w.limit)
-	}
-	return s.spot.Read(p)
+	w.waited = true
+	return s.spot.Read(p, w.waits)
 }
 
 // readFailed says what an error of a read means for the socket.
@@ -181,8 +178,12 @@ func (s *Socket) readFailed(err error) error {
 // linger closes the sending half and waits for the client's, within bounds: a
 // connection that is closed with bytes unread is reset, and the close frame may
 // be lost.
-func linger(conn net.Conn) {
+func linger(spot *park.Spot) {
 	const patience, most = 2 * time.Second, 1 << 20
+	conn, err := spot.Conn()
+	if err != nil {
+		return
+	}
 	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return

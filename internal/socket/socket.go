@@ -8,7 +8,6 @@ package socket
 
 import (
 	"errors"
-	"net"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -67,7 +66,6 @@ type Options struct {
 type Socket struct {
 	protocol Protocol
 	options  *Options
-	conn     net.Conn
 	spot     *park.Spot
 	*work    // during a run
 
@@ -173,14 +171,13 @@ func (s *Socket) rest(now time.Time) error {
 
 // end says why, if anybody is there to hear it, and closes.
 func (s *Socket) end(why error) {
-	defer s.spot.Leave()
-	defer s.conn.Close()
+	defer s.spot.Close()
 	c := s.protocol.End(s, why)
 	if errors.Is(why, ErrGone) {
 		return
 	}
 	s.control(ws.OpClose, closeBody(c))
 	if s.Flush() == nil {
-		linger(s.conn)
+		linger(s.spot)
 	}
 }

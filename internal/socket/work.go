@@ -20,7 +20,7 @@ type work struct {
 	message bytes.Buffer
 	begun   bool      // a frame: its rest is waited for
 	waits   time.Time // until then
-	limit   time.Time // the read deadline that is set
+	waited  bool      // it was, in this run
 }
 
 var works = sync.Pool{New: func() any {
@@ -37,14 +37,11 @@ func (s *Socket) takeWork() {
 func (s *Socket) freeWork() {
 	w := s.work
 	s.work = nil
-	if !w.limit.IsZero() {
-		s.conn.SetReadDeadline(time.Time{})
-	}
 	if cap(w.out) > 2*flushAt || w.message.Cap() > 2*flushAt {
 		return // one large message does not stay
 	}
 	w.buf.Reset(w)
-	w.s, w.out, w.limit = nil, w.out[:0], time.Time{}
+	w.s, w.out, w.waited = nil, w.out[:0], false
 	works.Put(w)
 }
 
