@@ -48,6 +48,8 @@ type Handler struct {
 	back    *listener // takes them back; nil without a Listener
 	headers shared    // of their answers
 
+	unparked atomic.Int64 // long polls that may be parked soon
+
 	opened, unopened socket.Options
 }
 

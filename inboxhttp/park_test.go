@@ -186,3 +186,25 @@ func TestDrainWithRequestsBehind(t *testing.T) {
 		t.Errorf("%d messages of a request that had no answer", held)
 	}
 }
+
+// More long polls at once than wait in their handlers: all of them wait, and get
+// their message.
+func TestManyLongPollsAtOnce(t *testing.T) {
+	const many = 600
+	s := start(t, config{sockets: true})
+	clients := make([]*rawClient, many)
+	id := func(i int) string { return fmt.Sprintf("alice-%d", i) }
+	for i := range clients {
+		clients[i] = s.rawClient()
+		clients[i].ask(id(i), "?after=0", "")
+	}
+	for i, c := range clients {
+		s.store.untilReceivers(id(i), 1, nil)
+		s.send("bob", id(i), "hello "+id(i))
+		if a := c.answer(http.MethodGet); a.status != http.StatusOK || a.body != "hello "+id(i) {
+			t.Fatalf("%d of %d: %d, %q", i, many, a.status, a.body)
+		}
+		c.Close()
+	}
+	inboxtest.Until(t, "no handler is left", func() bool { return s.inside.Load() == 0 })
+}

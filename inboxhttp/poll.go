@@ -17,6 +17,10 @@ import (
 // then costs no more than any request.
 const parkAfter = 250 * time.Millisecond
 
+// maxUnparked is how many do so at a time. When thousands come at once, their
+// goroutines would take more memory than all that waits.
+const maxUnparked = 256
+
 // keepAlive is how long a connection that was parked is kept for a next request.
 const keepAlive = 75 * time.Second
 
@@ -39,7 +43,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	if before != nil && before.Idle {
 		patience = 0 // who waited in vain does so again
 	}
-	if !h.canPark(r) || a.wait <= patience || patience > 0 && receiver.Await(r.Context(), patience) {
+	if !h.canPark(r) || a.wait <= patience || patience > 0 && h.awaitUnparked(r.Context(), receiver) {
 		b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, a.wait-time.Since(begun))
 		return h.deliver(w, c, p, receiver, a, b, err)
 	}
@@ -63,6 +67,12 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	receiver.OnWake(spot.Wake)
 	spot.Begin()
 	return nil
+}
+
+// awaitUnparked reports whether there is soon a reason to look again.
+func (h *Handler) awaitUnparked(ctx context.Context, receiver *inbox.Receiver) bool {
+	defer h.unparked.Add(-1)
+	return h.unparked.Add(1) <= maxUnparked && receiver.Await(ctx, parkAfter)
 }
 
 // parkedPoll is a long poll whose connection was taken from net/http, first

@@ -215,8 +215,13 @@ type Spot struct {
 // It does not block.
 func (s *Spot) Wake() { s.post(Woken) }
 
-// Begin makes the spot's function run for a first time.
-func (s *Spot) Begin() { s.post(Begun) }
+// Begin runs the spot's function for a first time, here, unless a Wake has it run
+// already.
+func (s *Spot) Begin() {
+	if s.add(Begun) {
+		s.loop()
+	}
+}
 
 func (s *Spot) post(e Events) {
 	if s.add(e) {

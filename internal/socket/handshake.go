@@ -99,12 +99,7 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 	header.Write(&answer) // a bytes.Buffer does not fail
 	answer.WriteString("\r\n")
 	now := time.Now()
-	conn.SetWriteDeadline(now.Add(writeTimeout))
-	if _, err := conn.Write(answer.Bytes()); err != nil {
-		conn.Close()
-		return nil, ErrGone
-	}
-	s := &Socket{protocol: p, options: o, early: early, deadline: now.Add(pingEvery)}
+	s := &Socket{protocol: p, options: o, answer: answer.Bytes(), early: early, deadline: now.Add(pingEvery)}
 	if o.FirstMessage > 0 {
 		s.firstBy = now.Add(o.FirstMessage)
 	}

@@ -77,6 +77,7 @@ type Socket struct {
 	again    time.Time // to look at the latest; zero: only when woken
 	timer    time.Time // when the spot's Timeout comes
 
+	answer     []byte // to the handshake, until it is written with what comes first
 	early      []byte // read beyond the handshake
 	fragmented bool   // a message has begun
 	fragment   []byte // what came of it
@@ -101,6 +102,7 @@ func (s *Socket) run(spot *park.Spot, e park.Events) {
 	now := time.Now()
 	s.takeWork()
 	defer s.freeWork()
+	s.out, s.answer = append(s.out, s.answer...), nil
 	err := s.step(e, now)
 	if err == nil {
 		err = s.Flush()
