@@ -352,6 +352,65 @@ func sameRequestAgain(t *testing.T, query string) {
 	c.answer(http.MethodGet).wantMessage(id, "by itself")
 }
 
+// Nor is it when nothing but the cursor is another.
+func TestSameRequestWithAnotherCursor(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
+	c := s.rawClient()
+	next := "0"
+	poll := func(query string) {
+		c.wait("alice", "?after="+next+query, true)
+		s.send("bob", "alice", "after "+next)
+		a := c.answer(http.MethodGet).wantMessage("bob", "after "+next)
+		next = a.cursor()
+	}
+	for _, query := range []string{"", "&limit=1"} {
+		poll(query)
+		poll(query)
+		taken := s.parked.Load()
+		for range 3 {
+			poll(query)
+		}
+		if n := s.parked.Load() - taken; n > 0 {
+			t.Errorf("%q: the connection was taken from net/http %d times more", query, n)
+		}
+		if n := s.held("alice"); n != 1 {
+			t.Errorf("%q: alice's inbox holds %d messages, and all but the last were acknowledged", query, n)
+		}
+	}
+
+	// What is not acknowledged comes again, and what is no cursor is refused.
+	last := next
+	c.ask("alice", "?after=0&limit=1", "")
+	c.answer(http.MethodGet).want(http.StatusOK)
+	for _, bad := range []string{"", "1", last[1:], last + "A", "%30", strings.Repeat("A", len(last))} {
+		c.wait("alice", "?after="+last+"&limit=1", false)
+		s.send("bob", "alice", "one more")
+		last = c.answer(http.MethodGet).wantMessage("bob", "one more").cursor()
+		c.ask("alice", "?after="+bad+"&limit=1", "")
+		if a := c.answer(http.MethodGet); bad == "%30" {
+			a.want(http.StatusOK)
+		} else {
+			a.wantProblem("bad-cursor")
+		}
+	}
+
+	// In the header of a request without a cursor it says nothing.
+	header := func(cursor string) string { return "X: ?after=" + cursor + " \r\n" }
+	s.do(request{method: http.MethodDelete, id: "alice"})
+	for range 3 {
+		c.wait("alice", "", true, header("0"))
+		s.send("bob", "alice", "in time")
+		c.answer(http.MethodGet).wantMessage("bob", "in time")
+	}
+	s.send("bob", "alice", "one", "two")
+	second := s.getJSON("alice", "?after=0").batch().Cursor
+	for _, body := range []string{"one", "two"} {
+		c.ask("alice", "", header(second))
+		c.answer(http.MethodGet).wantMessage("bob", body)
+	}
+}
+
 // A POST and a GET in one packet are not one request, and the same packet again
 // is both again.
 func TestSamePacketAgain(t *testing.T) {

@@ -79,8 +79,9 @@ func (h *Handler) awaitUnparked(ctx context.Context, receiver *inbox.Receiver) b
 // while it waits, and then until the next request comes.
 //
 // Most of what a peer that waits costs is that it asks again and again. So the
-// bytes of a request are kept, and when the very same come again there is nothing
-// to parse: the wait begins anew, and net/http does not hear of it.
+// bytes of a request are kept, and when the very same come again, or the same with
+// another cursor, there is nothing to parse: the wait begins anew, and net/http
+// does not hear of it.
 type parkedPoll struct {
 	h        *Handler
 	spot     *park.Spot
@@ -204,14 +205,51 @@ func (p *parkedPoll) read() {
 		p.next(0)
 	case err != nil:
 		p.spot.Close()
-	case p.request == nil || !bytes.Equal(buffer[:n], p.request),
-		n == len(buffer): // there may be more, and a spot does not rest before that is read
+	case n == len(buffer), // there may be more, and a spot does not rest before that is read
+		!p.again(buffer[:n]):
 		p.handBack(bytes.Clone(buffer[:n]))
 	default:
 		p.receiver = inbox.NewReceiverFunc(p.spot.Wake)
 		p.deadline = time.Now().Add(p.ask.wait)
 		p.look(false)
 	}
+}
+
+// again reports whether a request is the last one again, and takes over its
+// cursor.
+func (p *parkedPoll) again(request []byte) bool {
+	switch {
+	case p.request == nil:
+		return false
+	case bytes.Equal(request, p.request):
+		return true
+	case p.ask.pop:
+		return false // a cursor in it is none
+	}
+	before, _, rest := cutCursor(p.request)
+	before2, cursor, rest2 := cutCursor(request)
+	if !bytes.Equal(before, before2) || !bytes.Equal(rest, rest2) {
+		return false
+	}
+	after, err := inbox.ParseCursor(string(cursor))
+	if err != nil {
+		return false
+	}
+	p.ask.after, p.request = after, bytes.Clone(request)
+	return true
+}
+
+// cutCursor finds the cursor in a request whose query begins with it, or else
+// none.
+func cutCursor(request []byte) (before, cursor, rest []byte) {
+	const name = "?after="
+	at := bytes.IndexByte(request, '?')
+	if at < 0 || !bytes.HasPrefix(request[at:], []byte(name)) {
+		return request, nil, nil
+	}
+	before, rest = request[:at+len(name)], request[at+len(name):]
+	end := max(0, bytes.IndexAny(rest, " &"))
+	return before, rest[:end], rest[end:]
 }
 
 // handBack gives the connection to the server again, with what was read of it.

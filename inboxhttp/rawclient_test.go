@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 
 	"inbox/internal/inboxtest"
@@ -46,11 +47,11 @@ func (c *rawClient) answer(method string) answer {
 }
 
 // wait asks, and returns when the client waits at its inbox, parked if that is
-// wanted.
-func (c *rawClient) wait(id, query string, parked bool) {
+// wanted. More are header lines.
+func (c *rawClient) wait(id, query string, parked bool, more ...string) {
 	c.Helper()
 	receivers, before := c.store.receivers(id), c.parked.Load()
-	c.ask(id, query, "")
+	c.ask(id, query, strings.Join(more, ""))
 	c.store.untilReceivers(id, receivers+1, nil)
 	if parked {
 		inboxtest.Until(c, "the connection is parked", func() bool { return c.parked.Load() > before || c.inside.Load() == 0 })
