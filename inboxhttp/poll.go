@@ -256,8 +256,7 @@ func cutCursor(request []byte) (before, cursor, rest []byte) {
 func (p *parkedPoll) handBack(read []byte) {
 	conn, err := p.spot.Leave()
 	if err != nil {
-		p.h.Log.Error("a connection cannot be given back", "error", err)
-		return
+		return // nobody is there to be told
 	}
 	p.h.back.handBack(park.Prefix(conn, read, p.idle))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -104,7 +105,12 @@ func (s *Spot) dropConn() {
 func newConn(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "connection")
 	defer f.Close() // net makes its own
-	return net.FileConn(f)
+	c, err := net.FileConn(f)
+	if err == nil && c.RemoteAddr() == nil { // nor has one that was reset an address
+		c.Close()
+		return nil, syscall.ECONNRESET
+	}
+	return c, err
 }
 
 // Control calls f with the descriptor of a connection that the Lot Watches.

@@ -189,14 +189,18 @@ func (l *Lot) post(id uint64, e Events) {
 	}
 }
 
-const unwatched = -1
+// What a Spot has instead of a descriptor.
+const (
+	unwatched = -1 // a goroutine reads conn
+	released  = -2 // its number may be another's by now
+)
 
 // A Spot is a parked connection. Wake may be called by anybody, the other
 // methods by the Spot's own function alone.
 type Spot struct {
 	lot     *Lot
 	id      uint64
-	fd      int      // unwatched: a goroutine reads conn
+	fd      int
 	conn    net.Conn // of a watched one: see Conn
 	run     func(*Spot, Events)
 	state   atomic.Uint32
@@ -303,7 +307,8 @@ func (s *Spot) Watch(e Events) error {
 	return nil
 }
 
-// Leave ends the spot. The connection is the caller's, watched by nobody.
+// Leave ends the spot. The connection is the caller's, watched by nobody. If there
+// is an error, as when the client has reset it, it is closed.
 func (s *Spot) Leave() (net.Conn, error) {
 	defer s.end()
 	if s.fd == unwatched {
@@ -313,7 +318,9 @@ func (s *Spot) Leave() (net.Conn, error) {
 	if s.watched != 0 {
 		s.lot.poller.forget(s.fd)
 	}
-	return newConn(s.fd)
+	fd := s.fd
+	s.fd = released
+	return newConn(fd)
 }
 
 // Close ends the spot and the connection.
@@ -321,6 +328,7 @@ func (s *Spot) Close() {
 	defer s.end()
 	if s.fd != unwatched {
 		closeFD(s.fd) // which nobody watches then
+		s.fd = released
 	}
 	if s.conn != nil {
 		s.conn.Close()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -369,6 +370,35 @@ func TestParkTakesOver(t *testing.T) {
 		client.SetReadDeadline(time.Now().Add(patience))
 		if n, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("when the spot was closed, its client reads %d, %v", n, err)
+		}
+	})
+}
+
+// Nobody gets a connection that was reset.
+func TestLeaveReset(t *testing.T) {
+	l := newLot(t)
+	if l.poller == nil {
+		t.Skip("there is no poller on this system")
+	}
+	server, client := openTCP(t)
+	v := visit(t, l, server)
+	v.begin(Gone)
+	client.(*net.TCPConn).SetLinger(0)
+	client.Close()
+	v.on(Gone, func(s *Spot) {
+		if c, err := s.Leave(); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%v, %v", c, err)
+		}
+		// What is done after the end hits nobody else.
+		other, _ := openTCP(t)
+		if n, err := s.ReadNow(make([]byte, 1)); err == nil || errors.Is(err, ErrNothing) {
+			t.Errorf("read %d, %v", n, err)
+		}
+		if err := s.Write([]byte("x"), time.Minute); err == nil {
+			t.Error("it can be written to")
+		}
+		if _, err := other.Write([]byte("x")); err != nil {
+			t.Error(err)
 		}
 	})
 }
