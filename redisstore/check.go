@@ -70,23 +70,31 @@ func (s *Store) check(ctx context.Context, c Config) error {
 	for addr, node := range nodes {
 		text, err := node.Do(ctx, node.B().Info().Build()).ToString()
 		if err != nil {
-			return fmt.Errorf("redis at %s: INFO is refused: %w", addr, err)
+			return refused(err, "redis at "+addr+" refuses INFO")
 		}
 		if err := checkInfo(parseInfo(text), s.log.With("redis", addr)); err != nil {
 			return fmt.Errorf("redis at %s: %w", addr, err)
 		}
 		for _, sc := range allScripts {
 			if err := node.Do(ctx, node.B().ScriptLoad().Script(sc.source).Build()).Error(); err != nil {
-				return fmt.Errorf("redis at %s: the script %s cannot be loaded (the user needs SCRIPT LOAD, EVAL and EVALSHA): %w", addr, sc.name, err)
+				return refused(err, "redis at "+addr+" does not load the script "+sc.name+" (the user needs SCRIPT LOAD, EVAL and EVALSHA)")
 			}
 		}
 	}
 	// One part proves what the user may do; the others are probed all the time.
 	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, s.probeArgs(0)).Error()
 	if err != nil {
-		return fmt.Errorf("redis refuses a script that writes and publishes (the user needs the keys and channels %s*): %w", s.link.prefix, err)
+		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.link.prefix+"*)")
 	}
 	return s.checkKey(ctx, client, c)
+}
+
+// refused says what Redis refuses, or else that it was not reached.
+func refused(err error, what string) error {
+	if _, answered := rueidis.IsRedisErr(err); answered {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("redis cannot be reached: %w", err)
 }
 
 // checkKey finds out whether other servers have another key: with that, the same
@@ -101,13 +109,13 @@ func (s *Store) checkKey(ctx context.Context, client rueidis.Client, c Config) e
 	case rueidis.IsRedisNil(err):
 		return nil
 	case err != nil:
-		return fmt.Errorf("redis refuses SET: %w", err)
+		return refused(err, "redis refuses SET")
 	case theirs != own:
 		return fmt.Errorf("another server of this redis and prefix has another secret, or had within a day: give all the same one, or delete the key %s", name)
 	}
 	expire := client.B().Pexpire().Key(name).Milliseconds(remembered.Milliseconds()).Build()
 	if err := client.Do(ctx, expire).Error(); err != nil {
-		return fmt.Errorf("redis refuses PEXPIRE: %w", err)
+		return refused(err, "redis refuses PEXPIRE")
 	}
 	return nil
 }

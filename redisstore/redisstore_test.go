@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"inbox"
+	"inbox/internal/inboxtest"
 	"inbox/internal/redistest"
 	"inbox/storetest"
 )
@@ -47,11 +48,7 @@ func open(tb testing.TB, c Config) *Store {
 
 func untilReady(tb testing.TB, s *Store) {
 	tb.Helper()
-	for begin := time.Now(); !s.Ready(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > 30*time.Second {
-			tb.Fatal("the store does not become ready")
-		}
-	}
+	inboxtest.Until(tb, "the store is ready", s.Ready)
 }
 
 func TestMain(m *testing.M) {
