@@ -74,11 +74,13 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", inbox.ErrUnavail
 // end of ctx, as Redis reckons.
 func (l *link) run(ctx context.Context, sc *script, at place, args []string, again func()) (reply, error) {
 	health := l.health(at.partition)
+	if health.down.Load() {
+		return reply{}, unavailable(errAway)
+	}
+	// What was tried may be on its way until the deadline, so nobody is told
+	// anything earlier.
 	deadline, _ := ctx.Deadline()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		if health.down.Load() {
-			return reply{}, unavailable(errAway)
-		}
 		args[len(args)-1] = strconv.FormatInt(l.ours(deadline)+health.ahead.Load(), 10)
 		begin := time.Now()
 		rep, err := l.exec(ctx, sc, at, args)
