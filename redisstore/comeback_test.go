@@ -44,7 +44,7 @@ func TestClusterPrimaryComesBackUnderLoad(t *testing.T) {
 // comesBack is the balance of a load whose primary was replaced while it lived.
 func (l *load) comesBack(begin time.Time, wait int) {
 	l.Helper()
-	l.wantServiceSince(begin)
+	l.fullServiceSince(begin)
 	for _, s := range l.stores {
 		untilReady(l, s)
 	}
@@ -104,7 +104,7 @@ func TestOneServerIsCutOffUnderLoad(t *testing.T) {
 
 	begin := time.Now()
 	p.heal()
-	both.wantServiceSince(begin)
+	both.fullServiceSince(begin)
 	untilReady(t, cut)
 	if err := <-waited; err != nil {
 		t.Errorf("who waited at the server that was cut off: %v", err)

@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
-		flag.Set("test.parallel", "24") // they mostly sleep
+		flag.Set("test.parallel", "12") // they mostly sleep
 	}
 	// A client of a cluster that was closed may still be about to look at the
 	// topology once, a second later.
