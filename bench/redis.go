@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,84 +58,12 @@ func (c *redisCommand) Run(e *env) error {
 	if err := e.sleep(time.Second); err != nil { // until they hear each other
 		return err
 	}
-	for _, step := range []func(*env, *redisServer, []*process) error{c.latency, c.commands, c.waiting, c.memory, c.throughput} {
+	for _, step := range []func(*env, *redisServer, []*process) error{c.arrivals, c.commands, c.waiting, c.memory, c.throughput} {
 		if err := step(e, redis, servers); err != nil {
 			return fmt.Errorf("redis: %w", err)
 		}
 	}
 	return nil
-}
-
-// latency is from the first byte of a send at one server to the last of the
-// answer to a peer that waits at the other. On a busy machine most of it is
-// waiting for a core, which the same over one server in memory shows.
-func (c *redisCommand) latency(e *env, _ *redisServer, servers []*process) error {
-	e.say("redis: %d messages from one server to the other", c.Samples)
-	across, err := c.arrivals(e, servers[0], servers[1])
-	if err != nil {
-		return err
-	}
-	within, err := c.arrivals(e, servers[2], servers[2])
-	if err != nil {
-		return err
-	}
-	for _, q := range []struct {
-		what string
-		part float64
-		goal *float64
-	}{{"median", 0.5, new(1.0)}, {"90 %", 0.9, nil}, {"99 %", 0.99, new(10.0)}} {
-		at := func(took []time.Duration) float64 {
-			return float64(took[int(q.part*float64(len(took)))].Microseconds()) / 1000
-		}
-		e.report.add(row{Group: "redis: send at one server to arrival at the other", What: q.what, Unit: "ms", Goal: q.goal,
-			Measured: at(across), Against: "one server, memory", Baseline: at(within), Ratio: at(across) / at(within)})
-	}
-	return nil
-}
-
-// arrivals are sorted.
-func (c *redisCommand) arrivals(e *env, at, other *process) ([]time.Duration, error) {
-	sends, err := dialCycler(e, at, 0, true, 1024, time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	defer sends.Close()
-	waits, err := dialCycler(e, other, 1, true, 1024, time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	defer waits.Close()
-	waits.to, waits.get, waits.cursor = sends.to, sends.get, sends.cursor
-	if err := waits.open(); err != nil {
-		return nil, err
-	}
-	took := make([]time.Duration, 0, c.Samples)
-	for range c.Samples {
-		if _, err := waits.Write(waits.get); err != nil {
-			return nil, err
-		}
-		time.Sleep(2 * time.Millisecond) // until it waits
-		begin := time.Now()
-		if _, err := sends.Write(sends.post); err != nil {
-			return nil, err
-		}
-		got, err := waits.read()
-		if err != nil {
-			return nil, err
-		}
-		took = append(took, time.Since(begin))
-		if got.status != 200 {
-			return nil, unexpected(got)
-		}
-		if err := waits.keep(got); err != nil {
-			return nil, err
-		}
-		if sent, err := sends.read(); err != nil || sent.status != 200 {
-			return nil, errors.Join(err, unexpected(sent))
-		}
-	}
-	slices.Sort(took)
-	return took, nil
 }
 
 // commands counts what a send and a receive cost Redis.

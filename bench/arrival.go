@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// hops is how many exchanges with a process that does nothing wake processes as
+// often as a message does that goes over two servers and Redis.
+const hops = 4
+
+// arrivals is how long messages take from the first byte of a send at one server
+// to the last of the answer to a peer that waits at the other: one after the
+// other, so that no core has much to do. In the same moments it measures two more:
+// one server in memory, and what the machine takes for as many hops.
+//
+// Where others want the cores too, most of it is waiting for a turn, and says
+// nothing of us: so the goal counts only where the machine takes a quarter of it
+// at most.
+func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) error {
+	e.say("redis: %d messages from one server to the other", c.Samples)
+	across, err := newArrival(e, servers[0], servers[1])
+	if err != nil {
+		return err
+	}
+	defer across.close()
+	within, err := newArrival(e, servers[2], servers[2])
+	if err != nil {
+		return err
+	}
+	defer within.close()
+	nothing, err := newHopper(e)
+	if err != nil {
+		return err
+	}
+	defer nothing.close()
+
+	used := func() (byServers, byRedis time.Duration) {
+		return cpuOfAll(servers[0].pid, servers[1].pid), cpuOfAll(redis.cmd.Process.Pid)
+	}
+	serversBefore, redisBefore := used()
+	begin := time.Now()
+	kinds := []interface {
+		measure() (time.Duration, error)
+	}{across, within, nothing}
+	took := make([][]time.Duration, len(kinds))
+	for range c.Samples {
+		for i, kind := range kinds {
+			d, err := kind.measure()
+			if err != nil {
+				return err
+			}
+			took[i] = append(took[i], d)
+		}
+	}
+	share := func(cpu time.Duration) float64 { return 100 * float64(cpu) / float64(time.Since(begin)) }
+	byServers, byRedis := used()
+	e.report.note("While messages went from one server to the other, %.0f a second, the servers used %.0f %% of a core and Redis %.0f %%.",
+		float64(c.Samples)/time.Since(begin).Seconds(), share(byServers-serversBefore), share(byRedis-redisBefore))
+
+	for i := range took {
+		slices.Sort(took[i])
+	}
+	var floors []row
+	const group = "redis: send at one server to arrival at the other"
+	for _, q := range []struct {
+		what string
+		part float64
+		goal float64
+	}{{"median", 0.5, 1}, {"90 %", 0.9, 0}, {"99 %", 0.99, 10}} {
+		at := func(i int) float64 {
+			return float64(took[i][int(q.part*float64(len(took[i])))].Microseconds()) / 1000
+		}
+		r := row{Group: group, What: q.what, Unit: "ms", Measured: at(0), Against: "one server, memory", Baseline: at(1), Ratio: at(0) / at(1)}
+		floor := row{Group: group + ", against the machine", What: q.what, Unit: "ms", Measured: at(0), Against: "as many hops", Baseline: at(2), Ratio: at(0) / at(2)}
+		switch {
+		case q.goal == 0:
+		case at(2) <= q.goal/4:
+			r.Goal = &q.goal
+		default:
+			floor.Note = "the machine is too busy to hold it against a goal"
+		}
+		e.report.add(r)
+		floors = append(floors, floor)
+	}
+	for _, floor := range floors {
+		e.report.add(floor)
+	}
+	return nil
+}
+
+// cpuOfAll is 0 for those that have ended, who fail elsewhere.
+func cpuOfAll(pids ...int) (sum time.Duration) {
+	for _, pid := range pids {
+		cpu, _ := cpuOf(pid)
+		sum += cpu
+	}
+	return sum
+}
+
+// arrival is a peer that sends at one server, and one that waits at another.
+type arrival struct{ sends, waits *cycler }
+
+func newArrival(e *env, at, other *process) (*arrival, error) {
+	sends, err := dialCycler(e, at, 0, true, 1024, 10*time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	waits, err := dialCycler(e, other, 1, true, 1024, 10*time.Minute)
+	if err != nil {
+		sends.Close()
+		return nil, err
+	}
+	a := &arrival{sends, waits}
+	waits.to, waits.get, waits.cursor = sends.to, sends.get, sends.cursor
+	if err := waits.open(); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *arrival) close() { a.sends.Close(); a.waits.Close() }
+
+func (a *arrival) measure() (took time.Duration, err error) {
+	if _, err := a.waits.Write(a.waits.get); err != nil {
+		return 0, err
+	}
+	time.Sleep(2 * time.Millisecond) // until it waits
+	begin := time.Now()
+	if _, err := a.sends.Write(a.sends.post); err != nil {
+		return 0, err
+	}
+	got, err := a.waits.read()
+	if err != nil {
+		return 0, err
+	}
+	took = time.Since(begin)
+	if got.status != 200 {
+		return 0, unexpected(got)
+	}
+	if err := a.waits.keep(got); err != nil {
+		return 0, err
+	}
+	if sent, err := a.sends.read(); err != nil || sent.status != 200 {
+		return 0, errors.Join(err, unexpected(sent))
+	}
+	return took, nil
+}
+
+// hopper asks a server that does nothing.
+type hopper struct {
+	*cycler
+	bare *process
+}
+
+func newHopper(e *env) (*hopper, error) {
+	bare, err := e.bare("bare-handler")
+	if err != nil {
+		return nil, err
+	}
+	cy, err := dialCycler(e, bare, 2, false, 1024, 10*time.Minute)
+	if err == nil {
+		err = (&bareAnswers{}).prepare(cy.conn)
+	}
+	if err != nil {
+		bare.stop()
+		return nil, err
+	}
+	return &hopper{cy, bare}, nil
+}
+
+func (h *hopper) close() { h.Close(); h.bare.stop() }
+
+func (h *hopper) measure() (time.Duration, error) {
+	begin := time.Now()
+	for range hops {
+		if _, err := h.must(h.post, 200); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(begin), nil
+}
