@@ -33,6 +33,14 @@ func TestAbandonedLongPolls(t *testing.T) {
 				t.Errorf("%d messages were lost", lost)
 			}
 		})
+		t.Run(twoServers.name, func(t *testing.T) {
+			twoServers.run(t, twoServers.config, func(s *server) {
+				lost := abandoned(s, "", 100, 10, false) + abandoned(s, "", 50, 50, true) + abandoned(s, "?after=0", 50, 50, true)
+				if lost > 0 {
+					t.Errorf("%d messages were lost", lost)
+				}
+			})
+		})
 	})
 }
 
@@ -102,33 +110,30 @@ func TestAbandonedStreams(t *testing.T) {
 // At the moment of delivery, when the message is already taken from the store,
 // a client that is no longer there leaves it in the inbox.
 func TestLeftAtTheMomentOfDelivery(t *testing.T) {
-	t.Parallel()
-	for _, tls := range []bool{false, true} {
+	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
-			if tls && parked {
-				continue
-			}
 			for _, way := range leavings {
-				t.Run(fmt.Sprintf("%s, TLS: %v, parked: %v", way.name, tls, parked), func(t *testing.T) {
-					s := start(t, config{sockets: true, tls: tls})
-					c := s.rawClient()
-					s.store.hook(func(id string, found int) {
-						if found > 0 {
-							way.leave(c)
-						}
-					})
-					c.wait("alice", "", parked)
-					s.send("bob", "alice", "precious")
-					if n, _ := io.Copy(io.Discard, c.Conn); n > 0 {
-						t.Errorf("%d bytes were written to a client that is not there", n)
+				if parked && strings.HasPrefix(s.url, "https:") {
+					continue // over TLS nothing is
+				}
+				id := fmt.Sprint(way.name, ", parked ", parked)
+				c := s.rawClient()
+				s.store.hook(func(_ string, found int) {
+					if found > 0 {
+						way.leave(c)
 					}
-					s.store.hook(nil)
-					s.poll("alice").wantMessage("bob", "precious")
-					s.poll("alice").want(http.StatusNoContent)
 				})
+				c.wait(id, "", parked)
+				s.send("bob", id, "precious")
+				if n, _ := io.Copy(io.Discard, c.Conn); n > 0 {
+					s.Errorf("%s: %d bytes were written to a client that is not there", id, n)
+				}
+				s.store.hook(nil)
+				s.poll(id).wantMessage("bob", "precious")
+				s.poll(id).want(http.StatusNoContent)
 			}
 		}
-	}
+	})
 }
 
 // What was flushed and not read: a client that closes then resets the
@@ -137,18 +142,19 @@ func TestResetAfterTheFlush(t *testing.T) {
 	for _, way := range leavings[:2] { // who half-closes goes on reading
 		t.Run(way.name, func(t *testing.T) {
 			flushed := make(chan func(), 1)
-			s := start(t, config{sockets: true, wrap: afterFlush(flushed)})
-			s.open("alice")
-			body := strings.Repeat("precious", 8<<10)
-			s.send("bob", "alice", body)
-			c := s.rawClient()
-			flushed <- func() {
-				c.r.Peek(1) // it has arrived, and most of it is not read
-				way.leave(c)
-			}
-			c.ask("alice", "?wait=0", "")
-			inboxtest.Until(t, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
-			s.poll("alice").wantMessage("bob", body)
+			overTCP(t, config{wrap: afterFlush(flushed)}, func(s *server) {
+				s.open("alice")
+				body := strings.Repeat("precious", 8<<10)
+				s.send("bob", "alice", body)
+				c := s.rawClient()
+				flushed <- func() {
+					c.r.Peek(1) // it has arrived, and most of it is not read
+					way.leave(c)
+				}
+				c.ask("alice", "?wait=0", "")
+				inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
+				s.poll("alice").wantMessage("bob", body)
+			})
 		})
 	}
 }
@@ -156,46 +162,40 @@ func TestResetAfterTheFlush(t *testing.T) {
 // A client as curl is, which closes as soon as it has read its answer, has got
 // its message: it does not come again.
 func TestClosedAfterReading(t *testing.T) {
-	t.Parallel()
-	for _, parked := range []bool{false, true} {
+	overTCP(t, config{}, func(s *server) {
 		for _, more := range []string{"", "Connection: close\r\n"} {
-			t.Run(fmt.Sprintf("at once, parked: %v, %q", parked, more), func(t *testing.T) {
-				s := start(t, config{sockets: true})
-				for i := range 10 {
-					id := fmt.Sprint("alice-", i)
-					c := s.rawClient()
-					before := s.parked.Load()
-					c.ask(id, "", more)
-					s.store.untilReceivers(id, 1, nil)
-					if parked {
-						inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > before })
-					}
-					s.send("bob", id, "read")
-					c.answer(http.MethodGet).wantMessage("bob", "read")
-					c.Close()
-					inboxtest.Until(t, "the message has left", func() bool { return s.held(id) == 0 })
-					if parked && i == 1 {
-						return
-					}
+			for i := range 12 {
+				parked := i < 2
+				id := fmt.Sprint("alice-", i, " ", more == "")
+				c := s.rawClient()
+				before := s.parked.Load()
+				c.ask(id, "", more)
+				s.store.untilReceivers(id, 1, nil)
+				if parked {
+					inboxtest.Until(s, "the connection is parked", func() bool { return s.parked.Load() > before })
 				}
-			})
+				s.send("bob", id, "read")
+				c.answer(http.MethodGet).wantMessage("bob", "read")
+				c.Close()
+				inboxtest.Until(s, "the message has left", func() bool { return s.held(id) == 0 })
+			}
 		}
-	}
+	})
 }
 
 // Who asks to close the connection is told the end of its answer only when the
 // message has left, so that the next connection cannot find it.
 func TestPopsOverOneConnectionEach(t *testing.T) {
-	t.Parallel()
-	s := start(t, config{sockets: true})
-	s.open("alice")
-	for i := range 200 {
-		s.send("bob", "alice", fmt.Sprint(i))
-		c := s.rawClient()
-		c.ask("alice", "?wait=0", "Connection: close\r\n")
-		c.answer(http.MethodGet).wantMessage("bob", fmt.Sprint(i))
-		c.Close()
-	}
+	overTCP(t, config{}, func(s *server) {
+		s.open("alice")
+		for i := range s.times(200) {
+			s.send("bob", "alice", fmt.Sprint(i))
+			c := s.rawClient()
+			c.ask("alice", "?wait=0", "Connection: close\r\n")
+			c.answer(http.MethodGet).wantMessage("bob", fmt.Sprint(i))
+			c.Close()
+		}
+	})
 }
 
 // afterFlush wraps a handler so that after the next flush, the next function is

@@ -122,26 +122,27 @@ func badInputs(auth string) map[string]string {
 var ofHTTP = map[int]bool{400: true, 404: true, 405: true, 417: true, 431: true, 501: true, 505: true}
 
 func TestBadInputs(t *testing.T) {
-	s := start(t, config{sockets: true, Config: origins("https://app.example")})
-	auth := "Authorization: " + basic("mallory:"+passwordOf("mallory")) + "\r\n"
-	inputs := badInputs(auth)
-	s.open("victim", "mallory")
-	s.send("bob", "mallory", "precious")
-	for name, input := range inputs {
-		conn := s.raw()
-		go func() { // it may take more than the kernel's buffers, and end early
-			io.WriteString(conn, input)
-			conn.(*net.TCPConn).CloseWrite()
-		}()
-		s.wantHarmless(name, conn)
-		conn.Close()
-	}
-	t.Logf("%d inputs", len(inputs))
-	if n := s.held("mallory"); n != 1 {
-		t.Errorf("%d messages, want 1: somebody took one, or sent one, or closed the inbox", n)
-	}
-	s.get("victim", "?after=0&wait=0")
-	s.send("bob", "victim", "the server lives")
+	overTCP(t, config{Config: origins("https://app.example")}, func(s *server) {
+		auth := "Authorization: " + basic("mallory:"+passwordOf("mallory")) + "\r\n"
+		inputs := badInputs(auth)
+		s.open("victim", "mallory")
+		s.send("bob", "mallory", "precious")
+		for name, input := range inputs {
+			conn := s.raw()
+			go func() { // it may take more than the kernel's buffers, and end early
+				io.WriteString(conn, input)
+				conn.(*net.TCPConn).CloseWrite()
+			}()
+			s.wantHarmless(name, conn)
+			conn.Close()
+		}
+		s.Logf("%d inputs", len(inputs))
+		if n := s.held("mallory"); n != 1 {
+			s.Errorf("%d messages, want 1: somebody took one, or sent one, or closed the inbox", n)
+		}
+		s.get("victim", "?after=0&wait=0")
+		s.send("bob", "victim", "the server lives")
+	})
 }
 
 // wantHarmless reads all that the server answers.

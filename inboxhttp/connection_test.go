@@ -52,8 +52,7 @@ func TestHalfRequests(t *testing.T) {
 	chunked = strings.Replace(chunked, "half of a message", "8\r\nhalf of \r\n9\r\na message\r\n0\r\n\r\n", 1)
 	get := plain(http.MethodGet, "?wait=0", "alice", "")
 	noLeaks(t, func() {
-		t.Run("all", func(t *testing.T) {
-			s := start(t, config{sockets: true})
+		aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
 			s.open("alice")
 			for _, text := range []string{whole, chunked, get} {
 				for n := 1; n < len(text); n += 7 {
@@ -68,9 +67,9 @@ func TestHalfRequests(t *testing.T) {
 					}
 				}
 			}
-			inboxtest.Until(t, "no request is served any more", func() bool { return s.inside.Load() == 0 })
+			s.settle()
 			if n := s.held("alice"); n > 0 {
-				t.Errorf("%d messages came of half requests", n)
+				s.Errorf("%d messages came of half requests", n)
 			}
 			s.send("bob", "alice", "a whole message")
 			s.poll("alice").wantMessage("bob", "a whole message")
@@ -107,17 +106,18 @@ func TestReaderThatNeverReads(t *testing.T) {
 
 // Requests that come together are answered one after the other.
 func TestPipelined(t *testing.T) {
-	s := start(t, config{sockets: true})
-	c := s.rawClient()
-	post, get := plain(http.MethodPost, "?to=alice", "alice", "one"), plain(http.MethodGet, "?wait=0", "alice", "")
-	c.write(get + post + get + get + plain(http.MethodDelete, "", "alice", "") + post + get)
-	c.answer(http.MethodGet).want(http.StatusNoContent)
-	c.answer(http.MethodPost).want(http.StatusOK)
-	c.answer(http.MethodGet).wantMessage("alice", "one")
-	c.answer(http.MethodGet).want(http.StatusNoContent)
-	c.answer(http.MethodDelete).want(http.StatusNoContent)
-	c.answer(http.MethodPost).want(http.StatusOK)
-	c.answer(http.MethodGet).wantMessage("alice", "one")
+	overTCP(t, config{}, func(s *server) {
+		c := s.rawClient()
+		post, get := plain(http.MethodPost, "?to=alice", "alice", "one"), plain(http.MethodGet, "?wait=0", "alice", "")
+		c.write(get + post + get + get + plain(http.MethodDelete, "", "alice", "") + post + get)
+		c.answer(http.MethodGet).want(http.StatusNoContent)
+		c.answer(http.MethodPost).want(http.StatusOK)
+		c.answer(http.MethodGet).wantMessage("alice", "one")
+		c.answer(http.MethodGet).want(http.StatusNoContent)
+		c.answer(http.MethodDelete).want(http.StatusNoContent)
+		c.answer(http.MethodPost).want(http.StatusOK)
+		c.answer(http.MethodGet).wantMessage("alice", "one")
+	})
 }
 
 // Also behind one that waits, and is parked meanwhile.
@@ -125,23 +125,24 @@ func TestPipelinedBehindAWait(t *testing.T) {
 	t.Parallel()
 	for name, later := range map[string]bool{"with it": false, "while it waits": true} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, config{sockets: true})
-			c := s.rawClient()
-			more := plain(http.MethodGet, "?wait=0", "alice", "") + plain(http.MethodPost, "?to=bob", "alice", "two")
-			if !later {
-				c.write(plain(http.MethodGet, "", "alice", "") + more)
-				s.store.untilReceivers("alice", 1, nil)
-				inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > 0 })
-			} else {
-				c.wait("alice", "", true)
-				c.write(more[:20])
-				c.write(more[20:])
-			}
-			s.send("bob", "alice", "one")
-			c.answer(http.MethodGet).wantMessage("bob", "one")
-			c.answer(http.MethodGet).want(http.StatusNoContent)
-			c.answer(http.MethodPost).want(http.StatusOK)
-			s.poll("bob").wantMessage("alice", "two")
+			overTCP(t, config{}, func(s *server) {
+				c := s.rawClient()
+				more := plain(http.MethodGet, "?wait=0", "alice", "") + plain(http.MethodPost, "?to=bob", "alice", "two")
+				if !later {
+					c.write(plain(http.MethodGet, "", "alice", "") + more)
+					s.store.untilReceivers("alice", 1, nil)
+					inboxtest.Until(s, "the connection is parked", func() bool { return s.parked.Load() > 0 })
+				} else {
+					c.wait("alice", "", true)
+					c.write(more[:20])
+					c.write(more[20:])
+				}
+				s.send("bob", "alice", "one")
+				c.answer(http.MethodGet).wantMessage("bob", "one")
+				c.answer(http.MethodGet).want(http.StatusNoContent)
+				c.answer(http.MethodPost).want(http.StatusOK)
+				s.poll("bob").wantMessage("alice", "two")
+			})
 		})
 	}
 }
@@ -149,123 +150,124 @@ func TestPipelinedBehindAWait(t *testing.T) {
 // A connection that was parked serves the next request, and is parked again,
 // however the wait ended.
 func TestConnectionGoesOnAfterBeingParked(t *testing.T) {
-	t.Parallel()
-	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
-	c := s.rawClient()
-	c.wait("alice", "", true)
-	s.send("bob", "alice", "one")
-	c.answer(http.MethodGet).wantMessage("bob", "one")
+	overTCP(t, config{}, func(s *server) {
+		c := s.rawClient()
+		c.wait("alice", "", true)
+		s.send("bob", "alice", "one")
+		c.answer(http.MethodGet).wantMessage("bob", "one")
 
-	c.wait("alice", "?after=0", true)
-	newer := s.rawClient()
-	newer.ask("alice", "?after=0&wait=1", "")
-	c.answer(http.MethodGet).wantProblem("replaced")
-	newer.answer(http.MethodGet).want(http.StatusNoContent)
+		c.wait("alice", "?after=0", true)
+		newer := s.rawClient()
+		newer.ask("alice", "?after=0&wait=1", "")
+		c.answer(http.MethodGet).wantProblem("replaced")
+		newer.answer(http.MethodGet).want(http.StatusNoContent)
 
-	c.wait("alice", "", true)
-	s.do(request{method: http.MethodDelete, id: "alice"})
-	c.answer(http.MethodGet).wantProblem("closed")
+		c.wait("alice", "", true)
+		s.do(request{method: http.MethodDelete, id: "alice"})
+		c.answer(http.MethodGet).wantProblem("closed")
 
-	c.wait("alice", "", true)
-	c.answer(http.MethodGet).want(http.StatusNoContent).cursor() // nothing came
+		c.wait("alice", "?wait=1", true)
+		c.answer(http.MethodGet).want(http.StatusNoContent).cursor() // nothing came
 
-	c.write(plain(http.MethodPost, "?to=alice", "alice", "by itself"))
-	c.answer(http.MethodPost).want(http.StatusOK)
-	c.ask("alice", "", "")
-	c.answer(http.MethodGet).wantMessage("alice", "by itself")
+		c.write(plain(http.MethodPost, "?to=alice", "alice", "by itself"))
+		c.answer(http.MethodPost).want(http.StatusOK)
+		c.ask("alice", "", "")
+		c.answer(http.MethodGet).wantMessage("alice", "by itself")
+	})
 }
 
 // What a page of another origin reads of an answer that waited is what it reads
 // of any other.
 func TestParkedAnswersCarryTheSameHeaders(t *testing.T) {
-	t.Parallel()
-	s := start(t, config{sockets: true})
-	header := http.Header{"Origin": {"https://app.example"}}
-	s.open("alice")
-	s.send("bob", "alice", "at once", "later")
-	atOnce := s.do(request{id: "alice", header: header}).wantMessage("bob", "at once")
-	s.poll("alice").wantMessage("bob", "later")
-	receivers := s.store.receivers("alice")
-	p := s.start(request{id: "alice", header: header})
-	s.store.untilReceivers("alice", receivers+1, p.done)
-	inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > 0 })
-	s.send("bob", "alice", "later")
-	later := p.answer().wantMessage("bob", "later")
-	for name := range atOnce.header {
-		if _, ok := later.header[name]; !ok {
-			t.Errorf("%s is missing after a wait", name)
+	overTCP(t, config{}, func(s *server) {
+		header := http.Header{"Origin": {"https://app.example"}}
+		s.open("alice")
+		s.send("bob", "alice", "at once", "later")
+		atOnce := s.do(request{id: "alice", header: header}).wantMessage("bob", "at once")
+		s.poll("alice").wantMessage("bob", "later")
+		receivers := s.store.receivers("alice")
+		p := s.start(request{id: "alice", header: header})
+		s.store.untilReceivers("alice", receivers+1, p.done)
+		inboxtest.Until(s, "the connection is parked", func() bool { return s.parked.Load() > 0 })
+		s.send("bob", "alice", "later")
+		later := p.answer().wantMessage("bob", "later")
+		for name := range atOnce.header {
+			if _, ok := later.header[name]; !ok {
+				s.Errorf("%s is missing after a wait", name)
+			}
 		}
-	}
-	for name := range later.header {
-		if _, ok := atOnce.header[name]; !ok {
-			t.Errorf("%s is there only after a wait", name)
+		for name := range later.header {
+			if _, ok := atOnce.header[name]; !ok {
+				s.Errorf("%s is there only after a wait", name)
+			}
 		}
-	}
+	})
 }
 
 // HTTP/1.0 has no chunks and closes.
 func TestHTTP10(t *testing.T) {
-	t.Parallel()
-	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
-	for _, query := range []string{"?wait=0", "", "?after=0"} {
-		s.open("alice")
-		s.send("bob", "alice", "hello")
+	overTCP(t, config{Config: maxWait(time.Second)}, func(s *server) {
+		for _, query := range []string{"?wait=0", "", "?after=0"} {
+			s.open("alice")
+			s.send("bob", "alice", "hello")
+			c := s.rawClient()
+			c.write(strings.Replace(plain(http.MethodGet, query, "alice", ""), "HTTP/1.1", "HTTP/1.0", 1))
+			a := c.answer(http.MethodGet).wantMessage("bob", "hello")
+			if a.header.Get("Transfer-Encoding") != "" {
+				s.Error("in chunks")
+			}
+			if _, err := c.r.ReadByte(); err != io.EOF {
+				s.Errorf("the connection goes on: %v", err)
+			}
+		}
 		c := s.rawClient()
-		c.write(strings.Replace(plain(http.MethodGet, query, "alice", ""), "HTTP/1.1", "HTTP/1.0", 1))
-		a := c.answer(http.MethodGet).wantMessage("bob", "hello")
-		if a.header.Get("Transfer-Encoding") != "" {
-			t.Error("in chunks")
-		}
-		if _, err := c.r.ReadByte(); err != io.EOF {
-			t.Errorf("the connection goes on: %v", err)
-		}
-	}
-	c := s.rawClient()
-	c.write(strings.Replace(plain(http.MethodGet, "", "carol", ""), "HTTP/1.1", "HTTP/1.0", 1))
-	c.answer(http.MethodGet).want(http.StatusNoContent)
+		c.write(strings.Replace(plain(http.MethodGet, "", "carol", ""), "HTTP/1.1", "HTTP/1.0", 1))
+		c.answer(http.MethodGet).want(http.StatusNoContent)
+	})
 }
 
 // At the moment of delivery anything can happen to a connection. Who
 // acknowledges loses nothing and gets nothing twice that it has acknowledged;
 // what a pop loses was flushed to a connection that lived, and is counted.
 func TestResetsAtTheMomentOfDelivery(t *testing.T) {
-	const n = 200
-	s := start(t, config{sockets: true})
-	lost := 0
-	for i := range n {
-		popper, reader := fmt.Sprint("popper-", i), fmt.Sprint("reader-", i)
-		a, b := s.rawClient(), s.rawClient()
-		a.wait(popper, "", false)
-		b.wait(reader, "?after=0", false)
-		var both sync.WaitGroup
-		both.Go(func() { leavings[i%2].leave(a) })
-		both.Go(func() { leavings[i%2].leave(b) })
-		s.send("bob", popper, "x")
-		s.send("bob", reader, "x")
-		both.Wait()
-		inboxtest.Until(t, "the server is done", func() bool { return s.inside.Load() == 0 })
-		if s.poll(popper).status != http.StatusOK {
-			lost++
+	overTCP(t, config{}, func(s *server) {
+		n, lost := s.times(200), 0
+		for i := range n {
+			popper, reader := fmt.Sprint("popper-", i), fmt.Sprint("reader-", i)
+			a, b := s.rawClient(), s.rawClient()
+			a.wait(popper, "", false)
+			b.wait(reader, "?after=0", false)
+			var both sync.WaitGroup
+			both.Go(func() { leavings[i%2].leave(a) })
+			both.Go(func() { leavings[i%2].leave(b) })
+			s.send("bob", popper, "x")
+			s.send("bob", reader, "x")
+			both.Wait()
+			inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 })
+			if s.poll(popper).status != http.StatusOK {
+				lost++
+			}
+			s.get(reader, "?after=0&wait=0").wantMessage("bob", "x")
 		}
-		s.get(reader, "?after=0&wait=0").wantMessage("bob", "x")
-	}
-	t.Logf("of messages that were sent while their reader left: popped %d of %d lost, acknowledged 0 of %d", lost, n, n)
+		s.Logf("of messages that were sent while their reader left: popped %d of %d lost, acknowledged 0 of %d", lost, n, n)
+	})
 }
 
 // A stack that repeats a GET by itself (RFC 9110, 9.2.2) gets the same messages
 // again, if it acknowledges.
 func TestRetriedGet(t *testing.T) {
-	s := start(t, config{sockets: true})
-	s.open("alice")
-	s.send("bob", "alice", "one", "two")
-	for range 3 {
-		c := s.rawClient()
-		c.ask("alice", "?after=0", "Accept: application/json\r\n")
-		c.r.Peek(1) // the answer is on its way, and then the connection breaks
-		c.tcp().SetLinger(0)
-		c.Close()
-	}
-	s.getJSON("alice", "?after=0").wantBodies("one", "two")
+	overTCP(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "one", "two")
+		for range 3 {
+			c := s.rawClient()
+			c.ask("alice", "?after=0", "Accept: application/json\r\n")
+			c.r.Peek(1) // the answer is on its way, and then the connection breaks
+			c.tcp().SetLinger(0)
+			c.Close()
+		}
+		s.getJSON("alice", "?after=0").wantBodies("one", "two")
+	})
 }
 
 // A peer that waits asks the same again and again. From the third time on it is
@@ -414,18 +416,18 @@ func TestSameRequestWithAnotherCursor(t *testing.T) {
 // A POST and a GET in one packet are not one request, and the same packet again
 // is both again.
 func TestSamePacketAgain(t *testing.T) {
-	t.Parallel()
-	s := start(t, config{sockets: true, Config: maxWait(time.Second)})
-	c := s.rawClient()
-	c.wait("alice", "", true)
-	c.answer(http.MethodGet).want(http.StatusNoContent)
-	s.open("bob")
-	for i := range 3 {
-		c.write(plain(http.MethodPost, "?to=bob", "alice", "x") + plain(http.MethodGet, "", "alice", ""))
-		c.answer(http.MethodPost).want(http.StatusOK)
+	overTCP(t, config{Config: maxWait(time.Second)}, func(s *server) {
+		c := s.rawClient()
+		c.wait("alice", "", true)
 		c.answer(http.MethodGet).want(http.StatusNoContent)
-		if n := s.held("bob"); n != i+1 {
-			t.Fatalf("bob's inbox holds %d messages after %d packets", n, i+1)
+		s.open("bob")
+		for i := range 3 {
+			c.write(plain(http.MethodPost, "?to=bob", "alice", "x") + plain(http.MethodGet, "", "alice", ""))
+			c.answer(http.MethodPost).want(http.StatusOK)
+			c.answer(http.MethodGet).want(http.StatusNoContent)
+			if n := s.held("bob"); n != i+1 {
+				s.Fatalf("bob's inbox holds %d messages after %d packets", n, i+1)
+			}
 		}
-	}
+	})
 }

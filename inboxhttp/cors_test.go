@@ -124,15 +124,15 @@ func TestCORS(t *testing.T) {
 				} {
 					a, readable := p.fetch(r, "authorization", "content-type", "idempotency-key", "last-event-id")
 					if readable != c.allowed {
-						t.Errorf("%s may read the answer: %v, want %v", r.method, readable, c.allowed)
+						s.Errorf("%s may read the answer: %v, want %v", r.method, readable, c.allowed)
 					}
 					if a.header.Get("Access-Control-Allow-Credentials") != "" {
-						t.Error("with credentials")
+						s.Error("with credentials")
 					}
 					exposed := list(a.header, "Access-Control-Expose-Headers")
 					for _, name := range []string{"x-from", "inbox-cursor", "inbox-reset", "idempotency-replayed", "retry-after"} {
 						if readable && !slices.Contains(exposed, name) {
-							t.Errorf("%s: %s is not exposed", r.method, name)
+							s.Errorf("%s: %s is not exposed", r.method, name)
 						}
 					}
 				}
@@ -143,17 +143,17 @@ func TestCORS(t *testing.T) {
 
 // What nobody needs is not allowed.
 func TestCORSAllowsNoMore(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		p := page{s: s, origin: "https://app.example"}
 		if _, readable := p.fetch(request{method: http.MethodGet, id: "alice", query: "?wait=0"}, "x-requested-with"); readable {
-			t.Error("any header is allowed")
+			s.Error("any header is allowed")
 		}
 		for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodHead} {
 			a := s.do(request{method: http.MethodOptions, header: http.Header{
 				"Origin": {"https://app.example"}, "Access-Control-Request-Method": {method},
 			}})
 			if slices.Contains(list(a.header, "Access-Control-Allow-Methods"), strings.ToLower(method)) {
-				t.Errorf("%s is allowed", method)
+				s.Errorf("%s is allowed", method)
 			}
 		}
 	})
@@ -162,7 +162,7 @@ func TestCORSAllowsNoMore(t *testing.T) {
 // "403 forbidden-origin": a request of a page that is not allowed does nothing,
 // also where a browser sends it without asking first.
 func TestForbiddenOrigin(t *testing.T) {
-	inBubble(t, config{Config: origins("https://app.example")}, func(s *server) {
+	overStores(t, config{Config: origins("https://app.example")}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		p := page{s: s, origin: "https://evil.example"}
@@ -174,7 +174,7 @@ func TestForbiddenOrigin(t *testing.T) {
 		} {
 			a, readable := p.fetch(r)
 			if a.wantProblem("forbidden-origin"); readable {
-				t.Error("the page may read the answer")
+				s.Error("the page may read the answer")
 			}
 		}
 		s.do(request{method: http.MethodDelete, id: "alice", header: http.Header{"Origin": {"null"}}}).wantProblem("forbidden-origin")
@@ -184,7 +184,7 @@ func TestForbiddenOrigin(t *testing.T) {
 
 // The server's own pages need no permission.
 func TestSameOrigin(t *testing.T) {
-	inBubble(t, config{Config: origins("https://app.example")}, func(s *server) {
+	overStores(t, config{Config: origins("https://app.example")}, func(s *server) {
 		for name, c := range map[string]struct {
 			host   string
 			header http.Header
@@ -204,7 +204,7 @@ func TestSameOrigin(t *testing.T) {
 		} {
 			a := s.do(request{id: "alice", query: "?wait=0", host: c.host, header: c.header})
 			if ok := a.status == http.StatusNoContent; ok != c.ok || !ok && a.code != "forbidden-origin" {
-				t.Errorf("%s: got %d %q", name, a.status, a.code)
+				s.Errorf("%s: got %d %q", name, a.status, a.code)
 			}
 		}
 	})
@@ -214,7 +214,7 @@ func TestSameOrigin(t *testing.T) {
 // without CORS is refused: Sec-Fetch-Mode: navigate or no-cors on /inbox is 403
 // forbidden-navigation."
 func TestForbiddenNavigation(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		for name, header := range map[string]http.Header{
@@ -231,7 +231,7 @@ func TestForbiddenNavigation(t *testing.T) {
 			} {
 				r.header = header
 				if a := s.do(r); a.code != "forbidden-navigation" {
-					t.Errorf("%s: %s got %d %q", name, r.method, a.status, a.code)
+					s.Errorf("%s: %s got %d %q", name, r.method, a.status, a.code)
 				}
 			}
 		}
@@ -246,14 +246,14 @@ func TestForbiddenNavigation(t *testing.T) {
 // Where the answers for two origins differ, all of them say so, though no cache
 // keeps them.
 func TestVaryOrigin(t *testing.T) {
-	inBubble(t, config{Config: origins("https://a.example", "https://b.example")}, func(s *server) {
+	overStores(t, config{Config: origins("https://a.example", "https://b.example")}, func(s *server) {
 		for _, origin := range []string{"https://a.example", "https://evil.example", ""} {
 			r := request{id: "alice", query: "?wait=0", header: http.Header{"Origin": {origin}}}
 			if origin == "" {
 				r.header = nil
 			}
 			if a := s.do(r); !slices.Contains(list(a.header, "Vary"), "origin") {
-				t.Errorf("Origin %q: Vary: %q", origin, a.header.Values("Vary"))
+				s.Errorf("Origin %q: Vary: %q", origin, a.header.Values("Vary"))
 			}
 		}
 	})

@@ -71,7 +71,7 @@ func TestCredentials(t *testing.T) {
 		{"an id of everything else in ASCII", []string{basic("!\"#$%&'()*+,-./09;<=>?@AZ[\\]^_`az{|}~:b")}, ""},
 		{"an id with a byte order mark", []string{basic("\ufeffa:b")}, ""},
 	}
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("bob")
 		for _, c := range cases {
 			for _, r := range []request{
@@ -83,7 +83,7 @@ func TestCredentials(t *testing.T) {
 				r.auth = c.auth
 				a := s.do(r)
 				if a.code != c.want || c.want == "" && a.status >= 400 {
-					t.Errorf("%s: %s got %d %q, want %q", c.name, r.method, a.status, a.code, c.want)
+					s.Errorf("%s: %s got %d %q, want %q", c.name, r.method, a.status, a.code, c.want)
 				}
 			}
 		}
@@ -104,13 +104,13 @@ func TestIDs(t *testing.T) {
 	for _, space := range " \u00a0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000" {
 		bad = append(bad, string(space), string(space)+"a", "a"+string(space))
 	}
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		for _, id := range bad {
 			if a := s.do(request{auth: []string{basic(id + ":b")}, query: "?wait=0"}); a.code != "bad-credentials" {
-				t.Errorf("the id %q: got %d %q", id, a.status, a.code)
+				s.Errorf("the id %q: got %d %q", id, a.status, a.code)
 			}
 			if a := s.post("alice", id, "x"); a.code != "bad-recipient" {
-				t.Errorf("the recipient %q: got %d %q", id, a.status, a.code)
+				s.Errorf("the recipient %q: got %d %q", id, a.status, a.code)
 			}
 		}
 	})
@@ -127,15 +127,15 @@ func TestFirstRequestOpensTheInbox(t *testing.T) {
 		"send that finds no": {method: http.MethodPost, query: "?to=nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, config{}, func(s *server) {
+			overStores(t, config{}, func(s *server) {
 				s.open("bob")
 				if s.alive("alice") {
-					t.Fatal("the inbox is there before its first request")
+					s.Fatal("the inbox is there before its first request")
 				}
 				first.id, first.password = "alice", "one"
 				s.do(first)
 				if !s.alive("alice") {
-					t.Fatal("the inbox is not there after its first request")
+					s.Fatal("the inbox is not there after its first request")
 				}
 				s.do(request{id: "alice", password: "two", query: "?wait=0"}).wantProblem("unauthorized")
 				s.do(request{id: "alice", password: "one", query: "?wait=0"}).wantMessage("prober", "")
@@ -147,7 +147,7 @@ func TestFirstRequestOpensTheInbox(t *testing.T) {
 // "Later requests with another password are 401 unauthorized and change nothing:
 // they do not move the expiry."
 func TestAnotherPassword(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
 		waits := s.wait("alice", "?after=0")
 		for _, r := range []request{
@@ -190,14 +190,14 @@ func TestAnotherPasswordMovesNoExpiry(t *testing.T) {
 // "The password is checked before the recipient is looked up, so that nobody
 // without an inbox can probe for names."
 func TestPasswordBeforeRecipient(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("mallory", "alice")
 		there := sending("mallory", "alice", "x")
 		absent := sending("mallory", "nobody", "x")
 		there.password, absent.password = "guessed", "guessed"
 		a, b := s.do(there).wantProblem("unauthorized"), s.do(absent).wantProblem("unauthorized")
 		if a.body != b.body {
-			t.Fatalf("the answers tell who is there: %s and %s", a.body, b.body)
+			s.Fatalf("the answers tell who is there: %s and %s", a.body, b.body)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 // PROTOCOL, section 4: "Cursors belong to one life of one inbox."
 
 // parse reads a cursor as only the server should.
-func parse(t *testing.T, s string) inbox.Cursor {
+func parse(t testing.TB, s string) inbox.Cursor {
 	t.Helper()
 	c, err := inbox.ParseCursor(s)
 	if err != nil {
@@ -24,15 +24,15 @@ func parse(t *testing.T, s string) inbox.Cursor {
 // "204, with Inbox-Cursor, when there was nothing": the position that has been
 // acknowledged, from which one goes on.
 func TestCursorOfAnEmptyAnswer(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		start := s.poll("alice").want(http.StatusNoContent).cursor()
 		s.send("bob", "alice", "one", "two")
 		first := s.get("alice", "?after="+start).wantMessage("bob", "one")
 		if got := s.get("alice", "?limit=0").cursor(); got != start {
-			t.Error("an answer without messages names a position that was not acknowledged")
+			s.Error("an answer without messages names a position that was not acknowledged")
 		}
 		if got := s.get("alice", "?limit=0&after="+first.cursor()).cursor(); got != first.cursor() {
-			t.Error("an answer without messages does not name the position that was acknowledged")
+			s.Error("an answer without messages does not name the position that was acknowledged")
 		}
 		s.poll("alice").wantMessage("bob", "two")
 	})
@@ -43,11 +43,11 @@ func TestCursorOfAnEmptyAnswer(t *testing.T) {
 // Inbox-Reset: true (JSON: "reset": true)."
 func TestCursorOfAnEarlierLife(t *testing.T) {
 	for name, end := range map[string]func(s *server){
-		"expired": func(*server) { time.Sleep(time.Minute) },
+		"expired": (*server).expire,
 		"closed":  func(s *server) { s.do(request{method: http.MethodDelete, id: "alice"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, config{}, func(s *server) {
+			overStores(t, config{}, func(s *server) {
 				s.open("alice")
 				s.send("bob", "alice", "one", "two")
 				old := s.getJSON("alice", "?after=0").wantBodies("one", "two").cursor()
@@ -60,7 +60,7 @@ func TestCursorOfAnEarlierLife(t *testing.T) {
 				a := s.getJSON("alice", "?after="+old).wantBodies("three", "four", "five")
 				a.wantHeader("Inbox-Reset", "true")
 				if reset := a.batch().Reset; reset == nil || !*reset {
-					t.Error("the JSON form does not tell of the reset")
+					s.Error("the JSON form does not tell of the reset")
 				}
 				empty := s.get("alice", "?limit=0&after="+old).want(http.StatusNoContent)
 				empty.wantHeader("Inbox-Reset", "true")
@@ -69,7 +69,7 @@ func TestCursorOfAnEarlierLife(t *testing.T) {
 				next := s.getJSON("alice", "?after="+raw.cursor()).wantBodies("four", "five")
 				next.wantHeader("Inbox-Reset", "")
 				if next.batch().Reset != nil {
-					t.Error("a reset is told twice")
+					s.Error("a reset is told twice")
 				}
 			})
 		})
@@ -78,20 +78,18 @@ func TestCursorOfAnEarlierLife(t *testing.T) {
 
 // Who waits with a cursor of an earlier life is told at once.
 func TestResetEndsAWait(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		old := s.poll("alice").cursor()
-		time.Sleep(time.Minute)
+		s.expire()
 		begin := time.Now()
 		s.get("alice", "?after="+old).want(http.StatusNoContent, "").wantHeader("Inbox-Reset", "true")
-		if took := time.Since(begin); took != 0 {
-			t.Errorf("it took %v", took)
-		}
+		s.wantElapsed(begin, 0)
 	})
 }
 
 // The cursor of another inbox is from no life of this one.
 func TestCursorOfAnotherInbox(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
 		s.send("carol", "bob", "1", "2", "3")
 		s.send("carol", "alice", "one")
@@ -104,10 +102,10 @@ func TestCursorOfAnotherInbox(t *testing.T) {
 // "A cursor that the server cannot have issued is 400 bad-cursor", and nothing
 // happens: nobody is replaced and nothing leaves.
 func TestCursorsThatWereNeverIssued(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		start := s.poll("alice").cursor()
 		waits := s.wait("alice", "?after="+start)
-		life := parse(t, start).Life
+		life := parse(s, start).Life
 		valid := inbox.Cursor{Life: life, Seq: 1}.String()
 		for name, cursor := range map[string]string{
 			"the next message":        valid,
@@ -130,10 +128,10 @@ func TestCursorsThatWereNeverIssued(t *testing.T) {
 			"very long":               strings.Repeat("A", 10000),
 		} {
 			if a := s.get("alice", "?wait=0&after="+cursor); a.code != "bad-cursor" {
-				t.Errorf("%s: got %d %q", name, a.status, a.code)
+				s.Errorf("%s: got %d %q", name, a.status, a.code)
 			}
 			if a := s.get("alice", "?after="+cursor); a.code != "bad-cursor" {
-				t.Errorf("%s, waiting: got %d %q", name, a.status, a.code)
+				s.Errorf("%s, waiting: got %d %q", name, a.status, a.code)
 			}
 		}
 		s.send("bob", "alice", "still here")
@@ -144,15 +142,15 @@ func TestCursorsThatWereNeverIssued(t *testing.T) {
 // "Sequence numbers inside cursors only grow and are never given out twice in
 // one life."
 func TestSequenceNumbers(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
-		life := parse(t, s.poll("alice").cursor())
+	overStores(t, config{}, func(s *server) {
+		life := parse(s, s.poll("alice").cursor())
 		last := life.Seq
-		for range 50 {
+		for range s.times(50) {
 			s.send("bob", "alice", "x", "y")
 			for _, query := range []string{"", "?after=0"} {
-				c := parse(t, s.get("alice", query).want(http.StatusOK).cursor())
+				c := parse(s, s.get("alice", query).want(http.StatusOK).cursor())
 				if c.Life != life.Life || c.Seq != last+1 {
-					t.Fatalf("the cursor %v follows %v", c, inbox.Cursor{Life: life.Life, Seq: last})
+					s.Fatalf("the cursor %v follows %v", c, inbox.Cursor{Life: life.Life, Seq: last})
 				}
 				last = c.Seq
 			}
@@ -163,10 +161,10 @@ func TestSequenceNumbers(t *testing.T) {
 
 // A cursor goes into a URL and a header as it is.
 func TestCursorsNeedNoEncoding(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 			if c := s.poll(id).cursor(); escape(c) != c || c == "0" {
-				t.Errorf("the cursor %q", c)
+				s.Errorf("the cursor %q", c)
 			}
 		}
 	})

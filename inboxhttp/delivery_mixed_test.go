@@ -15,10 +15,11 @@ import (
 // at will, the newest receiver wins across transports."
 
 var mixedWires = []wire{
-	{"no wire", true, false, config{}},
-	{"no wire, HTTP/2", true, false, config{http2: true}},
-	{"TCP, parked", false, true, config{sockets: true}},
-	{"TLS", false, false, config{sockets: true, tls: true}},
+	memory,
+	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	tcp,
+	overTLS,
+	twoServers,
 }
 
 // overMixed runs f with deliveries of transports of which one is the first.
@@ -28,14 +29,9 @@ func overMixed(t *testing.T, f func(of func(transport) *delivery)) {
 			if !w.bubble {
 				t.Parallel()
 			}
-			run := func(s *server) {
-				f(func(tr transport) *delivery { return &delivery{s, tr, w, time.Minute} })
-			}
-			if w.bubble {
-				inBubble(t, w.config, run)
-			} else {
-				run(start(t, w.config))
-			}
+			w.run(t, w.config, func(s *server) {
+				f(func(tr transport) *delivery { return &delivery{s, tr, w} })
+			})
 		})
 	}
 }

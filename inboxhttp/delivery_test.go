@@ -1,13 +1,11 @@
 package inboxhttp_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,69 +13,26 @@ import (
 	"inbox"
 	"inbox/internal/inboxtest"
 	"inbox/internal/redistest"
-	"inbox/redisstore"
 )
 
 // What becomes of messages, over every transport, wire and store.
 
-// storage is where the inboxes are.
-type storage struct {
-	name   string
-	bubble bool // it talks to nothing outside, so its clock can be turned
-	// open opens the store of each server: of one, or of two that get every other
-	// request each.
-	open func(t *testing.T, l inbox.Limits) []inbox.Store
-}
-
-func stores(t *testing.T) []storage {
-	return []storage{
-		{"memory", true, func(t *testing.T, l inbox.Limits) []inbox.Store { return []inbox.Store{openMemory(t, l)} }},
-		{"redis, two servers", false, openRedis(redistest.Start(t))},
-	}
-}
-
-func openRedis(server *redistest.Server) func(t *testing.T, l inbox.Limits) []inbox.Store {
-	var cases atomic.Int64
-	return func(t *testing.T, l inbox.Limits) (two []inbox.Store) {
-		prefix := fmt.Sprintf("case%d:", cases.Add(1))
-		for range 2 {
-			s, err := redisstore.Open(t.Context(), redisstore.Config{URL: "redis://" + server.Addr, Prefix: prefix, Limits: l})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, stop := context.WithCancel(context.Background())
-			var running sync.WaitGroup
-			running.Go(func() { s.Run(ctx) })
-			t.Cleanup(func() { stop(); running.Wait() })
-			inboxtest.Until(t, "the store is ready", s.Ready)
-			two = append(two, s)
-		}
-		return two
-	}
-}
-
 var wires = []wire{
-	{"no wire, HTTP/1.1", true, false, config{}},
-	{"no wire, HTTP/2", true, false, config{http2: true}},
-	{"TCP, HTTP/1.1", false, false, config{sockets: true}},
-	{"TCP, HTTP/1.1, parked", false, true, config{sockets: true}},
-	{"TLS, HTTP/2", false, false, config{sockets: true, tls: true, http2: true}},
-}
-
-// wire is what is between the server and its clients.
-type wire struct {
-	name   string
-	bubble bool
-	parked bool // receivers have waited for a while before something happens to them
-	config config
+	memory,
+	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	{name: "TCP, HTTP/1.1", config: config{sockets: true}},
+	{name: "TCP, HTTP/1.1, parked", parked: true, config: config{sockets: true}},
+	{name: "TLS, HTTP/2", config: config{sockets: true, tls: true, http2: true}},
+	{name: "two servers, HTTP/1.1", redis: true, config: config{sockets: true}},
+	twoServers,
+	{name: "two servers, TLS, HTTP/2", redis: true, config: config{sockets: true, tls: true, http2: true}},
 }
 
 // delivery is one case on its way.
 type delivery struct {
 	*server
 	transport
-	wire
-	ttl time.Duration
+	wire wire
 }
 
 type deliveryCase struct {
@@ -90,53 +45,41 @@ type deliveryCase struct {
 
 func TestDelivery(t *testing.T) {
 	t.Parallel()
+	redis := redistest.Start(t)
 	var real sync.WaitGroup
 	defer real.Wait()
 	room := make(chan struct{}, 8) // for so many cases over real wires at once
-	for _, store := range stores(t) {
-		for _, w := range wires {
-			if w.bubble && !store.bubble {
-				continue
-			}
-			for _, tr := range transports {
-				for _, c := range deliveryCases {
-					if c.only != nil && !c.only(tr) || w.parked && !tr.waits || c.lives && !w.bubble && !w.parked {
-						continue
-					}
-					name := strings.Join([]string{store.name, w.name, tr.name, c.name}, "/")
-					w := w
-					w.config.limits = c.limits
-					run := func() { t.Run(name, func(t *testing.T) { c.deliver(t, store, w, tr) }) }
-					switch {
-					case w.bubble:
-						run()
-					case c.lives: // it only waits
-						real.Go(run)
-					default:
-						real.Go(func() { room <- struct{}{}; run(); <-room })
-					}
+	for _, w := range wires {
+		for _, tr := range transports {
+			for _, c := range deliveryCases {
+				if c.only != nil && !c.only(tr) || w.parked && !tr.waits || c.lives && !w.bubble && !w.parked {
+					continue
+				}
+				run := func() {
+					t.Run(strings.Join([]string{w.name, tr.name, c.name}, "/"), func(t *testing.T) { c.deliver(t, redis, w, tr) })
+				}
+				switch {
+				case w.bubble:
+					run()
+				case c.lives: // it only waits
+					real.Go(run)
+				default:
+					real.Go(func() { room <- struct{}{}; run(); <-room })
 				}
 			}
 		}
 	}
 }
 
-func (c deliveryCase) deliver(t *testing.T, store storage, w wire, tr transport) {
-	if w.bubble { // in memory
-		inBubble(t, w.config, func(s *server) { c.run(&delivery{s, tr, w, time.Minute}) })
-		return
+func (c deliveryCase) deliver(t *testing.T, redis *redistest.Server, w wire, tr transport) {
+	w.config.limits = c.limits
+	if w.redis {
+		w.config.redis = redis
 	}
-	ttl := time.Hour // so long that nothing expires
-	if c.lives {
-		ttl = 4 * time.Second
+	if c.lives && !w.bubble {
+		w.config.limits.TTL = 4 * time.Second
 	}
-	w.config.limits.TTL = ttl
-	opened := store.open(t, w.config.limits)
-	w.config.open = func(testing.TB, inbox.Limits) inbox.Store { return opened[0] }
-	if len(opened) > 1 {
-		w.config.twin = func(testing.TB, inbox.Limits) inbox.Store { return opened[1] }
-	}
-	c.run(&delivery{start(t, w.config), tr, w, ttl})
+	w.run(t, w.config, func(s *server) { c.run(&delivery{s, tr, w}) })
 }
 
 // begin connects at the inbox of id, which it opens, from its beginning.

@@ -146,8 +146,7 @@ var lossCases = []deliveryCase{
 		if d.acknowledges {
 			d.get("alice", "?limit=0&after="+last.cursor)
 		}
-		// A stream that pops does so after its reader may have read.
-		inboxtest.Until(d, "there is room", func() bool { return d.held("alice") == 0 })
+		d.popped("alice")
 		d.send("bob", "alice", "4")
 		d.expect(c, "4")
 	}},

@@ -14,38 +14,36 @@ import (
 // Those who wait end at once, with nothing taken, and come back at different
 // times.
 func TestDrainEndsWaits(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		var waits []*pending
 		for i := range 100 {
 			id := "peer-" + strings.Repeat("i", i+1)
 			waits = append(waits, s.wait(id, []string{"", "?after=0"}[i%2]))
 		}
-		time.Sleep(3 * time.Second)
+		s.turnClock(3 * time.Second)
 		begin := time.Now()
-		s.handler.Drain()
+		s.drain()
 		seconds := make(map[string]int)
 		for _, p := range waits {
 			a := p.answer().want(http.StatusServiceUnavailable).wantProblem("draining")
 			seconds[a.header.Get("Retry-After")]++
 		}
-		if took := time.Since(begin); took != 0 {
-			t.Errorf("it took %v", took)
-		}
+		s.wantElapsed(begin, 0)
 		if len(seconds) < 2 {
-			t.Errorf("all are told to come back at the same time: %v", seconds)
+			s.Errorf("all are told to come back at the same time: %v", seconds)
 		}
 	})
 }
 
 // Those who come are sent away, whatever they ask for.
 func TestDrainRefusesPolls(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
-		s.handler.Drain()
-		s.handler.Drain() // once more changes nothing
+		s.drain()
+		s.drain() // once more changes nothing
 		if !s.handler.Draining() {
-			t.Fatal("not draining")
+			s.Fatal("not draining")
 		}
 		for _, query := range []string{"", "?wait=0", "?wait=25", "?after=0", "?after=0&wait=0", "?limit=5"} {
 			s.get("alice", query).wantProblem("draining")
@@ -60,18 +58,18 @@ func TestDrainRefusesPolls(t *testing.T) {
 // What was received before can be acknowledged, sends go on, an inbox can be
 // closed.
 func TestDrainLetsTheRestGoOn(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		got := s.get("alice", "?after=0").wantMessage("bob", "one")
-		s.handler.Drain()
+		s.drain()
 		s.send("bob", "alice", "three")
 		s.get("alice", "?limit=0&after="+got.cursor()).want(http.StatusNoContent)
 		if a := s.do(keyed("bob", "alice", "k", "four")).want(http.StatusOK); a.header.Get("Idempotency-Replayed") != "" {
-			t.Error("a first send is called replayed")
+			s.Error("a first send is called replayed")
 		}
 		if inboxes := s.held("alice"); inboxes != 3 {
-			t.Errorf("%d messages are left, want 3", inboxes)
+			s.Errorf("%d messages are left, want 3", inboxes)
 		}
 		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
 	})

@@ -38,13 +38,19 @@ func (f *faultyStore) Receive(context.Context, inbox.Peer, inbox.Cursor, int, *i
 func (f *faultyStore) Close(context.Context, inbox.Peer) error { return f.err }
 
 // Each row of the table can be had.
+//
+// Of memory alone are the limits of a server, and the time that a body has; how a
+// store is away is in cmd/inbox.
 func TestEveryError(t *testing.T) {
 	open := func(s *server) { s.open("alice", "bob") }
 	get := func(query string) func(*server) answer {
 		return func(s *server) answer { return s.get("alice", query) }
 	}
-	post := func(r request) func(*server) answer {
-		return func(s *server) answer { r.method, r.id = http.MethodPost, "bob"; return s.do(r) }
+	post := func(r request, body string) func(*server) answer {
+		return func(s *server) answer {
+			r.method, r.id, r.body = http.MethodPost, "bob", strings.NewReader(body)
+			return s.do(r)
+		}
 	}
 	cases := []struct {
 		code   string
@@ -53,9 +59,9 @@ func TestEveryError(t *testing.T) {
 	}{
 		{"bad-request", config{}, get("?wait=soon")},
 		{"bad-credentials", config{}, func(s *server) answer { return s.do(request{auth: []string{basic(":")}}) }},
-		{"bad-recipient", config{}, post(request{})},
+		{"bad-recipient", config{}, post(request{}, "")},
 		{"bad-cursor", config{}, get("?after=x")},
-		{"bad-key", config{}, post(request{query: "?to=alice", header: http.Header{"Idempotency-Key": {""}}})},
+		{"bad-key", config{}, post(request{query: "?to=alice", header: http.Header{"Idempotency-Key": {""}}}, "")},
 		{"unauthorized", config{}, func(s *server) answer { return s.do(request{}) }},
 		{"forbidden-origin", config{Config: origins("https://a.example")}, func(s *server) answer {
 			return s.do(request{id: "alice", header: http.Header{"Origin": {"https://b.example"}}})
@@ -63,7 +69,7 @@ func TestEveryError(t *testing.T) {
 		{"forbidden-navigation", config{}, func(s *server) answer {
 			return s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}})
 		}},
-		{"no-such-inbox", config{}, post(request{query: "?to=nobody"})},
+		{"no-such-inbox", config{}, post(request{query: "?to=nobody"}, "")},
 		{"method-not-allowed", config{}, func(s *server) answer { return s.do(request{method: http.MethodPut, id: "alice"}) }},
 		{"too-slow", config{}, func(s *server) answer {
 			return s.do(request{method: http.MethodPost, id: "bob", query: "?to=alice", body: slowly(s, "x")})
@@ -78,8 +84,8 @@ func TestEveryError(t *testing.T) {
 			s.do(request{method: http.MethodDelete, id: "alice"})
 			return waits.answer()
 		}},
-		{"too-large", config{}, post(request{query: "?to=alice", body: strings.NewReader(strings.Repeat("x", 64<<10+1))})},
-		{"encoded-body", config{}, post(request{query: "?to=alice", header: http.Header{"Content-Encoding": {"gzip"}}})},
+		{"too-large", config{}, post(request{query: "?to=alice"}, strings.Repeat("x", 64<<10+1))},
+		{"encoded-body", config{}, post(request{query: "?to=alice", header: http.Header{"Content-Encoding": {"gzip"}}}, "")},
 		{"inbox-full", config{limits: inbox.Limits{Messages: 1}}, func(s *server) answer {
 			s.send("bob", "alice", "x")
 			return s.post("bob", "alice", "x")
@@ -88,13 +94,18 @@ func TestEveryError(t *testing.T) {
 		{"store-unavailable", config{open: func(testing.TB, inbox.Limits) inbox.Store {
 			return &faultyStore{err: inbox.ErrUnavailable}
 		}}, get("")},
-		{"draining", config{}, func(s *server) answer { s.handler.Drain(); return s.get("alice", "") }},
+		{"draining", config{}, func(s *server) answer { s.drain(); return s.get("alice", "") }},
 	}
+	inMemory := map[string]bool{"too-slow": true, "server-full": true, "store-unavailable": true}
 	caused := map[string]bool{"rate-limited": true} // nothing limits a rate yet
 	for _, c := range cases {
 		caused[c.code] = true
 		t.Run(c.code, func(t *testing.T) {
-			inBubble(t, c.config, func(s *server) {
+			wires := []wire{memory}
+			if !inMemory[c.code] {
+				wires = append(wires, twoServers)
+			}
+			overEach(t, wires, c.config, func(s *server) {
 				if c.config.open == nil {
 					open(s)
 				}
@@ -125,7 +136,7 @@ func slowly(s *server, begin string) io.Reader {
 func TestErrorsQuoteNobody(t *testing.T) {
 	const canary = "c4n4ry"
 	long := strings.Repeat(canary, 100)
-	inBubble(t, config{Config: origins("https://a.example")}, func(s *server) {
+	overStores(t, config{Config: origins("https://a.example")}, func(s *server) {
 		for _, r := range []request{
 			{auth: []string{canary}},
 			{auth: []string{"Basic " + canary}},
@@ -153,15 +164,15 @@ func TestErrorsQuoteNobody(t *testing.T) {
 			s.do(request{id: "alice", query: "?limit=0"}).want(http.StatusNoContent)
 			a := s.do(r)
 			if a.status < 400 {
-				t.Errorf("%s %s is no error", r.method, r.query)
+				s.Errorf("%s %s is no error", r.method, r.query)
 			}
 			for name, values := range a.header {
 				if strings.Contains(strings.ToLower(name+strings.Join(values, " ")), canary) {
-					t.Errorf("%s %s: %d with %s: %s", r.method, r.query, a.status, name, values)
+					s.Errorf("%s %s: %d with %s: %s", r.method, r.query, a.status, name, values)
 				}
 			}
 			if strings.Contains(strings.ToLower(a.body), canary) {
-				t.Errorf("%s %s: %s", r.method, r.query, a.body)
+				s.Errorf("%s %s: %s", r.method, r.query, a.body)
 			}
 		}
 	})
@@ -233,7 +244,7 @@ func (f *failsToRemove) Receive(ctx context.Context, p inbox.Peer, after inbox.C
 
 // "405 method-not-allowed, with Allow."
 func TestMethods(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		for _, method := range []string{

@@ -235,7 +235,7 @@ func (e *events) left() {
 func (e *events) settle() {
 	e.Helper()
 	switch {
-	case e.url == "http://inbox.test":
+	case e.bubble:
 		synctest.Wait()
 	case e.proto == 2 || strings.HasPrefix(e.url, "https:"):
 		inboxtest.Until(e, "the handler has returned", func() bool { return e.inside.Load() == 0 })
@@ -287,9 +287,10 @@ func (e *events) wantEnd(code string) {
 // streamWires are what may be between a stream and its client: an ordinary
 // handler over each version of HTTP, and TCP, parked.
 var streamWires = []wire{
-	{"no wire, HTTP/1.1", true, false, config{}},
-	{"no wire, HTTP/2", true, false, config{http2: true}},
-	{"TCP, parked", false, true, config{sockets: true}},
-	{"TLS, HTTP/1.1", false, false, config{sockets: true, tls: true}},
-	{"TLS, HTTP/2", false, false, config{sockets: true, tls: true, http2: true}},
+	memory,
+	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	tcp,
+	overTLS,
+	{name: "TLS, HTTP/2", config: config{sockets: true, tls: true, http2: true}},
+	twoServers,
 }

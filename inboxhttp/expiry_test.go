@@ -94,10 +94,10 @@ func TestExpiryAfterAWait(t *testing.T) {
 
 // "An expired inbox is gone with all that it held, and its name is free."
 func TestExpired(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "gone with it")
-		time.Sleep(time.Minute)
+		s.expire()
 		s.post("carol", "alice", "too late").wantProblem("no-such-inbox")
 		s.do(request{id: "alice", password: "another", query: "?wait=0"}).want(http.StatusNoContent)
 		s.get("alice", "?wait=0").wantProblem("unauthorized")

@@ -14,16 +14,15 @@ import (
 // 64 handshakes at once, again and again: an offer, an answer and ten candidates
 // from each side. No error, and nothing lost.
 func TestHandshakes(t *testing.T) {
-	t.Parallel()
-	handshakes(t, start(t, config{sockets: true}), 64, 1500*time.Millisecond)
+	overTCP(t, config{}, func(s *server) { handshakes(s, s.times(64), time.Second) })
 }
 
 const candidates = 10
 
 // handshakes has pairs of peers meet for a while, each pair at least once, and
 // compares what was accepted with what arrived.
-func handshakes(t *testing.T, s *server, pairs int, d time.Duration) {
-	t.Helper()
+func handshakes(s *server, pairs int, d time.Duration) {
+	s.Helper()
 	var ledger inboxtest.Ledger
 	var met, failed atomic.Int64
 	var all sync.WaitGroup
@@ -44,8 +43,8 @@ func handshakes(t *testing.T, s *server, pairs int, d time.Duration) {
 		})
 	}
 	all.Wait()
-	t.Logf("%d handshakes", met.Load())
-	ledger.Check(t)
+	s.Logf("%d handshakes", met.Load())
+	ledger.Check(s)
 }
 
 // meeting is a peer in a handshake.

@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"flag"
+	"fmt"
 	"io"
 	"log"
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,10 +25,18 @@ import (
 	"inbox"
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
 	"inbox/memstore"
+	"inbox/redisstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
+		flag.Set("test.parallel", "8") // they wait more than they work
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // config is what a test wants of its server. Zero fields mean the defaults of
 // the protocol.
@@ -32,9 +44,10 @@ type config struct {
 	inboxhttp.Config // but Store and Pepper
 	limits           inbox.Limits
 	open             func(testing.TB, inbox.Limits) inbox.Store // memory
-	twin             func(testing.TB, inbox.Limits) inbox.Store // of a second server, which gets every other request
 	pepper           *inbox.Pepper
-	first            *server // of whom this is the twin
+
+	redis *redistest.Server // not nil: two servers share it, and get every other request each
+	first *server           // of whom this is the second
 
 	sockets bool // over loopback instead of memory
 	tls     bool // with sockets
@@ -58,8 +71,12 @@ type server struct {
 	parked    *atomic.Int64            // connections taken from net/http so far, also by the twin
 	inside    *atomic.Int64            // requests in the handler, also of the twin
 	pollPause time.Duration            // between two polls of a client
-	twin      *server                  // nil, or another server of the same inboxes
-	turn      *atomic.Int64            // whose request the next one is
+	bubble    bool                     // time passes only while everybody waits
+	ttl       time.Duration
+	redis     *redistest.Server // nil, or where the inboxes are
+	prefix    string            // of their keys
+	twin      *server           // with redis: another server of the same inboxes
+	turn      *atomic.Int64     // whose request the next one is
 }
 
 // inBubble runs a test where time passes only while everybody waits.
@@ -68,7 +85,7 @@ func inBubble(t *testing.T, c config, f func(s *server)) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
 		s := start(t, c)
-		s.pollPause = time.Second
+		s.bubble, s.pollPause = true, time.Second
 		f(s)
 	})
 }
@@ -76,7 +93,15 @@ func inBubble(t *testing.T, c config, f func(s *server)) {
 // start starts a server, which ends with the test.
 func start(tb testing.TB, c config) *server {
 	tb.Helper()
-	if c.open == nil {
+	s := &server{TB: tb, pollPause: 20 * time.Millisecond, redis: c.redis}
+	switch {
+	case c.first != nil:
+		s.prefix = c.first.prefix
+		c.open = s.openRedis
+	case c.redis != nil:
+		s.prefix = fmt.Sprintf("case%d:", cases.Add(1))
+		c.open = s.openRedis
+	case c.open == nil:
 		c.open = openMemory
 	}
 	if c.sockets && c.limits.TTL == 0 {
@@ -87,7 +112,7 @@ func start(tb testing.TB, c config) *server {
 		rand.Read(key[:])
 		c.pepper = inbox.NewPepper(key)
 	}
-	s := &server{TB: tb, store: &watchedStore{c.open(tb, c.limits), &watch{}}, pepper: c.pepper, pollPause: 20 * time.Millisecond}
+	s.store, s.pepper, s.ttl = &watchedStore{c.open(tb, c.limits), &watch{}}, c.pepper, c.limits.WithDefaults().TTL
 	s.parked, s.inside, s.turn = new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)
 	if c.first != nil {
 		s.store.watch, s.parked, s.inside = c.first.store.watch, c.first.parked, c.first.inside
@@ -143,8 +168,8 @@ func start(tb testing.TB, c config) *server {
 			tb.Error(err)
 		}
 	})
-	if c.twin != nil {
-		c.open, c.twin, c.first = c.twin, nil, s
+	if c.redis != nil && c.first == nil {
+		c.first = s
 		s.twin = start(tb, c)
 		s.client = &http.Client{Transport: s.inTurn(s.transport, s.twin.transport)}
 		dial := s.dial
@@ -159,20 +184,27 @@ func start(tb testing.TB, c config) *server {
 }
 
 // inTurn sends each request to the other server than the one before.
-func (s *server) inTurn(one, two *http.Transport) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		if s.turn.Add(1)%2 == 0 {
-			r = r.Clone(r.Context())
-			r.URL.Host = strings.TrimPrefix(strings.TrimPrefix(s.twin.url, "http://"), "https://")
-			return two.RoundTrip(r)
-		}
-		return one.RoundTrip(r)
-	})
+func (s *server) inTurn(one, two *http.Transport) http.RoundTripper { return &turns{s, one, two} }
+
+type turns struct {
+	s        *server
+	one, two *http.Transport
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+func (t *turns) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.s.turn.Add(1)%2 == 0 {
+		r = r.Clone(r.Context())
+		r.URL.Host = strings.TrimPrefix(strings.TrimPrefix(t.s.twin.url, "http://"), "https://")
+		return t.two.RoundTrip(r)
+	}
+	return t.one.RoundTrip(r)
+}
 
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+// CloseIdleConnections is for http.Client.
+func (t *turns) CloseIdleConnections() {
+	t.one.CloseIdleConnections()
+	t.two.CloseIdleConnections()
+}
 
 // drain has all servers drain.
 func (s *server) drain() {
@@ -217,6 +249,23 @@ func (s *server) listen(c config) net.Listener {
 	}
 	return parking
 }
+
+// openRedis opens the store of one of two servers.
+func (s *server) openRedis(tb testing.TB, l inbox.Limits) inbox.Store {
+	tb.Helper()
+	store, err := redisstore.Open(tb.Context(), redisstore.Config{URL: "redis://" + s.redis.Addr, Prefix: s.prefix, Limits: l})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Until(tb, "the store is ready", store.Ready)
+	return store
+}
+
+var cases atomic.Int64 // that were kept apart in Redis so far
 
 func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
 	store := memstore.New(l)

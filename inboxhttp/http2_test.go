@@ -14,66 +14,59 @@ import (
 // HTTP/2, with TLS and, for proxies, without. What becomes of messages is in
 // delivery_test.go for both.
 
-var http2Wires = map[string]config{
-	"TLS":             {sockets: true, tls: true, http2: true},
-	"prior knowledge": {sockets: true, http2: true},
+var http2Wires = []wire{
+	{name: "TLS", config: config{sockets: true, tls: true, http2: true}},
+	{name: "prior knowledge", config: config{sockets: true, http2: true}},
+	{name: "two servers", redis: true, config: config{sockets: true, tls: true, http2: true}},
 }
 
 func TestHTTP2(t *testing.T) {
-	t.Parallel()
-	for name, c := range http2Wires {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, c)
-			a := s.poll("alice").want(http.StatusNoContent)
-			if a.proto != 2 {
-				t.Fatalf("spoken is HTTP/%d", a.proto)
-			}
-			s.send("bob", "alice", "one", "two", "three")
-			s.poll("alice").wantMessage("bob", "one")
-			s.get("alice", "").wantMessage("bob", "two")
-			last := s.getJSON("alice", "?after=0").wantBodies("three")
-			s.get("alice", "?limit=0&after="+last.cursor()).want(http.StatusNoContent)
+	overEach(t, http2Wires, config{}, func(s *server) {
+		a := s.poll("alice").want(http.StatusNoContent)
+		if a.proto != 2 {
+			s.Fatalf("spoken is HTTP/%d", a.proto)
+		}
+		s.send("bob", "alice", "one", "two", "three")
+		s.poll("alice").wantMessage("bob", "one")
+		s.get("alice", "").wantMessage("bob", "two")
+		last := s.getJSON("alice", "?after=0").wantBodies("three")
+		s.get("alice", "?limit=0&after="+last.cursor()).want(http.StatusNoContent)
 
-			waits := s.wait("alice", "")
-			s.send("bob", "alice", "four")
-			waits.answer().wantMessage("bob", "four")
+		waits := s.wait("alice", "")
+		s.send("bob", "alice", "four")
+		waits.answer().wantMessage("bob", "four")
 
-			older := s.wait("alice", "")
-			newer := s.wait("alice", "")
-			older.answer().wantProblem("replaced")
-			s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
-			newer.answer().wantProblem("closed")
-		})
-	}
+		older := s.wait("alice", "")
+		newer := s.wait("alice", "")
+		older.answer().wantProblem("replaced")
+		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+		newer.answer().wantProblem("closed")
+	})
 }
 
 // Over one connection many wait, each at its own inbox, and one that fails
 // harms no other.
 func TestHTTP2ManyStreams(t *testing.T) {
-	t.Parallel()
-	for name, c := range http2Wires {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, c)
-			var all []*pending
-			for i := range 60 {
-				all = append(all, s.wait(fmt.Sprint("peer-", i), ""))
+	overEach(t, http2Wires, config{}, func(s *server) {
+		var all []*pending
+		for i := range 60 {
+			all = append(all, s.wait(fmt.Sprint("peer-", i), ""))
+		}
+		for i := 0; i < len(all); i += 3 {
+			all[i].leave()
+		}
+		large := sending("bob", "peer-1", strings.Repeat("x", 200_000))
+		s.do(large).wantProblem("too-large")
+		for i, p := range all {
+			if i%3 == 0 {
+				<-p.done
+				continue
 			}
-			for i := 0; i < len(all); i += 3 {
-				all[i].leave()
-			}
-			large := sending("bob", "peer-1", strings.Repeat("x", 200_000))
-			s.do(large).wantProblem("too-large")
-			for i, p := range all {
-				if i%3 == 0 {
-					<-p.done
-					continue
-				}
-				s.send("bob", fmt.Sprint("peer-", i), "hello")
-				p.answer().wantMessage("bob", "hello")
-			}
-			inboxtest.Until(t, "nobody waits any more", func() bool { return s.inside.Load() == 0 })
-		})
-	}
+			s.send("bob", fmt.Sprint("peer-", i), "hello")
+			p.answer().wantMessage("bob", "hello")
+		}
+		inboxtest.Until(s, "nobody waits any more", func() bool { return s.inside.Load() == 0 })
+	})
 }
 
 // A connection has a bound on what goes on over it, which clients are told at once.
@@ -102,33 +95,29 @@ func TestHTTP2StreamsAreLimited(t *testing.T) {
 }
 
 func TestHTTP2Errors(t *testing.T) {
-	t.Parallel()
-	for name, c := range http2Wires {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, c)
-			s.open("alice")
-			s.do(request{}).wantProblem("unauthorized")
-			s.do(request{auth: []string{basic("a:b"), basic("a:b")}}).wantProblem("bad-credentials")
-			s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
-			s.do(request{id: "alice", body: strings.NewReader("x")}).wantProblem("bad-request")
-			s.post("bob", "nobody", "x").wantProblem("no-such-inbox")
-			chunked := sending("bob", "alice", "")
-			chunked.body = struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 64<<10+1))}
-			s.do(chunked).wantProblem("too-large")
-			encoded := sending("bob", "alice", "x")
-			encoded.header = http.Header{"Content-Encoding": {"gzip"}}
-			s.do(encoded).wantProblem("encoded-body")
-			s.poll("alice").want(http.StatusNoContent)
-			s.handler.Drain()
-			s.get("alice", "").wantProblem("draining")
-		})
-	}
+	overEach(t, http2Wires, config{}, func(s *server) {
+		s.open("alice")
+		s.do(request{}).wantProblem("unauthorized")
+		s.do(request{auth: []string{basic("a:b"), basic("a:b")}}).wantProblem("bad-credentials")
+		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
+		s.do(request{id: "alice", body: strings.NewReader("x")}).wantProblem("bad-request")
+		s.post("bob", "nobody", "x").wantProblem("no-such-inbox")
+		chunked := sending("bob", "alice", "")
+		chunked.body = struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 64<<10+1))}
+		s.do(chunked).wantProblem("too-large")
+		encoded := sending("bob", "alice", "x")
+		encoded.header = http.Header{"Content-Encoding": {"gzip"}}
+		s.do(encoded).wantProblem("encoded-body")
+		s.poll("alice").want(http.StatusNoContent)
+		s.drain()
+		s.get("alice", "").wantProblem("draining")
+	})
 }
 
 // A header block that is too large is refused, whoever notices first.
 func TestHTTP2HeaderSize(t *testing.T) {
 	t.Parallel()
-	s := start(t, http2Wires["TLS"])
+	s := start(t, http2Wires[0].config)
 	req, err := http.NewRequest(http.MethodGet, s.url+"/inbox?wait=0", nil)
 	if err != nil {
 		t.Fatal(err)

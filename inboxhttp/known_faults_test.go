@@ -23,11 +23,14 @@ import (
 func TestKnownFault(t *testing.T) {
 	for _, f := range slices.Concat(crashes, lostMessages, protocolDefects, holes) {
 		t.Run(f.name, func(t *testing.T) {
-			if f.real != nil {
+			switch {
+			case f.real != nil:
 				f.real(t)
-				return
+			case f.memory != nil:
+				inBubble(t, f.config, f.memory)
+			default:
+				overStores(t, f.config, f.run)
 			}
-			inBubble(t, f.config, f.bubble)
 		})
 	}
 }
@@ -35,7 +38,8 @@ func TestKnownFault(t *testing.T) {
 type knownFault struct {
 	name   string
 	config config
-	bubble func(s *server)
+	run    func(s *server)
+	memory func(s *server)    // instead, over memory alone
 	real   func(t *testing.T) // instead, with real sockets
 }
 
@@ -75,8 +79,8 @@ var crashes = []knownFault{
 		})
 		s.send("bob", "everybody", "the server lives")
 	}},
-	{name: "A2", bubble: func(s *server) { // two passwords won the same name, and one waited for ever
-		for round := range 30 {
+	{name: "A2", run: func(s *server) { // two passwords won the same name, and one waited for ever
+		for round := range s.times(30) {
 			id := fmt.Sprint("alice-", round)
 			var winners, losers atomic.Int64
 			together(8, func(i int) {
@@ -92,8 +96,8 @@ var crashes = []knownFault{
 			}
 		}
 	}},
-	{name: "A3", bubble: func(s *server) { // a send replaced the sender's inbox by an empty one
-		for round := range 30 {
+	{name: "A3", run: func(s *server) { // a send replaced the sender's inbox by an empty one
+		for round := range s.times(30) {
 			alice := fmt.Sprint("alice-", round)
 			s.open("bob", alice)
 			s.send("bob", alice, "one")
@@ -102,7 +106,7 @@ var crashes = []knownFault{
 			s.do(request{method: http.MethodDelete, id: "bob"})
 		}
 	}},
-	{name: "A4", bubble: func(s *server) { // 200 for a message into an inbox that had just expired
+	{name: "A4", memory: func(s *server) { // 200 for a message into an inbox that had just expired
 		atExpiry(s, func(id, cursor string) {
 			accepted := s.tryStatus(sending("bob", id, "x")) == http.StatusOK
 			if got := s.getJSON(id, "?wait=0&after=0"); accepted != (got.status == http.StatusOK) {
@@ -110,14 +114,14 @@ var crashes = []knownFault{
 			}
 		})
 	}},
-	{name: "A5", bubble: func(s *server) { // a receiver waited at an inbox that had just expired
+	{name: "A5", memory: func(s *server) { // a receiver waited at an inbox that had just expired
 		atExpiry(s, func(id, cursor string) {
 			waits := s.wait(id, "")
 			s.send("bob", id, "x")
 			waits.answer().wantMessage("bob", "x")
 		})
 	}},
-	{name: "A6", bubble: func(s *server) { // the last access was read without a lock
+	{name: "A6", memory: func(s *server) { // the last access was read without a lock
 		s.open("bob")
 		together(10, func(i int) {
 			for range 5 {
@@ -130,7 +134,7 @@ var crashes = []knownFault{
 			s.send("bob", fmt.Sprint("alice-", i), "none expired early")
 		}
 	}},
-	{name: "A7", config: config{limits: inbox.Limits{Inboxes: 5000}}, bubble: func(s *server) {
+	{name: "A7", config: config{limits: inbox.Limits{Inboxes: 5000}}, memory: func(s *server) {
 		// Every second, all inboxes were looked at while all others had to wait.
 		ctx, others := s.Context(), 4990
 		for i := range others {
@@ -167,10 +171,10 @@ var crashes = []knownFault{
 				s.send("bob", "alice", "x")
 				waits.answer().wantMessage("bob", "x")
 			}
-			s.transport.CloseIdleConnections()
+			s.client.CloseIdleConnections()
 		})
 	}},
-	{name: "A10", bubble: func(s *server) { // a stop cut everybody off; for the process see cmd/inbox
+	{name: "A10", memory: func(s *server) { // a stop cut everybody off; for the process see cmd/inbox
 		s.open("carol")
 		waits := s.wait("alice", "")
 		r := sending("bob", "carol", "")
@@ -204,19 +208,19 @@ var lostMessages = []knownFault{
 			t.Errorf("%d of 60 were lost", lost)
 		}
 	}},
-	{name: "B2", bubble: func(s *server) { // a request that was cancelled took a message half of the time
-		for i := range 30 {
+	{name: "B2", run: func(s *server) { // a request that was cancelled took a message half of the time
+		for i := range s.times(30) {
 			p := s.wait("alice", "")
 			p.leave()
 			<-p.done
 			s.send("bob", "alice", fmt.Sprint(i))
 			s.poll("alice").wantMessage("bob", fmt.Sprint(i))
-			synctest.Wait()
+			s.settle()
 		}
 	}},
-	{name: "B3", bubble: func(s *server) { // the replaced one took the message
+	{name: "B3", run: func(s *server) { // the replaced one took the message
 		newest := s.wait("alice", "?after=0")
-		for i := range 30 {
+		for i := range s.times(30) {
 			older := newest
 			newest = s.wait("alice", "?after=0")
 			older.answer().wantProblem("replaced")
@@ -226,7 +230,7 @@ var lostMessages = []knownFault{
 			newest = s.wait("alice", "?after="+got.cursor())
 		}
 	}},
-	{name: "B4", bubble: func(s *server) { // a ghost behind a connection that broke without a word
+	{name: "B4", memory: func(s *server) { // a ghost behind a connection that broke without a word
 		for _, query := range []string{"", "?after=0"} {
 			ghost := s.rawClient()
 			ghost.ask("alice", query, "")
@@ -241,7 +245,7 @@ var lostMessages = []knownFault{
 			}
 		}
 	}},
-	{name: "B5", bubble: func(s *server) { // a GET that the stack repeated took two messages
+	{name: "B5", run: func(s *server) { // a GET that the stack repeated took two messages
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		first := s.get("alice", "?after=0").wantMessage("bob", "one")
@@ -249,14 +253,14 @@ var lostMessages = []knownFault{
 		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
 		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
 	}},
-	{name: "B6", bubble: func(s *server) { // sent into, or waited at, an orphan
-		for i := range 30 {
+	{name: "B6", run: func(s *server) { // sent into, or waited at, an orphan
+		for i := range s.times(30) {
 			id := fmt.Sprint("alice-", i)
 			waits := make([]*pending, 4)
 			for j := range waits {
 				waits[j] = s.start(request{id: id})
 			}
-			synctest.Wait()
+			s.store.untilReceivers(id, len(waits), nil)
 			s.send("bob", id, "x")
 			delivered := 0
 			for _, p := range waits {
@@ -271,23 +275,24 @@ var lostMessages = []knownFault{
 			}
 		}
 	}},
-	{name: "B7", bubble: func(s *server) { // messages expired, and nobody was told
+	{name: "B7", run: func(s *server) { // messages expired, and nobody was told
 		position := s.get("alice", "?limit=0").cursor()
 		s.send("bob", "alice", "expires")
 		for range 6 {
-			time.Sleep(10 * time.Second)
+			s.turnClock(9 * time.Second)
 			s.post("alice", "bob", "candidate")
 		}
+		s.expire()
 		s.get("alice", "?wait=0&after="+position).want(http.StatusNoContent).wantHeader("Inbox-Reset", "true")
 	}},
-	{name: "B8", bubble: func(s *server) { // what curl -d sends arrived empty
+	{name: "B8", run: func(s *server) { // what curl -d sends arrived empty
 		s.open("alice")
 		r := sending("bob", "alice", "to=carol&sdp=v%3D0")
 		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 		s.do(r).want(http.StatusOK)
 		s.poll("alice").wantMessage("bob", "to=carol&sdp=v%3D0")
 	}},
-	{name: "B9", bubble: func(s *server) { // a restart lost everything
+	{name: "B9", memory: func(s *server) { // a restart lost everything
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		cursor := s.get("alice", "?after=0").wantMessage("bob", "one").cursor()
@@ -304,7 +309,7 @@ var lostMessages = []knownFault{
 		}})
 		next.get("alice", "?after="+cursor).wantMessage("bob", "two").wantHeader("Inbox-Reset", "")
 	}},
-	{name: "B10", config: config{limits: inbox.Limits{Messages: 1}}, bubble: func(s *server) { // full, and no word when to come again
+	{name: "B10", config: config{limits: inbox.Limits{Messages: 1}}, run: func(s *server) { // full, and no word when to come again
 		s.open("alice")
 		s.send("bob", "alice", "one")
 		s.do(keyed("bob", "alice", "k", "two")).wantProblem("inbox-full").wantHeader("Retry-After", "1")
@@ -312,7 +317,7 @@ var lostMessages = []knownFault{
 		s.wantReplayed(false, "bob", "alice", "k", "two")
 		s.poll("alice").wantMessage("bob", "two")
 	}},
-	{name: "B12", bubble: func(s *server) { // two tabs of one name cut each other off in a loop
+	{name: "B12", run: func(s *server) { // two tabs of one name cut each other off in a loop
 		older := s.wait("alice", "?after=0")
 		newer := s.wait("alice", "?after=0")
 		older.answer().want(http.StatusConflict).wantProblem("replaced")

@@ -14,7 +14,7 @@ import (
 
 // C: protocol defects.
 var protocolDefects = []knownFault{
-	{name: "C1", bubble: func(s *server) { // nothing, an empty message and a replacement looked the same
+	{name: "C1", run: func(s *server) { // nothing, an empty message and a replacement looked the same
 		s.poll("alice").want(http.StatusNoContent).wantHeader("X-From", "")
 		s.send("bob", "alice", "")
 		s.poll("alice").want(http.StatusOK, "").wantHeader("X-From", "bob")
@@ -22,25 +22,23 @@ var protocolDefects = []knownFault{
 		s.wait("alice", "").leave()
 		older.answer().wantProblem("replaced")
 	}},
-	{name: "C2", bubble: func(s *server) { // no position, no time, and a repeated send delivered twice
+	{name: "C2", run: func(s *server) { // no position, no time, and a repeated send delivered twice
 		s.open("alice")
 		s.wantReplayed(false, "bob", "alice", "k", "offer")
 		s.wantReplayed(true, "bob", "alice", "k", "offer")
 		messages := s.getJSON("alice", "?after=0").wantBodies("offer").batch().Messages
-		if messages[0].Cursor == "" || messages[0].Time != time.Now().UTC().Format(time.RFC3339Nano) {
-			s.Errorf("%+v", messages[0])
+		if _, err := time.Parse(time.RFC3339Nano, messages[0].Time); messages[0].Cursor == "" || err != nil {
+			s.Errorf("%+v, %v", messages[0], err)
 		}
 	}},
-	{name: "C3", bubble: func(s *server) { // one message per second
+	{name: "C3", run: func(s *server) { // one message per second
 		s.open("alice")
 		begin := time.Now()
 		s.send("bob", "alice", numbered(20)...)
 		s.getJSON("alice", "?after=0").wantBodies(numbered(20)...)
-		if took := time.Since(begin); took != 0 {
-			s.Errorf("20 candidates took %v", took)
-		}
+		s.wantElapsed(begin, 0)
 	}},
-	{name: "C4", bubble: func(s *server) { // wrong statuses
+	{name: "C4", run: func(s *server) { // wrong statuses
 		s.open("alice")
 		s.do(request{method: http.MethodPut, id: "alice"}).want(http.StatusMethodNotAllowed)
 		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
@@ -51,7 +49,7 @@ var protocolDefects = []knownFault{
 		io.WriteString(conn, "POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("bob:b2")+"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
 		s.readAnswer(bufio.NewReader(conn), http.MethodPost).want(http.StatusBadRequest) // not 413
 	}},
-	{name: "C5", bubble: func(s *server) { // no realm, no charset, ids in Latin-1 only
+	{name: "C5", run: func(s *server) { // no realm, no charset, ids in Latin-1 only
 		s.do(request{}).wantHeader("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
 		s.open("名前", "a&to=b")
 		s.send("a&to=b", "名前", "x")
@@ -59,7 +57,7 @@ var protocolDefects = []knownFault{
 		s.send("名前", "a&to=b", "y")
 		s.poll("a&to=b").wantMessage("%E5%90%8D%E5%89%8D", "y")
 	}},
-	{name: "C6", bubble: func(s *server) { // the recipient came from the body
+	{name: "C6", run: func(s *server) { // the recipient came from the body
 		s.open("alice", "carol")
 		r := sending("bob", "alice", "to=carol")
 		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
@@ -69,7 +67,7 @@ var protocolDefects = []knownFault{
 		r.query, r.body = "", strings.NewReader("to=carol")
 		s.do(r).wantProblem("bad-recipient")
 	}},
-	{name: "C7", bubble: func(s *server) { // a description with many tracks did not fit
+	{name: "C7", run: func(s *server) { // a description with many tracks did not fit
 		s.open("alice")
 		sdp := strings.Repeat("a=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n", 1500)
 		s.send("bob", "alice", sdp)
@@ -79,7 +77,7 @@ var protocolDefects = []knownFault{
 
 // D: holes.
 var holes = []knownFault{
-	{name: "D1", bubble: func(s *server) { // a message was run as a page
+	{name: "D1", run: func(s *server) { // a message was run as a page
 		s.open("alice")
 		r := sending("mallory", "alice", "<script>alert(1)</script>")
 		r.header = http.Header{"Content-Type": {"text/html"}}
@@ -101,21 +99,21 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D3", bubble: func(s *server) { // who was away for a minute lost its name, and nobody noticed
+	{name: "D3", run: func(s *server) { // who was away for a minute lost its name, and nobody noticed
 		position := s.poll("alice").cursor()
 		for range 5 {
-			time.Sleep(30 * time.Second)
+			s.turnClock(30 * time.Second)
 			s.do(request{id: "alice", password: "mallory's", query: "?wait=0"}).wantProblem("unauthorized")
 			s.poll("alice").want(http.StatusNoContent)
 		}
-		time.Sleep(time.Minute)
+		s.expire()
 		s.do(request{id: "alice", password: "mallory's", query: "?wait=0"}).want(http.StatusNoContent)
 		s.get("alice", "?after="+position).wantProblem("unauthorized")
 		s.do(request{method: http.MethodDelete, id: "alice", password: "mallory's"}).want(http.StatusNoContent)
 		s.get("alice", "?after="+position).wantHeader("Inbox-Reset", "true")
 	}},
-	{name: "D4", bubble: crashes[1].bubble}, // as A2
-	{name: "D5", bubble: func(s *server) { // 404 or 401 told a stranger who is there
+	{name: "D4", run: crashes[1].run}, // as A2
+	{name: "D5", run: func(s *server) { // 404 or 401 told a stranger who is there
 		s.open("alice", "bob")
 		for _, to := range []string{"alice", "nobody"} {
 			r := sending("bob", to, "x")
@@ -123,7 +121,7 @@ var holes = []knownFault{
 			s.do(r).wantProblem("unauthorized")
 		}
 	}},
-	{name: "D6", bubble: func(s *server) { // passwords in plain text, and empty ones
+	{name: "D6", run: func(s *server) { // passwords in plain text, and empty ones
 		for _, credentials := range []string{":", "alice:", ":secret"} {
 			s.do(request{auth: []string{basic(credentials)}}).wantProblem("bad-credentials")
 		}
@@ -133,7 +131,7 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D7", config: config{limits: inbox.Limits{Inboxes: 3, Memory: 100_000}}, bubble: func(s *server) { // nothing had a bound
+	{name: "D7", config: config{limits: inbox.Limits{Inboxes: 3, Memory: 100_000}}, memory: func(s *server) { // nothing had a bound
 		s.open("alice", "bob", "carol")
 		s.get("dave", "").wantProblem("server-full")
 		large := strings.Repeat("x", 60_000)
@@ -145,7 +143,7 @@ var holes = []knownFault{
 		s.post("bob", "alice", "").wantProblem("inbox-full")
 		s.send("alice", "bob", "others go on")
 	}},
-	{name: "D8", bubble: func(s *server) { // a connection could be held for ever
+	{name: "D8", memory: func(s *server) { // a connection could be held for ever
 		for _, text := range []string{"", "GET /inbox HTTP/1.1\r\nX: ", plain(http.MethodPost, "?to=a", "bob", "12345")[:90]} {
 			conn := s.raw()
 			go io.WriteString(conn, text)
@@ -154,14 +152,14 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D9", bubble: func(s *server) { // <img src="/inbox"> took a message
+	{name: "D9", run: func(s *server) { // <img src="/inbox"> took a message
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		image := http.Header{"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}, "Sec-Fetch-Site": {"cross-site"}}
 		s.do(request{id: "alice", header: image}).wantProblem("forbidden-navigation")
 		s.poll("alice").wantMessage("bob", "precious")
 	}},
-	{name: "D10", config: config{Config: origins("https://app.example")}, bubble: func(s *server) { // another site's page sent as the victim
+	{name: "D10", config: config{Config: origins("https://app.example")}, run: func(s *server) { // another site's page sent as the victim
 		s.open("alice")
 		for _, mode := range []string{"no-cors", "cors", "navigate"} {
 			r := sending("victim", "alice", "forged")
@@ -170,7 +168,7 @@ var holes = []knownFault{
 		}
 		s.poll("alice").want(http.StatusNoContent)
 	}},
-	{name: "D11", bubble: func(s *server) { // any origin together with credentials; no max-age; no Content-Type
+	{name: "D11", run: func(s *server) { // any origin together with credentials; no max-age; no Content-Type
 		a := s.do(request{method: http.MethodOptions, header: http.Header{
 			"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"},
 			"Access-Control-Request-Headers": {"authorization,content-type"},
@@ -179,13 +177,13 @@ var holes = []knownFault{
 			s.Errorf("the preflight got %v", a.header)
 		}
 	}},
-	{name: "D12", bubble: func(s *server) { // files and listings of the working directory; for the pages see cmd/inbox
+	{name: "D12", run: func(s *server) { // files and listings of the working directory; for the pages see cmd/inbox
 		for _, path := range []string{"/", "/..", "/inbox_test.go", "/../go.mod"} {
 			a := s.do(request{id: "alice", query: path + "?wait=0"})
 			a.want(http.StatusNoContent) // whatever the path: the handler knows no files
 		}
 	}},
-	{name: "D13", bubble: func(s *server) { // errors without a word
+	{name: "D13", run: func(s *server) { // errors without a word
 		s.do(request{}).wantProblem("unauthorized")
 		s.post("bob", "nobody", "").wantProblem("no-such-inbox")
 	}},

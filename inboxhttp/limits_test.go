@@ -33,7 +33,11 @@ func TestBodySize(t *testing.T) {
 	} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, chunked: %v", name, chunked), func(t *testing.T) {
-				inBubble(t, config{Config: c.config}, func(s *server) {
+				wires := []wire{memory}
+				if c.ok { // what is too large comes to no store
+					wires = append(wires, twoServers)
+				}
+				overEach(t, wires, config{Config: c.config}, func(s *server) {
 					s.open("alice")
 					body := strings.Repeat("x", c.size)
 					r := sending("bob", "alice", body)
@@ -86,9 +90,9 @@ func TestTooLargeIsAnsweredEarly(t *testing.T) {
 // Who asks first (Expect: 100-continue) hears of everything else that is wrong
 // before it sends a body.
 func TestExpectContinue(t *testing.T) {
-	for query, want := range map[string]string{"?to=alice": "", "?to=": "bad-recipient"} {
-		inBubble(t, config{}, func(s *server) {
-			s.open("alice")
+	overStores(t, config{}, func(s *server) {
+		s.open("alice")
+		for query, want := range map[string]string{"?to=alice": "", "?to=": "bad-recipient"} {
 			conn := s.raw()
 			fmt.Fprintf(conn, "POST /inbox%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
 				query, basic("bob:b"))
@@ -96,16 +100,16 @@ func TestExpectContinue(t *testing.T) {
 			if want == "" {
 				line, err := r.ReadString('\n')
 				if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-					t.Fatalf("got %q, %v", line, err)
+					s.Fatalf("got %q, %v", line, err)
 				}
 				r.ReadString('\n')
 				go io.WriteString(conn, "hello")
 			}
 			if a := s.readAnswer(r, http.MethodPost); a.code != want {
-				t.Fatalf("got %d %s", a.status, a.body)
+				s.Fatalf("got %d %s", a.status, a.body)
 			}
-		})
-	}
+		}
+	})
 }
 
 // readAnswer reads an answer from a raw connection.
@@ -126,7 +130,7 @@ func (s *server) readAnswer(r *bufio.Reader, method string) answer {
 // "messages in an inbox: 100", "bytes in an inbox: 1 MiB"; beyond it: "503
 // inbox-full". What was accepted before stays.
 func TestInboxFull(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		for i := range 100 {
 			s.send("bob", "alice", fmt.Sprint(i))
@@ -139,26 +143,25 @@ func TestInboxFull(t *testing.T) {
 		s.post("bob", "alice", "").wantProblem("inbox-full")
 		messages := s.getJSON("alice", "?after=0").batch().Messages
 		if len(messages) != 100 || *messages[0].Body != "1" || *messages[99].Body != "100" {
-			t.Errorf("%d messages, from %q to %q", len(messages), *messages[0].Body, *messages[len(messages)-1].Body)
+			s.Errorf("%d messages, from %q to %q", len(messages), *messages[0].Body, *messages[len(messages)-1].Body)
 		}
-	})
-	inBubble(t, config{}, func(s *server) {
-		s.open("alice")
+
+		s.open("carol")
 		large := strings.Repeat("x", 64<<10)
 		for range 16 {
-			s.send("bob", "alice", large)
+			s.send("bob", "carol", large)
 		}
-		s.post("bob", "alice", "x").wantProblem("inbox-full")
-		s.send("bob", "alice", "") // takes nothing of what is left
-		s.poll("alice").wantMessage("bob", large)
-		s.send("bob", "alice", large)
-		s.post("bob", "alice", "x").wantProblem("inbox-full")
+		s.post("bob", "carol", "x").wantProblem("inbox-full")
+		s.send("bob", "carol", "") // takes nothing of what is left
+		s.poll("carol").wantMessage("bob", large)
+		s.send("bob", "carol", large)
+		s.post("bob", "carol", "x").wantProblem("inbox-full")
 	})
 }
 
 // An inbox that is full stops nobody else.
 func TestOthersOfAFullInbox(t *testing.T) {
-	inBubble(t, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
+	overStores(t, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
 		s.open("alice", "carol")
 		s.send("bob", "alice", "x")
 		s.post("bob", "alice", "y").wantProblem("inbox-full")
@@ -231,7 +234,7 @@ func TestHeaderSize(t *testing.T) {
 
 // The largest id and password that there may be fit.
 func TestLargestCredentialsFit(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		id, password := strings.Repeat("é", 256), strings.Repeat("p", 256)
 		s.do(request{id: id, password: password, query: "?limit=0"}).want(http.StatusNoContent)
 		r := sending(id, id, "x")

@@ -171,20 +171,21 @@ func TestParkedReceiversLookAgain(t *testing.T) {
 // A drain while requests are in the kernel behind one that waits: that one is
 // answered, and told that there is no other answer.
 func TestDrainWithRequestsBehind(t *testing.T) {
-	s := start(t, config{sockets: true})
-	c := s.rawClient()
-	c.wait("alice", "", true)
-	c.write(plain(http.MethodPost, "?to=alice", "bob", "never read"))
-	s.handler.Drain()
-	all, _ := io.ReadAll(c.r) // until the server closes
-	text := string(all)
-	if !strings.HasPrefix(text, "HTTP/1.1 503 ") || !strings.Contains(text, "\r\nConnection: close\r\n") ||
-		!strings.Contains(text, `"draining"`) || strings.Count(text, "HTTP/1.1") != 1 {
-		t.Errorf("got %q", text)
-	}
-	if held := s.held("alice"); held > 0 {
-		t.Errorf("%d messages of a request that had no answer", held)
-	}
+	overTCP(t, config{}, func(s *server) {
+		c := s.rawClient()
+		c.wait("alice", "", true)
+		c.write(plain(http.MethodPost, "?to=alice", "bob", "never read"))
+		s.drain()
+		all, _ := io.ReadAll(c.r) // until the server closes
+		text := string(all)
+		if !strings.HasPrefix(text, "HTTP/1.1 503 ") || !strings.Contains(text, "\r\nConnection: close\r\n") ||
+			!strings.Contains(text, `"draining"`) || strings.Count(text, "HTTP/1.1") != 1 {
+			s.Errorf("got %q", text)
+		}
+		if held := s.held("alice"); held > 0 {
+			s.Errorf("%d messages of a request that had no answer", held)
+		}
+	})
 }
 
 // More long polls at once than wait in their handlers: all of them wait, and get

@@ -16,7 +16,7 @@ import (
 // "Pop (no after) is the concept's own mode: the oldest message is returned and
 // removed."
 func TestPop(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two", "three")
 		s.get("alice", "").wantMessage("bob", "one").wantHeader("Inbox-Reset", "")
@@ -29,14 +29,14 @@ func TestPop(t *testing.T) {
 // "Acknowledged (after=…) can be repeated at will: the same request returns the
 // same messages." "Messages that are returned stay until they are acknowledged."
 func TestAcknowledged(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two", "three")
 		first := s.get("alice", "?after=0").wantMessage("bob", "one")
 		for range 3 {
 			again := s.get("alice", "?after=0").wantMessage("bob", "one")
 			if again.cursor() != first.cursor() {
-				t.Fatal("the same message has another cursor")
+				s.Fatal("the same message has another cursor")
 			}
 		}
 		second := s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
@@ -52,7 +52,7 @@ func TestAcknowledged(t *testing.T) {
 
 // "after: acknowledges every message up to and including this cursor."
 func TestAcknowledgeSeveral(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "1", "2", "3", "4", "5")
 		messages := s.getJSON("alice", "?after=0").wantBodies("1", "2", "3", "4", "5").batch().Messages
@@ -101,18 +101,16 @@ func TestWait(t *testing.T) {
 
 // A message ends a wait at the moment it is sent.
 func TestWaitEndsWithAMessage(t *testing.T) {
-	for _, query := range []string{"", "?after=0", "?wait=25&limit=7"} {
-		inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
+		for _, query := range []string{"?limit=7", "", "?after=0"} {
 			waits := s.wait("alice", query)
-			time.Sleep(11 * time.Second)
+			s.turnClock(11 * time.Second)
 			sent := time.Now()
 			s.send("bob", "alice", "at last")
 			waits.answer().wantMessage("bob", "at last")
-			if took := time.Since(sent); took != 0 {
-				t.Errorf("%s: it took %v", query, took)
-			}
-		})
-	}
+			s.wantElapsed(sent, 0)
+		}
+	})
 }
 
 func TestMaxWait(t *testing.T) {
@@ -132,7 +130,7 @@ func TestMaxWait(t *testing.T) {
 // "limit: messages in one answer, 0 to the inbox's capacity. Default: 1 for a raw
 // body, else 100." "A raw body is one message, whatever limit."
 func TestLimit(t *testing.T) {
-	inBubble(t, config{limits: inbox.Limits{Messages: 150}, Config: capacity(150)}, func(s *server) {
+	overStores(t, config{limits: inbox.Limits{Messages: 150}, Config: capacity(150)}, func(s *server) {
 		s.open("alice")
 		for i := range 150 {
 			s.send("bob", "alice", fmt.Sprint(i))
@@ -142,7 +140,7 @@ func TestLimit(t *testing.T) {
 			"?after=0&limit=151": 150, "?after=0&limit=99999999999999999999": 150, "?after=0&limit=007": 7,
 		} {
 			if got := len(s.getJSON("alice", query).batch().Messages); got != want {
-				t.Errorf("%s: %d messages, want %d", query, got, want)
+				s.Errorf("%s: %d messages, want %d", query, got, want)
 			}
 			s.get("alice", query).wantMessage("bob", "0")
 		}
@@ -152,12 +150,15 @@ func TestLimit(t *testing.T) {
 		// Popped in one answer, they are removed together.
 		popped := s.getJSON("alice", "?limit=149").batch().Messages
 		if len(popped) != 149 || *popped[148].Body != "148" {
-			t.Fatalf("popped %d messages", len(popped))
+			s.Fatalf("popped %d messages", len(popped))
 		}
 		s.poll("alice").wantMessage("bob", "149")
 		s.poll("alice").want(http.StatusNoContent)
 	})
-	inBubble(t, config{limits: inbox.Limits{Messages: 3}, Config: capacity(3)}, func(s *server) {
+}
+
+func TestLimitOfASmallInbox(t *testing.T) {
+	overStores(t, config{limits: inbox.Limits{Messages: 3}, Config: capacity(3)}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "1", "2", "3")
 		s.getJSON("alice", "?after=0").wantBodies("1", "2", "3")
@@ -166,7 +167,7 @@ func TestLimit(t *testing.T) {
 
 // What a query cannot mean is 400, and takes nothing.
 func TestBadQueries(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		for query, code := range map[string]string{
@@ -179,7 +180,7 @@ func TestBadQueries(t *testing.T) {
 			"?after=": "bad-cursor", "?after": "bad-cursor",
 		} {
 			if a := s.get("alice", query); a.code != code {
-				t.Errorf("%s: got %d %q, want %s", query, a.status, a.code, code)
+				s.Errorf("%s: got %d %q, want %s", query, a.status, a.code, code)
 			}
 		}
 		// What it does not know says nothing.
@@ -189,7 +190,7 @@ func TestBadQueries(t *testing.T) {
 
 // "A GET has no body": who sends one meant something else.
 func TestGetWithABody(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		s.do(request{id: "alice", body: strings.NewReader("after=0")}).wantProblem("bad-request")
@@ -200,7 +201,7 @@ func TestGetWithABody(t *testing.T) {
 
 // "HEAD /inbox is 405: it must never take a message."
 func TestHeadTakesNothing(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		for _, query := range []string{"", "?wait=0", "?after=0", "?limit=0"} {

@@ -1,6 +1,7 @@
 package inboxhttp_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 )
@@ -10,21 +11,22 @@ import (
 // "A new receiver replaces the one that waits: the older one ends with 409
 // replaced and takes nothing."
 func TestReplaced(t *testing.T) {
-	for _, older := range []string{"", "?after=0"} {
-		for _, newer := range []string{"", "?after=0"} {
-			inBubble(t, config{}, func(s *server) {
-				first := s.wait("alice", older)
-				second := s.wait("alice", newer)
+	overStores(t, config{}, func(s *server) {
+		for _, older := range []string{"", "?after=0"} {
+			for _, newer := range []string{"", "?after=0"} {
+				id := fmt.Sprintf("alice %q %q", older, newer)
+				first := s.wait(id, older)
+				second := s.wait(id, newer)
 				first.answer().want(http.StatusConflict).wantProblem("replaced")
-				s.send("bob", "alice", "for the newest")
+				s.send("bob", id, "for the newest")
 				second.answer().wantMessage("bob", "for the newest")
-			})
+			}
 		}
-	}
+	})
 }
 
 func TestManyReplaced(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		var all []*pending
 		for range 50 {
 			all = append(all, s.wait("alice", ""))
@@ -40,7 +42,7 @@ func TestManyReplaced(t *testing.T) {
 
 // "wait=0 and limit=0 are not receivers and replace nobody."
 func TestPollsReplaceNobody(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
 		for _, query := range []string{"?wait=0", "?wait=0&after=0", "?limit=0", "?limit=0&after=0", "?limit=0&wait=25"} {
 			s.get("alice", query).want(http.StatusNoContent)
@@ -53,7 +55,7 @@ func TestPollsReplaceNobody(t *testing.T) {
 
 // A request that was refused replaces nobody either.
 func TestRefusedRequestsReplaceNobody(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
 		s.get("alice", "?wait=x").want(http.StatusBadRequest)
 		s.get("alice", "?after=x").want(http.StatusBadRequest)
@@ -67,7 +69,7 @@ func TestRefusedRequestsReplaceNobody(t *testing.T) {
 
 // Who was replaced may come again, and is the newest then.
 func TestReplacedComesAgain(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		first := s.wait("alice", "?after=0")
 		second := s.wait("alice", "?after=0")
 		first.answer().wantProblem("replaced")
@@ -80,7 +82,7 @@ func TestReplacedComesAgain(t *testing.T) {
 
 // Receivers of different inboxes know nothing of each other.
 func TestReceiversOfOthers(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		alice, bob := s.wait("alice", ""), s.wait("bob", "")
 		s.send("carol", "bob", "for bob")
 		bob.answer().wantMessage("carol", "for bob")
@@ -93,16 +95,15 @@ func TestReceiversOfOthers(t *testing.T) {
 // with 409 closed."
 func TestClose(t *testing.T) {
 	closing := request{method: http.MethodDelete, id: "alice"}
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
 		s.do(closing).want(http.StatusNoContent, "")
 		waits.answer().want(http.StatusConflict).wantProblem("closed")
 		if s.alive("alice") {
-			t.Fatal("the inbox is there after it was closed")
+			s.Fatal("the inbox is there after it was closed")
 		}
 		s.do(closing).want(http.StatusNoContent, "") // there need not be one
-	})
-	inBubble(t, config{}, func(s *server) {
+
 		s.open("alice")
 		s.send("bob", "alice", "gone with it")
 		s.do(closing).want(http.StatusNoContent, "")
@@ -115,7 +116,7 @@ func TestClose(t *testing.T) {
 
 // An inbox that was closed while nobody waited ends no later receiver.
 func TestReceiverAfterClose(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.wait("alice", "?wait=1").answer().want(http.StatusNoContent)
 		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
 		waits := s.wait("alice", "")

@@ -16,7 +16,7 @@ import (
 
 // "200, empty body: the message is in the recipient's inbox."
 func TestSend(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.post("bob", "alice", "hello").want(http.StatusOK, "").
 			wantHeader("Content-Length", "0").
@@ -29,7 +29,7 @@ func TestSend(t *testing.T) {
 
 // "A sender without an inbox gets one", also when the recipient has none.
 func TestSenderGetsAnInbox(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "hello")
 		s.send("alice", "bob", "and hello to you")
@@ -42,7 +42,7 @@ func TestSenderGetsAnInbox(t *testing.T) {
 }
 
 func TestSendToOneself(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.send("alice", "alice", "do not forget")
 		s.poll("alice").wantMessage("alice", "do not forget")
 	})
@@ -104,16 +104,16 @@ func TestRecipient(t *testing.T) {
 		"?to=" + url.QueryEscape(strings.Repeat("é", 256)):     "no-such-inbox",
 		"?to=" + url.QueryEscape("é"+strings.Repeat("a", 511)): "bad-recipient",
 	}
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
 		for query, want := range cases {
 			a := s.do(request{method: http.MethodPost, id: "carol", query: query, body: strings.NewReader("to=bob")})
 			if a.code != want || want == "" && a.status != http.StatusOK {
-				t.Errorf("%s: got %d %q, want %q", query, a.status, a.code, want)
+				s.Errorf("%s: got %d %q, want %q", query, a.status, a.code, want)
 			}
 			got := s.poll("alice")
 			if delivered := got.status == http.StatusOK; delivered != (want == "") {
-				t.Errorf("%s: delivered to alice: %v", query, delivered)
+				s.Errorf("%s: delivered to alice: %v", query, delivered)
 			}
 			s.poll("bob").want(http.StatusNoContent)
 		}
@@ -128,7 +128,7 @@ func TestBodyIsTakenAsItIs(t *testing.T) {
 	for i := range everyByte {
 		everyByte[i] = byte(i)
 	}
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
 		for name, c := range map[string]struct {
 			header http.Header
@@ -151,7 +151,7 @@ func TestBodyIsTakenAsItIs(t *testing.T) {
 			r := sending("carol", "alice", c.body)
 			r.header = c.header
 			if a := s.do(r); a.status != http.StatusOK {
-				t.Errorf("%s: got %d %s", name, a.status, a.body)
+				s.Errorf("%s: got %d %s", name, a.status, a.body)
 				continue
 			}
 			s.poll("alice").wantMessage("carol", c.body)
@@ -162,14 +162,14 @@ func TestBodyIsTakenAsItIs(t *testing.T) {
 
 // An empty message is a message.
 func TestEmptyBodies(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		for name, body := range map[string]io.Reader{
 			"none":     nil,
 			"declared": strings.NewReader(""),
 			"chunked":  struct{ io.Reader }{strings.NewReader("")},
 		} {
-			t.Log(name)
+			s.Log(name)
 			r := sending("bob", "alice", "")
 			r.body = body
 			s.do(r).want(http.StatusOK)
@@ -181,7 +181,7 @@ func TestEmptyBodies(t *testing.T) {
 
 // "415 encoded-body: a Content-Encoding."
 func TestEncodedBodiesAreRefused(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		for _, encoding := range [][]string{
 			{"gzip"}, {"br"}, {"deflate"}, {"zstd"}, {"GZIP"}, {"x"}, {"gzip, identity"}, {"identity, gzip"},
@@ -198,7 +198,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 // A message keeps its bytes whatever the size in which they come.
 func TestBodiesInPieces(t *testing.T) {
 	sizes := []int{1, 511, 512, 513, 4095, 4096, 4097, 8192, 8193, 33333, 64 << 10}
-	inBubble(t, config{limits: inbox.Limits{Bytes: 2 << 20}}, func(s *server) {
+	overStores(t, config{limits: inbox.Limits{Bytes: 2 << 20}}, func(s *server) {
 		s.open("alice")
 		for _, size := range sizes {
 			body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
@@ -211,7 +211,7 @@ func TestBodiesInPieces(t *testing.T) {
 				send := sending("bob", "alice", "")
 				send.body = r
 				if a := s.do(send); a.status != http.StatusOK {
-					t.Fatalf("%d bytes, %s: %d %s", size, name, a.status, a.body)
+					s.Fatalf("%d bytes, %s: %d %s", size, name, a.status, a.body)
 				}
 				s.poll("alice").wantMessage("bob", body)
 			}

@@ -94,7 +94,7 @@ func TestSocketHandshakes(t *testing.T) {
 
 // A handshake that is refused replaces nobody, and acknowledges nothing.
 func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
 		for _, c := range socketHandshakes {
 			if c.status != 101 && len(c.shake.header["Authorization"]) == 0 && c.shake.header.Get("Content-Length") == "" {
@@ -106,13 +106,12 @@ func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
 		}
 		s.send("bob", "alice", "hello")
 		waits.answer().wantMessage("bob", "hello")
-	})
-	inBubble(t, config{}, func(s *server) {
-		s.open("alice")
-		s.send("bob", "alice", "one")
-		one := s.get("alice", "?after=0").cursor()
-		s.shake(handshake{id: "alice", query: "?after=" + one, header: http.Header{"Sec-WebSocket-Version": {"12"}}})
-		if held := s.held("alice"); held != 1 {
+
+		s.open("carol")
+		s.send("bob", "carol", "one")
+		one := s.get("carol", "?after=0").cursor()
+		s.shake(handshake{id: "carol", query: "?after=" + one, header: http.Header{"Sec-WebSocket-Version": {"12"}}})
+		if held := s.held("carol"); held != 1 {
 			s.Errorf("%d messages are left, want 1", held)
 		}
 	})
@@ -121,7 +120,7 @@ func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
 // "A browser may add credentials that it remembers": with an Origin they do not
 // count, whatever they are.
 func TestSocketHandshakeOfAPage(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		for _, credentials := range []string{"alice:" + passwordOf("alice"), "alice:guessed", ":"} {
 			w := s.dialSocket(handshake{header: http.Header{
@@ -132,7 +131,10 @@ func TestSocketHandshakeOfAPage(t *testing.T) {
 			w.conn.Close()
 		}
 	})
-	inBubble(t, config{Config: origins("https://example.com")}, func(s *server) {
+}
+
+func TestSocketOrigins(t *testing.T) {
+	overStores(t, config{Config: origins("https://example.com")}, func(s *server) {
 		for origin, status := range map[string]int{
 			"https://example.com":     101,
 			"http://inbox.test":       101, // the server's own pages

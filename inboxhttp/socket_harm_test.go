@@ -60,69 +60,64 @@ func tcpOf(c net.Conn) *net.TCPConn {
 // Meanwhile, two others talk to each other, and lose nothing. In the end nothing
 // is left of those that misbehaved.
 func TestSocketsThatMisbehave(t *testing.T) {
-	for _, tls := range []bool{false, true} {
-		t.Run(fmt.Sprint("TLS: ", tls), func(t *testing.T) {
-			s := start(t, config{sockets: true, tls: tls})
-			a, b := s.socket("well", ""), s.socket("behaved", "")
-			noLeaks(t, func() {
-				rounds := 4
-				if tls {
-					rounds = 1
-				}
-				var all sync.WaitGroup
-				var mu sync.Mutex
-				var sockets []*webSocket
-				for i, m := range misbehaviours {
-					all.Go(func() {
-						random := rand.New(rand.NewPCG(1, uint64(i)))
-						for round := range rounds {
-							w := s.dialSocket(handshake{id: fmt.Sprintf("%s %d", m.name, round)})
-							m.do(w, random)
-							mu.Lock()
-							sockets = append(sockets, w)
-							mu.Unlock()
-						}
-					})
-				}
-				for i := range 50 {
-					a.send("behaved", fmt.Sprint(i), fmt.Sprint("key-", i))
-					a.wantSent(fmt.Sprint("key-", i), false)
-					b.say(`{"type":"ack","after":%q}`, b.wantMessages("well", fmt.Sprint(i)))
-				}
-				all.Wait()
-				for _, w := range sockets {
-					w.conn.Close()
-				}
-			})
-			a.usable("well")
+	aloneOverEach(t, socketWires[1:], config{}, func(s *server) {
+		a, b := s.socket("well", ""), s.socket("behaved", "")
+		s.noLeaks(func() {
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			var sockets []*webSocket
+			for i, m := range misbehaviours {
+				all.Go(func() {
+					random := rand.New(rand.NewPCG(1, uint64(i)))
+					for round := range 2 {
+						w := s.dialSocket(handshake{id: fmt.Sprintf("%s %d", m.name, round)})
+						m.do(w, random)
+						mu.Lock()
+						sockets = append(sockets, w)
+						mu.Unlock()
+					}
+				})
+			}
+			for i := range 50 {
+				a.send("behaved", fmt.Sprint(i), fmt.Sprint("key-", i))
+				a.wantSent(fmt.Sprint("key-", i), false)
+				b.say(`{"type":"ack","after":%q}`, b.wantMessages("well", fmt.Sprint(i)))
+			}
+			all.Wait()
+			for _, w := range sockets {
+				w.conn.Close()
+			}
 		})
-	}
+		a.usable("well")
+	})
 }
 
 // A client that says its last word and is gone at once, without a close: it is
 // gone for the server, too, and its inbox does not wait for it.
 func TestSocketLastWords(t *testing.T) {
-	s := start(t, config{sockets: true})
-	s.open("bob")
-	noLeaks(t, func() {
-		for i := range 100 {
-			w := s.socket(fmt.Sprint("alice-", i), "")
-			w.write(text(sendText("bob", fmt.Sprint("last words ", i), "")))
-			if i%2 == 0 {
-				tcpOf(w.conn).CloseWrite()
-				for range w.frames { // until the server closes, too
+	aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
+		s.open("bob")
+		s.noLeaks(func() {
+			for i := range 100 {
+				w := s.socket(fmt.Sprint("alice-", i), "")
+				w.write(text(sendText("bob", fmt.Sprint("last words ", i), "")))
+				if i%2 == 0 {
+					tcpOf(w.conn).CloseWrite()
+					for range w.frames { // until the server closes, too
+					}
 				}
+				w.conn.Close()
 			}
-			w.conn.Close()
+		})
+		s.untilHeld("bob", 100)
+		said := make(map[string]bool)
+		for range 100 {
+			said[s.poll("bob").want(http.StatusOK).body] = true
+		}
+		if len(said) != 100 {
+			s.Errorf("%d of 100 last words were heard", len(said))
 		}
 	})
-	said := make(map[string]bool)
-	for range 100 {
-		said[s.poll("bob").want(http.StatusOK).body] = true
-	}
-	if len(said) != 100 {
-		t.Errorf("%d of 100 last words were heard", len(said))
-	}
 }
 
 // A client that does not read, over a real connection with all of its buffers:

@@ -252,7 +252,7 @@ func TestSocketEnds(t *testing.T) {
 
 		w = s.socket("alice", "")
 		bare := s.dialSocket(handshake{})
-		s.handler.Drain()
+		s.drain()
 		w.wantClose(1012)
 		bare.wantClose(1012)
 		s.dialSocket(handshake{id: "alice"}).wantClose(1012)

@@ -318,12 +318,13 @@ func TestSocketExpiry(t *testing.T) {
 
 // A reset by the clock: the position is of an earlier life.
 func TestSocketAfterExpiry(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		w := s.socket("alice", "")
 		s.send("bob", "alice", "one")
 		one := w.wantMessages("bob", "one")
 		w.conn.Close()
-		time.Sleep(2 * time.Minute)
+		s.turnClock(time.Minute) // until the server knows
+		s.expire()
 		w = s.dialSocket(handshake{id: "alice", query: "?after=" + one})
 		w.wantOpened(true)
 		s.send("bob", "alice", "two")

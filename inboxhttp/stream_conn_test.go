@@ -48,16 +48,15 @@ const acceptStream = "Accept: text/event-stream\r\n"
 // What a client sends behind its request is no request: the stream is the
 // connection's last.
 func TestStreamWithJunkBehindIt(t *testing.T) {
-	for _, tls := range []bool{false, true} {
-		s := start(t, config{sockets: true, tls: tls})
+	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		c := s.rawClient()
 		source := c.streamAndJunk()
 		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
 		source.until(c, "closed")
 		if e, err := source.next(); err != io.EOF {
-			t.Errorf("got %+v, %v, want the end", e, err)
+			s.Errorf("got %+v, %v, want the end", e, err)
 		}
-	}
+	})
 }
 
 // Nor does it hide that the client leaves, where the kernel tells.
@@ -75,7 +74,7 @@ func TestStreamLeftWithJunkBehindIt(t *testing.T) {
 					io.Copy(io.Discard, c.Conn)
 				}
 				c.Close()
-				s.transport.CloseIdleConnections()
+				s.client.CloseIdleConnections()
 			})
 			s.send("bob", "alice", "three")
 			s.poll("alice").wantMessage("bob", "three")
@@ -102,40 +101,35 @@ func (c *rawClient) streamAndJunk() *eventSource {
 
 // However clients leave, nothing is left of them, and what comes then stays.
 func TestStreamsLeft(t *testing.T) {
-	for _, w := range streamWires[2:] {
-		t.Run(w.name, func(t *testing.T) {
-			s := start(t, w.config)
-			const many = 60
-			noLeaks(t, func() {
-				for i := range many {
-					e := s.stream(request{id: fmt.Sprint("alice-", i), query: []string{"", "?after=0"}[i%2], client: s.client})
-					e.next()
-					e.left()
-				}
-				s.transport.CloseIdleConnections()
-			})
+	aloneOverEach(t, streamWires[2:], config{}, func(s *server) {
+		const many = 60
+		s.noLeaks(func() {
 			for i := range many {
-				s.send("bob", fmt.Sprint("alice-", i), "later")
-				s.poll(fmt.Sprint("alice-", i)).wantMessage("bob", "later")
+				e := s.stream(request{id: fmt.Sprint("alice-", i), query: []string{"", "?after=0"}[i%2], client: s.client})
+				e.next()
+				e.left()
 			}
-			s.transport.CloseIdleConnections()
+			s.client.CloseIdleConnections()
 		})
-	}
+		for i := range many {
+			s.send("bob", fmt.Sprint("alice-", i), "later")
+			s.poll(fmt.Sprint("alice-", i)).wantMessage("bob", "later")
+		}
+	})
 }
 
 // PROTOCOL, section 4: "It is removed only after the answer was flushed to a
 // connection that still lives." Between the look that finds a message and the
 // write, a client closes: it has not got it.
 func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
-	for _, tls := range []bool{false, true} {
-		for _, way := range leavings {
-			t.Run(fmt.Sprint(way.name, ", TLS: ", tls), func(t *testing.T) {
-				s := start(t, config{sockets: true, tls: tls})
+	for _, way := range leavings {
+		t.Run(way.name, func(t *testing.T) {
+			overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 				c := s.rawClient()
 				c.ask("alice", "", acceptStream)
 				source := c.readStream()
 				if _, err := source.next(); err != nil {
-					t.Fatal(err)
+					s.Fatal(err)
 				}
 				left := make(chan struct{})
 				s.store.hook(func(id string, found int) {
@@ -148,12 +142,12 @@ func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
 				s.send("bob", "alice", "precious")
 				<-left
 				if e, err := source.next(); err == nil {
-					t.Errorf("%+v came to a client that had left", e)
+					s.Errorf("%+v came to a client that had left", e)
 				}
-				inboxtest.Until(t, "the server knows", func() bool { return s.inside.Load() == 0 })
+				s.settle()
 				s.poll("alice").wantMessage("bob", "precious")
 			})
-		}
+		})
 	}
 }
 
@@ -179,7 +173,7 @@ func TestShutdownEndsWhatIsParked(t *testing.T) {
 			streams[i].wantEnd("draining")
 			sockets[i].wantClose(1012)
 		}
-		s.transport.CloseIdleConnections()
+		s.client.CloseIdleConnections()
 		if err := <-shut; err != nil {
 			t.Error(err)
 		}

@@ -121,7 +121,7 @@ func TestStreamResume(t *testing.T) {
 // At whatever byte a stream breaks, its client has missed nothing when it comes
 // back: no id is ahead of its message.
 func TestStreamBreaksAnywhere(t *testing.T) {
-	inBubble(t, config{}, func(s *server) {
+	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two", "three")
 		s.get("alice", "?limit=0&after="+s.get("alice", "?after=0").cursor())
@@ -147,7 +147,7 @@ func TestStreamBreaksAnywhere(t *testing.T) {
 				}
 			}
 			position := orElse(source.lastID, "0")
-			b, err := s.store.Store.Receive(t.Context(), s.peer("alice"), start0, 100, nil)
+			b, err := s.store.Store.Receive(s.Context(), s.peer("alice"), start0, 100, nil)
 			if err != nil {
 				s.Fatal(err)
 			}
@@ -226,14 +226,13 @@ func TestStreamBadPosition(t *testing.T) {
 
 // Who is not authenticated gets a status, and no stream.
 func TestStreamUnauthorized(t *testing.T) {
-	overEach(t, streamWires, config{limits: inbox.Limits{Inboxes: 2}}, func(s *server) {
+	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice", "bob")
 		accept := http.Header{"Accept": {"text/event-stream"}}
 		for want, r := range map[string]request{
 			"unauthorized":         {id: "alice", password: "guessed"},
 			"bad-credentials":      {id: "alice", password: strings.Repeat("x", 257)},
 			"bad-request":          {id: "alice", body: strings.NewReader("x")},
-			"server-full":          {id: "carol"},
 			"forbidden-navigation": {id: "alice", header: http.Header{"Sec-Fetch-Mode": {"no-cors"}}},
 		} {
 			r.header = withHeader(accept, r.header)
@@ -241,6 +240,13 @@ func TestStreamUnauthorized(t *testing.T) {
 		}
 		s.do(request{header: accept}).want(http.StatusUnauthorized).wantProblem("unauthorized")
 		s.do(request{method: http.MethodHead, id: "alice", header: accept}).want(http.StatusMethodNotAllowed)
+	})
+}
+
+func TestStreamServerFull(t *testing.T) {
+	overEach(t, streamWires[:2], config{limits: inbox.Limits{Inboxes: 1}}, func(s *server) {
+		s.open("alice")
+		s.do(request{id: "bob", header: http.Header{"Accept": {"text/event-stream"}}}).wantProblem("server-full")
 	})
 }
 
@@ -266,7 +272,7 @@ func TestStreamEnds(t *testing.T) {
 			}
 		}
 		e := s.stream(request{id: "alice"})
-		s.handler.Drain()
+		s.drain()
 		e.wantEnd("draining")
 		s.send("bob", "alice", "for the next server")
 		if held := s.held("alice"); held != 1 {
@@ -282,7 +288,7 @@ func TestStreamWhileDraining(t *testing.T) {
 		s.open("alice", "bob")
 		s.send("carol", "alice", "one", "two")
 		s.send("carol", "bob", "one", "two")
-		s.handler.Drain()
+		s.drain()
 		for id, query := range map[string]string{"alice": "", "bob": "?after=0"} {
 			e := s.stream(request{id: id, query: query})
 			given := 0
@@ -310,7 +316,7 @@ func TestStreamWhileDraining(t *testing.T) {
 // other, but never a message that is told of and gone.
 func TestStreamEndsBehindMessages(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
-		for i := range 20 {
+		for i := range s.times(20) {
 			id := fmt.Sprint("alice-", i)
 			e := s.stream(request{id: id})
 			e.next()
@@ -330,29 +336,28 @@ func TestStreamEndsBehindMessages(t *testing.T) {
 
 // HTTP/1.0 knows no chunks: the stream ends with the connection.
 func TestStreamOverHTTP10(t *testing.T) {
-	for _, sockets := range []bool{false, true} {
-		s := start(t, config{sockets: sockets})
+	overEach(t, []wire{memory, tcp, twoServers}, config{}, func(s *server) {
 		c := s.rawClient()
 		go io.WriteString(c.Conn, strings.Replace(plain(http.MethodGet, "", "alice", ""), "HTTP/1.1\r\n", "HTTP/1.0\r\nAccept: text/event-stream\r\n", 1))
 		resp, err := http.ReadResponse(c.r, nil)
 		if err != nil || resp.StatusCode != http.StatusOK || len(resp.TransferEncoding) > 0 || !resp.Close {
-			t.Fatalf("%v, %v", resp, err)
+			s.Fatalf("%v, %v", resp, err)
 		}
 		source := eventSource{in: bufio.NewReader(resp.Body)}
 		if e, err := source.next(); err != nil || e.kind != emptyBody {
-			t.Errorf("%+v, %v", e, err)
+			s.Errorf("%+v, %v", e, err)
 		}
 		s.send("bob", "alice", "hello")
 		if e, err := source.next(); err != nil || e.name != "message" || !strings.Contains(e.data, "hello") {
-			t.Errorf("%+v, %v", e, err)
+			s.Errorf("%+v, %v", e, err)
 		}
 		s.do(request{method: http.MethodDelete, id: "alice"})
 		if e, err := source.next(); err != nil || e.name != "closed" {
-			t.Errorf("%+v, %v", e, err)
+			s.Errorf("%+v, %v", e, err)
 		}
 		if e, err := source.next(); err != io.EOF {
-			t.Errorf("%+v, %v", e, err)
+			s.Errorf("%+v, %v", e, err)
 		}
 		c.Close()
-	}
+	})
 }

@@ -17,7 +17,7 @@ type watchedStore struct {
 type watch struct {
 	mu       sync.Mutex // guards what follows
 	count    map[string]int
-	last     map[string]*inbox.Receiver
+	seen     map[*inbox.Receiver]bool
 	attached chan struct{} // closed when somebody begins to wait
 
 	looked func(id string, found int)
@@ -29,12 +29,12 @@ func (s *watchedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cu
 		return b, err
 	}
 	s.mu.Lock()
-	if s.last[p.ID] != r {
+	if !s.seen[r] {
 		if s.count == nil {
-			s.count, s.last = make(map[string]int), make(map[string]*inbox.Receiver)
+			s.count, s.seen = make(map[string]int), make(map[*inbox.Receiver]bool)
 		}
 		s.count[p.ID]++
-		s.last[p.ID] = r
+		s.seen[r] = true
 		if s.attached != nil {
 			close(s.attached)
 			s.attached = nil

@@ -271,10 +271,10 @@ func quote(s string) string {
 // patience is how long something may take that has to happen: it ends a test
 // that would hang. In a bubble it costs nothing.
 func (s *server) patience() time.Duration {
-	if s.url == "http://inbox.test" {
+	if s.bubble {
 		return 5 * time.Minute
 	}
-	return 20 * time.Second
+	return 2 * time.Minute
 }
 
 // next is the next frame, or false at the end.
@@ -433,22 +433,8 @@ func (w *webSocket) usable(id string) {
 // socketWires are what may be between a socket and its client: nothing, with a
 // goroutine that reads; TCP, parked; TLS, with a goroutine that reads.
 var socketWires = []wire{
-	{"no wire", true, false, config{}},
-	{"TCP", false, true, config{sockets: true}},
-	{"TLS", false, false, config{sockets: true, tls: true}},
-}
-
-// overEach runs a test over each of these wires.
-func overEach(t *testing.T, wires []wire, c config, f func(s *server)) {
-	for _, w := range wires {
-		t.Run(w.name, func(t *testing.T) {
-			c := c
-			c.sockets, c.tls, c.http2 = w.config.sockets, w.config.tls, w.config.http2
-			if w.bubble {
-				inBubble(t, c, f)
-				return
-			}
-			f(start(t, c))
-		})
-	}
+	memory,
+	tcp,
+	overTLS,
+	twoServers,
 }

@@ -59,12 +59,12 @@ func TestDrain(t *testing.T) {
 // A drain that is in haste is shortened by a second call, and messages go through
 // until a socket ends.
 func TestDrainInHaste(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
-		s.handler.Drain(1000 * time.Hour)
+		s.drain(1000 * time.Hour)
 		alice.offer("bob", "1")
 		bob.wantFrom("alice", "OFFER", "1")
-		s.handler.Drain(0)
+		s.drain(0)
 		s.wantElapsed(elapsed(func() { alice.wantClosed(1012); bob.wantClosed(1012) }), 0, time.Millisecond)
 	})
 }

@@ -22,13 +22,15 @@ import (
 
 	"inbox"
 	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
 	"inbox/memstore"
 	"inbox/peerjs"
+	"inbox/redisstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a real server over memory, or over loopback.
+// server is a real server, in a bubble or over loopback.
 type server struct {
 	testing.TB
 	handler *peerjs.Handler
@@ -36,6 +38,9 @@ type server struct {
 	log     *bytes.Buffer
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	client  *http.Client
+	bubble  bool    // time passes only while everybody waits
+	twin    *server // another one of the same inboxes, to which every other connection goes
+	turn    atomic.Int64
 }
 
 var pepper = inbox.NewPepper([inbox.PepperSize]byte{7})
@@ -52,10 +57,80 @@ func openMemory(tb testing.TB, l inbox.Limits) *memstore.Store {
 // inBubble runs a test where time passes only while everybody waits.
 func inBubble(t *testing.T, c peerjs.Config, f func(s *server)) {
 	t.Helper()
+	inBubbleWith(t, inbox.Limits{}, c, f)
+}
+
+func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
-		f(start(t, c))
+		c.Store = openMemory(t, l)
+		s := start(t, c)
+		s.bubble = true
+		f(s)
 	})
+}
+
+// overStores runs a test in a bubble over memory, and in real time over two servers
+// that share a Redis. What depends on when something happens, or on limits that only
+// memory has, is left to the bubble.
+func overStores(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) { inBubbleWith(t, l, c, f) })
+	// Where messages are held for longer than any test takes, a machine that is busy
+	// makes none expire.
+	t.Run("two servers", func(t *testing.T) { f(twoServers(t, l, c, time.Hour)) })
+}
+
+// twoServers starts two over one Redis, to which connections go in turn. They hold
+// messages for so long.
+func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duration) *server {
+	t.Helper()
+	l.TTL = time.Hour
+	redis := redistest.Start(t)
+	var both [2]*server
+	for i := range both {
+		c.Store = openRedis(t, redis, l)
+		both[i] = serve(t, c, func(h *peerjs.Handler) (net.Listener, error) {
+			h.HoldFor(hold)
+			if err := h.Start(); err != nil {
+				return nil, err
+			}
+			return net.Listen("tcp", "127.0.0.1:0")
+		})
+	}
+	both[0].twin = both[1]
+	return both[0]
+}
+
+func openRedis(tb testing.TB, redis *redistest.Server, l inbox.Limits) inbox.Store {
+	tb.Helper()
+	store, err := redisstore.Open(tb.Context(), redisstore.Config{URL: "redis://" + redis.Addr, Limits: l})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Until(tb, "the store is ready", store.Ready)
+	return store
+}
+
+// next is the server whose turn it is.
+func (s *server) next() *server {
+	if s.twin != nil && s.turn.Add(1)%2 == 0 {
+		return s.twin
+	}
+	return s
+}
+
+// turnClock lets time pass, where that costs none.
+func (s *server) turnClock(d time.Duration) {
+	if s.bubble {
+		time.Sleep(d)
+	}
 }
 
 // start starts a server, which ends with the test. Without a store it has one of
@@ -65,6 +140,12 @@ func start(tb testing.TB, c peerjs.Config) *server {
 	if c.Store == nil {
 		c.Store = openMemory(tb, inbox.Limits{})
 	}
+	return serve(tb, c, func(*peerjs.Handler) (net.Listener, error) { return inboxtest.Listen(), nil })
+}
+
+// serve serves from what listen returns.
+func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Listener, error)) *server {
+	tb.Helper()
 	s := &server{TB: tb, store: c.Store, log: new(bytes.Buffer)}
 	c.Pepper = pepper
 	var mu sync.Mutex
@@ -82,9 +163,17 @@ func start(tb testing.TB, c peerjs.Config) *server {
 	mux.HandleFunc("/{key}/id", s.handler.NewID)
 	mux.HandleFunc("/{key}/peers", s.handler.Peers)
 	mux.HandleFunc("/{$}", s.handler.Info)
-	ln := inboxtest.Listen()
-	s.dial = ln.Dial
-	transport := &http.Transport{DialContext: ln.Dial}
+	ln, err := listen(s.handler)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if in, ok := ln.(*inboxtest.Listener); ok {
+			return in.Dial(ctx, "", "")
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	}
+	transport := &http.Transport{DialContext: s.dial}
 	s.client = &http.Client{Transport: transport}
 	srv := &http.Server{Handler: mux}
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,6 +200,7 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 // client is a PeerJS client, as far as the wire goes.
 type client struct {
 	testing.TB
+	s      *server
 	id     string
 	conn   net.Conn
 	mu     sync.Mutex  // held while a frame is written
@@ -122,13 +212,13 @@ type client struct {
 // try connects with a query.
 func (s *server) try(query string) (*client, error) {
 	s.Helper()
-	dialer := ws.Dialer{NetDial: s.dial}
+	dialer := ws.Dialer{NetDial: s.next().dial}
 	conn, early, _, err := dialer.Dial(s.Context(), "ws://inbox.test/peerjs?"+query)
 	if err != nil {
 		return nil, err
 	}
 	s.Cleanup(func() { conn.Close() })
-	c := &client{TB: s.TB, conn: conn, frames: make(chan string, 1<<14)}
+	c := &client{TB: s.TB, s: s, conn: conn, frames: make(chan string, 1<<14)}
 	var r io.Reader = conn
 	if early != nil {
 		r = early
@@ -205,6 +295,10 @@ func message(kind, dst, payload string) string {
 
 func (c *client) offer(dst, payload string) { c.say(message("OFFER", dst, payload)) }
 
+// patience is how long something may take that has to happen: it ends a test that
+// would hang.
+const patience = 2 * time.Minute
+
 // hear is the next frame.
 func (c *client) hear() string {
 	c.Helper()
@@ -214,8 +308,8 @@ func (c *client) hear() string {
 			c.Fatalf("the socket was closed with %d", c.code.Load())
 		}
 		return f
-	case <-time.After(time.Minute):
-		c.Fatal("nothing came in a minute")
+	case <-time.After(patience):
+		c.Fatalf("nothing came in %v", patience)
 		return ""
 	}
 }
@@ -250,9 +344,13 @@ func same(a, b string) bool {
 	return bytes.Equal(p, q)
 }
 
-// silent fails if anything comes, or the socket ends, in that time.
+// silent fails if anything comes, or the socket ends, in that time; or in a moment,
+// where time is real.
 func (c *client) silent(d time.Duration) {
 	c.Helper()
+	if !c.s.bubble {
+		d = min(d, 50*time.Millisecond)
+	}
 	select {
 	case f, ok := <-c.frames:
 		c.Fatalf("got %q (%v, close code %d), want silence", f, ok, c.code.Load())
@@ -274,8 +372,8 @@ func (c *client) wantClosed(code int) {
 			}
 			c.conn.Close()
 			return
-		case <-time.After(time.Minute):
-			c.Fatal("not closed in a minute")
+		case <-time.After(patience):
+			c.Fatalf("not closed in %v", patience)
 		}
 	}
 }
@@ -286,6 +384,39 @@ func (c *client) leave() {
 	c.Helper()
 	c.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
 	c.wantClosed(int(ws.StatusNormalClosure))
+}
+
+// untilOpen is for an id that will be free in a moment.
+func (s *server) untilOpen(id, token string) (c *client) {
+	s.Helper()
+	inboxtest.Until(s, "the id is free", func() bool {
+		c = s.knock(id, token)
+		if c.hear() == taken {
+			c.wantClosed(4400)
+			return false
+		}
+		return true
+	})
+	return c
+}
+
+// untilPeers waits until every server lists these peers.
+func (s *server) untilPeers(want string) {
+	s.Helper()
+	for range 2 {
+		inboxtest.Until(s, "the list is "+want, func() bool {
+			_, body, _ := s.get("/peerjs/peers")
+			return body == want
+		})
+	}
+}
+
+// drain has all servers drain.
+func (s *server) drain(over time.Duration) {
+	s.handler.Drain(over)
+	if s.twin != nil {
+		s.twin.handler.Drain(over)
+	}
 }
 
 // get asks over HTTP.
@@ -303,7 +434,7 @@ func (s *server) ask(method, path string, header ...string) (status int, body st
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := s.client.Do(req)
+	res, err := s.next().client.Do(req)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -322,9 +453,10 @@ func elapsed(f func()) time.Duration {
 	return time.Since(start)
 }
 
+// wantElapsed fails unless it took that long. A real clock may always be late.
 func (s *server) wantElapsed(d, least, most time.Duration) {
 	s.Helper()
-	if d < least || d > most {
+	if d < least || d > most && s.bubble {
 		s.Errorf("after %v, want %v to %v", d, least, most)
 	}
 }

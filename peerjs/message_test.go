@@ -5,40 +5,30 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"inbox"
 	"inbox/peerjs"
 )
 
-func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Hour) })
-		c.Store = openMemory(t, l)
-		f(start(t, c))
-	})
-}
-
 // What is passed on is type, src, dst and payload: src is who said it, whatever it
 // claims, and the payload is as it came.
 func TestForward(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
 		payload := `{ "sdp": {"type":"offer","sdp":"v=0\r\n\u00e4"}, "unknown":[1.50, 1e400, {"x":null}], "metadata":"\ud83d\ude00" }`
 		for _, kind := range []string{"OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE"} {
 			alice.say(`{"payload":` + payload + `,"src":"mallory","extra":1,"dst":"bob","type":"` + kind + `"}`)
 			got := bob.hear()
 			if !strings.Contains(got, payload) {
-				t.Errorf("the payload became %s", got)
+				s.Errorf("the payload became %s", got)
 			}
 			var f map[string]json.RawMessage
 			if err := json.Unmarshal([]byte(got), &f); err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			if len(f) != 4 || string(f["src"]) != `"alice"` || string(f["dst"]) != `"bob"` || string(f["type"]) != quote(kind) {
-				t.Errorf("%s became %s", kind, got)
+				s.Errorf("%s became %s", kind, got)
 			}
 		}
 		alice.say(`{"type":"OFFER","dst":"bob"}`) // without a payload there is none
@@ -54,7 +44,7 @@ func TestForward(t *testing.T) {
 
 // What makes no sense is ignored, and the socket stays.
 func TestIgnored(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
 		for _, frame := range []string{
 			"", " ", "{", "null", "1", "[]", `"x"`, `{}`, `{"type":"HEARTBEAT"}`, `{"type":"OPEN","dst":"bob"}`,
@@ -78,13 +68,13 @@ func TestIgnored(t *testing.T) {
 // What is said to a peer who is not there waits for it, in order, and comes after
 // its OPEN.
 func TestHeld(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		alice.offer("bob", "0")
 		for i := 1; i < 20; i++ {
 			alice.say(message("CANDIDATE", "bob", fmt.Sprint(i)))
 		}
-		time.Sleep(4 * time.Second)
+		s.turnClock(4 * time.Second)
 		alice.say(message("CANDIDATE", "bob", "20"))
 		bob := s.open("bob")
 		bob.wantFrom("alice", "OFFER", "0")
@@ -130,6 +120,21 @@ func TestExpire(t *testing.T) {
 	})
 }
 
+// The same in real time, with less of it.
+func TestExpireOverTwoServers(t *testing.T) {
+	t.Parallel()
+	const hold = time.Second
+	s := twoServers(t, inbox.Limits{}, peerjs.Config{}, hold)
+	for _, id := range []string{"alice", "carol"} { // at either server
+		c := s.open(id)
+		for range 2 {
+			s.wantElapsed(elapsed(func() { c.offer("bob", "0"); c.wantExpire("bob") }), hold, 0)
+		}
+		c.silent(time.Minute)
+	}
+	s.open("bob").silent(time.Minute) // none of them comes late
+}
+
 // A message that was said after an EXPIRE has one of its own.
 func TestExpireAgain(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
@@ -146,7 +151,7 @@ func TestExpireAgain(t *testing.T) {
 
 // LEAVE and EXPIRE are for those who are there; HEARTBEAT and the rest for nobody.
 func TestNotHeld(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		for _, kind := range []string{"LEAVE", "EXPIRE", "HEARTBEAT", "OPEN"} {
 			alice.say(message(kind, "bob", "{}"))
@@ -158,7 +163,7 @@ func TestNotHeld(t *testing.T) {
 		bob.leave()
 
 		alice.offer("bob", "1") // held, and not overtaken
-		time.Sleep(10 * time.Millisecond)
+		s.turnClock(10 * time.Millisecond)
 		bob = s.open("bob")
 		alice.say(message("LEAVE", "bob", "2"))
 		bob.wantFrom("alice", "OFFER", "1")
@@ -169,10 +174,10 @@ func TestNotHeld(t *testing.T) {
 // What waits when its sender goes, goes with it: nothing is kept of somebody who
 // is not there to answer.
 func TestSenderLeaves(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		alice.offer("bob", "1")
-		time.Sleep(time.Second)
+		s.turnClock(time.Second)
 		alice.leave()
 		s.open("bob").silent(10 * time.Second)
 	})
@@ -181,17 +186,16 @@ func TestSenderLeaves(t *testing.T) {
 // LEAVE without a dst gives the id back. The socket stays open and says nothing
 // any more.
 func TestLeaves(t *testing.T) {
-	inBubble(t, peerjs.Config{Discovery: true}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{Discovery: true}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
 		alice.offer("nobody", "1")
 		alice.say(`{"type":"LEAVE"}`)
 		alice.offer("bob", "2")
 		alice.silent(time.Minute)
 		bob.silent(time.Second)
-		if _, body, _ := s.get("/peerjs/peers"); body != `["bob"]` {
-			t.Errorf("the peers are %s", body)
-		}
-		s.knock("alice", "another").want(`{"type":"OPEN"}`)
+		s.untilPeers(`["bob"]`)
+		s.untilOpen("alice", "another")
+		s.untilPeers(`["alice","bob"]`)
 		alice.leave()
 		s.knock("alice", "a third").want(taken)
 	})
@@ -312,9 +316,12 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 
 // A burst for one peer arrives whole and in order, though its inbox holds less.
 func TestBurst(t *testing.T) {
-	inBubbleWith(t, inbox.Limits{Messages: 10}, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{Messages: 10}, peerjs.Config{}, func(s *server) {
 		bob := s.open("bob")
-		const senders, each = 20, 40
+		senders, each := 20, 40
+		if !s.bubble {
+			senders, each = 10, 20
+		}
 		for i := range senders {
 			c := s.open(fmt.Sprint("s", i))
 			go func() {
@@ -330,10 +337,10 @@ func TestBurst(t *testing.T) {
 				Payload int
 			}
 			if err := json.Unmarshal([]byte(bob.hear()), &f); err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			if f.Payload != next[f.Src] {
-				t.Fatalf("%s: %d came, %d was next", f.Src, f.Payload, next[f.Src])
+				s.Fatalf("%s: %d came, %d was next", f.Src, f.Payload, next[f.Src])
 			}
 			next[f.Src]++
 		}

@@ -23,7 +23,7 @@ func errorFrame(msg string) string { return fmt.Sprintf(`{"type":"ERROR","payloa
 
 // A refusal is a frame, and then the end. The next client is let in.
 func TestRefusals(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		const nothing = "No id, token, or key supplied to websocket server"
 		s.open("alice")
 		for query, frame := range map[string]string{
@@ -49,7 +49,7 @@ func TestRefusals(t *testing.T) {
 
 // There is no rule for ids and tokens but their length.
 func TestAnyIDAndToken(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		hub := s.open("hub")
 		for _, id := range []string{"a", "two words", "日本語", `quo"te\`, "a:b", "peerjs:x", "%", "a%b", "\x01", "a;b", "a&b", strings.Repeat("x", inbox.MaxID)} {
 			c := s.open(id)
@@ -70,17 +70,15 @@ func TestAnyIDAndToken(t *testing.T) {
 
 // An id is free as soon as its peer has gone.
 func TestIDIsFreeAgain(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		for token, leave := range map[string]func(*client){
 			"one":   (*client).leave,
-			"two":   func(c *client) { c.conn.Close(); time.Sleep(time.Millisecond) },
-			"three": func(c *client) { c.say(`{"type":"LEAVE"}`); time.Sleep(time.Millisecond) },
+			"two":   func(c *client) { c.conn.Close(); s.turnClock(time.Millisecond) },
+			"three": func(c *client) { c.say(`{"type":"LEAVE"}`); s.turnClock(time.Millisecond) },
 		} {
-			c := s.knock("alice", token)
-			c.want(`{"type":"OPEN"}`)
-			leave(c)
+			leave(s.untilOpen("alice", token))
 		}
-		s.open("alice")
+		s.untilOpen("alice", "four")
 	})
 }
 
@@ -121,11 +119,13 @@ func TestLiveness(t *testing.T) {
 
 // The same id and token take over at once. The old socket is closed.
 func TestTakeover(t *testing.T) {
-	inBubble(t, peerjs.Config{}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		old, bob := s.open("alice"), s.open("bob")
 		bob.offer("alice", "1")
 		old.wantFrom("bob", "OFFER", "1")
-		time.Sleep(time.Minute)
+		old.offer("bob", "0") // is heard when what was read is acknowledged
+		bob.wantFrom("alice", "OFFER", "0")
+		s.turnClock(time.Minute)
 		var c *client
 		s.wantElapsed(elapsed(func() { c = s.open("alice") }), 0, time.Millisecond)
 		s.wantElapsed(elapsed(func() { old.wantClosed(4409) }), 0, time.Millisecond)
@@ -252,7 +252,7 @@ func TestHandshake(t *testing.T) {
 
 // A socket ends with a frame that cannot be one, and harms nobody.
 func TestBadFrames(t *testing.T) {
-	inBubble(t, peerjs.Config{MaxMessage: 1000}, func(s *server) {
+	overStores(t, inbox.Limits{}, peerjs.Config{MaxMessage: 1000}, func(s *server) {
 		for code, f := range map[int]ws.Frame{
 			1003: ws.NewBinaryFrame([]byte("x")),
 			1007: ws.NewTextFrame([]byte("\xff")),

@@ -55,6 +55,7 @@ type Handler struct {
 	anyOrigin bool
 
 	lot       *park.Lot
+	holdFor   time.Duration // messages for peers who are not there; tests change it
 	draining  atomic.Pointer[drain]
 	held      atomic.Int64 // bytes of messages for peers who are not there
 	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
@@ -105,7 +106,7 @@ func New(c Config) (*Handler, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{
-		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(),
+		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(), holdFor: holdFor,
 		options: socket.Options{MaxMessage: c.MaxMessage},
 	}
 	var err error

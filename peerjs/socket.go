@@ -331,7 +331,7 @@ func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 		if errors.Is(p.deliver(a), inbox.ErrFull) {
 			after = retryFull
 		}
-		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= holdFor {
+		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= p.h.holdFor {
 			if !a.messages[0].told && a.tell() && p.expired(s, a.id) != nil {
 				return 0 // it is gone, which the end of this run finds too
 			}
