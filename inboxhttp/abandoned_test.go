@@ -79,14 +79,11 @@ func abandoned(s *server, query string, n, atOnce int, parked bool) (lost int) {
 // Until then a pop may be written to it, and is lost: what loses nothing is to
 // acknowledge.
 func TestAbandonedStreams(t *testing.T) {
-	t.Parallel()
-	const n = 100
-	for _, query := range []string{"", "?after=0"} {
-		t.Run("GET "+query, func(t *testing.T) {
-			s := start(t, config{sockets: true, tls: true, http2: true})
-			lost := 0
+	overEach(t, http2Wires, config{}, func(s *server) {
+		for _, query := range []string{"", "?after=0"} {
+			n, lost := s.times(100), 0
 			for i := range n {
-				id := fmt.Sprint("alice-", i)
+				id := fmt.Sprint("alice-", i, query)
 				p := s.wait(id, query)
 				p.leave() // the reset goes out a little later
 				s.send("bob", id, "hello")
@@ -94,17 +91,17 @@ func TestAbandonedStreams(t *testing.T) {
 				if query == "" && p.err == nil {
 					continue // it was faster than the leaving
 				}
-				inboxtest.Until(t, "the server knows", func() bool { return s.inside.Load() == 0 })
+				s.settle()
 				if a := s.poll(id); a.status != http.StatusOK {
 					lost++
 				}
 			}
-			t.Logf("%d of %d messages that followed an abandoned stream were lost", lost, n)
+			s.Logf("GET %s: %d of %d messages that followed an abandoned stream were lost", query, lost, n)
 			if query != "" && lost > 0 {
-				t.Error("although nothing was acknowledged")
+				s.Error("although nothing was acknowledged")
 			}
-		})
-	}
+		}
+	})
 }
 
 // At the moment of delivery, when the message is already taken from the store,
@@ -121,6 +118,7 @@ func TestLeftAtTheMomentOfDelivery(t *testing.T) {
 				s.store.hook(func(_ string, found int) {
 					if found > 0 {
 						way.leave(c)
+						c.untilKnown()
 					}
 				})
 				c.wait(id, "", parked)

@@ -20,17 +20,16 @@ import (
 
 // Clients that vanish while they wait hold nothing: no goroutine, no descriptor.
 func TestVanished(t *testing.T) {
-	for _, parked := range []bool{false, true} {
-		t.Run(fmt.Sprintf("parked: %v", parked), func(t *testing.T) {
-			s := start(t, config{sockets: true})
-			noLeaks(t, func() {
-				clients := make([]*rawClient, 90)
+	aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
+		for _, parked := range []bool{false, true} {
+			s.noLeaks(func() {
+				clients, before := make([]*rawClient, 90), s.parked.Load()
 				for i := range clients {
 					clients[i] = s.rawClient()
 					clients[i].wait(fmt.Sprint("peer-", i), "", false)
 				}
 				if parked {
-					inboxtest.Until(t, "all are parked", func() bool { return s.parked.Load() >= int64(len(clients)) })
+					inboxtest.Until(s, "all are parked", func() bool { return s.parked.Load() >= before+int64(len(clients)) })
 				}
 				for i, c := range clients {
 					leavings[i%len(leavings)].leave(c)
@@ -40,8 +39,9 @@ func TestVanished(t *testing.T) {
 					}
 				}
 			})
-		})
-	}
+			s.settle()
+		}
+	})
 }
 
 // A request of which only a part comes does nothing. Above all, half a message

@@ -223,8 +223,8 @@ func (d *delivery) left(l *listening) {
 	}
 }
 
-// popped waits until what a client has popped has left the inbox: a client that
-// asks on another connection before that may find it again.
+// popped waits until what a client has popped has left the inbox: before that, a
+// client that asks on another connection may find it again, and it takes its room.
 func (d *delivery) popped(id string) {
 	d.Helper()
 	switch {

@@ -66,18 +66,19 @@ func (s *server) tryStatus(r request) int {
 // A: crashes and races.
 var crashes = []knownFault{
 	{name: "A1", real: func(t *testing.T) { // parallel first requests ended the process
-		s := start(t, config{sockets: true, limits: inbox.Limits{}})
-		s.transport.MaxConnsPerHost = 64
-		together(1000, func(i int) {
-			id := "everybody"
-			if i%2 == 0 {
-				id = fmt.Sprint("peer-", i)
-			}
-			if got := s.tryStatus(request{id: id, query: "?wait=0"}); got != http.StatusNoContent {
-				t.Errorf("got %d", got)
-			}
+		overTCP(t, config{}, func(s *server) {
+			s.transport.MaxConnsPerHost = 64
+			together(s.times(1000), func(i int) {
+				id := "everybody"
+				if i%2 == 0 {
+					id = fmt.Sprint("peer-", i)
+				}
+				if got := s.tryStatus(request{id: id, query: "?wait=0"}); got != http.StatusNoContent {
+					s.Errorf("got %d", got)
+				}
+			})
+			s.send("bob", "everybody", "the server lives")
 		})
-		s.send("bob", "everybody", "the server lives")
 	}},
 	{name: "A2", run: func(s *server) { // two passwords won the same name, and one waited for ever
 		for round := range s.times(30) {

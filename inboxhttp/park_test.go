@@ -73,10 +73,16 @@ func answers(s *server, parked bool) map[string]answer {
 // The status, the headers and the body are those of an answer that net/http has
 // written.
 func TestParkedAnswers(t *testing.T) {
-	c := config{sockets: true, Config: origins("https://example.com")}
-	parked := answers(start(t, c), true)
-	c.tls = true // is never parked
-	for name, want := range answers(start(t, c), false) {
+	c := config{Config: origins("https://example.com")}
+	overTLS := c
+	overTLS.sockets, overTLS.tls = true, true // is never parked
+	wants := answers(start(t, overTLS), false)
+	overTCP(t, c, func(s *server) { compareAnswers(s, answers(s, true), wants) })
+}
+
+func compareAnswers(t testing.TB, parked, wants map[string]answer) {
+	t.Helper()
+	for name, want := range wants {
 		got := parked[name]
 		if got.status != want.status {
 			t.Errorf("%s: %d, want %d", name, got.status, want.status)

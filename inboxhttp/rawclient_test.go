@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -64,6 +65,28 @@ func (c *rawClient) tcp() *net.TCPConn {
 		return t.NetConn().(*net.TCPConn)
 	}
 	return c.Conn.(*net.TCPConn)
+}
+
+// untilKnown waits until the kernel has told the server's end that the client has
+// left: on a busy machine that takes a moment.
+func (c *rawClient) untilKnown() {
+	c.Helper()
+	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
+	client, server := port(c.tcp().LocalAddr()), port(c.tcp().RemoteAddr())
+	const established = "01"
+	inboxtest.Until(c, "the server's end knows", func() bool {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			return true // there is nobody to ask
+		}
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line) // number, local address, remote address, state
+			if strings.HasSuffix(f[1], server) && strings.HasSuffix(f[2], client) && f[3] == established {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // leavings are the ways in which a client can go.

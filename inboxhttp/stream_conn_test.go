@@ -63,21 +63,21 @@ func TestStreamWithJunkBehindIt(t *testing.T) {
 func TestStreamLeftWithJunkBehindIt(t *testing.T) {
 	for _, way := range leavings {
 		t.Run(way.name, func(t *testing.T) {
-			s := start(t, config{sockets: true})
-			noLeaks(t, func() {
-				c := s.rawClient()
-				c.streamAndJunk()
-				// Of a client that resets before, what it read last stays.
-				inboxtest.Until(t, "what was flushed has left", func() bool { return s.held("alice") == 0 })
-				way.leave(c)
-				if way.name == "half-closes" {
-					io.Copy(io.Discard, c.Conn)
-				}
-				c.Close()
-				s.client.CloseIdleConnections()
+			aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
+				s.noLeaks(func() {
+					c := s.rawClient()
+					c.streamAndJunk()
+					s.untilHeld("alice", 0) // of a client that resets before, what it read last stays
+					way.leave(c)
+					if way.name == "half-closes" {
+						io.Copy(io.Discard, c.Conn)
+					}
+					c.Close()
+					s.client.CloseIdleConnections()
+				})
+				s.send("bob", "alice", "three")
+				s.poll("alice").wantMessage("bob", "three")
 			})
-			s.send("bob", "alice", "three")
-			s.poll("alice").wantMessage("bob", "three")
 		})
 	}
 }
@@ -135,6 +135,7 @@ func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
 				s.store.hook(func(id string, found int) {
 					if found > 0 {
 						way.leave(c)
+						c.untilKnown()
 						s.store.hook(nil)
 						close(left)
 					}
