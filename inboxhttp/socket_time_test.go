@@ -322,8 +322,8 @@ func TestSocketAfterExpiry(t *testing.T) {
 		w := s.socket("alice", "")
 		s.send("bob", "alice", "one")
 		one := w.wantMessages("bob", "one")
-		w.conn.Close()
-		s.turnClock(time.Minute) // until the server knows
+		w.write(frame(fin|opClose, "\x03\xe8"))
+		w.wantClose(1000) // once the server has left the inbox
 		s.expire()
 		w = s.dialSocket(handshake{id: "alice", query: "?after=" + one})
 		w.wantOpened(true)

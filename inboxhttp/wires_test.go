@@ -76,9 +76,9 @@ func (w wire) run(t *testing.T, c config, f func(s *server)) {
 	f(start(t, c))
 }
 
-// expire lets every inbox expire at which nobody waits: with time, or, since that
-// of Redis cannot be turned, by leaving there what such an inbox leaves, which is
-// nothing.
+// expire lets every inbox expire, whose receivers have left: with time, or, since
+// that of Redis cannot be turned, by leaving there what such an inbox leaves, which
+// is nothing.
 func (s *server) expire() {
 	s.Helper()
 	if s.redis == nil {
