@@ -33,7 +33,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
-		flag.Set("test.parallel", "8") // they wait more than they work
+		flag.Set("test.parallel", "4") // they wait more than they work
 	}
 	goleak.VerifyTestMain(m)
 }
