@@ -121,7 +121,7 @@ func (l *load) watch() (over func()) {
 	go func() {
 		tick := time.NewTicker(turn)
 		defer tick.Stop()
-		for turns := 0; turns < int(promised/turn)+10; turns++ {
+		for range int(promised/turn) + 10 {
 			select {
 			case <-tick.C:
 			case <-done:
