@@ -126,10 +126,10 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
-	// The snapshot is used up when it is read, so the port comes first.
-	// None of its connections is ever left without a time limit, so that nobody
-	// needs the kernel's keep-alive, and its four calls for each.
+	// No connection is ever left without a time limit, so that nobody needs the
+	// kernel's keep-alive, and its four calls for each.
 	listen := net.ListenConfig{KeepAlive: -1}
+	// The snapshot is used up when it is read, so the port comes first.
 	ln, err := listen.Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
