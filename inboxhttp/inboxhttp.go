@@ -73,7 +73,7 @@ func New(c Config) (*Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot()}
+	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot(c.Log)}
 	h.opened, h.unopened = socketOptions(c.MaxBody)
 	mw, err := cors.NewMiddleware(cors.Config{
 		Origins:         c.AllowOrigins,

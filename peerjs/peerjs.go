@@ -106,7 +106,7 @@ func New(c Config) (*Handler, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{
-		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(), holdFor: holdFor,
+		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(c.Log), holdFor: holdFor,
 		options: socket.Options{MaxMessage: c.MaxMessage},
 	}
 	var err error

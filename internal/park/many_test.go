@@ -3,6 +3,7 @@ package park
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -21,7 +22,7 @@ func TestThousands(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			const many = 1000
 			descriptors := inboxtest.Descriptors()
-			l := NewLot()
+			l := NewLot(slog.Default())
 			if err := l.Start(); err != nil {
 				t.Fatal(err)
 			}

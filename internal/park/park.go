@@ -17,8 +17,10 @@ package park
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +44,7 @@ const (
 
 // A Lot holds the parked connections of one server.
 type Lot struct {
+	log    *slog.Logger
 	poller *poller                       // nil before Start, and where there is none
 	work   chan *Spot                    // to a worker that is idle
 	none   atomic.Pointer[chan struct{}] // closed when there are no spots
@@ -52,9 +55,10 @@ type Lot struct {
 	last  uint64 // the number of the newest spot: never used again, so a late event finds nobody
 }
 
-// NewLot makes a Lot in which a goroutine per connection reads.
-func NewLot() *Lot {
-	l := &Lot{spots: make(map[uint64]*Spot), work: make(chan *Spot)}
+// NewLot makes a Lot in which a goroutine per connection reads. log is told of a
+// panic in a Spot's function, which ends that Spot and its connection alone.
+func NewLot(log *slog.Logger) *Lot {
+	l := &Lot{log: log, spots: make(map[uint64]*Spot), work: make(chan *Spot)}
 	l.setNone()
 	close(*l.none.Load())
 	return l
@@ -247,6 +251,7 @@ func (s *Spot) add(e Events) bool {
 }
 
 func (s *Spot) loop() {
+	defer s.recover()
 	for {
 		e := Events(s.state.Swap(uint32(running))) &^ running
 		s.gone = s.gone || e&Gone != 0
@@ -258,6 +263,19 @@ func (s *Spot) loop() {
 		if s.state.CompareAndSwap(uint32(running), 0) {
 			return
 		}
+	}
+}
+
+// recover is what net/http does for handlers: a fault that one connection meets is
+// not to end all the others, and all inboxes with them.
+func (s *Spot) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	s.lot.log.Error("panic serving a parked connection", "panic", v, "stack", string(debug.Stack()))
+	if Events(s.state.Load())&left == 0 {
+		s.Close()
 	}
 }
 

@@ -3,6 +3,7 @@ package park
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -134,7 +135,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 // "Rest asks for a Timeout after d, instead of any asked for before."
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLot()
+		l := NewLot(slog.Default())
 		server, _ := openPipe(t)
 		v := visit(t, l, server)
 		start := time.Now()
@@ -163,7 +164,7 @@ func TestRest(t *testing.T) {
 func TestTimeoutDuringARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, _ := openPipe(t)
-		v := visit(t, NewLot(), server)
+		v := visit(t, NewLot(slog.Default()), server)
 		v.spot.Wake()
 		v.on(Woken, func(s *Spot) { s.Rest(time.Second); time.Sleep(time.Minute) })
 		v.on(Timeout, func(s *Spot) { s.Close() })
@@ -194,7 +195,7 @@ func TestWakeAll(t *testing.T) {
 // "Wait returns when every spot was left, or ctx ends."
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLot()
+		l := NewLot(slog.Default())
 		if err := l.Wait(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -233,7 +234,7 @@ func TestWatches(t *testing.T) {
 	started := newLot(t)
 	for _, k := range kinds {
 		server, _ := k.open(t)
-		if NewLot().Watches(server) {
+		if NewLot(slog.Default()).Watches(server) {
 			t.Errorf("%s is watched before Start", k.name)
 		}
 		if got := started.Watches(server); got != (k.watched && started.poller != nil) {
@@ -246,7 +247,7 @@ func TestWatches(t *testing.T) {
 func TestClose(t *testing.T) {
 	before := inboxtest.Descriptors()
 	for range 100 {
-		l := NewLot()
+		l := NewLot(slog.Default())
 		if err := l.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +255,7 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := NewLot().Close(); err != nil {
+	if err := NewLot(slog.Default()).Close(); err != nil {
 		t.Error(err)
 	}
 	if after := inboxtest.Descriptors(); after > before {

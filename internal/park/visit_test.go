@@ -2,6 +2,7 @@ package park
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -54,7 +55,7 @@ func eachWatched(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB
 
 // newLot makes a Lot that has started, and that has to be empty in the end.
 func newLot(tb testing.TB) *Lot {
-	l := NewLot()
+	l := NewLot(slog.Default())
 	if err := l.Start(); err != nil {
 		tb.Fatal(err)
 	}

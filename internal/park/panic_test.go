@@ -1,0 +1,82 @@
+package park
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"inbox/internal/inboxtest"
+)
+
+// A panic ends its own connection alone, whoever runs the function, and is told.
+func TestPanic(t *testing.T) {
+	for _, begin := range []bool{false, true} {
+		eachKind(t, func(t *testing.T, l *Lot, open opener) {
+			var told lockedBuffer
+			l.log = slog.New(slog.NewTextHandler(&told, nil))
+			server, client := open(t)
+			spot := parked(t, l, server, func(*Spot, Events) { panic("a fault") })
+			other, _ := open(t)
+			v := visit(t, l, other)
+			if begin {
+				spot.Begin()
+			} else {
+				spot.Wake()
+			}
+			if _, err := client.Read(make([]byte, 1)); err == nil {
+				t.Error("the connection is still there")
+			}
+			inboxtest.Until(t, "it is told", func() bool { return strings.Contains(told.String(), "a fault") })
+			spot.Wake() // which nobody hears any more
+			v.spot.Wake()
+			v.on(Woken, func(*Spot) {})
+			v.leave()
+			l.Wait(t.Context())
+		})
+	}
+}
+
+// After Leave the connection is the function's own affair.
+func TestPanicAfterLeave(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *Lot, open opener) {
+		l.log = slog.New(slog.DiscardHandler)
+		server, client := open(t)
+		spot := parked(t, l, server, func(s *Spot, _ Events) {
+			conn, err := s.Leave()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				io.WriteString(conn, "x")
+				conn.Close()
+			}()
+			panic("a fault")
+		})
+		spot.Wake()
+		if n, err := client.Read(make([]byte, 1)); n != 1 {
+			t.Errorf("read %d bytes and the error %v", n, err)
+		}
+		l.Wait(t.Context())
+	})
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
