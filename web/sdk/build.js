@@ -14,7 +14,7 @@ import { build } from "esbuild";
 
 /** Names of properties that only our own modules see: they are for readers, and short for browsers. */
 const INTERNAL = [
-  "busy", "content", "failure", "first", "interrupted", "onmove", "opened", "options", "position", "queue", "server", "take", "tell", "wake",
+  "busy", "content", "failure", "first", "handled", "interrupted", "onmove", "opened", "options", "position", "queue", "server", "take", "tell", "wake",
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -1,5 +1,5 @@
 import { callsOf } from "./calls.js";
-import type { ConnectOptions } from "./connect.js";
+import type { ConnectOptions, Connection } from "./connect.js";
 import type { Inbox } from "./mailbox.js";
 import { pause } from "./wait.js";
 
@@ -19,7 +19,7 @@ export interface Call {
    * Answers.
    * @returns the connection, once it is connected; see {@link connect}
    */
-  accept(options?: Omit<ConnectOptions, "patience">): Promise<RTCPeerConnection>;
+  accept(options?: Omit<ConnectOptions, "patience">): Promise<Connection>;
   /** Says no; the caller is told the reason. */
   reject(reason?: string): void;
 }

@@ -1,5 +1,5 @@
 /**
- * Why there is no connection:
+ * Why there is no connection, or none any more:
  *
  * - `no-such-peer`: nobody receives under this id
  * - `no-answer`: somebody does, but did not answer in time

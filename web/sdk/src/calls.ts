@@ -90,7 +90,7 @@ function createCalls(inbox: Inbox): Calls {
   }
 
   async function say(peer: string, signal: Signal | undefined): Promise<void> {
-    if (signal) await inbox.send(peer, signal).catch(() => {});
+    if (signal) await inbox.send(peer, signal, { last: true }).catch(() => {});
   }
 
   function forget(peer: string, session: string, bye?: Signal): void {
@@ -101,6 +101,7 @@ function createCalls(inbox: Inbox): Calls {
 
   async function run({ signal }: AbortController): Promise<void> {
     failure = undefined;
+    for (const side of live.values()) side.cause = failure;
     const leave = (): void => live.forEach((side) => side.fail("closed"));
     const page: Partial<EventTarget> = globalThis;
     page.addEventListener?.("pagehide", leave, { signal });
@@ -110,7 +111,10 @@ function createCalls(inbox: Inbox): Calls {
     } catch (error) {
       failure = error;
       loop = undefined;
-      live.forEach((side) => side.worked || side.end(error));
+      for (const side of live.values()) {
+        if (side.worked) side.cause = error;
+        else side.end(error);
+      }
       waiting.splice(0).forEach((wake) => wake());
     }
   }

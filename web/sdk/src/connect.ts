@@ -1,6 +1,21 @@
+import type { CallError } from "./call-error.js";
 import { callsOf } from "./calls.js";
 import type { Inbox } from "./mailbox.js";
 import { pause } from "./wait.js";
+
+/** A connection to a peer, and what has become of it. */
+export interface Connection extends RTCPeerConnection {
+  /**
+   * Resolves when the call is over, with why; it never rejects. `code` is
+   *
+   * - `closed`: this side called `close()`, or its page is left
+   * - `ended`: the other side did so
+   * - `ice-failed`: what was interrupted was not mended for a minute. If this side
+   *   did not receive any more, and so could not mend it, `cause` is the
+   *   {@link InboxError}: `replaced`, `unauthorized` or `closed`
+   */
+  readonly ended: Promise<CallError>;
+}
 
 /** How a connection is to be made. */
 export interface ConnectOptions {
@@ -28,8 +43,8 @@ export interface ConnectOptions {
  * Tracks and data channels can be added in {@link ConnectOptions.setup}, and at
  * any time later. A connection that is interrupted is mended, as long as this
  * page receives; one that cannot be mended, and one that the other side ends, is
- * closed: `connectionState` is `closed` then, and `connectionstatechange` tells.
- * `pc.close()` also says so to the other side.
+ * closed: `connectionState` is `closed` then, `connectionstatechange` tells, and
+ * {@link Connection.ended} says why. `pc.close()` also says so to the other side.
  *
  * @returns the connection, once it is connected
  * @throws {@link CallError} if there is no such peer, no answer, or no path;
@@ -38,8 +53,9 @@ export interface ConnectOptions {
  * @example
  * const pc = await connect(inbox, "bob", { iceServers: [{ urls: "stun:stun.example.com" }] });
  * pc.createDataChannel("chat").onopen = ({ target }) => target.send("hello");
+ * const { code } = await pc.ended;
  */
-export async function connect(inbox: Inbox, peer: string, options: ConnectOptions = {}): Promise<RTCPeerConnection> {
+export async function connect(inbox: Inbox, peer: string, options: ConnectOptions = {}): Promise<Connection> {
   const { signal, setup } = options;
   const calls = callsOf(inbox);
   for (;;) {

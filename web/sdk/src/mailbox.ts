@@ -57,7 +57,7 @@ export class Inbox {
     address.username = address.password = address.hash = "";
     this.id = id;
     this.#server = { url: address, id, password };
-    this.#receiver = createReceiver(this, this.#server, transports?.length ? transports : ["socket", "stream", "poll"], storage);
+    this.#receiver = createReceiver(this, this.#server, transports, storage);
     this.#send = createSend(this.#receiver);
   }
 

@@ -7,7 +7,7 @@ import { pause } from "./wait.js";
 const WAIT = 25;
 
 /** Receives by requests that wait for messages: works everywhere. */
-export async function poll(link: Link, signal: AbortSignal): Promise<void> {
+export async function poll(link: Link, signal: AbortSignal): Promise<never> {
   // The first one does not wait, so that one knows at once that the inbox is open.
   for (let wait = 0; ; wait = WAIT) {
     const asked = Date.now();
@@ -17,7 +17,7 @@ export async function poll(link: Link, signal: AbortSignal): Promise<void> {
       { signal, headers: { Accept: "application/json" }, timeout: wait * 1000 + ANSWER },
     );
     link.opened(content ? undefined : headers.get("Inbox-Cursor"), headers.has("Inbox-Reset"));
-    if (content) (JSON.parse(content) as { messages: WireMessage[] }).messages.forEach((message) => link.take(message));
+    if (content) (JSON.parse(content) as { messages: WireMessage[] }).messages.forEach(link.take);
     // Messages that wait for their readers would be the next answer again. And a
     // proxy that does not let us wait must not make this a hot loop.
     if (link.busy() || (wait && !content && Date.now() - asked < 1000)) {

@@ -10,6 +10,7 @@ import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
 /** How messages are received: over a WebSocket, from one answer that does not end, or by requests that wait. */
 export type Transport = "socket" | "stream" | "poll";
 
+/** The best first. */
 const transports = { socket, stream, poll };
 
 /** How many messages are kept that no loop has asked for yet. */
@@ -49,7 +50,7 @@ export interface MessagesOptions {
 interface Entry {
   readonly content: Message;
   /** It can be acknowledged. */
-  done: boolean;
+  handled: boolean;
 }
 
 /** A loop over messages. */
@@ -91,9 +92,10 @@ export interface Receiver extends Link {
 export function createReceiver(
   owner: Owner,
   server: Server,
-  names: readonly Transport[],
+  chosen: readonly Transport[] | undefined,
   storage: CursorStorage | undefined,
 ): Receiver {
+  const names = chosen?.length ? chosen : (Object.keys(transports) as Transport[]);
   const storageKey = `inbox ${server.url.href} ${server.id}`;
   /** The position, the one that was last told to the server, and the one that it knows. */
   let after: string | undefined;
@@ -131,7 +133,7 @@ export function createReceiver(
         while (!signal?.aborted) {
           if ((entry = reader.queue.shift())) {
             yield entry.content;
-            entry.done = true;
+            entry.handled = true;
             entry = undefined;
             settle();
           } else if (reader.failure) {
@@ -146,7 +148,7 @@ export function createReceiver(
           // What was not handled to its end goes to another loop, or is received again.
           if (readers.size) reader.queue.forEach(give);
           else {
-            kept.push(...reader.queue.filter(({ done }) => done));
+            kept.push(...reader.queue.filter(({ handled }) => handled));
             halt();
             if (told !== after) receiver.tell(); // so that nobody who comes next receives it again
           }
@@ -198,7 +200,7 @@ export function createReceiver(
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
       if (seen.size > REMEMBERED) seen.delete(seen.values().next().value!);
-      const entry = { content: readMessage(wire), done: false };
+      const entry = { content: readMessage(wire), handled: false };
       pending.push(entry);
       give(entry);
     },
@@ -218,7 +220,7 @@ export function createReceiver(
       }
     }
     // Unacknowledged, it would in the end stop all that come after it.
-    entry.done = true;
+    entry.handled = true;
     if (kept.push(entry) > KEPT) kept.shift();
     settle();
   }
@@ -226,7 +228,7 @@ export function createReceiver(
   /** Acknowledges what can be. */
   function settle(): void {
     let last: Entry | undefined;
-    while (pending[0]?.done) last = pending.shift();
+    while (pending[0]?.handled) last = pending.shift();
     if (!last) return;
     move(last.content.cursor);
     receiver.onmove?.();
@@ -261,16 +263,17 @@ export function createReceiver(
     let tries = 0;
     let wait: number | undefined;
     const restart = (fromTop: boolean): void => {
-      if (fromTop) at = -1;
+      if (fromTop) at = 0;
       if (!wait) attempt.abort();
     };
-    const unsubscribe = onWake(restart);
+    const ends = new AbortController();
+    onWake(restart, ends);
     for (at = 0; readers.size; ) {
-      const index = (at = Math.max(0, at));
+      const index = at;
       const { signal } = (attempt = new AbortController());
       const begun = Date.now();
       const timer = setTimeout(() => index && restart(true), BETTER);
-      const error = await transports[names[index]!](receiver, signal).then(asInboxError, asInboxError);
+      const error = await transports[names[index]!](receiver, signal).catch(asInboxError);
       clearTimeout(timer);
       const opened = receiver.transport;
       receiver.transport = receiver.onmove = receiver.send = undefined;
@@ -304,7 +307,7 @@ export function createReceiver(
       await pauseBeforeTry(tries++, error, signal);
       wait = undefined;
     }
-    unsubscribe();
+    ends.abort();
     running = false;
   }
 }

@@ -22,6 +22,11 @@ export interface SendOptions {
    * the server was away it is not, since then others have to come back too.
    */
   patience?: number | undefined;
+  /**
+   * What is said as the page is left: by a request, which outlives the page if it
+   * has less than 500 characters. What goes over a socket then may not arrive.
+   */
+  last?: boolean | undefined;
 }
 
 /**
@@ -44,8 +49,12 @@ export function createSend(receiver: Receiver) {
     return sent;
   };
 
-  async function send(turn: Promise<unknown> | undefined, to: string, body: string | Blob, options: SendOptions): Promise<void> {
-    const { signal, patience = 0 } = options;
+  async function send(
+    turn: Promise<unknown> | undefined,
+    to: string,
+    body: string | Blob,
+    { signal, patience = 0, last }: SendOptions,
+  ): Promise<void> {
     const key = randomId();
     const begun = Date.now();
     const until = begun + Math.max(PATIENCE, patience);
@@ -53,7 +62,7 @@ export function createSend(receiver: Receiver) {
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
       // Over the socket if there is one; only at first, since it may be the socket that does not work.
-      const over = !tries && typeof body === "string" && body.length < LARGEST && receiver.send;
+      const over = !tries && !last && typeof body === "string" && body.length < LARGEST && receiver.send;
       try {
         if (over) {
           await inTime(ANSWER, signal, over(to, body, key));

@@ -1,5 +1,5 @@
 import { CallError, type CallErrorCode, type Tried } from "./call-error.js";
-import type { ConnectOptions } from "./connect.js";
+import type { ConnectOptions, Connection } from "./connect.js";
 import { InboxError } from "./errors.js";
 import type { Inbox } from "./mailbox.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
@@ -30,9 +30,11 @@ export interface Side extends Negotiating {
   answered: boolean;
   /** Whether it was connected once. */
   worked: boolean;
-  readonly connected: Promise<RTCPeerConnection>;
+  /** Why nothing is received any more: what was connected goes on without. */
+  cause: unknown;
+  readonly connected: Promise<Connection>;
 
-  start(options: ConnectOptions): Promise<RTCPeerConnection>;
+  start(options: ConnectOptions): Promise<Connection>;
   hear(signal: Signal): void;
   /** Becomes the call that the other side has made at the same time. */
   adopt(session: string): void;
@@ -69,7 +71,7 @@ export function createSide(
   let mending: number | undefined;
   /** Fetches ICE servers, if that is how they come. */
   let fresh: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
-  let resolve!: (pc: RTCPeerConnection) => void;
+  let resolve!: (pc: Connection) => void;
   let reject!: (error: unknown) => void;
 
   const side: Side = {
@@ -82,6 +84,7 @@ export function createSide(
     started: false,
     answered: false,
     worked: false,
+    cause: undefined,
     connected: new Promise((...both) => ([resolve, reject] = both)),
 
     start(options) {
@@ -95,11 +98,13 @@ export function createSide(
         if (!side.answered && !side.worked) expire(timeout);
         side.answered = true;
       };
-      const abort = (): void => side.end(signal?.reason);
-      signal?.addEventListener("abort", abort);
+      const abort = (): void => {
+        if (!side.worked) side.end(signal?.reason);
+      };
+      signal?.addEventListener("abort", abort, over);
       if (signal?.aborted) abort();
       prepare(options).catch(side.end);
-      return side.connected.finally(() => signal?.removeEventListener("abort", abort));
+      return side.connected;
     },
 
     hear(signal) {
@@ -143,22 +148,22 @@ export function createSide(
       sends.abort();
       clearTimeout(limit);
       clearTimeout(mending);
-      unsubscribe();
+      // Before all that takes time: of a page that is left, some browsers let little be done.
+      onend(known ? undefined : { type: "bye", session: side.session, why: code, reason });
       reject(error);
       close();
       // A browser tells only of what it has closed itself.
       if (code !== "closed") pc?.dispatchEvent(new Event("connectionstatechange"));
-      onend(known ? undefined : { type: "bye", session: side.session, why: code, reason });
     },
 
     fail(code, reason, known) {
-      side.end(new CallError(code, tried, reason), known);
+      side.end(new CallError(code, tried, reason, side.cause), known);
     },
   };
   side.connected.catch(() => {}); // perhaps nobody waits for it
-  const unsubscribe = onWake((online) => {
+  onWake((online) => {
     if (online && side.worked) void restart();
-  });
+  }, over);
   expire(RINGS);
   return side;
 
@@ -177,8 +182,9 @@ export function createSide(
     limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST));
   }
 
-  function connection(made: RTCPeerConnection): void {
-    pc = made;
+  function connection(plain: RTCPeerConnection): void {
+    const ended = new Promise<CallError>((resolve) => over.signal.addEventListener("abort", () => resolve(over.signal.reason)));
+    const made = (pc = Object.assign(plain, { ended }));
     close = made.close.bind(made);
     made.close = () => side.fail("closed");
     negotiation = negotiate(made, side);

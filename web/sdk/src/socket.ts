@@ -15,7 +15,7 @@ const NOBODY = { to: "", body: "", key: "ping" };
 type Frame = { type?: string; cursor?: string; reset?: boolean; code?: InboxErrorCode; status?: number; key?: string };
 
 /** Receives and sends over a WebSocket. */
-export function socket(link: Link, signal: AbortSignal): Promise<void> {
+export function socket(link: Link, signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const ws = new WebSocket(link.server.url.href.replace(/^http/, "ws"), "inbox.v1");
     const answers = new Map<string, (error?: InboxError) => void>();
@@ -23,14 +23,12 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
 
     const end = (error: InboxError): void => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
       ws.onmessage = ws.onclose = () => {};
       // What was not answered is sent again: why the connection has ended is no answer to it.
       for (const answer of answers.values()) answer(new InboxError("unreachable"));
       ws.close();
       reject(error);
     };
-    const abort = (): void => end(new InboxError("unreachable"));
     const then = (act: () => void, ms: number): void => {
       clearTimeout(timer);
       timer = setTimeout(act, ms);
@@ -43,7 +41,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<void> {
     };
 
     expect(OPEN);
-    signal.addEventListener("abort", abort);
+    signal.addEventListener("abort", () => end(new InboxError("unreachable")));
     ws.onopen = () => {
       const { id, password } = link.server;
       say({ type: "open", id, password, after: link.position() });

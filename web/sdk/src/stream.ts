@@ -10,10 +10,10 @@ const FIRST = 4000;
 const NEXT = 25_000;
 
 /** Receives from one answer that does not end: Server-Sent Events, read by fetch. */
-export function stream(link: Link, signal: AbortSignal): Promise<void> {
+export function stream(link: Link, signal: AbortSignal): Promise<never> {
   return within(FIRST, signal, async (signal, extend) => {
     const response = await request(link.server, { after: link.position() }, { signal, headers: { Accept: "text/event-stream" } });
-    if (!response.headers.get("Content-Type")?.includes("event-stream")) throw new InboxError("unreachable");
+    if (!response.headers.get("Content-Type")?.includes("text/event-stream")) throw new InboxError("unreachable");
     const reader = response.body!.getReader();
     const decoder = new TextDecoder();
     for (let text = ""; ; ) {

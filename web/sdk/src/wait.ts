@@ -2,17 +2,15 @@ import { InboxError } from "./errors.js";
 
 /**
  * Calls back when it is worth to try again at once: the network is back or has
- * gone, the page is looked at again. Returns how to end it.
+ * gone, the page is looked at again. An abort ends it.
  */
-export function onWake(wake: (online: boolean) => void): () => void {
-  const ends = new AbortController();
+export function onWake(wake: (online: boolean) => void, ends: AbortController): void {
   const hear = ({ type }: Event): void => {
     if (type !== VISIBILITY || !document.hidden) wake(type === ONLINE);
   };
   // There is no window in Node. What happens to the document is heard there too.
   const page: Partial<EventTarget> = globalThis;
   for (const type of [ONLINE, "offline", VISIBILITY]) page.addEventListener?.(type, hear, ends);
-  return () => ends.abort();
 }
 const ONLINE = "online";
 const VISIBILITY = "visibilitychange";
@@ -24,18 +22,18 @@ export const LONGEST = 2 ** 31 - 1;
 export function pause(
   ms: number,
   signal?: AbortSignal,
-  subscribe: (wake: () => void) => (() => void) | void = onWake,
+  subscribe: (wake: () => void, ends: AbortController) => void = onWake,
 ): Promise<void> {
   return new Promise((resolve) => {
+    const ends = new AbortController();
     const end = (): void => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      unsubscribe?.();
+      ends.abort();
       resolve();
     };
     const timer = setTimeout(end, Math.min(ms, LONGEST));
-    const unsubscribe = subscribe(end);
-    signal?.addEventListener("abort", end);
+    subscribe(end, ends);
+    signal?.addEventListener("abort", end, ends);
     if (signal?.aborted) end();
   });
 }
@@ -67,7 +65,7 @@ export async function within<T>(
     timer = setTimeout(() => ends.abort(new InboxError("timeout")), Math.min(ms, LONGEST));
   };
   signal?.throwIfAborted();
-  signal?.addEventListener("abort", abort);
+  signal?.addEventListener("abort", abort, ends);
   extend(ms);
   try {
     return await work(ends.signal, extend);
@@ -76,7 +74,6 @@ export async function within<T>(
     throw asInboxError(error);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
     abort(); // whatever was not read to its end
   }
 }

@@ -1,7 +1,7 @@
 /** What a user writes has to compile, under the strictest settings. It is not run. */
 
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "@inbox/sdk";
-import type { Call, CallErrorCode, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
+import type { Call, CallErrorCode, Connection, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
 import { Inbox as Mailbox } from "@inbox/sdk/mailbox";
 
 const signal = new AbortController().signal;
@@ -13,7 +13,7 @@ inbox.onopen = (transport: Transport) => console.log(transport);
 inbox.onaway = ({ code, status, retryAfter, passes }) => console.log(code, status, retryAfter, passes);
 inbox.onopen = undefined;
 
-const options: SendOptions = { signal: maybe, patience: 5 };
+const options: SendOptions = { signal: maybe, patience: 5, last: true };
 await inbox.send("bob", { type: "offer" }, options);
 await mailbox.send("bob", new Uint8Array(5));
 
@@ -24,7 +24,7 @@ for await (const message of inbox.messages({ signal: maybe, match: ({ from }) =>
 }
 
 try {
-  const pc: RTCPeerConnection = await connect(inbox, "bob", {
+  const pc: Connection = await connect(inbox, "bob", {
     signal: maybe,
     timeout: 5,
     patience: 5,
@@ -34,7 +34,10 @@ try {
       pc.createDataChannel("x");
     },
   });
-  pc.close();
+  const plain: RTCPeerConnection = pc;
+  plain.close();
+  const { code, reason, cause } = await pc.ended;
+  console.log(code === "ice-failed", reason, cause);
 } catch (error) {
   if (error instanceof CallError) {
     const code: CallErrorCode = error.code;
@@ -49,7 +52,7 @@ try {
 for await (const call of accept(inbox, { iceServers: [] })) {
   const { from, signal }: Call = call;
   console.log(from, signal.aborted);
-  if (from === "bob") void call.accept({ timeout: 5 });
+  if (from === "bob") void call.accept({ timeout: 5 }).then(({ ended }: Connection) => ended);
   else call.reject("busy");
 }
 await inbox.close({ signal });

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { CallError, InboxError, connect } from "../../build/inbox.js";
 import { answerTo, answered, calling, connected, last } from "../support/calls.js";
 import { advance, settle } from "../support/net.js";
-import { FakeInbox, fakeCalls, watch } from "../support/rtc.js";
+import { FakeInbox, FakePeerConnection, fakeCalls, watch } from "../support/rtc.js";
 
 for (const [bye, code, reason] of [
   [{ why: "rejected", reason: "busy" }, "rejected", "busy"],
@@ -130,6 +130,95 @@ test("a bye closes the connection, and it tells", async (t) => {
   await inbox.hears("bob", { type: "bye", session: offer.session, why: "closed" });
   assert.deepEqual(states, ["closed"]);
   assert.deepEqual(inbox.take(), []);
+});
+
+/** How a call of either side is told to have ended. */
+for (const [side, begin] of [["the caller", connected], ["the one who is called", answered]]) {
+  const end = (pc) => watch(pc.ended);
+  const session = ({ offer }) => offer.session;
+
+  test(`${side} is told why a call has ended: closed here`, async (t) => {
+    const { pc } = await begin(t);
+    const ended = end(pc);
+    await advance(60_000, 1000);
+    assert.equal(ended.state, "pending");
+    pc.close();
+    await settle();
+    assert.ok(ended.value instanceof CallError);
+    assert.equal(ended.value.code, "closed");
+  });
+
+  test(`${side} is told why a call has ended: closed there`, async (t) => {
+    const all = await begin(t);
+    const ended = end(all.pc);
+    let state;
+    all.pc.addEventListener("connectionstatechange", () => (state = ended.state));
+    await all.inbox.hears("bob", { type: "bye", session: session(all), why: "closed", reason: "good night" });
+    assert.deepEqual([ended.value.code, ended.value.reason], ["ended", "good night"]);
+    assert.equal(state, "pending");
+  });
+
+  test(`${side} is told why a call has ended: lost for good`, async (t) => {
+    const { pc } = await begin(t);
+    const ended = end(pc);
+    pc.becomes("disconnected");
+    await advance(30_000, 1000);
+    pc.becomes("connected");
+    await advance(60_000, 1000);
+    assert.equal(ended.state, "pending");
+    pc.becomes("failed");
+    await advance(61_000, 1000);
+    assert.equal(ended.value.code, "ice-failed");
+    assert.equal(ended.value.cause, undefined);
+    assert.ok(ended.value.tried.restarts > 0);
+  });
+
+  test(`${side} is told why a call could not be mended: nothing was received any more`, async (t) => {
+    const { inbox, pc } = await begin(t);
+    const ended = end(pc);
+    await inbox.hears(new InboxError("replaced", 409));
+    await advance(60_000, 1000);
+    assert.equal(ended.state, "pending");
+    pc.becomes("failed");
+    await advance(61_000, 1000);
+    assert.equal(ended.value.code, "ice-failed");
+    assert.equal(ended.value.cause.code, "replaced");
+  });
+}
+
+test("what was received again is no cause of an end", async (t) => {
+  const { inbox, pc } = await connected(t);
+  await inbox.hears(new InboxError("replaced", 409));
+  void watch(connect(inbox, "carol"));
+  await settle();
+  const ended = watch(pc.ended);
+  pc.becomes("failed");
+  await advance(61_000, 1000);
+  assert.equal(ended.value.code, "ice-failed");
+  assert.equal(ended.value.cause, undefined);
+});
+
+test("goodbye is said before anything that takes time, by a request that outlives the page", async (t) => {
+  const page = fakeCalls(t);
+  const inbox = new FakeInbox("alice");
+  /** How much had been said when a connection was closed. */
+  const said = [];
+  const { close } = FakePeerConnection.prototype;
+  t.mock.method(FakePeerConnection.prototype, "close", function () {
+    said.push(inbox.sent.length);
+    close.call(this);
+  });
+  for (const peer of ["bob", "carol"]) {
+    void watch(connect(inbox, peer));
+    await settle();
+    await inbox.hears(peer, answerTo(inbox.take("offer")[0]));
+    last().becomes("connected");
+    await advance(20, 10);
+    inbox.take();
+  }
+  page.fire("pagehide");
+  assert.deepEqual(inbox.sent.map(({ to, data, last }) => [to, data.type, last]), [["bob", "bye", true], ["carol", "bye", true]]);
+  assert.deepEqual(said, [1, 2]);
 });
 
 test("a page that goes away says so to everybody", async (t) => {

@@ -373,6 +373,23 @@ test("short messages outlive the page", async (t) => {
   assert.equal((await net.request("POST")).init.keepalive, false);
 });
 
+test("last words go by a request, not over a socket that ends with the page", async (t) => {
+  const net = fakeNet(t);
+  net.withSockets();
+  const inbox = open();
+  void watch(inbox.messages().next());
+  const socket = await net.socket();
+  await socket.open();
+  socket.heard();
+  const sent = watch(inbox.send("bob", { type: "bye" }, { last: true }));
+  // At once: there may be no later.
+  const request = net.requests.at(-1);
+  assert.deepEqual([request.method, request.body, request.init.keepalive], ["POST", '{"type":"bye"}', true]);
+  assert.deepEqual(socket.heard(), []);
+  await request.answer();
+  assert.equal(sent.state, "done");
+});
+
 test("close deletes the inbox and ends the loops over it", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
