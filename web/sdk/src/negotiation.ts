@@ -134,7 +134,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   /** Says what this side has last agreed to, or offers. */
   function describe(): void {
     const { type, sdp } = pc.localDescription!;
-    if (type === "offer") say({ type, n: ours, sdp });
+    if (type === "offer") say({ type, n: ours, sdp: keepRole(pc, sdp) });
     else say((answer = { type: "answer", n: theirs, sdp, replaces: call.replaces }));
   }
 
@@ -163,4 +163,17 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
     if (pc.remoteDescription) await pc.addIceCandidate(candidate).catch(() => {}); // of an offer that was ignored, or nonsense
     else if (early.length < EARLY) early.push(candidate);
   }
+}
+
+/**
+ * Says in an offer which end of DTLS this side is, once that is agreed (RFC 8842,
+ * section 5.5). Left to choose, Firefox takes the other end when ICE is begun anew,
+ * and the answer is one that Chromium cannot take.
+ */
+function keepRole({ currentLocalDescription: local, currentRemoteDescription: remote }: RTCPeerConnection, sdp: string): string {
+  const setup = (description: RTCSessionDescription | null): string | undefined => /a=setup:(active|passive)/.exec(description?.sdp ?? "")?.[1];
+  // One of the two is an answer, and says it.
+  const theirs = setup(remote);
+  const ours = setup(local) ?? (theirs && (theirs === "active" ? "passive" : "active"));
+  return ours ? sdp.replaceAll("a=setup:actpass", `a=setup:${ours}`) : sdp;
 }

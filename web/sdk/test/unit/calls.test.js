@@ -295,3 +295,25 @@ test("candidates that come early are kept up to a bound, and what is told of the
   await advance(1100);
   assert.deepEqual(call.error.tried.remote, ["host"]);
 });
+
+for (const [local, remote, role] of [
+  ["offer a=setup:actpass", "answer a=setup:active", "passive"],
+  ["offer a=setup:actpass", "answer a=setup:passive", "active"],
+  ["answer a=setup:active", "offer a=setup:actpass", "active"],
+  ["answer a=setup:passive", "offer a=setup:active", "passive"],
+  ["offer", "answer", "actpass"],
+]) {
+  test(`who is which end of DTLS stays so: after ${local} and ${remote}`, async (t) => {
+    const { inbox, pc } = await connected(t);
+    const { setLocalDescription } = pc;
+    pc.setLocalDescription = async () => {
+      await setLocalDescription.call(pc);
+      pc.localDescription.sdp += " a=setup:actpass m=audio a=setup:actpass";
+    };
+    Object.assign(pc, { currentLocalDescription: { sdp: local }, currentRemoteDescription: { sdp: remote } });
+    pc.restartIce();
+    await settle();
+    const [{ sdp }] = inbox.take("offer");
+    assert.equal(sdp.slice(sdp.indexOf(" a=")), ` a=setup:${role} m=audio a=setup:${role}`);
+  });
+}
