@@ -47,6 +47,24 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// Who is refused has a moment to read why, and what it says meanwhile reaches nobody.
+func TestRefusedReadsWhy(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		alice, hub := s.open("alice"), s.open("hub")
+		for query, frame := range map[string]string{
+			"key=peerjs&id=alice&token=x": taken,
+			"key=wrong&id=x&token=x":      errorFrame("Invalid key provided"),
+		} {
+			c := s.dialQuery(query)
+			c.want(frame)
+			c.offer("hub", "1")
+			s.wantElapsed(elapsed(func() { c.wantClosed(4400) }), 2*time.Second, 2*time.Second)
+		}
+		alice.offer("hub", "2")
+		hub.wantFrom("alice", "OFFER", "2")
+	})
+}
+
 // There is no rule for ids and tokens but their length.
 func TestAnyIDAndToken(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {

@@ -25,6 +25,11 @@ const (
 	youngest = 2 * time.Second
 
 	storeRetry = time.Second // while the store is away
+
+	// parting is how long a client that is refused has to read why, and to close the
+	// socket itself, as they all do. Firefox drops a frame that a close comes right
+	// after.
+	parting = 2 * time.Second
 )
 
 // The close codes of our own, the same as those of inboxhttp. Clients of PeerJS do
@@ -80,6 +85,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 type peer struct {
 	h        *Handler
 	refused  refusal // if it is not even looked for
+	parting  bool    // it was told why it is refused
 	inbox    inbox.Peer
 	receiver *inbox.Receiver
 	acked    inbox.Cursor
@@ -137,8 +143,8 @@ func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
 // Look passes on what there is in the inbox, and what could not be delivered so
 // far.
 func (p *peer) Look(s *socket.Socket, now time.Time) error {
-	if p.refused != "" {
-		return p.refused
+	if p.refused != "" || p.parting {
+		return p.part(s, now, p.refused)
 	}
 	if p.receiver == nil {
 		p.receiver, p.since = inbox.NewReceiverFunc(s.Wake), now
@@ -159,6 +165,9 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 			p.h.logStore(err)
 			sooner(now.Add(storeRetry))
 		default:
+			if refused, ok := errors.AsType[refusal](err); ok {
+				return p.part(s, now, refused)
+			}
 			return err
 		}
 	}
@@ -180,6 +189,22 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		sooner(p.ends.at)
 	}
 	s.LookAgain(again)
+	return nil
+}
+
+// part says why the client is refused, and ends the socket a moment later.
+func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
+	if !p.parting {
+		p.parting = true
+		p.endBy(now.Add(parting), why)
+		if err := say(s, string(why)); err != nil {
+			return err
+		}
+	}
+	if !now.Before(p.ends.at) {
+		return p.ends.why
+	}
+	s.LookAgain(p.ends.at)
 	return nil
 }
 
@@ -252,7 +277,7 @@ func (p *peer) endBy(at time.Time, why error) {
 // expect.
 func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 	var f said
-	if p.left || string(text) == string(heartbeat) || !f.parse(text) {
+	if p.left || p.refused != "" || p.parting || string(text) == string(heartbeat) || !f.parse(text) {
 		return nil
 	}
 	switch {
@@ -384,7 +409,9 @@ func (p *peer) End(s *socket.Socket, why error) socket.Close {
 		p.leave()
 	}
 	if frame, ok := errors.AsType[refusal](why); ok {
-		say(s, string(frame)) // or it is gone
+		if !p.parting {
+			say(s, string(frame)) // or it is gone
+		}
 		return socket.Close{Code: closeRefused, Reason: "refused"}
 	}
 	if c, ok := errors.AsType[socket.Close](why); ok {
