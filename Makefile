@@ -7,11 +7,13 @@ SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
 export CHROMIUM
+FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
+export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs dist docs lint bench fuzz soak deps clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
@@ -35,6 +37,9 @@ test-pages: build/inbox-test web/node_modules
 
 test-peerjs: build/inbox-test web/peerjs/node_modules
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+test-firefox: deps deps-firefox build/inbox-test web/node_modules ## The SDK and the pages in Firefox, with Chromium and with itself
+	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run test:firefox
 
 .PHONY: build/inbox-test
 build/inbox-test:
@@ -66,7 +71,7 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: web/sdk/node_modules ## The tests again and again, and longer random walks: about 40 minutes
+soak: test-firefox web/sdk/node_modules ## The tests again and again, and longer random walks: about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
@@ -86,6 +91,12 @@ deps:
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
 	fi
+
+deps-firefox:
+	@[ -x "$(FIREFOX)" ] || { \
+		echo "installing: firefox-esr"; \
+		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends firefox-esr >/dev/null; \
+	}
 
 web/node_modules web/sdk/node_modules web/peerjs/node_modules: %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund

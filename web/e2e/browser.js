@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chromium } from "playwright-core";
+import { startFirefox } from "./firefox.js";
 
 /** Long enough for a busy machine; nothing waits this long when all is well. */
 export const TIMEOUT = 20_000;
@@ -22,6 +23,13 @@ export async function closeBrowsers() {
  */
 export function launch(options) {
   const browser = chromium.launch(launching(options));
+  launched.push(browser);
+  return browser;
+}
+
+/** The same with Firefox. @param {Parameters<typeof startFirefox>[0]} [options] */
+export function launchFirefox(options) {
+  const browser = startFirefox(options);
   launched.push(browser);
   return browser;
 }
@@ -204,7 +212,8 @@ export async function sees(page) {
     const context = canvas.getContext("2d");
     context.drawImage(video, 0, 0, 8, 8);
     const [, green] = context.getImageData(4, 4, 1, 1).data;
-    const frames = video.getVideoPlaybackQuality().totalVideoFrames;
+    // Firefox counts no frames of a stream; its time goes on with them.
+    const frames = video.getVideoPlaybackQuality().totalVideoFrames || 10 * video.currentTime;
     window.firstFrames ??= frames;
     return green > 60 && frames >= window.firstFrames + 3;
   });

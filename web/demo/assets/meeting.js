@@ -20,8 +20,6 @@ const AGAIN = 2 * SECOND;
 const SELDOM = 15 * SECOND;
 /** When to say that it takes long. */
 const SLOW = 12 * SECOND;
-/** A connection that ends after it was interrupted for so long was lost; until then, the other side has left its page. */
-const LOST = 50 * SECOND;
 /** How long last words over the channel may take. */
 const GOODBYE = 250;
 /** What a stranger can make us read. */
@@ -53,7 +51,7 @@ const MOST_TEXT = 16_384;
  * @property {boolean} accepted
  * @property {boolean} worked whether the two were ever connected
  * @property {boolean} away whether the other side has left its page
- * @property {number} [interrupted] since when
+ * @property {boolean} interrupted
  * @property {AbortController} ends
  * @property {RTCPeerConnection} [pc]
  * @property {RTCDataChannel} [channel]
@@ -231,7 +229,7 @@ export class Meeting {
    */
   #begin(peer, calls) {
     this.#last = peer;
-    return (this.#one = { peer, calls, accepted: false, worked: false, away: false, ends: new AbortController(), timers: {} });
+    return (this.#one = { peer, calls, accepted: false, worked: false, away: false, interrupted: false, ends: new AbortController(), timers: {} });
   }
 
   /** @param {One} one */
@@ -241,12 +239,12 @@ export class Meeting {
     const until = lasting ? Infinity : performance.now() + PATIENCE;
     for (let wait = AGAIN; this.#one === one; wait = Math.min(1.5 * wait, SELDOM)) {
       try {
-        await connect(this.#inbox, one.peer, {
+        this.#until(one, await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
           timeout: RINGS,
           iceServers: usableIceServers,
           setup: (pc) => this.#setup(one, pc),
-        });
+        }));
         return;
       } catch (error) {
         if (this.#one !== one) return;
@@ -272,7 +270,7 @@ export class Meeting {
     if (this.#one !== one) return call.reject();
     this.#connecting(one);
     try {
-      await call.accept({ timeout: RINGS, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) });
+      this.#until(one, await call.accept({ timeout: RINGS, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) }));
     } catch (error) {
       if (this.#one !== one) return;
       // Who has left once more may come once more.
@@ -321,27 +319,29 @@ export class Meeting {
     const state = pc.connectionState;
     if (state === "connected") {
       one.worked = true;
-      one.interrupted = undefined;
+      one.interrupted = false;
       clearTimeout(one.timers.slow);
       this.#page.onfine("slow");
       this.#page.onchange();
       this.#page.onstate("connected", one.peer);
       const path = await pathOf(pc);
       if (path && this.#one === one && pc.connectionState === "connected") this.#page.onpath(path);
-    } else if (state === "closed") {
-      // If it never worked, connect and accept say why.
-      if (one.worked) this.#closed(one);
-    } else if (one.worked && state !== "connecting" && one.interrupted === undefined) {
-      one.interrupted = performance.now();
+    } else if (one.worked && ["disconnected", "failed"].includes(state) && !one.interrupted) {
+      one.interrupted = true;
       this.#page.onstep("interrupted");
       this.#page.onstate("reconnecting", one.peer);
     }
   }
 
-  /** @param {One} one whose connection the SDK has given up, or the other side has closed */
-  #closed(one) {
-    const lost = performance.now() - (one.interrupted ?? Infinity) > LOST;
-    if (lost && !this.#lasting) this.#finish(one, "lost");
+  /**
+   * Waits until the other side has closed a connection, or it is lost for good.
+   * @param {One} one
+   * @param {import("../inbox.js").Connection} pc
+   */
+  async #until(one, pc) {
+    const error = await pc.ended;
+    if (this.#one !== one || one.pc !== pc) return;
+    if (error.code === "ice-failed" && !this.#lasting) this.#finish(one, "lost", { error });
     else this.#goAway(one);
   }
 

@@ -1,0 +1,151 @@
+/** Firefox and Chromium meet, through a real server: with the SDK, and on the pages. */
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import {
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, launchFirefox, person, reaches, sees, step, waits, writes,
+} from "../e2e/browser.js";
+import * as files from "../e2e/files.js";
+import { startServer, stopServers } from "../e2e/server.js";
+
+const downloads = mkdtempSync(join(tmpdir(), "inbox-firefox-"));
+/** What the tests of the SDK have in common in pages. */
+const common = readFileSync(new URL("../sdk/test/support/page.js", import.meta.url), "utf8");
+
+/** Nothing waits this long when all is well. */
+const LIMIT = { timeout: 120_000 };
+
+let server, firefox, chromium;
+
+before(async () => {
+  [server, firefox, chromium] = await Promise.all([startServer(), launchFirefox({ downloads }), launch({ flags: ["--disable-features=WebRtcHideLocalIpsWithMdns"] })]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+  rmSync(downloads, { recursive: true, force: true });
+});
+afterEach(async () => {
+  await Promise.all([firefox, chromium].flatMap((browser) => browser.contexts().map((context) => context.close())));
+  // A bye can come to an inbox that was closed just before.
+  assertNoFaults({ provoked: true });
+});
+
+/** A page of the server with the SDK that it serves. */
+async function withSDK(browser) {
+  const page = await person(browser);
+  await page.goto(server.local);
+  await page.evaluate(async () => void Object.assign(globalThis, await import("/inbox.js")));
+  await page.evaluate(common);
+  return page;
+}
+
+/** Every way in which the two can meet: who calls, and who is called. */
+const ways = {
+  "Firefox calls Chromium": () => [firefox, chromium],
+  "Chromium calls Firefox": () => [chromium, firefox],
+  "Firefox calls Firefox": () => [firefox, firefox],
+};
+
+let round = 0;
+
+for (const [way, who] of Object.entries(ways)) {
+  for (const transport of ["socket", "stream", "poll"]) {
+    test(`${way}, over ${transport}: channels, tracks, a change of the network, and the end`, LIMIT, async () => {
+      const [alice, bob] = await Promise.all(who().map(withSDK));
+      const [a, b] = [`alice ${++round}`, `bob ${round}`];
+      const add = async ([id, transport]) => {
+        globalThis.inbox = openInbox("inbox", id, { transports: [transport] });
+        globalThis.got = [];
+        globalThis.setup = async (pc) => {
+          pc.ontrack = ({ track }) => got.push(track.kind);
+          pc.ondatachannel = ({ channel }) => (channel.onmessage = ({ data }) => channel.send(`${inbox.id} heard ${data}`));
+          const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+          for (const track of stream.getTracks()) pc.addTrack(track, stream);
+        };
+      };
+      await Promise.all([alice.evaluate(add, [a, transport]), bob.evaluate(add, [b, transport])]);
+      await bob.evaluate(() => answerAll(inbox, { setup }));
+      const heard = await alice.evaluate(async (b) => {
+        globalThis.pc = await connect(inbox, b, { setup });
+        await until(() => got.length === 2);
+        return [inbox.transport, await talk(pc)];
+      }, b);
+      assert.deepEqual(heard, [transport, `${b} heard hello`]);
+      await bob.evaluate(() => until(() => got.length === 2));
+      const again = await alice.evaluate(async () => {
+        const before = ufrag(pc);
+        dispatchEvent(new Event("online"));
+        await until(() => ufrag(pc) !== before && pc.signalingState === "stable" && pc.connectionState === "connected");
+        return talk(pc, "once more");
+      });
+      assert.equal(again, `${b} heard once more`);
+      // Who loads its page again leaves the call.
+      const ended = alice.evaluate(async () => (await pc.ended).code);
+      await bob.reload();
+      assert.equal(await ended, "ended");
+    });
+  }
+}
+
+test("both call at once, ten times: one connection, always", LIMIT, async () => {
+  const [alice, bob] = await Promise.all([withSDK(firefox), withSDK(chromium)]);
+  for (let i = 0; i < 10; i++) {
+    const [a, b] = [`alice ${++round}`, `bob ${round}`];
+    await Promise.all([[alice, a], [bob, b]].map(([page, id]) => page.evaluate((id) => answerAll((globalThis.inbox = openInbox("inbox", id))), id)));
+    const heard = await Promise.all([[alice, b], [bob, a]].map(([page, peer]) => page.evaluate(async (peer) => {
+      const setup = (pc) => (pc.ondatachannel = ({ channel }) => (channel.onmessage = ({ data }) => channel.send(`${inbox.id} heard ${data}`)));
+      globalThis.pc = await connect(inbox, peer, { setup });
+      return talk(pc);
+    }, peer)));
+    assert.deepEqual(heard, [`${b} heard hello`, `${a} heard hello`]);
+    assert.deepEqual(await Promise.all([alice, bob].map((page) => page.evaluate(() => liveConnections()))), [1, 1]);
+    await Promise.all([alice, bob].map((page) => page.evaluate(() => cleanUp())));
+  }
+});
+
+for (const [way, who] of Object.entries(ways)) {
+  test(`the call page: ${way}, they see, hear and write to each other, also after a reload`, LIMIT, async () => {
+    const [bob, alice] = await Promise.all(who().map((browser) => person(browser)));
+    await calls(bob, await waits(alice, server.local));
+    await areConnected(alice, bob);
+    await Promise.all([sees(alice), sees(bob), hears(alice), hears(bob)]);
+    await writes(alice, bob, "hello, Bob");
+    await writes(bob, alice, "hello, Alice 👋");
+    await bob.reload();
+    await step(alice, "returned");
+    await areConnected(alice, bob);
+    await Promise.all([sees(alice), sees(bob)]);
+    await bob.click("#hang-up");
+    await Promise.all([reaches(bob, "ended"), reaches(alice, "ended")]);
+    assert.match(await alice.innerText("#over"), /hung up/);
+  });
+}
+
+/** A file in the downloads of Firefox, once it is whole. */
+async function downloaded({ name, size }) {
+  const path = join(downloads, name);
+  const is = () => statSync(path, { throwIfNoEntry: false })?.size === size && !statSync(`${path}.part`, { throwIfNoEntry: false });
+  for (const deadline = performance.now() + 60_000; !is(); await new Promise((resolve) => setTimeout(resolve, 50))) {
+    assert.ok(performance.now() < deadline, `${name} is not in the downloads`);
+  }
+  return { suggestedFilename: () => name, path: () => path };
+}
+
+test("the files page: 20 MB in both directions", LIMIT, async () => {
+  const [alice, bob] = await Promise.all([person(firefox), person(chromium)]);
+  await alice.goto(`${server.local}files`);
+  await reaches(alice, "waiting");
+  await bob.goto(await alice.inputValue("#link"));
+  await files.areConnected(alice, bob);
+  assert.equal(await alice.isHidden("#in-memory"), true);
+  const [there, back] = ["from Firefox.bin", "from Chromium.bin"].map((name) => files.makeFile(name, 20 * files.MB));
+  await Promise.all([files.chooses(alice, there), files.chooses(bob, back)]);
+  const arriving = files.download(bob);
+  await Promise.all([files.press(bob, there, "Receive"), files.press(alice, back, "Receive")]);
+  await Promise.all([files.arrives(bob, there, arriving), files.arrives(alice, back, downloaded(back))]);
+  await Promise.all([files.becomes(alice, there, "done"), files.becomes(bob, back, "done")]);
+});
