@@ -69,7 +69,7 @@ function launching({ camera = true, devices = 1, answers = true, flags = [] } = 
 }
 
 /** What the browser itself logs about answers that a test provokes. */
-const EXPECTED = /^WebSocket connection to '[^']*' failed: (Error in connection establishment: net::ERR_CONNECTION_(REFUSED|RESET)|Connection closed before receiving a handshake response)|^Failed to load resource: (the server responded with a status of (401|404|409|503)|net::ERR_CONNECTION_(REFUSED|RESET)|net::ERR_EMPTY_RESPONSE|net::ERR_SOCKET_NOT_CONNECTED|net::ERR_INCOMPLETE_CHUNKED_ENCODING)/;
+const EXPECTED = /^WebSocket connection to '[^']*' failed: (Error in connection establishment: net::ERR_CONNECTION_(REFUSED|RESET)|Connection closed before receiving a handshake response|WebSocket is closed before the connection is established\.)|^Failed to load resource: (the server responded with a status of (401|404|409|503)|net::ERR_CONNECTION_(REFUSED|RESET)|net::ERR_EMPTY_RESPONSE|net::ERR_SOCKET_NOT_CONNECTED|net::ERR_INCOMPLETE_CHUNKED_ENCODING)/;
 
 /** Faults of all pages since the last look: uncaught errors, console errors and warnings, CSP violations. */
 const faults = [];
