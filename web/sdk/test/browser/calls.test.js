@@ -128,10 +128,11 @@ test("who hangs up is heard, and so is who leaves the page", async (t) => {
     const closed = bob.evaluate(async () => {
       const pc = await until(() => inbox.connections.shift());
       await new Promise((resolve) => pc.addEventListener("connectionstatechange", () => pc.connectionState === "closed" && resolve()));
-      return inbox.calls.pop().signal.reason.code;
+      return [inbox.calls.pop().signal.reason.code, (await pc.ended).code];
     });
     await leave(page);
-    assert.equal(await closed, "ended");
+    assert.deepEqual(await closed, ["ended", "ended"]);
+    if (page === guest) assert.equal(await page.evaluate(async () => (await pc.ended).code), "closed");
     if (page !== guest) await page.close();
   }
   await guest.close();
