@@ -212,8 +212,8 @@ export async function sees(page) {
     const context = canvas.getContext("2d");
     context.drawImage(video, 0, 0, 8, 8);
     const [, green] = context.getImageData(4, 4, 1, 1).data;
-    // Firefox counts no frames of a stream; its time goes on with them.
-    const frames = video.getVideoPlaybackQuality().totalVideoFrames || 10 * video.currentTime;
+    // Firefox counts no frames of a stream; its time goes on with them, in Chromium also without.
+    const frames = navigator.userAgent.includes("Firefox") ? 10 * video.currentTime : video.getVideoPlaybackQuality().totalVideoFrames;
     window.firstFrames ??= frames;
     return green > 60 && frames >= window.firstFrames + 3;
   });
