@@ -71,12 +71,13 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: test-firefox web/sdk/node_modules ## The tests again and again, and longer random walks: about 40 minutes
+soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests again and again, and longer random walks: about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
 	go test -run '^Test(Standalone|Sentinel|Cluster)$$/model' -timeout 20m ./redisstore -rapid.checks 150
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
+	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-peerjs
 
 # What the tests need beside Go: a browser and Node to drive it, Redis, a proxy.
 # redis-tools holds the server, too, and starts no service of its own.

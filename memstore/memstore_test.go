@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// Unless the command line says otherwise; the seed of a walk that fails will do.
-	flag.Set("rapid.checks", "800")
+	flag.Set("rapid.checks", "400")
 	flag.Set("rapid.nofailfile", "true")
 	goleak.VerifyTestMain(m)
 }

@@ -145,15 +145,25 @@ export async function step(page, name) {
 }
 
 /**
+ * Opens an inbox.
+ * @param {import("playwright-core").Page} page
+ * @param {string} url of the server
+ * @param {{id?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
+ */
+export async function opens(page, url, { id, ask = false, wish = "both" } = {}) {
+  await page.goto(new URL("call", url).href);
+  await fillSetup(page, { id, ask, wish });
+}
+
+/**
  * Opens an inbox and waits for calls.
  * @param {import("playwright-core").Page} page
  * @param {string} url of the server
  * @param {{id?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
  * @returns {Promise<string>} the link
  */
-export async function waits(page, url, { id, ask = false, wish = "both" } = {}) {
-  await page.goto(new URL("call", url).href);
-  await fillSetup(page, { id, ask, wish });
+export async function waits(page, url, options) {
+  await opens(page, url, options);
   await reaches(page, "waiting");
   return page.inputValue("#link");
 }

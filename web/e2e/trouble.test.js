@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, says, saysNoMore, sees, step,
-  waits, writes,
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, opens, person, reaches, says, saysNoMore, sees,
+  step, waits, writes,
 } from "./browser.js";
 
 /** One that has a camera, and one on a machine without any. */
@@ -89,7 +89,7 @@ test("nobody is there yet: it is said, and the call succeeds when somebody comes
   await calls(bob, new URL("call#to=late", server.local).href, { wish: "none" });
   assert.match(await says(bob, "no-such-inbox"), /not there yet/);
   await reaches(bob, "calling");
-  await waits(alice, server.local, { id: "late", wish: "none", ask: false });
+  await opens(alice, server.local, { id: "late", wish: "none" }); // and may be called at once
   await areConnected(alice, bob);
   await saysNoMore(bob, "no-such-inbox");
 });
