@@ -18,9 +18,9 @@ help: ## Say what there is to make
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
-test: deps lint build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Everything: lint, Go with -race, browsers
+test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Everything: lint, Go with -race, browsers
 	@# Two at a time: browsers wait more than they work.
-	$(MAKE) --no-print-directory -j2 test-go test-sdk test-pages test-peerjs
+	$(MAKE) --no-print-directory -j2 lint test-go test-sdk test-pages test-peerjs
 
 test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
