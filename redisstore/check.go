@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		ended: make(chan struct{}), started: time.Now(),
 	}
 	connected, err := l.connect()
+	for begin := time.Now(); isTimeout(err) && time.Since(begin) < checkTimeout && ctx.Err() == nil; connected, err = l.connect() {
+		l.log.Warn("redis is slow to answer, trying again", "error", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("redis cannot be reached: %w", err)
 	}
@@ -61,6 +65,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// isTimeout tells one who is slow from one who is not there.
+func isTimeout(err error) bool {
+	var slow net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
 }
 
 // check asks every server of Redis that there is, and tries the scripts.
