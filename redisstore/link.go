@@ -61,12 +61,12 @@ type health struct {
 // ours is a time by our own clock, in microseconds since the start.
 func (l *link) ours(t time.Time) int64 { return t.Sub(l.started).Microseconds() }
 
-// tell takes from an answer what the clock of Redis shows. It was asked at a time
-// of ours, and may have been read a little later: what is reckoned with it ends
-// too late by as much, rather than too early.
-func (h *health) tell(r reply, asked int64) {
+// tell takes from an answer what the clock of Redis shows. It came at a time of
+// ours, and was read a little earlier: what is reckoned with it ends too early by
+// as much, rather than after its caller was told that it had failed.
+func (h *health) tell(r reply, came int64) {
 	if now := r.clock(); now != 0 {
-		h.ahead.Store(now - asked)
+		h.ahead.Store(now - came)
 	}
 }
 

@@ -34,6 +34,7 @@ type load struct {
 	unavailable       atomic.Int64 // sends that were told so
 	full              atomic.Int64
 	ends              atomic.Int64 // waits that were told that the store is away
+	replaced          atomic.Int64 // waits that were told of a newer one, of which there is none
 	slowest           atomic.Int64 // operation, in nanoseconds
 	tooLong           atomic.Int64 // operations that took more than clients are promised
 }
@@ -155,6 +156,9 @@ func (l *load) receive(ctx context.Context, id string) {
 			l.ends.Add(1)
 			time.Sleep(20 * time.Millisecond)
 			continue
+		case errors.Is(err, inbox.ErrReplaced): // by one that the old primary knew alone
+			l.replaced.Add(1)
+			continue
 		case err != nil:
 			l.Errorf("receive: %v", err)
 			return
@@ -205,6 +209,9 @@ func (l *load) end() inboxtest.Balance {
 func (l *load) nothingLost() {
 	l.Helper()
 	b := l.end()
+	if l.replaced.Load() > 0 {
+		l.Errorf("%d waits were told of a newer one", l.replaced.Load())
+	}
 	if b.Accepted == 0 || b != (inboxtest.Balance{Accepted: b.Accepted}) {
 		l.Errorf("the ledger does not balance: %v", b)
 	}

@@ -62,7 +62,9 @@ func TestMain(m *testing.M) {
 	}
 	// A client of a cluster that was closed may still be about to look at the
 	// topology once, a second later.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		// And it closes connections to a node that left some seconds later.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }
 
 var spaces atomic.Uint64

@@ -82,7 +82,6 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 	deadline, _ := ctx.Deadline()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		args[len(args)-1] = strconv.FormatInt(l.ours(deadline)+health.ahead.Load(), 10)
-		begin := time.Now()
 		rep, err := l.exec(ctx, sc, at, args)
 		if err == nil && rep.code != codeLate {
 			return rep, nil
@@ -92,7 +91,7 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 			return reply{}, l.gaveUp(ctx, err)
 		}
 		if err == nil { // the clock of Redis is another than we knew
-			health.tell(rep, l.ours(begin))
+			health.tell(rep, l.ours(time.Now()))
 			continue
 		}
 		if err, final := finalError(err); final {

@@ -72,12 +72,13 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 	case <-ctx.Done():
 		all = slices.Repeat([]answer{{err: errTooLong}}, len(l.parts))
 	}
+	came := l.ours(time.Now())
 	var lost, back int
 	var why error
 	for i, a := range all {
 		h := &l.parts[i]
 		if a.err == nil {
-			h.tell(a.reply, l.ours(begin))
+			h.tell(a.reply, came)
 			h.doubtful.Store(false)
 			h.failing = time.Time{}
 			if h.down.Swap(false) {
