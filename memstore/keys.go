@@ -1,28 +1,9 @@
 package memstore
 
-import (
-	"crypto/sha256"
-	"encoding/binary"
+import "inbox"
 
-	"inbox"
-)
-
-// digest stands for a sender, its idempotency key and its body. Half of a
-// SHA-256: who finds two of the same deceives nobody but itself.
-type digest [16]byte
-
-func digestOf(from string, d inbox.Draft) digest {
-	h := sha256.New()
-	head := make([]byte, 0, 4+inbox.MaxID+inbox.MaxKey)
-	head = binary.BigEndian.AppendUint16(head, uint16(len(from)))
-	head = append(head, from...)
-	head = binary.BigEndian.AppendUint16(head, uint16(len(d.Key)))
-	head = append(head, d.Key...)
-	h.Write(head)
-	h.Write(d.Body)
-	var sum [sha256.Size]byte
-	return digest(h.Sum(sum[:0]))
-}
+// digest is an [inbox.Draft.Digest].
+type digest = [16]byte
 
 // keys are the idempotency keys that an inbox remembers, at most
 // inbox.KeysRemembered: the oldest makes room. A nil *keys is empty.

@@ -87,7 +87,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	}
 	var digest digest
 	if d.Key != "" {
-		digest = digestOf(from.ID, d)
+		digest = d.Digest(from.ID)
 	}
 	accepted := time.Now().UTC()
 

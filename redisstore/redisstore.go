@@ -78,7 +78,8 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	content = append(append(content, from.ID...), d.Body...)
 	key := ""
 	if d.Key != "" {
-		key = digest(from.ID, d)
+		sum := d.Digest(from.ID)
+		key = string(sum[:])
 	}
 	recipient := s.place(to)
 	args := []string{
@@ -228,19 +229,6 @@ func derive(key [inbox.PepperSize]byte, purpose string) []byte {
 	mac := hmac.New(sha256.New, key[:])
 	mac.Write([]byte("redisstore: " + purpose))
 	return mac.Sum(nil)
-}
-
-// digest stands for a sender, its idempotency key and its body.
-func digest(from string, d inbox.Draft) string {
-	h := sha256.New()
-	head := make([]byte, 0, 4+inbox.MaxID+inbox.MaxKey)
-	head = binary.BigEndian.AppendUint16(head, uint16(len(from)))
-	head = append(head, from...)
-	head = binary.BigEndian.AppendUint16(head, uint16(len(d.Key)))
-	head = append(head, d.Key...)
-	h.Write(head)
-	h.Write(d.Body)
-	return string(h.Sum(nil)[:16])
 }
 
 // token is 8 random bytes: the number of a life, or what a request is known by.
