@@ -133,6 +133,15 @@ func (s *server) turnClock(d time.Duration) {
 	}
 }
 
+// settle waits, in a bubble, until the server has done all that it was told. A write
+// returns once the server has read the bytes, so without settle the messages of two
+// sockets may be handled in either order.
+func (s *server) settle() {
+	if s.bubble {
+		synctest.Wait()
+	}
+}
+
 // start starts a server, which ends with the test. Without a store it has one of
 // its own.
 func start(tb testing.TB, c peerjs.Config) *server {
@@ -342,6 +351,14 @@ func same(a, b string) bool {
 	p, _ := json.Marshal(x)
 	q, _ := json.Marshal(y)
 	return bytes.Equal(p, q)
+}
+
+// handled returns once the server has handled all that this client has said so far:
+// messages of one socket are handled in order.
+func (c *client) handled() {
+	c.Helper()
+	c.offer(c.id, `"handled"`)
+	c.wantFrom(c.id, "OFFER", `"handled"`)
 }
 
 // silent fails if anything comes, or the socket ends, in that time; or in a moment,

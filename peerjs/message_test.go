@@ -156,6 +156,7 @@ func TestNotHeld(t *testing.T) {
 		for _, kind := range []string{"LEAVE", "EXPIRE", "HEARTBEAT", "OPEN"} {
 			alice.say(message(kind, "bob", "{}"))
 		}
+		alice.handled()
 		alice.silent(time.Second)
 		bob := s.open("bob")
 		bob.silent(10 * time.Second)
@@ -232,86 +233,112 @@ func TestUnread(t *testing.T) {
 	})
 }
 
-// Nobody can make the server hold more than its share, and is told at once.
-func TestBoundsOfWhatIsHeld(t *testing.T) {
-	inBubble(t, peerjs.Config{MaxHeld: 3 << 20}, func(s *server) {
-		count := func(c *client, d time.Duration) (n int) {
-			for end := time.After(d); ; {
-				select {
-				case f := <-c.frames:
-					if !strings.Contains(f, `"EXPIRE"`) {
-						t.Fatalf("got %.100s", f)
-					}
-					n++
-				case <-end:
-					return n
-				}
+// expires counts the EXPIREs that come in that time.
+func (c *client) expires(d time.Duration) (n int) {
+	c.Helper()
+	for end := time.After(d); ; {
+		select {
+		case f := <-c.frames:
+			if !strings.Contains(f, `"EXPIRE"`) {
+				c.Fatalf("got %.100s, want an EXPIRE", f)
 			}
+			n++
+		case <-end:
+			return n
 		}
+	}
+}
+
+// A sender hears at once that it has too much waiting: too many recipients, messages or
+// bytes.
+func TestBoundsOfWhatASenderHolds(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		for i := range 200 { // recipients
 			alice.offer(fmt.Sprint("x", i), "{}")
 		}
-		if n := count(alice, time.Second); n != 200-128 {
+		if n := alice.expires(time.Second); n != 200-128 {
 			t.Errorf("%d of 200 recipients were too many", n)
 		}
-		if n := count(alice, time.Minute); n != 128 {
+		if n := alice.expires(time.Minute); n != 128 {
 			t.Errorf("%d expired later", n)
 		}
 		for range 2000 { // messages
 			alice.offer("bob", "{}")
 		}
-		if n := count(alice, time.Second); n != 1 {
+		if n := alice.expires(time.Second); n != 1 {
 			t.Errorf("an EXPIRE for those that were too many came %d times", n)
 		}
-		if n := count(alice, time.Minute); n != 0 {
+		if n := alice.expires(time.Minute); n != 0 {
 			t.Errorf("%d came later", n)
 		}
 		for i := range 10 { // bytes of ids
 			alice.offer(fmt.Sprint(strings.Repeat("x", 200_000), i), "{}")
 		}
-		if n := count(alice, time.Second); n != 10-5 {
+		if n := alice.expires(time.Second); n != 10-5 {
 			t.Errorf("%d of 10 long ids were too many", n)
 		}
-		if n := count(alice, time.Minute); n != 5 {
+		if n := alice.expires(time.Minute); n != 5 {
 			t.Errorf("%d expired later", n)
 		}
-		large := `"` + strings.Repeat("x", 200_000) + `"`
 		for range 10 { // bytes
 			alice.offer("bob", large)
 		}
-		if n := count(alice, time.Second); n != 1 {
+		if n := alice.expires(time.Second); n != 1 {
 			t.Errorf("an EXPIRE for those that were too large came %d times", n)
 		}
-		others := []*client{s.open("o1"), s.open("o2"), s.open("o3")}
-		for _, o := range others {
-			for range 5 { // bytes in all
-				o.offer("bob", large)
-			}
-		}
-		told := 0
-		for _, o := range others {
-			told += count(o, time.Second)
-		}
-		if told != 5 {
-			t.Errorf("%d EXPIREs, one for each message that found all full, of five", told)
-		}
-		time.Sleep(time.Minute)
-		for _, o := range append(others, alice) {
-			count(o, time.Second)
-			o.leave()
-		}
-		// All is given back.
-		carol := s.open("carol")
-		for range 5 {
-			carol.offer("dave", large)
-		}
-		carol.silent(time.Second)
-		dave := s.open("dave")
-		for range 5 {
-			dave.wantFrom("carol", "OFFER", large)
-		}
 	})
+}
+
+// large is a payload of which one sender may have five waiting.
+var large = `"` + strings.Repeat("x", 200_000) + `"`
+
+// All senders share a bound, in whatever order their messages come. A sender hears of
+// each message that is refused, except that one EXPIRE speaks for all to the same peer
+// that it has waiting.
+func TestBoundOfAllThatIsHeld(t *testing.T) {
+	for _, c := range []struct {
+		order string // who says something, of three, five times each; ten times there is room
+		told  [3]int
+	}{
+		{"111112222233333", [3]int{0, 0, 5}},
+		{"123123123123123", [3]int{1, 1, 1}},
+		{"111122222313333", [3]int{1, 0, 1}},
+		{"333332222211111", [3]int{5, 0, 0}},
+		{"111112222332333", [3]int{0, 1, 1}},
+	} {
+		t.Run(c.order, func(t *testing.T) {
+			inBubble(t, peerjs.Config{MaxHeld: 2_100_000}, func(s *server) {
+				senders := []*client{s.open("o1"), s.open("o2"), s.open("o3")}
+				for _, who := range c.order {
+					senders[who-'1'].offer("bob", large)
+					s.settle()
+				}
+				var told [3]int
+				for i, o := range senders {
+					told[i] = o.expires(time.Second)
+				}
+				if told != c.told {
+					t.Errorf("the senders heard EXPIRE %v times, want %v", told, c.told)
+				}
+				time.Sleep(time.Minute)
+				for _, o := range senders {
+					o.expires(time.Second)
+					o.leave()
+				}
+				// All is given back.
+				carol := s.open("carol")
+				for range 5 {
+					carol.offer("dave", large)
+				}
+				carol.silent(time.Second)
+				dave := s.open("dave")
+				for range 5 {
+					dave.wantFrom("carol", "OFFER", large)
+				}
+			})
+		})
+	}
 }
 
 // A burst for one peer arrives whole and in order, though its inbox holds less.
