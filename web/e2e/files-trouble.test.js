@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import { assertNoFaults, closeBrowsers, launch, person, reaches, says, saysNoMore, until } from "./browser.js";
-import { MB, areConnected, arrives, becomes, chooses, download, makeFile, pair, press, row, tells } from "./files.js";
+import { MB, areConnected, arrives, becomes, chooses, choosesNamed, download, makeFile, pair, press, row, tells } from "./files.js";
 
 let browser, server;
 
@@ -144,20 +144,69 @@ test("no disk for pages: into memory, as far as it is said; more than that is re
   await tells(alice, large, "not enough room");
 });
 
-test("names are only text, and no path", async () => {
+/** Names that harm, and what both lists show of them. */
+const NAMES = {
+  "<img src=x onerror=alert(1)>.txt": "_img src=x onerror=alert(1)_.txt",
+  "a\u202egpj.exe": "a_gpj.exe",
+  "isolate\u2067gpj.exe": "isolate_gpj.exe",
+  "mark\u200f\u061c.exe": "mark__.exe",
+  "zero\u200b\u2060\ufeff.txt": "zero___.txt",
+  "tag\u{e0041}.txt": "tag_.txt",
+  "filler\u3164\u115f.txt": "filler__.txt",
+  "control\u0000\u0085\n.txt": "control___.txt",
+  "photo.jpg\u2003\u3000          .exe": "photo.jpg .exe",
+  "..\\..\\up": "_.._up",
+  "..": "file",
+  "ends.txt. .": "ends.txt",
+  "CON": "_CON",
+  "nul.tar.gz": "_nul.tar.gz",
+  "dec\u0061\u0301composed.txt": "dec\u00e1composed.txt",
+  "family \u{1f468}\u200d\u{1f469}\u200d\u{1f467}.jpg": "family \u{1f468}\u200d\u{1f469}\u200d\u{1f467}.jpg",
+  "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt",
+};
+
+test("a name is only text, hides nothing on either list, and is no path", async () => {
   const [alice, bob] = await pair(browser, server);
-  await alice.evaluate(() => {
-    const files = new DataTransfer();
-    for (const name of ["<img src=x onerror=alert(1)>.txt", "a\u202egpj.exe", "..\\..\\up"]) files.items.add(new File(["x"], name));
-    document.getElementById("choose").files = files.files;
-    document.getElementById("choose").dispatchEvent(new Event("change"));
-  });
-  await bob.locator(".transfer").nth(2).waitFor();
-  assert.deepEqual(await bob.locator(".transfer bdi").allInnerTexts(), ["_img src=x onerror=alert(1)_.txt", "a_gpj.exe", "_.._up"]);
-  for (const page of [alice, bob]) assert.equal(await page.locator("img[src=x]").count(), 0, "a name became markup");
+  await choosesNamed(alice, Object.keys(NAMES));
+  await bob.locator(".transfer").nth(Object.keys(NAMES).length - 1).waitFor();
+  for (const page of [alice, bob]) {
+    assert.deepEqual(await page.locator(".transfer bdi").evaluateAll((all) => all.map((one) => one.textContent)), Object.values(NAMES));
+    assert.equal(await page.locator("img[src=x]").count(), 0, "a name became markup");
+    const attributes = await page.locator(".transfer [aria-label]").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label")).join());
+    assert.doesNotMatch(attributes, /[\u202a-\u202e\u2066-\u2069]/);
+  }
   const arriving = download(bob);
   await bob.locator(".transfer .primary").first().click();
   assert.equal((await arriving).suggestedFilename(), "_img src=x onerror=alert(1)_.txt");
+});
+
+test("a sender that does not clean its names is cleaned up after", async () => {
+  const [alice, bob] = await pair(browser, server, { sender: () => {
+    const send = RTCDataChannel.prototype.send;
+    RTCDataChannel.prototype.send = function (data) {
+      send.call(this, typeof data === "string" ? data.replace("raw.exe", "raw\\u202egpj.exe").replace("up.txt", "../up.txt").replace("half.txt", "\\ud83d.txt") : data);
+    };
+  } });
+  await choosesNamed(alice, ["raw.exe", "up.txt", "half.txt"]);
+  await bob.locator(".transfer").nth(2).waitFor();
+  assert.deepEqual(await bob.locator(".transfer bdi").evaluateAll((all) => all.map((one) => one.textContent)), ["raw_gpj.exe", "_up.txt", "_.txt"]);
+});
+
+test("a long name is cut between characters, fits every file system, and keeps its type", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const family = "\u{1f468}\u200d\u{1f469}\u200d\u{1f467}";
+  await choosesNamed(alice, [`${family.repeat(100)}.jpeg`, `x${"\u{1f600}".repeat(120)}`, `${"\u65e5".repeat(300)}.pdf`, `${"e\u0301\u0323".repeat(200)}.txt`]);
+  await bob.locator(".transfer").nth(3).waitFor();
+  for (const page of [alice, bob]) {
+    const names = await page.locator(".transfer bdi").evaluateAll((all) => all.map((one) => one.textContent));
+    for (const name of names) {
+      assert.ok(name.isWellFormed(), `${name} has half a character`);
+      assert.ok(Buffer.byteLength(name) <= 240, `${name} is too long to be saved`);
+    }
+    assert.equal(names[0], `${family.repeat(12)}.jpeg`);
+    assert.match(names[1], /^x(\u{1f600})+$/u);
+    assert.deepEqual(names.slice(2).map((name) => name.slice(-4)), [".pdf", ".txt"]);
+  }
 });
 
 test("what a stranger says on the wires is taken for what it is", async () => {

@@ -70,6 +70,16 @@ export async function chooses(page, ...files) {
   await page.setInputFiles("#choose", files.map(({ path }) => path));
 }
 
+/** Chooses files of one byte with names that no disk takes. @param {import("playwright-core").Page} page @param {string[]} names */
+export async function choosesNamed(page, names) {
+  await page.evaluate((names) => {
+    const files = new DataTransfer();
+    for (const name of names) files.items.add(new File(["x"], name));
+    document.getElementById("choose").files = files.files;
+    document.getElementById("choose").dispatchEvent(new Event("change"));
+  }, names);
+}
+
 /** The row of a file. @param {import("playwright-core").Page} page @param {{name: string}} file */
 export function row(page, { name }) {
   return page.locator(".transfer", { has: page.locator("bdi", { hasText: name }) });

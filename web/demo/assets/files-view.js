@@ -1,7 +1,8 @@
 /** The files page's picture of what is going on. Everything from outside is set as text, never as markup. */
 
+import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords } from "./files-words.js";
+import { stemAndType } from "./text.js";
 import { element, keepFocus } from "./view.js";
-import { meetWords, outgoingWords, incomingWords, sizeWords, timeWords } from "./files-words.js";
 
 /**
  * @typedef {"opening" | "insecure" | "stopped" | import("./meeting.js").State} State
@@ -112,7 +113,13 @@ function addRow(direction, id, name, size) {
   const what = document.createElement("p");
   what.className = "what";
   const title = document.createElement("bdi");
-  title.textContent = name;
+  // The type stands at the end, whichever way the letters before it run.
+  title.dir = "ltr";
+  for (const part of stemAndType(name)) {
+    const isolated = document.createElement("span");
+    isolated.textContent = part;
+    title.append(isolated);
+  }
   const much = document.createElement("span");
   much.className = "size";
   much.textContent = sizeWords(size);

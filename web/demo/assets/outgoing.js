@@ -1,6 +1,7 @@
 /** Files that this side sends. */
 
 import { randomId } from "../inbox.js";
+import { fileName } from "./text.js";
 import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partSizeOf, partsOf } from "./transfer.js";
 
 const CHUNK = 64 * 1024;
@@ -55,7 +56,8 @@ export class Outgoing {
   offer(files) {
     let refused = 0;
     for (const file of files) {
-      const { name, size, lastModified: modified } = file;
+      const { size, lastModified: modified } = file;
+      const name = fileName(file.name);
       const again = this.list.find((one) => one.file === undefined && one.state === "unreadable" &&
         one.name === name && one.size === size && one.modified === modified);
       if (again) {

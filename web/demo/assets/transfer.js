@@ -14,6 +14,8 @@
  * sent before it has said of one that it is on its disk.
  */
 
+import { fileName } from "./text.js";
+
 export const WINDOW = 4;
 /** More files than this at once are refused. */
 export const MOST_FILES = 1000;
@@ -94,13 +96,6 @@ export function readHeader(text) {
 /** @param {unknown} id */
 export function isId(id) {
   return typeof id === "string" && /^[0-9a-z]{26}$/.test(id);
-}
-
-/** A name that is no path, and nothing but a name. @param {string} name */
-function fileName(name) {
-  // Characters that turn the direction of writing make "exe.jpg" of "gpj.exe".
-  const plain = name.replace(/[/\\:*?"<>|\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, "_").replace(/^\.+/, "").trim();
-  return plain.slice(-200) || "file";
 }
 
 /**
