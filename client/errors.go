@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/problem"
 )
 
 // ErrReset is returned by Receive, and yielded by All, when the inbox that was
@@ -32,25 +33,13 @@ func (e *Error) Error() string {
 	switch {
 	case e.Code == "":
 		return fmt.Sprintf("the answer was %d %s%s, and not from an inbox server", e.Status, http.StatusText(e.Status), e.Detail)
-	case e.Detail == "" && known[e.Code] != nil: // on a socket there are no details
-		return e.Code + ": " + known[e.Code].Error()
-	case e.Detail == "":
-		return e.Code
+	case e.Detail != "":
+		return e.Code + ": " + e.Detail
 	}
-	return e.Code + ": " + e.Detail
-}
-
-// known are the codes that package inbox has an error for.
-var known = map[string]error{
-	"unauthorized":      inbox.ErrUnauthorized,
-	"no-such-inbox":     inbox.ErrNoInbox,
-	"bad-cursor":        inbox.ErrBadCursor,
-	"replaced":          inbox.ErrReplaced,
-	"closed":            inbox.ErrClosed,
-	"inbox-full":        inbox.ErrFull,
-	"server-full":       inbox.ErrServerFull,
-	"store-unavailable": inbox.ErrUnavailable,
-	"draining":          inbox.ErrDraining,
+	if p, _ := problem.OfCode(e.Code); p.Err != nil { // on a socket there are no details
+		return e.Code + ": " + p.Err.Error()
+	}
+	return e.Code
 }
 
 // Unwrap returns the error of package inbox that e stands for, or nil.
@@ -58,7 +47,8 @@ func (e *Error) Unwrap() error {
 	if e.Code == "" && e.Status == http.StatusUnauthorized {
 		return inbox.ErrUnauthorized
 	}
-	return known[e.Code]
+	p, _ := problem.OfCode(e.Code)
+	return p.Err
 }
 
 // A RetryError says that something was tried again and again, in vain.
@@ -94,13 +84,10 @@ var errLarge = fmt.Errorf("an answer is larger than %d MiB", maxAnswer>>20)
 // temporary reports whether the same request may succeed later.
 func temporary(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
-		switch e.Status {
-		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-			return true
-		case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
-			return false
+		if p, ok := problem.OfCode(e.Code); ok {
+			return p.Retry
 		}
-		return e.Status >= 500
+		return problem.RetryStatus(e.Status)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false

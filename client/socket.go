@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"inbox"
+	"inbox/internal/problem"
 )
 
 const (
@@ -135,23 +136,17 @@ func readError(err error) error {
 		}
 		return errSocketGone
 	}
-	switch e.Code {
-	case 4401:
-		return &Error{Status: http.StatusUnauthorized, Code: "unauthorized"}
-	case 4409:
-		return &Error{Status: http.StatusConflict, Code: "replaced"}
-	case 4410:
-		return &Error{Status: http.StatusConflict, Code: "closed"}
-	case 4429:
-		return &Error{Status: http.StatusTooManyRequests, Code: "rate-limited"}
-	case websocket.StatusServiceRestart:
-		return &Error{Status: http.StatusServiceUnavailable, Code: "draining"}
-	case websocket.StatusTryAgainLater: // or it is full: the handshake will tell
-		return &Error{Status: http.StatusServiceUnavailable, Code: "store-unavailable"}
-	case websocket.StatusProtocolError, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData, 4400:
+	p, ok := problem.OfClose(int(e.Code))
+	switch p.Code {
+	case problem.BadRequest.Code:
 		return errNoSocket // it does not understand us, or something garbles what we say
+	case problem.TooLarge.Code, problem.TooSlow.Code:
+		return errSocketGone // a send is made again as a request, whose answer says so
 	}
-	return errSocketGone
+	if !ok {
+		return errSocketGone
+	}
+	return &Error{Status: p.Status, Code: p.Code}
 }
 
 func (s *socket) write(frame []byte) error {

@@ -10,48 +10,24 @@ import (
 	"strconv"
 	"time"
 
-	"inbox"
+	"inbox/internal/problem"
 )
 
-// problem is an error as a client reads it (RFC 9457). It never quotes what a
-// client sent.
-type problem struct {
-	status int
-	code   string // what programs read
-	detail string // what people read
-}
-
-func (p problem) Error() string { return p.code }
-
-// problems says what becomes of an error that is not a problem yet.
-var problems = []struct {
-	err error
-	problem
-}{
-	{inbox.ErrUnauthorized, problem{http.StatusUnauthorized, "unauthorized", "This inbox has another password."}},
-	{inbox.ErrNoInbox, problem{http.StatusNotFound, "no-such-inbox", "The recipient has no inbox: it has not asked yet, or not for a while."}},
-	{inbox.ErrBadCursor, problem{http.StatusBadRequest, "bad-cursor", "This server has given out no such cursor."}},
-	{inbox.ErrReplaced, problem{http.StatusConflict, "replaced", "A newer receiver waits at this inbox."}},
-	{inbox.ErrClosed, problem{http.StatusConflict, "closed", "The inbox was closed by its owner."}},
-	{inbox.ErrFull, problem{http.StatusServiceUnavailable, "inbox-full", "The recipient's inbox holds as much as it may."}},
-	{inbox.ErrServerFull, problem{http.StatusServiceUnavailable, "server-full", "The server holds as much as it may."}},
-	{inbox.ErrDraining, problem{http.StatusServiceUnavailable, "draining", "The server is about to stop; another takes over, or it comes back."}},
-	{os.ErrDeadlineExceeded, problem{http.StatusRequestTimeout, "too-slow", "The body took too long to arrive."}},
-}
-
-// storeUnavailable is what is left: the store did not do what it should.
-var storeUnavailable = problem{http.StatusServiceUnavailable, "store-unavailable", "The inboxes cannot be reached at the moment."}
-
-func problemOf(err error) problem {
-	if p, ok := errors.AsType[problem](err); ok {
+// problemOf returns the problem that an error becomes. An error of no other kind is
+// the store's: it did not do what it should.
+func problemOf(err error) problem.Problem {
+	if p, ok := errors.AsType[problem.Problem](err); ok {
 		return p
 	}
-	for _, known := range problems {
-		if errors.Is(err, known.err) {
-			return known.problem
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return problem.TooSlow
+	}
+	for _, p := range problem.All {
+		if p.Err != nil && errors.Is(err, p.Err) {
+			return p
 		}
 	}
-	return storeUnavailable
+	return problem.StoreUnavailable
 }
 
 // fail answers with an error. It is the one place that does, over HTTP.
@@ -64,11 +40,11 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 	h.logStore(err)
 	p := problemOf(err)
 	header := w.Header()
-	switch p.status {
+	switch p.Status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
 	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", strconv.Itoa(retryAfter(p.code)))
+		header.Set("Retry-After", strconv.Itoa(retryAfter(p.Code)))
 	}
 	body, err := json.Marshal(struct {
 		Type   string `json:"type"`
@@ -76,19 +52,19 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		Status int    `json:"status"`
 		Detail string `json:"detail"`
 		Code   string `json:"code"`
-	}{"about:blank", http.StatusText(p.status), p.status, p.detail, p.code})
+	}{"about:blank", http.StatusText(p.Status), p.Status, p.Detail, p.Code})
 	if err != nil {
 		panic(err) // four strings and a number
 	}
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(p.status)
+	w.WriteHeader(p.Status)
 	w.Write(body)
 }
 
 // logStore logs what is the store's fault, now and then.
 func (h *Handler) logStore(err error) {
-	if err != nil && problemOf(err) == storeUnavailable && h.seldom() {
+	if err != nil && problemOf(err).Code == problem.StoreUnavailable.Code && h.seldom() {
 		h.Log.Error("store failed", "error", err)
 	}
 }
@@ -103,7 +79,7 @@ func (h *Handler) seldom() bool {
 // retryAfter is in seconds. It is drawn by lot where many clients hear it at
 // once, so that they do not come back at once.
 func retryAfter(code string) int {
-	if code == "inbox-full" {
+	if code == problem.InboxFull.Code {
 		return 1
 	}
 	return 1 + rand.IntN(5)

@@ -80,8 +80,8 @@ func appendSent(to []byte, q *request, err error) []byte {
 		to = append(to, `{"type":"sent","replayed":true`...)
 	default:
 		p := problemOf(err)
-		to = append(to, `{"type":"error","code":"`+p.code+`","status":`...)
-		to = strconv.AppendInt(to, int64(p.status), 10)
+		to = append(to, `{"type":"error","code":"`+p.Code+`","status":`...)
+		to = strconv.AppendInt(to, int64(p.Status), 10)
 	}
 	if q.key != "" {
 		to = append(to, `,"key":`...)

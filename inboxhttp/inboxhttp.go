@@ -18,6 +18,7 @@ import (
 
 	"inbox"
 	"inbox/internal/park"
+	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
 
@@ -162,7 +163,7 @@ func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	default: // HEAD too: it must never take a message
 		w.Header().Set("Allow", methods)
-		return problem{http.StatusMethodNotAllowed, "method-not-allowed", "An inbox knows GET, POST and DELETE."}
+		return problem.MethodNotAllowed
 	}
 }
 
@@ -172,8 +173,7 @@ func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
 func checkOrigin(w http.ResponseWriter, r *http.Request) error {
 	switch r.Header.Get("Sec-Fetch-Mode") {
 	case "navigate", "no-cors":
-		return problem{http.StatusForbidden, "forbidden-navigation",
-			"An inbox is asked by a program, not opened, linked to or embedded as a page."}
+		return problem.ForbiddenNavigation
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" || w.Header().Get("Access-Control-Allow-Origin") != "" {
@@ -187,5 +187,5 @@ func checkOrigin(w http.ResponseWriter, r *http.Request) error {
 	if u, err := url.Parse(origin); err == nil && u.Host == r.Host && u.Host != "" {
 		return nil
 	}
-	return problem{http.StatusForbidden, "forbidden-origin", "Pages of this origin may not use this server."}
+	return problem.ForbiddenOrigin
 }

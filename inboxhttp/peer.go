@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"inbox"
+	"inbox/internal/problem"
 )
 
 // peer reads who asks: RFC 7617 with UTF-8. The password becomes a secret here
@@ -40,11 +41,11 @@ func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 }
 
 func badCredentials(detail string) error {
-	return problem{http.StatusBadRequest, "bad-credentials", detail}
+	return problem.BadCredentials.With(detail)
 }
 
 func unauthorized(detail string) error {
-	return problem{http.StatusUnauthorized, "unauthorized", detail}
+	return problem.Unauthorized.With(detail)
 }
 
 // sentence makes a sentence of an error.

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/problem"
 )
 
 func badRequest(detail string) error {
-	return problem{http.StatusBadRequest, "bad-request", detail}
+	return problem.BadRequest.With(detail)
 }
 
 // query reads a query. Each of the names stands in it at most once.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"inbox"
+	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
 
@@ -26,7 +27,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if socket.Listed(r.Header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
-		return problem{http.StatusUnsupportedMediaType, "encoded-body", "A body is taken as it is: send it without a Content-Encoding."}
+		return problem.EncodedBody
 	}
 	body, err := h.body(w, r)
 	if err != nil {
@@ -68,7 +69,7 @@ func recipient(r *http.Request) (string, error) {
 }
 
 func badRecipient(detail string) error {
-	return problem{http.StatusBadRequest, "bad-recipient", detail}
+	return problem.BadRecipient.With(detail)
 }
 
 func idempotencyKey(header http.Header) (string, error) {
@@ -77,10 +78,10 @@ func idempotencyKey(header http.Header) (string, error) {
 		return "", nil
 	}
 	if len(values) > 1 {
-		return "", problem{http.StatusBadRequest, "bad-key", "There is more than one Idempotency-Key header."}
+		return "", problem.BadKey.With("There is more than one Idempotency-Key header.")
 	}
 	if err := inbox.CheckKey(values[0]); err != nil {
-		return "", problem{http.StatusBadRequest, "bad-key", sentence(err)}
+		return "", problem.BadKey.With(sentence(err))
 	}
 	return values[0], nil
 }
@@ -88,9 +89,8 @@ func idempotencyKey(header http.Header) (string, error) {
 // body reads a body into memory of its size. Memory is taken as the bytes
 // arrive, not as they are announced: an announcement costs its sender nothing.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLarge := problem{http.StatusRequestEntityTooLarge, "too-large", "The body is larger than this server takes."}
 	if r.ContentLength > int64(h.MaxBody) {
-		return nil, tooLarge
+		return nil, problem.TooLarge
 	}
 	if r.ContentLength == 0 {
 		if !r.ProtoAtLeast(1, 1) && r.Header.Get("Content-Length") == "" {
@@ -126,7 +126,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 			return body, nil
 		case err != nil:
 			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-				return nil, tooLarge
+				return nil, problem.TooLarge
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil, err

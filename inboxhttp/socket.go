@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
 
@@ -20,25 +21,13 @@ const (
 	windowBytes    = 256 << 10 // of their bodies
 )
 
-// The close codes of our own (RFC 6455, 7.4.2).
-const (
-	closeBadRequest   ws.StatusCode = 4400
-	closeUnauthorized ws.StatusCode = 4401
-	closeNoOpen       ws.StatusCode = 4408
-	closeReplaced     ws.StatusCode = 4409
-	closeClosed       ws.StatusCode = 4410
-	closeTooLarge     ws.StatusCode = 4413
-	closeDraining     ws.StatusCode = 1012
-	closeTryLater     ws.StatusCode = 1013
-)
-
 // socketOptions are of a socket that was opened by its handshake, and of one that
 // an open frame has to open.
 func socketOptions(maxBody int) (opened, unopened socket.Options) {
 	opened = socket.Options{
 		Subprotocol: "inbox.v1",
 		MaxMessage:  2*maxBody + 4<<10, // escaped or in base64, and what stands around it
-		TooLarge:    closeTooLarge,
+		TooLarge:    ws.StatusCode(problem.TooLarge.Close),
 	}
 	unopened = opened
 	unopened.FirstMessage = openTimeout
@@ -50,7 +39,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	options := &h.unopened
 	if err := socket.Check(w, r, options); err != nil {
 		refused, _ := errors.AsType[socket.HandshakeError](err)
-		return problem{refused.Status, "bad-request", refused.Detail}
+		return refusedHandshake(refused)
 	}
 	p := &socketPeer{h: h}
 	var receiver *inbox.Receiver // if it is open already
@@ -81,6 +70,14 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		receiver.OnWake(wake)
 	}
 	return nil
+}
+
+// refusedHandshake is the answer to a request that cannot become a socket.
+func refusedHandshake(refused socket.HandshakeError) error {
+	if refused.Status == problem.UpgradeRequired.Status {
+		return problem.UpgradeRequired.With(refused.Detail)
+	}
+	return problem.BadRequest.With(refused.Detail)
 }
 
 func socketPosition(r *http.Request) (inbox.Cursor, error) {
@@ -156,7 +153,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 	}
 	switch {
 	case p.receiver == nil && q.kind != "open":
-		return socket.Close{Code: closeBadRequest, Reason: "the first frame is open"}
+		return closeFor(problem.BadRequest, "the first frame is open")
 	case p.receiver == nil:
 		if err := p.handleOpen(s, &q); err != nil {
 			return err
@@ -174,7 +171,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		s.LookSoon()
 		return nil
 	default:
-		return socket.Close{Code: closeBadRequest, Reason: "a frame is send or ack"}
+		return closeFor(problem.BadRequest, "a frame is send or ack")
 	}
 }
 
@@ -205,7 +202,7 @@ func (p *socketPeer) send(q *request) error {
 	if q.key != "" {
 		if err := inbox.CheckKey(q.key); err != nil {
 			q.key = "" // not worth repeating
-			return problem{http.StatusBadRequest, "bad-key", sentence(err)}
+			return problem.BadKey.With(sentence(err))
 		}
 	}
 	if q.hasBody == q.hasBody64 {
@@ -219,7 +216,7 @@ func (p *socketPeer) send(q *request) error {
 		q.body = q.body[:n]
 	}
 	if len(q.body) > p.h.MaxBody {
-		return problem{http.StatusRequestEntityTooLarge, "too-large", "The body is larger than this server takes."}
+		return problem.TooLarge
 	}
 	replayed, err := p.h.Store.Send(context.Background(), p.peer, q.to, inbox.Draft{Key: q.key, Body: q.body})
 	p.h.logStore(err)
@@ -244,23 +241,17 @@ func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
 	case errors.Is(why, socket.ErrGone):
 		return socket.Close{}
 	case errors.Is(why, socket.ErrNoMessage):
-		return socket.Close{Code: closeNoOpen, Reason: "no open frame in time"}
+		return closeFor(problem.TooSlow, "no open frame in time")
 	}
 	p.h.logStore(why)
-	code, problem := closeTryLater, problemOf(why)
-	switch problem.code {
-	case "bad-cursor", "bad-request", "bad-credentials":
-		code = closeBadRequest
-	case "unauthorized":
-		code = closeUnauthorized
-	case "replaced":
-		code = closeReplaced
-	case "closed":
-		code = closeClosed
-	case "too-large":
-		code = closeTooLarge
-	case "draining":
-		code = closeDraining
+	because := problemOf(why)
+	if because.Close == 0 {
+		because = problem.StoreUnavailable
 	}
-	return socket.Close{Code: code, Reason: problem.code}
+	return closeFor(because, because.Code)
+}
+
+// closeFor ends a socket because of a problem. The reason is for people.
+func closeFor(p problem.Problem, reason string) socket.Close {
+	return socket.Close{Code: ws.StatusCode(p.Close), Reason: reason}
 }

@@ -9,6 +9,7 @@ import (
 
 	"inbox"
 	"inbox/internal/park"
+	"inbox/internal/problem"
 )
 
 // heartbeat is how often a stream without messages says that it lives.
@@ -88,8 +89,8 @@ func (s *stream) look(ctx context.Context) (inbox.Batch, error) {
 // whether it is the end.
 func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	if err != nil {
-		switch code := problemOf(err).code; code {
-		case "replaced", "closed", "draining":
+		switch code := problemOf(err).Code; code {
+		case problem.Replaced.Code, problem.Closed.Code, problem.Draining.Code:
 			s.out.event(code)
 		}
 		return true // of anything else the client learns by coming back

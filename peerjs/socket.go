@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
 
@@ -32,12 +33,12 @@ const (
 	parting = 2 * time.Second
 )
 
-// The close codes of our own, the same as those of inboxhttp. Clients of PeerJS do
-// not look at them.
-const (
-	closeRefused  ws.StatusCode = 4400
-	closeReplaced ws.StatusCode = 4409
-	closeDraining ws.StatusCode = 1012
+// The close codes, which are those of inboxhttp. Clients of PeerJS do not look at
+// them.
+var (
+	closeRefused  = ws.StatusCode(problem.BadRequest.Close)
+	closeReplaced = ws.StatusCode(problem.Replaced.Close)
+	closeDraining = ws.StatusCode(problem.Draining.Close)
 )
 
 // refusal is a frame that says why a socket is closed.

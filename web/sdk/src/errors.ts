@@ -1,17 +1,42 @@
 /**
  * What programs read of an {@link InboxError}. Besides the codes of the server:
  *
- * - `unreachable`: no connection, or an answer that is no inbox server's
+ * - `unreachable`: no connection
  * - `timeout`: no answer in time
+ * - `not-inbox`: something other than an inbox server answered
+ * - `proxy-auth`: a proxy asked for its own credentials
  * - `http-502` and the like: an error without a code, from a proxy for example
  */
+// A Go test compares the server's codes and the table below with the catalogue in
+// internal/problem: change that first.
 export type InboxErrorCode =
   | "bad-request" | "bad-credentials" | "bad-recipient" | "bad-cursor" | "bad-key"
   | "unauthorized" | "forbidden-origin" | "forbidden-navigation"
   | "no-such-inbox" | "method-not-allowed" | "too-slow" | "replaced" | "closed"
   | "too-large" | "encoded-body" | "rate-limited"
   | "inbox-full" | "server-full" | "store-unavailable" | "draining"
-  | "unreachable" | "timeout" | `http-${number}`;
+  | "unreachable" | "timeout" | "not-inbox" | "proxy-auth" | `http-${number}`;
+
+/**
+ * The code and the status that the close code of a socket stands for. The reason of a
+ * close is for people.
+ * @internal
+ */
+export const CLOSES: { readonly [close: number]: readonly [code: InboxErrorCode, status: number] | undefined } = {
+  1002: ["bad-request", 400],
+  1003: ["bad-request", 400],
+  1007: ["bad-request", 400],
+  1008: ["too-slow", 408],
+  1012: ["draining", 503],
+  1013: ["store-unavailable", 503],
+  4400: ["bad-request", 400],
+  4401: ["unauthorized", 401],
+  4408: ["too-slow", 408],
+  4409: ["replaced", 409],
+  4410: ["closed", 409],
+  4413: ["too-large", 413],
+  4429: ["rate-limited", 429],
+};
 
 /** What an inbox server answers when it does not do what it was asked for, or that it does not answer. */
 export class InboxError extends Error {

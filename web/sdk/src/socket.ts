@@ -1,7 +1,7 @@
-import { InboxError, type InboxErrorCode } from "./errors.js";
+import { CLOSES, InboxError, type InboxErrorCode } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
-import { ANSWER } from "./request.js";
+import { ANSWER, ask } from "./request.js";
 import { asInboxError } from "./wait.js";
 
 /** How long it may take until the inbox is open. */
@@ -35,7 +35,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
     };
     const expect = (ms: number): void => then(() => end(new InboxError("timeout")), ms);
     const say = (frame: object): void => ws.send(JSON.stringify(frame));
-    const ask = (frame: object): void => {
+    const sendFrame = (frame: object): void => {
       say({ type: "send", ...frame });
       expect(ANSWER);
     };
@@ -50,7 +50,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
       try {
         const frame = JSON.parse(data as string) as Frame;
         const { type, key } = frame;
-        then(() => ask(NOBODY), PING);
+        then(() => sendFrame(NOBODY), PING);
         if (type === "message") link.take(frame as WireMessage);
         else if (type === "opened") open(frame);
         else {
@@ -62,10 +62,13 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
       }
     };
     ws.onerror = () => {}; // the close that follows says as much
-    ws.onclose = ({ code, reason }) => {
-      // The codes of our own are statuses; what they mean is a code as everywhere.
-      const known = /^[a-z-]+$/.test(reason);
-      end(new InboxError(known ? (reason as InboxErrorCode) : "unreachable", known && code > 4399 && code < 4411 ? code - 4000 : 0));
+    ws.onclose = ({ code }) => {
+      const [name, status] = CLOSES[code] ?? ["unreachable", 0];
+      // The server does not understand this side, or somebody between garbles what it
+      // says. The answer to a request tells which, and names the fault.
+      if (status === 400) ask(link.server, { after: link.position(), limit: "0" }, { signal }).then(() => end(new InboxError("unreachable")), (error) => end(asInboxError(error)));
+      // A send that was too large is told so when it is sent again, by a request.
+      else end(status === 413 ? new InboxError("unreachable") : new InboxError(name, status));
     };
 
     const open = ({ cursor, reset }: Frame): void => {
@@ -76,7 +79,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
       link.send = (to, body, key) =>
         new Promise((resolve, reject) => {
           answers.set(key, (error) => (error ? reject(error) : resolve()));
-          ask({ to, body, key });
+          sendFrame({ to, body, key });
         });
       link.opened(cursor, reset);
     };

@@ -1,4 +1,4 @@
-import { InboxError, type InboxErrorCode } from "./errors.js";
+import { CLOSES, InboxError } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
 import { request } from "./request.js";
@@ -37,5 +37,8 @@ function hear(link: Link, event: string): void {
   const type = field("event");
   if (type === "message") link.take(JSON.parse(field("data")!) as WireMessage);
   else if (type === "reset") link.opened("", true);
-  else if (type) throw new InboxError(type as InboxErrorCode, type === "draining" ? 503 : 409);
+  else if (type) {
+    const [code, status] = Object.values(CLOSES).find((known) => known![0] === type) ?? (["unreachable", 0] as const);
+    throw new InboxError(code, status);
+  }
 }

@@ -213,15 +213,14 @@ test("a reset is told, and the new life goes on", async (t) => {
   assert.deepEqual(got.texts, ["old", "new"]);
 });
 
-for (const [code, reason, expected, status] of [
-  [4401, "unauthorized", "unauthorized", 401],
-  [4409, "replaced", "replaced", 409],
-  [4410, "closed", "closed", 410],
-  [4400, "bad-credentials", "bad-credentials", 400],
+for (const [code, expected, status] of [
+  [4401, "unauthorized", 401],
+  [4409, "replaced", 409],
+  [4410, "closed", 409],
 ]) {
-  test(`close code ${code} ${reason} ends the loop`, async (t) => {
+  test(`close code ${code} ends the loop, whatever its reason`, async (t) => {
     const { net, got, socket } = await opened(t);
-    await socket.drop(code, reason);
+    await socket.drop(code, "draining");
     assert.equal(got.error.code, expected);
     assert.equal(got.error.status, status);
     await advance(60_000, 1000);
@@ -229,7 +228,7 @@ for (const [code, reason, expected, status] of [
   });
 }
 
-for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server takes"], [4429, "rate-limited"], [1013, "store-unavailable"]]) {
+for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server takes"], [4429, "rate-limited"], [1013, "store-unavailable"], [1011, "closed"], [4999, "unauthorized"]]) {
   test(`close code ${code} does not`, async (t) => {
     const { net, got, socket } = await opened(t);
     await socket.drop(code, reason);
@@ -239,9 +238,31 @@ for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408,
   });
 }
 
-test("bad-cursor begins anew", async (t) => {
+for (const close of [1002, 1003, 1007, 4400]) {
+  test(`close code ${close} is named by the answer to a request`, async (t) => {
+    const { net, got, socket } = await opened(t);
+    await socket.drop(close, "closed");
+    const request = await net.request("GET");
+    assert.deepEqual(request.query, { after: "c0", limit: "0" });
+    await request.problem(400, "bad-credentials");
+    assert.equal(got.error.code, "bad-credentials");
+    assert.equal(got.error.status, 400);
+  });
+
+  test(`close code ${close} is no fault of a client that the server understands`, async (t) => {
+    const { net, got, socket } = await opened(t);
+    await socket.drop(close, "");
+    await (await net.request("GET")).nothing();
+    await advance(500);
+    assert.equal(got.done, false);
+    await (await net.socket()).open();
+  });
+}
+
+test("a cursor that the server does not know begins anew", async (t) => {
   const { net, got, socket } = await opened(t);
-  await socket.drop(4400, "bad-cursor");
+  await socket.drop(4400, "");
+  await (await net.request("GET")).problem(400, "bad-cursor");
   const next = await net.socket();
   next.onopen();
   assert.equal(next.heard()[0].after, "0");
