@@ -32,8 +32,8 @@ export function callsOf(inbox: Inbox): Calls {
 
 function createCalls(inbox: Inbox): Calls {
   const live = new Map<string, Side>();
-  /** Sessions that are over, with what there is to say if somebody goes on with them. */
-  const over = new Map<string, Signal | undefined>();
+  /** Sessions that are over, with what makes the answer to somebody who goes on with them. */
+  const over = new Map<string, () => Signal | undefined>();
   let users = 0;
   let loop: AbortController | undefined;
   let failure: unknown;
@@ -74,7 +74,7 @@ function createCalls(inbox: Inbox): Calls {
         (bye) => {
           const at = ringing.indexOf(side);
           if (at >= 0) ringing.splice(at, 1);
-          forget(peer, side.session, bye);
+          forget(peer, side.session, () => bye);
           say(peer, bye).then(release);
         },
       );
@@ -93,7 +93,7 @@ function createCalls(inbox: Inbox): Calls {
     if (signal) await inbox.send(peer, signal, { last: true }).catch(() => {});
   }
 
-  function forget(peer: string, session: string, bye?: Signal): void {
+  function forget(peer: string, session: string, bye: () => Signal | undefined = () => undefined): void {
     live.delete(name(peer, session));
     over.set(name(peer, session), bye);
     if (over.size > FORGOTTEN) over.delete(over.keys().next().value!);
@@ -129,13 +129,14 @@ function createCalls(inbox: Inbox): Calls {
       if (over.has(named) || n !== 1 || type === "answer" || ringing.length >= RINGING) {
         if (refusals >= RINGING) return;
         refusals++;
-        say(from, over.has(named) ? over.get(named) : { type: "bye", session, why: "ended" }).then(() => refusals--);
+        say(from, over.has(named) ? over.get(named)!() : { type: "bye", session, why: "ended" }).then(() => refusals--);
         return;
       }
       // If both call at once, the call with the lesser name is the one.
       const mine = [...live.values()].find((side) => side.peer === from && !side.polite && !side.answered);
       if (mine && mine.session < session) {
-        forget(from, session);
+        // It may fail before they hear of it, and they go on with theirs.
+        forget(from, session, () => mine.over.aborted ? { type: "bye", session, why: mine.over.reason?.code } : undefined);
         return;
       }
       if (mine) {

@@ -1,4 +1,4 @@
-import type { CallError } from "./call-error.js";
+import { CallError, nothingTried } from "./call-error.js";
 import { callsOf } from "./calls.js";
 import type { Inbox } from "./mailbox.js";
 import { pause } from "./wait.js";
@@ -47,8 +47,8 @@ export interface ConnectOptions {
  * {@link Connection.ended} says why. `pc.close()` also says so to the other side.
  *
  * @returns the connection, once it is connected
- * @throws {@link CallError} if there is no such peer, no answer, or no path;
- *   {@link InboxError} if the server cannot be used
+ * @throws {@link CallError} if there is no such peer, no answer, or no path, and for
+ *   whatever fails on this side; {@link InboxError} if the server cannot be used
  *
  * @example
  * const pc = await connect(inbox, "bob", { iceServers: [{ urls: "stun:stun.example.com" }] });
@@ -57,6 +57,7 @@ export interface ConnectOptions {
  */
 export async function connect(inbox: Inbox, peer: string, options: ConnectOptions = {}): Promise<Connection> {
   const { signal, setup } = options;
+  if (peer === inbox.id) throw new CallError("own-id", nothingTried());
   const calls = callsOf(inbox);
   for (;;) {
     signal?.throwIfAborted();
@@ -67,7 +68,11 @@ export async function connect(inbox: Inbox, peer: string, options: ConnectOption
     // They called, and were answered just before.
     if (other.polite && other.worked) {
       const pc = await other.connected;
-      await setup?.(pc);
+      try {
+        await setup?.(pc);
+      } catch (error) {
+        throw new CallError("setup-failed", nothingTried(), undefined, error);
+      }
       return pc;
     }
   }

@@ -1,4 +1,4 @@
-import { CallError, type CallErrorCode, type Tried } from "./call-error.js";
+import { CallError, nothingTried, type CallErrorCode } from "./call-error.js";
 import type { ConnectOptions, Connection } from "./connect.js";
 import { InboxError } from "./errors.js";
 import type { Inbox } from "./mailbox.js";
@@ -42,7 +42,7 @@ export interface Side extends Negotiating {
   repeat(): void;
   /** Ends, and says so to the other side if it does not know. */
   end(error: unknown, known?: boolean): void;
-  fail(code: CallErrorCode, reason?: string, known?: boolean): void;
+  fail(code: CallErrorCode, reason?: string, known?: boolean, cause?: unknown): void;
 }
 
 /** Makes a side of a call. onstart and onend are called once each, at most. */
@@ -55,7 +55,7 @@ export function createSide(
   onend: (bye?: Signal) => void,
 ): Side {
   const over = new AbortController();
-  const tried: Tried = { offers: 0, restarts: 0, local: [], remote: [] };
+  const tried = nothingTried();
   let sends = new AbortController();
   let patience: number | undefined;
   /** Whether anything has reached the other side. */
@@ -90,6 +90,10 @@ export function createSide(
     start(options) {
       const { signal, timeout = STEP } = options;
       side.started = true;
+      if (!globalThis.RTCPeerConnection) {
+        side.fail("no-webrtc");
+        return side.connected;
+      }
       onstart();
       patience = options.patience;
       expire(timeout + (patience ?? 0));
@@ -103,13 +107,20 @@ export function createSide(
       };
       signal?.addEventListener("abort", abort, over);
       if (signal?.aborted) abort();
-      prepare(options).catch(side.end);
+      prepare(options).catch((error) => side.fail("setup-failed", undefined, false, error));
       return side.connected;
     },
 
     hear(signal) {
       const { type, why, reason } = signal;
-      if (type === "bye") side.fail(why === "rejected" || why === "ice-failed" ? why : "ended", typeof reason === "string" ? reason : undefined, true);
+      if (type === "bye") {
+        const failed = why === "no-webrtc" || why === "setup-failed";
+        side.fail(
+          failed ? "peer-failed" : why === "rejected" || why === "ice-failed" ? why : "ended",
+          failed ? why : typeof reason === "string" ? reason : undefined,
+          true,
+        );
+      }
       else if (queued < QUEUED) {
         queued++;
         const handle = (): Promise<void> => negotiation!.hear(signal);
@@ -149,15 +160,16 @@ export function createSide(
       clearTimeout(limit);
       clearTimeout(mending);
       // Before all that takes time: of a page that is left, some browsers let little be done.
-      onend(known ? undefined : { type: "bye", session: side.session, why: code, reason });
+      // The other side knows nothing of a call before its first offer.
+      onend(known || !(side.polite || tried.offers) ? undefined : { type: "bye", session: side.session, why: code, reason });
       reject(error);
       close();
       // A browser tells only of what it has closed itself.
       if (code !== "closed") pc?.dispatchEvent(new Event("connectionstatechange"));
     },
 
-    fail(code, reason, known) {
-      side.end(new CallError(code, tried, reason, side.cause), known);
+    fail(code, reason, known, cause = side.cause) {
+      side.end(new CallError(code, tried, reason, cause), known);
     },
   };
   side.connected.catch(() => {}); // perhaps nobody waits for it
@@ -170,7 +182,16 @@ export function createSide(
   async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
     const servers = typeof iceServers === "function" ? await (fresh = iceServers)() : iceServers;
     over.signal.throwIfAborted();
-    connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
+    try {
+      connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
+    } catch (error) {
+      try {
+        new RTCPeerConnection().close();
+      } catch {
+        side.fail("no-webrtc", undefined, false, error);
+      }
+      throw error; // what it was configured with is at fault
+    }
     await setup?.(pc!);
     over.signal.throwIfAborted();
     await negotiation!.begin();

@@ -249,9 +249,62 @@ test("a function that fetches ICE servers, or sets up, may fail", async (t) => {
   const messages = await alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
     const throws = () => Promise.reject(new Error("mine"));
-    return [await failure(connect(inbox, b, { iceServers: throws })), await failure(connect(inbox, b, { setup: throws }))];
+    // Chromium, of a list that it does not understand.
+    const refused = { iceServers: [{ urls: "nonsense" }] };
+    return [
+      await failure(connect(inbox, b, { iceServers: throws })),
+      await failure(connect(inbox, b, { setup: throws })),
+      await failure(connect(inbox, b, refused)),
+    ];
   }, [url, a, b]);
-  assert.deepEqual(messages.map(({ message }) => message), ["mine", "mine"]);
+  assert.deepEqual(messages.map(({ name, code }) => [name, code]), Array(3).fill(["CallError", "setup-failed"]));
+  assert.deepEqual(messages.slice(0, 2).map(({ message }) => message), Array(2).fill("This side could not set up the connection: mine"));
+});
+
+for (const [how, script] of [
+  ["missing", "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection"],
+  ["made to throw", "globalThis.RTCPeerConnection = class { constructor() { throw new Error('blocked'); } }"],
+]) {
+  test(`a browser whose RTCPeerConnection is ${how} says so, and the other side knows within seconds`, async (t) => {
+    faultless(t);
+    const { url, a, b } = names();
+    const without = await openPage();
+    t.after(() => without.close());
+    await without.evaluate(script);
+    await without.evaluate(async ([url, b]) => {
+      globalThis.inbox = openInbox(url, b);
+      await answerAll(inbox);
+    }, [url, b]);
+    const { error, took } = await alice.evaluate(async ([url, a, b]) => {
+      globalThis.inbox = openInbox(url, a);
+      const begun = performance.now();
+      return { error: await failure(connect(inbox, b)), took: performance.now() - begun };
+    }, [url, a, b]);
+    assert.deepEqual([error.name, error.code, error.reason], ["CallError", "peer-failed", "no-webrtc"]);
+    assert.ok(took < 5000, `${took} ms`);
+    const own = await without.evaluate(async (a) => [
+      (await until(() => inbox.failures[0])).code, (await failure(connect(inbox, a))).code,
+    ], a);
+    assert.deepEqual(own, ["no-webrtc", "no-webrtc"]);
+  });
+}
+
+test("a setup that fails where the call is answered ends it on both sides within seconds", async (t) => {
+  faultless(t);
+  const { url, a, b } = names();
+  await bob.evaluate(async ([url, b]) => {
+    globalThis.inbox = openInbox(url, b);
+    await answerAll(inbox, { setup: () => Promise.reject(new Error("no camera")) });
+  }, [url, b]);
+  const error = await alice.evaluate(([url, a, b]) => failure(connect((globalThis.inbox = openInbox(url, a)), b)), [url, a, b]);
+  assert.deepEqual([error.code, error.reason], ["peer-failed", "setup-failed"]);
+});
+
+test("a peer that calls itself is told so at once", async (t) => {
+  faultless(t);
+  const { url, a } = names();
+  const error = await alice.evaluate(([url, a]) => failure(connect((globalThis.inbox = openInbox(url, a)), a)), [url, a]);
+  assert.deepEqual([error.name, error.code, error.message], ["CallError", "own-id", "A peer cannot call itself."]);
 });
 
 test("ids of any characters meet", async (t) => {

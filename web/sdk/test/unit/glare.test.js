@@ -109,3 +109,23 @@ test("a second call to the same peer waits for the first", async (t) => {
   assert.equal(second.state, "pending");
   assert.equal(other.state, "pending");
 });
+
+test("who gives way to a call that fails before its first offer is told so when it goes on", async (t) => {
+  fakeCalls(t);
+  const inbox = new FakeInbox("alice");
+  let fail;
+  const call = watch(connect(inbox, "bob", { setup: () => new Promise((_, reject) => (fail = reject)) }));
+  await settle();
+  const theirs = { type: "offer", session: "zzz", n: 1, sdp: "their offer" };
+  await inbox.hears("bob", theirs);
+  assert.deepEqual(inbox.take(), []);
+  fail(new Error("no camera"));
+  await settle();
+  assert.equal(call.error.code, "setup-failed");
+  const other = watch(connect(inbox, "carol"));
+  await settle();
+  inbox.take();
+  await inbox.hears("bob", theirs);
+  assert.deepEqual(inbox.take(), [{ type: "bye", session: "zzz", why: "setup-failed" }]);
+  assert.equal(other.state, "pending");
+});
