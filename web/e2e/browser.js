@@ -148,18 +148,18 @@ export async function step(page, name) {
  * Opens an inbox.
  * @param {import("playwright-core").Page} page
  * @param {string} url of the server
- * @param {{id?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
+ * @param {{id?: string, name?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
  */
-export async function opens(page, url, { id, ask = false, wish = "both" } = {}) {
+export async function opens(page, url, { id, name, ask = false, wish = "both" } = {}) {
   await page.goto(new URL("call", url).href);
-  await fillSetup(page, { id, ask, wish });
+  await fillSetup(page, { id, name, ask, wish });
 }
 
 /**
  * Opens an inbox and waits for calls.
  * @param {import("playwright-core").Page} page
  * @param {string} url of the server
- * @param {{id?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
+ * @param {{id?: string, name?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
  * @returns {Promise<string>} the link
  */
 export async function waits(page, url, options) {
@@ -172,17 +172,21 @@ export async function waits(page, url, options) {
  * Opens somebody's link and calls.
  * @param {import("playwright-core").Page} page
  * @param {string} link
- * @param {{id?: string, wish?: "both" | "microphone" | "none"}} [options]
+ * @param {{id?: string, name?: string, wish?: "both" | "microphone" | "none"}} [options]
  */
-export async function calls(page, link, { id, wish = "both" } = {}) {
+export async function calls(page, link, { id, name, wish = "both" } = {}) {
   await page.goto(link);
-  await fillSetup(page, { id, wish });
+  await fillSetup(page, { id, name, wish });
 }
 
-async function fillSetup(page, { id, ask, wish }) {
+async function fillSetup(page, { id, name, ask, wish }) {
   await page.waitForSelector("#setup:not([hidden])");
-  if (id !== undefined) await page.fill("#id", id);
-  if (ask !== undefined) await page.setChecked("#ask", ask);
+  if (name !== undefined) await page.fill("#name", name);
+  if (id !== undefined) {
+    if (!(await page.isVisible("#id"))) await page.click("#link-details summary");
+    await page.fill("#id", id);
+  }
+  if (ask !== undefined) await page.setChecked("#auto", !ask);
   await page.check(`input[name="wish"][value="${wish}"]`, { force: true });
   await page.click("#start");
 }

@@ -189,7 +189,6 @@ test("an id that somebody chose rings first; a third one is told that it is busy
   const link = await waits(alice, server.local, { id: "alice", ask: true, wish: "none" });
   await calls(bob, link, { id: "bob", wish: "none" });
   await reaches(alice, "ringing");
-  assert.match(await alice.innerText("#ringing"), /bob/);
   await alice.click("#decline");
   await reaches(bob, "ended");
   assert.equal(await bob.getAttribute("body", "data-ending"), "declined");
@@ -248,7 +247,7 @@ test("ids of any characters work and are only text", async () => {
     for (const [page, id] of [[alice, second], [bob, first]]) {
       const markup = "#log :not(li, bdi, time), #status bdi *, #notices li, #room bdi *, img[src=x]";
       assert.equal(await page.locator(markup).count(), 0, "a name or a message became markup");
-      assert.ok((await page.textContent("#status")).endsWith(id));
+      assert.ok(!(await page.innerText("body")).includes(id), "an id is shown");
     }
     await Promise.all([alice.context().close(), bob.context().close()]);
   }

@@ -67,7 +67,7 @@ test("it leads to the pages, which can be used with the keyboard on a phone", as
   await page.getByRole("link", { name: "Make a call" }).press("Enter");
   await page.waitForURL(/\/call$/);
   await reaches(page, "setup");
-  await page.focus("#id");
+  await page.focus("#name");
   await page.keyboard.press("Enter");
   await reaches(page, "waiting");
   await page.goto(server.url);

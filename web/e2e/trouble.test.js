@@ -158,6 +158,7 @@ test("the id is taken: another one can be chosen", async () => {
   let asked = false;
   alice.on("dialog", () => (asked = true));
   await alice.goto(`${server.local}call`);
+  await alice.click("#link-details summary");
   await alice.fill("#id", "taken");
   await alice.check("input[value='none']", { force: true });
   await alice.click("#start");
@@ -173,7 +174,8 @@ test("the id is taken: another one can be chosen", async () => {
 test("an id that cannot be is refused before the server is asked", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.local}call`);
-  for (const [id, fault] of [["a:b", /colon/], [" a", /space/], ["", /at least one/], ["é".repeat(257), /512 bytes/]]) {
+  await alice.click("#link-details summary");
+  for (const [id, fault] of [["a:b", /colon/], [" a", /space/], ["é".repeat(257), /512 bytes/]]) {
     await alice.fill("#id", id);
     await alice.click("#start");
     assert.match(await alice.innerText("#id-error"), fault);

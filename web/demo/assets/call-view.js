@@ -7,18 +7,16 @@ import { stateWords } from "./words.js";
 const MOST_LINES = 300;
 
 /** The panel that belongs to a state. @type {Record<string, string>} */
-const panels = { media: "opening", opening: "opening", waiting: "invite", calling: "calling", ringing: "ringing", ended: "over", stopped: "stopped" };
+const panels = { media: "opening", opening: "opening", waiting: "invite", calling: "calling", ringing: "ringing", ended: "over", stopped: "stopped", elsewhere: "elsewhere" };
 
 /**
  * Shows a state: the words at the top, the panel, the buttons that can be used now.
  * @param {import("./words.js").State} state
- * @param {string} [peer] the other side's id
+ * @param {string} [name] the other side's, if it is known
  */
-export function showState(state, peer = "") {
+export function showState(state, name = "") {
   document.body.dataset.state = state;
-  const words = stateWords(state, peer);
-  element("status-text").textContent = words;
-  document.title = `${state === "setup" ? "Call" : words} · inbox`;
+  showName(name);
   element("setup").hidden = state !== "setup";
   element("room").hidden = state === "setup";
   for (const panel of Object.values(panels)) element(panel).hidden = panels[state] !== panel;
@@ -29,10 +27,24 @@ export function showState(state, peer = "") {
   element("opening-text").textContent = state === "media"
     ? "Your browser may ask whether this page can use camera and microphone."
     : "Your inbox is being opened.";
-  for (const id of ["stand-in-text", "calling-name", "ringing-name"]) element(id).textContent = peer;
   /** @type {HTMLElement | null} */
   const panel = document.querySelector(".panel:not([hidden]) h2");
   keepFocus(panel ?? element(element("room").hidden ? "setup-title" : "stage"));
+}
+
+/**
+ * Shows what the other side is called wherever it is named.
+ * @param {string} name empty while it is unknown
+ */
+export function showName(name) {
+  const state = /** @type {import("./words.js").State} */ (document.body.dataset.state);
+  const words = stateWords(state, name);
+  element("status-text").textContent = words;
+  document.title = `${state === "setup" ? "Call" : words} · inbox`;
+  for (const id of ["stand-in-text", "calling-name", "ringing-name"]) {
+    element(id).textContent = name;
+    element(id).hidden = name === "";
+  }
 }
 
 /**

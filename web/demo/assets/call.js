@@ -1,12 +1,15 @@
 /** The call page: opens the inbox, lets calls be made and taken, and wires the buttons. */
 
 import { Inbox, InboxError } from "../inbox.js";
-import { addLine, showChat, showOwn, showRemote, showState } from "./call-view.js";
+import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
+import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
+import { problemOf } from "./failures.js";
 import { OwnMedia } from "./media.js";
-import { Meeting, problemOf } from "./meeting.js";
+import { Meeting } from "./meeting.js";
+import { friendlyName, isolate } from "./names.js";
 import { pathWords } from "./path.js";
-import { loadTab, saveTab, tab } from "./settings.js";
+import { loadName, loadTab, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
@@ -29,19 +32,36 @@ let inbox;
 /** @type {Meeting | undefined} */
 let meeting;
 let leaving = new AbortController();
+/** How the two are connected, in words; empty while they are not. */
+let short = "";
+/** Goes on here with what another tab does. */
+let move = () => {};
 
 /** @param {string} name of a step in words.js */
 const step = (name) => addLine("step", /** @type {Record<string, string>} */ (steps)[name], name);
 
-/** @param {import("./setup.js").Choice & {worked?: boolean}} choice */
-async function start({ id, password, wish, ask, to, worked = false }) {
-  keep({ id, password, wish, ask, running: true, peer: to, worked });
+/**
+ * @param {import("./setup.js").Choice & {worked?: boolean, peerName?: string}} choice
+ * @param {{take?: boolean}} [options] whether to take what another tab does
+ */
+async function start(choice, { take = false } = {}) {
+  const { id, password, random, wish, ask, to, worked = false, peerName } = choice;
+  leaving = new AbortController();
+  const { signal } = leaving;
   clearAllProblems();
+  showState("opening");
+  const release = await claim("call", { id, password }, { take, onlost: () => stop("replaced") });
+  if (signal.aborted) return release?.();
+  if (!release) {
+    move = () => start(choice, { take: true });
+    return showState("elsewhere");
+  }
+  signal.addEventListener("abort", release);
+
+  keep({ id, password, random, wish, ask, running: true, peer: to, worked, peerName });
   element("log").replaceChildren();
   showChat(false);
   showLink(linkTo("call", id));
-  leaving = new AbortController();
-  const { signal } = leaving;
 
   showState("media");
   own.wish = wish;
@@ -50,7 +70,11 @@ async function start({ id, password, wish, ask, to, worked = false }) {
 
   showState("opening");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
-  const now = (meeting = new Meeting({ inbox: one, page, asks: ask, absence: ABSENCE }));
+  const now = (meeting = new Meeting({
+    inbox: one, page, asks: ask, absence: ABSENCE,
+    name: loadName() || friendlyName(id),
+    known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
+  }));
   let opened = false;
   one.onopen = () => {
     if (signal.aborted) return;
@@ -71,15 +95,19 @@ async function start({ id, password, wish, ask, to, worked = false }) {
   try {
     await now.run(signal);
   } catch (error) {
-    if (!signal.aborted) stop(error);
+    if (!signal.aborted) stop(reasonOf(error));
   }
 }
 
 /** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
 const page = {
-  onstate(state, peer) {
+  onstate(state, name) {
     calling.textContent = "Waiting for an answer…";
-    showState(state, peer);
+    showState(state, name);
+  },
+  onname(name) {
+    showName(name);
+    if (short !== "") showStatus(`${short} · ${isolate(name)}`);
   },
   onstep(name) {
     step(name);
@@ -89,9 +117,11 @@ const page = {
   onfine: (...names) => clearProblems(...names),
   onpath(path) {
     document.body.dataset.path = path.kind;
-    const { short, long } = pathWords(path);
-    showStatus(`${short} · ${meeting?.peer}`);
-    addLine("step", long, "connected");
+    const words = pathWords(path);
+    short = words.short;
+    const name = meeting?.peerName ?? "";
+    showStatus(name === "" ? short : `${short} · ${isolate(name)}`);
+    addLine("step", words.long, "connected");
   },
   onchannel(open) {
     showChat(open);
@@ -120,7 +150,7 @@ const page = {
       element("over-text").textContent = endings[why];
     }
   },
-  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked }),
+  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
   prepare: async () => {
     if (own.closed) await own.open();
   },
@@ -138,25 +168,37 @@ const page = {
 own.onchange = () => meeting?.say(own.told);
 
 function forgetTheirs() {
+  short = "";
   for (const name of ["path", "theirCamera", "theirMicrophone", "theirScreen"]) delete document.body.dataset[name];
 }
 
 /**
  * Nothing helps but a person: says so, and asks the server for nothing more.
- * @param {unknown} error
+ * @param {string} name of the problem in words.js
  */
-function stop(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  const name = ["unauthorized", "replaced", "closed"].includes(code) ? code : "refused";
-  if (name === "refused") console.warn("the server refused", error);
-  const again = { wish: own.wish, ask: meeting?.asks ?? true, to: meeting?.peer, worked: meeting?.worked };
+function stop(name) {
+  const again = {
+    id: self.id, password: self.password, random: self.random ?? true, wish: own.wish, ask: meeting?.asks ?? true,
+    to: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName,
+  };
   if (name === "unauthorized") {
     backToSetup();
   } else {
     leave();
     showState("stopped");
   }
-  showProblem(name, { resume: () => start({ id: self.id, password: self.password, ...again }) });
+  showProblem(name, { resume: () => start(again, { take: true }) });
+}
+
+/**
+ * @param {unknown} error that ended an inbox
+ * @returns {string} its name in words.js
+ */
+function reasonOf(error) {
+  const code = error instanceof InboxError ? error.code : "";
+  if (["unauthorized", "replaced", "closed"].includes(code)) return code;
+  console.warn("the server refused", error);
+  return "refused";
 }
 
 /** Ends everything that goes on in this page. */
@@ -211,6 +253,11 @@ onclick("give-up", () => meeting?.hangUp());
 onclick("answer", () => meeting?.answer());
 onclick("decline", () => meeting?.decline());
 onclick("again", () => meeting?.again());
+onclick("move-here", () => move());
+onclick("new-call", () => {
+  self = { id: "", password: "" };
+  backToSetup();
+});
 onclick("fill", () => {
   const fills = document.body.toggleAttribute("data-fill");
   element("fill").setAttribute("aria-pressed", String(fills));
@@ -255,7 +302,7 @@ const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.g
 const linked = peerOfLink();
 // A page that was loaded again goes on. One that came here by a link to somebody else does what the link says.
 if (self.running && (navigation?.type === "reload" || linked === undefined || linked === self.peer)) {
-  start({ ...self, wish: self.wish ?? "both", ask: self.ask === true, to: self.peer });
+  start({ ...self, wish: self.wish ?? "both", random: self.random ?? true, ask: self.ask !== false, to: self.peer });
 } else {
   backToSetup();
 }

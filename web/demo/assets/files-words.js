@@ -38,7 +38,7 @@ export function meetWords(state, linked, ending = "") {
 
 /**
  * Why two are not connected any more.
- * @param {import("./meeting.js").Ending} why
+ * @param {import("./failures.js").Ending} why
  */
 export function endingWords(why) {
   if (why === "hung-up") return "You disconnected.";

@@ -2,14 +2,16 @@
 
 import { Inbox, InboxError, randomId, randomPassword } from "../inbox.js";
 import { removeRow, say, showState, showTransfer } from "./files-view.js";
+import { problemOf } from "./failures.js";
 import { endingWords } from "./files-words.js";
 import { keepIce, showIce } from "./ice.js";
 import { Incoming } from "./incoming.js";
-import { Meeting, problemOf } from "./meeting.js";
+import { Meeting } from "./meeting.js";
+import { friendlyName } from "./names.js";
 import { Outgoing } from "./outgoing.js";
 import { removeForgotten, writesToDisk } from "./parts.js";
 import { pathWords } from "./path.js";
-import { faultOfId, loadTab, loadTransfers, saveTab, saveTransfers, tab } from "./settings.js";
+import { faultOfId, loadName, loadTab, loadTransfers, saveTab, saveTransfers, tab } from "./settings.js";
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
 import { isOver } from "./transfer.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
@@ -48,7 +50,7 @@ async function start(to, back = false) {
   showLink(linkTo("files", self.id));
   state("opening");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id: self.id, password: self.password, storage: tab }));
-  const now = (meeting = new Meeting({ inbox: one, page, asks: false }));
+  const now = (meeting = new Meeting({ inbox: one, page, asks: false, name: loadName() || friendlyName(self.id) }));
   let opened = false;
   one.onopen = () => {
     if (signal.aborted) return;

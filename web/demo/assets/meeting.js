@@ -4,9 +4,12 @@
  * the two exchange over them is the page's business.
  *
  * Besides what the SDK says, over the inbox go {type: "ringing"} and {type: "hang-up"}.
+ * Names go over the connection only: {type: "name", name}.
  */
 
-import { CallError, InboxError, accept, connect } from "../inbox.js";
+import { CallError, accept, connect } from "../inbox.js";
+import { endingOf, passing } from "./failures.js";
+import { cleanName, friendlyName } from "./names.js";
 import { pathOf } from "./path.js";
 import { iceServers, loadIce } from "./settings.js";
 
@@ -22,31 +25,33 @@ const SELDOM = 15 * SECOND;
 const SLOW = 12 * SECOND;
 /** How long last words over the channel may take. */
 const GOODBYE = 250;
+/** How long to wait for a name before one is made of the id. */
+const NAMELESS = 3 * SECOND;
 /** What a stranger can make us read. */
 const MOST_TEXT = 16_384;
 
 /**
  * @typedef {"waiting" | "ringing" | "calling" | "connecting" | "connected" | "reconnecting" | "ended"} State
  *
- * @typedef {"hung-up" | "bye" | "left" | "lost" | "busy" | "declined" | "no-answer" | "gave-up" | "no-path" | "not-sent"} Ending
- *
  * What a page is told, and asked for.
  * @typedef {object} Page
- * @property {(state: State, peer: string) => void} onstate
+ * @property {(state: State, name: string) => void} onstate the other side's name is empty while it is unknown
  * @property {(name: string) => void} onstep something happened, by a name in words.js
  * @property {(name: string) => void} onproblem something is wrong, by a name in words.js
  * @property {(...names: string[]) => void} onfine these are wrong no more
  * @property {(path: import("./path.js").Path) => void} onpath
  * @property {(open: boolean) => void} onchannel whether say() works
  * @property {(data: any) => void} ondata what the other side's say() was given, unchecked
- * @property {(why: Ending, error?: CallError) => void} onend
+ * @property {(why: import("./failures.js").Ending, error?: CallError) => void} onend
  * @property {() => void} onchange what is to be kept over a reload has changed
+ * @property {(name: string) => void} [onname] the other side has told its name
  * @property {() => Promise<void>} prepare whatever has to be there before a call is answered
  * @property {(pc: RTCPeerConnection) => void} setup adds tracks and channels to a connection before it is made
  *
  * One peer, over as many connections as it takes.
  * @typedef {object} One
  * @property {string} peer
+ * @property {string} name what the other side is called, once it is known
  * @property {boolean} calls whether this side calls
  * @property {boolean} accepted
  * @property {boolean} worked whether the two were ever connected
@@ -74,20 +79,33 @@ export class Meeting {
   #page;
   #absence;
   #lasting;
+  /** What this side is called. */
+  #name;
+  /** Whose name is known, since the two were connected before. */
+  #known;
 
   /**
    * @param {object} options
    * @param {import("../inbox.js").Inbox} options.inbox
    * @param {Page} options.page
    * @param {boolean} options.asks
+   * @param {string} options.name what this side is called
+   * @param {{peer: string, name: string}} [options.known] a peer whose name is known from before this page was loaded again
    * @param {number} [options.absence] how many milliseconds one who has left the page has to come back; for ever, if not given
    */
-  constructor({ inbox, page, asks, absence }) {
+  constructor({ inbox, page, asks, name, known, absence }) {
     this.#inbox = inbox;
     this.#page = page;
     this.asks = asks;
     this.#absence = absence ?? 0;
     this.#lasting = absence === undefined;
+    this.#name = name;
+    this.#known = known ?? { peer: "", name: "" };
+  }
+
+  /** @returns {string} what the other side is called, or was; empty while it is unknown */
+  get peerName() {
+    return this.#one?.name ?? this.#known.name;
   }
 
   /** @returns {string | undefined} whom a page that is loaded again calls again */
@@ -216,7 +234,7 @@ export class Meeting {
       this.#accept(one, call);
     } else {
       this.#page.onstep("called");
-      this.#page.onstate("ringing", from);
+      this.#page.onstate("ringing", one.name);
       this.#inbox.send(from, { type: "ringing" }, { signal: one.ends.signal }).catch(() => {});
       call.signal.addEventListener("abort", () => !one.accepted && this.#finish(one, "left"));
     }
@@ -229,12 +247,13 @@ export class Meeting {
    */
   #begin(peer, calls) {
     this.#last = peer;
-    return (this.#one = { peer, calls, accepted: false, worked: false, away: false, interrupted: false, ends: new AbortController(), timers: {} });
+    const name = this.#known.peer === peer ? this.#known.name : "";
+    return (this.#one = { peer, name, calls, accepted: false, worked: false, away: false, interrupted: false, ends: new AbortController(), timers: {} });
   }
 
   /** @param {One} one */
   async #connect(one) {
-    this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
+    this.#page.onstate(one.worked ? "reconnecting" : "calling", one.name);
     const lasting = one.worked && this.#lasting;
     const until = lasting ? Infinity : performance.now() + PATIENCE;
     for (let wait = AGAIN; this.#one === one; wait = Math.min(1.5 * wait, SELDOM)) {
@@ -253,7 +272,7 @@ export class Meeting {
         one.accepted = false;
         this.#page.onfine(...TRANSIENT.filter((name) => name !== problem), "slow");
         this.#page.onproblem(problem);
-        this.#page.onstate(one.worked ? "reconnecting" : "calling", one.peer);
+        this.#page.onstate(one.worked ? "reconnecting" : "calling", one.name);
         await pause(wait, one.ends.signal);
       }
     }
@@ -282,7 +301,7 @@ export class Meeting {
   /** @param {One} one */
   #connecting(one) {
     this.#page.onfine(...TRANSIENT, "no-path");
-    this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.peer);
+    this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.name);
     if (!one.worked) this.#page.onstep("connecting");
     this.#timer(one, "slow", SLOW, () => this.#page.onproblem("slow"));
   }
@@ -296,7 +315,12 @@ export class Meeting {
     const current = () => this.#one === one && one.pc === pc;
     const channel = pc.createDataChannel("words", { negotiated: true, id: 0 });
     one.channel = channel;
-    channel.onopen = () => current() && this.#page.onchannel(true);
+    channel.onopen = () => {
+      if (!current()) return;
+      this.say({ type: "name", name: this.#name });
+      if (one.name === "") this.#timer(one, "name", NAMELESS, () => this.#named(one, ""));
+      this.#page.onchannel(true);
+    };
     // Who hangs up says so first; a channel that just closes is a page that went away.
     channel.onclose = () => current() && this.#goAway(one);
     channel.onmessage = ({ data }) => current() && this.#hear(one, data);
@@ -323,13 +347,13 @@ export class Meeting {
       clearTimeout(one.timers.slow);
       this.#page.onfine("slow");
       this.#page.onchange();
-      this.#page.onstate("connected", one.peer);
+      this.#page.onstate("connected", one.name);
       const path = await pathOf(pc);
       if (path && this.#one === one && pc.connectionState === "connected") this.#page.onpath(path);
     } else if (one.worked && ["disconnected", "failed"].includes(state) && !one.interrupted) {
       one.interrupted = true;
       this.#page.onstep("interrupted");
-      this.#page.onstate("reconnecting", one.peer);
+      this.#page.onstate("reconnecting", one.name);
     }
   }
 
@@ -356,7 +380,7 @@ export class Meeting {
     one.pc = one.channel = undefined;
     pc?.close();
     this.#page.onchannel(false);
-    this.#page.onstate("reconnecting", one.peer);
+    this.#page.onstate("reconnecting", one.name);
     this.#page.onstep("away");
     if (!this.#lasting) {
       this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: true }));
@@ -383,12 +407,26 @@ export class Meeting {
       return;
     }
     if (data?.type === "bye") this.#finish(one, "bye");
+    else if (data?.type === "name") this.#named(one, data.name);
     else if (typeof data?.type === "string") this.#page.ondata(data);
   }
 
   /**
+   * Takes a name as that of the other side, unless nothing of it can be shown.
    * @param {One} one
-   * @param {Ending} why
+   * @param {unknown} name
+   */
+  #named(one, name) {
+    clearTimeout(one.timers.name);
+    one.name = cleanName(name) || friendlyName(one.peer);
+    this.#known = { peer: one.peer, name: one.name };
+    this.#page.onchange();
+    this.#page.onname?.(one.name);
+  }
+
+  /**
+   * @param {One} one
+   * @param {import("./failures.js").Ending} why
    * @param {{tell?: boolean, error?: unknown}} [options] whether the other side is to be told
    */
   #finish(one, why, { tell = false, error } = {}) {
@@ -398,7 +436,7 @@ export class Meeting {
     if (one.calls || one.worked) this.rest = "ended";
     this.#page.onchange();
     this.#page.onend(why, error instanceof CallError ? error : undefined);
-    this.#page.onstate(this.rest, one.peer);
+    this.#page.onstate(this.rest, one.name);
     if (why === "no-path") this.#page.onproblem(why);
   }
 
@@ -430,44 +468,6 @@ export class Meeting {
   #timer(one, name, milliseconds, act) {
     clearTimeout(one.timers[name]);
     one.timers[name] = setTimeout(() => this.#one === one && act(), milliseconds);
-  }
-}
-
-/**
- * @param {unknown} error
- * @returns {string} its name in words.js
- */
-export function problemOf(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  return ["server-full", "inbox-full", "rate-limited", "draining"].includes(code) ? code : "server-away";
-}
-
-/**
- * @param {unknown} error
- * @param {boolean} lasting whether somebody is to be found again
- * @returns {string | undefined} what is wrong for the moment, as a name in words.js; undefined if it is wrong for good
- */
-function passing(error, lasting) {
-  if (error instanceof InboxError) return error.passes ? problemOf(error) : undefined;
-  if (!(error instanceof CallError)) return undefined;
-  if (error.code === "no-such-peer" || error.code === "ended") return "no-such-inbox";
-  if (!lasting) return undefined;
-  return error.code === "no-answer" ? "no-such-inbox" : error.code === "ice-failed" ? "slow" : undefined;
-}
-
-/**
- * @param {unknown} error
- * @returns {Ending}
- */
-function endingOf(error) {
-  if (!(error instanceof CallError)) return "not-sent";
-  switch (error.code) {
-    case "no-such-peer": return "gave-up";
-    case "no-answer": return "no-answer";
-    case "rejected": return error.reason === "busy" ? "busy" : "declined";
-    case "ice-failed": return "no-path";
-    case "ended": return "left";
-    case "closed": return "hung-up";
   }
 }
 

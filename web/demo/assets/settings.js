@@ -1,7 +1,9 @@
 /** What the page keeps: who this tab is, what it was doing, and the ICE servers. */
 
+import { cleanName } from "./names.js";
+
 /** Two servers under one origin do not share what is kept. */
-const SCOPE = new URL("inbox", location.href).pathname;
+export const SCOPE = new URL("inbox", location.href).pathname;
 
 /** Gone with the tab, but not with a reload. */
 export const tab = openStorage("sessionStorage");
@@ -11,9 +13,11 @@ const browser = openStorage("localStorage");
  * @typedef {object} Kept
  * @property {string} id
  * @property {string} password
+ * @property {boolean} [random] whether the id was drawn, and not typed
  * @property {boolean} [running] whether the inbox was open
  * @property {string} [peer] whom this tab was connected with, or called
  * @property {boolean} [worked] whether the two were connected
+ * @property {string} [peerName] what the other side is called
  * @property {boolean} [ask] whether a call rings
  * @property {import("./media.js").Wish} [wish]
  */
@@ -76,6 +80,18 @@ export function loadIce() {
   const kept = parse(browser?.getItem(`inbox:ice:${SCOPE}`));
   const text = (/** @type {unknown} */ value) => (typeof value === "string" ? value : "");
   return { urls: text(kept?.urls), username: text(kept?.username), credential: text(kept?.credential) };
+}
+
+/** @returns {string} the name that its owner typed on this device, or nothing */
+export function loadName() {
+  return cleanName(browser?.getItem(`inbox:name:${SCOPE}`));
+}
+
+/** @param {string} name nothing forgets it */
+export function saveName(name) {
+  const key = `inbox:name:${SCOPE}`;
+  if (name === "") browser?.removeItem(key);
+  else browser?.setItem(key, name);
 }
 
 /** @param {Ice} ice */

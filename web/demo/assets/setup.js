@@ -2,7 +2,8 @@
 
 import { randomId, randomPassword } from "../inbox.js";
 import { keepIce, showFault, showIce } from "./ice.js";
-import { faultOfId } from "./settings.js";
+import { cleanName, friendlyName } from "./names.js";
+import { faultOfId, loadName, saveName } from "./settings.js";
 import { peerOfLink } from "./share.js";
 import { element } from "./view.js";
 
@@ -10,6 +11,7 @@ import { element } from "./view.js";
  * @typedef {object} Choice
  * @property {string} id
  * @property {string} password
+ * @property {boolean} random whether the id was drawn
  * @property {import("./media.js").Wish} wish
  * @property {boolean} ask whether a call rings before it is answered
  * @property {string} [to] whom to call
@@ -18,9 +20,17 @@ import { element } from "./view.js";
 /** @param {string} id */
 const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 
+/** @typedef {{id: string, password: string}} Self an id, and the password that it was opened with */
+
+/** @returns {Self} that nobody can guess */
+const newSelf = () => ({ id: randomId(), password: randomPassword() });
+
 export class Setup {
   #start;
-  #kept = { id: "", password: "" };
+  /** Who this tab is unless another ending of the link is typed. */
+  #self = newSelf();
+  /** Whether the ending of the link was drawn, so that it is not shown. */
+  #random = true;
   /** @type {string | undefined} */
   #to;
 
@@ -31,66 +41,83 @@ export class Setup {
       event.preventDefault();
       this.#submit();
     });
-    element("new-id").addEventListener("click", () => this.#fill(randomId(), false));
+    element("new-id").addEventListener("click", () => {
+      this.#self = newSelf();
+      this.#random = true;
+      this.#fill();
+      element("new-id-done").hidden = false;
+    });
     input("id").addEventListener("input", () => {
-      // An id that somebody thought of can be guessed by somebody else.
-      input("ask").checked = true;
-      showFault("id", faultOfId(input("id").value));
+      element("new-id-done").hidden = true;
+      input("name").placeholder = friendlyName(input("id").value || this.#self.id);
+      showFault("id", this.#typedFault());
     });
   }
 
   /**
-   * @param {{id: string, password: string, ask?: boolean}} kept who this tab was
+   * @param {Self & {ask?: boolean, random?: boolean}} kept who this tab was
    * @param {{advanced?: boolean}} [options] whether to show the ICE servers
    * @returns {string | undefined} what is wrong with the page's link, as a name in words.js
    */
   show(kept, { advanced = false } = {}) {
-    this.#kept = kept;
-    if (kept.id === "") this.#fill(randomId(), false);
-    else this.#fill(kept.id, kept.ask === true);
+    this.#self = kept.id === "" ? newSelf() : { id: kept.id, password: kept.password };
+    this.#random = kept.id === "" || kept.random !== false;
+    this.#fill();
+    input("auto").checked = kept.ask === false;
+    element("new-id-done").hidden = true;
     showIce(advanced);
-    return this.#showLink();
+    return this.#showLink(kept.id);
   }
 
-  #showLink() {
+  /** @param {string} own id, if this tab has one */
+  #showLink(own) {
     const linked = peerOfLink();
-    const own = linked !== undefined && linked === this.#kept.id;
+    const isOwn = linked !== undefined && linked === own;
     const broken = linked !== undefined && faultOfId(linked) !== undefined;
-    this.#to = own || broken ? undefined : linked;
-    element("setup").dataset.mode = this.#to === undefined ? "wait" : "call";
-    element("setup-title").textContent = this.#to === undefined ? "Start a call" : "Call somebody";
-    element("setup-peer").textContent = this.#to ?? "";
-    element("setup-peer").hidden = this.#to === undefined;
-    element("setup-text").textContent = this.#to === undefined
-      ? "Open your inbox, give somebody the link that appears, and you see and hear each other. Picture, sound and chat go directly between the two of you."
-      : "When they answer, you see and hear each other. Picture, sound and chat go directly between the two of you.";
-    element("id-hint").textContent = this.#to === undefined
-      ? "Any name will do. The random one cannot be guessed: only who has your link can call."
-      : "The other side sees it. Any name will do.";
-    element("start").textContent = this.#to === undefined ? "Open my inbox" : "Call";
-    return own ? "own-link" : broken ? "broken-link" : undefined;
+    this.#to = isOwn || broken ? undefined : linked;
+    const calls = this.#to !== undefined;
+    element("setup").dataset.mode = calls ? "call" : "wait";
+    element("setup-title").textContent = calls ? "Call the person who gave you this link" : "Start a call";
+    element("setup-text").textContent = calls
+      ? "Their page rings. When they answer, you see and hear each other: picture, sound and chat go directly between the two of you. A call is for two."
+      : "You get a link. Give it to one person: your page rings when that person opens it. A call is for two, and picture, sound and chat go directly between you.";
+    element("start").textContent = calls ? "Call" : "Get a link";
+    return isOwn ? "own-link" : broken ? "broken-link" : undefined;
   }
 
-  /** @param {string} id @param {boolean} ask */
-  #fill(id, ask) {
-    input("id").value = id;
-    input("ask").checked = ask;
+  #fill() {
+    input("name").value = loadName();
+    input("name").placeholder = friendlyName(this.#self.id);
+    input("id").value = this.#random ? "" : this.#self.id;
     showFault("id", undefined);
   }
 
+  /** @returns {string | undefined} what is wrong with the ending that was typed */
+  #typedFault() {
+    const { value } = input("id");
+    return value === "" ? undefined : faultOfId(value);
+  }
+
   #submit() {
-    const id = input("id").value;
-    const fault = faultOfId(id) ?? (id === this.#to ? "That is the id you want to call. Choose another one for yourself." : undefined);
+    const typed = input("id").value;
+    const id = typed === "" ? (this.#random ? this.#self.id : randomId()) : typed;
+    const fault = this.#typedFault() ?? (id === this.#to ? "That is the ending of the link that you want to call. Choose another one for yourself." : undefined);
     showFault("id", fault);
-    if (fault) return input("id").focus();
+    if (fault) {
+      /** @type {HTMLDetailsElement} */ (element("link-details")).open = true;
+      return input("id").focus();
+    }
 
     if (!keepIce()) return;
+    const name = cleanName(input("name").value);
+    saveName(name);
     const wish = /** @type {HTMLInputElement} */ (document.querySelector("input[name=wish]:checked")).value;
     this.#start({
       id,
-      password: id === this.#kept.id ? this.#kept.password : randomPassword(),
+      password: id === this.#self.id ? this.#self.password : randomPassword(),
+      random: typed === "",
       wish: /** @type {import("./media.js").Wish} */ (wish),
-      ask: input("ask").checked,
+      ask: !input("auto").checked,
       to: this.#to,
     });
   }

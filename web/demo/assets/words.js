@@ -1,29 +1,33 @@
 /** What the pages say, all in one place: what is going on, and what is wrong and what helps. */
 
+import { isolate } from "./names.js";
+
 /**
  * @typedef {"setup" | "media" | "opening" | "waiting" | "ringing" | "calling" | "connecting"
- *   | "connected" | "reconnecting" | "ended" | "stopped"} State
+ *   | "connected" | "reconnecting" | "ended" | "stopped" | "elsewhere"} State
  */
 
 /**
  * What the call page says at its top.
  * @param {State} state
- * @param {string} peer the other side's id, if there is one
+ * @param {string} name the other side's, or empty while it is unknown
  * @returns {string}
  */
-export function stateWords(state, peer) {
+export function stateWords(state, name) {
+  const withThem = name === "" ? "" : ` with ${isolate(name)}`;
   switch (state) {
     case "setup": return "Not started";
     case "media": return "Asking for camera and microphone";
     case "opening": return "Opening your inbox";
     case "waiting": return "Waiting for a call";
-    case "ringing": return `${peer} calls you`;
-    case "calling": return `Calling ${peer}`;
-    case "connecting": return `Connecting with ${peer}`;
-    case "connected": return `Connected with ${peer}`;
-    case "reconnecting": return `Reconnecting with ${peer}`;
+    case "ringing": return `${name === "" ? "Somebody" : isolate(name)} calls you`;
+    case "calling": return name === "" ? "Calling" : `Calling ${isolate(name)}`;
+    case "connecting": return `Connecting${withThem}`;
+    case "connected": return `Connected${withThem}`;
+    case "reconnecting": return `Reconnecting${withThem}`;
     case "ended": return "The call has ended";
     case "stopped": return "Stopped";
+    case "elsewhere": return "Open in another tab";
   }
 }
 
