@@ -17,6 +17,10 @@
 // that it stands for: errors.Is(err, inbox.ErrNoInbox). What was tried again in
 // vain is a [*RetryError] around the last failure.
 //
+// An [*Error] with the code not-inbox says that something other than an inbox server
+// answered, such as a web page; proxy-auth says that a proxy asked for its own
+// credentials. Neither is retried.
+//
 // Receiving knows three kinds of errors. Most end it for good, such as
 // [inbox.ErrReplaced], [inbox.ErrUnauthorized] and [inbox.ErrClosed]: every later
 // Receive fails with the same one, and All ends. After a [*RetryError] (the
@@ -32,6 +36,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,14 +115,20 @@ type Client struct {
 // New checks the configuration. It does not connect.
 func New(config Config) (*Client, error) {
 	u, err := url.Parse(config.URL)
+	port := 0
+	if err == nil && u.Port() != "" {
+		port, _ = strconv.Atoi(u.Port())
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("client: the URL cannot be read: %w", errors.Unwrap(err))
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, errors.New("client: the URL is not of the form https://example.com/inbox")
+	case u.Port() != "" && (port < 1 || port > 65535):
+		return nil, fmt.Errorf("client: the URL has port %s, want 1 to 65535", u.Port())
 	case u.User != nil:
 		return nil, errors.New("client: the URL holds credentials: they belong in ID and Password")
-	case u.RawQuery != "" || u.Fragment != "":
+	case strings.ContainsAny(config.URL, "?#"):
 		return nil, errors.New("client: the URL has a query or a fragment, which does not belong there")
 	}
 	if err := inbox.CheckID(config.ID); err != nil {
@@ -139,6 +152,9 @@ func New(config Config) (*Client, error) {
 	if c.http.Timeout > 0 {
 		c.bound, c.http.Timeout = c.http.Timeout, 0
 	}
+	if err := checkProxy(c.http, u); err != nil {
+		return nil, err
+	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if c.retryFor == 0 {
 		c.retryFor = 30 * time.Second
@@ -149,6 +165,26 @@ func New(config Config) (*Client, error) {
 	c.life, c.end = context.WithCancelCause(context.Background())
 	c.receiver.init(c, config)
 	return c, nil
+}
+
+// checkProxy asks for the proxy of a URL once. A setting that names none, such as a
+// mistyped $HTTPS_PROXY, would fail every request.
+func checkProxy(client *http.Client, u *url.URL) error {
+	t, ok := client.Transport.(*http.Transport)
+	if client.Transport == nil {
+		t, ok = http.DefaultTransport.(*http.Transport)
+	}
+	if !ok || t.Proxy == nil {
+		return nil
+	}
+	proxy, err := t.Proxy(&http.Request{Method: http.MethodGet, URL: u, Header: make(http.Header)})
+	if err != nil {
+		return errors.New("client: the proxy setting cannot be read: want a URL, as in http://proxy.example.com:3128")
+	}
+	if proxy != nil && !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) {
+		return fmt.Errorf("client: a proxy is http, https, socks5 or socks5h, not %q", proxy.Scheme)
+	}
+	return nil
 }
 
 // String keeps the password from being printed.
@@ -192,7 +228,7 @@ func (c *Client) Close(ctx context.Context) error {
 
 func (c *Client) delete(ctx context.Context) error {
 	return c.persist(ctx, false, func(ctx context.Context) error {
-		_, err := c.do(ctx, request{method: http.MethodDelete})
+		_, err := c.do(ctx, request{method: http.MethodDelete, success: isClosed})
 		return err
 	})
 }

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"inbox"
 	"inbox/internal/problem"
@@ -24,7 +26,7 @@ var ErrReset = errors.New("the inbox began anew: messages may have been missed")
 // An Error is an answer of the server that says no.
 type Error struct {
 	Status     int           // of HTTP
-	Code       string        // as in docs/protocol.md; empty if somebody else has answered, such as a proxy
+	Code       string        // as in docs/protocol.md; proxy-auth, not-inbox, or empty if somebody else answered
 	Detail     string        // for people
 	RetryAfter time.Duration // what the server asked for, or zero
 }
@@ -44,9 +46,6 @@ func (e *Error) Error() string {
 
 // Unwrap returns the error of package inbox that e stands for, or nil.
 func (e *Error) Unwrap() error {
-	if e.Code == "" && e.Status == http.StatusUnauthorized {
-		return inbox.ErrUnauthorized
-	}
 	p, _ := problem.OfCode(e.Code)
 	return p.Err
 }
@@ -75,9 +74,6 @@ func (e *RetryError) Unwrap() []error {
 // would be a loop.
 var errQuick = errors.New("something answers in the server's place: nothing arrived, and the request did not wait")
 
-// errAnswer is an answer that is not one of our protocol.
-var errAnswer = errors.New("the answer is not of an inbox server")
-
 // errLarge is an answer that the client has no memory for.
 var errLarge = fmt.Errorf("an answer is larger than %d MiB", maxAnswer>>20)
 
@@ -95,21 +91,68 @@ func temporary(err error) bool {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return false // what answers does not speak TLS
 	}
+	if alert, ok := errors.AsType[tls.AlertError](err); ok {
+		const internalError, userCanceled = 80, 90 // RFC 8446, 6.2
+		return alert == internalError || alert == userCanceled
+	}
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return false // there is no such address, and never will be
+	}
 	return !errors.Is(err, errLarge) && !errors.Is(err, inbox.ErrClosed)
 }
 
 // errorOf reads an answer that is not a success.
 func errorOf(status int, header http.Header, body []byte) *Error {
 	e := &Error{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"))}
-	var problem struct{ Code, Detail string }
-	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
-	if strings.TrimSpace(media) == "application/problem+json" && json.Unmarshal(body, &problem) == nil {
-		e.Code, e.Detail = problem.Code, problem.Detail
+	var said struct{ Code, Detail string }
+	if mediaType(header) == "application/problem+json" && json.Unmarshal(body, &said) == nil {
+		e.Code, e.Detail = said.Code, said.Detail
+	}
+	if _, ours := problem.OfCode(e.Code); !ours && asksForOther(status, header) {
+		e.Code, e.Detail = problem.ProxyAuth.Code, problem.ProxyAuth.Detail
 	}
 	if to, _, _ := strings.Cut(header.Get("Location"), "?"); e.Code == "" && to != "" {
 		e.Detail = " to " + to
 	}
 	return e
+}
+
+// asksForOther reports whether an answer asks for credentials other than those of an
+// inbox, whose realm is inbox even where a proxy has replaced the page.
+func asksForOther(status int, header http.Header) bool {
+	switch status {
+	case http.StatusProxyAuthRequired:
+		return true
+	case http.StatusUnauthorized:
+		return !strings.Contains(header.Get("WWW-Authenticate"), `realm="inbox"`)
+	}
+	return false
+}
+
+// notInbox describes an answer that says yes, but is no inbox server's.
+func notInbox(a answer) *Error {
+	what := "nothing"
+	switch media := mediaType(a.header); {
+	case strings.Contains(media, "html"):
+		what = "a web page"
+	case media != "" && printable(media):
+		what = media
+	case len(a.body) > 0:
+		what = "something"
+	}
+	return &Error{Status: a.status, Code: problem.NotInbox.Code, Detail: fmt.Sprintf(
+		"%s (%d %s) came in place of an answer of an inbox server: is the URL right, or does the network ask for a login?",
+		what, a.status, http.StatusText(a.status))}
+}
+
+func printable(s string) bool {
+	return len(s) < 100 && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// mediaType is the Content-Type without its parameters.
+func mediaType(header http.Header) string {
+	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(media))
 }
 
 // retryAfter reads both forms of the header (RFC 9110, 10.2.3).
@@ -123,11 +166,20 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
+// proxyRefused reports whether a proxy refused to connect us to the server because it
+// wants credentials. Of its answer, net/http gives the text after the status.
+func proxyRefused(err error) bool {
+	return strings.Contains(strings.ToLower(err.Error()), "proxy authentication required")
+}
+
 // failure says what became of a request without an answer. The URL that
 // net/http puts before it is left out: it may name the recipient.
 func failure(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
+	}
+	if proxyRefused(err) {
+		return &Error{Status: http.StatusProxyAuthRequired, Code: problem.ProxyAuth.Code, Detail: problem.ProxyAuth.Detail}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("the server did not answer in time")

@@ -38,8 +38,10 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%v is not both %v and canceled", err, want)
 		}
 	}
-	if err := error(&client.Error{Status: 401}); !errors.Is(err, inbox.ErrUnauthorized) {
-		t.Errorf("%v is not unauthorized", err)
+	for _, err := range []error{&client.Error{Status: 401}, &client.Error{Status: 401, Code: "proxy-auth"}} {
+		if errors.Is(err, inbox.ErrUnauthorized) {
+			t.Errorf("%v is taken for the inbox's own", err)
+		}
 	}
 	if err := error(&client.Error{Status: 404}); errors.Is(err, inbox.ErrNoInbox) {
 		t.Errorf("%v is no inbox server's", err)

@@ -81,8 +81,9 @@ func (c *Client) ask(ctx context.Context, after inbox.Cursor, limit int, wait ti
 		method: http.MethodGet,
 		query: "after=" + after.String() + "&limit=" + strconv.Itoa(limit) +
 			"&wait=" + strconv.Itoa(int(wait/time.Second)),
-		json: true,
-		wait: wait,
+		json:    true,
+		wait:    wait,
+		success: isBatch,
 	})
 	if err != nil {
 		return got{}, err
@@ -90,19 +91,19 @@ func (c *Client) ask(ctx context.Context, after inbox.Cursor, limit int, wait ti
 	if a.status == http.StatusNoContent {
 		at, err := inbox.ParseCursor(a.header.Get("Inbox-Cursor"))
 		if err != nil {
-			return got{}, errAnswer
+			return got{}, err
 		}
 		return got{at: at, reset: a.header.Get("Inbox-Reset") != ""}, nil
 	}
 	var b batch
 	if json.Unmarshal(a.body, &b) != nil || len(b.Messages) == 0 || limit == 0 {
-		return got{}, errAnswer
+		return got{}, notInbox(a)
 	}
 	g := got{reset: b.Reset}
 	for _, m := range b.Messages {
 		decoded, err := m.decode()
 		if err != nil {
-			return got{}, err
+			return got{}, notInbox(a)
 		}
 		g.messages = append(g.messages, decoded)
 	}

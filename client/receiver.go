@@ -159,6 +159,9 @@ func (r *receiver) opened(ctx context.Context, transport string, after, at inbox
 	if ctx.Err() != nil {
 		return
 	}
+	if r.transport != transport {
+		r.c.log.Debug("receiving", "transport", transport)
+	}
 	r.transport, r.last = transport, nil
 	switch {
 	case reset:

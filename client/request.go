@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"inbox"
@@ -20,6 +21,7 @@ type request struct {
 	method, query string
 	key           string // idempotency
 	json          bool   // is what the answer should be
+	success       func(answer) bool
 	body          []byte
 	wait          time.Duration // how long the server may wait
 }
@@ -30,7 +32,7 @@ type answer struct {
 	body   []byte
 }
 
-// do makes a request. An answer other than a success is an *Error.
+// do makes a request. An answer other than a success of an inbox server is an *Error.
 func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.bound+r.wait)
 	defer cancel()
@@ -72,7 +74,30 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	case int64(len(body)) > most:
 		return answer{}, errLarge
 	}
-	return answer{resp.StatusCode, resp.Header, body}, nil
+	a := answer{resp.StatusCode, resp.Header, body}
+	// Every answer of an inbox server says no-store. A login page, the first page of a
+	// site, or a server that accepts everything is not one.
+	if !strings.Contains(strings.ToLower(a.header.Get("Cache-Control")), "no-store") || !r.success(a) {
+		return answer{}, notInbox(a)
+	}
+	return a, nil
+}
+
+// The successes of the protocol.
+func isSent(a answer) bool   { return a.status == http.StatusOK && len(a.body) == 0 }
+func isClosed(a answer) bool { return a.status == http.StatusNoContent }
+
+// isEmpty recognizes an answer without messages. It always has a position.
+func isEmpty(a answer) bool { return a.status == http.StatusNoContent && a.hasCursor() }
+
+// isBatch recognizes both answers to a poll.
+func isBatch(a answer) bool {
+	return isEmpty(a) || a.status == http.StatusOK && a.hasCursor() && mediaType(a.header) == "application/json"
+}
+
+func (a answer) hasCursor() bool {
+	_, err := inbox.ParseCursor(a.header.Get("Inbox-Cursor"))
+	return err == nil
 }
 
 // acknowledge tells the server, and returns when it knows. It takes nothing and
@@ -83,9 +108,6 @@ func (c *Client) acknowledge(ctx context.Context, upTo inbox.Cursor) error {
 	if c.life.Err() != nil {
 		return inbox.ErrClosed
 	}
-	a, err := c.do(ctx, request{method: http.MethodGet, query: "after=" + upTo.String() + "&limit=0"})
-	if err == nil && a.status != http.StatusNoContent {
-		return errAnswer
-	}
+	_, err := c.do(ctx, request{method: http.MethodGet, query: "after=" + upTo.String() + "&limit=0", success: isEmpty})
 	return err
 }

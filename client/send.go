@@ -73,15 +73,13 @@ func (c *Client) sendOnce(ctx context.Context, to string, d inbox.Draft) error {
 			return err
 		}
 	}
-	a, err := c.do(ctx, request{
-		method: http.MethodPost,
-		query:  "to=" + url.QueryEscape(to),
-		key:    d.Key,
-		body:   d.Body,
+	_, err := c.do(ctx, request{
+		method:  http.MethodPost,
+		query:   "to=" + url.QueryEscape(to),
+		key:     d.Key,
+		body:    d.Body,
+		success: isSent,
 	})
-	if err == nil && len(a.body) > 0 {
-		return errAnswer // a hotel's login page
-	}
 	return err
 }
 

@@ -62,7 +62,7 @@ func (r *receiver) session(ctx context.Context, b *backoff) error {
 	if err := r.poll(ctx, b); err != nil {
 		return err
 	}
-	r.c.log.Debug("no socket gets through: receiving by long polls")
+	r.c.log.Debug("no socket gets through")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pollUntil = time.Now().Add(socketAgain)
@@ -105,7 +105,6 @@ func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 		return err
 	}
 	s.opened()
-	r.c.log.Debug("receiving from a socket")
 	r.c.socket.Store(s)
 	defer r.c.socket.CompareAndSwap(s, nil)
 	acknowledging.Go(func() { r.acknowledgeOn(s) })
@@ -154,13 +153,13 @@ func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h heard) erro
 	case "opened":
 		at, err := inbox.ParseCursor(h.Cursor)
 		if err != nil {
-			return errAnswer
+			return errNoSocket
 		}
 		r.opened(ctx, "socket", after, at, h.Reset)
 	case "message":
 		m, err := h.decode()
 		if err != nil {
-			return err
+			return errNoSocket
 		}
 		r.take(ctx, m)
 	}

@@ -17,6 +17,8 @@ import (
 	"inbox/internal/problem"
 )
 
+const subprotocol = "inbox.v1"
+
 const (
 	openTimeout   = 10 * time.Second // of the handshake and the first frame
 	writeTimeout  = 10 * time.Second
@@ -57,13 +59,17 @@ func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) 
 	s.conn, resp, err = websocket.Dial(s.ctx, c.url+"?after="+after.String()+"&wait=0", &websocket.DialOptions{
 		HTTPClient:     c.http,
 		HTTPHeader:     http.Header{"Authorization": {c.authorization}},
-		Subprotocols:   []string{"inbox.v1"},
+		Subprotocols:   []string{subprotocol},
 		OnPingReceived: func(context.Context, []byte) bool { s.heard(); return true },
 		OnPongReceived: func(context.Context, []byte) { s.heard() },
 	})
 	if err != nil {
 		s.close()
 		return nil, handshakeError(ctx, resp, err)
+	}
+	if s.conn.Subprotocol() != subprotocol {
+		s.close()
+		return nil, errNoSocket
 	}
 	s.conn.SetReadLimit(maxAnswer)
 	return s, nil
@@ -88,8 +94,9 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	}
 	body, _ := io.ReadAll(resp.Body)
 	e := errorOf(resp.StatusCode, resp.Header, body)
+	_, isKnown := problem.OfCode(e.Code)
 	switch {
-	case e.Code != "" && e.Code != "bad-request":
+	case isKnown && e.Code != problem.BadRequest.Code:
 		return e
 	case e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:
 		return e // a proxy, whose server is away
@@ -122,7 +129,7 @@ func (s *socket) read() (heard, error) {
 	s.heard()
 	var h heard
 	if err := json.Unmarshal(data, &h); err != nil {
-		return heard{}, errAnswer
+		return heard{}, errNoSocket // whatever speaks there, the answer to a poll tells
 	}
 	return h, nil
 }

@@ -21,7 +21,7 @@ type message struct {
 func (m *message) decode() (inbox.Message, error) {
 	at, err := inbox.ParseCursor(m.Cursor)
 	if err != nil {
-		return inbox.Message{}, errAnswer
+		return inbox.Message{}, err
 	}
 	body := m.Body64
 	if m.Body != nil {

@@ -67,6 +67,12 @@ var All = []Problem{
 	InboxFull, StoreUnavailable, ServerFull, Draining,
 }
 
+// What a client finds out by itself: no server answers these.
+var (
+	NotInbox  = Problem{Code: "not-inbox", Detail: "Something other than an inbox server answered."}
+	ProxyAuth = Problem{Code: "proxy-auth", Detail: "A proxy asked for its own credentials."}
+)
+
 // framing is what RFC 6455 itself has close codes for, and what each means here.
 var framing = map[int]Problem{
 	1002: BadRequest, // against RFC 6455
@@ -105,7 +111,7 @@ func RetryStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
-	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusNetworkAuthenticationRequired:
 		return false
 	}
 	return status >= 500
