@@ -69,7 +69,11 @@ func (c *Client) sendOnce(ctx context.Context, to string, d inbox.Draft) error {
 		return inbox.ErrClosed
 	}
 	if s := c.socket.Load(); s != nil && len(d.Body) <= maxSocketBody {
-		if err := s.send(ctx, to, d); !errors.Is(err, errSocketGone) {
+		err := s.send(ctx, to, d)
+		if err == nil {
+			c.log.Debug("sent", "transport", "socket")
+		}
+		if !errors.Is(err, errSocketGone) {
 			return err
 		}
 	}
@@ -80,6 +84,9 @@ func (c *Client) sendOnce(ctx context.Context, to string, d inbox.Draft) error {
 		body:    d.Body,
 		success: isSent,
 	})
+	if err == nil {
+		c.log.Debug("sent", "transport", "request")
+	}
 	return err
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"inbox"
@@ -26,7 +25,7 @@ type peerFlags struct {
 	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Who and where" help:"Holds your password; a line break at its end does not count."`
 	Password     string `env:"-" placeholder:"PASSWORD" group:"Who and where" help:"Your password itself. Others on this machine can see it: rather use a file, or $$INBOX_PASSWORD."`
 	Insecure     bool   `env:"INBOX_INSECURE" group:"Who and where" help:"Do not check the server's certificate, as for one started with --tls self-signed."`
-	Verbose      bool   `short:"v" env:"-" group:"Who and where" help:"Say on standard error how it goes, and what is tried again."`
+	Verbose      bool   `short:"v" env:"-" group:"Who and where" help:"Say on standard error which transport is used and what is retried."`
 }
 
 // exitCodes are for the help, and tested.
@@ -71,8 +70,9 @@ func exitCode(err error) int {
 	return 1
 }
 
-// client makes a client of the flags and of what a command adds to them.
-func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Config) (*inboxclient.Client, error) {
+// client makes a client of the flags and of what a command adds to them. how is told
+// of its progress.
+func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Config, how *progress) (*inboxclient.Client, error) {
 	password, err := p.password(ctx, s)
 	if err != nil {
 		return nil, err
@@ -87,11 +87,11 @@ func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Co
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		config.HTTP = &http.Client{Transport: transport}
 	}
-	switch {
-	case p.Verbose:
-		config.Log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	case isTerminal(s.err):
-		config.Log = slog.New(&troubles{note: s.note})
+	how.note, how.server = s.note, config.URL
+	config.Log = slog.New(how)
+	if p.Verbose {
+		text := slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug})
+		config.Log = slog.New(slog.NewMultiHandler(how, text))
 	}
 	c, err := inboxclient.New(config)
 	if err != nil {
@@ -126,34 +126,6 @@ func (p *peerFlags) password(ctx context.Context, s streams) (string, error) {
 
 // note says something on standard error that is no failure.
 func (s streams) note(text string) { fmt.Fprintln(s.err, "inbox:", text) }
-
-// troubles is a log for a person who waits and wonders why: it notes what is tried
-// again, and each trouble once.
-type troubles struct {
-	note func(text string)
-	mu   sync.Mutex
-	last string // guarded by mu
-}
-
-func (*troubles) Enabled(context.Context, slog.Level) bool { return true }
-func (t *troubles) WithAttrs([]slog.Attr) slog.Handler     { return t }
-func (t *troubles) WithGroup(string) slog.Handler          { return t }
-
-func (t *troubles) Handle(_ context.Context, r slog.Record) error {
-	trouble := "" // none, if the record tells of something else
-	for a := range r.Attrs {
-		if a.Key == "after" {
-			trouble = a.Value.String()
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if trouble != "" && trouble != t.last {
-		t.note(trouble + "; trying again")
-	}
-	t.last = trouble
-	return nil
-}
 
 // readUpTo reads a file, or standard input if its name is "-", until ctx ends. More
 // than most is an error.

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,12 +27,25 @@ import (
 //
 //	exits CODE COMMAND...  fails unless it exits with that code and one line
 //	until FILE TEXT        waits until a file holds a text
+//
+// $PROXY is a proxy that asks for its own password, and nothing that listens at $SILENT
+// ever answers.
 func TestPeerScripts(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="staging"`)
+		http.Error(w, "<h1>401</h1>", http.StatusUnauthorized)
+	}))
+	t.Cleanup(proxy.Close)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/peer",
 		Setup: func(e *testscript.Env) error {
 			e.Values["server"] = new(server)
-			e.Vars = append(e.Vars, quickEnd)
+			e.Vars = append(e.Vars, quickEnd, "PROXY="+proxy.URL, "SILENT=http://"+silent.Addr().String())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -74,21 +91,63 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// Somebody at a terminal is told of each trouble once.
-func TestTroubles(t *testing.T) {
-	var noted []string
-	log := slog.New(&troubles{note: func(text string) { noted = append(noted, text) }})
-	log = log.With("a", "b").WithGroup("c")
-	for _, after := range []string{"away", "away", "", "full", "full", "away", "", "away"} {
-		if after == "" {
-			log.Debug("receiving from a socket")
-		} else {
-			log.Debug("trying again", "in", time.Second, "after", errors.New(after))
+// A command that gets nowhere for two seconds says once what it is doing, and once
+// more after each contact.
+func TestProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var noted []string
+		how := &progress{
+			note: func(text string) { noted = append(noted, text) }, server: "http://inbox.test/inbox",
+			limit: "for up to 30s", wait: "for up to 1m0s",
 		}
-	}
-	if got := strings.Join(noted, ","); got != "away; trying again,full; trying again,away; trying again,away; trying again" {
-		t.Error(got)
-	}
+		log := slog.New(how).With("a", "b").WithGroup("c")
+		fail := func(err error) { log.Debug("trying again", "in", time.Second, "after", err) }
+		want := func(lines ...string) {
+			t.Helper()
+			synctest.Wait()
+			if strings.Join(noted, "\n") != strings.Join(lines, "\n") {
+				t.Errorf("noted %q, want %q", noted, lines)
+			}
+			noted = nil
+		}
+		how.begin()
+		time.Sleep(patience - 1)
+		want()
+		time.Sleep(1)
+		want("trying to reach http://inbox.test/inbox for up to 30s: no answer yet")
+		fail(errors.New("the server cannot be reached: connection refused"))
+		time.Sleep(time.Minute)
+		want()
+
+		log.Debug("receiving", "transport", "socket")
+		time.Sleep(time.Minute)
+		want()
+		fail(errors.New("the server cannot be reached: connection refused"))
+		time.Sleep(time.Second)
+		fail(errors.New("the server cannot be reached: connection reset"))
+		time.Sleep(time.Second)
+		want("trying to reach http://inbox.test/inbox for up to 30s: connection reset")
+
+		log.Debug("receiving", "transport", "long poll")
+		fail(&inboxclient.Error{Status: 503, Code: "inbox-full"})
+		time.Sleep(patience)
+		want("retrying for up to 30s: inbox-full: the recipient's inbox is full")
+		log.Debug("sent", "transport", "request")
+		fail(&inboxclient.Error{Status: 404, Code: "no-such-inbox"})
+		time.Sleep(patience)
+		want("waiting for up to 1m0s until the recipient opens an inbox")
+
+		log.Debug("sent", "transport", "request")
+		fail(errors.New("away"))
+		time.Sleep(time.Second)
+		log.Debug("sent", "transport", "request")
+		time.Sleep(time.Minute)
+		want()
+		fail(errors.New("away"))
+		how.end()
+		time.Sleep(time.Minute)
+		want()
+	})
 }
 
 // What a shell makes of its script is what counts. That of zsh completes only at a

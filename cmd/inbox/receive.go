@@ -54,10 +54,13 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Timeout < 0 {
 		return usageError{errors.New("--timeout is not negative")}
 	}
-	peer, err := c.client(ctx, s, config)
+	how := &progress{limit: c.limit()}
+	peer, err := c.client(ctx, s, config, how)
 	if err != nil {
 		return err
 	}
+	how.begin()
+	defer how.end()
 	defer peer.Leave()
 	// When nobody reads any more, what was printed before is still acknowledged.
 	signal.Ignore(syscall.SIGPIPE)
@@ -83,6 +86,18 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 }
 
+// limit says how long the command goes on without a server.
+func (c *receiveCommand) limit() string {
+	const retryFor = 30 * time.Second // the client's own default
+	switch {
+	case c.Timeout > 0 && (c.Follow || c.Timeout < retryFor):
+		return fmt.Sprint("for up to ", c.Timeout)
+	case c.Follow:
+		return "until it is interrupted"
+	}
+	return fmt.Sprint("for up to ", retryFor)
+}
+
 // next waits for a message. What passes by itself it only notes.
 func (c *receiveCommand) next(ctx context.Context, peer *inboxclient.Client, s streams) (inbox.Message, error) {
 	if c.Timeout > 0 {
@@ -96,8 +111,7 @@ func (c *receiveCommand) next(ctx context.Context, peer *inboxclient.Client, s s
 		switch {
 		case errors.Is(err, inboxclient.ErrReset):
 			s.note(err.Error())
-		case retried && away.Ended == nil && c.Follow:
-			s.note(away.Last.Error() + "; trying again")
+		case retried && away.Ended == nil && c.Follow: // progress has told
 		case err == context.DeadlineExceeded && peer.Transport() == "":
 			return m, errors.New("the server did not answer in time")
 		case err == context.DeadlineExceeded:

@@ -50,7 +50,8 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 			return usageError{fmt.Errorf("--key: %w", err)}
 		}
 	}
-	peer, err := c.client(ctx, s, inboxclient.Config{RetryFor: c.Timeout, Await: c.Wait})
+	how := &progress{limit: fmt.Sprint("for up to ", c.Timeout), wait: fmt.Sprint("for up to ", c.Wait)}
+	peer, err := c.client(ctx, s, inboxclient.Config{RetryFor: c.Timeout, Await: c.Wait}, how)
 	if err != nil {
 		return err
 	}
@@ -61,5 +62,7 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return plain(err)
 	}
+	how.begin()
+	defer how.end()
 	return plain(peer.SendDraft(ctx, c.To, inbox.Draft{Key: c.Key, Body: body}))
 }
