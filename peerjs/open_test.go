@@ -1,6 +1,7 @@
 package peerjs_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/inboxtest"
 	"inbox/peerjs"
 )
 
@@ -282,6 +284,18 @@ func TestBadFrames(t *testing.T) {
 			c.wantClosed(code)
 		}
 		s.open("alice")
+	})
+}
+
+// The server echoes each code that a close frame may carry, and answers any other with
+// 1002.
+func TestCloseCodes(t *testing.T) {
+	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
+		for _, code := range inboxtest.CloseCodes {
+			c := s.untilOpen("alice", "token")
+			c.write(ws.NewCloseFrame(binary.BigEndian.AppendUint16(nil, code.Said)))
+			c.wantClosed(code.Heard)
+		}
 	})
 }
 

@@ -21,3 +21,38 @@ func ReadFrame(r io.Reader) (ws.OpCode, []byte, error) {
 	_, err = io.ReadFull(r, payload)
 	return header.OpCode, payload, err
 }
+
+// CloseCodes are codes of close frames, at the ends of their ranges, and those that the
+// server answers with.
+var CloseCodes = closeCodes()
+
+type closeCode struct {
+	Said  uint16
+	Heard int
+}
+
+func closeCodes() (codes []closeCode) {
+	for _, r := range []struct {
+		first, last uint16
+		valid       bool
+	}{
+		{0, 999, false}, {1000, 1003, true}, {1004, 1006, false}, {1007, 1014, true}, {1015, 2999, false},
+		{3000, 3999, true}, {4000, 4999, true}, {5000, 65535, false},
+	} {
+		add := func(code uint16) {
+			heard := int(ws.StatusProtocolError)
+			if r.valid {
+				heard = int(code)
+			}
+			codes = append(codes, closeCode{code, heard})
+		}
+		add(r.first)
+		if r.last-r.first < 10 {
+			for code := r.first + 1; code < r.last; code++ {
+				add(code)
+			}
+		}
+		add(r.last)
+	}
+	return codes
+}

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -106,15 +107,24 @@ func (s *Socket) controlFrame(header ws.Header) error {
 			return Close{ws.StatusNormalClosure, ""}
 		}
 		code, reason := ws.ParseCloseFrameData(payload)
-		if len(payload) < 2 {
+		switch {
+		case len(payload) < 2:
 			return Close{ws.StatusProtocolError, "a close frame of one byte"}
-		}
-		if err := ws.CheckCloseFrameData(code, reason); err != nil {
-			return Close{ws.StatusProtocolError, err.Error()}
+		case !mayClose(code):
+			return Close{ws.StatusProtocolError, fmt.Sprintf("a close frame with the code %d", code)}
+		case !utf8.ValidString(reason):
+			return Close{ws.StatusProtocolError, "a close frame whose reason is not UTF-8"}
 		}
 		return Close{code, ""}
 	}
 	return nil
+}
+
+// mayClose reports whether a close frame may carry this code: those that RFC 6455 and
+// IANA's registry define for frames, of libraries (3000 to 3999) and of applications
+// (4000 to 4999). ws.CheckCloseFrameData knows neither 1012 to 1014 nor the upper end.
+func mayClose(code ws.StatusCode) bool {
+	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
 // payload reads a frame's payload, which changes with the next read. Memory is
