@@ -1,9 +1,65 @@
 package peerjs
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
+
+// hostile are frames of the maximum length that try to cost more than their bytes.
+var hostile = map[string][]byte{
+	"escaped names":      fill(`"\u0061":0,`),
+	"almost our names":   fill(`"\u0074\u0079\u0070\u0065x":0,`),
+	"one name again":     fill(`"\u0064st":"x",`),
+	"an escaped dst":     fill(`"dst":"` + strings.Repeat(`\u0061`, 1000) + `",`),
+	"spaces":             fill(`"a" : [ [ 0 ]         ] ,        `),
+	"brackets":           fill(`"a":` + strings.Repeat("[", 900) + strings.Repeat("]", 900) + ","),
+	"halves of pairs":    fill(`"dst":"` + strings.Repeat(`\ud800`, 1000) + `",`),
+	"a long number":      fill(`"dst":` + strings.Repeat("9", 5000) + ","),
+	"a number as an id":  append(append([]byte(`{"type":"OFFER","dst":`), bytes.Repeat([]byte("7"), 256<<10-30)...), '}'),
+	"an object as an id": append(append([]byte(`{"type":"OFFER","dst":{"a":"`), bytes.Repeat([]byte("7"), 256<<10-40)...), `"}}`...),
+}
+
+// fill repeats members until the frame has 256 KiB, the most that a client may say.
+func fill(members string) []byte {
+	const most = 256 << 10
+	frame := []byte("{")
+	for len(frame)+len(members) < most-20 {
+		frame = append(frame, members...)
+	}
+	return append(frame, `"type":"OFFER"}`...)
+}
+
+// The cost of reading a frame follows its length, whatever its names and values: what is
+// read makes at most a few strings, of which only those that count last.
+func TestReadingAFrameMakesLittle(t *testing.T) {
+	for name, frame := range hostile {
+		t.Run(name, func(t *testing.T) {
+			var f said
+			n := testing.AllocsPerRun(5, func() {
+				if f = (said{}); !f.parse(frame) {
+					t.Fatal("not read")
+				}
+			})
+			if n > 10 {
+				t.Errorf("%v allocations, want at most 10", n)
+			}
+		})
+	}
+}
+
+// BenchmarkHostileFrames says what a KiB of such a frame costs.
+func BenchmarkHostileFrames(b *testing.B) {
+	for name, frame := range hostile {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				var f said
+				f.parse(frame)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(frame))*1024, "ns/KiB")
+		})
+	}
+}
 
 // BenchmarkParse is the part of a message's cost that is this package's own.
 func BenchmarkParse(b *testing.B) {
@@ -13,6 +69,6 @@ func BenchmarkParse(b *testing.B) {
 		if !f.parse(frame) {
 			b.Fatal("not parsed")
 		}
-		appendFrame(make([]byte, 0, 1024), f.body(), "alice", "bob")
+		appendFrame(make([]byte, 0, 1024), f.body(), address{text: "alice"}, "bob")
 	}
 }

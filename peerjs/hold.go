@@ -26,9 +26,9 @@ type hold struct {
 	bytes      int
 }
 
-// absent is a peer who is not there.
+// absent is a peer who is not there, or an address that names none.
 type absent struct {
-	id       string
+	address
 	messages []heldMessage // oldest first
 }
 
@@ -48,13 +48,13 @@ func (a *absent) tell() (news bool) {
 	return news
 }
 
-// find returns who is called id, or nil.
-func (o *hold) find(id string) *absent {
+// find returns who has that address, or nil.
+func (o *hold) find(to address) *absent {
 	if o == nil {
 		return nil
 	}
 	for _, a := range o.recipients {
-		if a.id == id {
+		if a.address == to {
 			return a
 		}
 	}
@@ -62,9 +62,9 @@ func (o *hold) find(id string) *absent {
 }
 
 // add holds a message, if there is room, behind others to the same peer.
-func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, bool) {
-	a := o.find(id)
-	size := len(id) + len(body)
+func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent, bool) {
+	a := o.find(to)
+	size := len(to.text) + len(body)
 	switch {
 	case a == nil && len(o.recipients) >= maxRecipients,
 		o.messages >= maxHeld, o.bytes+size > maxHeldBytes:
@@ -77,7 +77,7 @@ func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, 
 	o.messages++
 	o.bytes += size
 	if a == nil {
-		a = &absent{id: id}
+		a = &absent{address: to}
 		o.recipients = append(o.recipients, a)
 	}
 	a.messages = append(a.messages, heldMessage{body: body, since: now})
@@ -86,7 +86,7 @@ func (h *Handler) add(o *hold, id string, body []byte, now time.Time) (*absent, 
 
 // drop forgets the oldest message to a.
 func (h *Handler) drop(o *hold, a *absent) {
-	size := len(a.id) + len(a.messages[0].body)
+	size := len(a.text) + len(a.messages[0].body)
 	a.messages[0] = heldMessage{}
 	a.messages = a.messages[1:]
 	o.messages--

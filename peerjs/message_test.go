@@ -49,7 +49,7 @@ func TestIgnored(t *testing.T) {
 		for _, frame := range []string{
 			"", " ", "{", "null", "1", "[]", `"x"`, `{}`, `{"type":"HEARTBEAT"}`, `{"type":"OPEN","dst":"bob"}`,
 			`{"type":"HEARTBEAT","dst":"bob"}`, `{"type":"offer","dst":"bob"}`, `{"type":"OFFER"}`, `{"type":"OFFER","dst":""}`,
-			`{"type":"OFFER","dst":null}`, `{"type":"OFFER","dst":1}`, `{"type":"OFFER","dst":["bob"]}`, `{"type":1,"dst":"bob"}`,
+			`{"type":"OFFER","dst":null}`, `{"type":"OPEN","dst":1}`, `{"type":"EXPIRE","dst":["bob"]}`, `{"type":1,"dst":"bob"}`,
 			`{"type":["OFFER"],"dst":"bob"}`, `{"type":"OFFER","dst":"bob","payload":}`, `{"type":"OFFER","dst":"bob","payload":{"a":}}`,
 			`{"type":"OFFER","dst":"bob","payload":01}`, `{"type":"OFFER","dst":"bob"}}`, `{"type":"OFFER","dst":"bob"} x`,
 			"{\"type\":\"OFFER\",\"dst\":\"bob\",\"payload\":\"a\nb\"}", `{"type":"OFFER","dst":"bob","payload":1,}`, `{'type':'OFFER'}`,

@@ -282,7 +282,7 @@ func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 		return nil
 	}
 	switch {
-	case f.dst != "" && f.kind != "":
+	case f.dst != address{} && f.kind != "":
 		return p.send(s, now, &f)
 	case f.kind == leave:
 		p.leave()
@@ -297,8 +297,8 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 		p.hold.settle()
 	}
 	body := f.body()
-	if p.hold.find(f.dst) == nil {
-		err := p.put(f.dst, body)
+	if !f.dst.json && p.hold.find(f.dst) == nil {
+		err := p.put(f.dst.text, body)
 		switch {
 		case err == nil:
 			return nil
@@ -308,6 +308,9 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 	}
 	if !isHeld(f.kind) {
 		return nil // for somebody who is not there
+	}
+	if f.dst.json {
+		body = nil // nobody will read it
 	}
 	if p.hold == nil {
 		p.hold = new(hold)
@@ -337,8 +340,8 @@ func (p *peer) put(to string, body []byte) error {
 
 // deliver sends what is held for a, in order, until that fails.
 func (p *peer) deliver(a *absent) error {
-	for len(a.messages) > 0 {
-		if err := p.put(a.id, a.messages[0].body); err != nil {
+	for len(a.messages) > 0 && !a.json {
+		if err := p.put(a.text, a.messages[0].body); err != nil {
 			return err
 		}
 		p.h.drop(p.hold, a)
@@ -358,7 +361,7 @@ func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 			after = retryFull
 		}
 		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= p.h.holdFor {
-			if !a.messages[0].told && a.tell() && p.expired(s, a.id) != nil {
+			if !a.messages[0].told && a.tell() && p.expired(s, a.address) != nil {
 				return 0 // it is gone, which the end of this run finds too
 			}
 			p.h.drop(p.hold, a)
@@ -372,9 +375,9 @@ func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 	return after
 }
 
-// expired tells the client that the peer called id has not read something.
-func (p *peer) expired(s *socket.Socket, id string) error {
-	return s.Send(func(to []byte) []byte { return appendFrame(to, expireBody, id, p.id()) })
+// expired tells the client that a peer has not read something.
+func (p *peer) expired(s *socket.Socket, dst address) error {
+	return s.Send(func(to []byte) []byte { return appendFrame(to, expireBody, dst, p.id()) })
 }
 
 // leave gives the id back, at the client's own wish or because it is gone. What

@@ -82,6 +82,15 @@ export const cases = {
     assert.ok(await alice.do((peer) => peer.open));
   },
 
+  async "peer-unavailable for what is not an id, as in connect(123)"(stage) {
+    const alice = await stage.peer(0, "clumsy");
+    await alice.tells("open");
+    const wrong = [123, 1.5, true, { id: "bob" }];
+    for (const to of wrong) await alice.connect(to);
+    await alice.tells("peer-unavailable", wrong.length);
+    assert.ok(await alice.do((peer) => peer.open));
+  },
+
   async "a peer that comes a moment after it was called is reached"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "early"), stage.person(1, "late")]);
     await alice.tells("open");
