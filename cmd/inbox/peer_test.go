@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,9 +96,15 @@ func TestExitCodes(t *testing.T) {
 // more after each contact.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards noted
 		var noted []string
+		note := func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			noted = append(noted, text)
+		}
 		how := &progress{
-			note: func(text string) { noted = append(noted, text) }, server: "http://inbox.test/inbox",
+			note: note, server: "http://inbox.test/inbox",
 			limit: "for up to 30s", wait: "for up to 1m0s",
 		}
 		log := slog.New(how).With("a", "b").WithGroup("c")
@@ -105,6 +112,8 @@ func TestProgress(t *testing.T) {
 		want := func(lines ...string) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if strings.Join(noted, "\n") != strings.Join(lines, "\n") {
 				t.Errorf("noted %q, want %q", noted, lines)
 			}
