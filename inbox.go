@@ -50,7 +50,7 @@ type Cursor struct {
 	Seq uint64
 }
 
-// A Batch is the oldest messages of an inbox, as [Store.Receive] found them.
+// A Batch is the oldest messages of an inbox, as [Store.Look] found them.
 type Batch struct {
 	// Messages stay in the inbox until they are acknowledged. The slice is a
 	// view: the caller MUST NOT write to it.
@@ -73,8 +73,8 @@ func (b Batch) Start() Cursor {
 // A Store keeps inboxes. Package storetest says, as tests, what each method
 // must do. Implementations MUST be safe for concurrent use. No method waits.
 //
-// Every method may fail with [ErrUnavailable]. No other method than Receive
-// moves an expiry.
+// Every method may fail with [ErrUnavailable]. Look, Acknowledge and Leave are an
+// owner's doings and restart the expiry of its inbox; Send does not.
 type Store interface {
 	// Send opens the sender's inbox if it has none, appends the message to the
 	// inbox of the peer called to, and wakes its receiver.
@@ -88,18 +88,33 @@ type Store interface {
 	// inbox learns which ids exist.
 	Send(ctx context.Context, from Peer, to string, d Draft) (replayed bool, err error)
 
-	// Receive opens p's inbox if there is none, restarts its expiry, removes
-	// every message up to and including after, and returns the oldest ones that
+	// Look opens p's inbox if there is none, restarts its expiry, removes every
+	// message up to and including after, and returns the oldest ones that
 	// remain, at most limit (0 or more), WITHOUT removing them.
 	//
-	// If r is not nil it becomes the inbox's one receiver, in the same step:
-	// Send wakes it from now on, at least once until it looks again, and the
-	// receiver it replaces is ended with ErrReplaced. A receiver that has been
+	// If w is not nil it becomes the waker of the inbox's one receiver, in the
+	// same step: Send wakes it from now on, at least once until it looks again,
+	// and the waker it replaces is ended with ErrReplaced. A waker that has been
 	// ended gets that error and changes nothing.
 	//
 	// Errors: ErrUnauthorized, ErrBadCursor (after was never given out; nothing
 	// happens then), ErrServerFull, ErrReplaced, ErrClosed.
-	Receive(ctx context.Context, p Peer, after Cursor, limit int, r *Receiver) (Batch, error)
+	Look(ctx context.Context, p Peer, after Cursor, limit int, w *Waker) (Batch, error)
+
+	// Acknowledge opens p's inbox if there is none, restarts its expiry, removes
+	// every message up to and including upTo, and returns the position, without
+	// messages. It makes w nobody's waker: w, if not nil, says for which receiver
+	// this happens, and if that was ended nothing does.
+	//
+	// Errors: as of Look.
+	Acknowledge(ctx context.Context, p Peer, upTo Cursor, w *Waker) (Batch, error)
+
+	// Leave acknowledges, restarts the expiry and detaches w, which must not be
+	// used at a store afterwards. It opens no inbox. If w is not the waker of
+	// p's inbox, nothing happens.
+	//
+	// Errors: ErrUnauthorized, ErrBadCursor.
+	Leave(ctx context.Context, p Peer, upTo Cursor, w *Waker) error
 
 	// Close closes p's inbox, with whatever it holds, and ends its receiver
 	// with ErrClosed. There need not be one.

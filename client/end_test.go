@@ -54,7 +54,7 @@ func TestReplacedAcknowledges(t *testing.T) {
 			close(handed)
 		}()
 		time.Sleep(90 * time.Second) // 1 is processed, 2 is not
-		if _, err := s.store.Receive(s.Context(), s.peer("bob"), inbox.Cursor{}, 0, inbox.NewReceiver(nil)); err != nil {
+		if _, err := s.store.Look(s.Context(), s.peer("bob"), inbox.Cursor{}, 0, inbox.NewWaker(nil)); err != nil {
 			s.Fatal(err)
 		}
 		for range handed {
@@ -170,7 +170,7 @@ func TestNameTaken(t *testing.T) {
 		s.stop()
 		store := s.newStore()
 		s.begin(store)
-		if _, err := store.Receive(s.Context(), inbox.Peer{ID: "bob", Secret: inbox.Secret{1}}, inbox.Cursor{}, 0, nil); err != nil {
+		if _, err := store.Acknowledge(s.Context(), inbox.Peer{ID: "bob", Secret: inbox.Secret{1}}, inbox.Cursor{}, nil); err != nil {
 			s.Fatal(err)
 		}
 		_, err := bob.Receive(s.Context())

@@ -234,7 +234,7 @@ func (s *server) client(id string, config client.Config) *client.Client {
 func (s *server) open(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
-		if _, err := s.store.Receive(s.Context(), s.peer(id), inbox.Cursor{}, 0, nil); err != nil {
+		if _, err := s.store.Acknowledge(s.Context(), s.peer(id), inbox.Cursor{}, nil); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -257,7 +257,7 @@ func (s *server) put(from, to string, bodies ...string) {
 // inside is what lies in an inbox.
 func (s *server) inside(id string) []string {
 	s.Helper()
-	b, err := s.store.Receive(s.Context(), s.peer(id), inbox.Cursor{}, 1000, nil)
+	b, err := s.store.Look(s.Context(), s.peer(id), inbox.Cursor{}, 1000, nil)
 	if err != nil {
 		s.Fatal(err)
 	}

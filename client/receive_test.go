@@ -253,7 +253,7 @@ func TestBadCursor(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
 		s.put("alice", "bob", "1")
-		b, err := s.store.Receive(s.Context(), s.peer("bob"), inbox.Cursor{}, 1, nil)
+		b, err := s.store.Look(s.Context(), s.peer("bob"), inbox.Cursor{}, 1, nil)
 		if err != nil {
 			s.Fatal(err)
 		}

@@ -78,7 +78,7 @@ func TestDrainLetsTheRestGoOn(t *testing.T) {
 // held is how many messages an inbox holds, whatever the server is doing.
 func (s *server) held(id string) int {
 	s.Helper()
-	b, err := s.store.Receive(s.Context(), s.peer(id), start0, 1000, nil)
+	b, err := s.store.Look(s.Context(), s.peer(id), start0, 1000, nil)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -31,8 +31,16 @@ func (f *faultyStore) Send(context.Context, inbox.Peer, string, inbox.Draft) (bo
 	return false, f.err
 }
 
-func (f *faultyStore) Receive(context.Context, inbox.Peer, inbox.Cursor, int, *inbox.Receiver) (inbox.Batch, error) {
+func (f *faultyStore) Look(context.Context, inbox.Peer, inbox.Cursor, int, *inbox.Waker) (inbox.Batch, error) {
 	return inbox.Batch{}, f.err
+}
+
+func (f *faultyStore) Acknowledge(context.Context, inbox.Peer, inbox.Cursor, *inbox.Waker) (inbox.Batch, error) {
+	return inbox.Batch{}, f.err
+}
+
+func (f *faultyStore) Leave(context.Context, inbox.Peer, inbox.Cursor, *inbox.Waker) error {
+	return f.err
 }
 
 func (f *faultyStore) Close(context.Context, inbox.Peer) error { return f.err }
@@ -235,11 +243,11 @@ type failsToRemove struct {
 	fails atomic.Bool
 }
 
-func (f *failsToRemove) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	if f.fails.Load() && after != (inbox.Cursor{}) {
+func (f *failsToRemove) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
+	if f.fails.Load() && upTo != (inbox.Cursor{}) {
 		return inbox.Batch{}, inbox.ErrUnavailable
 	}
-	return f.Store.Receive(ctx, p, after, limit, r)
+	return f.Store.Acknowledge(ctx, p, upTo, w)
 }
 
 // "405 method-not-allowed, with Allow."

@@ -139,7 +139,7 @@ var crashes = []knownFault{
 		// Every second, all inboxes were looked at while all others had to wait.
 		ctx, others := s.Context(), 4990
 		for i := range others {
-			if _, err := s.store.Receive(ctx, s.peer(fmt.Sprint(i)), start0, 0, nil); err != nil {
+			if _, err := s.store.Acknowledge(ctx, s.peer(fmt.Sprint(i)), start0, nil); err != nil {
 				s.Fatal(err)
 			}
 		}
@@ -150,7 +150,7 @@ var crashes = []knownFault{
 			s.poll("alice").wantMessage("bob", "")
 		}
 		for i := range others { // all have made room
-			if _, err := s.store.Receive(ctx, s.peer(fmt.Sprint("new-", i)), start0, 0, nil); err != nil {
+			if _, err := s.store.Acknowledge(ctx, s.peer(fmt.Sprint("new-", i)), start0, nil); err != nil {
 				s.Fatal(err)
 			}
 		}

@@ -143,10 +143,10 @@ type hurriedStore struct {
 	looks atomic.Int64
 }
 
-func (s *hurriedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	b, err := s.Store.Receive(ctx, p, after, limit, r)
+func (s *hurriedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	b, err := s.Store.Look(ctx, p, after, limit, w)
 	b.TTL = s.ttl
-	if r != nil {
+	if w != nil {
 		s.looks.Add(1)
 	}
 	return b, err

@@ -27,25 +27,38 @@ const keepAlive = 75 * time.Second
 // poll is a GET that waits for one answer, or not at all.
 func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a ask) error {
 	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2}
-	if a.wait == 0 || a.limit == 0 {
-		b, err := h.Store.Receive(r.Context(), p, a.after, a.limit, nil)
+	switch {
+	case a.limit == 0:
+		b, err := h.Store.Acknowledge(r.Context(), p, a.after, nil)
+		return h.deliver(w, c, p, nil, a, b, err)
+	case a.wait == 0:
+		b, err := h.Store.Look(r.Context(), p, a.after, a.limit, nil)
 		return h.deliver(w, c, p, nil, a, b, err)
 	}
-	receiver := inbox.NewReceiver(h.draining)
-	b, err := h.Store.Receive(r.Context(), p, a.after, a.limit, receiver)
+	s := h.session(p, a, nil)
+	b, err := s.Look(r.Context())
 	if err != nil || len(b.Messages) > 0 || b.Reset {
-		return h.deliver(w, c, p, receiver, a, b, err)
+		return h.deliver(w, c, p, s.Waker(), a, b, err)
 	}
 	c.waited = true
-	begun := time.Now()
+	deadline := time.Now().Add(a.wait)
 	before, _ := r.Context().Value(connKey{}).(*park.Prefixed)
 	patience := parkAfter
 	if before != nil && before.Idle {
 		patience = 0 // who waited in vain does so again
 	}
-	if !h.canPark(r) || a.wait <= patience || patience > 0 && h.awaitUnparked(r.Context(), receiver) {
-		b, err = receiver.Receive(r.Context(), h.Store, p, a.after, a.limit, a.wait-time.Since(begun))
-		return h.deliver(w, c, p, receiver, a, b, err)
+	if !h.canPark(r) || a.wait <= patience {
+		b, err = h.waitUnparked(r.Context(), s, deadline)
+		return h.deliver(w, c, p, s.Waker(), a, b, err)
+	}
+	if patience > 0 {
+		woken, err := h.beforeParking(r.Context(), s)
+		if err == nil && woken {
+			b, err = s.Receive(r.Context(), time.Until(deadline), h.draining)
+		}
+		if err != nil || woken {
+			return h.deliver(w, c, p, s.Waker(), a, b, err)
+		}
 	}
 	var header bytes.Buffer
 	w.Header().Write(&header)
@@ -54,7 +67,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return err
 	}
 	parked := &parkedPoll{
-		h: h, peer: p, ask: a, deadline: begun.Add(a.wait), ttl: b.TTL, receiver: receiver,
+		h: h, peer: p, ask: a, deadline: deadline, session: s,
 		unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
 	}
 	if before != nil && len(unread) == 0 {
@@ -64,15 +77,32 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	if err != nil {
 		return nil // nobody can be told any more
 	}
-	receiver.OnWake(spot.Wake)
+	s.Waker().Notify(spot.Wake)
 	spot.Begin()
 	return nil
 }
 
-// awaitUnparked reports whether there is soon a reason to look again.
-func (h *Handler) awaitUnparked(ctx context.Context, receiver *inbox.Receiver) bool {
+// session begins a stay at p's inbox, for the messages that were asked for.
+func (h *Handler) session(p inbox.Peer, a ask, wake func()) *inbox.Session {
+	return inbox.NewSession(h.Store, p, a.after, a.limit, inbox.NewWaker(wake))
+}
+
+// waitUnparked blocks until there is something to answer. The session has looked
+// already.
+func (h *Handler) waitUnparked(ctx context.Context, s *inbox.Session, deadline time.Time) (inbox.Batch, error) {
+	if _, err := s.Wait(ctx, deadline, h.draining); err != nil {
+		return inbox.Batch{}, err
+	}
+	return s.Receive(ctx, time.Until(deadline), h.draining)
+}
+
+// beforeParking waits for a moment, and reports whether the session was woken.
+func (h *Handler) beforeParking(ctx context.Context, s *inbox.Session) (woken bool, err error) {
 	defer h.unparked.Add(-1)
-	return h.unparked.Add(1) <= maxUnparked && receiver.Await(ctx, parkAfter)
+	if h.unparked.Add(1) > maxUnparked {
+		return false, nil
+	}
+	return s.Wait(ctx, time.Now().Add(parkAfter), h.draining)
 }
 
 // parkedPoll is a long poll whose connection was taken from net/http, first
@@ -85,14 +115,13 @@ func (h *Handler) awaitUnparked(ctx context.Context, receiver *inbox.Receiver) b
 type parkedPoll struct {
 	h        *Handler
 	spot     *park.Spot
-	receiver *inbox.Receiver // nil once it is answered
+	session  *inbox.Session // nil once it is answered
 	peer     inbox.Peer
 	ask      ask
 	deadline time.Time // of the wait, or of the next request
-	ttl      time.Duration
-	unread   []byte // what was read beyond the request
-	readable bool   // there is more to read
-	request  []byte // nil if it is not known
+	unread   []byte    // what was read beyond the request
+	readable bool      // there is more to read
+	request  []byte    // nil if it is not known
 	header   string
 	close    bool
 	idle     bool // the last wait was in vain
@@ -101,12 +130,12 @@ type parkedPoll struct {
 func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 	p.spot = spot
 	p.readable = p.readable || e&park.Readable != 0
-	if p.receiver == nil {
+	if p.session == nil {
 		p.next(e)
 		return
 	}
 	if e&park.Gone != 0 && state(spotContext(p.spot)) != open {
-		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+		p.session.Leave(context.Background())
 		p.spot.Close()
 		return
 	}
@@ -123,14 +152,13 @@ func (p *parkedPoll) look(waited bool) {
 	var err error
 	if p.h.Draining() {
 		if waited {
-			p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+			p.session.Leave(context.Background())
 		}
 		err = inbox.ErrDraining
 	} else {
-		b, err = p.h.Store.Receive(context.Background(), p.peer, p.ask.after, p.ask.limit, p.receiver)
+		b, err = p.session.Look(context.Background())
 	}
 	if err == nil && len(b.Messages) == 0 && !b.Reset && time.Now().Before(p.deadline) {
-		p.ttl = b.TTL
 		p.wait()
 		return
 	}
@@ -139,7 +167,7 @@ func (p *parkedPoll) look(waited bool) {
 
 // wait rests until there is something to look for.
 func (p *parkedPoll) wait() {
-	p.spot.Rest(min(time.Until(p.deadline), p.ttl/2))
+	p.spot.Rest(min(time.Until(p.deadline), time.Until(p.session.Again())))
 	// Not for what it may send meanwhile: a next request stays in the kernel. But
 	// when that was watched for before, it is cheaper to be told.
 	watch := park.Gone
@@ -155,7 +183,7 @@ func (p *parkedPoll) wait() {
 func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 	w := &answer{spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
 	c := client{ctx: spotContext(p.spot), waited: waited}
-	if err := p.h.deliver(w, c, p.peer, p.receiver, p.ask, b, err); err != nil {
+	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
 			p.spot.Close()
 			return
@@ -166,7 +194,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 		p.spot.Close()
 		return
 	}
-	p.receiver, p.idle = nil, len(b.Messages) == 0
+	p.session, p.idle = nil, len(b.Messages) == 0
 	if p.request == nil {
 		p.peer, p.header = inbox.Peer{}, ""
 	}
@@ -209,7 +237,7 @@ func (p *parkedPoll) read() {
 		!p.again(buffer[:n]):
 		p.handBack(bytes.Clone(buffer[:n]))
 	default:
-		p.receiver = inbox.NewReceiverFunc(p.spot.Wake)
+		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
 		p.deadline = time.Now().Add(p.ask.wait)
 		p.look(false)
 	}

@@ -37,7 +37,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deliver answers a poll with what a look has found.
-func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, a ask, b inbox.Batch, err error) error {
+func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch, err error) error {
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receive
 		return nil
 	}
 	if a.pop {
-		return h.pop(w, c, p, receiver, b, a.json)
+		return h.pop(w, c, p, waker, b, a.json)
 	}
 	_ = writeBatch(w, b, a.json, true) // or the client is gone, and comes again
 	return nil
@@ -55,7 +55,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, receive
 
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *inbox.Receiver, b inbox.Batch, asJSON bool) error {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, b inbox.Batch, asJSON bool) error {
 	if !c.present() {
 		return context.Canceled
 	}
@@ -71,7 +71,7 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, receiver *i
 	// Not under the request's context: what was delivered is not to come again.
 	// By a receiver that was ended meanwhile it is not removed, nor is an inbox
 	// opened that was closed.
-	_, err := h.Store.Receive(context.WithoutCancel(c.ctx), p, b.Cursor, 0, receiver)
+	_, err := h.Store.Acknowledge(context.WithoutCancel(c.ctx), p, b.Cursor, waker)
 	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) && h.seldom() {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}

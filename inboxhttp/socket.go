@@ -42,7 +42,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		return refusedHandshake(refused)
 	}
 	p := &socketPeer{h: h}
-	var receiver *inbox.Receiver // if it is open already
+	var waker *inbox.Waker // if the handshake opens the inbox
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
 	if r.Header.Get("Origin") == "" && len(r.Header["Authorization"]) > 0 {
@@ -55,19 +55,20 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		receiver = inbox.NewReceiver(nil)
-		p.open(peer, after, receiver)
-		p.waits = true
-		if _, err := h.Store.Receive(r.Context(), peer, after, 0, receiver); err != nil {
+		waker = inbox.NewWaker(nil)
+		p.open(peer, after, waker)
+		// Without messages: they are looked for when the handshake is over.
+		if _, err := h.Store.Look(r.Context(), peer, after, 0, waker); err != nil {
 			return err
 		}
+		p.waits = true
 	}
 	wake, err := socket.Accept(w, r, h.lot, options, p)
 	if err != nil {
 		return nil // the client has gone, or net/http has
 	}
-	if receiver != nil {
-		receiver.OnWake(wake)
+	if waker != nil {
+		waker.Notify(wake)
 	}
 	return nil
 }
@@ -90,17 +91,15 @@ func socketPosition(r *http.Request) (inbox.Cursor, error) {
 
 // socketPeer is who talks on a socket.
 type socketPeer struct {
-	h        *Handler
-	receiver *inbox.Receiver // nil until opened
-	peer     inbox.Peer
-	acked    inbox.Cursor
-	greet    bool // opened is to be said
-	waits    bool // it is, or was, the inbox's receiver
+	h       *Handler
+	session *inbox.Session // nil until opened
+	greet   bool           // the opened frame is still to be sent
+	waits   bool           // it is, or was, the inbox's receiver
 }
 
 // open makes this socket the peer's receiver, by the next look.
-func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, r *inbox.Receiver) {
-	p.peer, p.acked, p.receiver, p.greet = peer, after, r, true
+func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, w *inbox.Waker) {
+	p.session, p.greet = inbox.NewSession(p.h.Store, peer, after, windowMessages, w), true
 }
 
 // Look looks into the inbox and sends what the window has room for.
@@ -108,25 +107,22 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 	if p.h.Draining() {
 		return inbox.ErrDraining
 	}
-	if p.receiver == nil {
+	if p.session == nil {
 		return nil
 	}
-	b, err := p.h.Store.Receive(context.Background(), p.peer, p.acked, windowMessages, p.receiver)
+	b, err := p.session.Look(context.Background())
 	if err != nil {
 		return err
 	}
 	p.waits = true
-	s.LookAgain(now.Add(b.TTL / 2))
+	s.LookAgain(p.session.Again())
 	if p.greet || b.Reset {
 		if err := s.Send(func(to []byte) []byte { return appendOpened(to, b) }); err != nil {
 			return err
 		}
 		p.greet = false
 	}
-	if b.Reset {
-		p.acked = inbox.Cursor{}
-	}
-	fresh := p.receiver.Fresh(b.Messages)
+	fresh := p.session.Fresh(b.Messages)
 	inFlight := 0
 	for _, m := range b.Messages[:len(b.Messages)-len(fresh)] {
 		inFlight += len(m.Body)
@@ -137,7 +133,7 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 			break
 		}
 		inFlight += len(m.Body)
-		p.receiver.Sent(m.Cursor)
+		p.session.Sent(m.Cursor)
 		if err := s.Send(func(to []byte) []byte { return appendMessage(to, `"type":"message",`, m) }); err != nil {
 			return err
 		}
@@ -152,9 +148,9 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		return socket.Close{Code: ws.StatusInvalidFramePayloadData, Reason: "a message is a JSON object"}
 	}
 	switch {
-	case p.receiver == nil && q.kind != "open":
+	case p.session == nil && q.kind != "open":
 		return closeFor(problem.BadRequest, "the first frame is open")
-	case p.receiver == nil:
+	case p.session == nil:
 		if err := p.handleOpen(s, &q); err != nil {
 			return err
 		}
@@ -167,7 +163,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		if err != nil {
 			return err
 		}
-		p.acked = after
+		p.session.Acknowledge(after)
 		s.LookSoon()
 		return nil
 	default:
@@ -190,7 +186,7 @@ func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
 		}
 	}
 	peer := inbox.Peer{ID: q.id, Secret: p.h.Pepper.Secret(q.id, q.password)}
-	p.open(peer, after, inbox.NewReceiverFunc(s.Wake))
+	p.open(peer, after, inbox.NewWaker(s.Wake))
 	return nil
 }
 
@@ -218,7 +214,7 @@ func (p *socketPeer) send(q *request) error {
 	if len(q.body) > p.h.MaxBody {
 		return problem.TooLarge
 	}
-	replayed, err := p.h.Store.Send(context.Background(), p.peer, q.to, inbox.Draft{Key: q.key, Body: q.body})
+	replayed, err := p.h.Store.Send(context.Background(), p.session.Peer(), q.to, inbox.Draft{Key: q.key, Body: q.body})
 	p.h.logStore(err)
 	if err == nil && replayed {
 		return errReplayed
@@ -232,7 +228,7 @@ var errReplayed = errors.New("replayed")
 // End lets go of the inbox, which lives on for a while, and says why.
 func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
 	if p.waits {
-		p.receiver.Leave(context.Background(), p.h.Store, p.peer)
+		p.session.Leave(context.Background())
 	}
 	if c, ok := errors.AsType[socket.Close](why); ok {
 		return c

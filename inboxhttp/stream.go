@@ -18,17 +18,18 @@ const heartbeat = 15 * time.Second
 // stream is a GET with Accept: text/event-stream. Once the peer is
 // authenticated it reports nothing by a status: an EventSource gives up on one.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
-	s := &stream{h: h, peer: p}
-	var err error
-	if s.after, s.pop, err = streamPosition(r); err != nil {
+	s := &stream{h: h}
+	after, pop, err := streamPosition(r)
+	if err != nil {
 		s.out.event("reset")
 	}
-	s.receiver = inbox.NewReceiver(h.draining)
-	b, err := s.look(r.Context())
+	s.pop = pop
+	s.session = inbox.NewSession(h.Store, p, after, h.Capacity, inbox.NewWaker(nil))
+	b, err := s.session.Look(r.Context())
 	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
 		s.out.event("reset")
-		s.after = inbox.Cursor{}
-		b, err = s.look(r.Context())
+		s.session.Acknowledge(inbox.Cursor{})
+		b, err = s.session.Look(r.Context())
 	}
 	if err != nil {
 		return err // the peer is not authenticated, or has no inbox
@@ -64,25 +65,16 @@ func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
 
 // stream is the state of one, whoever waits for it.
 type stream struct {
-	h        *Handler
-	peer     inbox.Peer
-	receiver *inbox.Receiver
-	after    inbox.Cursor // acknowledged by the client, or by a pop
-	pop      bool
-	out      eventBuffer
-	written  inbox.Cursor // of the last message in out
-	more     bool         // was found than went into out
+	h       *Handler
+	session *inbox.Session
+	pop     bool
+	out     eventBuffer
+	written inbox.Cursor // of the last message in out
+	more    bool         // was found than went into out
 
 	spot  *park.Spot // what follows: when parked
 	head  []byte     // of the answer, until it was written
 	wrote time.Time
-	again time.Time // when to look at the latest
-}
-
-func (s *stream) look(ctx context.Context) (inbox.Batch, error) {
-	b, err := s.h.Store.Receive(ctx, s.peer, s.after, s.h.Capacity, s.receiver)
-	s.again = time.Now().Add(b.TTL / 2)
-	return b, err
 }
 
 // add puts what a look has found into the buffer, as far as it is a piece, and reports
@@ -97,9 +89,8 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	}
 	if b.Reset {
 		s.out.event("reset")
-		s.after = inbox.Cursor{}
 	}
-	fresh := s.receiver.Fresh(b.Messages)
+	fresh := s.session.Fresh(b.Messages)
 	s.more = false
 	for i := range fresh {
 		if s.out.Len() >= pieceSize {
@@ -109,7 +100,7 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 		m := &fresh[i]
 		s.out.message(m)
 		s.written = m.Cursor
-		s.receiver.Sent(m.Cursor)
+		s.session.Sent(m.Cursor)
 	}
 	return false
 }
@@ -119,7 +110,7 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 func (s *stream) flushed() {
 	s.out = eventBuffer{} // and its memory
 	if s.pop && s.written != (inbox.Cursor{}) {
-		s.after = s.written
+		s.session.Acknowledge(s.written)
 	}
 }
 
@@ -132,7 +123,7 @@ func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 			// An error means that there are no deadlines here, as in a test.
 			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if !c.present() || !flush(w, rc, s.out.Bytes()) || !c.delivered() {
-				s.leave()
+				s.session.Leave(r.Context())
 				return nil
 			}
 			// HTTP/2 ends a stream whose deadline passes, written to or not.
@@ -142,7 +133,7 @@ func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 		if done {
 			return nil
 		}
-		b, err := s.receiver.Receive(r.Context(), s.h.Store, s.peer, s.after, s.h.Capacity, heartbeat)
+		b, err := s.session.Receive(r.Context(), heartbeat, s.h.draining)
 		if errors.Is(err, context.Canceled) {
 			return nil
 		}
@@ -172,7 +163,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 	if err != nil {
 		return nil // nobody can be told any more
 	}
-	s.receiver.OnWake(spot.Wake)
+	s.session.Waker().Notify(spot.Wake)
 	spot.Begin()
 	return nil
 }
@@ -181,7 +172,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 	s.spot = spot
 	ctx := spotContext(spot)
 	if e&park.Gone != 0 && state(ctx) != open {
-		s.leave()
+		s.session.Leave(ctx)
 		s.spot.Close()
 		return
 	}
@@ -189,22 +180,22 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		if s.out.Len() > 0 && !s.write(ctx) {
 			s.out = eventBuffer{}
 		}
-		s.leave()
-		s.receiver.End(inbox.ErrDraining)
+		s.session.Leave(ctx)
+		s.session.Waker().End(inbox.ErrDraining)
 	}
-	look := e&park.Woken != 0 || s.h.Draining() || !time.Now().Before(s.again)
+	look := e&park.Woken != 0 || s.h.Draining() || !time.Now().Before(s.session.Again())
 	for {
-		acked := s.after
+		acked := s.session.Acknowledged()
 		if s.out.Len() > 0 && !s.write(ctx) {
-			s.leave()
+			s.session.Leave(ctx)
 			s.spot.Close()
 			return
 		}
-		if !look && !s.more && s.after == acked { // else a pop is to be acknowledged
+		if !look && !s.more && s.session.Acknowledged() == acked { // else a pop is to be acknowledged
 			break
 		}
 		look = false
-		b, err := s.look(ctx)
+		b, err := s.session.Look(ctx)
 		if s.add(b, err) {
 			if s.out.Len() == 0 || s.write(ctx) {
 				s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
@@ -216,12 +207,12 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 	if time.Since(s.wrote) >= heartbeat {
 		s.out.comment()
 		if !s.write(ctx) {
-			s.leave()
+			s.session.Leave(ctx)
 			s.spot.Close()
 			return
 		}
 	}
-	s.rest(min(heartbeat-time.Since(s.wrote), time.Until(s.again)))
+	s.rest(min(heartbeat-time.Since(s.wrote), time.Until(s.session.Again())))
 }
 
 func (s *stream) rest(d time.Duration) {
@@ -232,17 +223,10 @@ func (s *stream) rest(d time.Duration) {
 	}
 }
 
-// leave is for an end that the inbox does not know of: it lives on from now, and
-// what was flushed in a stream that pops leaves it.
-func (s *stream) leave() {
-	// After an error the messages stay, and the inbox lives from the last look on.
-	_, _ = s.h.Store.Receive(context.Background(), s.peer, s.after, 0, s.receiver)
-}
-
 // write sends the buffer as a chunk and reports whether the client is there. What
 // is going to be popped goes only to one who is, as far as the kernel knows.
 func (s *stream) write(ctx context.Context) bool {
-	pops := s.pop && s.written != s.after
+	pops := s.pop && s.written != s.session.Acknowledged()
 	if pops && state(ctx) != open {
 		return false
 	}

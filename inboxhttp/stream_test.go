@@ -147,7 +147,7 @@ func TestStreamBreaksAnywhere(t *testing.T) {
 				}
 			}
 			position := orElse(source.lastID, "0")
-			b, err := s.store.Store.Receive(s.Context(), s.peer("alice"), start0, 100, nil)
+			b, err := s.store.Store.Look(s.Context(), s.peer("alice"), start0, 100, nil)
 			if err != nil {
 				s.Fatal(err)
 			}

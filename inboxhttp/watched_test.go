@@ -17,24 +17,24 @@ type watchedStore struct {
 type watch struct {
 	mu       sync.Mutex // guards what follows
 	count    map[string]int
-	seen     map[*inbox.Receiver]bool
+	seen     map[*inbox.Waker]bool
 	attached chan struct{} // closed when somebody begins to wait
 
 	looked func(id string, found int)
 }
 
-func (s *watchedStore) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	b, err := s.Store.Receive(ctx, p, after, limit, r)
-	if r == nil || err != nil {
+func (s *watchedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	b, err := s.Store.Look(ctx, p, after, limit, w)
+	if w == nil || err != nil {
 		return b, err
 	}
 	s.mu.Lock()
-	if !s.seen[r] {
+	if !s.seen[w] {
 		if s.count == nil {
-			s.count, s.seen = make(map[string]int), make(map[*inbox.Receiver]bool)
+			s.count, s.seen = make(map[string]int), make(map[*inbox.Waker]bool)
 		}
 		s.count[p.ID]++
-		s.seen[r] = true
+		s.seen[w] = true
 		if s.attached != nil {
 			close(s.attached)
 			s.attached = nil

@@ -20,11 +20,11 @@ func cycle(b *testing.B, s *memstore.Store, from, to inbox.Peer, d inbox.Draft) 
 	if _, err := s.Send(ctx, from, to.ID, d); err != nil {
 		b.Fatal(err)
 	}
-	batch, err := s.Receive(ctx, to, start, 1, nil)
+	batch, err := s.Look(ctx, to, start, 1, nil)
 	if err != nil || len(batch.Messages) != 1 {
 		b.Fatalf("got %d messages, %v", len(batch.Messages), err)
 	}
-	if _, err := s.Receive(ctx, to, batch.Cursor, 0, nil); err != nil {
+	if _, err := s.Acknowledge(ctx, to, batch.Cursor, nil); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -119,10 +119,10 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		Time:   accepted,
 		Body:   d.Body,
 	})
-	receiver := in.receiver
+	waker := in.waker
 	sh.Unlock()
-	if receiver != nil {
-		receiver.Wake()
+	if waker != nil {
+		waker.Wake()
 	}
 	return false, nil
 }
@@ -140,52 +140,93 @@ func (s *Store) openSender(from inbox.Peer, now time.Duration) (string, error) {
 	return in.id, nil
 }
 
-// Receive implements [inbox.Store].
-func (s *Store) Receive(_ context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	b, err := s.receive(p, after, limit, r)
+// Look implements [inbox.Store].
+func (s *Store) Look(_ context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	return s.receive(p, after, limit, w, true)
+}
+
+// Acknowledge implements [inbox.Store].
+func (s *Store) Acknowledge(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
+	return s.receive(p, upTo, 0, w, false)
+}
+
+// receive does what Look and Acknowledge have in common, once more if the server
+// was full.
+func (s *Store) receive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker, attach bool) (inbox.Batch, error) {
+	b, err := s.tryReceive(p, after, limit, w, attach)
 	if err == inbox.ErrServerFull {
 		s.removeExpired()
-		b, err = s.receive(p, after, limit, r)
+		b, err = s.tryReceive(p, after, limit, w, attach)
 	}
 	return b, err
 }
 
-func (s *Store) receive(p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker, attach bool) (inbox.Batch, error) {
 	sh := s.shard(p.ID)
 	sh.Lock()
 	defer sh.Unlock()
 	// Under the lock, since that is where a receiver is ended.
-	if r != nil && r.Err() != nil {
-		return inbox.Batch{}, r.Err()
+	if w != nil && w.Err() != nil {
+		return inbox.Batch{}, w.Err()
 	}
 	now := s.now()
 	in, err := sh.openLocked(p, now)
 	if err != nil {
 		return inbox.Batch{}, err
 	}
-	var b inbox.Batch
-	switch {
-	case after.Life == in.life:
-		if after.Seq > in.last {
-			return inbox.Batch{}, inbox.ErrBadCursor
-		}
-		s.memory.Add(-in.acknowledge(after.Seq))
-	case after.Life != 0:
-		b.Reset = true
+	reset, err := s.acknowledgeLocked(in, after)
+	if err != nil {
+		return inbox.Batch{}, err
 	}
-	if r != nil && in.receiver != r {
-		if in.receiver != nil {
-			in.receiver.End(inbox.ErrReplaced)
+	if attach && w != nil && in.waker != w {
+		if in.waker != nil {
+			in.waker.End(inbox.ErrReplaced)
 		}
-		in.receiver = r
+		in.waker = w
 	}
 	sh.touchLocked(in, now)
 
 	n := min(limit, len(in.messages))
-	b.Messages = in.messages[:n:n]
-	b.Cursor = inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)-n)}
-	b.TTL = s.limits.TTL
-	return b, nil
+	return inbox.Batch{
+		Messages: in.messages[:n:n],
+		Cursor:   inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)-n)},
+		Reset:    reset,
+		TTL:      s.limits.TTL,
+	}, nil
+}
+
+// acknowledgeLocked removes the messages up to and including upTo. It reports a
+// cursor of another life as a reset.
+func (s *Store) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, err error) {
+	if upTo.Life != in.life {
+		return upTo.Life != 0, nil
+	}
+	if upTo.Seq > in.last {
+		return false, inbox.ErrBadCursor
+	}
+	s.memory.Add(-in.acknowledge(upTo.Seq))
+	return false, nil
+}
+
+// Leave implements [inbox.Store].
+func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
+	sh := s.shard(p.ID)
+	sh.Lock()
+	defer sh.Unlock()
+	now := s.now()
+	in := sh.findLocked(p.ID, now)
+	if in == nil || w == nil || in.waker != w {
+		return nil
+	}
+	if !in.secret.Equal(p.Secret) {
+		return inbox.ErrUnauthorized
+	}
+	if _, err := s.acknowledgeLocked(in, upTo); err != nil {
+		return err
+	}
+	in.waker = nil
+	sh.touchLocked(in, now)
+	return nil
 }
 
 // Close implements [inbox.Store].
@@ -200,8 +241,8 @@ func (s *Store) Close(_ context.Context, p inbox.Peer) error {
 	if !in.secret.Equal(p.Secret) {
 		return inbox.ErrUnauthorized
 	}
-	if in.receiver != nil {
-		in.receiver.End(inbox.ErrClosed)
+	if in.waker != nil {
+		in.waker.End(inbox.ErrClosed)
 	}
 	sh.removeLocked(in)
 	return nil

@@ -60,7 +60,7 @@ func peer(id string) inbox.Peer {
 
 func ask(t testing.TB, s *memstore.Store, id string, after inbox.Cursor, limit int) inbox.Batch {
 	t.Helper()
-	b, err := s.Receive(t.Context(), peer(id), after, limit, nil)
+	b, err := s.Look(t.Context(), peer(id), after, limit, nil)
 	if err != nil {
 		t.Fatalf("receive at %q: %v", id, err)
 	}
@@ -204,8 +204,8 @@ func anybody(t *testing.T, s *memstore.Store, r *rand.Rand) {
 		time.Sleep(time.Duration(r.Int64N(int64(ttl))))
 	case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11:
 		var b inbox.Batch
-		if b, err = s.Receive(t.Context(), peer(id), start, r.IntN(9), nil); err == nil {
-			_, err = s.Receive(t.Context(), peer(id), b.Cursor, 0, nil)
+		if b, err = s.Look(t.Context(), peer(id), start, r.IntN(9), nil); err == nil {
+			_, err = s.Acknowledge(t.Context(), peer(id), b.Cursor, nil)
 		}
 	default:
 		body := strings.Repeat("x", r.IntN(500))

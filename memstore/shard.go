@@ -17,7 +17,7 @@ type entry struct {
 	life     uint64
 	last     uint64          // the sequence number given out last
 	messages []inbox.Message // oldest first, without gaps: the last one has number last
-	receiver *inbox.Receiver // nil, or who waits or waited here last
+	waker    *inbox.Waker    // of the last receiver, unless it has left
 	keys     *keys           // nil until a sender uses one
 	bytes    int             // of the bodies in messages
 	dead     int             // acknowledged messages that the slice's array still holds
@@ -120,8 +120,8 @@ func (sh *shard) removeLocked(in *entry) {
 	delete(sh.inboxes, in.id)
 	sh.store.inboxes.Add(-1)
 	sh.store.memory.Add(-in.cost())
-	if in.receiver != nil {
-		in.receiver.Wake() // should one still wait, it opens the next life
+	if in.waker != nil {
+		in.waker.Wake() // should one still wait, it opens the next life
 	}
 	// A map keeps the room of its best days. Copying the quarter that is left
 	// is paid for by the three quarters that went.

@@ -73,12 +73,12 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 				t.Errorf("%.9q: a send with a known key: replayed is %v, %v", id, replayed, err)
 			}
 		}
-		_, err := restored.Receive(t.Context(), peer(id), inbox.Cursor{Life: after.Cursor.Life, Seq: after.Cursor.Seq + 1}, 9, nil)
+		_, err := restored.Look(t.Context(), peer(id), inbox.Cursor{Life: after.Cursor.Life, Seq: after.Cursor.Seq + 1}, 9, nil)
 		if !errors.Is(err, inbox.ErrBadCursor) {
 			t.Errorf("%.9q: a cursor of the future: %v", id, err)
 		}
 		stranger := inbox.Peer{ID: id, Secret: pepper.Secret(id, "wrong")}
-		if _, err := restored.Receive(t.Context(), stranger, start, 9, nil); !errors.Is(err, inbox.ErrUnauthorized) {
+		if _, err := restored.Look(t.Context(), stranger, start, 9, nil); !errors.Is(err, inbox.ErrUnauthorized) {
 			t.Errorf("%.9q: another password: %v", id, err)
 		}
 		send(t, restored, "bob", id, "", "next")
@@ -241,8 +241,8 @@ func TestSnapshotWhileOthersWork(t *testing.T) {
 			for n := 0; ctx.Err() == nil; n++ {
 				_, _ = s.Send(ctx, peer(id), id, inbox.Draft{Body: fmt.Append(nil, n), Key: fmt.Sprint(n)})
 				if n%5 == 4 {
-					b, _ := s.Receive(ctx, peer(id), start, 3, nil)
-					_, _ = s.Receive(ctx, peer(id), b.Cursor, 0, nil)
+					b, _ := s.Look(ctx, peer(id), start, 3, nil)
+					_, _ = s.Acknowledge(ctx, peer(id), b.Cursor, nil)
 				}
 			}
 		})

@@ -122,21 +122,21 @@ func (d *directory) run(ctx context.Context) {
 // the register if that is due.
 func (d *directory) publish(ctx context.Context, register bool) (ttl time.Duration, err error) {
 	list := d.list(d.name)
-	b, err := d.h.Store.Receive(ctx, list, inbox.Cursor{}, chunks, nil)
+	b, err := d.h.Store.Look(ctx, list, inbox.Cursor{}, chunks, nil)
 	if err != nil {
 		return 0, err
 	}
 	ids := d.h.ids()
 	err = d.post(ctx, list, ids)
 	if errors.Is(err, inbox.ErrFull) { // there is no room for two
-		if b, err = d.h.Store.Receive(ctx, list, b.Cursor, chunks, nil); err == nil {
+		if b, err = d.h.Store.Look(ctx, list, b.Cursor, chunks, nil); err == nil {
 			err = d.post(ctx, list, ids)
 		}
 	}
 	if err != nil && !errors.Is(err, inbox.ErrFull) { // more peers than fit into an inbox
 		return 0, err
 	}
-	if b, err = d.h.Store.Receive(ctx, list, b.Cursor, 0, nil); err != nil || !register {
+	if b, err = d.h.Store.Acknowledge(ctx, list, b.Cursor, nil); err != nil || !register {
 		return b.TTL, err
 	}
 	return b.TTL, d.signUp(ctx, b.TTL)
@@ -165,7 +165,7 @@ func (d *directory) post(ctx context.Context, list inbox.Peer, ids []string) err
 // signUp puts this server's name into the register, and takes out those that were
 // not put there again for a while.
 func (d *directory) signUp(ctx context.Context, ttl time.Duration) error {
-	b, err := d.h.Store.Receive(ctx, d.register, inbox.Cursor{}, chunks, nil)
+	b, err := d.h.Store.Look(ctx, d.register, inbox.Cursor{}, chunks, nil)
 	if err != nil {
 		return err
 	}
@@ -180,14 +180,14 @@ func (d *directory) signUp(ctx context.Context, ttl time.Duration) error {
 		}
 		old = m.Cursor
 	}
-	_, err = d.h.Store.Receive(ctx, d.register, old, 0, nil)
+	_, err = d.h.Store.Acknowledge(ctx, d.register, old, nil)
 	return err
 }
 
 // all lists the peers of all servers.
 func (d *directory) all(ctx context.Context) ([]string, error) {
 	ids := d.h.ids()
-	b, err := d.h.Store.Receive(ctx, d.register, inbox.Cursor{}, chunks, nil)
+	b, err := d.h.Store.Look(ctx, d.register, inbox.Cursor{}, chunks, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (d *directory) all(ctx context.Context) ([]string, error) {
 			continue
 		}
 		seen[name] = true
-		theirs, err := d.h.Store.Receive(ctx, d.list(name), inbox.Cursor{}, chunks, nil)
+		theirs, err := d.h.Store.Look(ctx, d.list(name), inbox.Cursor{}, chunks, nil)
 		if err != nil {
 			return nil, err
 		}

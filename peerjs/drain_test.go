@@ -85,11 +85,11 @@ func (m *moody) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	return m.Store.Send(ctx, from, to, d)
 }
 
-func (m *moody) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+func (m *moody) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	if m.away.Load() {
 		return inbox.Batch{}, fmt.Errorf("%w: %w", inbox.ErrUnavailable, errAway)
 	}
-	return m.Store.Receive(ctx, p, after, limit, r)
+	return m.Store.Look(ctx, p, after, limit, w)
 }
 
 func (m *moody) Close(ctx context.Context, p inbox.Peer) error {

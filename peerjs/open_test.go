@@ -223,7 +223,7 @@ func TestNameSpaces(t *testing.T) {
 			}
 		}
 		own := inbox.Peer{ID: "alice", Secret: pepper.Secret("alice", "password")}
-		if _, err := s.store.Receive(s.Context(), own, inbox.Cursor{}, 1, nil); err != nil {
+		if _, err := s.store.Look(s.Context(), own, inbox.Cursor{}, 1, nil); err != nil {
 			t.Errorf("alice of our own protocol: %v", err)
 		}
 		if _, err := s.store.Send(s.Context(), own, "alice", inbox.Draft{Body: []byte("x")}); err != nil {

@@ -84,18 +84,17 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 
 // peer is who talks on a socket.
 type peer struct {
-	h        *Handler
-	refused  refusal // if it is not even looked for
-	parting  bool    // it was told why it is refused
-	inbox    inbox.Peer
-	receiver *inbox.Receiver
-	acked    inbox.Cursor
-	since    time.Time
-	opened   bool  // and was told so
-	left     bool  // by its own word
-	hold     *hold // nil until needed
-	ends     ending
-	drain    *drain // that ends is of, or was
+	h       *Handler
+	refused refusal // if it is not even looked for
+	parting bool    // it was told why it is refused
+	inbox   inbox.Peer
+	session *inbox.Session
+	since   time.Time
+	opened  bool  // and was told so
+	left    bool  // by its own word
+	hold    *hold // nil until needed
+	ends    ending
+	drain   *drain // that ends is of, or was
 }
 
 // ending is when a socket ends, and why; zero while nobody wants it to.
@@ -137,7 +136,7 @@ func parameter(query, name string) string {
 }
 
 // replaced reports whether another socket has taken this one's place.
-func (p *peer) replaced() bool { return errors.Is(p.receiver.Err(), inbox.ErrReplaced) }
+func (p *peer) replaced() bool { return errors.Is(p.session.Waker().Err(), inbox.ErrReplaced) }
 
 func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
 
@@ -147,8 +146,9 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	if p.refused != "" || p.parting {
 		return p.part(s, now, p.refused)
 	}
-	if p.receiver == nil {
-		p.receiver, p.since = inbox.NewReceiverFunc(s.Wake), now
+	if p.session == nil {
+		p.begin(s)
+		p.since = now
 	}
 	again := time.Time{}
 	sooner := func(t time.Time) {
@@ -157,10 +157,10 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		}
 	}
 	if !p.left && !p.replaced() {
-		ttl, err := p.forward(s)
+		err := p.forward(s)
 		switch {
 		case err == nil:
-			sooner(now.Add(ttl / 2))
+			sooner(p.session.Again())
 		case errors.Is(err, inbox.ErrReplaced): // see below
 		case away(err):
 			p.h.logStore(err)
@@ -212,49 +212,54 @@ func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
 // forward writes the messages of the inbox, and acknowledges what was written:
 // they are not to come again to a socket that takes this one's place, since a
 // second OFFER closes the connection that the first has made.
-func (p *peer) forward(s *socket.Socket) (ttl time.Duration, err error) {
+func (p *peer) forward(s *socket.Socket) error {
 	for range rounds {
-		b, err := p.h.Store.Receive(context.Background(), p.inbox, p.acked, window, p.receiver)
+		b, err := p.session.Look(context.Background())
 		switch {
 		case errors.Is(err, inbox.ErrClosed):
 			// By the end of another socket of ours, which this one has replaced
 			// at that moment.
-			p.receiver, p.acked = inbox.NewReceiverFunc(s.Wake), inbox.Cursor{}
+			p.begin(s)
 			continue
 		case errors.Is(err, inbox.ErrBadCursor): // of a store that was set back
-			p.acked = inbox.Cursor{}
+			p.session.Acknowledge(inbox.Cursor{})
 			continue
 		case errors.Is(err, inbox.ErrUnauthorized):
-			return 0, refusal(idIsTaken)
+			return refusal(idIsTaken)
 		case errors.Is(err, inbox.ErrServerFull) && !p.opened:
-			return 0, refusal(serverFull)
+			return refusal(serverFull)
 		case err != nil:
-			return 0, err
+			return err
 		}
 		if !p.opened {
 			p.opened = true
 			p.h.enter(p)
 			if err := say(s, openFrame); err != nil {
-				return 0, err
+				return err
 			}
 		}
 		if len(b.Messages) == 0 {
-			p.acked = b.Cursor
-			return b.TTL, nil
+			p.session.Acknowledge(b.Cursor)
+			return nil
 		}
 		for i := range b.Messages {
 			err := s.Send(func(to []byte) []byte { return p.h.appendMessage(to, &b.Messages[i], p.id()) })
 			if err != nil {
-				return 0, err
+				return err
 			}
 		}
 		if err := s.Flush(); err != nil {
-			return 0, err
+			return err
 		}
-		p.acked = b.Cursor
+		p.session.Acknowledge(b.Cursor)
 	}
 	s.Wake() // there may be more
-	return time.Minute, nil
+	return nil
+}
+
+// begin starts a stay at the inbox, which the next look opens.
+func (p *peer) begin(s *socket.Socket) {
+	p.session = inbox.NewSession(p.h.Store, p.inbox, inbox.Cursor{}, window, inbox.NewWaker(s.Wake))
 }
 
 func say(s *socket.Socket, text string) error {
@@ -391,7 +396,7 @@ func (p *peer) leave() {
 		return
 	}
 	ctx := context.Background()
-	b, err := p.h.Store.Receive(ctx, p.inbox, p.acked, window, p.receiver)
+	b, err := p.session.Look(ctx)
 	if err != nil {
 		return // another socket has the inbox now, or it expires
 	}

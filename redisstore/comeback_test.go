@@ -68,19 +68,19 @@ func TestOneServerIsCutOffUnderLoad(t *testing.T) {
 	both := startLoad(t, cut, whole)
 	atWhole := startLoad(t, whole.at("other:", inbox.Limits{}))
 	both.serves()
-	r := inbox.NewReceiver(nil)
+	r := inbox.NewWaker(nil)
 	var b inbox.Batch
 	var looked time.Time
 	reached(t, func() (err error) {
 		looked = time.Now()
-		b, err = cut.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
+		b, err = cut.Look(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
 		return err
 	})
 
 	p.cut()
 	waited := make(chan error, 1)
 	go func() {
-		b, err := r.Receive(t.Context(), cut, peer("alice"), b.Cursor, 10, 2*time.Minute)
+		b, err := inbox.NewSession(cut, peer("alice"), b.Cursor, 10, r).Receive(t.Context(), 2*time.Minute, nil)
 		if err == nil && (len(b.Messages) != 1 || string(b.Messages[0].Body) != "hello") {
 			err = fmt.Errorf("got %+v", b)
 		}
@@ -121,13 +121,13 @@ func TestWhatComesTooLateDoesNothing(t *testing.T) {
 	p := startProxy(t, redis.Addr)
 	cut, whole := open(t, Config{URL: "redis://" + p.addr}), open(t, Config{URL: "redis://" + redis.Addr})
 	p.cut()
-	_, err := cut.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 1, inbox.NewReceiver(nil))
+	_, err := cut.Look(t.Context(), peer("alice"), inbox.Cursor{}, 1, inbox.NewWaker(nil))
 	if !errors.Is(err, inbox.ErrUnavailable) {
 		t.Fatalf("got the error %v, want %v", err, inbox.ErrUnavailable)
 	}
-	r := inbox.NewReceiver(nil)
+	r := inbox.NewWaker(nil)
 	wait := func() error {
-		_, err := whole.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 1, r)
+		_, err := whole.Look(t.Context(), peer("alice"), inbox.Cursor{}, 1, r)
 		return err
 	}
 	reached(t, wait)

@@ -17,8 +17,8 @@ func TestDeafSubscriptionIsNoticed(t *testing.T) {
 	waits := open(t, Config{URL: "redis://" + p.addr, Limits: inbox.Limits{TTL: time.Hour}})
 	sends := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: time.Hour}})
 	woken := make(chan time.Time, 100)
-	r := inbox.NewReceiverFunc(func() { woken <- time.Now() })
-	if _, err := waits.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 1, r); err != nil {
+	r := inbox.NewWaker(func() { woken <- time.Now() })
+	if _, err := waits.Look(t.Context(), peer("alice"), inbox.Cursor{}, 1, r); err != nil {
 		t.Fatal(err)
 	}
 	p.deaf.Store(true)
@@ -28,7 +28,7 @@ func TestDeafSubscriptionIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	took := (<-woken).Sub(begin)
-	b, err := waits.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 1, r)
+	b, err := waits.Look(t.Context(), peer("alice"), inbox.Cursor{}, 1, r)
 	if err != nil || len(b.Messages) != 1 {
 		t.Fatalf("got %+v, %v", b, err)
 	}

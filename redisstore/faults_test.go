@@ -113,11 +113,11 @@ func TestMemoryRunsOutUnderLoad(t *testing.T) {
 	redis.Must("CONFIG", "SET", "maxmemory", "1")
 	inboxtest.Until(t, "senders are told", func() bool { return l.full.Load() > loadPeers })
 	reached(t, func() error { // what is there can be taken
-		_, err := stores[0].Receive(t.Context(), peer("peer0"), inbox.Cursor{}, 0, nil)
+		_, err := stores[0].Acknowledge(t.Context(), peer("peer0"), inbox.Cursor{}, nil)
 		return err
 	})
 	reached(t, func() error {
-		_, err := stores[0].Receive(t.Context(), peer("a new one"), inbox.Cursor{}, 0, nil)
+		_, err := stores[0].Acknowledge(t.Context(), peer("a new one"), inbox.Cursor{}, nil)
 		if errors.Is(err, inbox.ErrServerFull) {
 			return nil
 		}

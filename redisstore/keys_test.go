@@ -77,7 +77,7 @@ func TestKeysTellNothingAndExpire(t *testing.T) {
 	inboxtest.Until(t, "every kind of key is there", func() bool {
 		for _, id := range []string{"alice-known", "bob-known"} {
 			reached(t, func() error {
-				_, err := s.Receive(t.Context(), peer(id), inbox.Cursor{}, 0, inbox.NewReceiver(nil))
+				_, err := s.Look(t.Context(), peer(id), inbox.Cursor{}, 0, inbox.NewWaker(nil))
 				return err
 			})
 		}
@@ -142,7 +142,7 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 	}
 	ask := func(s *Store, after inbox.Cursor) (inbox.Batch, string) {
 		t.Helper()
-		b, err := s.Receive(t.Context(), peer("alice"), after, 100, nil)
+		b, err := s.Look(t.Context(), peer("alice"), after, 100, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	s := open(t, Config{URL: "redis://" + redis.Addr, WaitReplicas: 1})
-	if _, err := s.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 0, nil); err != nil {
+	if _, err := s.Acknowledge(t.Context(), peer("alice"), inbox.Cursor{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	d := inbox.Draft{Body: []byte("hello"), Key: "k"}
@@ -243,10 +243,10 @@ func TestPublishedIsOnlyForWhoWaits(t *testing.T) {
 		}
 		return n
 	}
-	ask := func(s *Store, r *inbox.Receiver) {
+	ask := func(s *Store, r *inbox.Waker) {
 		t.Helper()
 		reached(t, func() error {
-			_, err := s.Receive(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
+			_, err := s.Look(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
 			return err
 		})
 	}
@@ -265,11 +265,11 @@ func TestPublishedIsOnlyForWhoWaits(t *testing.T) {
 	if told := send(20); told != 0 {
 		t.Errorf("nobody waits, and %d wakes were published", told)
 	}
-	ask(stores[0], inbox.NewReceiver(nil))
+	ask(stores[0], inbox.NewWaker(nil))
 	if told := send(20); told != 0 {
 		t.Errorf("who waits is of the same server, and %d wakes were published", told)
 	}
-	ask(stores[1], inbox.NewReceiver(nil))
+	ask(stores[1], inbox.NewWaker(nil))
 	if told := send(20); told != 1 {
 		t.Errorf("for one who waits elsewhere %d wakes were published, want 1", told)
 	}

@@ -224,9 +224,9 @@ func (l *link) requestSweep(h *health) {
 // all come at once, 10,000 in a second.
 const atOnce, atOncePause = 100, 10 * time.Millisecond
 
-func wakeSlowly(ctx context.Context, rs []*inbox.Receiver) {
-	for i, r := range rs {
-		r.Wake()
+func wakeSlowly(ctx context.Context, wakers []*inbox.Waker) {
+	for i, w := range wakers {
+		w.Wake()
 		if i%atOnce == atOnce-1 {
 			select {
 			case <-time.After(atOncePause):

@@ -49,7 +49,7 @@ func startLoad(tb testing.TB, stores ...*Store) *load {
 	for i := range loadPeers {
 		id := fmt.Sprint("peer", i)
 		reached(tb, func() error {
-			_, err := l.store().Receive(ctx, peer(id), inbox.Cursor{}, 0, nil)
+			_, err := l.store().Acknowledge(ctx, peer(id), inbox.Cursor{}, nil)
 			return err
 		})
 		l.peers.Go(func() { l.receive(ctx, id) })
@@ -147,8 +147,8 @@ func (l *load) watch() (over func()) {
 func (l *load) receive(ctx context.Context, id string) {
 	var after inbox.Cursor
 	for ctx.Err() == nil {
-		r := inbox.NewReceiver(nil)
-		b, err := r.Receive(ctx, l.store(), peer(id), after, 10, 5*time.Second)
+		s := inbox.NewSession(l.store(), peer(id), after, 10, inbox.NewWaker(nil))
+		b, err := s.Receive(ctx, 5*time.Second, nil)
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -1,12 +1,15 @@
--- Acknowledges, restarts the expiry, attaches the receiver, and reads.
+-- Acknowledges, restarts the expiry, and does WHAT it is run for: look attaches
+-- the receiver and reads; acknowledge does neither; leave detaches the receiver,
+-- and does nothing at all for one that is not attached.
 -- This is two scripts: one that runs also when memory is short and opens no
 -- inbox, and one that OPENS it.
 local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local limit, receiver, looked = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local life, ttl, server, channel, WHAT = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
 
 local b = load()
 local lives = alive(b, now)
+if WHAT == 'leave' and (not lives or b.receiver ~= receiver) then return {OK} end
 -- A receiver that looked before, so many microseconds ago, and is not the one
 -- any more: it was replaced, or its inbox was closed. Or the inbox expired, and
 -- the receiver may take part in the next life; also when that is so long ago
@@ -48,7 +51,9 @@ elseif after_life ~= '' then
 end
 
 local replaced = ''
-if receiver ~= '' then
+if WHAT == 'leave' then
+  b.receiver, b.armed = NOBODY, 0
+elseif WHAT == 'look' and receiver ~= '' then
   if b.receiver ~= receiver then
     local i = find_ended(b, receiver)
     if i then b.ended = string.sub(b.ended, 1, i - 1) .. string.sub(b.ended, i + 17) end

@@ -20,21 +20,21 @@ const (
 	holdFor = 10 * time.Second
 )
 
-// receivers are those who wait, or waited last, at this server. A receiver is
-// known to Redis by a number, whose lowest byte is its partition.
+// receivers are those that wait, or waited last, at this server. Redis knows a
+// receiver by a number, whose lowest byte is its partition.
 type receivers struct {
 	last   atomic.Uint64
 	shards [partitions]shard
 }
 
 type shard struct {
-	mu         sync.Mutex // guards what follows, and each waiter
-	byReceiver map[*inbox.Receiver]*waiter
-	byNumber   map[uint64]*waiter
+	mu       sync.Mutex // guards what follows, and each receiver
+	byWaker  map[*inbox.Waker]*receiver
+	byNumber map[uint64]*receiver
 }
 
-type waiter struct {
-	receiver *inbox.Receiver
+type receiver struct {
+	waker    *inbox.Waker
 	number   uint64
 	forget   time.Duration // after it has not looked for so long
 	attached bool          // it has become the receiver of its inbox
@@ -45,133 +45,149 @@ type waiter struct {
 
 func (rs *receivers) shard(number uint64) *shard { return &rs.shards[number%partitions] }
 
-// enter returns the waiter of a receiver, or nil if the receiver was ended. It is
-// known before the script runs, so that no wake misses it.
-func (rs *receivers) enter(r *inbox.Receiver, partition uint8, forget time.Duration) *waiter {
+// enter returns the receiver of a waker, or nil if that was ended. It is known
+// before the script runs, so that no wake misses it.
+func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration) *receiver {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if w := sh.byReceiver[r]; w != nil {
-		return w
+	if r := sh.byWaker[w]; r != nil {
+		return r
 	}
-	if r.Err() != nil { // it was forgotten for that, and is not to come as a new one
+	if w.Err() != nil { // it was forgotten for that, and is not to come as a new one
 		return nil
 	}
-	if sh.byReceiver == nil {
-		sh.byReceiver, sh.byNumber = make(map[*inbox.Receiver]*waiter), make(map[uint64]*waiter)
+	if sh.byWaker == nil {
+		sh.byWaker, sh.byNumber = make(map[*inbox.Waker]*receiver), make(map[uint64]*receiver)
 	}
-	w := &waiter{receiver: r, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
-	w.touch()
-	sh.byReceiver[r], sh.byNumber[w.number] = w, w
-	return w
+	r := &receiver{waker: w, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
+	r.touch()
+	sh.byWaker[w], sh.byNumber[r.number] = r, r
+	return r
 }
 
-func (w *waiter) touch() {
-	w.looked = time.Now()
-	w.next = w.looked.Add(lookAfter + rand.N(lookSpread))
+// find returns the receiver of a waker that has entered, or nil.
+func (rs *receivers) find(w *inbox.Waker, partition uint8) *receiver {
+	sh := &rs.shards[partition]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.byWaker[w]
 }
 
-func (sh *shard) dropLocked(w *waiter) {
-	delete(sh.byReceiver, w.receiver)
-	delete(sh.byNumber, w.number)
+func (r *receiver) touch() {
+	r.looked = time.Now()
+	r.next = r.looked.Add(lookAfter + rand.N(lookSpread))
+}
+
+func (sh *shard) dropLocked(r *receiver) {
+	delete(sh.byWaker, r.waker)
+	delete(sh.byNumber, r.number)
 }
 
 // sinceLooked is how many microseconds ago Redis saw the receiver, or "".
-func (rs *receivers) sinceLooked(w *waiter) string {
-	sh := rs.shard(w.number)
+func (rs *receivers) sinceLooked(r *receiver) string {
+	sh := rs.shard(r.number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !w.attached {
+	if !r.attached {
 		return ""
 	}
-	return strconv.FormatInt(time.Since(w.looked).Microseconds(), 10)
+	return strconv.FormatInt(time.Since(r.looked).Microseconds(), 10)
 }
 
 // looked notes a look that succeeded.
-func (rs *receivers) looked(w *waiter, position inbox.Cursor) {
-	sh := rs.shard(w.number)
+func (rs *receivers) looked(r *receiver, position inbox.Cursor) {
+	sh := rs.shard(r.number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	w.attached, w.position = true, position
-	w.touch()
+	r.attached, r.position = true, position
+	r.touch()
 }
 
 // failed notes a look that did not: whoever never attached is forgotten.
-func (rs *receivers) failed(w *waiter) {
-	sh := rs.shard(w.number)
+func (rs *receivers) failed(r *receiver) {
+	sh := rs.shard(r.number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !w.attached {
-		sh.dropLocked(w)
+	if !r.attached {
+		sh.dropLocked(r)
 	}
 }
 
 // hold reports whether the receiver may go on waiting though Redis is away, and
 // the position that it is at.
-func (rs *receivers) hold(w *waiter) (position inbox.Cursor, ok bool) {
-	sh := rs.shard(w.number)
+func (rs *receivers) hold(r *receiver) (position inbox.Cursor, ok bool) {
+	sh := rs.shard(r.number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return w.position, w.attached && time.Since(w.looked) < holdAtMost
+	return r.position, r.attached && time.Since(r.looked) < holdAtMost
 }
 
-// find returns the receiver of that number, or nil.
-func (rs *receivers) find(number uint64) *inbox.Receiver {
+// leave forgets a receiver.
+func (rs *receivers) leave(r *receiver) {
+	sh := rs.shard(r.number)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.dropLocked(r)
+}
+
+// waker returns that of the receiver with this number, or nil.
+func (rs *receivers) waker(number uint64) *inbox.Waker {
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if w := sh.byNumber[number]; w != nil {
-		return w.receiver
+	if r := sh.byNumber[number]; r != nil {
+		return r.waker
 	}
 	return nil
 }
 
 func (rs *receivers) wake(number uint64) {
-	if r := rs.find(number); r != nil {
-		r.Wake()
+	if w := rs.waker(number); w != nil {
+		w.Wake()
 	}
 }
 
-// end tells a receiver that it waits no longer, and forgets it.
+// end tells a receiver why its stay is over, and forgets it.
 func (rs *receivers) end(number uint64, why error) {
-	r := rs.find(number)
-	if r == nil {
+	w := rs.waker(number)
+	if w == nil {
 		return
 	}
-	r.End(why)
+	w.End(why)
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if w := sh.byNumber[number]; w != nil {
-		sh.dropLocked(w)
+	if r := sh.byNumber[number]; r != nil {
+		sh.dropLocked(r)
 	}
 }
 
-// all returns the receivers of a partition.
-func (rs *receivers) all(partition int) []*inbox.Receiver {
+// all returns the wakers of a partition.
+func (rs *receivers) all(partition int) []*inbox.Waker {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	all := make([]*inbox.Receiver, 0, len(sh.byReceiver))
-	for r := range sh.byReceiver {
-		all = append(all, r)
+	all := make([]*inbox.Waker, 0, len(sh.byWaker))
+	for w := range sh.byWaker {
+		all = append(all, w)
 	}
 	return all
 }
 
-// due returns the receivers of a partition that are to look again by now, and
-// forgets those that have long stopped looking.
-func (rs *receivers) due(partition int, now time.Time) (due []*inbox.Receiver) {
+// due returns the wakers of the receivers in a partition that have to look again
+// by now, and forgets the receivers that stopped looking long ago.
+func (rs *receivers) due(partition int, now time.Time) (due []*inbox.Waker) {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for r, w := range sh.byReceiver {
+	for w, r := range sh.byWaker {
 		switch {
-		case now.Sub(w.looked) > max(w.forget, 2*holdAtMost):
-			sh.dropLocked(w)
-		case now.After(w.next):
-			w.next = now.Add(lookAfter + rand.N(lookSpread))
-			due = append(due, r)
+		case now.Sub(r.looked) > max(r.forget, 2*holdAtMost):
+			sh.dropLocked(r)
+		case now.After(r.next):
+			r.next = now.Add(lookAfter + rand.N(lookSpread))
+			due = append(due, w)
 		}
 	}
 	return due

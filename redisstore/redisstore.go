@@ -110,67 +110,106 @@ func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
 	return reply.err()
 }
 
-// Receive implements [inbox.Store]. It takes one round trip, and another when
-// it opens the inbox.
+// Look implements [inbox.Store]. It takes one round trip, and another when it
+// opens the inbox.
 //
 // For a receiver that is attached it answers with nothing new while Redis is
 // away for a short time, so that those who wait go on waiting.
-func (s *Store) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+func (s *Store) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	at := s.place(p.ID)
-	var w *waiter
-	if r != nil {
-		if w = s.receivers.enter(r, at.partition, 2*s.limits.TTL); w == nil || r.Err() != nil {
-			return inbox.Batch{}, r.Err()
-		}
+	if w == nil {
+		return s.batch(s.receive(ctx, look, at, p.Secret, after, limit, nil))
 	}
-	b, err := s.receive(ctx, at, p.Secret, after, limit, w)
-	if r == nil {
-		return b, err
+	r := s.receivers.enter(w, at.partition, 2*s.limits.TTL)
+	if r == nil || w.Err() != nil {
+		return inbox.Batch{}, w.Err()
 	}
+	b, err := s.batch(s.receive(ctx, look, at, p.Secret, after, limit, r))
 	switch {
 	case err == nil:
-		s.receivers.looked(w, b.Start())
-	case errors.Is(err, inbox.ErrReplaced), errors.Is(err, inbox.ErrClosed):
-		r.End(err)
-		s.receivers.end(w.number, err)
-		err = r.Err() // which may have been ended before, and otherwise
-	case errors.Is(err, inbox.ErrUnavailable) && limit > 0:
-		if position, ok := s.receivers.hold(w); ok {
+		s.receivers.looked(r, b.Start())
+	case errors.Is(err, inbox.ErrUnavailable):
+		if position, ok := s.receivers.hold(r); ok {
 			return inbox.Batch{Cursor: position, TTL: holdFor}, nil
 		}
 	}
 	if err != nil {
-		s.receivers.failed(w)
+		s.receivers.failed(r)
 	}
 	return b, err
 }
 
-func (s *Store) receive(ctx context.Context, at place, secret inbox.Secret, after inbox.Cursor, limit int, w *waiter) (inbox.Batch, error) {
+// Acknowledge implements [inbox.Store]. It takes one round trip, and another when
+// it opens the inbox.
+func (s *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
+	at := s.place(p.ID)
+	r := s.receivers.find(w, at.partition)
+	// In this order: a receiver that ends is told so before it is forgotten.
+	if w != nil && w.Err() != nil {
+		return inbox.Batch{}, w.Err()
+	}
+	return s.batch(s.receive(ctx, acknowledge, at, p.Secret, upTo, 0, r))
+}
+
+// Leave implements [inbox.Store]. It takes one round trip.
+func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
+	at := s.place(p.ID)
+	r := s.receivers.find(w, at.partition)
+	if r == nil {
+		return nil // it never attached, or was ended
+	}
+	defer s.receivers.leave(r)
+	_, err := s.receive(ctx, leave, at, p.Secret, upTo, 0, r)
+	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// What the script receive.lua is run for.
+const (
+	look        = "look"
+	acknowledge = "acknowledge"
+	leave       = "leave"
+)
+
+// receive runs the script for r, if it is not nil, and ends r if it was replaced or
+// its inbox was closed.
+func (s *Store) receive(ctx context.Context, what string, at place, secret inbox.Secret, after inbox.Cursor, limit int, r *receiver) (reply, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	args := []string{
 		string(secret[:]), lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10),
 		strconv.Itoa(limit), "", "",
-		token(), s.ttl(), s.server, s.channel(at.partition), "",
+		token(), s.ttl(), s.server, s.channel(at.partition), what, "",
 	}
-	if w != nil {
-		args[4] = s.server + numberBytes(w.number)
+	if r != nil {
+		args[4] = s.server + numberBytes(r.number)
+		args[5] = s.receivers.sinceLooked(r)
 	}
-	if w != nil {
-		args[5] = s.receivers.sinceLooked(w)
+	found, err := s.run(ctx, &receiveScript, at, args, nil)
+	if err == nil && found.code == codeNoInbox {
+		found, err = s.run(ctx, &openReceiveScript, at, args, nil)
 	}
-	reply, err := s.run(ctx, &receiveScript, at, args, nil)
-	if err == nil && reply.code == codeNoInbox {
-		reply, err = s.run(ctx, &openReceiveScript, at, args, nil)
+	if err == nil {
+		err = found.err()
 	}
+	if r != nil && (errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed)) {
+		s.receivers.end(r.number, err)
+		err = r.waker.Err() // it may have been ended before, for another reason
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	s.receivers.end(found.told(4), inbox.ErrReplaced)
+	return found, nil
+}
+
+func (s *Store) batch(found reply, err error) (inbox.Batch, error) {
 	if err != nil {
 		return inbox.Batch{}, err
 	}
-	if reply.code != codeOK {
-		return inbox.Batch{}, reply.err()
-	}
-	s.receivers.end(reply.told(4), inbox.ErrReplaced)
-	b, err := reply.batch()
+	b, err := found.batch()
 	b.TTL = s.limits.TTL
 	return b, err
 }

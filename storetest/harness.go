@@ -77,7 +77,7 @@ func (h *harness) trySend(from inbox.Peer, to, key, body string) (replayed bool,
 	return h.store().Send(h.Context(), from, to, inbox.Draft{Body: []byte(body), Key: key})
 }
 
-// ask receives without a receiver.
+// ask looks without a receiver; with a limit of 0 it acknowledges.
 func (h *harness) ask(id string, after inbox.Cursor, limit int) inbox.Batch {
 	h.Helper()
 	b, err := h.tryAsk(peer(id), after, limit)
@@ -88,7 +88,10 @@ func (h *harness) ask(id string, after inbox.Cursor, limit int) inbox.Batch {
 }
 
 func (h *harness) tryAsk(p inbox.Peer, after inbox.Cursor, limit int) (inbox.Batch, error) {
-	return h.store().Receive(h.Context(), p, after, limit, nil)
+	if limit == 0 {
+		return h.store().Acknowledge(h.Context(), p, after, nil)
+	}
+	return h.store().Look(h.Context(), p, after, limit, nil)
 }
 
 // open creates an inbox and returns the position before its messages.

@@ -143,7 +143,7 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 			after = start
 		}
 		ctx, cancel := context.WithTimeout(h.Context(), 100*time.Millisecond)
-		b, err := r.Receive(ctx, r.store, r.p, after, limit, 200*time.Millisecond)
+		b, err := r.receive(ctx, after, limit, 200*time.Millisecond)
 		cancel()
 		switch {
 		case err == nil && rand.IntN(3) > 0:
@@ -151,14 +151,16 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 		case mayClose && errors.Is(err, inbox.ErrClosed):
 			r = attach()
 			continue
-		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, context.DeadlineExceeded): // it has left
+			r = attach()
+		case err != nil:
 			h.Fatalf("receive: %v", err)
 		}
 		switch rand.IntN(8) {
 		case 0:
 			abandoned, position := r, l.position
 			older.Go(func() {
-				_, err := abandoned.Receive(h.Context(), abandoned.store, abandoned.p, position, limit, time.Minute)
+				_, err := abandoned.receive(h.Context(), position, limit, time.Minute)
 				if err != nil && !errors.Is(err, inbox.ErrReplaced) && !(mayClose && errors.Is(err, inbox.ErrClosed)) {
 					h.Errorf("the older receiver ended with %v", err)
 				}

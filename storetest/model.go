@@ -111,7 +111,8 @@ func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (
 	return false, nil
 }
 
-func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelReceiver, now time.Time) (inbox.Batch, error) {
+// receive is a look, or an acknowledgement, which attaches nobody.
+func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelReceiver, attach bool, now time.Time) (inbox.Batch, error) {
 	m.expire(now)
 	if r != nil && r.ended != nil {
 		return inbox.Batch{}, r.ended
@@ -121,24 +122,16 @@ func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelRec
 		return inbox.Batch{}, err
 	}
 	b := inbox.Batch{TTL: m.limits.TTL}
-	switch {
-	case after == inbox.Cursor{}:
-	case after.Life != in.life:
-		b.Reset = true
-	case after.Seq > in.last:
-		return inbox.Batch{}, inbox.ErrBadCursor
-	default:
-		for len(in.messages) > 0 && in.messages[0].Cursor.Seq <= after.Seq {
-			in.messages = in.messages[1:]
-		}
+	if b.Reset, err = in.acknowledge(after); err != nil {
+		return inbox.Batch{}, err
 	}
-	if r != nil && r != in.receiver {
+	if attach && r != nil && r != in.receiver {
 		if in.receiver != nil {
 			in.receiver.end(inbox.ErrReplaced)
 		}
 		in.receiver = r
 	}
-	if r != nil {
+	if attach && r != nil {
 		r.knows = false
 	}
 	in.expires = now.Add(m.limits.TTL)
@@ -146,6 +139,39 @@ func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelRec
 	b.Messages = in.messages[:min(limit, len(in.messages))]
 	b.Cursor = inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)) + uint64(len(b.Messages))}
 	return b, nil
+}
+
+// acknowledge removes the messages up to and including upTo.
+func (in *modelInbox) acknowledge(upTo inbox.Cursor) (reset bool, err error) {
+	switch {
+	case upTo == inbox.Cursor{}:
+	case upTo.Life != in.life:
+		return true, nil
+	case upTo.Seq > in.last:
+		return false, inbox.ErrBadCursor
+	default:
+		for len(in.messages) > 0 && in.messages[0].Cursor.Seq <= upTo.Seq {
+			in.messages = in.messages[1:]
+		}
+	}
+	return false, nil
+}
+
+func (m *model) leave(p inbox.Peer, upTo inbox.Cursor, r *modelReceiver, now time.Time) error {
+	m.expire(now)
+	in := m.inboxes[p.ID]
+	if in == nil || in.receiver != r {
+		return nil
+	}
+	if in.owner != p.Secret {
+		return inbox.ErrUnauthorized
+	}
+	if _, err := in.acknowledge(upTo); err != nil {
+		return err
+	}
+	in.receiver = nil
+	in.expires = now.Add(m.limits.TTL)
+	return nil
 }
 
 func (m *model) close(p inbox.Peer, now time.Time) error {

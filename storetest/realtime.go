@@ -193,15 +193,36 @@ func (s noted) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dra
 	return replayed, err
 }
 
-func (s noted) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
+func (s noted) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	begin := time.Now()
-	b, err := s.Store.Receive(ctx, p, after, limit, r)
-	if err == nil {
-		s.a.restarted(p.ID, begin)
-	} else {
+	b, err := s.Store.Look(ctx, p, after, limit, w)
+	s.asked(p.ID, begin, err)
+	return b, err
+}
+
+func (s noted) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
+	begin := time.Now()
+	b, err := s.Store.Acknowledge(ctx, p, upTo, w)
+	s.asked(p.ID, begin, err)
+	return b, err
+}
+
+// Leave may have restarted an expiry or not: the attempt is told of neither.
+func (s noted) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
+	err := s.Store.Leave(ctx, p, upTo, w)
+	if err != nil {
 		s.ended(p.ID, err)
 	}
-	return b, err
+	return err
+}
+
+// asked notes that the owner asked, or was refused.
+func (s noted) asked(id string, begin time.Time, err error) {
+	if err == nil {
+		s.a.restarted(id, begin)
+	} else {
+		s.ended(id, err)
+	}
 }
 
 func (s noted) Close(ctx context.Context, p inbox.Peer) error {

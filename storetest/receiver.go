@@ -1,38 +1,58 @@
 package storetest
 
 import (
+	"context"
 	"time"
 
 	"inbox"
 )
 
-// receiver is an inbox.Receiver at the store where it stays.
+// receiver is one receiver's waker, and the store where it stays.
 type receiver struct {
-	*inbox.Receiver
-	h     *harness
-	p     inbox.Peer
-	store inbox.Store
+	*inbox.Waker
+	h        *harness
+	p        inbox.Peer
+	store    inbox.Store
+	draining <-chan struct{}
+	sent     inbox.Cursor // what its client was given
 }
 
 func (h *harness) receiver(id string) *receiver { return h.drained(id, nil) }
 
 // drained returns a receiver that a closed channel ends.
 func (h *harness) drained(id string, draining <-chan struct{}) *receiver {
-	return &receiver{inbox.NewReceiver(draining), h, peer(id), h.store()}
+	return &receiver{Waker: inbox.NewWaker(nil), h: h, p: peer(id), store: h.store(), draining: draining}
 }
 
-// look asks once, as the inbox's receiver.
+// look looks once, as the inbox's receiver.
 func (r *receiver) look(after inbox.Cursor, limit int) inbox.Batch {
 	r.h.Helper()
 	b, err := r.tryLook(after, limit)
 	if err != nil {
-		r.h.Fatalf("receive at %q: %v", r.p.ID, err)
+		r.h.Fatalf("look at %q: %v", r.p.ID, err)
 	}
 	return b
 }
 
 func (r *receiver) tryLook(after inbox.Cursor, limit int) (inbox.Batch, error) {
-	return r.store.Receive(r.h.Context(), r.p, after, limit, r.Receiver)
+	return r.store.Look(r.h.Context(), r.p, after, limit, r.Waker)
+}
+
+// receive looks, and waits, until there is something new.
+func (r *receiver) receive(ctx context.Context, after inbox.Cursor, limit int, wait time.Duration) (inbox.Batch, error) {
+	return r.receiveAt(ctx, r.store, after, limit, wait)
+}
+
+func (r *receiver) receiveAt(ctx context.Context, store inbox.Store, after inbox.Cursor, limit int, wait time.Duration) (inbox.Batch, error) {
+	s := inbox.NewSession(store, r.p, after, limit, r.Waker)
+	s.Sent(r.sent)
+	return s.Receive(ctx, wait, r.draining)
+}
+
+// leave ends the receiver's stay.
+func (r *receiver) leave(upTo inbox.Cursor) {
+	r.h.Helper()
+	r.h.want(r.store.Leave(r.h.Context(), r.p, upTo, r.Waker), nil)
 }
 
 var receiverCases = []testCase{
@@ -129,7 +149,7 @@ var receiverCases = []testCase{
 		// attach returns another receiver, whose wakes are counted from now on.
 		attach := func() *receiver {
 			r := h.receiver("alice")
-			r.Receiver = inbox.NewReceiverFunc(func() { woken <- struct{}{} })
+			r.Waker = inbox.NewWaker(func() { woken <- struct{}{} })
 			r.look(start, 0)
 			for len(woken) > 0 {
 				<-woken

@@ -82,6 +82,7 @@ func Run(t *testing.T, cfg Config) {
 		{"expire", expireCases},
 		{"close", closeCases},
 		{"receiver", receiverCases},
+		{"leave", leaveCases},
 		{"wait", waitCases},
 		{"limits", limitCases},
 		{"concurrent", concurrentCases},

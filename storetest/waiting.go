@@ -14,16 +14,16 @@ type watched struct {
 	looked chan struct{}
 }
 
-func (w watched) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, r *inbox.Receiver) (inbox.Batch, error) {
-	defer func() { w.looked <- struct{}{} }()
-	return w.Store.Receive(ctx, p, after, limit, r)
+func (s watched) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	defer func() { s.looked <- struct{}{} }()
+	return s.Store.Look(ctx, p, after, limit, w)
 }
 
 // deaf is a store that no send finds a receiver at.
 type deaf struct{ inbox.Store }
 
-func (d deaf) Receive(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, _ *inbox.Receiver) (inbox.Batch, error) {
-	return d.Store.Receive(ctx, p, after, limit, nil)
+func (d deaf) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, _ *inbox.Waker) (inbox.Batch, error) {
+	return d.Store.Look(ctx, p, after, limit, nil)
 }
 
 type outcome struct {
@@ -48,7 +48,7 @@ func (r *receiver) wait(after inbox.Cursor, limit int, wait time.Duration) *wait
 	r.h.Cleanup(running.Wait)
 	r.h.Cleanup(cancel)
 	running.Go(func() {
-		b, err := r.Receive(ctx, watched{r.store, w.looked}, r.p, after, limit, wait)
+		b, err := r.receiveAt(ctx, watched{r.store, w.looked}, after, limit, wait)
 		w.result <- outcome{b, err, time.Now()}
 	})
 	<-w.looked

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func (w *walker) walk(t *rapid.T) {
 		"receive":       func(t *rapid.T) { w.receive(t, drawID.Draw(t, "id"), nil) },
 		"receive more":  func(t *rapid.T) { w.receive(t, drawID.Draw(t, "id"), nil) },
 		"look":          w.look,
+		"leave":         w.leave,
 		"close":         w.close,
 		"let time pass": w.pass,
 	}
@@ -103,15 +105,22 @@ func (w *walker) receive(t *rapid.T, id string, r *walkReceiver) {
 func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int, r *walkReceiver) {
 	now := w.begin()
 	real := inbox.Cursor{Life: w.lives[after.Life], Seq: after.Seq}
-	store, receiver, modelReceiver := w.h.store(), (*inbox.Receiver)(nil), (*modelReceiver)(nil)
+	store, receiver, modelReceiver := w.h.store(), (*inbox.Waker)(nil), (*modelReceiver)(nil)
 	if r != nil {
-		store, receiver, modelReceiver = r.store, r.Receiver, r.model
+		store, receiver, modelReceiver = r.store, r.Waker, r.model
 	}
-	got, err := store.Receive(w.h.Context(), p, real, limit, receiver)
+	// Without messages to look for, it acknowledges.
+	var got inbox.Batch
+	var err error
+	if limit > 0 {
+		got, err = store.Look(w.h.Context(), p, real, limit, receiver)
+	} else {
+		got, err = store.Acknowledge(w.h.Context(), p, real, receiver)
+	}
 	if !w.end(now, err) {
 		return
 	}
-	want, wantErr := w.model.receive(p, after, limit, modelReceiver, now)
+	want, wantErr := w.model.receive(p, after, limit, modelReceiver, limit > 0, now)
 	if !errors.Is(err, wantErr) {
 		t.Fatalf("receive: got the error %v, want %v", err, wantErr)
 	}
@@ -121,7 +130,7 @@ func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int
 		}
 		return
 	}
-	if r != nil {
+	if r != nil && limit > 0 {
 		r.in = w.model.inboxes[p.ID]
 	}
 	w.wantBatch(t, got, want)
@@ -157,7 +166,7 @@ func (w *walker) wantBatch(t *rapid.T, got, want inbox.Batch) {
 func (w *walker) look(t *rapid.T) {
 	id := drawID.Draw(t, "id")
 	r := &walkReceiver{receiver: w.h.receiver(id), model: &modelReceiver{}, woken: make(chan struct{}, 1)}
-	r.Receiver = inbox.NewReceiverFunc(func() {
+	r.Waker = inbox.NewWaker(func() {
 		select {
 		case r.woken <- struct{}{}:
 		default:
@@ -175,6 +184,25 @@ func (w *walker) look(t *rapid.T) {
 		return // its inbox expired and another waits at the next life: nobody says who is newer
 	}
 	w.receive(t, id, r)
+}
+
+// leave ends the stay of a receiver, which is not seen again.
+func (w *walker) leave(t *rapid.T) {
+	if len(w.receivers) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(w.receivers)-1).Draw(t, "receiver")
+	r, after := w.receivers[i], w.cursor(t, w.receivers[i].p.ID)
+	w.receivers = slices.Delete(w.receivers, i, i+1)
+	real := inbox.Cursor{Life: w.lives[after.Life], Seq: after.Seq}
+	now := w.begin()
+	err := r.store.Leave(w.h.Context(), r.p, real, r.Waker)
+	if !w.end(now, err) {
+		return
+	}
+	if want := w.model.leave(r.p, after, r.model, now); !errors.Is(err, want) {
+		t.Fatalf("leave: got the error %v, want %v", err, want)
+	}
 }
 
 // wantWoken compares who was woken by a step. A wake too many does no harm.
