@@ -179,7 +179,8 @@ export async function calls(page, link, { id, name, wish = "both" } = {}) {
   await fillSetup(page, { id, name, wish });
 }
 
-async function fillSetup(page, { id, name, ask, wish }) {
+/** Fills the form and opens the inbox, or calls. */
+export async function fillSetup(page, { id, name, ask, wish }) {
   await page.waitForSelector("#setup:not([hidden])");
   if (name !== undefined) await page.fill("#name", name);
   if (id !== undefined) {

@@ -13,12 +13,14 @@ const panels = { media: "opening", opening: "opening", waiting: "invite", callin
  * Shows a state: the words at the top, the panel, the buttons that can be used now.
  * @param {import("./words.js").State} state
  * @param {string} [name] the other side's, if it is known
+ * @param {string} [title] of the state's panel, if it depends
  */
-export function showState(state, name = "") {
+export function showState(state, name = "", title = "") {
   document.body.dataset.state = state;
-  showName(name);
+  showName(name, title);
   element("setup").hidden = state !== "setup";
-  element("room").hidden = state === "setup";
+  element("unable").hidden = state !== "unable";
+  element("room").hidden = state === "setup" || state === "unable";
   for (const panel of Object.values(panels)) element(panel).hidden = panels[state] !== panel;
   element("controls").hidden = !["waiting", "calling", "connecting", "connected", "reconnecting"].includes(state);
   const together = ["connecting", "connected", "reconnecting"].includes(state);
@@ -29,16 +31,17 @@ export function showState(state, name = "") {
     : "Your inbox is being opened.";
   /** @type {HTMLElement | null} */
   const panel = document.querySelector(".panel:not([hidden]) h2");
-  keepFocus(panel ?? element(element("room").hidden ? "setup-title" : "stage"));
+  keepFocus(panel ?? element(element("setup").hidden ? "stage" : "setup-title"));
 }
 
 /**
  * Shows what the other side is called wherever it is named.
  * @param {string} name empty while it is unknown
+ * @param {string} [title] of the state's panel, if it depends
  */
-export function showName(name) {
+export function showName(name, title = "") {
   const state = /** @type {import("./words.js").State} */ (document.body.dataset.state);
-  const words = stateWords(state, name);
+  const words = stateWords(state, name, title);
   element("status-text").textContent = words;
   document.title = `${state === "setup" ? "Call" : words} · inbox`;
   for (const id of ["stand-in-text", "calling-name", "ringing-name"]) {

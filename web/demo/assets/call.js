@@ -2,6 +2,7 @@
 
 import { Inbox, InboxError } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
+import { beginCalling, callingFine, callingMet, callingTitle, endCalling, whileCalling } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
 import { problemOf } from "./failures.js";
@@ -9,21 +10,25 @@ import { OwnMedia } from "./media.js";
 import { Meeting } from "./meeting.js";
 import { friendlyName, isolate } from "./names.js";
 import { pathWords } from "./path.js";
+import { closeRing, prepareRing, startRing, stopRing } from "./ring.js";
 import { loadName, loadTab, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
-import { endings, steps } from "./words.js";
+import { webrtcFault } from "./webrtc.js";
+import { againWords, answerWords, endingTitle, endings, steps } from "./words.js";
 
 /** How long a page that went away has to come back: a reload takes a moment. */
 const ABSENCE = 20_000;
+
+/** How long the server has to answer before it counts as back: one that goes down can let a connection through. */
+const SETTLES = 1500;
 
 /** What can be wrong with the server, as names in words.js. */
 const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
 
 const own = new OwnMedia();
 const setup = new Setup(start);
-const calling = element("calling-text");
 
 /** @type {import("./settings.js").Kept} */
 let self = loadTab("call") ?? { id: "", password: "" };
@@ -34,6 +39,8 @@ let meeting;
 let leaving = new AbortController();
 /** How the two are connected, in words; empty while they are not. */
 let short = "";
+/** @type {import("./failures.js").Ending} */
+let ending = "hung-up";
 /** Goes on here with what another tab does. */
 let move = () => {};
 
@@ -63,11 +70,15 @@ async function start(choice, { take = false } = {}) {
   showChat(false);
   showLink(linkTo("call", id));
 
+  // While the click that started it still counts.
+  const audible = prepareRing();
   showState("media");
   own.wish = wish;
   await own.open();
   if (signal.aborted) return;
 
+  if (ask) showRingFault(await audible);
+  if (signal.aborted) return;
   showState("opening");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
   const now = (meeting = new Meeting({
@@ -76,21 +87,39 @@ async function start(choice, { take = false } = {}) {
     known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
   }));
   let opened = false;
+  let away = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settling;
+  const fine = () => {
+    clearProblems(...serverProblems);
+    callingFine("server-away");
+    document.body.dataset.server = "open";
+    if (away) step("server-back");
+    away = false;
+  };
   one.onopen = () => {
     if (signal.aborted) return;
-    clearProblems(...serverProblems);
-    document.body.dataset.server = "open";
-    step(opened ? "server-back" : "inbox-open");
-    if (!opened && to !== undefined) now.dial(to, worked);
-    else if (!opened && now.peer === undefined) showState("waiting");
+    clearTimeout(settling);
+    if (opened) {
+      settling = setTimeout(() => !signal.aborted && fine(), SETTLES);
+      return;
+    }
     opened = true;
+    away = false;
+    fine();
+    step("inbox-open");
+    if (to !== undefined) now.dial(to, worked);
+    else if (now.peer === undefined) showState("waiting");
   };
   one.onaway = (error) => {
     if (signal.aborted) return;
+    clearTimeout(settling);
+    away = true;
     document.body.dataset.server = "away";
     const name = problemOf(error);
     clearProblems(...serverProblems.filter((other) => other !== name));
     showProblem(name);
+    if (document.body.dataset.state === "calling") callingMet("server-away");
   };
   try {
     await now.run(signal);
@@ -99,11 +128,28 @@ async function start(choice, { take = false } = {}) {
   }
 }
 
+/** @param {boolean} audible whether a call that rings is heard */
+function showRingFault(audible) {
+  if (audible) clearProblems("silent-ring");
+  else showProblem("silent-ring", { sound: allowRing });
+}
+
+/** Once somebody has touched the page. */
+async function allowRing() {
+  if (!document.querySelector("[data-problem='silent-ring']")) return;
+  showRingFault(await prepareRing());
+  if (document.body.dataset.state === "ringing") startRing();
+}
+
 /** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
 const page = {
   onstate(state, name) {
-    calling.textContent = "Waiting for an answer…";
-    showState(state, name);
+    showState(state, name, state === "ended" ? endingTitle(ending) : state === "calling" ? callingTitle() : "");
+    if (state === "calling") beginCalling(() => showName(meeting?.peerName ?? "", callingTitle()));
+    else endCalling();
+    element("ringing-text").textContent = answerWords(own.wish);
+    if (state === "ringing") startRing();
+    else stopRing();
   },
   onname(name) {
     showName(name);
@@ -111,10 +157,17 @@ const page = {
   },
   onstep(name) {
     step(name);
-    if (name === "rings-there") calling.textContent = "It rings there.";
+    if (name === "rings-there") callingMet("rings");
   },
-  onproblem: (name) => showProblem(name, { advanced: () => backToSetup({ advanced: true }) }),
-  onfine: (...names) => clearProblems(...names),
+  onproblem(name) {
+    // The panel says what is wrong with the call that is being made.
+    if (whileCalling.includes(name) && !meeting?.worked) callingMet(name);
+    else showProblem(name, { advanced: () => backToSetup({ advanced: true }), reload: () => location.reload() });
+  },
+  onfine(...names) {
+    clearProblems(...names);
+    callingFine(...names);
+  },
   onpath(path) {
     document.body.dataset.path = path.kind;
     const words = pathWords(path);
@@ -138,6 +191,7 @@ const page = {
     }
   },
   onend(why, error) {
+    ending = why;
     document.body.dataset.ending = why;
     addLine("step", endings[why], why);
     if (error?.tried) console.debug("what was tried:", error.tried);
@@ -147,7 +201,9 @@ const page = {
     if (meeting && meeting.rest === "ended") {
       meeting.asks = true;
       own.close();
+      element("over-title").textContent = endingTitle(why);
       element("over-text").textContent = endings[why];
+      element("again").textContent = againWords(why);
     }
   },
   onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
@@ -208,6 +264,8 @@ function leave() {
   meeting = undefined;
   inbox = undefined;
   own.close();
+  closeRing();
+  endCalling();
   showRemote(undefined);
   forgetTheirs();
   clearAllProblems();
@@ -250,6 +308,17 @@ onclick("share-screen", async () => {
 });
 onclick("hang-up", () => meeting?.hangUp());
 onclick("give-up", () => meeting?.hangUp());
+onclick("own-link", () => {
+  leave();
+  forgetLink();
+  start({ ...self, random: self.random ?? true, wish: self.wish ?? "both", ask: self.ask !== false, to: undefined });
+});
+onclick("instead", () => {
+  forgetLink();
+  backToSetup();
+});
+onclick("reload", () => location.reload());
+for (const event of ["pointerup", "keyup"]) addEventListener(event, allowRing);
 onclick("answer", () => meeting?.answer());
 onclick("decline", () => meeting?.decline());
 onclick("again", () => meeting?.again());
@@ -291,17 +360,27 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 addEventListener("hashchange", () => {
+  if (fault !== undefined) return;
   // Another link was opened in this tab. A call that goes on is not ended by that.
   if (meeting?.peer !== undefined) return;
   if (meeting !== undefined && peerOfLink() === self.id) showProblem("own-link");
   else backToSetup();
 });
 
+/** From here on this page calls nobody by itself. */
+function forgetLink() {
+  history.replaceState(undefined, "", location.pathname + location.search);
+}
+
 showOwn(own);
+const fault = webrtcFault();
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
 const linked = peerOfLink();
 // A page that was loaded again goes on. One that came here by a link to somebody else does what the link says.
-if (self.running && (navigation?.type === "reload" || linked === undefined || linked === self.peer)) {
+if (fault !== undefined) {
+  element("unable-reason").textContent = fault;
+  showState("unable");
+} else if (self.running && (navigation?.type === "reload" || linked === undefined || linked === self.peer)) {
   start({ ...self, wish: self.wish ?? "both", random: self.random ?? true, ask: self.ask !== false, to: self.peer });
 } else {
   backToSetup();

@@ -3,7 +3,16 @@
 import { CallError, InboxError } from "../inbox.js";
 
 /**
- * @typedef {"hung-up" | "bye" | "left" | "lost" | "busy" | "declined" | "no-answer" | "gave-up" | "no-path" | "not-sent"} Ending
+ * How a call, or an attempt at one, ended.
+ *
+ * - after the two were connected: `hung-up`, `bye`, `left`, `lost`
+ * - of a call that this side made: `cancelled`, `busy`, `declined`, `no-answer`, `gave-up`, `not-sent`
+ * - of a call that came: `refused`, `missed`, `unanswered`
+ * - of either, after an answer: `no-path`, `dropped`, `no-candidates`, `no-candidates-there`,
+ *   `no-webrtc`, `setup-failed`, `peer-failed`, `peer-no-webrtc`
+ * @typedef {"hung-up" | "bye" | "left" | "lost" | "cancelled" | "busy" | "declined" | "no-answer" | "gave-up" | "not-sent"
+ *   | "refused" | "missed" | "unanswered" | "no-path" | "dropped" | "no-candidates" | "no-candidates-there"
+ *   | "no-webrtc" | "setup-failed" | "peer-failed" | "peer-no-webrtc"} Ending
  */
 
 /**
@@ -38,8 +47,21 @@ export function endingOf(error) {
     case "no-such-peer": return "gave-up";
     case "no-answer": return "no-answer";
     case "rejected": return error.reason === "busy" ? "busy" : "declined";
-    case "ice-failed": return "no-path";
+    case "ice-failed": return error.tried.local.length === 0 ? "no-candidates" : "no-path";
     case "ended": return "left";
+    case "no-webrtc": return "no-webrtc";
+    case "peer-failed": return error.reason === "no-webrtc" ? "peer-no-webrtc" : "peer-failed";
+    case "setup-failed":
+    case "own-id": return "setup-failed";
     case "closed": return "hung-up";
   }
+}
+
+/**
+ * @param {Ending} why
+ * @returns {Ending} the same, of two who were never connected
+ */
+export function unconnected(why) {
+  if (why === "hung-up") return "cancelled";
+  return why === "bye" || why === "left" ? "dropped" : why;
 }

@@ -3,15 +3,16 @@
  * a page was loaded again, and why it ended. The SDK makes the connections; what
  * the two exchange over them is the page's business.
  *
- * Besides what the SDK says, over the inbox go {type: "ringing"} and {type: "hang-up"}.
+ * Besides what the SDK says, over the inbox go {type: "ringing"} and {type: "hang-up", why}.
  * Names go over the connection only: {type: "name", name}.
  */
 
 import { CallError, accept, connect } from "../inbox.js";
-import { endingOf, passing } from "./failures.js";
+import { endingOf, passing, unconnected } from "./failures.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathOf } from "./path.js";
-import { iceServers, loadIce } from "./settings.js";
+import { usableIceServers } from "./settings.js";
+import { onNoCandidates } from "./webrtc.js";
 
 const SECOND = 1000;
 /** How long a caller goes on while nobody has an inbox under that id. */
@@ -167,13 +168,13 @@ export class Meeting {
   decline() {
     const one = this.#one;
     if (!one?.call || one.accepted) return;
+    this.#finish(one, "refused");
     one.call.reject("declined");
-    this.#finish(one, "hung-up");
   }
 
   /** Ends it, and says so. */
   hangUp() {
-    if (this.#one) this.#finish(this.#one, "hung-up", { tell: true });
+    if (this.#one) this.#finish(this.#one, "hung-up", { tell: "bye" });
   }
 
   /** Ends everything, without a word to the page. */
@@ -199,7 +200,8 @@ export class Meeting {
     for await (const { from, data } of this.#inbox.messages({ signal, match, onreset: () => this.#page.onstep("inbox-reset") })) {
       const one = this.#one;
       if (one?.peer !== from) continue;
-      if (/** @type {any} */ (data).type === "hang-up") this.#finish(one, "bye");
+      const { type, why } = /** @type {any} */ (data);
+      if (type === "hang-up") this.#finish(one, why === "no-candidates" ? "no-candidates-there" : "bye");
       else if (one.calls && !one.accepted) {
         this.#page.onfine(...TRANSIENT);
         this.#page.onstep("rings-there");
@@ -236,7 +238,9 @@ export class Meeting {
       this.#page.onstep("called");
       this.#page.onstate("ringing", one.name);
       this.#inbox.send(from, { type: "ringing" }, { signal: one.ends.signal }).catch(() => {});
-      call.signal.addEventListener("abort", () => !one.accepted && this.#finish(one, "left"));
+      call.signal.addEventListener("abort", () => {
+        if (!one.accepted) this.#finish(one, call.signal.reason?.code === "no-answer" ? "unanswered" : "missed");
+      });
     }
   }
 
@@ -332,6 +336,7 @@ export class Meeting {
       this.#connecting(one);
     });
     pc.addEventListener("connectionstatechange", () => current() && this.#changed(one, pc));
+    onNoCandidates(pc, () => current() && !one.worked && this.#finish(one, "no-candidates", { tell: "no-candidates" }));
     this.#page.setup(pc);
   }
 
@@ -383,7 +388,7 @@ export class Meeting {
     this.#page.onstate("reconnecting", one.name);
     this.#page.onstep("away");
     if (!this.#lasting) {
-      this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: true }));
+      this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: "left" }));
     } else if (one.calls) {
       // They may not have left, but have given up a connection that was lost.
       this.#end(one);
@@ -427,28 +432,29 @@ export class Meeting {
   /**
    * @param {One} one
    * @param {import("./failures.js").Ending} why
-   * @param {{tell?: boolean, error?: unknown}} [options] whether the other side is to be told
+   * @param {{tell?: string, error?: unknown}} [options] tell: why, for the other side
    */
-  #finish(one, why, { tell = false, error } = {}) {
+  #finish(one, why, { tell, error } = {}) {
     if (this.#one !== one) return;
+    if (!one.worked) why = unconnected(why);
     this.#end(one, tell);
     // A call that came and led to nothing leaves the page as it was.
     if (one.calls || one.worked) this.rest = "ended";
     this.#page.onchange();
     this.#page.onend(why, error instanceof CallError ? error : undefined);
     this.#page.onstate(this.rest, one.name);
-    if (why === "no-path") this.#page.onproblem(why);
+    if (["no-path", "no-candidates", "no-webrtc"].includes(why)) this.#page.onproblem(why);
   }
 
   /**
    * @param {One} one
-   * @param {boolean} [tell]
+   * @param {string} [tell] why, for the other side
    */
-  #end(one, tell = false) {
-    const said = tell && this.say({ type: "bye" });
+  #end(one, tell) {
+    const said = tell !== undefined && this.say({ type: "bye" });
     this.#one = undefined;
     // Before what the SDK says, which could also mean that this page is loaded again.
-    if (tell && one.accepted) this.#inbox.send(one.peer, { type: "hang-up" }, { signal: AbortSignal.timeout(10 * SECOND) }).catch(() => {});
+    if (tell !== undefined && one.accepted) this.#inbox.send(one.peer, { type: "hang-up", why: tell }, { signal: AbortSignal.timeout(10 * SECOND) }).catch(() => {});
     one.ends.abort();
     for (const id of Object.values(one.timers)) clearTimeout(id);
     const { pc } = one;
@@ -468,14 +474,6 @@ export class Meeting {
   #timer(one, name, milliseconds, act) {
     clearTimeout(one.timers[name]);
     one.timers[name] = setTimeout(() => this.#one === one && act(), milliseconds);
-  }
-}
-
-function usableIceServers() {
-  try {
-    return iceServers(loadIce());
-  } catch {
-    return []; // the form says what is wrong with them
   }
 }
 

@@ -125,6 +125,15 @@ export function iceServers({ urls, username, credential }) {
   return servers;
 }
 
+/** @returns {RTCIceServer[]} those that are kept; none if the browser cannot use them, which the form says */
+export function usableIceServers() {
+  try {
+    return iceServers(loadIce());
+  } catch {
+    return [];
+  }
+}
+
 /**
  * @param {"sessionStorage" | "localStorage"} name
  * @returns {Storage | undefined} undefined where the browser forbids it

@@ -81,6 +81,7 @@ export class Setup {
     element("setup-text").textContent = calls
       ? "Their page rings. When they answer, you see and hear each other: picture, sound and chat go directly between the two of you. A call is for two."
       : "You get a link. Give it to one person: your page rings when that person opens it. A call is for two, and picture, sound and chat go directly between you.";
+    element("instead").hidden = !calls;
     element("start").textContent = calls ? "Call" : "Get a link";
     return isOwn ? "own-link" : broken ? "broken-link" : undefined;
   }

@@ -4,16 +4,17 @@ import { isolate } from "./names.js";
 
 /**
  * @typedef {"setup" | "media" | "opening" | "waiting" | "ringing" | "calling" | "connecting"
- *   | "connected" | "reconnecting" | "ended" | "stopped" | "elsewhere"} State
+ *   | "connected" | "reconnecting" | "ended" | "stopped" | "elsewhere" | "unable"} State
  */
 
 /**
  * What the call page says at its top.
  * @param {State} state
  * @param {string} name the other side's, or empty while it is unknown
+ * @param {string} [title] of the panel: how it ended, or what is wrong with the call that is made
  * @returns {string}
  */
-export function stateWords(state, name) {
+export function stateWords(state, name, title = "") {
   const withThem = name === "" ? "" : ` with ${isolate(name)}`;
   switch (state) {
     case "setup": return "Not started";
@@ -21,12 +22,13 @@ export function stateWords(state, name) {
     case "opening": return "Opening your inbox";
     case "waiting": return "Waiting for a call";
     case "ringing": return `${name === "" ? "Somebody" : isolate(name)} calls you`;
-    case "calling": return name === "" ? "Calling" : `Calling ${isolate(name)}`;
+    case "calling": return title || (name === "" ? "Calling" : `Calling ${isolate(name)}`);
     case "connecting": return `Connecting${withThem}`;
     case "connected": return `Connected${withThem}`;
     case "reconnecting": return `Reconnecting${withThem}`;
-    case "ended": return "The call has ended";
+    case "ended": return title;
     case "stopped": return "Stopped";
+    case "unable": return "Not possible here";
     case "elsewhere": return "Open in another tab";
   }
 }
@@ -49,19 +51,69 @@ export const steps = {
   "their-screen": "The other side shares its screen.",
 };
 
-/** Why it ended. */
+/** How it ended, in words. @type {Record<import("./failures.js").Ending, string>} */
 export const endings = {
   "hung-up": "You hung up.",
   "bye": "The other side hung up.",
   "left": "The other side left.",
   "lost": "The connection was lost and did not come back.",
-  "busy": "The other side is connected with somebody else. Try again in a while.",
+  "cancelled": "You hung up before the two of you were connected.",
+  "busy": "The other side is connected with somebody else. A call is for two. Try again in a while.",
   "declined": "The other side does not want to be called now.",
-  "no-answer": "Nobody answered.",
-  "gave-up": "The other side did not open the page. Ask them to, then call again.",
-  "no-path": "No path was found between the two of you.",
+  "no-answer": "The page on the other side is open, but nobody answered.",
+  "gave-up": "The page behind the link was not open all the time. Ask for a new link.",
   "not-sent": "The server took no message for the other side.",
+  "refused": "You declined the call.",
+  "missed": "Somebody called, and stopped calling before you answered.",
+  "unanswered": "Somebody called, and you did not answer.",
+  "no-path": "No path was found between the two of you.",
+  "dropped": "The other side hung up before the two of you were connected.",
+  "no-candidates": "This browser has no network address for the connection.",
+  "no-candidates-there": "The browser on the other side has no network address for the connection: a policy, a setting or an extension restricts WebRTC there. Another browser may work.",
+  "no-webrtc": "This browser makes no connections: a policy, a setting or an extension has switched WebRTC off.",
+  "setup-failed": "This page could not set up the connection. Load it again.",
+  "peer-failed": "The page on the other side could not set up the connection. Ask them to load it again.",
+  "peer-no-webrtc": "The browser on the other side makes no connections: a policy, a setting or an extension has switched WebRTC off there. Another browser may work.",
 };
+
+/** What a call page says above that. Only what was a call has ended. @type {Partial<Record<import("./failures.js").Ending, string>>} */
+const endingTitles = {
+  "cancelled": "You stopped calling",
+  "busy": "They are in another call",
+  "declined": "Your call was declined",
+  "no-answer": "Nobody answered",
+  "gave-up": "Nobody was there",
+  "not-sent": "Your call did not arrive",
+  "refused": "You declined the call",
+  "missed": "You missed a call",
+  "unanswered": "You missed a call",
+  "no-path": "You could not be connected",
+  "dropped": "You were not connected",
+  "no-candidates": "You could not be connected",
+  "no-candidates-there": "You could not be connected",
+  "no-webrtc": "You could not be connected",
+  "setup-failed": "You could not be connected",
+  "peer-failed": "You could not be connected",
+  "peer-no-webrtc": "You could not be connected",
+};
+
+/** What an answer does. @param {import("./media.js").Wish} wish what this side takes part with */
+export function answerWords(wish) {
+  switch (wish) {
+    case "both": return "When you answer, the caller sees and hears you.";
+    case "microphone": return "When you answer, the caller hears you but does not see you.";
+    case "none": return "When you answer, you can chat, and see and hear the caller, who neither sees nor hears you.";
+  }
+}
+
+/** What the button says that calls again. @param {import("./failures.js").Ending} why */
+export function againWords(why) {
+  if (["missed", "unanswered", "refused"].includes(why)) return "Call back";
+  return why in endingTitles ? "Try again" : "Call again";
+}
+
+/** @param {import("./failures.js").Ending} why */
+export const endingTitle = (why) => endingTitles[why] ?? "The call has ended";
 
 /**
  * What is wrong. In the text, backticks enclose what one types; action names a button that helps.
@@ -69,7 +121,7 @@ export const endings = {
  * @property {string} title
  * @property {string} text
  * @property {"serious"} [weight]
- * @property {"media" | "advanced" | "resume" | "sound"} [action]
+ * @property {"media" | "advanced" | "resume" | "sound" | "reload"} [action]
  */
 
 /** @type {Record<string, Problem>} */
@@ -119,12 +171,12 @@ export const problems = {
     action: "media",
   },
   "no-such-inbox": {
-    title: "The other side is not there yet.",
-    text: "Nobody has an inbox under that id on this server. Ask them to open their page; this page goes on trying.",
+    title: "Nobody is there yet.",
+    text: "The page behind the link is not open. Ask them to open it: this page notices by itself.",
   },
   "inbox-full": {
     title: "The other side's inbox is full.",
-    text: "It does not look into it just now. This page goes on trying.",
+    text: "Their page does not read its messages just now. This page keeps trying.",
   },
   "server-full": {
     title: "The server is full.",
@@ -143,19 +195,19 @@ export const problems = {
     text: "Is it running, and are you online? A call that is going on goes on. This page keeps trying.",
   },
   "unauthorized": {
-    title: "That id is taken.",
-    text: "Somebody else has opened an inbox under it. Choose another id and start again.",
+    title: "That link is taken.",
+    text: "Somebody else has a link with the same ending. Choose another ending, or a random one, and start again.",
     weight: "serious",
   },
   "replaced": {
     title: "Another tab took over.",
-    text: "The same id is now open in another tab or window, so this one has stopped.",
+    text: "The same link is now open in another tab or window, so this one has stopped.",
     weight: "serious",
     action: "resume",
   },
   "closed": {
     title: "Your inbox was closed.",
-    text: "That was done from another tab or program with the same id.",
+    text: "Another tab or program with the same link did that.",
     weight: "serious",
     action: "resume",
   },
@@ -176,6 +228,17 @@ export const problems = {
     weight: "serious",
     action: "advanced",
   },
+  "no-webrtc": {
+    title: "This browser makes no connections.",
+    text: "A policy, a setting or an extension has switched WebRTC off. Allow WebRTC for this page and load it again, or open it in another browser.",
+    weight: "serious",
+    action: "reload",
+  },
+  "no-candidates": {
+    title: "This browser restricts WebRTC.",
+    text: "It has no network address for the connection: a policy, a setting or an extension hides all of them. A STUN server cannot help. Lift the restriction for this page, or use another browser.",
+    weight: "serious",
+  },
   "own-link": {
     title: "This is your own link.",
     text: "Give it to somebody else, or open it in another window to talk to yourself.",
@@ -183,7 +246,7 @@ export const problems = {
   },
   "broken-link": {
     title: "This link is broken.",
-    text: "No peer can have the id that it names. Ask for the link again.",
+    text: "It leads to nobody. Ask for the link again.",
     weight: "serious",
   },
   "screen-failed": {
@@ -203,6 +266,11 @@ export const problems = {
     title: "A folder cannot be sent.",
     text: "Pack it into one file, or choose the files in it.",
   },
+  "silent-ring": {
+    title: "Calls ring without a sound.",
+    text: "The browser plays sound only after you have touched the page.",
+    action: "sound",
+  },
   "silent": {
     title: "The browser holds the sound back.",
     text: "It plays sound only after you have touched the page.",
@@ -216,4 +284,5 @@ export const actions = {
   advanced: "ICE servers",
   resume: "Use this tab",
   sound: "Play sound",
+  reload: "Load again",
 };

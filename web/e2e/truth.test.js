@@ -1,0 +1,232 @@
+/** What the call page says is true, and nobody is seen or heard who did not answer. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { startServer, stopServers } from "./server.js";
+import {
+  areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, says, saysNoMore, sees, step, waits, writes,
+} from "./browser.js";
+
+let browser, restricted, server;
+
+before(async () => {
+  [server, browser, restricted] = await Promise.all([
+    startServer(),
+    launch(),
+    // A policy under which a page that came without a proxy has no candidate.
+    launch({ flags: ["--force-webrtc-ip-handling-policy", "--webrtc-ip-handling-policy=disable_non_proxied_udp"] }),
+  ]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all([browser, restricted].flatMap((one) => one.contexts()).map((context) => context.close()));
+  assertNoFaults({ provoked: true });
+});
+
+/** Ways in which extensions and policies take WebRTC from a page. */
+const without = {
+  "RTCPeerConnection is missing": () => delete window.RTCPeerConnection,
+  "RTCPeerConnection is undefined": () => Object.defineProperty(window, "RTCPeerConnection", { value: undefined }),
+  "its constructor throws": () => (window.RTCPeerConnection = class {
+    constructor() {
+      throw new DOMException("switched off by a policy", "NotAllowedError");
+    }
+  }),
+  "it is a dummy": () => (window.RTCPeerConnection = class {}),
+};
+
+/** Counts what a page asks the person and the server for. */
+async function counts(page) {
+  const asked = [];
+  page.on("request", (request) => /\/inbox(\?|$)/.test(request.url()) && asked.push(request.url()));
+  page.on("websocket", (socket) => asked.push(socket.url()));
+  await page.addInitScript(() => {
+    if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = () => (window.asked = true);
+  });
+  return async () => ({ server: asked.length, camera: await page.evaluate(() => window.asked === true) });
+}
+
+for (const [name, remove] of Object.entries(without)) {
+  test(`${name}: the page says why, and asks nobody for anything`, async () => {
+    const page = await person(browser);
+    const asked = await counts(page);
+    await page.addInitScript(remove);
+    for (const path of ["call", "call#to=somebody"]) {
+      await page.goto(server.local + path);
+      await page.reload();
+      await reaches(page, "unable");
+      const text = await page.innerText("#unable");
+      assert.match(text, /WebRTC/);
+      assert.match(text, /another browser/);
+      assert.doesNotMatch(text, /ICE/);
+      assert.equal(await page.isVisible("#start"), false);
+    }
+    assert.deepEqual(await asked(), { server: 0, camera: false });
+  });
+}
+
+test("WebRTC switched off in a page that waits: both sides learn why within seconds", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = await waits(alice, server.local, { wish: "none" });
+  await alice.evaluate(() => delete window.RTCPeerConnection);
+  await calls(bob, link, { wish: "none" });
+  await reaches(bob, "ended");
+  assert.match(await bob.innerText("#over"), /browser on the other side makes no connections/);
+  await says(alice, "no-webrtc");
+
+  // And in the one that calls.
+  await bob.evaluate(() => delete window.RTCPeerConnection);
+  await bob.click("#again");
+  await reaches(bob, "ended");
+  assert.match(await bob.innerText("#over"), /This browser makes no connections/);
+});
+
+test("an exception while a connection is set up ends the call on both sides, and is said", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  const link = await waits(alice, server.local, { wish: "none" });
+  await alice.evaluate(() => {
+    RTCPeerConnection.prototype.createDataChannel = () => {
+      throw new Error("no channels today");
+    };
+  });
+  await calls(bob, link, { wish: "none" });
+  await reaches(bob, "ended");
+  assert.match(await bob.innerText("#over"), /page on the other side could not set up the connection/);
+  await step(alice, "setup-failed");
+  await reaches(alice, "waiting");
+});
+
+test("no candidate at all: the page says so within seconds, on both sides, and names no STUN server", async () => {
+  for (const [caller, callee] of [[restricted, browser], [browser, restricted]]) {
+    const [alice, bob] = await Promise.all([person(callee), person(caller)]);
+    await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
+    const [here, there] = caller === restricted ? [bob, alice] : [alice, bob];
+    assert.match(await says(here, "no-candidates"), /restricts WebRTC/);
+    assert.match(await here.innerText("#notices"), /STUN server cannot help/);
+    await step(there, "no-candidates-there");
+    await reaches(bob, "ended");
+    assert.match(await bob.innerText("#over-title"), /could not be connected/);
+    assert.doesNotMatch(await there.innerText("body"), /STUN|hung up/);
+  }
+});
+
+test("a page that waits rings with a sound, shows nobody before the answer, and stops when it is answered", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await alice.addInitScript(() => {
+    window.sounds = 0;
+    const { start, stop } = AudioBufferSourceNode.prototype;
+    AudioBufferSourceNode.prototype.start = function () {
+      if (this.loop && this.context.state === "running" && this.buffer.getChannelData(0).some((value) => Math.abs(value) > 0.2)) window.sounds++;
+      return start.call(this);
+    };
+    AudioBufferSourceNode.prototype.stop = function () {
+      window.sounds--;
+      return stop.call(this);
+    };
+  });
+  await alice.goto(`${server.local}call`);
+  await alice.click("#start");
+  await reaches(alice, "waiting");
+  await calls(bob, await alice.inputValue("#link"));
+  await reaches(alice, "ringing");
+  assert.match(await alice.title(), /calls you/);
+  assert.equal(await alice.evaluate(() => window.sounds), 1);
+  await step(bob, "rings-there");
+  assert.match(await bob.innerText("#calling-text"), /rings there/);
+  assert.deepEqual(await alice.evaluate(() => window.connections.filter(({ signalingState }) => signalingState !== "closed").length), 0);
+  await alice.click("#answer");
+  await areConnected(alice, bob);
+  assert.equal(await alice.evaluate(() => window.sounds), 0);
+  await Promise.all([sees(alice), sees(bob)]);
+});
+
+test("only who asks for it answers without ringing, and that is kept over a reload", async () => {
+  const [alice, bob, carol] = await Promise.all([1, 2, 3].map(() => person(browser)));
+  await alice.goto(`${server.local}call`);
+  assert.equal(await alice.isChecked("#auto"), false);
+  const link = await waits(alice, server.local, { wish: "none" }); // checks it
+  await alice.reload();
+  await reaches(alice, "waiting");
+  await calls(bob, link, { wish: "none" });
+  await areConnected(alice, bob);
+
+  const asks = await waits(carol, server.local, { ask: true, wish: "none" });
+  await carol.reload();
+  await reaches(carol, "waiting");
+  await bob.click("#hang-up");
+  await calls(bob, asks, { wish: "none" });
+  await reaches(carol, "ringing");
+  await bob.click("#give-up");
+  await step(carol, "missed");
+  await reaches(carol, "waiting");
+  await reaches(bob, "ended");
+  assert.match(await bob.innerText("#over-title"), /You stopped calling/);
+});
+
+test("a third visitor and a declined caller do not read that a call has ended", async () => {
+  const [alice, bob, carol] = await Promise.all([1, 2, 3].map(() => person(browser)));
+  const link = await waits(alice, server.local, { ask: true, wish: "none" });
+  await calls(bob, link, { wish: "none" });
+  await reaches(alice, "ringing");
+  await alice.click("#decline");
+  await step(alice, "refused");
+  await reaches(bob, "ended");
+  assert.match(await bob.innerText("#over-title"), /Your call was declined/);
+  assert.match(await bob.title(), /Your call was declined/);
+  assert.doesNotMatch(await bob.innerText("body"), /has ended/);
+  await bob.click("#again");
+  await reaches(alice, "ringing");
+  await alice.click("#answer");
+  await areConnected(alice, bob);
+
+  await calls(carol, link, { wish: "none" });
+  await reaches(carol, "ended");
+  assert.match(await carol.innerText("#over-title"), /in another call/);
+  assert.match(await carol.innerText("#over-text"), /A call is for two/);
+  assert.doesNotMatch(await carol.innerText("body"), /has ended/);
+  await writes(bob, alice, "we still talk");
+});
+
+test("the page behind a link is gone: one voice says so, it changes with time, and there is a way out", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await bob.clock.install();
+  await calls(bob, new URL("call#to=gone", server.local).href, { wish: "none" });
+  assert.match(await says(bob, "no-such-inbox"), /Nobody is there yet/);
+  assert.equal(await bob.locator("#notices li").count(), 0);
+  assert.doesNotMatch(await bob.innerText("body"), /Waiting for an answer/);
+  assert.match(await bob.innerText("#status"), /Nobody is there yet/);
+  await bob.clock.runFor(52_000);
+  await bob.waitForFunction(() => /Nobody is there$/.test(document.getElementById("calling-title").textContent));
+  assert.match(await bob.innerText("#calling-text"), /Ask for a new link/);
+  assert.match(await bob.innerText("#calling-time"), /0:5\d/);
+
+  await bob.click("#own-link");
+  await reaches(bob, "waiting");
+  assert.equal(new URL(bob.url()).hash, "");
+  await calls(alice, await bob.inputValue("#link"), { wish: "none" });
+  await reaches(bob, "ringing");
+  await bob.click("#answer");
+  await areConnected(alice, bob);
+});
+
+test("nobody reads that the server answers again while it is down", async () => {
+  const mortal = await startServer(["--drain", "8s"]);
+  const alice = await person(browser);
+  await waits(alice, mortal.local, { wish: "none" });
+  const back = alice.locator("#log [data-step='server-back']");
+  // Leaving takes a while, during which connections are accepted still.
+  const stopped = mortal.stop();
+  await alice.waitForSelector("[data-problem='server-away'], [data-problem='draining']");
+  await stopped;
+  for (let i = 0; i < 3; i++) await alice.evaluate(() => dispatchEvent(new Event("online")));
+  await says(alice, "server-away");
+  assert.equal(await back.count(), 0);
+  const again = await startServer([], { port: mortal.port });
+  await step(alice, "server-back");
+  await saysNoMore(alice, "server-away");
+  assert.equal(await back.count(), 1);
+  await again.stop();
+});
