@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"inbox/internal/browser"
 )
 
 // answer is a whole answer, which has passed check.
@@ -70,7 +72,7 @@ func (s *server) check(r request, a answer) {
 	case a.status == http.StatusForbidden && r.method == http.MethodOptions:
 		// A preflight that is refused: its reader is a browser, not a program.
 	case a.status >= 400:
-		checkProblem(s, a, r.method)
+		checkProblem(s, a, r)
 	case a.status == http.StatusOK, a.status == http.StatusNoContent:
 	default:
 		s.Errorf("the protocol knows no status %d", a.status)
@@ -80,13 +82,17 @@ func (s *server) check(r request, a answer) {
 	}
 }
 
-func checkProblem(tb testing.TB, a answer, method string) {
+func checkProblem(tb testing.TB, a answer, r request) {
 	tb.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
 		tb.Errorf("%d with Content-Type %q", a.status, got)
 	}
-	if got := a.header.Get("WWW-Authenticate"); (a.status == 401) != (got == `Basic realm="inbox", charset="UTF-8"`) {
-		tb.Errorf("%d with WWW-Authenticate: %s", a.status, got)
+	challenge := ""
+	if a.status == http.StatusUnauthorized && !browser.MayHaveSent(r.header) {
+		challenge = `Basic realm="inbox", charset="UTF-8"`
+	}
+	if got := a.header.Get("WWW-Authenticate"); got != challenge {
+		tb.Errorf("%d with WWW-Authenticate: %s, want %q", a.status, got, challenge)
 	}
 	if (a.status == 405) != (a.header.Get("Allow") != "") {
 		tb.Errorf("%d with Allow: %q", a.status, a.header.Get("Allow"))
@@ -95,7 +101,7 @@ func checkProblem(tb testing.TB, a answer, method string) {
 	if later := a.status == 429 || a.status == 503; later != (err == nil && seconds > 0) {
 		tb.Errorf("%d with Retry-After: %q", a.status, a.header.Get("Retry-After"))
 	}
-	if method == http.MethodHead {
+	if r.method == http.MethodHead {
 		return // no body to read
 	}
 	var p map[string]any

@@ -217,7 +217,7 @@ func TestHandlerAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.check(request{method: method}, a)
+			s.check(request{method: method, header: header}, a)
 		}
 	}
 }

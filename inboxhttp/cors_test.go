@@ -141,12 +141,30 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// What nobody needs is not allowed.
+// Tools for tracing add headers of their own to all requests of a page.
+func TestCORSAllowsHeadersOfTools(t *testing.T) {
+	for _, allow := range [][]string{nil, {"https://app.example"}, {"https://*.example"}} {
+		inBubble(t, config{Config: origins(allow...)}, func(s *server) {
+			s.open("alice")
+			p := page{s: s, origin: "https://app.example"}
+			for _, r := range []request{
+				{method: http.MethodGet, id: "alice", query: "?wait=0"}, {method: http.MethodPost, id: "alice", query: "?to=alice"}, {method: http.MethodDelete, id: "alice"},
+			} {
+				a, readable := p.fetch(r, "authorization", "b3", "baggage", "traceparent", "tracestate", "x-requested-with")
+				if !readable || !slices.Contains(list(a.header, "Access-Control-Expose-Headers"), "*") {
+					s.Errorf("%v: %s may not be sent or read: %d %v", allow, r.method, a.status, a.header)
+				}
+			}
+		})
+	}
+}
+
+// Methods that an inbox does not know, and names that no header has, are not allowed.
 func TestCORSAllowsNoMore(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		p := page{s: s, origin: "https://app.example"}
-		if _, readable := p.fetch(request{method: http.MethodGet, id: "alice", query: "?wait=0"}, "x-requested-with"); readable {
-			s.Error("any header is allowed")
+		if _, readable := p.fetch(request{method: http.MethodGet, id: "alice", query: "?wait=0"}, "no header"); readable {
+			s.Error("something that is no header is allowed")
 		}
 		for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodHead} {
 			a := s.do(request{method: http.MethodOptions, header: http.Header{
@@ -224,6 +242,11 @@ func TestForbiddenNavigation(t *testing.T) {
 			"an image":        {"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}, "Sec-Fetch-Site": {"cross-site"}},
 			"a script":        {"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"script"}, "Sec-Fetch-Site": {"same-origin"}},
 			"a form":          {"Sec-Fetch-Mode": {"navigate"}, "Origin": {"https://evil.example"}},
+			"a CORS image":    {"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"image"}, "Origin": {"https://evil.example"}},
+			"a prefetch":      {"Sec-Purpose": {"prefetch"}},
+			"over plain HTTP": {"Upgrade-Insecure-Requests": {"1"}},
+			"a page":          {"Accept": {"text/html,application/xhtml+xml,*/*;q=0.8"}},
+			"a page or all":   {"Accept": {"*/*, TEXT/HTML"}},
 		} {
 			for _, r := range []request{
 				{method: http.MethodGet, id: "alice"}, {method: http.MethodGet, id: "alice", query: "?wait=0"},

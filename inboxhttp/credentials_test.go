@@ -19,6 +19,35 @@ func basic(credentials string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))
 }
 
+// A browser that is challenged asks its user for a password, remembers it, and adds it
+// to requests that other pages cause.
+func TestBrowsersAreNotChallenged(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		s.open("alice")
+		for name, header := range map[string]http.Header{
+			"a page":                       {"Origin": {"https://example.com"}, "Sec-Fetch-Mode": {"cors"}},
+			"its own page":                 {"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
+			"Fetch metadata of the future": {"Sec-Fetch-Frame-Top": {"x"}},
+			"a stream":                     {"Origin": {"https://example.com"}, "Accept": {"text/event-stream"}},
+			"a script, over plain HTTP":    {"Accept": {"*/*"}, "Accept-Language": {"en"}, "User-Agent": {"Firefox in disguise"}},
+			"with a referrer":              {"Referer": {"http://example.com/"}},
+		} {
+			for _, r := range []request{
+				{}, {id: "alice", password: "another", query: "?wait=0"}, {method: http.MethodDelete}, {method: http.MethodPost, query: "?to=alice"},
+				{auth: []string{"Negotiate x"}},
+			} {
+				r.header = header
+				a := s.do(r)
+				a.wantProblem("unauthorized")
+				if got, challenged := a.header["Www-Authenticate"]; challenged {
+					s.Errorf("%s: %s was challenged with %q", name, r.method, got)
+				}
+			}
+		}
+		s.do(request{header: http.Header{"Accept": {"*/*"}, "User-Agent": {"curl/8.5.0"}}}).wantHeader("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
+	})
+}
+
 // "Every request carries Authorization: Basic, exactly once. ... Anything else
 // is 400 bad-credentials; a missing or unreadable header is 401 unauthorized."
 func TestCredentials(t *testing.T) {

@@ -30,8 +30,10 @@ func problemOf(err error) problem.Problem {
 	return problem.StoreUnavailable
 }
 
-// fail answers with an error. It is the one place that does, over HTTP.
-func (h *Handler) fail(w http.ResponseWriter, err error) {
+// fail answers with an error. It is the one place that does, over HTTP. A 401 challenges
+// programs alone: a browser would ask its user for a password, remember it, and add it
+// to requests of other pages.
+func (h *Handler) fail(w http.ResponseWriter, err error, program bool) {
 	if errors.Is(err, context.Canceled) {
 		// Nobody is there to read an answer, and half an answer would look like
 		// an empty message: end the connection or stream without one.
@@ -40,10 +42,10 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 	h.logStore(err)
 	p := problemOf(err)
 	header := w.Header()
-	switch p.Status {
-	case http.StatusUnauthorized:
+	switch {
+	case p.Status == http.StatusUnauthorized && program:
 		header.Set("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
-	case http.StatusServiceUnavailable:
+	case p.Status == http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(retryAfter(p.Code)))
 	}
 	body, err := json.Marshal(struct {

@@ -8,15 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jub0bs/cors"
-
 	"inbox"
+	"inbox/internal/browser"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -31,7 +28,7 @@ type Config struct {
 	MaxWait      time.Duration // of a receiver; 25 s
 	Capacity     int           // messages in one answer; 100
 	AllowOrigins []string      // of pages that may ask; all
-	Log          *slog.Logger  // what a store could not do; none
+	Log          *slog.Logger  // failures of the store, refused pages; none
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.
@@ -39,8 +36,7 @@ type Config struct {
 // which limits the time for headers, bodies and answers, as that of [NewServer] does.
 type Handler struct {
 	Config
-	cors      http.Handler
-	anyOrigin bool
+	pages     *browser.Pages
 	draining  chan struct{}
 	drainOnce sync.Once
 	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
@@ -68,27 +64,28 @@ func New(c Config) (*Handler, error) {
 	if c.Capacity == 0 {
 		c.Capacity = 100
 	}
-	if len(c.AllowOrigins) == 0 {
-		c.AllowOrigins = []string{"*"}
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot(c.Log)}
 	h.opened, h.unopened = socketOptions(c.MaxBody)
-	mw, err := cors.NewMiddleware(cors.Config{
-		Origins:         c.AllowOrigins,
-		Methods:         []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		RequestHeaders:  []string{"Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"},
-		ResponseHeaders: []string{"X-From", "Inbox-Cursor", "Inbox-Reset", "Idempotency-Replayed", "Retry-After"},
-		MaxAgeInSeconds: 7200,
+	var err error
+	h.pages, err = browser.New(browser.Config{
+		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,
+		// The star is for what proxies and tracing add. A browser takes it, since there
+		// are no credentials.
+		Expose: "X-From, Inbox-Cursor, Inbox-Reset, Idempotency-Replayed, Retry-After, *",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("allowed origins: %w", err)
 	}
-	h.cors = mw.Wrap(http.HandlerFunc(h.serve))
-	h.anyOrigin = slices.Contains(c.AllowOrigins, "*")
 	return h, nil
+}
+
+// CheckOrigins says which of Config.AllowOrigins is wrong, and how.
+func CheckOrigins(origins []string) error {
+	_, err := browser.New(browser.Config{Origins: origins})
+	return err
 }
 
 // Drain ends the receivers that wait, and those that come, with ErrDraining.
@@ -130,25 +127,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = nothingRuns
-	if _, ok := r.Header["Origin"]; !ok && h.anyOrigin {
-		h.serve(w, r) // there is nothing to allow
+	if h.pages.CORS(w, r) {
 		return
 	}
-	h.cors.ServeHTTP(w, r)
-}
-
-// serve is everything but preflights.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if err := h.verb(w, r); err != nil {
-		h.fail(w, err)
+		h.fail(w, err, !browser.MayHaveSent(r.Header))
 	}
 }
 
 const methods = "GET, POST, DELETE, OPTIONS"
 
 func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
-	if err := checkOrigin(w, r); err != nil {
-		return err
+	if browser.IsNavigation(r.Header) {
+		return problem.ForbiddenNavigation
+	}
+	if !h.pages.May(r) {
+		return problem.ForbiddenOrigin
 	}
 	switch r.Method {
 	case http.MethodGet:
@@ -165,27 +159,4 @@ func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", methods)
 		return problem.MethodNotAllowed
 	}
-}
-
-// checkOrigin refuses what a page of another site can cause without being
-// allowed to: a GET takes messages, and a browser may add credentials that it
-// was once given.
-func checkOrigin(w http.ResponseWriter, r *http.Request) error {
-	switch r.Header.Get("Sec-Fetch-Mode") {
-	case "navigate", "no-cors":
-		return problem.ForbiddenNavigation
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" || w.Header().Get("Access-Control-Allow-Origin") != "" {
-		return nil
-	}
-	// The server's own pages need no permission. A proxy may have changed Host,
-	// so a browser's own word counts too: pages cannot forge it.
-	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
-		return nil
-	}
-	if u, err := url.Parse(origin); err == nil && u.Host == r.Host && u.Host != "" {
-		return nil
-	}
-	return problem.ForbiddenOrigin
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/browser"
 	"inbox/internal/park"
 )
 
@@ -60,6 +61,8 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 			return h.deliver(w, c, p, s.Waker(), a, b, err)
 		}
 	}
+	closes := r.Close || w.Header().Get("Connection") == "close"
+	w.Header().Del("Connection")
 	var header bytes.Buffer
 	w.Header().Write(&header)
 	conn, unread, err := park.Hijack(w)
@@ -68,7 +71,8 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	}
 	parked := &parkedPoll{
 		h: h, peer: p, ask: a, deadline: deadline, session: s,
-		unread: unread, header: h.headers.of(header.Bytes()), close: r.Close,
+		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
+		program: !browser.MayHaveSent(r.Header),
 	}
 	if before != nil && len(unread) == 0 {
 		parked.request = before.OneRequest()
@@ -124,6 +128,7 @@ type parkedPoll struct {
 	request  []byte    // nil if it is not known
 	header   string
 	close    bool
+	program  bool // no browser has sent the request
 	idle     bool // the last wait was in vain
 }
 
@@ -188,7 +193,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 			p.spot.Close()
 			return
 		}
-		p.h.fail(w, err)
+		p.h.fail(w, err, p.program)
 	}
 	if w.finish() != nil || w.close {
 		p.spot.Close()

@@ -4,10 +4,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"inbox"
+	"inbox/internal/browser"
 	"inbox/internal/problem"
 )
 
@@ -101,26 +101,10 @@ const (
 // accept returns the first of the two that Accept names and does not refuse, or
 // nothing.
 func accept(header http.Header) string {
-	for _, line := range header["Accept"] {
-		for part := range strings.SplitSeq(line, ",") {
-			media, params, _ := strings.Cut(part, ";")
-			media = strings.ToLower(strings.TrimSpace(media))
-			if (media == applicationJSON || media == eventStream) && !refused(params) {
-				return media
-			}
+	for media := range browser.Accepted(header) {
+		if media == applicationJSON || media == eventStream {
+			return media
 		}
 	}
 	return ""
-}
-
-// refused reports whether the parameters of a media range hold a quality of 0.
-func refused(params string) bool {
-	for param := range strings.SplitSeq(params, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if strings.EqualFold(strings.TrimSpace(name), "q") {
-			q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			return err == nil && q == 0
-		}
-	}
-	return false
 }

@@ -45,7 +45,9 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	var waker *inbox.Waker // if the handshake opens the inbox
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
-	if r.Header.Get("Origin") == "" && len(r.Header["Authorization"]) > 0 {
+	authorized, fromPage := len(r.Header["Authorization"]) > 0, r.Header.Get("Origin") != ""
+	p.ignored = authorized && fromPage
+	if authorized && !fromPage {
 		options = &h.opened
 		peer, err := h.peer(r)
 		if err != nil {
@@ -94,6 +96,7 @@ type socketPeer struct {
 	h       *Handler
 	session *inbox.Session // nil until opened
 	greet   bool           // the opened frame is still to be sent
+	ignored bool           // the handshake had credentials that do not count
 	waits   bool           // it is, or was, the inbox's receiver
 }
 
@@ -149,7 +152,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 	}
 	switch {
 	case p.session == nil && q.kind != "open":
-		return closeFor(problem.BadRequest, "the first frame is open")
+		return closeFor(problem.BadRequest, p.unopened("the first frame is open"))
 	case p.session == nil:
 		if err := p.handleOpen(s, &q); err != nil {
 			return err
@@ -237,7 +240,7 @@ func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
 	case errors.Is(why, socket.ErrGone):
 		return socket.Close{}
 	case errors.Is(why, socket.ErrNoMessage):
-		return closeFor(problem.TooSlow, "no open frame in time")
+		return closeFor(problem.TooSlow, p.unopened("no open frame in time"))
 	}
 	p.h.logStore(why)
 	because := problemOf(why)
@@ -245,6 +248,14 @@ func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
 		because = problem.StoreUnavailable
 	}
 	return closeFor(because, because.Code)
+}
+
+// unopened is the reason for the end of a socket that no frame has opened.
+func (p *socketPeer) unopened(reason string) string {
+	if p.ignored {
+		reason += ": the server ignores Authorization when Origin is present"
+	}
+	return reason
 }
 
 // closeFor ends a socket because of a problem. The reason is for people.

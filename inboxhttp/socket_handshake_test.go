@@ -133,6 +133,46 @@ func TestSocketHandshakeOfAPage(t *testing.T) {
 	})
 }
 
+// A program that sends both, and waits in vain, reads in the close frame why.
+func TestSocketReasonNamesIgnoredCredentials(t *testing.T) {
+	overStores(t, config{}, func(s *server) {
+		s.open("alice")
+		const why = "the server ignores Authorization when Origin is present"
+		for name, c := range map[string]struct {
+			origin string
+			id     string
+			says   string
+			code   int
+			reason bool
+		}{
+			"both, and silence":       {"https://example.com", "alice", "", 4408, true},
+			"both, and a send":        {"https://example.com", "alice", `{"type":"send","to":"alice","body":"x"}`, 4400, true},
+			"an origin, and silence":  {"https://example.com", "", "", 4408, false},
+			"an origin, and a send":   {"https://example.com", "", `{"type":"send","to":"alice","body":"x"}`, 4400, false},
+			"neither, and silence":    {"", "", "", 4408, false},
+			"another page's, a guess": {"null", "somebody", "", 4408, true},
+		} {
+			h := handshake{id: c.id, header: http.Header{}}
+			if c.origin != "" {
+				h.header.Set("Origin", c.origin)
+			}
+			w := s.dialSocket(h)
+			if c.says != "" {
+				w.say("%s", c.says)
+			}
+			f, ok := w.next()
+			if !ok || closeCode(f) != c.code {
+				s.Errorf("%s: %v, want %d", name, f, c.code)
+				continue
+			}
+			if reason := string(f.payload[2:]); strings.Contains(reason, why) != c.reason || len(reason) > 123 {
+				s.Errorf("%s: the reason is %q", name, reason)
+			}
+			w.conn.Close()
+		}
+	})
+}
+
 func TestSocketOrigins(t *testing.T) {
 	overStores(t, config{Config: origins("https://example.com")}, func(s *server) {
 		for origin, status := range map[string]int{

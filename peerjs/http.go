@@ -7,57 +7,26 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 )
 
-// shared is what all answers have in common: who may read them, and that nobody
-// keeps them.
-func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.Handler) {
+// shared does what all URLs have in common: it refuses pages that are not allowed, lets
+// the others read the answer, and keeps it out of caches.
+func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if !h.anyOrigin {
-		h.cors.Wrap(next).ServeHTTP(w, r)
-		return
+	switch {
+	case h.pages.CORS(w, r): // a preflight, which is answered
+	case !h.pages.May(r):
+		http.Error(w, "Pages of this origin may not use this server.", http.StatusForbidden)
+	default:
+		next(w, r)
 	}
-	// Any origin is named, as by peerjs-server, and never together with
-	// credentials: there are none.
-	header.Add("Vary", "Origin")
-	if origin := r.Header.Get("Origin"); origin != "" {
-		header.Set("Access-Control-Allow-Origin", origin)
-		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-			header.Add("Vary", "Access-Control-Request-Headers")
-			header.Set("Access-Control-Allow-Methods", "GET, HEAD")
-			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
-				header.Set("Access-Control-Allow-Headers", asked)
-			}
-			header.Set("Access-Control-Max-Age", "7200")
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-	}
-	next.ServeHTTP(w, r)
-}
-
-// mayConnect reports whether a page of that origin may open a socket: browsers do
-// not ask before they do.
-func (h *Handler) mayConnect(w http.ResponseWriter, r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if h.anyOrigin || origin == "" || w.Header().Get("Access-Control-Allow-Origin") != "" {
-		return true
-	}
-	// A page of this server itself. A proxy may have changed Host, so a browser's own
-	// word counts too.
-	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host == r.Host && u.Host != ""
 }
 
 // read serves what can only be read.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (kind string, body []byte, err error)) {
-	h.shared(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.shared(w, r, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "This can only be read.", http.StatusMethodNotAllowed)
@@ -77,7 +46,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (k
 			w.Header().Set("Content-Type", kind)
 			w.Write(body)
 		}
-	}))
+	})
 }
 
 // NewID is GET /{key}/id: an id that nobody has. As in peerjs-server, any key will

@@ -14,14 +14,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jub0bs/cors"
-
 	"inbox"
+	"inbox/internal/browser"
 	"inbox/internal/park"
 	"inbox/internal/socket"
 )
@@ -42,17 +40,16 @@ type Config struct {
 	MaxMessage   int          // bytes of a frame; 256 KiB
 	MaxHeld      int64        // bytes of all messages for peers who are not there; 64 MiB
 	AllowOrigins []string     // of pages that may ask; all
-	Log          *slog.Logger // what a store could not do; none
+	Log          *slog.Logger // failures of the store, refused pages; none
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe
 // for concurrent use.
 type Handler struct {
 	Config
-	prefix    string // of the inboxes' ids
-	options   socket.Options
-	cors      *cors.Middleware
-	anyOrigin bool
+	prefix  string // of the inboxes' ids
+	options socket.Options
+	pages   *browser.Pages
 
 	lot       *park.Lot
 	holdFor   time.Duration // messages for peers who are not there; tests change it
@@ -99,9 +96,6 @@ func New(c Config) (*Handler, error) {
 	if c.MaxHeld == 0 {
 		c.MaxHeld = 64 << 20
 	}
-	if len(c.AllowOrigins) == 0 {
-		c.AllowOrigins = []string{"*"}
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -110,12 +104,13 @@ func New(c Config) (*Handler, error) {
 		options: socket.Options{MaxMessage: c.MaxMessage},
 	}
 	var err error
-	if h.cors, err = cors.NewMiddleware(cors.Config{
-		Origins: c.AllowOrigins, RequestHeaders: []string{"Content-Type"}, MaxAgeInSeconds: 7200,
-	}); err != nil {
+	// Any origin is named, as by peerjs-server.
+	h.pages, err = browser.New(browser.Config{
+		Origins: c.AllowOrigins, Methods: "GET, HEAD", Expose: "Retry-After, *", Echo: true, Log: c.Log,
+	})
+	if err != nil {
 		return nil, fmt.Errorf("allowed origins: %w", err)
 	}
-	h.anyOrigin = slices.Contains(c.AllowOrigins, "*")
 	if c.Discovery {
 		h.open = make(map[*peer]string)
 		h.dir = newDirectory(h)

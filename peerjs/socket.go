@@ -48,14 +48,10 @@ func (refusal) Error() string { return "refused" }
 
 // Socket is where clients connect: /peerjs?key=…&id=…&token=…
 func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
-	h.shared(w, r, http.HandlerFunc(h.socket))
+	h.shared(w, r, h.socket)
 }
 
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
-	if !h.mayConnect(w, r) {
-		http.Error(w, "Pages of this origin may not use this server.", http.StatusForbidden)
-		return
-	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
 		http.Error(w, "Clients of PeerJS connect here.", http.StatusMethodNotAllowed)

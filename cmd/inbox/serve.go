@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os/signal"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -107,8 +106,9 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--redis-wait-replicas is not negative")
 	case len(c.AllowOrigin) == 0:
 		return errors.New("--allow-origin names no origin: * allows all")
-	case len(c.AllowOrigin) > 1 && slices.Contains(c.AllowOrigin, "*"):
-		return errors.New("--allow-origin * allows all: it stands alone")
+	}
+	if err := inboxhttp.CheckOrigins(c.AllowOrigin); err != nil {
+		return fmt.Errorf("--allow-origin: %w", err)
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000")
@@ -145,7 +145,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {
-		return fmt.Errorf("--allow-origin takes scheme://host[:port], without a slash at the end: %w", err)
+		return err
 	}
 	peers, err := c.peerJS(store, store.pepper, log)
 	if err != nil {

@@ -1,0 +1,101 @@
+// Package browser tells requests of browsers from those of programs, and decides
+// which pages may use a server: the origin check and CORS of every protocol.
+package browser
+
+import (
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// IsNavigation reports whether a browser sent a request for itself or for an element
+// of a page: an address that was typed, a link, a form, a frame, an image, a script, a
+// beacon, a prefetch. No script chose such a request, so an inbox refuses it. Over plain
+// HTTP a browser sends no Sec-Fetch headers. Its navigations then show by the page that
+// they ask for.
+func IsNavigation(h http.Header) bool {
+	switch first(h, "Sec-Fetch-Mode") {
+	case "", "cors", "same-origin", "websocket":
+	default:
+		return true
+	}
+	switch first(h, "Sec-Fetch-Dest") {
+	case "", "empty", "websocket":
+	default:
+		return true
+	}
+	page, data := wants(h)
+	return len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || page && !data
+}
+
+// MayHaveSent reports whether a browser may have sent a request. No single header is
+// on all of a browser's requests: over plain HTTP those of a script element have
+// neither Origin nor Sec-Fetch headers.
+func MayHaveSent(h http.Header) bool {
+	for name := range h {
+		switch name {
+		case "Origin", "Referer", "Cookie", "Accept-Language", "Upgrade-Insecure-Requests",
+			"Access-Control-Request-Method", "Access-Control-Request-Headers", "Dnt", "Save-Data":
+			return true
+		}
+		if strings.HasPrefix(name, "Sec-") && !strings.HasPrefix(name, "Sec-Websocket-") {
+			return true
+		}
+	}
+	page, _ := wants(h)
+	return isPrefetch(h) || page || strings.HasPrefix(first(h, "User-Agent"), "Mozilla/")
+}
+
+// isPrefetch knows the names that Chromium, Firefox and the standard have given it.
+func isPrefetch(h http.Header) bool {
+	return len(h["Sec-Purpose"]) > 0 || len(h["Purpose"]) > 0 || len(h["X-Moz"]) > 0
+}
+
+// wants reports whether Accept names a page, and whether it names data that a browser
+// never asks for by itself.
+func wants(h http.Header) (page, data bool) {
+	for media := range Accepted(h) {
+		switch media {
+		case "text/html", "application/xhtml+xml":
+			page = true
+		case "application/json", "text/event-stream":
+			data = true
+		}
+	}
+	return page, data
+}
+
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Accepted yields the media types that Accept names with a quality above 0, in order
+// and in lower case.
+func Accepted(h http.Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h["Accept"] {
+			for part := range strings.SplitSeq(line, ",") {
+				media, params, _ := strings.Cut(part, ";")
+				if !refused(params) && !yield(strings.ToLower(strings.TrimSpace(media))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// refused reports whether the parameters of a media range hold a quality of 0.
+func refused(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		if strings.EqualFold(strings.TrimSpace(name), "q") {
+			q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			return err == nil && q == 0
+		}
+	}
+	return false
+}
