@@ -25,6 +25,7 @@ var files embed.FS
 var contentTypes = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".html": "text/html; charset=utf-8",
+	".ico":  "image/x-icon",
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
 }
@@ -66,21 +67,23 @@ func newVariant(content []byte) variant {
 	return variant{etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content: content}
 }
 
-// Handler serves the pages: /, /call and /files, what they need under /assets/, and the
-// SDK: /inbox.js, and /mailbox.js, which is the part of it without WebRTC.
+// Handler serves the pages: /, /call and /files, what they need under /assets/,
+// /favicon.ico, and the SDK: /inbox.js, and /mailbox.js, which is the part of it without WebRTC.
 // All URLs in them are relative, so that it can be mounted under any path with
 // [http.StripPrefix]; the server's /inbox must be beside it.
 func Handler() http.Handler {
 	pages := allPages()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range securityHeaders {
-			w.Header().Set(name, value)
-		}
+		guard(w)
 		p, ok := pages["/"+strings.TrimPrefix(r.URL.Path, "/")]
 		switch {
 		case !ok:
-			w.Header().Set("Cache-Control", "no-store")
-			http.Error(w, "Nothing is here. There are three pages, /, /call and /files, and /inbox for programs.", http.StatusNotFound)
+			if to := withoutSlash(pages, r.URL); to != "" {
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusPermanentRedirect)
+				return
+			}
+			missing(w, r, up("/"+strings.TrimPrefix(r.URL.Path, "/")))
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			w.Header().Set("Cache-Control", "no-store")
@@ -103,6 +106,12 @@ func Handler() http.Handler {
 			http.ServeContent(w, r, p.name, time.Time{}, bytes.NewReader(chosen.content))
 		}
 	})
+}
+
+func guard(w http.ResponseWriter) {
+	for name, value := range securityHeaders {
+		w.Header().Set(name, value)
+	}
 }
 
 // allPages compresses them, which takes a moment, once.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ func ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	res := w.Result()
+	res.Request = r
 	content, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -54,10 +56,11 @@ func TestEveryFileIsServed(t *testing.T) {
 		".js":  "text/javascript; charset=utf-8",
 		".css": "text/css; charset=utf-8",
 		".svg": "image/svg+xml",
+		".ico": "image/x-icon",
 	}
 	h := web.Handler()
 	all := urls(t)
-	for _, must := range []string{"/", "/call", "/files", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/inbox.js", "/mailbox.js"} {
+	for _, must := range []string{"/", "/call", "/files", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/favicon.ico", "/inbox.js", "/mailbox.js"} {
 		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
 			t.Errorf("there is no %s", must)
 		}
@@ -158,7 +161,7 @@ func TestOnlyTheSDKIsForOthers(t *testing.T) {
 func TestNothingElseIsThere(t *testing.T) {
 	h := web.Handler()
 	for _, target := range []string{
-		"/index.html", "/call.html", "/call/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go", "/dist/inbox.js", "/inbox.d.ts",
+		"/index.html", "/call.html", "/inbox/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go", "/dist/inbox.js", "/inbox.d.ts",
 		"/assets/../../web.go", "/assets/%2e%2e/%2e%2e/web.go", "//call", "/assets//call.js", "/CALL", "/call%00",
 	} {
 		res, content := ask(t, h, "GET", target)
@@ -168,11 +171,75 @@ func TestNothingElseIsThere(t *testing.T) {
 		if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") || !strings.Contains(content, "/call") {
 			t.Errorf("GET %s: %s %q helps nobody", target, res.Header.Get("Content-Type"), content)
 		}
-		if strings.Contains(content, path.Base(target)) && path.Base(target) != "call" {
+		if strings.Contains(content, path.Base(target)) && path.Base(target) != "call" && path.Base(target) != "inbox" {
 			t.Errorf("GET %s: the answer repeats what was asked: %q", target, content)
 		}
 		if res.Header.Get("ETag") != "" || res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("GET %s: is kept: %v", target, res.Header)
+		}
+	}
+}
+
+// A page whose address was typed with a slash at its end is found, wherever the pages are
+// mounted, and what its query says stays.
+func TestASlashAtTheEnd(t *testing.T) {
+	h := http.StripPrefix("/signal", web.Handler())
+	for target, want := range map[string]string{
+		"/signal/call/": "/signal/call", "/signal/files/?to=bob&x=%26": "/signal/files?to=bob&x=%26",
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			res, _ := ask(t, h, method, target)
+			to, err := res.Request.URL.Parse(res.Header.Get("Location"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := to.RequestURI(); res.StatusCode != http.StatusPermanentRedirect || got != want {
+				t.Errorf("%s %s: %s to %s, want %s", method, target, res.Status, got, want)
+			}
+		}
+	}
+	for _, target := range []string{"/signal//", "/signal/assets/call.js/", "/signal/inbox.js/", "/signal/call//", "/signal//call/"} {
+		if res, _ := ask(t, h, "GET", target); res.StatusCode != http.StatusNotFound {
+			t.Errorf("GET %s: %s", target, res.Status)
+		}
+	}
+}
+
+// At a wrong address a person finds a page that leads home, and a program a line of text.
+func TestAWrongAddress(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle("/signal/", http.StripPrefix("/signal", web.Handler()))
+	mux.Handle("/", web.Missing("/signal/"))
+	chrome := "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+	for _, target := range []string{"/signal/cal", "/signal/a/b/c", "/signal/call/x/", "/signal/%22%3E%3Cscript%3E", "/", "/elsewhere", "/a/b/c/", "/signals", "/call"} {
+		for _, c := range []struct{ method, accept, contentType string }{
+			{"GET", chrome, "text/html"}, {"HEAD", chrome, "text/html"}, {"GET", "TEXT/HTML;q=0.5", "text/html"},
+			{"GET", "", "text/plain"}, {"GET", "*/*", "text/plain"}, {"GET", "text/html;q=0", "text/plain"}, {"POST", chrome, "text/plain"},
+			{"GET", "application/json", "text/plain"}, {"POST", "*/*", "text/plain"},
+		} {
+			res, content := ask(t, mux, c.method, target, "Accept", c.accept)
+			if res.StatusCode != http.StatusNotFound || !strings.HasPrefix(res.Header.Get("Content-Type"), c.contentType) ||
+				!slices.Contains(res.Header.Values("Vary"), "Accept") || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s %s for %q: %s %v", c.method, target, c.accept, res.Status, res.Header)
+			}
+			if c.method == "HEAD" {
+				continue
+			}
+			if !strings.Contains(content, "Nothing is here") || strings.Contains(content, "<script") || strings.Contains(content, "HOME") {
+				t.Errorf("%s %s for %q: %s", c.method, target, c.accept, content)
+			}
+			if c.contentType != "text/html" {
+				continue
+			}
+			for _, link := range regexp.MustCompile(`(?:href|src)="([^"]*)"`).FindAllStringSubmatch(content, -1) {
+				to, err := res.Request.URL.Parse(link[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found, _ := ask(t, mux, "GET", to.Path); found.StatusCode != http.StatusOK {
+					t.Errorf("GET %s links to %s, which is %s: %s", target, link[1], to.Path, found.Status)
+				}
+			}
 		}
 	}
 }
@@ -200,7 +267,11 @@ func TestPagesReferToTheirOwnFilesOnly(t *testing.T) {
 	inline := regexp.MustCompile(`(?i)<style|\sstyle\s*=|\son[a-z]+\s*=\s*"|javascript:|<script(?:[^>]*)>[^<]|<iframe|<object|<embed`)
 	for _, url := range urls(t) {
 		_, content := ask(t, h, "GET", url)
-		for _, match := range references[path.Ext(url)].FindAllStringSubmatch(content, -1) {
+		find, ok := references[path.Ext(url)]
+		if !ok {
+			continue // an image, which refers to nothing
+		}
+		for _, match := range find.FindAllStringSubmatch(content, -1) {
 			reference := match[1]
 			if strings.HasPrefix(reference, "/") || strings.Contains(reference, "//") || strings.HasPrefix(reference, "data:") {
 				t.Errorf("%s refers to %q", url, reference)

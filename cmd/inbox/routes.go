@@ -30,6 +30,9 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	})
 	pages := http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler())
 	mux.Handle(base, pages)
+	if base != "/" {
+		mux.Handle("/", web.Missing(base))
+	}
 	if p != nil {
 		peerjsRoutes(mux, base, p, pages)
 	}
