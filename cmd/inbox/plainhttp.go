@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// A plainListener answers plain HTTP that comes to the port of HTTPS: people type an
+// address without https://, and would read only that the connection was reset.
+type plainListener struct {
+	net.Listener
+	api string // the path where programs talk, with the base path
+}
+
+func (l *plainListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &plainConn{Conn: c, api: l.api}, nil
+}
+
+// plainConn is a connection that begins with TLS, or with a plain request, which it
+// answers itself.
+type plainConn struct {
+	net.Conn
+	api   string
+	begun bool // the first byte has come; only Read uses it
+}
+
+// NetConn is the connection that the kernel knows.
+func (c *plainConn) NetConn() net.Conn { return c.Conn }
+
+var errPlain = errors.New("plain HTTP on the port of HTTPS")
+
+// Read is called by crypto/tls, first for the client's hello. A hello begins with a byte
+// that no method of HTTP has.
+func (c *plainConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.begun || n == 0 {
+		return n, err
+	}
+	c.begun = true
+	if p[0] < 'A' || p[0] > 'Z' {
+		return n, err
+	}
+	c.answer(p[:n])
+	return 0, errPlain
+}
+
+// answer reads the rest of a request, in the time that a handshake has, and sends a browser
+// to the same address with https. Whatever else was sent over plain HTTP, a password
+// perhaps, is not worth repeating: a program is told what to change.
+func (c *plainConn) answer(begin []byte) {
+	const most = 16 << 10 // as over TLS
+	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(io.MultiReader(bytes.NewReader(begin), c.Conn), most)))
+	status, where := http.StatusBadRequest, ""
+	if err == nil {
+		where = secureURL(r, c.LocalAddr())
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if reads && where != "" && r.URL.Path != c.api && r.Header.Get("Upgrade") == "" && r.Header.Get("Authorization") == "" {
+			status = http.StatusTemporaryRedirect // the next start may be without TLS
+		}
+	}
+	text := "This port speaks HTTPS only."
+	if where != "" {
+		text = "This port speaks HTTPS only: " + where
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: %d\r\n",
+		status, http.StatusText(status), len(text)+1)
+	if status == http.StatusTemporaryRedirect {
+		fmt.Fprintf(&b, "Location: %s\r\n", where)
+	}
+	b.WriteString("\r\n")
+	if r == nil || r.Method != http.MethodHead {
+		b.WriteString(text + "\n")
+	}
+	if _, err := c.Conn.Write(b.Bytes()); err != nil {
+		return
+	}
+	// A connection that is closed with bytes unread is reset, and the answer lost.
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		c.Conn.SetReadDeadline(time.Now().Add(time.Second))
+		io.CopyN(io.Discard, c.Conn, 256<<10)
+	}
+}
+
+// secureURL is what a request asked for, with https, or "" if its Host is none.
+func secureURL(r *http.Request, local net.Addr) string {
+	host := r.Host
+	if host == "" {
+		host = local.String()
+	}
+	u, err := url.Parse("https://" + host)
+	odd := func(c rune) bool { return c > '~' || !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_:[]", c) }
+	if err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsFunc(host, odd) || !strings.HasPrefix(r.URL.Path, "/") {
+		return ""
+	}
+	u.Path, u.RawPath, u.RawQuery = r.URL.Path, r.URL.RawPath, r.URL.RawQuery
+	return u.String()
+}
