@@ -26,6 +26,7 @@ var canaries = map[string]string{
 // HTTP/2, and then searches the log of the most talkative server for what the
 // peers chose, in every form in which it could be there.
 func TestCanaries(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the certificate is kept
 	for _, flags := range [][]string{{"--log-format=text"}, {"--log-format=json", "--tls=self-signed"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			t.Parallel()

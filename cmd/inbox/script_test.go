@@ -68,6 +68,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range []string{"PATH", "HOME", "INBOX_INBOX_TTL", "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT", "INBOX_BASE_PATH", "INBOX_DRAIN"} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}
+	s.cmd.Env = append(s.cmd.Env, "XDG_STATE_HOME="+ts.MkAbs("state"))
 	s.cmd.Env = slices.DeleteFunc(s.cmd.Env, func(v string) bool { return strings.HasSuffix(v, "=") })
 	stderr, err := s.cmd.StderrPipe()
 	ts.Check(err)

@@ -28,7 +28,7 @@ type serveCommand struct {
 	Listen   string `default:":3000" group:"Addresses" help:"Where to listen. Port 0 takes a free one."`
 	BasePath string `default:"/" group:"Addresses" help:"Serve everything below this path, as in /signal/."`
 
-	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files" group:"Addresses" help:"Off; self-signed: with a certificate made at the start, for trying out on other devices; files: with --tls-cert and --tls-key."`
+	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files" group:"Addresses" help:"Off; self-signed: with a certificate of its own, kept for the next start, for trying out on other devices; files: with --tls-cert and --tls-key."`
 	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"Addresses" help:"Certificate chain, PEM. It is read again when it changes."`
 	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"Addresses" help:"Its private key, PEM."`
 
@@ -156,6 +156,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 		defer ln.Close()
+	} else {
+		ln = &plainListener{ln, c.basePath() + "inbox"}
 	}
 	// Nothing can go wrong any more but the serving itself.
 	if err := store.served(); err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
@@ -279,15 +278,11 @@ func TestLogsNameNobody(t *testing.T) {
 }
 
 func TestSelfSignedCertificate(t *testing.T) {
-	cert, err := selfSigned(time.Now())
+	cert, _, err := selfSigned(ourNames(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
+	leaf, roots := cert.Leaf, x509.NewCertPool()
 	roots.AddCert(leaf)
 	for _, name := range append(machineAddresses(), "localhost", "127.0.0.1", "::1") {
 		if _, err := leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots}); err != nil {
@@ -297,30 +292,18 @@ func TestSelfSignedCertificate(t *testing.T) {
 }
 
 // writeCertificate writes a new pair and returns its serial number.
-func writeCertificate(t *testing.T, certFile, keyFile string) string {
+func writeCertificate(t *testing.T, certFile, keyFile string) (serial string) {
 	t.Helper()
-	cert, err := selfSigned(time.Now())
+	cert, content, err := selfSigned(ourNames(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{certFile, keyFile} { // each is read for its own part
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, certFile, "CERTIFICATE", cert.Certificate[0])
-	writePEM(t, keyFile, "PRIVATE KEY", key)
-	return leaf.SerialNumber.String()
-}
-
-func writePEM(t *testing.T, path, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return cert.Leaf.SerialNumber.String()
 }
 
 func TestCertificateFilesAreReadAgain(t *testing.T) {

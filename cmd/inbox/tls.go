@@ -1,15 +1,9 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"sync"
@@ -20,11 +14,11 @@ import (
 func (c *serveCommand) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 	switch c.TLS {
 	case "self-signed":
-		cert, err := selfSigned(time.Now())
-		if err != nil {
+		kept := &keptCertificate{file: c.selfSignedFile(), log: log}
+		if _, err := kept.get(nil); err != nil {
 			return nil, fmt.Errorf("cannot make a certificate: %w", err)
 		}
-		return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
+		return &tls.Config{GetCertificate: kept.get}, nil
 	case "files":
 		files := &certificateFiles{cert: c.TLSCert, key: c.TLSKey, log: log}
 		if err := files.load(); err != nil {
@@ -33,41 +27,6 @@ func (c *serveCommand) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 		return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.get(), nil }}, nil
 	}
 	return nil, nil
-}
-
-// selfSigned makes a certificate for localhost and every address of this
-// machine. Browsers warn of it, once, and then treat the page as secure, so that
-// it may have the camera.
-func selfSigned(now time.Time) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "inbox, self-signed"},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:    now.Add(-time.Hour), // for clocks that are behind
-		NotAfter:     now.AddDate(0, 0, 90),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if name, err := os.Hostname(); err == nil && name != "localhost" {
-		template.DNSNames = append(template.DNSNames, name)
-	}
-	for _, address := range machineAddresses() {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
 // machineAddresses are the ones under which other devices reach this machine.

@@ -15,9 +15,7 @@ let built;
 export function program() {
   if (process.env.INBOX_BIN) return resolve(process.env.INBOX_BIN);
   if (built === undefined) {
-    const folder = mkdtempSync(join(tmpdir(), "inbox-e2e-"));
-    process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-    built = join(folder, "inbox");
+    built = join(folder(), "inbox");
     execFileSync("go", ["build", "-o", built, "./cmd/inbox"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
   }
   return built;
@@ -35,6 +33,16 @@ export async function stopServers() {
   }));
 }
 
+/** A folder that is gone when the tests are. */
+export function folder() {
+  const made = mkdtempSync(join(tmpdir(), "inbox-e2e-"));
+  process.on("exit", () => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** Where servers keep what they keep, as their certificates. */
+const state = folder();
+
 /**
  * Starts a server and waits until it listens.
  * @param {string[]} flags
@@ -43,6 +51,7 @@ export async function stopServers() {
 export async function startServer(flags = [], { port = 0 } = {}) {
   const child = spawn(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--drain", "1s", ...flags], {
     stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, XDG_STATE_HOME: state },
   });
   running.add(child);
   child.once("exit", () => running.delete(child));

@@ -2,6 +2,8 @@
 
 import { isolate } from "./names.js";
 
+const secure = globalThis.location?.protocol === "https:";
+
 /**
  * @typedef {"setup" | "media" | "opening" | "waiting" | "ringing" | "calling" | "connecting"
  *   | "connected" | "reconnecting" | "ended" | "stopped" | "elsewhere" | "unable"} State
@@ -192,7 +194,7 @@ export const problems = {
   },
   "server-away": {
     title: "The server does not answer.",
-    text: "Is it running, and are you online? A call that is going on goes on. This page keeps trying.",
+    text: `Is it running, and are you online? A call that is going on goes on. This page keeps trying.${secure ? " If the server was restarted, reload this page: the browser may have to ask you about a new certificate." : ""}`,
   },
   "unauthorized": {
     title: "That link is taken.",

@@ -1,0 +1,48 @@
+/** What a page that waits sees of a certificate that the server made itself. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { connect } from "node:tls";
+import { once } from "node:events";
+import { after, test } from "node:test";
+import { folder, startServer, stopServers } from "./server.js";
+import { closeBrowsers, launch, person, reaches, says, saysNoMore, waits } from "./browser.js";
+
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+
+/** What Chromium knows a certificate's key by. */
+async function fingerprint(port) {
+  const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
+  await once(socket, "secureConnect");
+  const key = socket.getPeerX509Certificate().publicKey.export({ type: "spki", format: "der" });
+  socket.destroy();
+  return createHash("sha256").update(key).digest("base64");
+}
+
+test("a page that waits goes on after a restart, and names a new certificate as a cause if it cannot", async () => {
+  const snapshot = join(folder(), "inbox.snapshot");
+  const flags = ["--tls", "self-signed", "--snapshot", snapshot];
+  let server = await startServer(flags);
+  // A person who has accepted this certificate, and no other.
+  const browser = await launch({ flags: [`--ignore-certificate-errors-spki-list=${await fingerprint(server.port)}`] });
+  const alice = await person(browser, { ignoreHTTPSErrors: false });
+  await waits(alice, server.url, { wish: "none" });
+
+  await server.stop();
+  assert.match(await says(alice, "server-away"), /reload this page/);
+  server = await startServer(flags, { port: server.port });
+  await saysNoMore(alice, "server-away");
+  await reaches(alice, "waiting");
+
+  await server.stop();
+  await says(alice, "server-away");
+  rmSync(`${snapshot}.tls.pem`);
+  await startServer(flags, { port: server.port });
+  await alice.waitForEvent("console", (message) => message.text().includes("ERR_CERT_AUTHORITY_INVALID"));
+  assert.match(await says(alice, "server-away"), /reload this page.*certificate/);
+});
