@@ -102,7 +102,9 @@ func secureURL(r *http.Request, local net.Addr) string {
 		host = local.String()
 	}
 	u, err := url.Parse("https://" + host)
-	odd := func(c rune) bool { return c > '~' || !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_:[]", c) }
+	odd := func(c rune) bool {
+		return c > '~' || !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_:[]", c)
+	}
 	if err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsFunc(host, odd) || !strings.HasPrefix(r.URL.Path, "/") {
 		return ""
 	}
