@@ -24,6 +24,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of redis: %w", err)
 	}
+	switch {
+	case c.Password != "" && option.Password != "":
+		return nil, errors.New("the URL of redis holds a password, and another one is configured")
+	case c.Password != "":
+		option.Password = c.Password
+	}
 	if t := option.TLSConfig; t != nil {
 		t.RootCAs, t.GetClientCertificate = c.RootCAs, c.ClientCertificate
 	}

@@ -67,6 +67,27 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+// A password that cuts the URL short is named as the cause, and never quoted.
+func TestReservedCharactersInAPassword(t *testing.T) {
+	for _, c := range "#/?%^[] \"<>\\`{|}@" {
+		for _, user := range []string{"", "user"} {
+			for _, format := range []string{"redis://%s:Kana%cri@h", "redis://%s:12%cKanari@h:6379", "rediss://%s:Kanari%c@h:1,i:2/0", "redis://%s:%cKanari=1@h/0?master_set=m"} {
+				address := fmt.Sprintf(format, user, c)
+				o, err := ParseURL(address)
+				if err == nil && strings.HasPrefix(o.InitAddress[0], "h:") && o.Password != "" {
+					continue // it can be read as it was meant
+				}
+				if err == nil || !strings.Contains(err.Error(), "percent-encode") || strings.Contains(err.Error(), "Kana") {
+					t.Errorf("%s: error %v, options %v", address, err, o.InitAddress)
+				}
+			}
+		}
+	}
+	if _, err := ParseURL("redis://h/?sentinel_password=a@b&master_set=m"); err != nil {
+		t.Errorf("a known name of the query may have any value: %v", err)
+	}
+}
+
 // Nobody reads ids or passwords from keys, and everything that is written goes by
 // itself.
 func TestKeysTellNothingAndExpire(t *testing.T) {

@@ -32,6 +32,9 @@ type Config struct {
 	// URL is redis:// or rediss:// (TLS), with user and password if needed; see
 	// [ParseURL] for Sentinel and Cluster.
 	URL string
+	// Password is that of Redis, in place of one in the URL; none. It is taken as it
+	// is: nothing is percent-encoded.
+	Password string
 	// RootCAs are what certificates of rediss:// are checked against; the system's.
 	RootCAs *x509.CertPool
 	// ClientCertificate is asked at every handshake for what to show to a Redis

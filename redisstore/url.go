@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -28,8 +29,12 @@ func ParseURL(s string) (rueidis.ClientOption, error) {
 	if err != nil {
 		return rueidis.ClientOption{}, err
 	}
+	_, rest, _ := strings.Cut(s, "://")
 	u, err := url.Parse(first)
-	if err != nil {
+	switch {
+	case strings.Contains(rest, "#"), err == nil && strings.Contains(u.Path, "@"), err != nil && strings.Contains(rest, "@"):
+		return rueidis.ClientOption{}, errReserved
+	case err != nil:
 		return rueidis.ClientOption{}, errors.New("it is no URL")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
@@ -38,8 +43,17 @@ func ParseURL(s string) (rueidis.ClientOption, error) {
 	}
 	known := []string{"master_set", "sentinel_user", "sentinel_password", "server_name", "addr"}
 	for name := range query {
-		if !slices.Contains(known, name) {
+		switch {
+		case slices.Contains(known, name):
+		case strings.Contains(u.RawQuery, "@"): // a password may have been taken for the query
+			return rueidis.ClientOption{}, errReserved
+		default:
 			return rueidis.ClientOption{}, fmt.Errorf("its query holds %q, and may hold %s", name, strings.Join(known, ", "))
+		}
+	}
+	if database := strings.TrimPrefix(u.Path, "/"); database != "" {
+		if _, err := strconv.ParseUint(database, 10, 31); err != nil {
+			return rueidis.ClientOption{}, errors.New("the path after its host is the number of a database, as in /0")
 		}
 	}
 	query["addr"] = append(query["addr"], more...)
@@ -60,6 +74,11 @@ func ParseURL(s string) (rueidis.ClientOption, error) {
 	}
 	return o, nil
 }
+
+// errReserved is about a URL that a character of its password has cut short. It does
+// not tell which: that would be a part of the password.
+var errReserved = errors.New("a character that URLs reserve, such as # / ? % or @, is not percent-encoded: " +
+	"in a password write # as %23, or leave the password out and set INBOX_REDIS_PASSWORD or --redis-password-file")
 
 // splitHosts takes all hosts but the first out of a URL.
 func splitHosts(s string) (first string, more []string, err error) {

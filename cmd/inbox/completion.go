@@ -35,6 +35,7 @@ func (c *completionCommand) Run(k *kong.Kong, s streams) error {
 // command is what there is to complete of one.
 type command struct {
 	name, help string
+	variables  []string // of the environment
 	flags      []option
 	args       option // positional ones
 	standard   bool   // if none is named
@@ -56,6 +57,7 @@ func commandsOf(model *kong.Application) []command {
 		for _, group := range node.AllFlags(true) {
 			for _, flag := range group {
 				c.flags = append(c.flags, optionOf(flag))
+				c.variables = append(c.variables, flag.Envs...)
 			}
 		}
 		for _, arg := range node.Positional {

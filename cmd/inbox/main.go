@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -23,6 +24,8 @@ type cli struct {
 	Receive    receiveCommand    `cmd:"" help:"Receive messages."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
 }
 
 const description = `A temporary mailbox through which WebRTC peers find each other.
@@ -43,23 +46,26 @@ func run(args []string, stdout, stderr io.Writer) int {
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
 		kong.Writers(stdout, stderr),
+		kong.Vars{"version": "inbox " + version()},
 		kong.Exit(func(int) { panic(exited) }),
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
 	var parsed *kong.Context
-	if helped(exited, func() { parsed, err = parser.Parse(args) }) {
+	if helped(exited, func() { parsed, err = parser.Parse(joinNegatives(args)) }) {
 		return 0
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "inbox: %v (see inbox --help)\n", err)
 		return 2
 	}
-	// The first signal ends everything in order, the second at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	ctx := untilSignal()
+	if command := parsed.Command(); strings.HasPrefix(command, "send") || strings.HasPrefix(command, "receive") {
+		for _, name := range unknownVariables(os.Environ()) {
+			fmt.Fprintf(stderr, "inbox: the variable %s is not a setting\n", name)
+		}
+	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(streams{stdout, stderr})
 	if err := parsed.Run(); err != nil {
@@ -67,6 +73,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitCode(err)
 	}
 	return 0
+}
+
+// untilSignal returns a context that ends with the first signal, so that everything ends
+// in order. The second one ends the process at once. The cause of an interrupt is
+// errInterrupted.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		var why error // of SIGTERM, none but that it is over
+		if <-signals == os.Interrupt {
+			why = errInterrupted
+		}
+		signal.Stop(signals)
+		end(why)
+	}()
+	return ctx
 }
 
 type streams struct{ out, err io.Writer }

@@ -82,6 +82,9 @@ func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Co
 		u.Path = "/inbox" // nobody serves inboxes at the root
 		config.URL = u.String()
 	}
+	if p.Insecure && strings.HasPrefix(config.URL, "http:") {
+		s.note("--insecure does nothing: " + config.URL + " has no certificate")
+	}
 	if p.Insecure {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
@@ -101,7 +104,7 @@ func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Co
 }
 
 func (p *peerFlags) password(ctx context.Context, s streams) (string, error) {
-	env := os.Getenv("INBOX_PASSWORD")
+	env := os.Getenv(peerPassword)
 	switch {
 	case p.Password != "" && p.PasswordFile != "":
 		return "", usageError{errors.New("--password and --password-file do not go together")}

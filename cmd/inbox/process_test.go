@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,24 +33,36 @@ func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
 }
 
 // The first signal drains, and the second ends at once, however long the drain
-// would take.
+// would take. An interrupt closes the port at once, so that only a client that is there
+// already is waited for.
 func TestSecondSignal(t *testing.T) {
 	for _, first := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(first.String(), func(t *testing.T) {
 			cmd, r := process(t, "--drain=10m")
+			held, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Close()
+			// A body that does not come to its end, in a request that has arrived.
+			fmt.Fprintf(held, "POST /inbox?to=x HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YTph\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+			if _, err := io.ReadFull(held, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
 			cmd.Process.Signal(first)
 			r.log.await(t, "msg=draining")
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-			inboxtest.Until(t, "it is not ready any more", func() bool {
-				res, _ := get(t, client, r.url+"/readyz", "", "")
-				return res.StatusCode == http.StatusServiceUnavailable
-			})
-			if res, _ := get(t, client, r.url+"/healthz", "", ""); res.StatusCode != http.StatusOK {
-				t.Errorf("healthz: %s", res.Status)
+			if first == syscall.SIGTERM {
+				inboxtest.Until(t, "it is not ready any more", func() bool {
+					res, _ := get(t, client, r.url+"/readyz", "", "")
+					return res.StatusCode == http.StatusServiceUnavailable
+				})
+				if res, _ := get(t, client, r.url+"/healthz", "", ""); res.StatusCode != http.StatusOK {
+					t.Errorf("healthz: %s", res.Status)
+				}
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
-			var err error
 			for over := false; !over; { // again, should the first one not be forgotten yet
 				cmd.Process.Signal(syscall.SIGTERM)
 				select {
@@ -61,6 +76,37 @@ func TestSecondSignal(t *testing.T) {
 				t.Errorf("it ended with %v", exit)
 			}
 		})
+	}
+}
+
+// A start takes over the address and the snapshot of the server before it, which was told
+// to stop only a moment ago.
+func TestStartWhileAnotherStops(t *testing.T) {
+	snapshot := filepath.Join(t.TempDir(), "inboxes.snapshot")
+	old, r := process(t, "--drain=2s", "--snapshot="+snapshot)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get(t, client, r.url+"/inbox?wait=0", "alice", "a")
+	old.Process.Signal(syscall.SIGTERM)
+	_, next := process(t, "--drain=10m", "--snapshot="+snapshot, "--listen="+strings.TrimPrefix(r.url, "http://"))
+	if next.url != r.url {
+		t.Errorf("it listens at %s, want %s", next.url, r.url)
+	}
+	if text := next.log.String(); !strings.Contains(text, "msg=\"snapshot read\" inboxes=1") {
+		t.Errorf("it has not read what the server before it left:\n%s", text)
+	}
+	if err := old.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A snapshot belongs to one server at a time.
+func TestSnapshotBelongsToOneServer(t *testing.T) {
+	snapshot := filepath.Join(t.TempDir(), "inboxes.snapshot")
+	process(t, "--snapshot="+snapshot)
+	var out, errs strings.Builder
+	code := run([]string{"serve", "--listen=127.0.0.1:0", "--drain=0s", "--snapshot=" + snapshot}, &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "belongs to another server that is running") {
+		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 }
 

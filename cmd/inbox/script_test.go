@@ -65,7 +65,11 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	s.end = make(chan struct{})
 	s.cmd = exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0"}, args...)...)
 	s.cmd.Dir = ts.Getenv("WORK")
-	for _, name := range []string{"PATH", "HOME", "INBOX_INBOX_TTL", "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT", "INBOX_BASE_PATH", "INBOX_DRAIN"} {
+	for _, name := range []string{
+		"PATH", "HOME", "GOMEMLIMIT",
+		"INBOX_INBOX_TTL", "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT", "INBOX_BASE_PATH", "INBOX_DRAIN", "INBOX_REDIS_PASSWORD",
+		"INBOX_TYPO", "INBOX_TTL", "INBOX_PORT", "INBOX_PORT_80_TCP_ADDR", "INBOX_SERVICE_HOST",
+	} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	s.cmd.Env = append(s.cmd.Env, "XDG_STATE_HOME="+ts.MkAbs("state"))

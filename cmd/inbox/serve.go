@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"path"
 	"strings"
@@ -20,7 +21,6 @@ import (
 	"inbox"
 	"inbox/inboxhttp"
 	"inbox/peerjs"
-	"inbox/redisstore"
 )
 
 // serveCommand is the configuration of a server: its fields are the flags.
@@ -51,22 +51,22 @@ type serveCommand struct {
 	RedisCA           string `name:"redis-ca" type:"path" placeholder:"FILE" group:"Running" help:"With rediss: what the certificate of Redis is checked against, PEM, instead of the system's roots."`
 	RedisCert         string `type:"path" placeholder:"FILE" group:"Running" help:"The certificate chain that is shown to a Redis that wants one, PEM. Read again when it changes."`
 	RedisKey          string `type:"path" placeholder:"FILE" group:"Running" help:"Its private key, PEM."`
+	RedisPasswordFile string `type:"path" placeholder:"FILE" group:"Running" help:"Holds the password of Redis, as it is; a line break at its end does not count. Or set $$INBOX_REDIS_PASSWORD. In the URL itself, # / ? % @ have to be percent-encoded."`
 	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"A send is answered when so many replicas of Redis have the message."`
 	SecretFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: 32 bytes or more that nobody can guess, the same for all servers. Passwords and ids are hashed with it."`
 
 	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
 	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`
 
-	LogFormat string     `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
-	LogLevel  slog.Level `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
+	LogFormat string `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
+	LogLevel  level  `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
 }
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if c.Store != inMemory {
-		if _, err := redisstore.ParseURL(c.Store); err != nil {
-			return fmt.Errorf("--store is memory or the URL of redis: %w", err)
-		}
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen()); err != nil {
+		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
+		return errors.New(err)
 	}
 	switch {
 	case c.InboxTTL < time.Second:
@@ -77,12 +77,6 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--drain is not negative")
 	case max(c.InboxTTL, c.MaxWait, c.Drain) > 365*24*time.Hour:
 		return errors.New("a time is at most a year, 8760h")
-	case c.InboxCapacity < 1 || c.MaxInboxes < 1 || c.InboxBytes < 1 || c.MaxBody < 1 || c.MaxMemory < 1:
-		return errors.New("a limit is at least 1")
-	case c.MaxBody > c.InboxBytes:
-		return errors.New("--max-body is more than --inbox-bytes: such a message would fit into no inbox")
-	case c.MaxBody > 1<<30:
-		return errors.New("--max-body is at most 1GiB")
 	case !strings.HasPrefix(c.BasePath, "/") || strings.TrimSuffix(path.Clean(c.BasePath), "/") != strings.TrimSuffix(c.BasePath, "/") ||
 		strings.ContainsAny(c.BasePath, "{}?#% ") || strings.ContainsFunc(c.BasePath, unicode.IsControl):
 		return errors.New("--base-path is a plain path that begins with /")
@@ -92,12 +86,6 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--tls-cert and --tls-key go with --tls files")
 	case peerjs.CheckKey(c.PeerJSKey) != nil:
 		return fmt.Errorf("--peerjs-key: %w", peerjs.CheckKey(c.PeerJSKey))
-	case c.Store != inMemory && c.Snapshot != "":
-		return errors.New("--snapshot goes with --store memory: inboxes in redis outlive a server anyway")
-	case c.Store != inMemory && c.SecretFile == "":
-		return errors.New("--store with redis needs --secret-file, the same for all servers")
-	case c.Store == inMemory && (c.SecretFile != "" || c.RedisWaitReplicas != 0):
-		return errors.New("--secret-file and --redis-wait-replicas go with --store redis")
 	case !strings.HasPrefix(c.Store, "rediss://") && (c.RedisCA != "" || c.RedisCert != "" || c.RedisKey != ""):
 		return errors.New("--redis-ca, --redis-cert and --redis-key go with --store rediss://")
 	case (c.RedisCert == "") != (c.RedisKey == ""):
@@ -110,9 +98,6 @@ func (c *serveCommand) Validate() error {
 	if err := inboxhttp.CheckOrigins(c.AllowOrigin); err != nil {
 		return fmt.Errorf("--allow-origin: %w", err)
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000")
-	}
 	return nil
 }
 
@@ -122,18 +107,24 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	// are not to end with it.
 	signal.Ignore(syscall.SIGPIPE)
 	log := c.logger(s.err)
+	c.warn(log)
+	for _, name := range unknownVariables(os.Environ()) {
+		log.Warn("a variable in the environment is not a setting: inbox serve --help lists them", "name", name)
+	}
 	tlsConfig, err := c.tlsConfig(log)
 	if err != nil {
 		return err
 	}
-	// No connection is ever left without a time limit, so that nobody needs the
-	// kernel's keep-alive, and its four calls for each.
-	listen := net.ListenConfig{KeepAlive: -1}
 	// The snapshot is used up when it is read, so the port comes first.
-	ln, err := listen.Listen(ctx, "tcp", c.Listen)
+	ln, err := c.listen(ctx, log)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return err
 	}
+	unlock, err := c.lockSnapshot(ctx, log)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer unlock()
 	defer ln.Close()
 	store, err := c.openStore(ctx, log)
 	if err != nil {
@@ -188,9 +179,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	select {
 	case err = <-served: // which does not happen by itself; the inboxes are kept all the same
 	case <-ctx.Done():
-		c.drain(log, srv, handler, peers)
+		c.drain(ctx, log, srv, handler, peers)
 	}
-	return errors.Join(err, store.ended())
+	if err = errors.Join(err, store.ended()); err == nil {
+		log.Info("stopped")
+	}
+	return err
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
@@ -214,14 +208,19 @@ func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, log *slog
 // that whoever spreads the load sees that we are not ready, and then gives the
 // requests in flight the rest. The clients of PeerJS, who do not come back by
 // themselves, are the last: they are sent away one by one.
-func (c *serveCommand) drain(log *slog.Logger, srv *http.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
+//
+// An interrupt comes from a person at a terminal, where nothing spreads the load: then
+// the server closes its port at once.
+func (c *serveCommand) drain(ctx context.Context, log *slog.Logger, srv *http.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
 	log.Info("draining", "at_most", c.Drain)
 	deadline, cancel := context.WithTimeout(context.Background(), c.Drain)
 	defer cancel()
 	h.Drain()
-	select {
-	case <-time.After(c.Drain / 5):
-	case <-deadline.Done():
+	if !errors.Is(context.Cause(ctx), errInterrupted) {
+		select {
+		case <-time.After(c.Drain / 5):
+		case <-deadline.Done():
+		}
 	}
 	if p != nil {
 		p.Drain(c.Drain * 6 / 10)
@@ -244,11 +243,19 @@ func (c *serveCommand) basePath() string {
 }
 
 func (c *serveCommand) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
+	options := &slog.HandlerOptions{Level: c.LogLevel.Level, ReplaceAttr: durationsAsText}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// durationsAsText writes a duration as "10s" in JSON too, not as a number without unit.
+func durationsAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // announce logs the addresses to open in a browser.

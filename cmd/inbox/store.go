@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"inbox"
 	"inbox/memstore"
@@ -82,8 +83,12 @@ func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened
 	if err != nil {
 		return nil, fmt.Errorf("--secret-file: %w", err)
 	}
+	password, err := c.redisPassword()
+	if err != nil {
+		return nil, err
+	}
 	config := redisstore.Config{
-		URL: c.Store, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(), WaitReplicas: c.RedisWaitReplicas, Log: log,
+		URL: c.Store, Password: password, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(), WaitReplicas: c.RedisWaitReplicas, Log: log,
 	}
 	if c.RedisCA != "" {
 		authorities, err := os.ReadFile(c.RedisCA)
@@ -110,6 +115,22 @@ func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened
 		Store: store, pepper: inbox.NewPepper(key),
 		run: store.Run, ready: store.Ready, served: nothing, ended: nothing,
 	}, nil
+}
+
+// redisPassword is the password of Redis that does not stand in its URL.
+func (c *serveCommand) redisPassword() (string, error) {
+	if c.RedisPasswordFile == "" {
+		return os.Getenv(redisPassword), nil
+	}
+	content, err := os.ReadFile(c.RedisPasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("--redis-password-file: %w", err)
+	}
+	password := strings.TrimRight(string(content), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("--redis-password-file: %s is empty", c.RedisPasswordFile)
+	}
+	return password, nil
 }
 
 // readSecret makes a key of a file's content, without the line break that an
