@@ -4,113 +4,157 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// readOne is where a connection without a poller waits.
-func (s *Spot) readOne() {
-	s.conn.SetReadDeadline(time.Time{})
-	n, err := s.conn.Read(s.first[:])
-	s.hasFirst, s.firstErr = n == 1, err
-	s.post(Readable)
-}
-
 // ErrNothing is returned by ReadNow when there is nothing to read yet.
 var ErrNothing = errors.New("nothing to read yet")
 
-// ReadNow reads what is there, or fails with ErrNothing. After that, whoever
-// needs the rest of something may Read and wait for it.
+// ReadNow reads without blocking, or fails with ErrNothing.
 func (s *Spot) ReadNow(p []byte) (n int, err error) {
-	if s.fd == unwatched {
-		return s.readFirst(p)
+	if s.reader != nil {
+		return s.reader.readNow(p)
 	}
 	n, err = readFD(s.fd, p)
 	s.drained = n < len(p)
 	return n, err
 }
 
-// readFirst takes over from readOne, once.
-func (s *Spot) readFirst(p []byte) (int, error) {
-	if s.firstErr != nil {
-		return 0, s.firstErr
-	}
-	if !s.hasFirst || len(p) == 0 {
-		return 0, ErrNothing
-	}
-	p[0] = s.first[0]
-	s.hasFirst = false
-	s.watched = 0 // the next Watch starts another readOne
-	return 1, nil
-}
-
-// Read reads from the connection. If there is nothing it waits until deadline.
+// Read reads from the connection. If there is nothing it waits until deadline, and
+// fails with os.ErrDeadlineExceeded.
 func (s *Spot) Read(p []byte, deadline time.Time) (n int, err error) {
-	if s.fd != unwatched {
+	if s.reader != nil {
+		s.lot.workers.block()
+		defer s.lot.workers.unblock()
+		s.reader.conn.SetReadDeadline(deadline)
+		n, err = s.reader.conn.Read(p)
+		s.drained = n < len(p)
+		return n, err
+	}
+	for {
+		s.state.And(^uint32(canRead)) // the next line sees what has come so far
 		if n, err = s.ReadNow(p); err != ErrNothing {
 			return n, err
 		}
+		if err = s.await(Readable, canRead, deadline); err != nil {
+			return 0, err
+		}
 	}
-	c, err := s.Conn()
-	if err != nil {
-		return 0, err
-	}
-	c.SetReadDeadline(deadline)
-	n, err = c.Read(p)
-	s.drained = n < len(p)
-	return n, err
 }
 
-// Write writes all of p. It waits at most for timeout, for a client that does not
-// read.
+// Write writes all of p. It waits for a client that does not read, but for no longer
+// than timeout.
 func (s *Spot) Write(p []byte, timeout time.Duration) error {
-	if s.fd != unwatched { // nearly always there is room
+	if s.reader != nil {
+		s.lot.workers.block()
+		defer s.lot.workers.unblock()
+		s.reader.conn.SetWriteDeadline(time.Now().Add(timeout))
+		_, err := s.reader.conn.Write(p)
+		return err
+	}
+	var deadline time.Time
+	for {
+		s.state.And(^uint32(canWrite))
 		n, err := writeFD(s.fd, p)
 		if n == len(p) || err != nil {
 			return err
 		}
 		p = p[n:]
-	}
-	c, err := s.Conn()
-	if err != nil {
-		return err
-	}
-	c.SetWriteDeadline(time.Now().Add(timeout))
-	_, err = c.Write(p)
-	return err
-}
-
-// Conn is the connection for whoever has to wait for it. It lasts until the run
-// ends.
-func (s *Spot) Conn() (net.Conn, error) {
-	if s.conn != nil {
-		return s.conn, nil
-	}
-	fd, err := dupFD(s.fd)
-	if err != nil {
-		return nil, err
-	}
-	s.conn, err = newConn(fd)
-	return s.conn, err
-}
-
-func (s *Spot) dropConn() {
-	if s.fd != unwatched && s.conn != nil {
-		s.conn.Close()
-		s.conn = nil
+		if deadline.IsZero() {
+			deadline = time.Now().Add(timeout)
+		}
+		if err = s.await(canWrite, canWrite, deadline); err != nil {
+			return err
+		}
 	}
 }
 
-// newConn makes a connection of a descriptor, and closes that in any case.
-func newConn(fd int) (net.Conn, error) {
-	f := os.NewFile(uintptr(fd), "connection")
-	defer f.Close() // net makes its own
-	c, err := net.FileConn(f)
-	if err == nil && c.RemoteAddr() == nil { // nor has one that was reset an address
-		c.Close()
-		return nil, syscall.ECONNRESET
+// await blocks until the poller reports want, for which watch asks it, or until
+// deadline.
+func (s *Spot) await(watch, want Events, deadline time.Time) error {
+	if s.watched&watch == 0 {
+		if err := s.watch(s.watched | watch); err != nil {
+			return err
+		}
 	}
-	return c, err
+	woken := make(chan struct{}, 1)
+	s.waiter.Store(&woken)
+	defer s.waiter.Store(nil)
+	if Events(s.state.Load())&want != 0 { // it came before there was a waiter
+		return nil
+	}
+	s.lot.workers.block()
+	defer s.lot.workers.unblock()
+	late := time.NewTimer(time.Until(deadline))
+	defer late.Stop()
+	select {
+	case <-woken:
+		return nil
+	case <-late.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// resume ends an await.
+func (s *Spot) resume() {
+	if w := s.waiter.Load(); w != nil {
+		select {
+		case *w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Linger ends the spot and closes the connection, once the client has closed it too,
+// but at the latest after patience. If a connection is closed with bytes unread the
+// kernel resets it, and the client may lose what was written last.
+func (s *Spot) Linger(patience time.Duration) {
+	if s.closeWrite() != nil {
+		s.Close()
+		return
+	}
+	left, until := maxLinger, time.Now().Add(patience)
+	s.run = func(s *Spot, e Events) {
+		if !time.Now().Before(until) || e&(Readable|Gone) != 0 && !s.discard(&left) || s.Watch(Readable) != nil {
+			s.Close()
+		}
+	}
+	s.Rest(patience)
+	if s.Watch(Readable) != nil {
+		s.Close()
+	}
+}
+
+// maxLinger bounds the bytes that Linger reads and throws away.
+const maxLinger = 1 << 20
+
+var trash = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+
+// discard reads what there is, at most left, and reports whether more may come.
+func (s *Spot) discard(left *int) bool {
+	p := trash.Get().(*[4 << 10]byte)
+	defer trash.Put(p)
+	for *left > 0 {
+		n, err := s.ReadNow(p[:])
+		if *left -= n; err != nil {
+			return err == ErrNothing
+		}
+	}
+	return false
+}
+
+// closeWrite tells the client that nothing follows.
+func (s *Spot) closeWrite() error {
+	if s.reader == nil {
+		return shutdownFD(s.fd)
+	}
+	half, ok := s.reader.conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
 
 // Control calls f with the descriptor of a connection that the Lot Watches.
@@ -119,3 +163,95 @@ func (s *Spot) Control(f func(fd uintptr)) { f(uintptr(s.fd)) }
 // Drained reports whether the last read took all that there was, so that another
 // Readable will come for what comes now.
 func (s *Spot) Drained() bool { return s.drained && !s.gone }
+
+// reader waits for a connection that the Lot does not watch.
+type reader struct {
+	conn    net.Conn
+	started bool
+	first   [1]byte
+	has     bool // first
+	err     error
+}
+
+func (r *reader) start(s *Spot) {
+	if !r.started {
+		r.started = true
+		go r.read(s)
+	}
+}
+
+// read hands over what it has read by posting Readable.
+func (r *reader) read(s *Spot) {
+	r.conn.SetReadDeadline(time.Time{})
+	n, err := r.conn.Read(r.first[:])
+	r.has, r.err = n == 1, err
+	s.post(Readable)
+}
+
+// readNow takes over from read, once.
+func (r *reader) readNow(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	if !r.has || len(p) == 0 {
+		return 0, ErrNothing
+	}
+	p[0] = r.first[0]
+	r.has, r.started = false, false // the next Watch starts another read
+	return 1, nil
+}
+
+// spare bounds how many connections are duplicated at a time: each has two
+// descriptors for a moment. A server keeps at least as many in reserve.
+var spare = make(chan struct{}, MaxSpare)
+
+// MaxSpare is how many descriptors all Lots of a process need beyond one for each
+// connection.
+const MaxSpare = 16
+
+// duplicating calls f, which makes a second descriptor, until it does not fail for the
+// want of one.
+func duplicating(f func() error) error {
+	const patience, pause = 10 * time.Second, 5 * time.Millisecond
+	spare <- struct{}{}
+	defer func() { <-spare }()
+	for begun := time.Now(); ; time.Sleep(pause) {
+		err := f()
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || time.Since(begun) > patience {
+			return err
+		}
+	}
+}
+
+// take closes c and returns a descriptor of the same connection that nobody else
+// knows.
+func take(c net.Conn) (fd int, err error) {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		c.Close()
+		return 0, err
+	}
+	err = duplicating(func() (err error) {
+		if outer := raw.Control(func(old uintptr) { fd, err = dupFD(int(old)) }); outer != nil {
+			return outer
+		}
+		return err
+	})
+	c.Close()
+	return fd, err
+}
+
+// newConn makes a connection of a descriptor, and closes that in any case.
+func newConn(fd int) (c net.Conn, err error) {
+	f := os.NewFile(uintptr(fd), "connection")
+	err = duplicating(func() error {
+		c, err = net.FileConn(f) // with a descriptor of its own
+		return err
+	})
+	f.Close()
+	if err == nil && c.RemoteAddr() == nil { // as of one that was reset
+		c.Close()
+		return nil, syscall.ECONNRESET
+	}
+	return c, err
+}

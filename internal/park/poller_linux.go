@@ -67,10 +67,13 @@ func (p *poller) run() {
 
 func translate(bits uint32) (e Events) {
 	if bits&syscall.EPOLLIN != 0 {
-		e |= Readable
+		e |= Readable | canRead
 	}
 	if bits&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		e |= Gone
+		e |= Gone | canRead
+	}
+	if bits&(syscall.EPOLLOUT|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		e |= canWrite
 	}
 	return e
 }
@@ -82,6 +85,9 @@ func (p *poller) watch(fd int, id uint64, e Events, before bool) error {
 	event := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | edgeTriggered, Fd: int32(uint32(id)), Pad: int32(id >> 32)}
 	if e&Readable != 0 {
 		event.Events |= syscall.EPOLLIN
+	}
+	if e&canWrite != 0 {
+		event.Events |= syscall.EPOLLOUT
 	}
 	op := syscall.EPOLL_CTL_ADD
 	if before {
@@ -103,6 +109,8 @@ func dupFD(fd int) (int, error) {
 }
 
 func closeFD(fd int) { syscall.Close(fd) }
+
+func shutdownFD(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
 
 // readFD reads once, without waiting.
 func readFD(fd int, p []byte) (int, error) {

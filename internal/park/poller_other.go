@@ -11,5 +11,6 @@ func (*poller) watch(int, uint64, Events, bool) error { return nil }
 func (*poller) forget(int)                            {}
 func dupFD(fd int) (int, error)                       { return fd, nil }
 func closeFD(int)                                     {}
+func shutdownFD(int) error                            { return nil }
 func readFD(int, []byte) (int, error)                 { return 0, ErrNothing }
 func writeFD(int, []byte) (int, error)                { return 0, nil }

@@ -184,20 +184,3 @@ func (s *Socket) readFailed(err error) error {
 	}
 	return ErrGone
 }
-
-// linger closes the sending half and waits for the client's, within bounds: a
-// connection that is closed with bytes unread is reset, and the close frame may
-// be lost.
-func linger(spot *park.Spot) {
-	const patience, most = 2 * time.Second, 1 << 20
-	conn, err := spot.Conn()
-	if err != nil {
-		return
-	}
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	conn.SetReadDeadline(time.Now().Add(patience))
-	io.Copy(io.Discard, io.LimitReader(conn, most))
-}

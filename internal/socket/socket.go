@@ -20,6 +20,7 @@ const (
 	pongTimeout  = 10 * time.Second
 	frameTimeout = 10 * time.Second // from a message's first byte to its last
 	writeTimeout = 10 * time.Second // for a client that does not read
+	closeTimeout = 2 * time.Second  // for a client that has read our close frame to close too
 
 	flushAt = 64 << 10 // is written at once, about
 	atOnce  = 64       // frames are read before anything else is looked at
@@ -173,13 +174,15 @@ func (s *Socket) rest(now time.Time) error {
 
 // end says why, if anybody is there to hear it, and closes.
 func (s *Socket) end(why error) {
-	defer s.spot.Close()
 	c := s.protocol.End(s, why)
 	if errors.Is(why, ErrGone) {
+		s.spot.Close()
 		return
 	}
 	s.control(ws.OpClose, closeBody(c))
-	if s.Flush() == nil {
-		linger(s.spot)
+	if s.Flush() != nil {
+		s.spot.Close()
+		return
 	}
+	s.spot.Linger(closeTimeout)
 }

@@ -1,0 +1,145 @@
+package park
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A Lot holds the parked connections of one server.
+type Lot struct {
+	log     *slog.Logger
+	poller  *poller // nil before Start, and on systems without one
+	workers workers
+	alarms  alarms
+	none    atomic.Pointer[chan struct{}] // closed when there are no spots
+
+	mu    sync.Mutex // guards what follows
+	spots map[uint64]*Spot
+	peak  int    // the most spots since the map was made
+	last  uint64 // the newest spot's number; numbers are never reused, so a late event finds nobody
+}
+
+// NewLot returns a Lot in which a goroutine per connection reads. A panic in a
+// Spot's function is logged to log, and ends that Spot and its connection alone.
+func NewLot(log *slog.Logger) *Lot {
+	l := &Lot{log: log, spots: make(map[uint64]*Spot)}
+	l.workers.direct = make(chan *Spot)
+	l.alarms.epoch = time.Now()
+	l.setNone()
+	close(*l.none.Load())
+	return l
+}
+
+func (l *Lot) setNone() {
+	none := make(chan struct{})
+	l.none.Store(&none)
+}
+
+// Start lets connections that are parked from now on wait without a goroutine each,
+// on systems that support it. It costs a descriptor and a goroutine until Close. Call it
+// before the first Park.
+func (l *Lot) Start() error {
+	p, err := newPoller(l.post)
+	l.poller = p
+	return err
+}
+
+// Close ends the watching. Call it when no spot is left.
+func (l *Lot) Close() error {
+	if l.poller == nil {
+		return nil
+	}
+	return l.poller.close()
+}
+
+// Watches reports whether c can wait without a goroutine.
+func (l *Lot) Watches(c net.Conn) bool {
+	_, ok := c.(syscall.Conn)
+	return ok && l.poller != nil
+}
+
+// Park takes ownership of c, clears its deadlines and gives it a spot. The caller
+// must not use c any more; Park closes it if it fails. run is called first after
+// Begin or a wake, even if Park has not returned yet: it gets the spot as its argument.
+func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
+	s := &Spot{lot: l, fd: unwatched, run: run, drained: true, alarm: noAlarm}
+	if l.Watches(c) {
+		fd, err := take(c)
+		if err != nil {
+			return nil, err
+		}
+		s.fd = fd
+	} else {
+		c.SetDeadline(time.Time{})
+		s.reader = &reader{conn: c}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.spots) == 0 {
+		l.setNone()
+	}
+	l.last++
+	s.id = l.last
+	l.spots[s.id] = s
+	l.peak = max(l.peak, len(l.spots))
+	return s, nil
+}
+
+// WakeAll wakes every spot, in batches and without the lock, so that those that have
+// something else to do get their turn meanwhile.
+func (l *Lot) WakeAll() {
+	l.mu.Lock()
+	all := slices.AppendSeq(make([]*Spot, 0, len(l.spots)), maps.Values(l.spots))
+	l.mu.Unlock()
+	for batch := range slices.Chunk(all, enoughWorkers) {
+		for _, s := range batch {
+			s.Wake()
+		}
+		runtime.Gosched()
+	}
+}
+
+// Wait blocks until no spot is left or ctx ends.
+func (l *Lot) Wait(ctx context.Context) error {
+	select {
+	case <-*l.none.Load():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// post is called by the poller.
+func (l *Lot) post(id uint64, e Events) {
+	l.mu.Lock()
+	s := l.spots[id]
+	l.mu.Unlock()
+	if s != nil {
+		s.post(e)
+	}
+}
+
+// remove forgets a spot that has ended.
+func (l *Lot) remove(s *Spot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.spots, s.id)
+	// A map never shrinks. Copying the quarter that is left is paid for by the three
+	// quarters that went.
+	if n := len(l.spots); l.peak >= 64 && n <= l.peak/4 {
+		smaller := make(map[uint64]*Spot, n)
+		maps.Copy(smaller, l.spots)
+		l.spots, l.peak = smaller, n
+	}
+	if len(l.spots) == 0 {
+		close(*l.none.Load())
+	}
+}
