@@ -45,7 +45,7 @@ func TestPeerScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/peer",
 		Setup: func(e *testscript.Env) error {
-			e.Values["server"] = new(server)
+			e.Values["server"] = new(scriptServer)
 			e.Vars = append(e.Vars, quickEnd, "PROXY="+proxy.URL, "SILENT=http://"+silent.Addr().String())
 			return nil
 		},

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func TestServeScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/serve",
-		Setup: func(e *testscript.Env) error { e.Values["server"] = new(server); return nil },
+		Setup: func(e *testscript.Env) error { e.Values["server"] = new(scriptServer); return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"up": up, "down": down, "log": printLog, "http": request,
 			"usage":   func(ts *testscript.TestScript, _ bool, args []string) { oneLine(ts, 2, args) },
@@ -50,8 +50,8 @@ func TestServeScripts(t *testing.T) {
 	})
 }
 
-// server is the one of a script.
-type server struct {
+// scriptServer is the one of a script.
+type scriptServer struct {
 	cmd *exec.Cmd
 	log strings.Builder
 	end chan struct{} // closed when its standard error is at its end
@@ -60,7 +60,7 @@ type server struct {
 var listening = regexp.MustCompile(`msg=listening url=(\S+)|"msg":"listening","url":"([^"]+)"`)
 
 func up(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value("server").(*server)
+	s := ts.Value("server").(*scriptServer)
 	s.log.Reset()
 	s.end = make(chan struct{})
 	s.cmd = exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0"}, args...)...)
@@ -103,7 +103,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func down(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value("server").(*server)
+	s := ts.Value("server").(*scriptServer)
 	signal := syscall.SIGTERM
 	if len(args) > 0 && args[0] == "INT" {
 		signal = syscall.SIGINT
@@ -117,7 +117,7 @@ func down(ts *testscript.TestScript, neg bool, args []string) {
 
 // printLog needs the server to be down: its output is whole then.
 func printLog(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value("server").(*server)
+	s := ts.Value("server").(*scriptServer)
 	<-s.end
 	fmt.Fprint(ts.Stdout(), s.log.String())
 }
