@@ -59,6 +59,7 @@ type cli struct {
 	Abandoned  abandonedCommand  `cmd:"" help:"Messages that follow an abandoned long poll."`
 	Expiry     expiryCommand     `cmd:"" help:"The longest pause for others while very many inboxes expire."`
 	Waiting    waitingCommand    `cmd:"" help:"What a waiting peer costs, by transport, and what it leaves behind."`
+	Drain      drainCommand      `cmd:"" help:"Memory while very many waits end at once, against waiting."`
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: from one to the other, commands, memory, CPU against memory."`
 	PeerJS     peerjsCommand     `cmd:"" name:"peerjs" help:"CPU and memory of PeerJS sockets, against peerjs-server."`

@@ -30,6 +30,9 @@ func openWaiter(transport string, c *conn, p peer) (waiter, error) {
 		return w, err
 	case "stream":
 		return openStream(c, p)
+	case "peerjs":
+		s, err := openPeerJS(c, p)
+		return &socketWaiter{s}, err
 	default:
 		s, err := openSocket(c, p, "frame")
 		return &socketWaiter{s}, err

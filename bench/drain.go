@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// drainCommand lets very many peers wait and then ends all waits at once: the server is
+// told to stop, or every inbox is closed. No peer closes its connection, so the server
+// has to wait for each. It compares the most memory that this takes with what the
+// peers took while they waited.
+type drainCommand struct {
+	Transport []string      `default:"socket,peerjs,poll,stream" enum:"socket,peerjs,poll,stream" help:"What they wait on."`
+	How       []string      `default:"stop,close" enum:"stop,close" help:"Stop the server, or close the inboxes (not those of PeerJS, which end with their sockets)."`
+	Peers     int           `default:"18000" help:"How many. Each takes a descriptor, here and there."`
+	Drain     time.Duration `default:"10s" help:"How long the server may take to stop."`
+}
+
+func (c *drainCommand) Run(e *env) error {
+	if err := e.apart(); err != nil {
+		return err
+	}
+	for _, transport := range c.Transport {
+		for _, how := range c.How {
+			if transport == "peerjs" && how == "close" {
+				continue
+			}
+			e.say("drain: %s, %s, %s", transport, plural(c.Peers, "peer"), how)
+			if err := c.measure(e, transport, how); err != nil {
+				return fmt.Errorf("drain: %s: %w", transport, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *drainCommand) measure(e *env, transport, how string) error {
+	server, err := e.serve(fmt.Sprintf("--drain=%v", c.Drain))
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	fresh, err := e.settle(server, time.Second, 3*time.Second)
+	if err != nil {
+		return err
+	}
+	waits := &waitingCommand{Peers: c.Peers}
+	w := waits.waiting(e, server, transport)
+	if _, err := w.open(); err != nil {
+		return err
+	}
+	defer w.leave()
+	waiting, err := e.settle(server, collects, 30*time.Second)
+	if err != nil {
+		return err
+	}
+	if err := forgetPeak(server.pid); err != nil {
+		return err
+	}
+	w.left.Store(true) // no connection that ends now is broken
+	before, err := server.cpu()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	var peak int64
+	var cpu time.Duration
+	if how == "stop" {
+		err = server.cmd.Process.Signal(syscall.SIGTERM)
+	} else {
+		err = w.closeInboxes()
+	}
+	for end := begun.Add(c.Drain + 5*time.Second); err == nil && time.Now().Before(end); err = e.sleep(20 * time.Millisecond) {
+		n, gone := peakOf(server.pid)
+		if gone != nil {
+			break // it has ended
+		}
+		peak = max(peak, n)
+		cpu, _ = server.cpu()
+		if how == "close" && time.Since(begun) > 4*time.Second {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if peak == 0 {
+		return errors.New("the server ended before its memory could be read")
+	}
+	w.left.Store(false) // so that leave closes the connections
+	e.report.add(row{Group: fmt.Sprintf("drain: %s, %s, %s", transport, plural(c.Peers, "peer"), how),
+		What: "resident memory at the peak", Unit: "MB", Measured: float64(peak) / 1e6, Goal: new(1.3), OfRatio: true,
+		Against: "waiting", Baseline: float64(waiting) / 1e6, Ratio: float64(peak) / float64(waiting),
+		Note: fmt.Sprintf("%s MB without peers; %.1f s, %s µs of CPU for each", megabytes(fresh), time.Since(begun).Seconds(), plain(micros(cpu-before, c.Peers)))})
+	return nil
+}
+
+// forgetPeak lets peakOf begin at what is resident now.
+func forgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
