@@ -17,19 +17,20 @@ import (
 // module a package may import. The root package is the center, and imports the
 // standard library alone. A new package needs a line here, and a room there.
 var mayImport = map[string][]string{
-	"inbox":                  {},
-	"inbox/memstore":         {"inbox"},
-	"inbox/redisstore":       {"inbox"},
-	"inbox/storetest":        {"inbox"},
-	"inbox/inboxhttp":        {"inbox", "inbox/internal/browser", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
-	"inbox/client":           {"inbox", "inbox/internal/problem"},
-	"inbox/peerjs":           {"inbox", "inbox/internal/browser", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
-	"inbox/web":              {},
-	"inbox/internal/browser": {},
-	"inbox/internal/park":    {},
-	"inbox/internal/problem": {"inbox"},
-	"inbox/internal/server":  {"inbox/internal/park"},
-	"inbox/internal/socket":  {"inbox/internal/park"},
+	"inbox":                   {},
+	"inbox/memstore":          {"inbox"},
+	"inbox/redisstore":        {"inbox"},
+	"inbox/storetest":         {"inbox"},
+	"inbox/inboxhttp":         {"inbox", "inbox/internal/browser", "inbox/internal/jsontext", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
+	"inbox/client":            {"inbox", "inbox/internal/problem"},
+	"inbox/peerjs":            {"inbox", "inbox/internal/browser", "inbox/internal/jsontext", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
+	"inbox/web":               {},
+	"inbox/internal/browser":  {},
+	"inbox/internal/jsontext": {},
+	"inbox/internal/park":     {},
+	"inbox/internal/problem":  {"inbox"},
+	"inbox/internal/server":   {"inbox/internal/park"},
+	"inbox/internal/socket":   {"inbox/internal/park"},
 	// The only place that knows more than one of the boxes.
 	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/server", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web"},
 	// For people to read.

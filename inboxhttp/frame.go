@@ -1,14 +1,11 @@
 package inboxhttp
 
 import (
-	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 
-	"github.com/mailru/easyjson/jlexer"
-
 	"inbox"
+	"inbox/internal/jsontext"
 )
 
 // request is what a client says, in one text frame.
@@ -18,47 +15,61 @@ type request struct {
 	hasAfter, hasBody, hasBody64       bool
 }
 
-func (q *request) parse(message []byte) error {
-	l := jlexer.Lexer{Data: message}
-	// The lexer is fast, and lenient with numbers and control characters. Neither
-	// stands in what our own clients send.
-	strict := slices.ContainsFunc(message, func(c byte) bool { return c < ' ' })
-	l.Delim('{')
-	for l.Ok() && !l.IsDelim('}') {
-		name := l.UnsafeFieldName(false)
-		l.WantColon()
-		switch name {
-		case "type":
-			q.kind = l.String()
-		case "id":
-			q.id = l.String()
-		case "password":
-			q.password = l.String()
-		case "after":
-			q.after, q.hasAfter = l.String(), true
-		case "to":
-			q.to = l.String()
-		case "key":
-			q.key = l.String()
-		case "body":
-			q.body, q.hasBody = append([]byte(nil), l.UnsafeBytes()...), true
-		case "body64":
-			q.body, q.hasBody64 = append([]byte(nil), l.UnsafeBytes()...), true
-		default: // of a later version
-			strict = true
-			l.SkipRecursive()
+var (
+	errNotObject = errors.New("a message is a JSON object")
+	errNotString = errors.New("the members of a message that have a meaning are strings")
+)
+
+// parse reads a frame, and keeps nothing of it. Of members with one name the last
+// counts. Those with other names are of a later version.
+func (q *request) parse(frame []byte) error {
+	var kind, id, password, after, to, key, body, body64 []byte
+	object := jsontext.Object(frame, func(name, value []byte) {
+		switch {
+		case jsontext.Is(name, "type"):
+			kind = value
+		case jsontext.Is(name, "id"):
+			id = value
+		case jsontext.Is(name, "password"):
+			password = value
+		case jsontext.Is(name, "after"):
+			after = value
+		case jsontext.Is(name, "to"):
+			to = value
+		case jsontext.Is(name, "key"):
+			key = value
+		case jsontext.Is(name, "body"):
+			body = value
+		case jsontext.Is(name, "body64"):
+			body64 = value
 		}
-		l.WantComma()
+	})
+	if !object {
+		return errNotObject
 	}
-	l.Delim('}')
-	l.Consumed()
-	if err := l.Error(); err != nil {
-		return err
+	for _, value := range [...][]byte{kind, id, password, after, to, key, body, body64} {
+		if value != nil && !jsontext.IsString(value) {
+			return errNotString
+		}
 	}
-	if strict && !json.Valid(message) {
-		return errors.New("not JSON")
+	q.kind, q.id, q.password, q.after = text(kind), text(id), text(password), text(after)
+	q.to, q.key = text(to), text(key)
+	q.hasAfter, q.hasBody, q.hasBody64 = after != nil, body != nil, body64 != nil
+	switch {
+	case q.hasBody:
+		q.body = jsontext.AppendText(make([]byte, 0, len(body)), body)
+	case q.hasBody64:
+		q.body = jsontext.AppendText(make([]byte, 0, len(body64)), body64)
 	}
 	return nil
+}
+
+// text returns the text of a member, or "" if it is missing.
+func text(value []byte) string {
+	if value == nil {
+		return ""
+	}
+	return jsontext.String(value)
 }
 
 func appendOpened(to []byte, b inbox.Batch) []byte {
@@ -85,7 +96,7 @@ func appendSent(to []byte, q *request, err error) []byte {
 	}
 	if q.key != "" {
 		to = append(to, `,"key":`...)
-		to = appendString(to, q.key)
+		to = jsontext.AppendString(to, q.key)
 	}
 	return append(to, '}')
 }

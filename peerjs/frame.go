@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"inbox"
+	"inbox/internal/jsontext"
 )
 
 // The types of what clients say to each other.
@@ -42,59 +41,23 @@ type address struct {
 // parse reads a frame and reports whether it is JSON that says something: an object
 // whose type is a string.
 func (f *said) parse(text []byte) bool {
-	s := scanner{text: text}
-	s.space()
 	var kind, dst []byte
-	object := s.object(0, func(name, value []byte) { // the last of a name counts
+	object := jsontext.Object(text, func(name, value []byte) { // the last of a name counts
 		switch {
-		case isName(name, "type"):
+		case jsontext.Is(name, "type"):
 			kind = value
-		case isName(name, "dst"):
+		case jsontext.Is(name, "dst"):
 			dst = value
-		case isName(name, "payload"):
+		case jsontext.Is(name, "payload"):
 			f.payload = value
 		}
 	})
-	if !object || s.at != len(text) {
+	if !object || !jsontext.IsString(kind) {
 		return false
 	}
-	name, ok := textOf(kind)
-	f.kind = known(name)
+	f.kind = known(kind)
 	f.dst = addressOf(dst)
-	return ok
-}
-
-// isName reports whether a JSON string is name, which has letters only. It reads no
-// further than the first difference, and makes nothing: a frame may have thousands of
-// names, each with escapes.
-func isName(quoted []byte, name string) bool {
-	rest := quoted[1:]
-	for i := range len(name) {
-		if rest[0] != '\\' {
-			if rest[0] != name[i] {
-				return false
-			}
-			rest = rest[1:]
-			continue
-		}
-		if rest[1] != 'u' || codeUnit(rest[2:6]) != rune(name[i]) {
-			return false
-		}
-		rest = rest[6:]
-	}
-	return len(rest) == 1
-}
-
-// codeUnit reads the four digits of a \u escape.
-func codeUnit(digits []byte) (c rune) {
-	for _, d := range digits {
-		if isDigit(d) {
-			c = c<<4 | rune(d-'0')
-		} else {
-			c = c<<4 | rune(d|0x20-'a'+10)
-		}
-	}
-	return c
+	return true
 }
 
 // addressOf reads a dst, which is valid JSON, or nil if there is none.
@@ -106,11 +69,10 @@ func addressOf(dst []byte) address {
 	case 'n', 'f': // null, false
 		return address{}
 	case '"':
-		if hasLoneSurrogate(dst) {
+		if jsontext.HasLoneSurrogate(dst) {
 			return address{string(dst), true} // an id is UTF-8
 		}
-		text, _ := textOf(dst)
-		return address{text: text}
+		return address{text: jsontext.String(dst)}
 	case 't', '{', '[':
 		return address{string(dst), true}
 	}
@@ -128,46 +90,10 @@ func addressOf(dst []byte) address {
 	return address{string(text), true}
 }
 
-// hasLoneSurrogate reports whether a JSON string has half of a surrogate pair, which no
-// UTF-8 can hold.
-func hasLoneSurrogate(quoted []byte) bool {
-	for i := 1; i < len(quoted)-1; i++ {
-		if quoted[i] != '\\' {
-			continue
-		}
-		i++
-		if quoted[i] != 'u' {
-			continue
-		}
-		first := codeUnit(quoted[i+1 : i+5])
-		i += 4
-		if !utf16.IsSurrogate(first) {
-			continue
-		}
-		next := quoted[i+1:]
-		if len(next) < 7 || next[0] != '\\' || next[1] != 'u' || utf16.DecodeRune(first, codeUnit(next[2:6])) == utf8.RuneError {
-			return true
-		}
-		i += 6
-	}
-	return false
-}
-
-// textOf returns the text of a JSON string, and whether it is one.
-func textOf(value []byte) (text string, ok bool) {
-	if len(value) == 0 || value[0] != '"' {
-		return "", false
-	}
-	if bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1]), true
-	}
-	ok = json.Unmarshal(value, &text) == nil
-	return text, ok
-}
-
-func known(kind string) string {
+// known returns the type that a JSON string names, or "".
+func known(kind []byte) string {
 	for _, k := range [...]string{candidate, offer, answer, leave, expire} {
-		if k == kind {
+		if jsontext.Is(kind, k) {
 			return k
 		}
 	}
@@ -201,29 +127,15 @@ func appendFrame(to, body []byte, src address, dst string) []byte {
 	if src.json {
 		to = append(to, src.text...)
 	} else {
-		to = appendString(to, src.text)
+		to = jsontext.AppendString(to, src.text)
 	}
-	to = appendString(append(to, `,"dst":`...), dst)
+	to = jsontext.AppendString(append(to, `,"dst":`...), dst)
 	return append(to, '}')
 }
 
 // appendMessage appends the frame of a message in the inbox of dst.
 func (h *Handler) appendMessage(to []byte, m *inbox.Message, dst string) []byte {
 	return appendFrame(to, m.Body, address{text: m.From[len(h.prefix):]}, dst)
-}
-
-// appendString appends a JSON string.
-func appendString(to []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				panic(err) // a string
-			}
-			return append(to, quoted...)
-		}
-	}
-	return append(append(append(to, '"'), s...), '"')
 }
 
 // open, and what a client is told before its socket is closed: the texts are

@@ -1,0 +1,36 @@
+package jsontext
+
+// AppendString appends text, which must be UTF-8, as a JSON string.
+func AppendString[T string | []byte](to []byte, text T) []byte {
+	to = append(to, '"')
+	to = AppendEscaped(to, text)
+	return append(to, '"')
+}
+
+// AppendEscaped appends what stands between the quotes of a JSON string, at most six
+// bytes for each byte of text.
+func AppendEscaped[T string | []byte](to []byte, text T) []byte {
+	const hex = "0123456789abcdef"
+	plain := 0 // the start of what needs no escapes
+	for i := range len(text) {
+		c := text[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		to = append(to, text[plain:i]...)
+		plain = i + 1
+		switch c {
+		case '"', '\\':
+			to = append(to, '\\', c)
+		case '\n':
+			to = append(to, '\\', 'n')
+		case '\r':
+			to = append(to, '\\', 'r')
+		case '\t':
+			to = append(to, '\\', 't')
+		default:
+			to = append(to, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	return append(to, text[plain:]...)
+}
