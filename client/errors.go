@@ -108,8 +108,13 @@ func errorOf(status int, header http.Header, body []byte) *Error {
 	if mediaType(header) == "application/problem+json" && json.Unmarshal(body, &said) == nil {
 		e.Code, e.Detail = said.Code, said.Detail
 	}
-	if _, ours := problem.OfCode(e.Code); !ours && asksForOther(status, header) {
-		e.Code, e.Detail = problem.ProxyAuth.Code, problem.ProxyAuth.Detail
+	if _, ours := problem.OfCode(e.Code); !ours {
+		switch {
+		case asksForOther(status, header):
+			e.Code, e.Detail = problem.ProxyAuth.Code, problem.ProxyAuth.Detail
+		case status == http.StatusUnauthorized:
+			e.Code, e.Detail = problem.Unauthorized.Code, problem.Unauthorized.Detail
+		}
 	}
 	if to, _, _ := strings.Cut(header.Get("Location"), "?"); e.Code == "" && to != "" {
 		e.Detail = " to " + to

@@ -122,21 +122,29 @@ func TestImpostors(t *testing.T) {
 	}
 }
 
-// The answer of an inbox whose page a proxy replaced is still the inbox's.
+// A challenge of the inbox is the inbox's, also when a proxy replaces the page that comes
+// with it, or drops the challenge and keeps the page.
 func TestOwnChallenge(t *testing.T) {
-	c := config{wrap: func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusUnauthorized)
-			io.WriteString(w, `{"code":"unauthorized","detail":"This inbox has another password."}`)
+	const challenge, page = `Basic realm="inbox", charset="UTF-8"`, `{"code":"unauthorized","detail":"This inbox has another password."}`
+	for _, answer := range [][3]string{
+		{challenge, "application/problem+json", page}, {"", "application/problem+json", page}, {challenge, "text/html", "<h1>401</h1>"},
+	} {
+		c := config{wrap: func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if answer[0] != "" {
+					w.Header().Set("WWW-Authenticate", answer[0])
+				}
+				w.Header().Set("Content-Type", answer[1])
+				w.WriteHeader(http.StatusUnauthorized)
+				io.WriteString(w, answer[2])
+			})
+		}}
+		inBubble(t, c, func(s *server) {
+			wantErr(s, s.client("alice", client.Config{}).Send(s.Context(), "bob", nil), inbox.ErrUnauthorized)
+			_, err := s.client("bob", client.Config{}).Receive(s.Context())
+			wantErr(s, err, inbox.ErrUnauthorized)
 		})
-	}}
-	inBubble(t, c, func(s *server) {
-		wantErr(s, s.client("alice", client.Config{}).Send(s.Context(), "bob", nil), inbox.ErrUnauthorized)
-		_, err := s.client("bob", client.Config{}).Receive(s.Context())
-		wantErr(s, err, inbox.ErrUnauthorized)
-	})
+	}
 }
 
 // A proxy on the way to an https server refuses before the server is asked.
