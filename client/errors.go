@@ -136,7 +136,7 @@ func asksForOther(status int, header http.Header) bool {
 
 // notInbox describes an answer that says yes, but is no inbox server's.
 func notInbox(a answer) *Error {
-	what := "nothing"
+	what := "an empty page"
 	switch media := mediaType(a.header); {
 	case strings.Contains(media, "html"):
 		what = "a web page"
@@ -146,7 +146,7 @@ func notInbox(a answer) *Error {
 		what = "something"
 	}
 	return &Error{Status: a.status, Code: problem.NotInbox.Code, Detail: fmt.Sprintf(
-		"%s (%d %s) came in place of an answer of an inbox server: is the URL right, or does the network ask for a login?",
+		"%s answered (%d %s), not an inbox server: check the URL, or log in to the network",
 		what, a.status, http.StatusText(a.status))}
 }
 
