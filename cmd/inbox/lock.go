@@ -28,8 +28,9 @@ func (c *serveCommand) lockSnapshot(ctx context.Context, log *slog.Logger) (unlo
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
-		if !errors.Is(err, errLocked) {
-			return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", f.Name(), err), f.Close())
+		if !errors.Is(err, errLocked) { // as on some network file systems
+			log.Warn("the snapshot cannot be locked: make sure that no other server uses it", "error", err)
+			return func() { f.Close() }, nil
 		}
 		if !waits {
 			waits = true
