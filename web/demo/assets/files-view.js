@@ -1,13 +1,24 @@
 /** The files page's picture of what is going on. Everything from outside is set as text, never as markup. */
 
-import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords } from "./files-words.js";
+import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
 import { stemAndType } from "./text.js";
 import { element, keepFocus } from "./view.js";
+
+/** More finished rows than this show only when they are asked for. */
+const FEW = 3;
 
 /**
  * @typedef {"opening" | "insecure" | "stopped" | import("./meeting.js").State} State
  *
+ * @typedef {"incoming" | "outgoing"} Direction
+ *
  * @typedef {Record<string, () => void>} Doing what the buttons of a row do, by what they say
+ *
+ * @typedef {object} Lists
+ * @property {any[]} incoming what is received, as items of folder.js
+ * @property {any[]} outgoing what is sent
+ * @property {boolean} connected
+ * @property {Record<Direction, (item: any) => Doing>} doing
  */
 
 /**
@@ -39,57 +50,68 @@ export function showState(state, { linked, ending }) {
   keepFocus(element("meet-title"));
 }
 
-/** Rows by the id of their transfer. @type {Map<string, HTMLLIElement>} */
+/** Rows by direction and id. @type {Map<string, HTMLLIElement>} */
 const rows = new Map();
+/** How many rows have finished. */
+let finishes = 0;
+let unfolded = false;
 
-/**
- * Shows one transfer as it is now.
- * @param {"incoming" | "outgoing"} direction
- * @param {any} transfer
- * @param {boolean} connected
- * @param {(transfer: any) => Doing} doing
- */
-export function showTransfer(direction, transfer, connected, doing) {
-  const { id, name, size, state, why } = transfer;
-  const row = rows.get(id) ?? addRow(direction, id, name, size);
-  const words = (direction === "incoming" ? incomingWords : outgoingWords)(transfer, connected);
-  const done = Math.min(size, transfer.moved);
-  const speed = transfer.rate.now;
-  const moving = state === "going" && connected && transfer.readable !== false;
-  set(row.querySelector(".now"), [
-    ...(state === "going" ? [`${percent(done, size)} of ${sizeWords(size)}`] : []),
-    ...(moving && speed > 0 ? [`${sizeWords(speed)}/s`, timeWords((size - done) / speed)] : [words]),
-  ].join(" · "));
-  const progress = /** @type {HTMLProgressElement} */ (row.querySelector("progress"));
-  progress.hidden = !["going", "checking"].includes(state);
-  if (state === "checking") progress.removeAttribute("value");
-  else progress.value = size === 0 ? 1 : done / size;
-  // What is the same stays: a button that is made anew loses the focus, and a press.
-  const key = `${state} ${why} ${connected} ${transfer.readable}`;
-  if (row.dataset.key === key) return;
-  row.dataset.key = key;
-  row.dataset.state = state;
-  row.dataset.why = why ?? "";
-  const focused = row.contains(document.activeElement);
-  const buttons = Object.entries(doing(transfer)).map(([says, act], i) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = says;
-    button.setAttribute("aria-label", `${says}: ${name}`);
-    if (i === 0 && (says === "Receive" || says === "Choose it again" || says === "Receive again")) button.className = "primary";
-    button.addEventListener("click", act);
-    return button;
-  });
-  row.querySelector(".buttons")?.replaceChildren(...buttons);
-  if (focused) (buttons[0] ?? element(`${direction}-title`)).focus();
+/** Shows all transfers as they are now: what moves first, what is over apart. @param {Lists} lists */
+export function showLists({ incoming, outgoing, connected, doing }) {
+  const focused = document.activeElement;
+  /** @type {Set<string>} */
+  const present = new Set();
+  /** @type {HTMLLIElement[]} */
+  const finished = [];
+  for (const [direction, items] of /** @type {[Direction, any[]][]} */ ([["incoming", incoming], ["outgoing", outgoing]])) {
+    /** @type {[number, HTMLLIElement][]} */
+    const active = [];
+    for (const item of items) {
+      const key = `${direction} ${item.id}`;
+      present.add(key);
+      const row = rows.get(key) ?? addRow(key, item);
+      showItem(row, direction, item, connected, doing[direction]);
+      if (isOver(item)) finished.push(row);
+      else active.push([rank(item), row]);
+    }
+    place(element(`${direction}-list`), active.sort(([a], [b]) => a - b).map(([, row]) => row));
+    element(direction).hidden = active.length === 0;
+  }
+  for (const row of finished) row.dataset.finished ??= String(++finishes);
+  place(element("finished-list"), finished.sort((a, b) => Number(b.dataset.finished) - Number(a.dataset.finished)));
+  element("finished").hidden = finished.length === 0;
+  element("finished-count").textContent = String(finished.length);
+  element("unfold").hidden = finished.length <= FEW;
+  element("unfold").textContent = unfolded ? "Show fewer" : "Show all";
+  element("unfold").setAttribute("aria-expanded", String(unfolded));
+  element("finished").toggleAttribute("data-folded", finished.length > FEW && !unfolded);
+  for (const [key, row] of rows) {
+    if (present.has(key)) continue;
+    row.remove();
+    rows.delete(key);
+  }
+  if (!(focused instanceof HTMLElement) || focused === document.activeElement) return;
+  // A row that was moved has lost the focus.
+  if (focused.isConnected) focused.focus({ preventScroll: true });
+  keepFocus(element("meet-title"));
 }
 
-/** @param {string} id @param {"incoming" | "outgoing"} direction */
-export function removeRow(id, direction) {
-  rows.get(id)?.remove();
-  rows.delete(id);
-  element(direction).hidden = element(`${direction}-list`).childElementCount === 0;
-  keepFocus(element(element(direction).hidden ? "meet-title" : `${direction}-title`));
+/** Shows all that is finished, or only the latest of it. */
+export function unfold() {
+  unfolded = !unfolded;
+}
+
+/**
+ * Shows how far everything together has come.
+ * @param {import("./progress.js").Total | undefined} total undefined if nothing goes
+ * @param {{connected: boolean, saving: number}} options saving: how many files are to be saved yet
+ */
+export function showTotal(total, { connected, saving }) {
+  element("total").hidden = total === undefined && saving === 0;
+  set(element("total-text"), totalWords(total, connected, saving));
+  const bar = /** @type {HTMLProgressElement} */ (element("total-bar"));
+  if (total === undefined) bar.removeAttribute("value");
+  else bar.value = total.size === 0 ? total.done / total.files : total.moved / total.size;
 }
 
 /**
@@ -100,13 +122,79 @@ export function say(words) {
   element("said").textContent = words;
 }
 
+/** Whether nothing happens to it any more by itself. @param {any} item */
+function isOver({ state }) {
+  return state === "done" || state === "cancelled";
+}
+
+/** What comes first in a list has the lowest. @param {any} item */
+function rank({ state, moved }) {
+  if (state === "checking" || (state === "going" && moved > 0)) return 0;
+  if (state === "damaged" || state === "unreadable") return 1;
+  return state === "offered" ? 2 : 3;
+}
+
 /**
- * @param {"incoming" | "outgoing"} direction
- * @param {string} id
- * @param {string} name
- * @param {number} size
+ * Puts rows into a list, and moves none that is where it belongs.
+ * @param {HTMLElement} list
+ * @param {HTMLLIElement[]} wanted
  */
-function addRow(direction, id, name, size) {
+function place(list, wanted) {
+  const belongs = new Set(wanted);
+  for (const row of [...list.children]) if (!belongs.has(/** @type {HTMLLIElement} */ (row))) row.remove();
+  for (const [i, row] of wanted.entries()) if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
+}
+
+/**
+ * @param {HTMLLIElement} row
+ * @param {Direction} direction
+ * @param {any} item
+ * @param {boolean} connected
+ * @param {(item: any) => Doing} doing
+ */
+function showItem(row, direction, item, connected, doing) {
+  const { name, size, state, why, saving, files } = item;
+  // What is the same stays: a button that is made anew loses the focus, and a press.
+  const key = [state, why, saving, item.place, connected, item.readable, item.listed, files && item.members.length, item.done].join(" ");
+  const same = row.dataset.key === key;
+  if (same && isOver(item)) return;
+  row.dataset.key = key;
+  row.dataset.state = state;
+  row.dataset.why = why ?? "";
+  row.dataset.saving = saving ?? "";
+  const words = (direction === "incoming" ? incomingWords : outgoingWords)(item, connected);
+  const done = Math.min(size, item.moved);
+  const speed = item.rate.now;
+  const moving = state === "going" && connected && item.readable !== false && done > 0;
+  set(row.querySelector(".size"), (files ? `${files} files, ` : "") + sizeWords(size));
+  set(row.querySelector(".now"), [
+    ...(state === "going" && done > 0 ? [`${percent(done, size)} of ${sizeWords(size)}`] : []),
+    ...(moving && speed > 0 ? [`${sizeWords(speed)}/s`, timeWords((size - done) / speed)] : [words]),
+  ].join(" · "));
+  const progress = /** @type {HTMLProgressElement} */ (row.querySelector("progress"));
+  progress.hidden = !(state === "checking" || (state === "going" && done > 0));
+  if (state === "checking") progress.removeAttribute("value");
+  else progress.value = size === 0 ? 1 : done / size;
+  if (same) return;
+  const focused = row.contains(document.activeElement);
+  const buttons = Object.entries(doing(item)).map(([says, act], i) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = says;
+    button.setAttribute("aria-label", `${says}: ${name}`);
+    if (i === 0 && ["Receive", "Choose it again", "Receive again", "Save"].includes(says)) button.className = "primary";
+    button.addEventListener("click", act);
+    return button;
+  });
+  row.querySelector(".buttons")?.replaceChildren(...buttons);
+  if (focused) (buttons[0] ?? element(`${direction}-title`)).focus();
+}
+
+/**
+ * @param {string} key
+ * @param {any} item
+ */
+function addRow(key, { id, name, files }) {
   const row = document.createElement("li");
   row.className = "transfer card";
   row.dataset.id = id;
@@ -115,14 +203,13 @@ function addRow(direction, id, name, size) {
   const title = document.createElement("bdi");
   // The type stands at the end, whichever way the letters before it run.
   title.dir = "ltr";
-  for (const part of stemAndType(name)) {
+  for (const part of files ? [name, "/"] : stemAndType(name)) {
     const isolated = document.createElement("span");
     isolated.textContent = part;
     title.append(isolated);
   }
   const much = document.createElement("span");
   much.className = "size";
-  much.textContent = sizeWords(size);
   what.append(title, much);
   const progress = document.createElement("progress");
   progress.setAttribute("aria-label", name);
@@ -131,9 +218,7 @@ function addRow(direction, id, name, size) {
   const buttons = document.createElement("div");
   buttons.className = "buttons";
   row.append(what, progress, now, buttons);
-  rows.set(id, row);
-  element(direction).hidden = false;
-  element(`${direction}-list`).append(row);
+  rows.set(key, row);
   return row;
 }
 

@@ -54,38 +54,86 @@ const why = {
 };
 
 const back = "Interrupted. It goes on when the other side is back.";
+const turn = "Waiting for its turn.";
 
 /**
- * @param {import("./outgoing.js").Sent} transfer
+ * @param {any} item a file or a folder that is sent
  * @param {boolean} connected
  */
-export function outgoingWords(transfer, connected) {
-  switch (transfer.state) {
+export function outgoingWords(item, connected) {
+  switch (item.state) {
     case "offered": return connected ? "The other side is asked whether it wants it." : "It is offered as soon as somebody is connected.";
-    case "going": return !connected ? back : transfer.wanted ? "sending…" : "reading again what was sent before…";
+    case "going": return !connected ? back : item.moved === 0 ? turn : item.wanted ? "sending…" : "reading again what was sent before…";
     case "checking": return connected ? "All is sent. The other side checks it." : back;
-    case "done": return "Sent, and found to be complete by the other side.";
-    case "cancelled": return why[transfer.why ?? ""] ?? "There is not enough room on the other side's disk.";
+    case "done": return `${some(item)}Sent. The other side's page has all of it and has checked it.`;
+    case "cancelled": return why[item.why ?? ""] ?? (item.why === "full"
+      ? "The list on the other side is full. Ask them to clear what is finished, then send it again."
+      : "There is not enough room on the other side's disk.");
     case "damaged": return "It came damaged. The other side can ask for it again.";
-    case "unreadable": return "This page cannot read it any more: it was loaded again, or the file was changed or moved. Choose it again, and it goes on.";
+    case "unreadable": return `This page cannot read it any more: it was loaded again, or the ${item.files ? "folder" : "file"} was changed or moved. Choose it again, and it goes on.`;
   }
 }
 
 /**
- * @param {import("./incoming.js").Received} transfer
+ * @param {any} item a file or a folder that is received
  * @param {boolean} connected
  */
-export function incomingWords(transfer, connected) {
-  const absent = "The other side has to choose the file again; then it goes on.";
-  switch (transfer.state) {
-    case "offered": return !transfer.readable ? absent : connected ? "Do you want it?" : "It can be received when the other side is back.";
-    case "going": return !connected ? back : transfer.readable ? "receiving…" : absent;
+export function incomingWords(item, connected) {
+  const absent = `The other side has to choose the ${item.files ? "folder" : "file"} again; then it goes on.`;
+  switch (item.state) {
+    case "offered":
+      if (item.listed === false) return `${item.members.length} of ${item.files} files are listed so far.`;
+      if (!item.readable) return absent;
+      if (!connected) return "It can be received when the other side is back.";
+      return item.files ? `Do you want it? It arrives as one archive, ${item.name}.zip.` : "Do you want it?";
+    case "going": return !connected ? back : !item.readable ? absent : item.moved === 0 ? turn : "receiving…";
     case "checking": return "Checking whether it is what was sent…";
-    case "done": return "Complete, as it was sent. Saved to your downloads.";
-    case "cancelled": return why[transfer.why ?? ""] ?? "There is not enough room for it on this disk.";
+    case "done": return some(item) + savingWords(item);
+    case "cancelled": return why[item.why ?? ""] ?? (item.why === "full"
+      ? "This page's list is full. Clear what is finished, then ask for it again."
+      : "There is not enough room for it on this disk.");
     case "damaged": return "It is not what was sent, and was not saved. Receive it again.";
     case "unreadable": return absent;
   }
+}
+
+/** @param {any} item @returns {string} which part of a folder came, if not all of it */
+function some({ files, done }) {
+  return files === undefined || done === files ? "" : `${done} of ${files} files. `;
+}
+
+/** What became of a file that is complete; no more than the page knows. @param {any} item */
+function savingWords({ saving, place }) {
+  switch (saving) {
+    case "waiting": return "Complete, as it was sent. Waiting for its turn to be saved.";
+    case "rest": return "Complete, as it was sent. It is saved when the rest of its archive is here.";
+    case "packing": return "Complete, as it was sent. Packing the archive…";
+    case "given": return "Complete, as it was sent. Handed to this browser's downloads.";
+    case "packed": return `Complete, as it was sent. Handed to this browser's downloads in ${place}.`;
+    case "written": return `Complete, as it was sent. Saved in the folder ${place}.`;
+    case "failed": return "Complete, as it was sent, but it could not be saved. This page still has it: save it now.";
+    default: return "Complete, as it was sent.";
+  }
+}
+
+/**
+ * How far everything together has come.
+ * @param {import("./progress.js").Total | undefined} total
+ * @param {boolean} connected
+ * @param {number} saving how many files are to be saved yet
+ * @returns {string}
+ */
+export function totalWords(total, connected, saving) {
+  const left = saving > 0 ? `${saving} ${saving === 1 ? "file waits" : "files wait"} to be saved. Leave this page open.` : "";
+  if (total === undefined) return left;
+  const { receives, sends, files, done, size, moved, rate } = total;
+  const does = receives && sends ? "Sending and receiving" : receives ? "Receiving" : "Sending";
+  return [
+    `${connected ? does : "Interrupted"}: ${done} of ${files} ${files === 1 ? "file" : "files"}`,
+    `${sizeWords(moved)} of ${sizeWords(size)}`,
+    ...(connected && rate > 0 ? [`${sizeWords(rate)}/s`, timeWords((size - moved) / rate)] : []),
+    ...(left ? [left] : []),
+  ].join(" · ");
 }
 
 /** @param {number} bytes */

@@ -1,9 +1,11 @@
 /** The files page: opens an inbox, connects with one peer, and sends files in both directions. */
 
 import { Inbox, InboxError, randomId, randomPassword } from "../inbox.js";
-import { removeRow, say, showState, showTransfer } from "./files-view.js";
+import { fromDrop, fromInput } from "./chosen.js";
 import { problemOf } from "./failures.js";
+import { say, showLists, showState, showTotal, unfold } from "./files-view.js";
 import { endingWords } from "./files-words.js";
+import { FolderView, itemsOf } from "./folder.js";
 import { keepIce, showIce } from "./ice.js";
 import { Incoming } from "./incoming.js";
 import { Meeting } from "./meeting.js";
@@ -11,13 +13,18 @@ import { friendlyName } from "./names.js";
 import { Outgoing } from "./outgoing.js";
 import { removeForgotten, writesToDisk } from "./parts.js";
 import { pathWords } from "./path.js";
+import { Progress } from "./progress.js";
+import { Saving } from "./saving.js";
 import { faultOfId, loadName, loadTab, loadTransfers, saveTab, saveTransfers, tab } from "./settings.js";
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
 import { isOver } from "./transfer.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
 
-/** How often what moves is shown anew. */
+/** How often what moves is shown, and how soon a change, in milliseconds. */
 const SHOWN = 250;
+const SOON = 40;
+/** How soon what is kept over a reload follows a change, in milliseconds. */
+const KEPT = 500;
 
 /** What can be wrong with the server, as names in words.js. */
 const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
@@ -39,6 +46,12 @@ let shown = "opening";
 const speak = (/** @type {object} */ data) => meeting?.say(data) ?? false;
 const outgoing = new Outgoing({ say: speak, onchange: (one) => changed("outgoing", one) });
 const incoming = new Incoming({ say: speak, onchange: (one) => changed("incoming", one) });
+const saving = new Saving({
+  file: (one) => incoming.file(one),
+  release: (one) => incoming.release(one),
+  onchange: () => changed(),
+});
+const progress = new Progress();
 
 /** @param {string} [to] whom to call @param {boolean} [back] whether the two were connected before */
 async function start(to, back = false) {
@@ -121,6 +134,7 @@ function detach() {
   delete document.body.dataset.path;
   outgoing.detach();
   incoming.detach();
+  progress.pause();
   showAll();
 }
 
@@ -140,40 +154,132 @@ function isLinked() {
   return linked !== undefined && linked !== self.id;
 }
 
-/** @type {Record<string, (one: any) => import("./files-view.js").Doing>} */
+/** Some browsers have it. @type {((options: object) => Promise<FileSystemDirectoryHandle>) | undefined} */
+const showDirectoryPicker = /** @type {any} */ (window).showDirectoryPicker?.bind(window);
+
+/** @param {any} item @returns {any[]} the files of a folder, or the file alone */
+const filesOf = (item) => (item instanceof FolderView ? item.members : [item]);
+/** States in which this page alone has a file that is complete. */
+const unsaved = ["waiting", "rest", "packing", "failed"];
+
+/** What the buttons of a row do. @type {Record<"incoming" | "outgoing", (item: any) => import("./files-view.js").Doing>} */
 const doing = {
-  outgoing: (one) => ({
-    ...(one.state === "unreadable" && { "Choose it again": choose }),
-    ...(isOver(one) ? { Remove: () => remove("outgoing", outgoing, one) } : { Cancel: () => outgoing.cancel(one) }),
+  outgoing: (item) => ({
+    ...(item.state === "unreadable" && { "Choose it again": item instanceof FolderView ? chooseFolder : choose }),
+    ...(isOver(item) ? { Remove: () => remove(outgoing, item) } : { Cancel: () => cancel(outgoing, item) }),
   }),
-  incoming: (one) => ({
-    ...(one.state === "offered" && isConnected() && one.readable && { Receive: () => incoming.accept(one) }),
-    ...(one.state === "damaged" && isConnected() && { "Receive again": () => incoming.accept(one) }),
-    ...(one.state === "done" && { "Save again": () => save(one) }),
-    ...(isOver(one) ? { Remove: () => remove("incoming", incoming, one) }
-      : { [one.state === "offered" ? "Decline" : "Cancel"]: () => incoming.cancel(one) }),
+  incoming: (item) => ({
+    ...(item.state === "offered" && isConnected() && item.readable && item.listed !== false && {
+      Receive: () => receive([item]),
+      ...(showDirectoryPicker && item instanceof FolderView && { "Into a folder…": () => receiveInto([item]) }),
+    }),
+    ...(item.state === "damaged" && isConnected() && { "Receive again": () => receive([item]) }),
+    ...(item.state === "done" && [undefined, "rest", "failed"].includes(item.saving) && { Save: () => save([item]) }),
+    ...(item.state === "done" && ["given", "packed"].includes(item.saving) && { "Save again": () => save([item]) }),
+    ...(!isOver(item) ? { [item.state === "offered" ? "Decline" : "Cancel"]: () => cancel(incoming, item) }
+      : !["waiting", "packing"].includes(item.saving) && { Remove: () => remove(incoming, item) }),
   }),
 };
 
-/** @type {Map<string, string>} states that were told, by the ids of their transfers */
-const told = new Map();
+/** @param {any} list @param {any} item */
+function cancel(list, item) {
+  // What came of a folder that is not wanted any more is saved only on request.
+  for (const one of filesOf(item)) if (one.saving === "rest" && item instanceof FolderView) one.saving = undefined;
+  for (const one of filesOf(item)) if (!isOver(one)) list.cancel(one);
+}
+
+/** @param {any} list @param {any} item that is over */
+function remove(list, item) {
+  for (const one of filesOf(item)) {
+    list.remove(one);
+    told.delete(one.id);
+  }
+  changed();
+}
+
+/** @returns {any[]} what can be received now */
+function offered() {
+  if (!isConnected()) return [];
+  return itemsOf("incoming", incoming.list).filter((item) => item.state === "offered" && item.readable && item.listed !== false);
+}
 
 /**
- * @param {"incoming" | "outgoing"} direction
- * @param {any} one
+ * Receives files, each by itself, and each folder as an archive.
+ * @param {any[]} items
+ */
+function receive(items) {
+  for (const item of items) {
+    /** @type {import("./incoming.js").Target} */
+    const target = item instanceof FolderView ? { kind: "archive", batch: item.id, name: `${item.name}.zip` } : { kind: "downloads" };
+    for (const one of filesOf(item)) incoming.accept(one, one.state === "damaged" ? undefined : target);
+  }
+}
+
+/** Receives all of it as one archive. @param {any[]} items */
+function receiveTogether(items) {
+  /** @type {import("./incoming.js").Target} */
+  const target = { kind: "archive", batch: randomId(), name: "files.zip" };
+  for (const one of items.flatMap(filesOf)) incoming.accept(one, target);
+}
+
+/** Receives all of it into a directory that the user chooses. @param {any[]} items */
+async function receiveInto(items) {
+  /** @type {FileSystemDirectoryHandle | undefined} */
+  let directory;
+  try {
+    directory = await showDirectoryPicker?.({ id: "files", mode: "readwrite", startIn: "downloads" });
+  } catch (error) {
+    // Nothing was chosen, or the browser does not let this page ask.
+    if (!(error instanceof DOMException) || error.name !== "AbortError") showProblem("no-directory");
+  }
+  if (directory === undefined) return;
+  for (const one of items.flatMap(filesOf)) incoming.accept(one, { kind: "directory", name: directory.name, directory });
+}
+
+/** Saves what is complete: each file by itself, and each folder as an archive. @param {any[]} items */
+function save(items) {
+  for (const item of items) {
+    const files = filesOf(item).filter(({ state, saving }) => state === "done" && saving !== "written");
+    if (item instanceof FolderView) saving.toArchive(files, `${item.name}.zip`);
+    else saving.toDownloads(files);
+  }
+}
+
+/** @returns {any[]} what was received, and is still kept by this page */
+function saved() {
+  return itemsOf("incoming", incoming.list).filter((item) => item.state === "done" && item.saving !== "written" && !["waiting", "packing"].includes(item.saving));
+}
+
+/** @type {Map<string, string>} states that were told, by the ids of their transfers */
+const told = new Map();
+/** How many are told of one by one; of more, only what they come to. */
+const SPOKEN = 3;
+
+/**
+ * @param {"incoming" | "outgoing"} [direction]
+ * @param {any} [one]
  */
 function changed(direction, one) {
-  const before = told.get(one.id);
-  if (before !== one.state) {
+  const before = told.get(one?.id);
+  if (one && before !== one.state) {
     told.set(one.id, one.state);
-    keepTransfers();
-    showTransfer(direction, one, isConnected(), doing[direction]);
-    if (direction === "incoming" && one.state === "offered") say(`${one.name} is offered to you.`);
-    if (one.state === "done") say(`${one.name} is complete.`);
+    const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= SPOKEN;
+    if (direction === "incoming" && one.state === "offered" && few) say(`${one.folder?.path[0] ?? one.name} is offered to you.`);
+    if (one.state === "done" && few) say(`${one.folder?.path[0] ?? one.name} is complete.`);
     if (one.state === "damaged") say(`${one.name} came damaged.`);
-    if (direction === "incoming" && one.state === "done" && before === "checking") save(one);
+    if (direction === "incoming" && one.state === "done" && before === "checking") saving.take(one);
+    if (direction === "incoming" && isOver(one) && one.target?.kind === "archive") saving.settle(incoming.list, one);
   }
+  keepTransfers();
+  showSoon();
   watch();
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let showing;
+/** Shows what has changed, once for many changes. */
+function showSoon() {
+  showing ??= setTimeout(showAll, SOON);
 }
 
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -186,8 +292,7 @@ let asking = false;
 /** Shows what moves, as long as something does, and keeps the screen of a phone on. */
 function watch() {
   watching ??= setInterval(() => {
-    showAll();
-    const moves = [...outgoing.list, ...incoming.list].some(({ state }) => state === "going" || state === "checking");
+    const moves = showAll();
     keepAwake(moves && isConnected());
     if (moves) return;
     clearInterval(watching);
@@ -207,45 +312,32 @@ async function keepAwake(on) {
   }
 }
 
+/** @returns {boolean} whether something moves */
 function showAll() {
-  for (const one of outgoing.list) showTransfer("outgoing", one, isConnected(), doing.outgoing);
-  for (const one of incoming.list) showTransfer("incoming", one, isConnected(), doing.incoming);
-  element("accept-all").hidden = !isConnected() || incoming.list.filter(({ state, readable }) => state === "offered" && readable).length < 2;
+  clearTimeout(showing);
+  showing = undefined;
+  const connected = isConnected();
+  showLists({ incoming: itemsOf("incoming", incoming.list), outgoing: itemsOf("outgoing", outgoing.list), connected, doing });
+  const total = progress.sum(incoming.list, outgoing.list);
+  showTotal(total, { connected, saving: saving.left });
+  const [open, kept] = [offered().length, saved().length];
+  element("accept-all").hidden = element("accept-archive").hidden = open < 2;
+  element("accept-directory").hidden = open < 2 || showDirectoryPicker === undefined;
+  element("save-all").hidden = element("save-archive").hidden = kept < 2;
+  return total !== undefined;
 }
 
-/**
- * @param {"incoming" | "outgoing"} direction
- * @param {Incoming | Outgoing} list
- * @param {any} one
- */
-function remove(direction, list, one) {
-  list.remove(one);
-  told.delete(one.id);
-  removeRow(one.id, direction);
-  keepTransfers();
-}
-
-let keeping = false;
-/** Keeps what there is for the case of a reload, once for a thousand files that are chosen together. */
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let keeping;
+/** Keeps what there is for the case of a reload, once for a thousand files. */
 function keepTransfers() {
-  if (keeping) return;
-  keeping = true;
-  queueMicrotask(() => {
-    keeping = false;
-    saveTransfers({ outgoing: outgoing.kept, incoming: incoming.kept });
-  });
+  keeping ??= setTimeout(keepNow, KEPT);
 }
 
-/** Gives a file that is complete to the browser's downloads. @param {import("./incoming.js").Received} one */
-async function save(one) {
-  const blob = await incoming.file(one);
-  if (!blob) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = one.name;
-  link.click();
-  // The browser has begun to read by then; it keeps what it reads.
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+function keepNow() {
+  clearTimeout(keeping);
+  keeping = undefined;
+  saveTransfers({ outgoing: outgoing.kept, incoming: incoming.kept });
 }
 
 /**
@@ -278,13 +370,15 @@ function keep(changes) {
   if (self.id !== "") saveTab("files", self);
 }
 
-/** @param {Iterable<File>} files */
-function send(files) {
-  if (outgoing.offer(files) > 0) showProblem("too-many");
+/** @param {import("./chosen.js").Chosen} chosen */
+function send({ choices, problems }) {
+  if (outgoing.offer(choices) > 0) showProblem("too-many");
+  for (const problem of problems) showProblem(problem);
 }
 
-const choice = /** @type {HTMLInputElement} */ (element("choose"));
+const [choice, within] = ["choose", "choose-within"].map((id) => /** @type {HTMLInputElement} */ (element(id)));
 const choose = () => choice.click();
+const chooseFolder = () => within.click();
 
 wireLink("Receive my files");
 showIce();
@@ -295,12 +389,27 @@ element("ice").addEventListener("submit", (event) => {
   say("Kept for the next connection.");
 });
 element("choose-files").addEventListener("click", choose);
-choice.addEventListener("change", () => {
-  send(choice.files ?? []);
-  choice.value = ""; // the same one can be chosen again
+element("choose-folder").addEventListener("click", chooseFolder);
+element("choose-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype);
+for (const input of [choice, within]) {
+  input.addEventListener("change", () => {
+    send(fromInput(input.files ?? []));
+    input.value = ""; // the same one can be chosen again
+  });
+}
+element("accept-all").addEventListener("click", () => receive(offered()));
+element("accept-archive").addEventListener("click", () => receiveTogether(offered()));
+element("accept-directory").addEventListener("click", () => receiveInto(offered()));
+element("save-all").addEventListener("click", () => save(saved()));
+element("save-archive").addEventListener("click", () => saving.toArchive(saved().flatMap(filesOf).filter(({ state }) => state === "done"), "files.zip"));
+element("unfold").addEventListener("click", () => {
+  unfold();
+  showAll();
 });
-element("accept-all").addEventListener("click", () => {
-  for (const one of incoming.list) if (one.state === "offered" && one.readable) incoming.accept(one);
+element("clear-finished").addEventListener("click", () => {
+  for (const list of [incoming, outgoing]) {
+    for (const one of list.list) if (isOver(one) && !(one.state === "done" && unsaved.includes(/** @type {any} */ (one).saving))) remove(list, one);
+  }
 });
 element("leave").addEventListener("click", () => meeting?.hangUp());
 element("again").addEventListener("click", () => meeting?.again());
@@ -323,13 +432,10 @@ addEventListener("drop", (event) => {
   document.body.removeAttribute("data-dragging");
   if (!drags(event)) return;
   event.preventDefault();
-  // A folder is no file; a file has something to be read, or is empty.
-  const items = [...(event.dataTransfer?.items ?? [])].filter((item) => item.webkitGetAsEntry?.()?.isDirectory !== true);
-  const files = items.map((item) => item.getAsFile()).filter((file) => file !== null);
-  if (files.length < (event.dataTransfer?.items.length ?? 0)) showProblem("folder");
-  send(files);
+  if (event.dataTransfer) fromDrop(event.dataTransfer.items).then(send);
 });
 
+addEventListener("pagehide", keepNow);
 addEventListener("pageshow", (event) => {
   // A page out of the browser's cache has lost its connections.
   if (event.persisted) location.reload();
@@ -365,6 +471,7 @@ if (!isSecureContext) {
   const { outgoing: sent, incoming: received } = loadTransfers();
   outgoing.restore(sent);
   await incoming.restore(received);
+  saving.restore(incoming.list);
   const linked = peerOfLink();
   if (before.running && before.peer !== undefined && (linked === undefined || linked === before.peer || linked === self.id)) start(before.peer, before.worked);
   else open();

@@ -1,6 +1,6 @@
 /** Files that this side receives. */
 
-import { openParts, room } from "./parts.js";
+import { openParts, reopenParts } from "./parts.js";
 import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
 
 /** How often one part may come damaged. */
@@ -10,11 +10,23 @@ const COPYING = 5000;
 const COPIED = 20e6;
 
 /**
- * @typedef {import("./transfer.js").Transfer & {
- *   parts?: import("./parts.js").Parts, next: number, faults: number, readable: boolean, saved?: number,
- * }} Received next: the part to come; faults: how often the next part was damaged; saved: when
+ * Where a file goes once it is complete.
+ * @typedef {object} Target
+ * @property {"downloads" | "archive" | "directory"} kind
+ * @property {string} [batch] the same for all files that go into one archive
+ * @property {string} [name] of the archive or the directory
+ * @property {FileSystemDirectoryHandle} [directory] lost when the page is loaded again
  *
- * @typedef {{id: string, name: string, size: number, partSize: number, state: import("./transfer.js").State, why?: string}} Kept
+ * @typedef {import("./transfer.js").Transfer & {
+ *   parts?: import("./parts.js").Parts, next: number, faults: number, readable: boolean, copied?: number,
+ *   target?: Target, saving?: import("./saving.js").State, place?: string,
+ * }} Received next: the part to come; faults: how often the next part was damaged; copied: when the
+ *   browser was given it; saving, place: how far saving it has come, and where
+ *
+ * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {
+ *   state: import("./transfer.js").State, why?: string,
+ *   target?: Target, saving?: import("./saving.js").State, place?: string,
+ * }} Kept
  */
 
 export class Incoming {
@@ -24,6 +36,8 @@ export class Incoming {
   #onchange;
   /** Parts are checked and written one after the other. */
   #turn = Promise.resolve();
+  /** Files are let in one after the other, so that each one sees what those before it take. */
+  #door = Promise.resolve();
   /** How many of them are in memory. */
   #waiting = 0;
   /** The part that arrives. @type {{one: Received, part: number, digest: string, bytes: Uint8Array<ArrayBuffer>, got: number} | undefined} */
@@ -41,7 +55,8 @@ export class Incoming {
 
   /** @returns {Kept[]} what is to be kept */
   get kept() {
-    return this.list.filter(({ state }) => state !== "offered").map(({ id, name, size, partSize, state, why }) => ({ id, name, size, partSize, state, why }));
+    return this.list.filter(({ state }) => state !== "offered").map(({ id, name, size, partSize, modified, folder, state, why, target, saving, place }) =>
+      ({ id, name, size, partSize, modified, folder, state, why, target: target && { ...target, directory: undefined }, saving, place }));
   }
 
   /**
@@ -49,17 +64,19 @@ export class Incoming {
    * @param {Kept[]} kept
    */
   async restore(kept) {
-    for (const { id, name, size, partSize, state, why } of kept) {
-      const one = this.#add({ id, name, size, partSize, readable: true }, state);
-      one.why = why;
-      if (state === "cancelled") continue;
-      one.parts = await openParts(id, size);
-      one.had = one.next = await one.parts.complete(partsOf(one), (part) => lengthOf(one, part));
-      one.moved = Math.min(size, one.had * partSize);
+    for (const { state, why, target, saving, place, ...offer } of kept) {
+      const one = this.#add({ ...offer, readable: true }, state);
+      Object.assign(one, { why, target, saving, place });
+      if (state === "cancelled" || saving === "written") continue;
+      const { parts, had, fits } = await reopenParts(one.id, partsOf(one), (part) => lengthOf(one, part));
+      one.parts = parts;
+      one.had = one.next = had;
+      one.moved = Math.min(one.size, one.had * one.partSize);
       // It was checked once already, but the browser may have taken the disk back.
       if (state === "done" && one.had < partsOf(one)) one.state = "damaged";
       else if (state === "checking") one.state = "going";
       this.#onchange(one);
+      if (one.state === "going" && !fits) this.#noRoom(one);
     }
   }
 
@@ -92,27 +109,46 @@ export class Incoming {
     const one = this.list.find((one) => one.id === data.id);
     if (!one || isOver(one)) return;
     if (data.type === "cancel") {
-      one.why = "theirs";
+      one.why = data.why === "full" ? "full" : "theirs";
       this.#change(one, "cancelled");
     } else if (data.type === "end" && typeof data.digest === "string") {
       this.#queue(() => this.#check(one, data.digest));
     }
   }
 
-  /** Begins to receive, or begins again. @param {Received} one */
-  async accept(one) {
+  /**
+   * Begins to receive, or begins again.
+   * @param {Received} one
+   * @param {Target} [target] where it goes; where it was to go, if not given
+   */
+  accept(one, target) {
     if (one.state !== "offered" && one.state !== "damaged") return;
     const { parts } = one;
     one.parts = undefined;
     one.had = one.next = one.moved = one.faults = 0;
+    one.target = target ?? one.target;
+    one.saving = undefined;
     this.#change(one, "going");
-    await parts?.remove();
-    const most = await room();
-    if (most !== undefined && one.size > most) return this.#noRoom(one);
-    const opened = await openParts(one.id, one.size);
-    if (one.state !== "going") return opened.remove(); // it was cancelled meanwhile
-    one.parts = opened;
-    this.#change(one, "going");
+    this.#door = this.#door.then(() => this.#admit(one, parts));
+  }
+
+  /**
+   * Asks for a file, if there is room for it.
+   * @param {Received} one
+   * @param {import("./parts.js").Parts | undefined} before what came of it and was damaged
+   */
+  async #admit(one, before) {
+    await before?.remove();
+    if (one.state !== "going") return; // it was cancelled meanwhile
+    try {
+      const opened = await openParts(one.id, one.size, partsOf(one));
+      if (!opened) return this.#noRoom(one);
+      if (one.state !== "going") return await opened.remove();
+      one.parts = opened;
+    } catch (error) {
+      console.warn("a file could not be begun", error);
+      return this.#noRoom(one);
+    }
     this.#want(one);
   }
 
@@ -126,15 +162,22 @@ export class Incoming {
 
   /** What is to be saved. @param {Received} one that is done @returns {Promise<Blob | undefined>} */
   async file(one) {
-    one.saved = performance.now();
-    return one.parts?.join(partsOf(one));
+    one.copied = performance.now();
+    return one.parts?.join();
+  }
+
+  /** Makes room: the file is where it was to go. @param {Received} one */
+  async release(one) {
+    const { parts } = one;
+    one.parts = undefined;
+    await parts?.remove();
   }
 
   /** Forgets one that is over, and what is kept of it. @param {Received} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
     // Nobody tells when the browser has copied all to its downloads.
-    const copied = (one.saved ?? -Infinity) + COPYING + (1000 * one.size) / COPIED;
+    const copied = (one.copied ?? -Infinity) + COPYING + (1000 * one.size) / COPIED;
     setTimeout(() => one.parts?.remove(), Math.max(0, copied - performance.now()));
   }
 
@@ -144,8 +187,18 @@ export class Incoming {
     if (!offer) return;
     const one = this.list.find(({ id }) => id === offer.id);
     if (one === undefined) {
-      if (this.list.length < MOST_FILES) this.#add(offer, "offered");
-      else this.#say({ type: "cancel", id: offer.id });
+      const rest = this.list.filter((one) => one.folder && one.folder.id === offer.folder?.id);
+      if (this.list.length < MOST_FILES) {
+        // All say the same of their folder.
+        const [{ folder } = offer] = rest;
+        if (folder?.path[0] === offer.folder?.path[0] && folder?.files === offer.folder?.files) this.#add(offer, "offered");
+        return;
+      }
+      // Half of a folder is of no use.
+      for (const { id } of [offer, ...rest.filter((one) => !isOver(one))]) {
+        this.hear({ type: "cancel", id, why: "full" });
+        this.#say({ type: "cancel", id, why: "full" });
+      }
       return;
     }
     one.readable = offer.readable;
@@ -160,12 +213,12 @@ export class Incoming {
   }
 
   /**
-   * @param {{id: string, name: string, size: number, partSize: number, readable: boolean}} offer
+   * @param {import("./transfer.js").Offer} offer
    * @param {import("./transfer.js").State} state
    */
-  #add({ id, name, size, partSize, readable }, state) {
+  #add(offer, state) {
     /** @type {Received} */
-    const one = { id, name, size, partSize, readable, state, had: 0, moved: 0, next: 0, faults: 0, rate: new Rate() };
+    const one = { ...offer, state, had: 0, moved: 0, next: 0, faults: 0, rate: new Rate() };
     this.list.push(one);
     this.#onchange(one);
     return one;

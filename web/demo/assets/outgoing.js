@@ -11,11 +11,16 @@ const LOW = 2 ** 18;
 
 /**
  * @typedef {import("./transfer.js").Transfer & {
- *   modified: number, file?: File, digests: string[], wanted: boolean, at: number, turn: number,
+ *   file?: File, digests: string[], wanted: boolean, at: number, turn: number,
  * }} Sent at: the next part to be sent; turn: counts where it was begun from, so that what is old knows
  *
- * @typedef {{id: string, name: string, size: number, partSize: number, modified: number, state: import("./transfer.js").State, why?: string}} Kept
+ * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {state: import("./transfer.js").State, why?: string}} Kept
+ *
+ * @typedef {{file: File, folder?: import("./transfer.js").Folder}} Choice a file that was chosen, and the folder that it is in
  */
+
+/** Stands for a folder without files. */
+const NOTHING = new File([], "");
 
 export class Outgoing {
   /** @type {Sent[]} */
@@ -40,37 +45,65 @@ export class Outgoing {
    * @param {Kept[]} kept
    */
   restore(kept) {
-    for (const one of kept) this.#add(one, undefined, one.state === "done" || one.state === "cancelled" ? one.state : "unreadable");
+    for (const one of kept) {
+      const over = one.state === "done" || one.state === "cancelled";
+      if (one.folder?.empty && !over) this.#add(one, NOTHING, "offered");
+      else this.#add(one, undefined, over ? one.state : "unreadable");
+    }
   }
 
   /** @returns {Kept[]} what is to be kept */
   get kept() {
-    return this.list.map(({ id, name, size, partSize, modified, state, why }) => ({ id, name, size, partSize, modified, state, why }));
+    return this.list.map(({ id, name, size, partSize, modified, folder, state, why }) => ({ id, name, size, partSize, modified, folder, state, why }));
   }
 
   /**
-   * Offers files; one that could not be read any more goes on.
-   * @param {Iterable<File>} files
+   * Offers files, each folder as a whole; one that could not be read any more goes on.
+   * @param {Choice[]} choices
    * @returns {number} how many were too many
    */
-  offer(files) {
+  offer(choices) {
+    /** @type {Set<Sent | undefined>} */
+    const taken = new Set();
+    const known = choices.map((choice) => {
+      const one = this.#unreadable(choice, taken);
+      taken.add(one);
+      return one;
+    });
+    // A folder that is chosen again goes on, and is not offered once more beside.
+    const again = new Set(choices.flatMap(({ folder }, i) => (folder && known[i] ? [folder.id] : [])));
     let refused = 0;
-    for (const file of files) {
-      const { size, lastModified: modified } = file;
-      const name = fileName(file.name);
-      const again = this.list.find((one) => one.file === undefined && one.state === "unreadable" &&
-        one.name === name && one.size === size && one.modified === modified);
-      if (again) {
-        again.file = file;
-        this.#change(again, "offered");
-        this.#offer(again);
-      } else if (this.list.length >= MOST_FILES) {
-        refused++;
-      } else {
-        this.#offer(this.#add({ id: randomId(), name, size, partSize: partSizeOf(size), modified }, file, "offered"));
+    /** Whether a folder fits, by its id. @type {Map<string, boolean>} */
+    const fits = new Map();
+    for (const [i, { file, folder }] of choices.entries()) {
+      const one = known[i];
+      if (one) {
+        one.file = file;
+        this.#change(one, "offered");
+        this.#offer(one);
+        continue;
       }
+      if (folder && again.has(folder.id)) continue;
+      if (folder && !fits.has(folder.id)) fits.set(folder.id, this.list.length + folder.files <= MOST_FILES);
+      if (folder ? !fits.get(folder.id) : this.list.length >= MOST_FILES) {
+        refused++;
+        continue;
+      }
+      const { size, lastModified: modified } = file;
+      this.#offer(this.#add({ id: randomId(), name: nameOf(file, folder), size, partSize: partSizeOf(size), modified, folder }, file, "offered"));
     }
     return refused;
+  }
+
+  /**
+   * @param {Choice} choice
+   * @param {Set<Sent | undefined>} taken by other choices
+   * @returns {Sent | undefined} the same file, from before this page was loaded again
+   */
+  #unreadable({ file, folder }, taken) {
+    const name = nameOf(file, folder);
+    return this.list.find((one) => one.file === undefined && one.state === "unreadable" && one.name === name && one.size === file.size &&
+      one.modified === file.lastModified && !taken.has(one) && one.folder?.path.join("/") === folder?.path.join("/"));
   }
 
   /** There is somebody to send to. @param {RTCDataChannel} channel that is open */
@@ -126,7 +159,7 @@ export class Outgoing {
         this.#change(one, "damaged");
         break;
       case "cancel":
-        one.why = why === "no-room" || why === "declined" ? why : "theirs";
+        one.why = ["no-room", "declined", "full"].includes(why) ? why : "theirs";
         this.#change(one, "cancelled");
         break;
     }
@@ -151,17 +184,17 @@ export class Outgoing {
    * @param {File | undefined} file
    * @param {import("./transfer.js").State} state
    */
-  #add({ id, name, size, partSize, modified, why }, file, state) {
+  #add({ id, name, size, partSize, modified, folder, why }, file, state) {
     /** @type {Sent} */
-    const one = { id, name, size, partSize, modified, file, state, why, had: 0, moved: 0, digests: [], wanted: false, at: 0, turn: 0, rate: new Rate() };
+    const one = { id, name, size, partSize, modified, folder, file, state, why, had: 0, moved: 0, digests: [], wanted: false, at: 0, turn: 0, rate: new Rate() };
     this.list.push(one);
     this.#onchange(one);
     return one;
   }
 
   /** @param {Sent} one */
-  #offer({ id, name, size, partSize, file }) {
-    this.#say({ type: "offer", id, name, size, partSize, readable: file !== undefined });
+  #offer({ id, name, size, partSize, modified, folder, file }) {
+    this.#say({ type: "offer", id, name, size, partSize, modified, folder, readable: file !== undefined });
   }
 
   /**
@@ -273,6 +306,11 @@ export class Outgoing {
     this.#offer(one);
     return undefined;
   }
+}
+
+/** @param {File} file @param {import("./transfer.js").Folder | undefined} folder */
+function nameOf(file, folder) {
+  return folder?.empty ? "" : fileName(file.name, { hidden: folder !== undefined });
 }
 
 /**

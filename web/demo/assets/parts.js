@@ -4,6 +4,7 @@
  * Each part is a file of its own: what was written stays, whatever happens to the page.
  */
 
+import { fillRoom, giveRoom, removeLeftRoom, takeRoom } from "./room.js";
 import { digestOf } from "./transfer.js";
 
 const FOLDER = "inbox-files";
@@ -11,28 +12,22 @@ const FOLDER = "inbox-files";
 export const MEMORY = 512 * 2 ** 20;
 /** Parts that nobody has looked at for so long are removed. */
 const FORGOTTEN = 3 * 24 * 3600_000;
+/** How long a page that is loaded again may take to unload, in milliseconds. */
+const UNLOADING = 1500;
 /** Says when they were last looked at. */
 const OPENED = "opened";
-
 /**
  * @typedef {object} Parts
  * @property {boolean} lasts whether they outlive the page
  * @property {(part: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
  * @property {(part: number) => Promise<string>} digest of what is kept, read again
- * @property {(count: number, length: (part: number) => number) => Promise<number>} complete how many are whole, from the first one on
- * @property {(count: number) => Promise<Blob>} join
+ * @property {(length: (part: number) => number) => Promise<number>} complete how many are whole, from the first one on
+ * @property {() => Promise<Blob>} join
  * @property {() => Promise<void>} remove
  */
 
 /** @returns {boolean} */
 const hasDisk = () => typeof FileSystemFileHandle !== "undefined" && "createWritable" in FileSystemFileHandle.prototype;
-
-/** How many bytes can be taken; undefined if that is not known. */
-export async function room() {
-  if (!(await folder())) return MEMORY - inMemory;
-  const { quota, usage } = await navigator.storage.estimate();
-  return quota === undefined ? undefined : quota - (usage ?? 0);
-}
 
 /** @returns {Promise<boolean>} whether parts go to a disk */
 export async function writesToDisk() {
@@ -40,19 +35,52 @@ export async function writesToDisk() {
 }
 
 /**
+ * Opens what is kept of a file. From then on its whole size counts as used.
  * @param {string} id of the transfer
  * @param {number} size of the file
- * @returns {Promise<Parts>}
+ * @param {number} count of its parts
+ * @returns {Promise<Parts | undefined>} undefined if there is not enough room
  */
-export async function openParts(id, size) {
+export async function openParts(id, size, count) {
   const all = await folder();
-  return all ? onDisk(all, id) : inMemoryOf(size);
+  if (!all) return size <= MEMORY - inMemory ? inMemoryOf(size) : undefined;
+  if (!(await takeRoom(id, size, count))) return undefined;
+  try {
+    return await onDisk(all, id, count);
+  } catch (error) {
+    giveRoom(id);
+    throw error;
+  }
+}
+
+/**
+ * Opens what came of a file before this page was loaded again.
+ * @param {string} id of the transfer
+ * @param {number} count of its parts
+ * @param {(part: number) => number} length of a part
+ * @returns {Promise<{parts: Parts, had: number, fits: boolean}>} how many parts are whole, from the first one
+ *   on, and whether there is room for the others
+ */
+export async function reopenParts(id, count, length) {
+  const all = await folder();
+  if (!all) return { parts: inMemoryOf(0), had: 0, fits: false };
+  const parts = await onDisk(all, id, count);
+  const had = await parts.complete(length);
+  let left = 0;
+  for (let part = had; part < count; part++) left += length(part);
+  const fits = async () => left === 0 || (await takeRoom(id, left, count - had));
+  if (await fits()) return { parts, had, fits: true };
+  // The page from before may still be unloading, and hold its room.
+  await new Promise((resolve) => setTimeout(resolve, UNLOADING));
+  await removeLeftRoom();
+  return { parts, had, fits: await fits() };
 }
 
 /** Removes what was left behind. */
 export async function removeForgotten() {
   const all = await folder();
   if (!all) return;
+  await removeLeftRoom();
   for await (const [id, one] of all.entries()) {
     const opened = await /** @type {FileSystemDirectoryHandle} */ (one).getFileHandle(OPENED).then((file) => file.getFile(), () => undefined);
     // One without that is being made, or came to nothing: its next opening tells.
@@ -72,9 +100,10 @@ async function folder() {
 /**
  * @param {FileSystemDirectoryHandle} all
  * @param {string} id
+ * @param {number} count
  * @returns {Promise<Parts>}
  */
-async function onDisk(all, id) {
+async function onDisk(all, id, count) {
   const own = await all.getDirectoryHandle(id, { create: true });
   const write = async (/** @type {string} */ name, /** @type {BufferSource} */ bytes) => {
     const file = await (await own.getFileHandle(name, { create: true })).createWritable();
@@ -85,22 +114,25 @@ async function onDisk(all, id) {
   await write(OPENED, new Uint8Array());
   return {
     lasts: true,
-    write: (part, bytes) => write(String(part), bytes),
+    write: (part, bytes) => fillRoom(id, bytes.length, () => write(String(part), bytes)),
     digest: async (part) => digestOf(await (await read(part)).arrayBuffer()),
-    async complete(count, length) {
+    async complete(length) {
       for (let part = 0; part < count; part++) {
         const size = await read(part).then((file) => file.size, () => -1);
         if (size !== length(part)) return part;
       }
       return count;
     },
-    async join(count) {
+    async join() {
       /** @type {File[]} */
       const files = [];
       for (let part = 0; part < count; part++) files.push(await read(part));
       return new Blob(files, { type: "application/octet-stream" });
     },
-    remove: () => all.removeEntry(id, { recursive: true }).catch(() => {}),
+    remove() {
+      giveRoom(id);
+      return all.removeEntry(id, { recursive: true }).catch(() => {});
+    },
   };
 }
 

@@ -5,20 +5,24 @@
  * JSON, {id, part, size, digest}, and then its bytes in chunks. Everything else is
  * said as JSON over the meeting's own channel, so that no word waits behind bytes:
  *
- *     sender:    offer {id, name, size, partSize, readable}     end {id, digest}
+ *     sender:    offer {id, name, size, partSize, modified, readable, folder?}     end {id, digest}
  *     receiver:  want {id, part}   have {id, part}   again {id, part}   done {id}   failed {id}
  *     both:      cancel {id, why?}
+ *
+ * A file of a folder says in its offer which folder, {id, path, files}: the path from
+ * the folder's own name down, and how many files there are in all. An empty folder in
+ * it is an offer of no bytes and no name, with empty: true.
  *
  * The digest of a part is its SHA-256; that of the end is one over those of all
  * parts, in order. A receiver has at most WINDOW parts in memory, since no more are
  * sent before it has said of one that it is on its disk.
  */
 
-import { fileName } from "./text.js";
+import { fileName, folderPath } from "./text.js";
 
 export const WINDOW = 4;
-/** More files than this at once are refused. */
-export const MOST_FILES = 1000;
+/** How many files each direction lists. A folder counts as all of its files. */
+export const MOST_FILES = 5000;
 const MIB = 2 ** 20;
 const SMALLEST = 64 * 1024;
 const LARGEST = 16 * MIB;
@@ -33,11 +37,21 @@ const MOST_HEADER = 1000;
  * @property {string} name
  * @property {number} size in bytes
  * @property {number} partSize
+ * @property {number} modified when the file was last changed, in milliseconds since 1970
+ * @property {Folder} [folder] that it is in
  * @property {State} state
  * @property {string} [why] why it was cancelled, as a name in words.js
  * @property {number} had parts that are on the receiver's disk, as far as is known here
  * @property {number} moved bytes that have gone over, as far as is known here
  * @property {Rate} rate
+ *
+ * @typedef {object} Folder
+ * @property {string} id random, the same for all files of the folder
+ * @property {string[]} path from the folder's own name down to where the file is
+ * @property {number} files how many transfers there are in the folder
+ * @property {boolean} [empty] this is no file, but a folder without files at that path
+ *
+ * @typedef {{id: string, name: string, size: number, partSize: number, modified: number, readable: boolean, folder?: Folder}} Offer
  *
  * @typedef {{id: string, part: number, size: number, digest: string}} Header
  */
@@ -69,13 +83,29 @@ export function isOver({ state }) {
 /**
  * Reads what a stranger offers.
  * @param {any} data
- * @returns {{id: string, name: string, size: number, partSize: number, readable: boolean} | undefined}
+ * @returns {Offer | undefined}
  */
-export function readOffer({ id, name, size, partSize, readable }) {
+export function readOffer({ id, name, size, partSize, modified, readable, folder: given }) {
   if (!isId(id) || typeof name !== "string" || name.length > 1000) return undefined;
   if (!Number.isSafeInteger(size) || size < 0) return undefined;
   if (!Number.isSafeInteger(partSize) || partSize < SMALLEST || partSize > LARGEST) return undefined;
-  return { id, name: fileName(name), size, partSize, readable: readable === true };
+  const folder = given === undefined ? undefined : readFolder(given);
+  if (given !== undefined && (!folder || (folder.empty && size > 0))) return undefined;
+  return {
+    id, size, partSize, folder, readable: readable === true,
+    name: folder?.empty ? "" : fileName(name, { hidden: folder !== undefined }),
+    modified: Number.isSafeInteger(modified) ? modified : Date.now(),
+  };
+}
+
+/**
+ * @param {any} given
+ * @returns {Folder | undefined}
+ */
+function readFolder(given) {
+  const path = folderPath(given?.path);
+  if (!path || !isId(given.id) || !Number.isSafeInteger(given.files) || given.files < 1 || given.files > MOST_FILES) return undefined;
+  return { id: given.id, path, files: given.files, ...(given.empty === true && { empty: true }) };
 }
 
 /**

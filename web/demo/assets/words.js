@@ -262,11 +262,19 @@ export const problems = {
   },
   "too-many": {
     title: "That is too many at once.",
-    text: "This page takes 1000 files. Remove some, or pack them into one.",
+    text: "This page lists 5000 files, and sends a folder only as a whole. Clear what is finished, or pack the files into one.",
   },
-  "folder": {
-    title: "A folder cannot be sent.",
-    text: "Pack it into one file, or choose the files in it.",
+  "no-directory": {
+    title: "This page cannot write into a folder here.",
+    text: "The browser does not allow it. Receive the files one by one or as one archive instead.",
+  },
+  "too-deep": {
+    title: "That folder cannot be sent.",
+    text: "It has more than 32 folders within folders. Pack it into one file.",
+  },
+  "folder-unreadable": {
+    title: "A folder cannot be read.",
+    text: "Something in it is not open to this browser. Nothing of it was offered. Check who may read it, or pack it into one file.",
   },
   "silent-ring": {
     title: "Calls ring without a sound.",

@@ -1,0 +1,53 @@
+/** The progress of everything that goes over, in both directions together. */
+
+import { Rate } from "./transfer.js";
+
+/**
+ * @typedef {import("./transfer.js").Transfer} Transfer
+ *
+ * @typedef {object} Total
+ * @property {boolean} receives
+ * @property {boolean} sends
+ * @property {number} files
+ * @property {number} done how many of them are complete
+ * @property {number} size in bytes
+ * @property {number} moved
+ * @property {number} rate in bytes per second
+ */
+
+export class Progress {
+  /** What has been going since nothing went. @type {Set<Transfer>} */
+  #run = new Set();
+  #rate = new Rate();
+
+  /**
+   * @param {Transfer[]} incoming
+   * @param {Transfer[]} outgoing
+   * @returns {Total | undefined} undefined if nothing goes
+   */
+  sum(incoming, outgoing) {
+    const goes = (/** @type {Transfer} */ { state }) => state === "going" || state === "checking";
+    const [receives, sends] = [incoming, outgoing].map((list) => list.some(goes));
+    if (!receives && !sends) {
+      this.#run.clear();
+      this.#rate.forget();
+      return undefined;
+    }
+    for (const list of [incoming, outgoing]) for (const one of list) if (goes(one)) this.#run.add(one);
+    const total = { receives, sends, files: 0, done: 0, size: 0, moved: 0, rate: 0 };
+    for (const { state, size, moved } of this.#run) {
+      if (state === "cancelled") continue;
+      total.files++;
+      total.size += size;
+      total.moved += state === "done" ? size : Math.min(size, moved);
+      if (state === "done") total.done++;
+    }
+    this.#rate.note(total.moved);
+    return { ...total, rate: this.#rate.now };
+  }
+
+  /** It goes on after an interruption, which does not count. */
+  pause() {
+    this.#rate.forget();
+  }
+}

@@ -1,0 +1,282 @@
+/** Many files, and folders: all of them arrive on the disk, and the page stays usable. */
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import { crc32 } from "node:zlib";
+import { startServer, stopServers } from "./server.js";
+import { assertNoFaults, closeBrowsers, launch, until } from "./browser.js";
+import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeDirectory, makeFile, pair, press, row, tells } from "./files.js";
+
+let browser, server;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
+});
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assertNoFaults();
+});
+
+/** So many small files. @param {string} prefix @param {number} count */
+const many = (prefix, count) => Array.from({ length: count }, (_, i) => makeFile(`${prefix} ${i + 1}.txt`, 1000 + i));
+const sizes = (files) => Object.fromEntries(files.map(({ name, size }) => [name, size]));
+/** How many rows are in a state. */
+const rows = (page, state) => page.locator(`.transfer[data-state="${state}"]`).count();
+
+/** Waits until so many rows are in a state. */
+async function reach(page, state, count) {
+  await until(page, async ([state, count]) => document.querySelectorAll(`.transfer[data-state="${state}"]`).length === count, [state, count]);
+}
+
+test("60 files, received at once: each one is on the disk, and again when all are saved again", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const folder = await downloadsTo(bob);
+  const files = many("small", 60);
+  await chooses(alice, ...files);
+  await reach(bob, "offered", 60);
+  await bob.click("#accept-all");
+  await holds(folder, sizes(files));
+  await bob.locator("#total").waitFor({ state: "hidden" });
+  for (const { path, name } of files) assert.deepEqual(readFileSync(join(folder, name)), readFileSync(path));
+  await reach(alice, "done", 60);
+  const words = await bob.locator(".transfer .now").allInnerTexts();
+  assert.deepEqual([...new Set(words)], ["Complete, as it was sent. Handed to this browser's downloads."]);
+
+  for (const { name } of files) rmSync(join(folder, name));
+  await bob.click("#save-all");
+  await holds(folder, sizes(files));
+});
+
+test("buttons of 40 rows, pressed at once: each file is saved again", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const files = many("pressed", 40);
+  await chooses(alice, ...files);
+  await reach(bob, "offered", 40);
+  await bob.click("#accept-archive");
+  await reach(bob, "done", 40);
+  await bob.locator("#total").waitFor({ state: "hidden" });
+  const folder = await downloadsTo(bob);
+  await bob.evaluate(() => document.querySelectorAll("#finished button[aria-label^='Save again']").forEach((button) => button.click()));
+  await holds(folder, sizes(files));
+});
+
+test("files of one name do not overwrite each other, not even after a reload", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const folder = await downloadsTo(bob);
+  await choosesNamed(alice, ["same.txt", "Same.txt", "same.txt"]);
+  await reach(bob, "offered", 3);
+  await bob.click("#accept-all");
+  const three = { "same.txt": 1, "Same (2).txt": 1, "same (3).txt": 1 };
+  await holds(folder, three);
+  await bob.reload();
+  await areConnected(alice, bob);
+  await choosesNamed(alice, ["same.txt"]);
+  await press(bob, { name: "same.txt" }, "Receive");
+  await holds(folder, { ...three, "same (4).txt": 1 });
+});
+
+/**
+ * What an archive that compresses nothing holds: contents by path, null for a folder.
+ * @param {string} path
+ */
+function unpack(path) {
+  const zip = readFileSync(path);
+  const end = zip.lastIndexOf("PK\x05\x06", undefined, "latin1");
+  assert.ok(end >= 0, "the archive has no end");
+  const found = {};
+  let at = zip.readUInt32LE(end + 16);
+  for (let left = zip.readUInt16LE(end + 10); left > 0; left--) {
+    const [size, nameLength, extraLength, commentLength] = [zip.readUInt32LE(at + 24), ...[28, 30, 32].map((i) => zip.readUInt16LE(at + i))];
+    const name = zip.toString("utf8", at + 46, at + 46 + nameLength);
+    const local = zip.readUInt32LE(at + 42);
+    const begins = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);
+    const content = zip.subarray(begins, begins + size);
+    assert.equal(crc32(content), zip.readUInt32LE(at + 16), `${name} has another checksum`);
+    assert.ok(!(name in found), `${name} is there twice`);
+    found[name] = name.endsWith("/") ? null : content.toString("hex");
+    at += 46 + nameLength + extraLength + commentLength;
+  }
+  return found;
+}
+
+/** Waits until an archive holds this. @param {string} path @param {Record<string, string | null>} files */
+async function archives(path, files) {
+  for (const deadline = performance.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+    try {
+      return assert.deepEqual(unpack(path), files);
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+    }
+  }
+}
+
+const hex = ({ path }) => readFileSync(path).toString("hex");
+
+test("many files as one archive: it holds all of them, each under a name of its own", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const folder = await downloadsTo(bob);
+  const files = [...many("packed", 30), makeFile("large.bin", 9 * MB), makeFile("none", 0)];
+  await chooses(alice, ...files);
+  await choosesNamed(alice, ["twice.txt", "TWICE.txt", "twice.txt"]);
+  await reach(bob, "offered", 35);
+  await bob.click("#accept-archive");
+  await reach(bob, "done", 35);
+  await until(bob, async () => document.querySelectorAll("[data-saving='packed']").length === 35);
+  await row(bob, files[0]).locator(".now", { hasText: "downloads in files.zip" }).waitFor();
+  await archives(join(folder, "files.zip"), {
+    ...Object.fromEntries(files.map((file) => [file.name, hex(file)])), "twice.txt": "78", "TWICE (2).txt": "78", "twice (3).txt": "78",
+  });
+});
+
+/** A folder on the disk. @param {string} name @param {Record<string, string | null>} files contents by path, null for a folder */
+function makeFolder(name, files) {
+  const at = join(makeDirectory(), name);
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(join(at, content === null ? path : dirname(path)), { recursive: true });
+    if (content !== null) writeFileSync(join(at, path), content);
+  }
+  return { name, path: at, files };
+}
+
+const TREE = {
+  "read me.txt": "first", "2024/January/a.jpg": "a", "2024/January/b.jpg": "bb", "2024/a.jpg": "another a", ".hidden": "dot", "2024/none.txt": "",
+  ...Object.fromEntries(Array.from({ length: 120 }, (_, i) => [`many/${i}.txt`, `number ${i}`])),
+};
+const packed = (name, files) => Object.fromEntries(Object.entries(files).map(([path, content]) =>
+  [`${name}/${path}${content === null ? "/" : ""}`, content === null ? null : Buffer.from(content).toString("hex")]));
+
+test("a folder that is chosen is one row, and arrives as one archive with its structure", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const folder = await downloadsTo(bob);
+  const photos = makeFolder("Photos", TREE);
+  await alice.setInputFiles("#choose-within", photos.path);
+  await tells(bob, photos, "It arrives as one archive, Photos.zip.");
+  for (const page of [alice, bob]) {
+    assert.equal(await page.locator(".transfer").count(), 1);
+    assert.match(await row(page, photos).innerText(), /126 files, /);
+  }
+  await press(bob, photos, "Receive");
+  await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
+  await Promise.all([becomes(alice, photos, "done"), becomes(bob, photos, "done")]);
+  await tells(bob, photos, "Handed to this browser's downloads in Photos.zip.");
+
+  rmSync(join(folder, "Photos.zip"));
+  await press(bob, photos, "Save again");
+  await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
+  await bob.click("#clear-finished");
+  await hasParts(bob, 0);
+});
+
+/** Drops files and folders onto a page. @param {import("playwright-core").Page} page @param {...{path: string}} files */
+async function drops(page, ...files) {
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: files.map(({ path }) => path), dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: 200, y: 200, data });
+}
+
+test("a folder that is dropped beside a file keeps its structure, also the folders in it that are empty", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const folder = await downloadsTo(bob);
+  const tree = { ...TREE, "empty/within": null };
+  const [photos, loose] = [makeFolder("Photos", tree), makeFile("loose.txt", 10)];
+  await drops(alice, photos, loose);
+  await reach(bob, "offered", 2);
+  await bob.click("#accept-all");
+  await archives(join(folder, "Photos.zip"), packed("Photos", tree));
+  await holds(folder, { "Photos.zip": statSync(join(folder, "Photos.zip")).size, "loose.txt": 10 });
+});
+
+/** Has the page's picker of directories answer with one that the page can look into. */
+function picks() {
+  window.showDirectoryPicker = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("picked", { create: true });
+}
+
+/** What is in the picked directory: contents by path. */
+function picked(page) {
+  return page.evaluate(async () => {
+    const found = {};
+    const walk = async (directory, path) => {
+      let empty = true;
+      for await (const [name, handle] of directory.entries()) {
+        empty = false;
+        if (handle.kind === "directory") await walk(handle, `${path}${name}/`);
+        else found[path + name] = await (await handle.getFile()).text();
+      }
+      if (empty) found[path.slice(0, -1)] = null;
+    };
+    await walk(await (await navigator.storage.getDirectory()).getDirectoryHandle("picked"), "");
+    return found;
+  });
+}
+
+test("into a chosen directory: folders arrive as folders, and overwrite nothing", async () => {
+  const [alice, bob] = await pair(browser, server, { receiver: picks });
+  await bob.evaluate(async () => {
+    const directory = await window.showDirectoryPicker();
+    const mine = await (await (await directory.getDirectoryHandle("Photos", { create: true })).getFileHandle("mine.txt", { create: true })).createWritable();
+    await mine.write("mine");
+    await mine.close();
+  });
+  const tree = { ...TREE, "empty/within": null };
+  const photos = makeFolder("Photos", tree);
+  await drops(alice, photos);
+  await choosesNamed(alice, ["same.txt", "same.txt"]);
+  await reach(bob, "offered", 3);
+  await bob.click("#accept-directory");
+  await reach(bob, "done", 3);
+  await bob.locator("#total").waitFor({ state: "hidden" });
+  for (const file of [photos, { name: "same.txt" }]) await row(bob, file).locator(".now", { hasText: "Saved in the folder picked." }).first().waitFor();
+  assert.deepEqual(await picked(bob), {
+    "Photos/mine.txt": "mine", "same.txt": "x", "same (2).txt": "x",
+    ...Object.fromEntries(Object.entries(tree).map(([path, content]) => [`Photos (2)/${path}`, content])),
+  });
+  // What is where it was to go takes no more room, and stays finished over a reload.
+  await hasParts(bob, 0);
+  await bob.reload();
+  await areConnected(alice, bob);
+  await reach(bob, "done", 3);
+});
+
+test("a directory that takes nothing: the row says so, and the file can be saved elsewhere", async () => {
+  const [alice, bob] = await pair(browser, server, { receiver: () => {
+    window.showDirectoryPicker = async () => ({ name: "full", getFileHandle: async () => { throw new DOMException("full", "QuotaExceededError"); } });
+  } });
+  const folder = await downloadsTo(bob);
+  const files = [makeFile("one.txt", 100), makeFile("two.txt", 100)];
+  await chooses(alice, ...files);
+  await reach(bob, "offered", 2);
+  await bob.click("#accept-directory");
+  await tells(bob, files[0], "could not be saved");
+  assertNoFaults({ expected: /a file could not be saved/ });
+  await bob.click("#clear-finished");
+  await press(bob, files[0], "Save");
+  await tells(bob, files[1], "could not be saved");
+  await press(bob, files[1], "Save");
+  await holds(folder, sizes(files));
+  assertNoFaults({ expected: /a file could not be saved/ });
+});
+
+test("a page that is loaded again goes on with a folder, and with saving", async () => {
+  const [alice, bob] = await pair(browser, server, { sender: gate });
+  const folder = await downloadsTo(bob);
+  const photos = makeFolder("Photos", TREE);
+  await alice.evaluate(() => window.allow(40));
+  await alice.setInputFiles("#choose-within", photos.path);
+  await press(bob, photos, "Receive");
+  await hasParts(bob, 40);
+  await Promise.all([alice.reload(), bob.reload()]);
+  await areConnected(alice, bob);
+  await tells(alice, photos, "Choose it again");
+  await tells(bob, photos, "The other side has to choose the folder again");
+  await alice.evaluate(() => window.allow(1000));
+  await alice.setInputFiles("#choose-within", photos.path);
+  await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
+  await becomes(alice, photos, "done");
+  assert.equal(await alice.locator(".transfer").count(), 1);
+});
