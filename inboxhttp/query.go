@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"inbox"
@@ -46,6 +47,9 @@ func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
 	if err != nil {
 		return ask{}, err
 	}
+	if !q.Has("after") && (len(r.Header["Last-Event-Id"]) > 0 || misnamesPosition(q)) {
+		return ask{}, badRequest("A poll says with after where it is: without it, it would remove messages.")
+	}
 	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: json}
 	if !a.pop {
 		if a.after, err = inbox.ParseCursor(q.Get("after")); err != nil {
@@ -72,6 +76,34 @@ func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
 		a.wait = min(time.Duration(seconds)*time.Second, h.MaxWait)
 	}
 	return a, nil
+}
+
+// misnamesPosition reports whether a query names a position in the words of another
+// protocol. A GET without a position removes messages, which its client cannot mean then.
+func misnamesPosition(q url.Values) bool {
+	for name := range q {
+		switch plainName(name) {
+		case "after", "lasteventid", "evslasteventid", "lastid", "cursor", "inboxcursor", "since", "position":
+			return true
+		}
+	}
+	return false
+}
+
+// lastEventIDs returns what a query has in place of the header Last-Event-ID. Polyfills
+// of EventSource cannot set headers, and each has a spelling of its own.
+func lastEventIDs(q url.Values) (values []string) {
+	for name, given := range q {
+		if name = plainName(name); name == "lasteventid" || name == "evslasteventid" {
+			values = append(values, given...)
+		}
+	}
+	return values
+}
+
+// plainName is a name in lower case, without hyphens and underscores.
+func plainName(name string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(name))
 }
 
 // number reads a whole number, and cuts what is more than most.

@@ -19,8 +19,8 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.ContentLength != 0 {
-		return badRequest("A GET has no body.")
+	if err := socket.NoBody(w, r); err != nil {
+		return refusedHandshake(err)
 	}
 	accepted := accept(r.Header)
 	if accepted == eventStream {

@@ -38,8 +38,7 @@ func socketOptions(maxBody int) (opened, unopened socket.Options) {
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	options := &h.unopened
 	if err := socket.Check(w, r, options); err != nil {
-		refused, _ := errors.AsType[socket.HandshakeError](err)
-		return refusedHandshake(refused)
+		return refusedHandshake(err)
 	}
 	p := &socketPeer{h: h}
 	var waker *inbox.Waker // if the handshake opens the inbox
@@ -75,10 +74,14 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// refusedHandshake is the answer to a request that cannot become a socket.
-func refusedHandshake(refused socket.HandshakeError) error {
-	if refused.Status == problem.UpgradeRequired.Status {
-		return problem.UpgradeRequired.With(refused.Detail)
+// refusedHandshake is the answer to a request that cannot become a socket, or to a GET
+// with a body.
+func refusedHandshake(err error) error {
+	refused, _ := errors.AsType[socket.HandshakeError](err)
+	for _, p := range []problem.Problem{problem.UpgradeRequired, problem.TooSlow} {
+		if p.Status == refused.Status {
+			return p.With(refused.Detail)
+		}
 	}
 	return problem.BadRequest.With(refused.Detail)
 }

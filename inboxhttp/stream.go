@@ -20,21 +20,25 @@ const heartbeat = 15 * time.Second
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
 	s := &stream{h: h}
 	after, pop, err := streamPosition(r)
-	if err != nil {
-		s.out.event("reset")
-	}
+	unreadable := err != nil
 	s.pop = pop
 	s.session = inbox.NewSession(h.Store, p, after, h.Capacity, inbox.NewWaker(nil))
 	b, err := s.session.Look(r.Context())
 	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
-		s.out.event("reset")
+		unreadable = true
 		s.session.Acknowledge(inbox.Cursor{})
 		b, err = s.session.Look(r.Context())
 	}
 	if err != nil {
 		return err // the peer is not authenticated, or has no inbox
 	}
-	s.out.id(b.Start()) // so that a client that never got a message can resume too
+	s.at = b.Start()
+	// The client sees at once that nothing on the way holds the stream back. Some wait for
+	// three bytes, which may be a byte order mark.
+	s.out.WriteString(": begins\n")
+	if unreadable {
+		s.out.event("reset", s.at)
+	}
 	s.add(b, nil)
 
 	header := w.Header()
@@ -46,21 +50,51 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	return s.block(w, r)
 }
 
-// streamPosition reads where a stream begins. Without a position it pops.
+// streamPosition reads where a stream begins: Last-Event-ID in the header, else in the
+// query, else after. Without any of them it pops. With one that cannot be read it does
+// not: its client meant to say where.
 func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
-	text := r.Header.Get("Last-Event-ID")
-	if text == "" {
-		q, err := query(r, "after")
-		if err != nil {
-			return inbox.Cursor{}, false, err // it may have meant to say where
-		}
-		if !q.Has("after") {
-			return inbox.Cursor{}, true, nil
-		}
-		text = q.Get("after")
+	header := r.Header["Last-Event-Id"]
+	if text, err := theOnly(header); text != "" || err != nil {
+		return parsePosition(text, err)
 	}
-	after, err = inbox.ParseCursor(text)
+	q, err := query(r, "after")
+	if err != nil {
+		return inbox.Cursor{}, false, err
+	}
+	ids := lastEventIDs(q)
+	text, err := theOnly(ids)
+	switch {
+	case text != "" || err != nil:
+		return parsePosition(text, err)
+	case q.Has("after"):
+		return parsePosition(q.Get("after"), nil)
+	case len(header) > 0 || len(ids) > 0: // nothing has come yet
+		return inbox.Cursor{}, false, nil
+	case misnamesPosition(q):
+		return inbox.Cursor{}, false, inbox.ErrBadCursor
+	}
+	return inbox.Cursor{}, true, nil
+}
+
+func parsePosition(text string, err error) (after inbox.Cursor, pop bool, _ error) {
+	if err == nil {
+		after, err = inbox.ParseCursor(text)
+	}
 	return after, false, err
+}
+
+// theOnly returns the one value that is not empty, or an error if there are two.
+func theOnly(values []string) (only string, err error) {
+	for _, value := range values {
+		if value != "" && only != "" && value != only {
+			return "", inbox.ErrBadCursor
+		}
+		if value != "" {
+			only = value
+		}
+	}
+	return only, nil
 }
 
 // stream is the state of one, whoever waits for it.
@@ -69,6 +103,7 @@ type stream struct {
 	session *inbox.Session
 	pop     bool
 	out     eventBuffer
+	at      inbox.Cursor // the position that the last event has told
 	written inbox.Cursor // of the last message in out
 	more    bool         // was found than went into out
 
@@ -83,12 +118,13 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	if err != nil {
 		switch code := problemOf(err).Code; code {
 		case problem.Replaced.Code, problem.Closed.Code, problem.Draining.Code:
-			s.out.event(code)
+			s.out.event(code, s.at)
 		}
 		return true // of anything else the client learns by coming back
 	}
 	if b.Reset {
-		s.out.event("reset")
+		s.at = b.Start()
+		s.out.event("reset", s.at)
 	}
 	fresh := s.session.Fresh(b.Messages)
 	s.more = false
@@ -99,7 +135,7 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 		}
 		m := &fresh[i]
 		s.out.message(m)
-		s.written = m.Cursor
+		s.at, s.written = m.Cursor, m.Cursor
 		s.session.Sent(m.Cursor)
 	}
 	return false
@@ -244,13 +280,13 @@ func (s *stream) write(ctx context.Context) bool {
 // eventBuffer writes the event stream format of the HTML standard, 9.2.
 type eventBuffer struct{ bytes.Buffer }
 
-func (b *eventBuffer) comment() { b.WriteString(":\n\n") }
+// comment has no empty line after it: some clients take that for an empty message. So the
+// next event ends the comment.
+func (b *eventBuffer) comment() { b.WriteString(":\n") }
 
-// id moves the client's last event id, without an event.
-func (b *eventBuffer) id(c inbox.Cursor) { b.WriteString("id: " + c.String() + "\n\n") }
-
-func (b *eventBuffer) event(code string) {
-	b.WriteString("event: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
+// event has an id, so that a client to which no message came can resume too.
+func (b *eventBuffer) event(code string, at inbox.Cursor) {
+	b.WriteString("id: " + at.String() + "\nevent: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
 }
 
 func (b *eventBuffer) message(m *inbox.Message) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"inbox"
 )
@@ -174,18 +175,65 @@ func streamRequest(s *server, id, query string) *http.Request {
 	return req
 }
 
-// A client that never got a message can resume, too.
+// A client to which nothing came comes back as it began, and one that was only told of
+// a drain comes back with a position of this life.
 func TestStreamResumeWithoutAMessage(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		e := s.stream(request{id: "alice", query: "?after=0"})
-		if event, ok := e.next(); !ok || event.kind != emptyBody || e.lastID == "" {
-			s.Fatalf("got %+v, want an id", event)
+		if event, ok := e.next(); !ok || event.kind != aComment || e.lastID != "" {
+			s.Fatalf("got %+v, want a comment", event)
 		}
 		e.leave()
 		s.send("bob", "alice", "while away")
-		e = s.stream(request{id: "alice", header: lastEventID(e.lastID)})
+		e = s.stream(request{id: "alice", query: "?after=0", header: lastEventID(e.lastID)})
 		e.wantMessages("bob", "while away")
 		s.untilHeld("alice", 1)
+		s.get("alice", "?limit=0&after="+e.lastID).want(http.StatusNoContent)
+		e.leave()
+
+		e = s.stream(request{id: "alice", query: "?after=0"})
+		s.drain()
+		e.wantCode("draining")
+		if s.get("alice", "?limit=0&after="+e.lastID).want(http.StatusNoContent).header.Get("Inbox-Reset") != "" || e.lastID == "" {
+			s.Errorf("draining came with the position %q, which is none of this life", e.lastID)
+		}
+	})
+}
+
+// No block of a stream is without data: some clients take such a block, or a comment
+// with an empty line after it, for an empty message.
+func TestStreamHasNoEmptyBlocks(t *testing.T) {
+	overEach(t, bubbles, config{}, func(s *server) {
+		for _, query := range []string{"", "?after=0", "?after=x"} {
+			resp, err := s.client.Do(streamRequest(s, "alice", query))
+			if err != nil {
+				s.Fatal(err)
+			}
+			var whole []byte
+			ended := make(chan error, 1)
+			go func() {
+				whole, err = io.ReadAll(resp.Body)
+				ended <- err
+			}()
+			time.Sleep(100 * time.Second) // of silence
+			s.send("bob", "alice", "one", "")
+			time.Sleep(100 * time.Second)
+			s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+			if err := <-ended; err != nil {
+				s.Fatal(err)
+			}
+			resp.Body.Close()
+			blocks := strings.SplitAfter(string(whole), "\n\n")
+			for _, block := range blocks[:len(blocks)-1] {
+				if !strings.Contains("\n"+block, "\ndata: {") || !strings.Contains("\n"+block, "\nid: ") {
+					s.Errorf("%q has the block %q", query, block)
+				}
+			}
+			comments := slices.DeleteFunc(strings.Split(string(whole), "\n"), func(line string) bool { return line != ":" })
+			if n := len(comments); blocks[len(blocks)-1] != "" || n < 12 {
+				s.Errorf("%q: %d comments in 200 s, and %q at the end", query, n, blocks[len(blocks)-1])
+			}
+		}
 	})
 }
 
@@ -221,6 +269,79 @@ func TestStreamBadPosition(t *testing.T) {
 		e := s.stream(request{id: "alice", query: "?after=0&wait=x&limit=-1&limit=2"}) // mean nothing here
 		e.wantMessages("bob", "one")
 		s.untilHeld("alice", 1)
+	})
+}
+
+// Polyfills of EventSource cannot set headers: they say in the query where they are,
+// each in its own words. A stream begins there, and never pops.
+func TestStreamPositionInTheQuery(t *testing.T) {
+	all := []string{"one", "two", "three"}
+	overEach(t, streamWires, config{}, func(s *server) {
+		for query, want := range map[string]struct {
+			reset bool
+			after int // how many messages the position acknowledges
+		}{
+			"?lastEventId=FIRST":                      {false, 1},
+			"?last-event-id=FIRST":                    {false, 1},
+			"?Last-Event-ID=FIRST":                    {false, 1},
+			"?LASTEVENTID=FIRST":                      {false, 1},
+			"?last_event_id=FIRST":                    {false, 1},
+			"?evs_last_event_id=FIRST&evs_preamble":   {false, 1},
+			"?after=0&lastEventId=FIRST":              {false, 1},
+			"?after=FIRST&lastEventId=SECOND":         {false, 2},
+			"?after=FIRST&lastEventId=":               {false, 1},
+			"?lastEventId=FIRST&lastEventId=FIRST":    {false, 1},
+			"?lastEventId=&r=0.1":                     {false, 0},
+			"?lastEventId=0":                          {false, 0},
+			"?lastEventId=x":                          {true, 0},
+			"?lastEventId=FIRST&last-event-id=SECOND": {true, 0},
+			"?lastEventId=FIRST&lastEventId=SECOND":   {true, 0},
+			"?lastEventId=%zz":                        {true, 0},
+			"?after=FIRST&after=SECOND":               {true, 0},
+			"?After=FIRST":                            {true, 0},
+			"?cursor=FIRST":                           {true, 0},
+			"?Inbox-Cursor=FIRST":                     {true, 0},
+			"?since=FIRST":                            {true, 0},
+		} {
+			s.open("alice")
+			s.send("bob", "alice", all...)
+			first := s.get("alice", "?after=0").cursor()
+			second := s.getJSON("alice", "?after=0&limit=2&wait=0").cursor()
+			e := s.stream(request{id: "alice", query: strings.NewReplacer("FIRST", first, "SECOND", second).Replace(query)})
+			if want.reset {
+				e.wantCode("reset")
+			}
+			e.wantMessages("bob", all[want.after:]...)
+			e.left()
+			if held := s.held("alice"); held != 3-want.after {
+				s.Errorf("%s: %d messages are left, want %d", query, held, 3-want.after)
+			}
+			s.do(request{method: http.MethodDelete, id: "alice"})
+		}
+		e := s.stream(request{id: "alice", header: http.Header{"Last-Event-Id": {""}}})
+		s.send("bob", "alice", "one")
+		e.wantMessages("bob", "one")
+		e.left()
+		if held := s.held("alice"); held != 1 {
+			s.Errorf("a stream with an empty Last-Event-ID left %d messages, want 1", held)
+		}
+	})
+}
+
+// A poll that says where it is in the words of a stream does not pop.
+func TestPollWithThePositionOfAStream(t *testing.T) {
+	overStores(t, config{}, func(s *server) {
+		s.open("alice")
+		s.send("bob", "alice", "precious")
+		for _, query := range []string{"?lastEventId=0", "?lastEventId=", "?last-event-id=x", "?Last-Event-ID=0&wait=0", "?After=0", "?cursor=x", "?since=0", "?limit=0&lastEventId=0"} {
+			for _, accept := range []string{"*/*", "application/json"} {
+				s.do(request{id: "alice", query: query, header: http.Header{"Accept": {accept}}}).wantProblem("bad-request")
+			}
+		}
+		s.do(request{id: "alice", header: lastEventID("0")}).wantProblem("bad-request")
+		s.do(request{id: "alice", query: "?after=0", header: lastEventID("0")}).wantMessage("bob", "precious")
+		s.do(request{id: "alice", query: "?after=0&lastEventId=0"}).wantMessage("bob", "precious")
+		s.poll("alice").wantMessage("bob", "precious")
 	})
 }
 
@@ -344,7 +465,7 @@ func TestStreamOverHTTP10(t *testing.T) {
 			s.Fatalf("%v, %v", resp, err)
 		}
 		source := eventSource{in: bufio.NewReader(resp.Body)}
-		if e, err := source.next(); err != nil || e.kind != emptyBody {
+		if e, err := source.next(); err != nil || e.kind != aComment {
 			s.Errorf("%+v, %v", e, err)
 		}
 		s.send("bob", "alice", "hello")

@@ -21,7 +21,7 @@ var bubbles = streamWires[:2]
 func TestStreamHeartbeat(t *testing.T) {
 	overEach(t, bubbles, config{}, func(s *server) {
 		e := s.stream(request{id: "alice"})
-		e.next() // an id
+		e.next() // the beginning
 		last := time.Now()
 		for i := range 100 {
 			event, ok := e.next()

@@ -1,9 +1,12 @@
 package peerjs_test
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -266,6 +269,35 @@ func TestHandshake(t *testing.T) {
 			if status != want {
 				t.Errorf("%s: %d, want %d", site, status, want)
 			}
+		}
+	})
+}
+
+// A gateway's empty body in chunks changes nothing, and a body that is not empty is
+// refused.
+func TestHandshakeWithChunks(t *testing.T) {
+	inBubble(t, peerjs.Config{}, func(s *server) {
+		for body, want := range map[string]int{"0\r\n\r\n": 101, "0;a=b\r\nX: y\r\n\r\n": 101, "1\r\nx\r\n0\r\n\r\n": 400} {
+			conn, err := s.next().dial(s.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(conn, "GET /peerjs?key=peerjs&id=x&token=y HTTP/1.1\r\nHost: inbox.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nTransfer-Encoding: chunked\r\n\r\n")
+			time.Sleep(300 * time.Millisecond)
+			go io.WriteString(conn, body)
+			r := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil || resp.StatusCode != want {
+				t.Fatalf("%q: %v, %v, want %d", body, resp, err, want)
+			}
+			if want == 101 {
+				if f, err := ws.ReadFrame(r); err != nil || string(f.Payload) != `{"type":"OPEN"}` {
+					t.Errorf("%q: %s, %v", body, f.Payload, err)
+				}
+			}
+			conn.Close()
+			s.settle()
 		}
 	})
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
+	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -40,8 +43,6 @@ func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
 	switch {
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !upgrades || !namesWebSocket(r.Header):
 		return bad("A WebSocket begins with an Upgrade over HTTP/1.1, which a proxy has to pass on.")
-	case r.ContentLength != 0:
-		return bad("A GET has no body.")
 	case !isKey(r.Header["Sec-Websocket-Key"]):
 		return bad("There has to be one Sec-WebSocket-Key, of 16 bytes in base64.")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
@@ -51,6 +52,32 @@ func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
 	case o.Subprotocol != "" && !Listed(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return s == o.Subprotocol }):
 		return bad("The Sec-WebSocket-Protocol has to be " + o.Subprotocol + ".")
 	}
+	return NoBody(w, r)
+}
+
+// NoBody reads the body of a GET, and returns a HandshakeError unless it is empty. Some
+// gateways send an empty body in chunks, and HTTP/2 may end a request with an empty
+// frame. The end can come later than the header. Nothing of the body is left on the
+// connection, so that nobody takes it for the next request.
+func NoBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength > 0 {
+		return bad("A GET has no body.")
+	}
+	var one [1]byte
+	switch _, err := io.ReadFull(r.Body, one[:]); {
+	case err == nil:
+		return bad("A GET has no body.")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return HandshakeError{http.StatusRequestTimeout, "The end of the body took too long to arrive."}
+	case err != io.EOF:
+		return bad("The body could not be read to its end.")
+	}
+	// The time for the body does not limit the wait that may follow. An error means that
+	// there are no deadlines here, as in a test.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return nil
 }
 
