@@ -44,6 +44,8 @@ test("a third one is told that it comes too late; when one has left its page for
   await carol.goto(link);
   await reaches(carol, "ended");
   assert.match(await carol.innerText("#meet-text"), /somebody else/);
+  assert.equal(await carol.innerText("#meet-title"), "The other side is busy");
+  assert.doesNotMatch(await carol.innerText("body"), /any more|[Tt]he call has ended/);
   assert.equal(await alice.getAttribute("body", "data-state"), "connected");
 
   await bob.close({ runBeforeUnload: true });
@@ -82,17 +84,90 @@ test("one who disconnects says so; the link still works, and a new one can be ma
   await areConnected(alice, bob);
 });
 
-test("a second tab with the same id: the first one stops, and can take it back", async () => {
+test("a duplicated tab asks before it takes the transfers over, and the first one can take them back", async () => {
   const [first, bob] = await pair(browser, server);
-  const opened = first.context().waitForEvent("page");
-  await first.evaluate(() => window.open(location.href));
-  const second = await opened;
+  const file = makeFile("belongs.bin", 1000);
+  await chooses(bob, file);
+  await becomes(first, file, "offered");
+  const duplicate = async () => {
+    const opened = first.context().waitForEvent("page");
+    await first.evaluate(() => window.open(location.href));
+    const page = await opened;
+    await reaches(page, "elsewhere");
+    return page;
+  };
+  const second = await duplicate();
+  assert.equal(await first.getAttribute("body", "data-state"), "connected");
+  assert.match(await second.innerText("#meet"), /open in another tab/);
+  assert.equal(await second.isVisible("#choose-files"), false);
+  await second.click("#move-here");
+  await areConnected(second, bob);
   await reaches(first, "stopped");
   assert.match(await says(first, "replaced"), /[Aa]nother tab/);
-  await areConnected(second, bob);
+  await becomes(second, file, "offered");
   await first.click("[data-problem='replaced'] button");
   await areConnected(first, bob);
   await reaches(second, "stopped");
+
+  // Or it begins with a link of its own, and with nothing.
+  const third = await duplicate();
+  await third.click("#anew");
+  await reaches(third, "waiting");
+  assert.equal(await third.locator(".transfer").count(), 0);
+  assert.notEqual(await third.inputValue("#link"), await first.inputValue("#link"));
+  assert.equal(await first.getAttribute("body", "data-state"), "connected");
+});
+
+test("WebRTC is switched off: the page says so at once, and opens no inbox", async () => {
+  for (const off of [
+    () => delete window.RTCPeerConnection,
+    () => (window.RTCPeerConnection = undefined),
+    () => (window.RTCPeerConnection = class { constructor() { throw new DOMException("forbidden", "NotAllowedError"); } }),
+  ]) {
+    const alice = await person(browser);
+    await alice.addInitScript(off);
+    const asked = [];
+    alice.on("request", (request) => asked.push(new URL(request.url()).pathname));
+    alice.on("websocket", (socket) => asked.push(new URL(socket.url()).pathname));
+    await alice.goto(`${server.local}files#to=somebody`);
+    await reaches(alice, "unable");
+    assert.match(await says(alice, "no-webrtc"), /policy.*switched WebRTC off/);
+    await alice.evaluate(() => (location.hash = "to=another"));
+    assert.equal(await alice.isVisible("#choose-files"), false);
+    assert.ok(!asked.includes("/inbox"), "an inbox was opened");
+  }
+});
+
+test("people have names: typed, kept on the device, told over the connection; never an id", async () => {
+  const [alice, bob] = await pair(browser, server);
+  const ids = await Promise.all([alice, bob].map((page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)));
+  const friendly = await alice.locator("#meet-title", { hasText: /^Connected with \W?[A-Z][a-z]+ [A-Z][a-z]+\W?$/ });
+  await friendly.waitFor();
+  await bob.fill("#name", "  B\u202eob \n");
+  await bob.press("#name", "Enter");
+  await alice.locator("#meet-title", { hasText: /^Connected with \W?Bob\W?$/ }).waitFor();
+  await chooses(alice, makeFile("named.bin", 10));
+  await alice.locator("#outgoing-title", { hasText: "To" }).filter({ hasText: "Bob" }).waitFor();
+  await bob.reload();
+  await areConnected(alice, bob);
+  assert.equal(await bob.inputValue("#name"), "Bob");
+  await alice.locator("#status-text", { hasText: "Bob" }).waitFor();
+  for (const page of [alice, bob]) for (const id of ids) assert.ok(!(await page.innerText("body")).includes(id), "an id is shown");
+});
+
+test("the page behind a link is gone: the panel says so, and offers this page's own link", async () => {
+  const bob = await person(browser);
+  await bob.clock.install();
+  await bob.goto(new URL("files#to=nobody-here", server.local).href);
+  await bob.locator("#meet-title", { hasText: "Nobody is there yet" }).waitFor();
+  assert.equal(await bob.locator("#notices li").count(), 0);
+  assert.equal(await bob.innerText("#status-text"), "Nobody is there yet");
+  await bob.clock.fastForward(31_000);
+  await bob.locator("#meet-text", { hasText: "its link does not work any more" }).waitFor();
+  assert.equal(await bob.innerText("#status-text"), "Nobody is there");
+  await bob.click("#anew");
+  await reaches(bob, "waiting");
+  assert.match(await bob.inputValue("#link"), /#to=/);
 });
 
 test("one's own link, and one that is broken, connect with nobody", async () => {

@@ -1,6 +1,7 @@
 /** The files page's picture of what is going on. Everything from outside is set as text, never as markup. */
 
 import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
+import { isolate } from "./names.js";
 import { stemAndType } from "./text.js";
 import { element, keepFocus } from "./view.js";
 
@@ -8,7 +9,7 @@ import { element, keepFocus } from "./view.js";
 const FEW = 3;
 
 /**
- * @typedef {"opening" | "insecure" | "stopped" | import("./meeting.js").State} State
+ * @typedef {"opening" | "insecure" | "unable" | "elsewhere" | "stopped" | import("./meeting.js").State} State
  *
  * @typedef {"incoming" | "outgoing"} Direction
  *
@@ -23,30 +24,38 @@ const FEW = 3;
 
 /**
  * @param {State} state
- * @param {object} options
- * @param {boolean} options.linked whether this page was opened by a link to somebody
- * @param {string} [options.ending] why it ended, in words
+ * @param {import("./files-words.js").Situation} situation
  */
-export function showState(state, { linked, ending }) {
+export function showState(state, situation) {
+  const { linked, name, met } = situation;
   document.body.dataset.state = state;
-  const { status, title, text, hint = "" } = meetWords(state, linked, ending);
-  element("status-text").textContent = status;
+  const { status, title, text, hint = "" } = meetWords(state, situation);
+  set(element("status-text"), status);
   document.title = `${status} · inbox`;
-  element("meet-title").textContent = title;
-  element("meet-text").textContent = text;
-  element("meet-hint").textContent = hint;
+  set(element("meet-title"), title);
+  set(element("meet-text"), text);
+  set(element("meet-hint"), hint);
   element("meet-hint").hidden = hint === "";
+  const absent = state === "calling" && met === "no-such-inbox";
+  if (state === "calling" && met !== "") element("meet").dataset.problem = met;
+  else delete element("meet").dataset.problem;
   const invites = state === "waiting" || (state === "ended" && !linked);
   const together = ["calling", "connecting", "connected", "reconnecting"].includes(state);
   element("invite").hidden = !invites;
   element("leave").hidden = !together;
   element("leave").textContent = state === "calling" ? "Cancel" : "Disconnect";
   element("again").hidden = !(state === "ended" && linked);
-  element("anew").hidden = !(state === "ended" && linked) && state !== "stopped";
-  element("drop").hidden = state === "insecure" || state === "stopped";
+  element("again").textContent = ["hung-up", "bye", "left", "lost"].includes(situation.ending) ? "Connect again" : "Try again";
+  element("move-here").hidden = state !== "elsewhere";
+  element("anew").hidden = !(absent || state === "elsewhere" || (state === "ended" && linked));
+  element("anew").textContent = absent ? "Give them my link" : "Begin with a new link";
+  element("naming").hidden = !invites && !["connected", "calling"].includes(state);
+  element("drop").hidden = ["insecure", "unable", "stopped", "elsewhere"].includes(state);
   element("drop-hint").textContent = state === "connected"
-    ? "The other side is asked before anything is sent."
+    ? `${name === "" ? "The other side" : isolate(name)} is asked before anything is sent.`
     : "It is offered as soon as somebody is connected, who is asked before anything is sent.";
+  element("incoming-title").textContent = name === "" ? "For you" : `From ${isolate(name)}`;
+  element("outgoing-title").textContent = name === "" ? "From you" : `To ${isolate(name)}`;
   keepFocus(element("meet-title"));
 }
 

@@ -1,48 +1,89 @@
 /** What the files page says. */
 
-import { endings } from "./words.js";
+import { isolate } from "./names.js";
+import { endings, problems } from "./words.js";
 
 /**
+ * @typedef {object} Situation
+ * @property {boolean} linked whether this page was opened by a link to somebody
+ * @property {import("./failures.js").Ending} ending why it ended, if it did
+ * @property {string} name the other side's; empty while it is unknown
+ * @property {string} met what is wrong while calling, as a name in words.js; empty if nothing is
+ * @property {boolean} gone whether that has been so for a while
+ * @property {string} short how the two are connected; empty while they are not
+ *
  * @param {import("./files-view.js").State} state
- * @param {boolean} linked whether this page was opened by a link to somebody
- * @param {string} [ending] why it ended
+ * @param {Situation} situation
  * @returns {{status: string, title: string, text: string, hint?: string}}
  */
-export function meetWords(state, linked, ending = "") {
-  const reload = "Either page can be loaded again: what was begun goes on.";
+export function meetWords(state, { linked, ending, name, met, gone, short }) {
+  const reload = "You can load either page again: what was begun goes on.";
+  const [who, them] = name === "" ? ["The other side", "the other side"] : [isolate(name), isolate(name)];
   switch (state) {
-    case "opening": return { status: "Opening your inbox", title: "Send files", text: "One moment: your inbox is being opened." };
+    case "opening": return { status: "Opening your inbox", title: "Send files", text: "One moment: this page opens your inbox." };
     case "insecure": return {
       status: "Not possible here", title: "This page needs a safe address",
-      text: "Browsers let a page write files to the disk, and check them, only if it was opened over https or on localhost.",
+      text: "Browsers let a page write files to the disk, and check them, only if you opened it over https or on localhost.",
+    };
+    case "unable": return {
+      status: "Not possible here", title: "This browser makes no connections",
+      text: "Files go directly from browser to browser, and this browser does not allow that.",
+    };
+    case "elsewhere": return {
+      status: "Open in another tab", title: "These transfers are open in another tab",
+      text: "Transfers belong to one tab. You can go on in the other tab, or move them here; the other tab then stops.",
     };
     case "waiting": return {
       status: "Waiting for somebody", title: "Send files",
       text: "From this browser to another one, directly, and of any size, in both directions. No server keeps anything of them.",
     };
-    case "calling": return { status: "Looking for the other side", title: "Connecting", text: "The link was made by somebody's page. It is being looked for." };
+    case "calling": {
+      if (met === "no-such-inbox" && gone) return {
+        status: "Nobody is there", title: "Nobody is there",
+        text: "The page behind the link has not been open since you came. If it was closed, its link does not work any more. Ask for a new link, or give them yours.",
+      };
+      if (met === "no-such-inbox") return { status: "Nobody is there yet", title: "Nobody is there yet", text: problems[met].text };
+      if (met !== "") return { status: "Trying again", title: problems[met].title, text: problems[met].text };
+      return { status: "Looking for the other side", title: "Connecting", text: "This page looks for the one that made the link." };
+    }
     case "ringing":
-    case "connecting": return { status: "Connecting", title: "Connecting", text: "The other side is there. Looking for a path between the two of you…" };
-    case "connected": return { status: "Connected", title: "Connected", text: "Choose files on either side.", hint: reload };
+    case "connecting": return { status: `Connecting${name && ` with ${them}`}`, title: `Connecting${name && ` with ${them}`}`, text: `${who} is there. Looking for a path between the two of you…` };
+    case "connected": return {
+      status: `${short || "Connected"}${name && ` · ${them}`}`, title: `Connected${name && ` with ${them}`}`,
+      text: "Choose files on either side.", hint: reload,
+    };
     case "reconnecting": return {
       status: "Interrupted", title: "Interrupted",
-      text: "The connection was lost, or the other side left its page. It goes on by itself as soon as the other side is back.", hint: reload,
+      text: `The connection was lost, or ${them} left the page. It goes on by itself as soon as ${them} is back.`, hint: reload,
     };
-    case "ended": return {
-      status: "Not connected", title: "Not connected any more",
-      text: linked ? ending : `${ending} Your link still works.`,
-    };
+    case "ended": {
+      const { title, text } = endingWords(ending);
+      return { status: title, title, text: linked ? text : `${text} Your link still works.` };
+    }
     case "stopped": return { status: "Stopped", title: "Stopped", text: "This page asks the server for nothing any more." };
   }
 }
 
+/** Endings that have other words here than on the call page. @type {Partial<Record<import("./failures.js").Ending, string>>} */
+const ends = {
+  "hung-up": "You disconnected.",
+  "bye": "The other side disconnected.",
+  "cancelled": "You stopped before the two of you were connected.",
+  "busy": "The other side is connected with somebody else. Try again in a while.",
+  "declined": "The page on the other side does not take part.",
+  "dropped": "The other side left before the two of you were connected.",
+  "no-answer": "The page on the other side is open, but does not answer. Ask them to load it again.",
+};
+
 /**
- * Why two are not connected any more.
+ * How it ended.
  * @param {import("./failures.js").Ending} why
+ * @returns {{title: string, text: string}}
  */
 export function endingWords(why) {
-  if (why === "hung-up") return "You disconnected.";
-  return why === "bye" ? "The other side disconnected." : endings[why];
+  const title = ["hung-up", "bye", "left", "lost"].includes(why) ? "Not connected any more"
+    : why === "gave-up" ? "Nobody was there" : why === "busy" ? "The other side is busy" : "You were not connected";
+  return { title, text: ends[why] ?? endings[why] };
 }
 
 /** Why one was cancelled. @type {Record<string, string>} */

@@ -1,33 +1,28 @@
 /** The files page: opens an inbox, connects with one peer, and sends files in both directions. */
 
 import { Inbox, InboxError, randomId, randomPassword } from "../inbox.js";
-import { fromDrop, fromInput } from "./chosen.js";
+import { claim } from "./claim.js";
 import { problemOf } from "./failures.js";
-import { say, showLists, showState, showTotal, unfold } from "./files-view.js";
+import { say, showState } from "./files-view.js";
 import { endingWords } from "./files-words.js";
-import { FolderView, itemsOf } from "./folder.js";
 import { keepIce, showIce } from "./ice.js";
-import { Incoming } from "./incoming.js";
 import { Meeting } from "./meeting.js";
-import { friendlyName } from "./names.js";
-import { Outgoing } from "./outgoing.js";
-import { removeForgotten, writesToDisk } from "./parts.js";
+import { cleanName, friendlyName } from "./names.js";
 import { pathWords } from "./path.js";
-import { Progress } from "./progress.js";
-import { Saving } from "./saving.js";
-import { faultOfId, loadName, loadTab, loadTransfers, saveTab, saveTransfers, tab } from "./settings.js";
+import { faultOfId, loadName, loadTab, saveName, saveTab, tab } from "./settings.js";
 import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
-import { isOver } from "./transfer.js";
-import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
-
-/** How often what moves is shown, and how soon a change, in milliseconds. */
-const SHOWN = 250;
-const SOON = 40;
-/** How soon what is kept over a reload follows a change, in milliseconds. */
-const KEPT = 500;
+import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers } from "./transfers.js";
+import { clearAllProblems, clearProblems, element, showProblem } from "./view.js";
+import { webrtcFault } from "./webrtc.js";
 
 /** What can be wrong with the server, as names in words.js. */
 const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
+/** What is wrong while calling, which the panel says instead of a notice. */
+const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
+/** How long the server has to go on answering before it counts as back, in milliseconds. */
+const SETTLES = 2000;
+/** When a page that does not open was probably closed for good, in milliseconds. */
+const GONE = 30_000;
 
 /** @type {import("./settings.js").Kept} */
 let self = loadTab("files") ?? { id: "", password: "" };
@@ -38,42 +33,66 @@ let meeting;
 let leaving = new AbortController();
 /** Whether the channel for files is open; it stays so while the connection is interrupted. */
 let attached = false;
-/** @type {string | undefined} */
-let ending;
+/** @type {import("./failures.js").Ending} */
+let ending = "hung-up";
 /** @type {import("./files-view.js").State} */
 let shown = "opening";
+/** What is wrong while calling, as a name in words.js; empty if nothing is. */
+let met = "";
+/** Runs while nobody may come yet; null once it has run out. @type {ReturnType<typeof setTimeout> | null | undefined} */
+let gone;
+/** Goes on here with what another tab does. */
+let move = () => {};
+/** How the two are connected, in words; empty while they are not. */
+let short = "";
 
-const speak = (/** @type {object} */ data) => meeting?.say(data) ?? false;
-const outgoing = new Outgoing({ say: speak, onchange: (one) => changed("outgoing", one) });
-const incoming = new Incoming({ say: speak, onchange: (one) => changed("incoming", one) });
-const saving = new Saving({
-  file: (one) => incoming.file(one),
-  release: (one) => incoming.release(one),
-  onchange: () => changed(),
-});
-const progress = new Progress();
-
-/** @param {string} [to] whom to call @param {boolean} [back] whether the two were connected before */
-async function start(to, back = false) {
+/**
+ * @param {string} [to] whom to call
+ * @param {object} [options]
+ * @param {boolean} [options.back] whether the two were connected before
+ * @param {string} [options.peerName] what the other side was called then
+ * @param {boolean} [options.take] whether to take what another tab does
+ */
+async function start(to, { back = false, peerName, take = false } = {}) {
   clearAllProblems();
   if (self.id === "") self = { id: randomId(), password: randomPassword() };
-  keep({ running: true, peer: to, worked: back });
   leaving = new AbortController();
   const { signal } = leaving;
-  showLink(linkTo("files", self.id));
   state("opening");
+  const release = await claim("files", self, { take, onlost: () => stop("replaced") });
+  if (signal.aborted) return release?.();
+  if (!release) {
+    move = () => start(to, { back, peerName, take: true });
+    return state("elsewhere");
+  }
+  signal.addEventListener("abort", release);
+  await restore();
+  if (signal.aborted) return;
+
+  keep({ running: true, peer: to, worked: back, peerName });
+  showLink(linkTo("files", self.id));
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id: self.id, password: self.password, storage: tab }));
-  const now = (meeting = new Meeting({ inbox: one, page, asks: false, name: loadName() || friendlyName(self.id) }));
+  const now = (meeting = new Meeting({
+    inbox: one, page, asks: false, name: loadName() || friendlyName(self.id),
+    known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
+  }));
   let opened = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settling;
   one.onopen = () => {
     if (signal.aborted) return;
-    clearProblems(...serverProblems);
+    clearTimeout(settling);
+    const fine = () => !signal.aborted && clearProblems(...serverProblems);
+    // A server that goes down can let a connection through.
+    if (opened) settling = setTimeout(fine, SETTLES);
+    else fine();
     if (!opened && to !== undefined) now.dial(to, back);
     else if (!opened && now.peer === undefined) state("waiting");
     opened = true;
   };
   one.onaway = (error) => {
     if (signal.aborted) return;
+    clearTimeout(settling);
     const name = problemOf(error);
     clearProblems(...serverProblems.filter((other) => other !== name));
     showProblem(name);
@@ -81,41 +100,55 @@ async function start(to, back = false) {
   try {
     await now.run(signal);
   } catch (error) {
-    if (!signal.aborted) stop(error);
+    if (!signal.aborted) stop(reasonOf(error));
   }
 }
 
 /** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
 const page = {
   onstate: (now) => state(now),
+  onname: () => state(shown),
   onstep(name) {
-    if (name === "returned") say("The other side is back.");
-    if (name === "away") say("The other side left its page.");
+    if (name === "returned") say(`${theirName()} is back.`);
+    if (name === "away") say(`${theirName()} left the page.`);
   },
-  onproblem: (name) => showProblem(name, {
-    advanced() {
-      showIce(true);
-      element("advanced").scrollIntoView();
-    },
-  }),
-  onfine: (...names) => clearProblems(...names),
+  onproblem(name) {
+    // The panel says what is wrong with the call that is being made.
+    if (whileCalling.includes(name) && !meeting?.worked) return meets(name);
+    showProblem(name, {
+      advanced() {
+        showIce(true);
+        element("advanced").scrollIntoView();
+      },
+      reload: () => location.reload(),
+    });
+  },
+  onfine(...names) {
+    clearProblems(...names);
+    if (names.includes(met)) meets("");
+  },
   onpath(path) {
     document.body.dataset.path = path.kind;
-    showStatus(pathWords(path).short);
+    short = pathWords(path).short;
+    state(shown);
   },
   onchannel(open) {
-    if (!open) detach();
+    if (open) return;
+    attached = false;
+    short = "";
+    delete document.body.dataset.path;
+    detach();
   },
   ondata(data) {
     outgoing.hear(data);
     incoming.hear(data);
   },
   onend(why) {
-    ending = endingWords(why);
+    ending = why;
     document.body.dataset.ending = why;
-    say(ending);
+    say(endingWords(why).text);
   },
-  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked }),
+  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
   prepare: async () => {},
   setup(pc) {
     const channel = pc.createDataChannel("files", { negotiated: true, id: 1 });
@@ -129,20 +162,35 @@ const page = {
   },
 };
 
-function detach() {
-  attached = false;
-  delete document.body.dataset.path;
-  outgoing.detach();
-  incoming.detach();
-  progress.pause();
-  showAll();
-}
+/** What the other side is called, at the beginning of a sentence. */
+const theirName = () => meeting?.peerName || "The other side";
 
 /** @param {import("./files-view.js").State} now */
 function state(now) {
+  if (now !== shown) meets("");
   shown = now;
-  showState(now, { linked: isLinked(), ending });
+  showState(now, { linked: isLinked(), ending, name: meeting?.peerName ?? "", met, gone: gone === null, short });
   showAll();
+}
+
+/**
+ * Says in the panel what is wrong while calling, and after a while that it stays so.
+ * @param {string} name of the problem in words.js; empty if nothing is
+ */
+function meets(name) {
+  if (name === met) return;
+  met = name;
+  clearTimeout(gone ?? undefined);
+  gone = undefined;
+  if (name !== "no-such-inbox") {
+    if (name !== "") state(shown);
+    return;
+  }
+  gone = setTimeout(() => {
+    gone = null;
+    state(shown);
+  }, GONE);
+  state(shown);
 }
 
 /** @returns {boolean} whether something can go over now */
@@ -154,204 +202,27 @@ function isLinked() {
   return linked !== undefined && linked !== self.id;
 }
 
-/** Some browsers have it. @type {((options: object) => Promise<FileSystemDirectoryHandle>) | undefined} */
-const showDirectoryPicker = /** @type {any} */ (window).showDirectoryPicker?.bind(window);
-
-/** @param {any} item @returns {any[]} the files of a folder, or the file alone */
-const filesOf = (item) => (item instanceof FolderView ? item.members : [item]);
-/** States in which this page alone has a file that is complete. */
-const unsaved = ["waiting", "rest", "packing", "failed"];
-
-/** What the buttons of a row do. @type {Record<"incoming" | "outgoing", (item: any) => import("./files-view.js").Doing>} */
-const doing = {
-  outgoing: (item) => ({
-    ...(item.state === "unreadable" && { "Choose it again": item instanceof FolderView ? chooseFolder : choose }),
-    ...(isOver(item) ? { Remove: () => remove(outgoing, item) } : { Cancel: () => cancel(outgoing, item) }),
-  }),
-  incoming: (item) => ({
-    ...(item.state === "offered" && isConnected() && item.readable && item.listed !== false && {
-      Receive: () => receive([item]),
-      ...(showDirectoryPicker && item instanceof FolderView && { "Into a folder…": () => receiveInto([item]) }),
-    }),
-    ...(item.state === "damaged" && isConnected() && { "Receive again": () => receive([item]) }),
-    ...(item.state === "done" && [undefined, "rest", "failed"].includes(item.saving) && { Save: () => save([item]) }),
-    ...(item.state === "done" && ["given", "packed"].includes(item.saving) && { "Save again": () => save([item]) }),
-    ...(!isOver(item) ? { [item.state === "offered" ? "Decline" : "Cancel"]: () => cancel(incoming, item) }
-      : !["waiting", "packing"].includes(item.saving) && { Remove: () => remove(incoming, item) }),
-  }),
-};
-
-/** @param {any} list @param {any} item */
-function cancel(list, item) {
-  // What came of a folder that is not wanted any more is saved only on request.
-  for (const one of filesOf(item)) if (one.saving === "rest" && item instanceof FolderView) one.saving = undefined;
-  for (const one of filesOf(item)) if (!isOver(one)) list.cancel(one);
-}
-
-/** @param {any} list @param {any} item that is over */
-function remove(list, item) {
-  for (const one of filesOf(item)) {
-    list.remove(one);
-    told.delete(one.id);
-  }
-  changed();
-}
-
-/** @returns {any[]} what can be received now */
-function offered() {
-  if (!isConnected()) return [];
-  return itemsOf("incoming", incoming.list).filter((item) => item.state === "offered" && item.readable && item.listed !== false);
-}
-
-/**
- * Receives files, each by itself, and each folder as an archive.
- * @param {any[]} items
- */
-function receive(items) {
-  for (const item of items) {
-    /** @type {import("./incoming.js").Target} */
-    const target = item instanceof FolderView ? { kind: "archive", batch: item.id, name: `${item.name}.zip` } : { kind: "downloads" };
-    for (const one of filesOf(item)) incoming.accept(one, one.state === "damaged" ? undefined : target);
-  }
-}
-
-/** Receives all of it as one archive. @param {any[]} items */
-function receiveTogether(items) {
-  /** @type {import("./incoming.js").Target} */
-  const target = { kind: "archive", batch: randomId(), name: "files.zip" };
-  for (const one of items.flatMap(filesOf)) incoming.accept(one, target);
-}
-
-/** Receives all of it into a directory that the user chooses. @param {any[]} items */
-async function receiveInto(items) {
-  /** @type {FileSystemDirectoryHandle | undefined} */
-  let directory;
-  try {
-    directory = await showDirectoryPicker?.({ id: "files", mode: "readwrite", startIn: "downloads" });
-  } catch (error) {
-    // Nothing was chosen, or the browser does not let this page ask.
-    if (!(error instanceof DOMException) || error.name !== "AbortError") showProblem("no-directory");
-  }
-  if (directory === undefined) return;
-  for (const one of items.flatMap(filesOf)) incoming.accept(one, { kind: "directory", name: directory.name, directory });
-}
-
-/** Saves what is complete: each file by itself, and each folder as an archive. @param {any[]} items */
-function save(items) {
-  for (const item of items) {
-    const files = filesOf(item).filter(({ state, saving }) => state === "done" && saving !== "written");
-    if (item instanceof FolderView) saving.toArchive(files, `${item.name}.zip`);
-    else saving.toDownloads(files);
-  }
-}
-
-/** @returns {any[]} what was received, and is still kept by this page */
-function saved() {
-  return itemsOf("incoming", incoming.list).filter((item) => item.state === "done" && item.saving !== "written" && !["waiting", "packing"].includes(item.saving));
-}
-
-/** @type {Map<string, string>} states that were told, by the ids of their transfers */
-const told = new Map();
-/** How many are told of one by one; of more, only what they come to. */
-const SPOKEN = 3;
-
-/**
- * @param {"incoming" | "outgoing"} [direction]
- * @param {any} [one]
- */
-function changed(direction, one) {
-  const before = told.get(one?.id);
-  if (one && before !== one.state) {
-    told.set(one.id, one.state);
-    const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= SPOKEN;
-    if (direction === "incoming" && one.state === "offered" && few) say(`${one.folder?.path[0] ?? one.name} is offered to you.`);
-    if (one.state === "done" && few) say(`${one.folder?.path[0] ?? one.name} is complete.`);
-    if (one.state === "damaged") say(`${one.name} came damaged.`);
-    if (direction === "incoming" && one.state === "done" && before === "checking") saving.take(one);
-    if (direction === "incoming" && isOver(one) && one.target?.kind === "archive") saving.settle(incoming.list, one);
-  }
-  keepTransfers();
-  showSoon();
-  watch();
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let showing;
-/** Shows what has changed, once for many changes. */
-function showSoon() {
-  showing ??= setTimeout(showAll, SOON);
-}
-
-/** @type {ReturnType<typeof setInterval> | undefined} */
-let watching;
-/** @type {WakeLockSentinel | undefined} */
-let awake;
-/** Whether the browser is being asked for it, or does not give it. */
-let asking = false;
-
-/** Shows what moves, as long as something does, and keeps the screen of a phone on. */
-function watch() {
-  watching ??= setInterval(() => {
-    const moves = showAll();
-    keepAwake(moves && isConnected());
-    if (moves) return;
-    clearInterval(watching);
-    watching = undefined;
-  }, SHOWN);
-}
-
-/** A phone that sleeps sends nothing. @param {boolean} on */
-async function keepAwake(on) {
-  if (!on) {
-    awake?.release();
-    awake = undefined;
-  } else if (!asking && (awake === undefined || awake.released) && document.visibilityState === "visible") {
-    asking = true;
-    awake = await navigator.wakeLock?.request("screen").catch(() => undefined); // the battery is low
-    asking = awake === undefined; // and is not asked again
-  }
-}
-
-/** @returns {boolean} whether something moves */
-function showAll() {
-  clearTimeout(showing);
-  showing = undefined;
-  const connected = isConnected();
-  showLists({ incoming: itemsOf("incoming", incoming.list), outgoing: itemsOf("outgoing", outgoing.list), connected, doing });
-  const total = progress.sum(incoming.list, outgoing.list);
-  showTotal(total, { connected, saving: saving.left });
-  const [open, kept] = [offered().length, saved().length];
-  element("accept-all").hidden = element("accept-archive").hidden = open < 2;
-  element("accept-directory").hidden = open < 2 || showDirectoryPicker === undefined;
-  element("save-all").hidden = element("save-archive").hidden = kept < 2;
-  return total !== undefined;
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let keeping;
-/** Keeps what there is for the case of a reload, once for a thousand files. */
-function keepTransfers() {
-  keeping ??= setTimeout(keepNow, KEPT);
-}
-
-function keepNow() {
-  clearTimeout(keeping);
-  keeping = undefined;
-  saveTransfers({ outgoing: outgoing.kept, incoming: incoming.kept });
-}
-
 /**
  * Nothing helps but a person: says so, and asks the server for nothing more.
- * @param {unknown} error
+ * @param {string} name of the problem in words.js
  */
-function stop(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  const name = ["unauthorized", "replaced", "closed"].includes(code) ? code : "refused";
-  if (name === "refused") console.warn("the server refused", error);
-  const [to, back] = [meeting?.peer, meeting?.worked];
+function stop(name) {
+  const again = { back: meeting?.worked, peerName: meeting?.peerName || undefined, take: true };
+  const to = meeting?.peer;
   leave();
   state("stopped");
-  showProblem(name, { resume: () => start(to, back) });
+  showProblem(name, { resume: () => start(to, again) });
+}
+
+/**
+ * @param {unknown} error that ended an inbox
+ * @returns {string} its name in words.js
+ */
+function reasonOf(error) {
+  const code = error instanceof InboxError ? error.code : "";
+  if (["unauthorized", "replaced", "closed"].includes(code)) return code;
+  console.warn("the server refused", error);
+  return "refused";
 }
 
 /** Ends what goes on between this page and others. */
@@ -370,17 +241,19 @@ function keep(changes) {
   if (self.id !== "") saveTab("files", self);
 }
 
-/** @param {import("./chosen.js").Chosen} chosen */
-function send({ choices, problems }) {
-  if (outgoing.offer(choices) > 0) showProblem("too-many");
-  for (const problem of problems) showProblem(problem);
-}
-
-const [choice, within] = ["choose", "choose-within"].map((id) => /** @type {HTMLInputElement} */ (element(id)));
-const choose = () => choice.click();
-const chooseFolder = () => within.click();
-
 wireLink("Receive my files");
+wireTransfers({
+  say: (data) => meeting?.say(data) ?? false,
+  isConnected,
+  isOpen: () => !["insecure", "unable", "stopped", "elsewhere"].includes(shown),
+});
+const name = /** @type {HTMLInputElement} */ (element("name"));
+name.value = loadName();
+name.addEventListener("change", () => {
+  name.value = cleanName(name.value);
+  saveName(name.value);
+  meeting?.rename(name.value || friendlyName(self.id));
+});
 showIce();
 element("ice").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -388,33 +261,12 @@ element("ice").addEventListener("submit", (event) => {
   /** @type {HTMLDetailsElement} */ (element("advanced")).open = false;
   say("Kept for the next connection.");
 });
-element("choose-files").addEventListener("click", choose);
-element("choose-folder").addEventListener("click", chooseFolder);
-element("choose-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype);
-for (const input of [choice, within]) {
-  input.addEventListener("change", () => {
-    send(fromInput(input.files ?? []));
-    input.value = ""; // the same one can be chosen again
-  });
-}
-element("accept-all").addEventListener("click", () => receive(offered()));
-element("accept-archive").addEventListener("click", () => receiveTogether(offered()));
-element("accept-directory").addEventListener("click", () => receiveInto(offered()));
-element("save-all").addEventListener("click", () => save(saved()));
-element("save-archive").addEventListener("click", () => saving.toArchive(saved().flatMap(filesOf).filter(({ state }) => state === "done"), "files.zip"));
-element("unfold").addEventListener("click", () => {
-  unfold();
-  showAll();
-});
-element("clear-finished").addEventListener("click", () => {
-  for (const list of [incoming, outgoing]) {
-    for (const one of list.list) if (isOver(one) && !(one.state === "done" && unsaved.includes(/** @type {any} */ (one).saving))) remove(list, one);
-  }
-});
 element("leave").addEventListener("click", () => meeting?.hangUp());
 element("again").addEventListener("click", () => meeting?.again());
+element("move-here").addEventListener("click", () => move());
 element("anew").addEventListener("click", () => {
   const left = inbox;
+  if (shown === "elsewhere") beginEmpty();
   leave();
   left?.close({ signal: AbortSignal.timeout(5000) }).catch(() => {}); // it expires anyway
   self = { id: "", password: "" };
@@ -422,31 +274,18 @@ element("anew").addEventListener("click", () => {
   start();
 });
 
-let dragged = 0;
-const drags = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") && shown !== "insecure" && shown !== "stopped";
-addEventListener("dragenter", (event) => drags(event) && document.body.toggleAttribute("data-dragging", ++dragged > 0));
-addEventListener("dragleave", (event) => drags(event) && document.body.toggleAttribute("data-dragging", --dragged > 0));
-addEventListener("dragover", (event) => drags(event) && event.preventDefault());
-addEventListener("drop", (event) => {
-  dragged = 0;
-  document.body.removeAttribute("data-dragging");
-  if (!drags(event)) return;
-  event.preventDefault();
-  if (event.dataTransfer) fromDrop(event.dataTransfer.items).then(send);
-});
-
-addEventListener("pagehide", keepNow);
 addEventListener("pageshow", (event) => {
   // A page out of the browser's cache has lost its connections.
   if (event.persisted) location.reload();
 });
 addEventListener("hashchange", () => {
+  if (["insecure", "unable", "elsewhere"].includes(shown)) return;
   // Another link was opened in this tab.
   if (peerOfLink() === self.id) return showProblem("own-link");
   if (meeting?.peer === undefined) open();
 });
 
-/** Does what the page's link says, or goes on with what this tab did. */
+/** Does what the page's link says. */
 function open() {
   const linked = peerOfLink();
   leave();
@@ -461,18 +300,21 @@ function open() {
   }
 }
 
+/** Goes on with what this tab did before, if the page's link does not say otherwise. */
+function goOn() {
+  const { running, peer, worked, peerName } = self;
+  const linked = peerOfLink();
+  if (running && peer !== undefined && (linked === undefined || linked === peer || linked === self.id)) start(peer, { back: worked, peerName });
+  else open();
+}
+
 if (!isSecureContext) {
   state("insecure");
   showProblem("files-insecure");
+} else if (webrtcFault() !== undefined) {
+  console.debug("no connections:", webrtcFault());
+  state("unable");
+  showProblem("no-webrtc", { reload: () => location.reload() });
 } else {
-  const before = self;
-  removeForgotten().catch(() => {});
-  element("in-memory").hidden = await writesToDisk();
-  const { outgoing: sent, incoming: received } = loadTransfers();
-  outgoing.restore(sent);
-  await incoming.restore(received);
-  saving.restore(incoming.list);
-  const linked = peerOfLink();
-  if (before.running && before.peer !== undefined && (linked === undefined || linked === before.peer || linked === self.id)) start(before.peer, before.worked);
-  else open();
+  goOn();
 }

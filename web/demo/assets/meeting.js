@@ -152,6 +152,12 @@ export class Meeting {
     await this.#connect(one);
   }
 
+  /** Changes what this side is called. @param {string} name */
+  rename(name) {
+    this.#name = name;
+    this.say({ type: "name", name });
+  }
+
   /** Calls the peer of the last call. */
   async again() {
     await this.#page.prepare();

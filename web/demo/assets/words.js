@@ -190,11 +190,11 @@ export const problems = {
   },
   "draining": {
     title: "The server is being restarted.",
-    text: "A call that is going on goes on. This page tries again in a moment.",
+    text: "What is connected stays connected. This page tries again in a moment.",
   },
   "server-away": {
     title: "The server does not answer.",
-    text: `Is it running, and are you online? A call that is going on goes on. This page keeps trying.${secure ? " If the server was restarted, reload this page: the browser may have to ask you about a new certificate." : ""}`,
+    text: `Is it running, and are you online? What is connected stays connected. This page keeps trying.${secure ? " If the server was restarted, reload this page: the browser may have to ask you about a new certificate." : ""}`,
   },
   "unauthorized": {
     title: "That link is taken.",
