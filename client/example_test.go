@@ -16,7 +16,7 @@ import (
 
 // exampleServer stands for the server that the examples use.
 func exampleServer() *httptest.Server {
-	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
 	if err != nil {
 		log.Fatal(err)
 	}

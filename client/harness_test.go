@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // config is what a test wants of its server.
 type config struct {
-	inboxhttp.Config // but Store and Pepper
+	inboxhttp.Config // but Store and Authenticator
 	limits           inbox.Limits
 	sockets          bool                            // over loopback instead of memory
 	wrap             func(http.Handler) http.Handler // what stands before the server
@@ -97,7 +97,7 @@ func (s *server) begin(store *memstore.Store) {
 	s.away = stop
 	s.store = store
 	c := s.Config
-	c.Store, c.Pepper = store, s.pepper
+	c.Store, c.Authenticator = store, s.pepper
 	var err error
 	if s.handler, err = inboxhttp.New(c); err != nil {
 		s.Fatal(err)

@@ -21,7 +21,7 @@ import (
 func serve(t *testing.T) (url string, store *memstore.Store) {
 	t.Helper()
 	store = memstore.New(inbox.Limits{})
-	handler, err := inboxhttp.New(inboxhttp.Config{Store: store, Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: store, Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -200,7 +200,7 @@ func TestBadInputsByteForByte(t *testing.T) {
 // A handler that is called with what no server would let through still answers.
 func TestHandlerAlone(t *testing.T) {
 	s := &server{TB: t}
-	h, err := inboxhttp.New(inboxhttp.Config{Store: openMemory(t, limitTTL(0)), Pepper: testPepper})
+	h, err := inboxhttp.New(inboxhttp.Config{Store: openMemory(t, limitTTL(0)), Authenticator: testPepper})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -289,7 +289,7 @@ func TestBadOrigins(t *testing.T) {
 		"*.example.com", "ftp:/x", "https://app.example:99999", "null",
 	} {
 		_, err := inboxhttp.New(inboxhttp.Config{
-			Store: memstore.New(inbox.Limits{}), Pepper: inbox.NewPepper([inbox.PepperSize]byte{}),
+			Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{}),
 			AllowOrigins: []string{bad},
 		})
 		if err == nil {

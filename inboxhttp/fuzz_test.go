@@ -29,10 +29,10 @@ type fuzzed struct {
 
 func newFuzzed(tb testing.TB) *fuzzed {
 	h, err := inboxhttp.New(inboxhttp.Config{
-		Store:   memstore.New(inbox.Limits{Inboxes: 10_000, Memory: 1 << 20, TTL: time.Second}),
-		Pepper:  testPepper,
-		MaxWait: time.Nanosecond,
-		MaxBody: 1000,
+		Store:         memstore.New(inbox.Limits{Inboxes: 10_000, Memory: 1 << 20, TTL: time.Second}),
+		Authenticator: testPepper,
+		MaxWait:       time.Nanosecond,
+		MaxBody:       1000,
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // config is what a test wants of its server. Zero fields mean the defaults of
 // the protocol.
 type config struct {
-	inboxhttp.Config // but Store and Pepper
+	inboxhttp.Config // but Store and Authenticator
 	limits           inbox.Limits
 	open             func(testing.TB, inbox.Limits) inbox.Store // memory
 	pepper           *inbox.Pepper
@@ -117,7 +117,7 @@ func start(tb testing.TB, c config) *server {
 	if c.first != nil {
 		s.store.watch, s.parked, s.inside = c.first.store.watch, c.first.parked, c.first.inside
 	}
-	c.Store, c.Pepper = s.store, c.pepper
+	c.Store, c.Authenticator = s.store, c.pepper
 	var err error
 	if s.handler, err = inboxhttp.New(c.Config); err != nil {
 		tb.Fatal(err)
@@ -462,7 +462,7 @@ func (s *server) peer(id string) inbox.Peer {
 var start0 inbox.Cursor
 
 func maxWait(d time.Duration) inboxhttp.Config { return inboxhttp.Config{MaxWait: d} }
-func capacity(n int) inboxhttp.Config          { return inboxhttp.Config{Capacity: n} }
+func capacity(n int) inboxhttp.Config          { return inboxhttp.Config{MaxMessages: n} }
 func limitTTL(d time.Duration) inbox.Limits    { return inbox.Limits{TTL: d} }
 func origins(o ...string) inboxhttp.Config     { return inboxhttp.Config{AllowOrigins: o} }
 

@@ -21,12 +21,12 @@ import (
 
 // Config says how to speak. Zero fields mean the documented default.
 type Config struct {
-	Store  inbox.Store   // required
-	Pepper *inbox.Pepper // required
+	Store         inbox.Store         // required
+	Authenticator inbox.Authenticator // required
 
 	MaxBody      int           // bytes of a message; 64 KiB
 	MaxWait      time.Duration // of a receiver; 25 s
-	Capacity     int           // messages in one answer; 100
+	MaxMessages  int           // in one answer; 100
 	AllowOrigins []string      // of pages that may ask; all
 	Log          *slog.Logger  // failures of the store, refused pages; none
 }
@@ -52,8 +52,8 @@ type Handler struct {
 
 // New checks the configuration.
 func New(c Config) (*Handler, error) {
-	if c.Store == nil || c.Pepper == nil {
-		return nil, errors.New("inboxhttp: a Store and a Pepper are required")
+	if c.Store == nil || c.Authenticator == nil {
+		return nil, errors.New("inboxhttp: a Store and an Authenticator are required")
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 64 << 10
@@ -61,8 +61,8 @@ func New(c Config) (*Handler, error) {
 	if c.MaxWait == 0 {
 		c.MaxWait = 25 * time.Second
 	}
-	if c.Capacity == 0 {
-		c.Capacity = 100
+	if c.MaxMessages == 0 {
+		c.MaxMessages = 100
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -9,8 +9,7 @@ import (
 	"inbox/internal/problem"
 )
 
-// peer reads who asks: RFC 7617 with UTF-8. The password becomes a secret here
-// and goes no further.
+// peer reads who asks: RFC 7617 with UTF-8.
 func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 	values := r.Header["Authorization"]
 	if len(values) > 1 {
@@ -31,13 +30,19 @@ func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 	if !found {
 		return inbox.Peer{}, unauthorized("The credentials hold no colon between id and password.")
 	}
-	if err := inbox.CheckID(id); err != nil {
+	return h.authenticate(inbox.Credentials{ID: strings.Clone(id), Password: password})
+}
+
+// authenticate checks the form of credentials and turns them into a peer. The
+// password goes no further.
+func (h *Handler) authenticate(c inbox.Credentials) (inbox.Peer, error) {
+	if err := inbox.CheckID(c.ID); err != nil {
 		return inbox.Peer{}, badCredentials(sentence(err))
 	}
-	if err := inbox.CheckPassword(password); err != nil {
+	if err := inbox.CheckPassword(c.Password); err != nil {
 		return inbox.Peer{}, badCredentials(sentence(err))
 	}
-	return inbox.Peer{ID: strings.Clone(id), Secret: h.Pepper.Secret(id, password)}, nil
+	return h.Authenticator.Authenticate(c)
 }
 
 func badCredentials(detail string) error {

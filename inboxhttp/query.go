@@ -57,10 +57,10 @@ func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
 		}
 	}
 	if a.json {
-		a.limit = min(100, h.Capacity)
+		a.limit = min(100, h.MaxMessages)
 	}
 	if q.Has("limit") {
-		n, err := number(q.Get("limit"), "limit", h.Capacity)
+		n, err := number(q.Get("limit"), "limit", h.MaxMessages)
 		if err != nil {
 			return ask{}, err
 		}

@@ -178,20 +178,16 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 }
 
 func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
-	if err := inbox.CheckID(q.id); err != nil {
-		return badCredentials(sentence(err))
-	}
-	if err := inbox.CheckPassword(q.password); err != nil {
-		return badCredentials(sentence(err))
+	peer, err := p.h.authenticate(inbox.Credentials{ID: q.id, Password: q.password})
+	if err != nil {
+		return err
 	}
 	after := inbox.Cursor{}
 	if q.hasAfter {
-		var err error
 		if after, err = inbox.ParseCursor(q.after); err != nil {
 			return err
 		}
 	}
-	peer := inbox.Peer{ID: q.id, Secret: p.h.Pepper.Secret(q.id, q.password)}
 	p.open(peer, after, inbox.NewWaker(s.Wake))
 	return nil
 }

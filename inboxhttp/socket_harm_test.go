@@ -125,7 +125,7 @@ func TestSocketLastWords(t *testing.T) {
 func TestStuckReaders(t *testing.T) {
 	t.Parallel()
 	c := config{sockets: true}
-	c.limits.Bytes, c.limits.Messages, c.MaxBody, c.Capacity = 64<<20, 1000, 1<<20, 1000
+	c.limits.Bytes, c.limits.Messages, c.MaxBody, c.MaxMessages = 64<<20, 1000, 1<<20, 1000
 	s := start(t, c)
 	s.open("socket", "stream", "popping")
 	conns := []net.Conn{s.raw(), s.raw(), s.raw()}

@@ -22,7 +22,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	after, pop, err := streamPosition(r)
 	unreadable := err != nil
 	s.pop = pop
-	s.session = inbox.NewSession(h.Store, p, after, h.Capacity, inbox.NewWaker(nil))
+	s.session = inbox.NewSession(h.Store, p, after, h.MaxMessages, inbox.NewWaker(nil))
 	b, err := s.session.Look(r.Context())
 	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
 		unreadable = true

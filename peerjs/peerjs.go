@@ -32,8 +32,9 @@ const DefaultMaxMessage = 256 << 10
 
 // Config says how to speak. Zero fields mean the documented default.
 type Config struct {
-	Store  inbox.Store   // required
-	Pepper *inbox.Pepper // required
+	Store         inbox.Store         // required
+	Pepper        *inbox.Pepper       // required; of the inboxes that the servers share
+	Authenticator inbox.Authenticator // of ids and tokens; Pepper
 
 	Key          string       // that clients have to send, see [CheckKey]; "peerjs"
 	Discovery    bool         // whether anybody may list the peers
@@ -83,6 +84,9 @@ func CheckKey(key string) error {
 func New(c Config) (*Handler, error) {
 	if c.Store == nil || c.Pepper == nil {
 		return nil, errors.New("peerjs: a Store and a Pepper are required")
+	}
+	if c.Authenticator == nil {
+		c.Authenticator = c.Pepper
 	}
 	if c.Key == "" {
 		c.Key = DefaultKey

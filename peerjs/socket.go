@@ -110,8 +110,10 @@ func (p *peer) identify(query string) refusal {
 	case len(id) > inbox.MaxID || !utf8.ValidString(id):
 		return badID
 	}
-	name := p.h.prefix + id
-	p.inbox = inbox.Peer{ID: name, Secret: p.h.Pepper.Secret(name, token)}
+	var err error
+	if p.inbox, err = p.h.Authenticator.Authenticate(inbox.Credentials{ID: p.h.prefix + id, Password: token}); err != nil {
+		return idIsTaken
+	}
 	return ""
 }
 

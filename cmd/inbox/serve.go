@@ -134,8 +134,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	handler, err := inboxhttp.New(inboxhttp.Config{
-		Store: store, Pepper: store.pepper,
-		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, Capacity: c.InboxCapacity,
+		Store: store, Authenticator: store.pepper,
+		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {

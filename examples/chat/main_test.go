@@ -13,7 +13,7 @@ import (
 
 func TestChat(t *testing.T) {
 	store := memstore.New(inbox.Limits{})
-	handler, err := inboxhttp.New(inboxhttp.Config{Store: store, Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: store, Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 // serve serves inboxes and the examples, and answers calls to "echo".
 func serve(t *testing.T) (url string, a *answerer) {
 	t.Helper()
-	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Pepper: inbox.NewPepper([inbox.PepperSize]byte{})})
+	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
 	if err != nil {
 		t.Fatal(err)
 	}

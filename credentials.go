@@ -1,0 +1,25 @@
+package inbox
+
+// Credentials are what a client presents to act as a peer. Their form is for the
+// protocol to check: see [CheckID] and [CheckPassword].
+type Credentials struct {
+	ID       string
+	Password string
+}
+
+// An Authenticator turns credentials into the Peer that they stand for, for every
+// protocol of a server. Whether that peer may have the inbox is for the [Store] to
+// say, which keeps the secret of the first who opened it.
+//
+// Authenticate does not keep the password. It must be safe for concurrent use.
+//
+// Errors: ErrUnauthorized.
+type Authenticator interface {
+	Authenticate(Credentials) (Peer, error)
+}
+
+// Authenticate implements [Authenticator] for passwords: every password stands for
+// some peer of that id. It does not fail.
+func (p *Pepper) Authenticate(c Credentials) (Peer, error) {
+	return Peer{ID: c.ID, Secret: p.Secret(c.ID, c.Password)}, nil
+}
