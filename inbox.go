@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -68,6 +69,18 @@ type Batch struct {
 // Start is the position before the messages of b.
 func (b Batch) Start() Cursor {
 	return Cursor{b.Cursor.Life, b.Cursor.Seq - uint64(len(b.Messages))}
+}
+
+// First copies the oldest messages of a view, as many as have most bytes of bodies in
+// all, but at least one, and returns what their bodies take. Whoever holds the view
+// itself holds all that is in it, also when it has left the inbox.
+func First(view []Message, most int) (messages []Message, size int) {
+	n := 0
+	for n < len(view) && (n == 0 || size+len(view[n].Body) <= most) {
+		size += len(view[n].Body)
+		n++
+	}
+	return slices.Clone(view[:n]), size
 }
 
 // A Store keeps inboxes. Package storetest says, as tests, what each method

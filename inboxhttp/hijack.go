@@ -3,7 +3,6 @@ package inboxhttp
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -13,8 +12,9 @@ import (
 	"inbox/internal/park"
 )
 
-// writeTimeout is how long a write to a connection of our own may take: a reader
-// that is stuck holds a goroutine and its messages no longer.
+// writeTimeout is how long the client of a connection of our own may take to read an
+// answer, or what one look finds for a stream: a reader that is stuck, or that reads a
+// byte now and then, holds a goroutine and its messages no longer.
 const writeTimeout = 10 * time.Second
 
 // canPark reports whether a request's connection may be taken from net/http and
@@ -36,16 +36,17 @@ func spotContext(spot *park.Spot) context.Context {
 }
 
 // answer is the http.ResponseWriter of a request whose connection was taken:
-// what a handler writes goes out at a flush, at the end, or when it is a piece and
-// has no length.
+// what a handler writes goes out at a flush, at the end, or when it is a piece.
 type answer struct {
 	spot   *park.Spot
 	common string // header lines
 	close  bool   // after this answer
 	header http.Header
 	status int
-	open   bool // the header went out without a length: chunks follow
-	body   bytes.Buffer
+	body   []byte    // at most a piece, that has not gone out
+	began  bool      // the header has gone out
+	chunks bool      // without a length
+	until  time.Time // the client has to have read all of it by then, but for the kernel's share
 	err    error
 }
 
@@ -57,86 +58,105 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *answer) Write(p []byte) (n int, err error) {
 	a.WriteHeader(http.StatusOK)
-	a.body.Write(p)
-	if a.body.Len() >= pieceSize && a.header.Get("Content-Length") == "" {
-		return len(p), a.FlushError()
+	for len(p) > pieceSize-len(a.body) {
+		part := min(len(p), pieceSize-len(a.body))
+		a.body = append(a.body, p[:part]...)
+		n, p = n+part, p[part:]
+		if err := a.FlushError(); err != nil {
+			return n, err
+		}
 	}
-	return len(p), a.err
+	a.body = append(a.body, p...)
+	return n + len(p), a.err
 }
 
 // FlushError is for http.ResponseController.
 func (a *answer) FlushError() error {
-	if a.header.Get("Content-Length") != "" {
-		return a.finish()
+	if !a.began {
+		a.chunks = a.header.Get("Content-Length") == ""
+		if a.chunks {
+			a.header.Set("Transfer-Encoding", "chunked")
+		}
 	}
-	body := a.take()
-	if !a.open {
-		a.header.Set("Transfer-Encoding", "chunked")
-		a.open = true
-		a.head()
-	}
-	writeChunk(&a.body, body)
-	return a.send()
-}
-
-// take empties the body.
-func (a *answer) take() []byte {
-	body := bytes.Clone(a.body.Bytes())
-	a.body.Reset()
-	return body
+	return a.send("")
 }
 
 // finish sends what was not sent yet.
 func (a *answer) finish() error {
 	switch {
-	case a.open:
-		a.open = false
-		writeChunk(&a.body, a.take())
-		a.body.WriteString("0\r\n\r\n")
-	case a.status != 0:
-		body := a.take()
-		if a.status != http.StatusNoContent {
-			a.header.Set("Content-Length", strconv.Itoa(len(body)))
-		}
-		a.head()
-		a.body.Write(body)
-	default:
+	case a.chunks:
+		return a.send("0\r\n\r\n")
+	case a.began:
+		return a.send("")
+	case a.status == 0:
 		return a.err
 	}
-	a.status = 0
-	return a.send()
+	if a.status != http.StatusNoContent {
+		setLength(a.header, len(a.body))
+	}
+	return a.send("")
 }
 
-func (a *answer) head() {
+func (a *answer) appendHead(to []byte) []byte {
 	if a.close {
 		a.header.Set("Connection", "close")
 	}
-	b := append(a.body.AvailableBuffer(), "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(a.status), 10)
-	b = append(append(b, ' '), http.StatusText(a.status)...)
-	b = time.Now().UTC().AppendFormat(append(b, "\r\nDate: "...), http.TimeFormat)
-	a.body.Write(append(append(b, "\r\n"...), a.common...))
-	a.header.Write(&a.body)
-	a.body.WriteString("\r\n")
+	to = append(to, "HTTP/1.1 "...)
+	to = strconv.AppendInt(to, int64(a.status), 10)
+	to = append(append(to, ' '), http.StatusText(a.status)...)
+	to = time.Now().UTC().AppendFormat(append(to, "\r\nDate: "...), http.TimeFormat)
+	b := bytes.NewBuffer(append(append(to, "\r\n"...), a.common...))
+	a.header.Write(b) // a bytes.Buffer does not fail
+	b.WriteString("\r\n")
+	return b.Bytes()
 }
 
-func (a *answer) send() error {
-	if a.err == nil {
-		a.err = a.spot.Write(a.body.Bytes(), writeTimeout)
+// send writes what there is, with the header before it if that has not gone out, and
+// end after it.
+func (a *answer) send(end string) error {
+	var head []byte
+	if !a.began {
+		a.began = true
+		head = a.appendHead(head)
 	}
-	a.body.Reset()
+	switch {
+	case a.err != nil:
+	case a.chunks:
+		a.err = writeChunk(a.spot, head, a.body, end, a.until)
+	default:
+		a.err = writeParts(a.spot, head, a.body, nil, a.until)
+	}
+	a.body = a.body[:0]
 	return a.err
 }
 
-// writeChunk is the chunked coding of RFC 9112, 7.1.
-func writeChunk(b *bytes.Buffer, data []byte) {
+// writeChunk writes data in the chunked coding of RFC 9112, 7.1, with something before
+// it and after it.
+func writeChunk(spot *park.Spot, before, data []byte, after string, until time.Time) error {
+	tail := []byte(after)
 	if len(data) > 0 {
-		fmt.Fprintf(b, "%x\r\n", len(data))
-		b.Write(data)
-		b.WriteString("\r\n")
+		before = append(strconv.AppendInt(before, int64(len(data)), 16), "\r\n"...)
+		tail = append(append(make([]byte, 0, 2+len(after)), "\r\n"...), after...)
 	}
+	return writeParts(spot, before, data, tail, until)
+}
+
+// writeParts writes three parts, together when that is not much to copy: a client that
+// does not read holds a long part once.
+func writeParts(spot *park.Spot, before, data, after []byte, until time.Time) error {
+	if len(data) < pieceSize {
+		before, data, after = append(append(before, data...), after...), nil, nil
+	}
+	for _, part := range [...][]byte{before, data, after} {
+		if len(part) > 0 {
+			if err := spot.Write(part, time.Until(until)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // shared keeps one copy of a text that most have in common.

@@ -49,7 +49,7 @@ func TestHTTP2(t *testing.T) {
 func TestHTTP2ManyStreams(t *testing.T) {
 	overEach(t, http2Wires, config{}, func(s *server) {
 		var all []*pending
-		for i := range 60 {
+		for i := range 30 {
 			all = append(all, s.wait(fmt.Sprint("peer-", i), ""))
 		}
 		for i := 0; i < len(all); i += 3 {
@@ -85,8 +85,8 @@ func TestHTTP2StreamsAreLimited(t *testing.T) {
 	for ; len(settings) >= 6; settings = settings[6:] {
 		const maxConcurrentStreams = 3
 		if binary.BigEndian.Uint16(settings) == maxConcurrentStreams {
-			if n := binary.BigEndian.Uint32(settings[2:]); n != 100 {
-				t.Errorf("%d streams, want 100", n)
+			if n := binary.BigEndian.Uint32(settings[2:]); n != 32 {
+				t.Errorf("%d streams, want 32", n)
 			}
 			return
 		}

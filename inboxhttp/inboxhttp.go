@@ -14,6 +14,7 @@ import (
 
 	"inbox"
 	"inbox/internal/browser"
+	"inbox/internal/flight"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -24,11 +25,12 @@ type Config struct {
 	Store         inbox.Store         // required
 	Authenticator inbox.Authenticator // required
 
-	MaxBody      int           // bytes of a message; 64 KiB
-	MaxWait      time.Duration // of a receiver; 25 s
-	MaxMessages  int           // in one answer; 100
-	AllowOrigins []string      // of pages that may ask; all
-	Log          *slog.Logger  // failures of the store, refused pages; none
+	MaxBody      int            // bytes of a message; 64 KiB
+	MaxWait      time.Duration  // of a receiver; 25 s
+	MaxMessages  int            // in one answer; 100
+	InFlight     *flight.Budget // of bodies and answers that are on their way; 256 MiB
+	AllowOrigins []string       // of pages that may ask; all
+	Log          *slog.Logger   // failures of the store, refused pages; none
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.
@@ -64,11 +66,14 @@ func New(c Config) (*Handler, error) {
 	if c.MaxMessages == 0 {
 		c.MaxMessages = 100
 	}
+	if c.InFlight == nil {
+		c.InFlight = flight.New(0)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot(c.Log)}
-	h.opened, h.unopened = socketOptions(c.MaxBody)
+	h.opened, h.unopened = socketOptions(c.MaxBody, c.InFlight)
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,

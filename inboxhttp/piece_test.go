@@ -2,6 +2,7 @@ package inboxhttp_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -11,64 +12,101 @@ import (
 	"inbox/internal/inboxtest"
 )
 
+// maxPiece is what an answer is written in at most, in bytes.
+const maxPiece = 16 << 10
+
 // Of a client that does not read, the server holds a piece of an answer, and not all
 // that an inbox may hold: escaped in JSON that is six times as much, and for each of
 // the connections over which it is asked for.
 func TestAnswersComeInPieces(t *testing.T) {
 	const many, size = 16, 60 << 10
-	const most = 64<<10 + 6*size + 1<<10 // the last message may begin just below the limit
+	bodies := map[string]string{"body": strings.Repeat("\x00", size), "body64": strings.Repeat("\xff", size)}
 	for _, tls := range []bool{false, true} {
 		for _, query := range []string{"", "?after=0"} {
 			for _, accept := range []string{"application/json", "text/event-stream"} {
-				s := start(t, config{sockets: true, tls: tls})
-				c := s.rawClient()
-				ask := func() { c.ask("alice", query, "Accept: "+accept+"\r\n") }
-				if accept == "application/json" && !tls {
-					for range 2 { // so that the third is the same request over a parked connection
-						receivers, parked := s.store.receivers("alice"), s.parked.Load()
-						ask()
-						s.store.untilReceivers("alice", receivers+1, nil)
-						inboxtest.Until(t, "it is parked", func() bool { return s.parked.Load() > parked })
-						s.send("bob", "alice", "short")
-						c.answer(http.MethodGet).want(http.StatusOK)
-						if query != "" {
-							s.get("alice", "?limit=0&after="+s.getJSON("alice", "?after=0").cursor())
+				for field, body := range bodies {
+					t.Run(fmt.Sprint(tls, query, accept, field), func(t *testing.T) {
+						s := start(t, config{sockets: true, tls: tls})
+						c := s.rawClient()
+						ask := func() { c.ask("alice", query, "Accept: "+accept+"\r\n") }
+						want := many
+						if accept == "application/json" {
+							want = 1 // two are more than goes into an answer
+							if !tls {
+								s.parkTwice(c, query, ask)
+							}
 						}
-					}
-				}
-				s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
-				s.open("alice")
-				for range many {
-					s.send("bob", "alice", strings.Repeat("\x00", size))
-				}
-				ask()
-				var whole strings.Builder
-				for n := 0; n < many; {
-					piece, last := c.chunk()
-					if len(piece) > most {
-						t.Errorf("%s%s: a piece of %d bytes, more than %d", accept, query, len(piece), most)
-					}
-					whole.WriteString(piece)
-					if n += strings.Count(piece, `"body":"`); last {
-						t.Fatalf("%s%s: %d messages, want %d", accept, query, n, many)
-					}
-				}
-				if accept == "application/json" {
-					for piece, last := c.chunk(); !last; piece, last = c.chunk() {
-						whole.WriteString(piece)
-					}
-					if !json.Valid([]byte(whole.String())) {
-						t.Errorf("%s%s: not JSON", accept, query)
-					}
-				}
-				if query == "" {
-					inboxtest.Until(t, "all were popped", func() bool { return s.held("alice") == 0 })
-				} else if held := s.held("alice"); held != many {
-					t.Errorf("%s%s: %d messages are left, want %d", accept, query, held, many)
+						s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
+						s.open("alice")
+						for range many {
+							s.send("bob", "alice", body)
+						}
+						ask()
+						var whole strings.Builder
+						for n := 0; n < want; {
+							piece, last := c.chunk()
+							if len(piece) > maxPiece {
+								t.Errorf("a piece of %d bytes, more than %d", len(piece), maxPiece)
+							}
+							whole.WriteString(piece)
+							if n += strings.Count(piece, `"`+field+`":"`); last {
+								t.Fatalf("%d messages, want %d", n, want)
+							}
+						}
+						left := many
+						if accept == "application/json" {
+							for piece, last := c.chunk(); !last; piece, last = c.chunk() {
+								whole.WriteString(piece)
+							}
+							if !json.Valid([]byte(whole.String())) {
+								t.Error("not JSON")
+							}
+						}
+						if query == "" {
+							left -= want
+						}
+						inboxtest.Until(t, "the popped ones are gone", func() bool { return s.held("alice") == left })
+					})
 				}
 			}
 		}
 	}
+}
+
+// parkTwice has two polls of the same form wait, so that the next one is the same
+// request over a parked connection.
+func (s *server) parkTwice(c *rawClient, query string, ask func()) {
+	s.Helper()
+	for range 2 {
+		receivers, parked := s.store.receivers("alice"), s.parked.Load()
+		ask()
+		s.store.untilReceivers("alice", receivers+1, nil)
+		inboxtest.Until(s, "it is parked", func() bool { return s.parked.Load() > parked })
+		s.send("bob", "alice", "short")
+		c.answer(http.MethodGet).want(http.StatusOK)
+		if query != "" {
+			s.get("alice", "?limit=0&after="+s.getJSON("alice", "?after=0").cursor())
+		}
+	}
+}
+
+// An answer holds as many messages as have 64 KiB, or one, and its cursor is that of
+// the last of them: the next request gets the others.
+func TestAnswerHoldsFewLargeMessages(t *testing.T) {
+	overStores(t, config{}, func(s *server) {
+		s.open("alice")
+		large := strings.Repeat("x", 30<<10)
+		s.send("bob", "alice", large, large, large+"x", "small", strings.Repeat("y", 64<<10), "last")
+		first := s.getJSON("alice", "?after=0").wantBodies(large, large)
+		second := s.getJSON("alice", "?after="+first.cursor()).wantBodies(large+"x", "small")
+		if n := s.held("alice"); n != 4 {
+			s.Errorf("%d messages are held when two of six were acknowledged", n)
+		}
+		third := s.getJSON("alice", "?after="+second.cursor()).wantBodies(strings.Repeat("y", 64<<10))
+		s.getJSON("alice", "?after="+third.cursor()).wantBodies("last")
+		s.do(request{id: "alice", query: "?wait=0", header: http.Header{"Accept": {"application/json"}}}).wantBodies("last")
+		s.poll("alice").want(http.StatusNoContent)
+	})
 }
 
 // chunk reads a chunk (RFC 9112, 7.1), with the header of the answer before it if it

@@ -186,8 +186,12 @@ func (p *parkedPoll) wait() {
 }
 
 func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
-	w := &answer{spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header)}
+	w := &answer{
+		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
+		until: time.Now().Add(writeTimeout),
+	}
 	c := client{ctx: spotContext(p.spot), waited: waited}
+	idle := len(b.Messages) == 0
 	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
 			p.spot.Close()
@@ -199,7 +203,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 		p.spot.Close()
 		return
 	}
-	p.session, p.idle = nil, len(b.Messages) == 0
+	p.session, p.idle = nil, idle
 	if p.request == nil {
 		p.peer, p.header = inbox.Peer{}, ""
 	}

@@ -41,11 +41,20 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	if err != nil {
 		return err
 	}
-	setCursor(w.Header(), b)
 	if len(b.Messages) == 0 {
+		setCursor(w.Header(), b)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	size := 0
+	if b.Messages, size = inbox.First(b.Messages, maxAnswer); size > taken || c.http2 {
+		if size += inPieces; !h.InFlight.Take(size) {
+			return inbox.ErrServerFull
+		}
+		defer h.InFlight.Give(size)
+	}
+	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
+	setCursor(w.Header(), b)
 	if a.pop {
 		return h.pop(w, c, p, waker, b, a.json)
 	}
@@ -78,8 +87,8 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbo
 	return nil
 }
 
-func setLength(header http.Header, content []byte) {
-	header["Content-Length"] = []string{strconv.Itoa(len(content))}
+func setLength(header http.Header, size int) {
+	header["Content-Length"] = []string{strconv.Itoa(size)}
 }
 
 func setCursor(header http.Header, b inbox.Batch) {
@@ -89,12 +98,23 @@ func setCursor(header http.Header, b inbox.Batch) {
 	}
 }
 
-// pieceSize is about how much of an answer is made at once. What one client does not
-// read costs the server a piece, and not all that an inbox may hold.
-const pieceSize = 64 << 10
+const (
+	// maxAnswer bounds the bodies in one answer, in bytes, if there is more than one:
+	// while its client does not read, they stay in memory, also when they have left the
+	// inbox by then.
+	maxAnswer = 64 << 10
+
+	// taken is a size of bodies that the kernel takes over HTTP/1, whether or not the
+	// client reads: nothing is held for it. HTTP/2 has windows.
+	taken = 4 << 10
+
+	// inPieces is what an answer holds beside its messages.
+	inPieces = 2 * pieceSize
+)
 
 // writeBatch writes a batch as its reader asked for it, with the headers that tell
-// how to read it and, if it is to be sized and is one piece, its length.
+// how to read it and, if it is to be sized and is one piece, its length. It lets go of
+// each message that it has written.
 func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error {
 	header := w.Header()
 	if !asJSON {
@@ -102,32 +122,30 @@ func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error 
 		header["Content-Type"] = octetStream
 		header["X-From"] = []string{encodeFrom(m.From)}
 		if sized {
-			setLength(header, m.Body)
+			setLength(header, len(m.Body))
 		}
 		_, err := w.Write(m.Body)
 		return err
 	}
 	header.Set("Content-Type", "application/json")
-	piece := appendBatchStart(nil, b.Cursor)
+	p := newPieces(func(piece []byte) error {
+		_, err := w.Write(piece)
+		return err
+	})
+	defer p.free()
+	p.buf = appendBatchStart(p.buf, b.Cursor)
 	for i := range b.Messages {
 		if i > 0 {
-			piece = append(piece, ',')
+			p.buf = append(p.buf, ',')
 		}
-		piece = appendMessage(piece, "", &b.Messages[i])
-		if len(piece) >= pieceSize {
-			sized = false
-			if _, err := w.Write(piece); err != nil {
-				return err
-			}
-			piece = piece[:0]
-		}
+		p.message("", &b.Messages[i])
+		b.Messages[i] = inbox.Message{}
 	}
-	piece = appendBatchEnd(piece, b.Reset)
-	if sized {
-		setLength(header, piece)
+	p.buf = appendBatchEnd(p.buf, b.Reset)
+	if sized && !p.wrote {
+		setLength(header, len(p.buf))
 	}
-	_, err := w.Write(piece)
-	return err
+	return p.flush()
 }
 
 var octetStream = []string{"application/octet-stream"}

@@ -17,12 +17,30 @@ func NewServer(handler http.Handler, maxWait time.Duration) *http.Server {
 		IdleTimeout:       75 * time.Second,         // longer than proxies keep a connection
 		MaxHeaderBytes:    16<<10 - 4<<10,           // net/http adds 4 KiB
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100}, // each is an answer that may be on its way
+		HTTP2:             http2Limits(),
 	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
 	return s
+}
+
+// http2Limits bound what a connection over HTTP/2 makes the server hold. A connection is
+// one client's, or a proxy's, which opens another when all streams are taken.
+func http2Limits() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: 32, // each is an answer that may be on its way
+		// The server takes memory for a whole frame when the frame begins.
+		MaxReadFrameSize: 16 << 10,
+		// These are for bodies that no handler has read.
+		MaxReceiveBufferPerConnection: 64 << 10,
+		MaxReceiveBufferPerStream:     16 << 10,
+		MaxDecoderHeaderTableSize:     4 << 10,
+		MaxEncoderHeaderTableSize:     4 << 10,
+		// A client that reads nothing at all leaves its answers, and the answers to its
+		// pings, with the server.
+		WriteByteTimeout: writeTimeout,
+	}
 }
 
 // bodyTimeout is how long a body may take to arrive.

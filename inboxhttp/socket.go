@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/flight"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
@@ -23,11 +24,12 @@ const (
 
 // socketOptions are of a socket that was opened by its handshake, and of one that
 // an open frame has to open.
-func socketOptions(maxBody int) (opened, unopened socket.Options) {
+func socketOptions(maxBody int, inFlight *flight.Budget) (opened, unopened socket.Options) {
 	opened = socket.Options{
 		Subprotocol: "inbox.v1",
 		MaxMessage:  2*maxBody + 4<<10, // escaped or in base64, and what stands around it
 		TooLarge:    ws.StatusCode(problem.TooLarge.Close),
+		InFlight:    inFlight,
 	}
 	unopened = opened
 	unopened.FirstMessage = openTimeout
@@ -129,20 +131,43 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 		p.greet = false
 	}
 	fresh := p.session.Fresh(b.Messages)
-	inFlight := 0
+	inFlight, n := 0, 0
 	for _, m := range b.Messages[:len(b.Messages)-len(fresh)] {
 		inFlight += len(m.Body)
 	}
-	for i := range fresh {
-		m := &fresh[i]
-		if inFlight > 0 && inFlight+len(m.Body) > windowBytes {
-			break
+	for n < len(fresh) && (inFlight == 0 || inFlight+len(fresh[n].Body) <= windowBytes) {
+		inFlight += len(fresh[n].Body)
+		n++
+	}
+	messages, size := inbox.First(fresh[:n], maxAnswer)
+	if len(messages) < n {
+		s.Wake() // for the others
+	}
+	return p.write(s, messages, size)
+}
+
+// write sends messages whose bodies have that size, and lets go of each.
+func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int) error {
+	if size > taken {
+		size += inPieces
+		if !p.h.InFlight.Take(size) {
+			return inbox.ErrServerFull
 		}
-		inFlight += len(m.Body)
+		defer p.h.InFlight.Give(size)
+	}
+	const start = `"type":"message",`
+	for i := range messages {
+		m := &messages[i]
 		p.session.Sent(m.Cursor)
-		if err := s.Send(func(to []byte) []byte { return appendMessage(to, `"type":"message",`, m) }); err != nil {
+		err := s.SendLong(messageSize(start, m), func(to []byte, write func([]byte) error) []byte {
+			out := pieces{buf: to, write: write}
+			out.message(start, m)
+			return out.buf
+		})
+		if err != nil {
 			return err
 		}
+		messages[i] = inbox.Message{}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ const heartbeat = 15 * time.Second
 // stream is a GET with Accept: text/event-stream. Once the peer is
 // authenticated it reports nothing by a status: an EventSource gives up on one.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
-	s := &stream{h: h}
+	s := &stream{h: h, http2: r.ProtoMajor >= 2}
 	after, pop, err := streamPosition(r)
 	unreadable := err != nil
 	s.pop = pop
@@ -40,6 +40,12 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 		s.out.event("reset", s.at)
 	}
 	s.add(b, nil)
+	if held := s.held(); held > 0 { // later there is no status to say so
+		if !h.InFlight.Take(held) {
+			return inbox.ErrServerFull
+		}
+		h.InFlight.Give(held)
+	}
 
 	header := w.Header()
 	header["Content-Type"] = []string{"text/event-stream"}
@@ -99,21 +105,23 @@ func theOnly(values []string) (only string, err error) {
 
 // stream is the state of one, whoever waits for it.
 type stream struct {
-	h       *Handler
-	session *inbox.Session
-	pop     bool
-	out     eventBuffer
-	at      inbox.Cursor // the position that the last event has told
-	written inbox.Cursor // of the last message in out
-	more    bool         // was found than went into out
+	h        *Handler
+	session  *inbox.Session
+	pop      bool
+	http2    bool
+	out      eventBuffer     // what comes before the messages
+	at       inbox.Cursor    // the position that the last event has told
+	messages []inbox.Message // to be written: our own copy, as many as one answer holds
+	more     bool            // was found than that
+	written  inbox.Cursor    // of the last message that went out
 
 	spot  *park.Spot // what follows: when parked
 	head  []byte     // of the answer, until it was written
 	wrote time.Time
 }
 
-// add puts what a look has found into the buffer, as far as it is a piece, and reports
-// whether it is the end.
+// add notes what a look has found, as far as it goes out at once, and reports whether
+// it is the end.
 func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	if err != nil {
 		switch code := problemOf(err).Code; code {
@@ -127,24 +135,54 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 		s.out.event("reset", s.at)
 	}
 	fresh := s.session.Fresh(b.Messages)
-	s.more = false
-	for i := range fresh {
-		if s.out.Len() >= pieceSize {
-			s.more = true
-			break
-		}
-		m := &fresh[i]
-		s.out.message(m)
-		s.at, s.written = m.Cursor, m.Cursor
-		s.session.Sent(m.Cursor)
-	}
+	s.messages, _ = inbox.First(fresh, maxAnswer)
+	s.more = len(s.messages) < len(fresh)
 	return false
 }
 
-// flushed is called when what add put into the buffer was written: the next look
-// acknowledges it, in a stream that pops.
-func (s *stream) flushed() {
+// pending reports whether there is something to write.
+func (s *stream) pending() bool { return s.out.Len() > 0 || len(s.messages) > 0 }
+
+// held is what the server holds for the stream while its client does not read.
+func (s *stream) held() int {
+	size := 0
+	for i := range s.messages {
+		size += len(s.messages[i].Body)
+	}
+	if size <= taken && !s.http2 {
+		return 0
+	}
+	return size + inPieces
+}
+
+// emit writes what add has noted, in pieces, by to. After an error the stream ends.
+func (s *stream) emit(to func(piece []byte) error) error {
+	held := s.held()
+	if !s.h.InFlight.Take(held) {
+		return inbox.ErrServerFull
+	}
+	defer s.h.InFlight.Give(held)
+	p := newPieces(to)
+	defer p.free()
+	p.buf = append(p.buf, s.out.Bytes()...)
 	s.out = eventBuffer{} // and its memory
+	for i := range s.messages {
+		m := &s.messages[i]
+		p.buf = append(append(append(p.buf, "id: "...), m.Cursor.String()...), "\nevent: message\ndata: "...)
+		p.message("", m) // JSON holds no line break
+		p.buf = append(p.buf, "\n\n"...)
+		p.next()
+		s.at, s.written = m.Cursor, m.Cursor
+		s.session.Sent(m.Cursor)
+		s.messages[i] = inbox.Message{}
+	}
+	s.messages = nil
+	return p.flush()
+}
+
+// flushed is called when what add noted was written: the next look acknowledges it, in
+// a stream that pops.
+func (s *stream) flushed() {
 	if s.pop && s.written != (inbox.Cursor{}) {
 		s.session.Acknowledge(s.written)
 	}
@@ -153,12 +191,18 @@ func (s *stream) flushed() {
 // block serves a stream in its handler: HTTP/2, TLS, or no Listener.
 func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 	rc := http.NewResponseController(w)
-	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2, waited: true}
+	c := client{ctx: r.Context(), http2: s.http2, waited: true}
+	to := func(piece []byte) error {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+		return rc.Flush()
+	}
 	for done := false; ; {
-		if s.out.Len() > 0 {
+		if s.pending() {
 			// An error means that there are no deadlines here, as in a test.
 			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if !c.present() || !flush(w, rc, s.out.Bytes()) || !c.delivered() {
+			if !c.present() || s.emit(to) != nil || !c.delivered() {
 				s.session.Leave(r.Context())
 				return nil
 			}
@@ -174,15 +218,10 @@ func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		done = s.add(b, err)
-		if s.out.Len() == 0 && !done {
+		if !s.pending() && !done {
 			s.out.comment()
 		}
 	}
-}
-
-func flush(w http.ResponseWriter, rc *http.ResponseController, content []byte) bool {
-	_, err := w.Write(content)
-	return err == nil && rc.Flush() == nil
 }
 
 // park serves a stream without a goroutine of its own.
@@ -192,9 +231,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 		return err
 	}
 	w.Header().Set("Transfer-Encoding", "chunked")
-	head := &answer{header: w.Header(), status: http.StatusOK, close: true}
-	head.head()
-	s.head = head.body.Bytes()
+	s.head = (&answer{header: w.Header(), status: http.StatusOK, close: true}).appendHead(nil)
 	spot, err := s.h.lot.Park(conn, s.run)
 	if err != nil {
 		return nil // nobody can be told any more
@@ -213,8 +250,8 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		return
 	}
 	if s.h.Draining() {
-		if s.out.Len() > 0 && !s.write(ctx) {
-			s.out = eventBuffer{}
+		if s.pending() && !s.write(ctx) {
+			s.out, s.messages = eventBuffer{}, nil
 		}
 		s.session.Leave(ctx)
 		s.session.Waker().End(inbox.ErrDraining)
@@ -222,7 +259,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 	look := e&park.Woken != 0 || s.h.Draining() || !time.Now().Before(s.session.Again())
 	for {
 		acked := s.session.Acknowledged()
-		if s.out.Len() > 0 && !s.write(ctx) {
+		if s.pending() && !s.write(ctx) {
 			s.session.Leave(ctx)
 			s.spot.Close()
 			return
@@ -233,7 +270,7 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 		look = false
 		b, err := s.session.Look(ctx)
 		if s.add(b, err) {
-			if s.out.Len() == 0 || s.write(ctx) {
+			if !s.pending() || s.write(ctx) {
 				s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
 			}
 			s.spot.Close()
@@ -259,17 +296,20 @@ func (s *stream) rest(d time.Duration) {
 	}
 }
 
-// write sends the buffer as a chunk and reports whether the client is there. What
-// is going to be popped goes only to one who is, as far as the kernel knows.
+// write sends what add has noted and reports whether the client is there. What is going
+// to be popped goes only to one who is, as far as the kernel knows.
 func (s *stream) write(ctx context.Context) bool {
-	pops := s.pop && s.written != s.session.Acknowledged()
+	pops := s.pop && len(s.messages) > 0
 	if pops && state(ctx) != open {
 		return false
 	}
-	chunk := bytes.NewBuffer(s.head)
-	s.head = nil
-	writeChunk(chunk, s.out.Bytes())
-	if s.spot.Write(chunk.Bytes(), writeTimeout) != nil || pops && state(ctx) == reset {
+	until := time.Now().Add(writeTimeout)
+	err := s.emit(func(piece []byte) error {
+		head := s.head
+		s.head = nil
+		return writeChunk(s.spot, head, piece, "", until)
+	})
+	if err != nil || pops && state(ctx) == reset {
 		return false
 	}
 	s.wrote = time.Now()
@@ -287,10 +327,4 @@ func (b *eventBuffer) comment() { b.WriteString(":\n") }
 // event has an id, so that a client to which no message came can resume too.
 func (b *eventBuffer) event(code string, at inbox.Cursor) {
 	b.WriteString("id: " + at.String() + "\nevent: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
-}
-
-func (b *eventBuffer) message(m *inbox.Message) {
-	b.WriteString("id: " + m.Cursor.String() + "\nevent: message\ndata: ")
-	b.Write(appendMessage(b.AvailableBuffer(), "", m)) // JSON holds no line break
-	b.WriteString("\n\n")
 }

@@ -8,6 +8,7 @@ import (
 
 	"inbox"
 	"inbox/internal/jsontext"
+	"inbox/internal/socket"
 )
 
 // The types of what clients say to each other.
@@ -123,6 +124,11 @@ var expireBody = (&said{kind: expire}).body()
 // appendFrame appends the frame of a body from src to dst.
 func appendFrame(to, body []byte, src address, dst string) []byte {
 	to = append(append(to, '{'), body...)
+	return appendEnds(to, src, dst)
+}
+
+// appendEnds appends what follows the body in a frame.
+func appendEnds(to []byte, src address, dst string) []byte {
 	to = append(to, `,"src":`...)
 	if src.json {
 		to = append(to, src.text...)
@@ -133,9 +139,21 @@ func appendFrame(to, body []byte, src address, dst string) []byte {
 	return append(to, '}')
 }
 
-// appendMessage appends the frame of a message in the inbox of dst.
-func (h *Handler) appendMessage(to []byte, m *inbox.Message, dst string) []byte {
-	return appendFrame(to, m.Body, address{text: m.From[len(h.prefix):]}, dst)
+// sendMessage sends the frame of a message in the inbox of dst. A long body is not
+// copied.
+func (h *Handler) sendMessage(s *socket.Socket, m *inbox.Message, dst string) error {
+	src, body := address{text: m.From[len(h.prefix):]}, m.Body
+	if len(body) <= taken {
+		return s.Send(func(to []byte) []byte { return appendFrame(to, body, src, dst) })
+	}
+	ends := appendEnds(nil, src, dst)
+	return s.SendLong(1+len(body)+len(ends), func(to []byte, write func([]byte) error) []byte {
+		to = append(append(to, '{'), body[:taken]...)
+		if write(to) != nil || write(body[taken:]) != nil {
+			return nil
+		}
+		return append(to[:0], ends...)
+	})
 }
 
 // open, and what a client is told before its socket is closed: the texts are

@@ -20,6 +20,7 @@ import (
 
 	"inbox"
 	"inbox/internal/browser"
+	"inbox/internal/flight"
 	"inbox/internal/park"
 	"inbox/internal/socket"
 )
@@ -36,12 +37,13 @@ type Config struct {
 	Pepper        *inbox.Pepper       // required; of the inboxes that the servers share
 	Authenticator inbox.Authenticator // of ids and tokens; Pepper
 
-	Key          string       // that clients have to send, see [CheckKey]; "peerjs"
-	Discovery    bool         // whether anybody may list the peers
-	MaxMessage   int          // bytes of a frame; 256 KiB
-	MaxHeld      int64        // bytes of all messages for peers who are not there; 64 MiB
-	AllowOrigins []string     // of pages that may ask; all
-	Log          *slog.Logger // failures of the store, refused pages; none
+	Key          string         // that clients have to send, see [CheckKey]; "peerjs"
+	Discovery    bool           // whether anybody may list the peers
+	MaxMessage   int            // bytes of a frame; 256 KiB
+	MaxHeld      int64          // bytes of all messages for peers who are not there; 64 MiB
+	InFlight     *flight.Budget // of frames that are on their way; 256 MiB
+	AllowOrigins []string       // of pages that may ask; all
+	Log          *slog.Logger   // failures of the store, refused pages; none
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe
@@ -100,12 +102,15 @@ func New(c Config) (*Handler, error) {
 	if c.MaxHeld == 0 {
 		c.MaxHeld = 64 << 20
 	}
+	if c.InFlight == nil {
+		c.InFlight = flight.New(0)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{
 		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(c.Log), holdFor: holdFor,
-		options: socket.Options{MaxMessage: c.MaxMessage},
+		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight},
 	}
 	var err error
 	// Any origin is named, as by peerjs-server.

@@ -20,6 +20,18 @@ const (
 	window = 100 // messages are looked for at once
 	rounds = 8   // of looking, before others on this socket have their turn
 
+	// maxLook bounds the bodies that are written at a time, in bytes, if there is more
+	// than one: while the client does not read, they stay in memory, also when they have
+	// left the inbox by then.
+	maxLook = 64 << 10
+
+	// taken is a size of bodies that the kernel takes whether or not the client reads:
+	// nothing is held for it.
+	taken = 4 << 10
+
+	// inPieces is what a socket holds beside the messages that it writes.
+	inPieces = 16 << 10
+
 	// youngest is the age that a socket reaches even if another takes its place
 	// before. Two pages that share an id and a token, and each come back as soon as
 	// they are closed, would otherwise take it from each other without a pause.
@@ -161,7 +173,9 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 			sooner(p.session.Again())
 		case errors.Is(err, inbox.ErrReplaced): // see below
 		case away(err):
-			p.h.logStore(err)
+			if !errors.Is(err, inbox.ErrServerFull) {
+				p.h.logStore(err)
+			}
 			sooner(now.Add(storeRetry))
 		default:
 			if refused, ok := errors.AsType[refusal](err); ok {
@@ -211,6 +225,7 @@ func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
 // they are not to come again to a socket that takes this one's place, since a
 // second OFFER closes the connection that the first has made.
 func (p *peer) forward(s *socket.Socket) error {
+	said := 0
 	for range rounds {
 		b, err := p.session.Look(context.Background())
 		switch {
@@ -240,16 +255,18 @@ func (p *peer) forward(s *socket.Socket) error {
 			p.session.Acknowledge(b.Cursor)
 			return nil
 		}
-		for i := range b.Messages {
-			err := s.Send(func(to []byte) []byte { return p.h.appendMessage(to, &b.Messages[i], p.id()) })
-			if err != nil {
-				return err
-			}
+		messages, size := inbox.First(b.Messages, maxLook)
+		cursor := messages[len(messages)-1].Cursor
+		if err := p.write(s, messages, size); err != nil {
+			return err
 		}
 		if err := s.Flush(); err != nil {
 			return err
 		}
-		p.session.Acknowledge(b.Cursor)
+		p.session.Acknowledge(cursor)
+		if said += size; said >= maxLook {
+			break
+		}
 	}
 	s.Wake() // there may be more
 	return nil
@@ -258,6 +275,23 @@ func (p *peer) forward(s *socket.Socket) error {
 // begin starts a stay at the inbox, which the next look opens.
 func (p *peer) begin(s *socket.Socket) {
 	p.session = inbox.NewSession(p.h.Store, p.inbox, inbox.Cursor{}, window, inbox.NewWaker(s.Wake))
+}
+
+// write sends messages whose bodies have that size, and lets go of each.
+func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error {
+	if size > taken {
+		if size += inPieces; !p.h.InFlight.Take(size) {
+			return inbox.ErrServerFull
+		}
+		defer p.h.InFlight.Give(size)
+	}
+	for i := range messages {
+		if err := p.h.sendMessage(s, &messages[i], p.id()); err != nil {
+			return err
+		}
+		messages[i] = inbox.Message{}
+	}
+	return nil
 }
 
 func say(s *socket.Socket, text string) error {

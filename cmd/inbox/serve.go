@@ -21,6 +21,7 @@ import (
 
 	"inbox"
 	"inbox/inboxhttp"
+	"inbox/internal/flight"
 	"inbox/internal/server"
 	"inbox/peerjs"
 )
@@ -46,6 +47,7 @@ type serveCommand struct {
 	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes of one message."`
 	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
 	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
+	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and answers on their way, in all; 0: an eighth of the memory."`
 	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
 	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which many servers share. Several hosts, with commas, for Cluster; with ?master_set=NAME they are Sentinels. Better in the environment if it holds a password."`
@@ -133,15 +135,19 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	inFlight := flight.New(int64(c.MaxInFlight))
+	if c.MaxInFlight == 0 {
+		inFlight = flight.New(inFlightLimit(available()))
+	}
 	handler, err := inboxhttp.New(inboxhttp.Config{
-		Store: store, Authenticator: store.pepper,
+		Store: store, Authenticator: store.pepper, InFlight: inFlight,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	peers, err := c.peerJS(store, store.pepper, log)
+	peers, err := c.peerJS(store, store.pepper, inFlight, log)
 	if err != nil {
 		return err
 	}
@@ -191,12 +197,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
-func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, log *slog.Logger) (*peerjs.Handler, error) {
+func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, inFlight *flight.Budget, log *slog.Logger) (*peerjs.Handler, error) {
 	if !c.PeerJS {
 		return nil, nil
 	}
 	p, err := peerjs.New(peerjs.Config{
-		Store: store, Pepper: pepper,
+		Store: store, Pepper: pepper, InFlight: inFlight,
 		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
 		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
 		AllowOrigins: c.AllowOrigin, Log: log,

@@ -34,3 +34,17 @@ func AppendEscaped[T string | []byte](to []byte, text T) []byte {
 	}
 	return append(to, text[plain:]...)
 }
+
+// EscapedSize returns how many bytes AppendEscaped appends.
+func EscapedSize(text []byte) int {
+	size := len(text)
+	for _, c := range text {
+		switch {
+		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
+			size++
+		case c < ' ':
+			size += 5
+		}
+	}
+	return size
+}

@@ -108,3 +108,15 @@ func FuzzAppendString(f *testing.F) {
 		}
 	})
 }
+
+func TestEscapedSizeIsWhatIsAppended(t *testing.T) {
+	var all []byte
+	for c := range 128 {
+		all = append(all, byte(c))
+	}
+	for _, text := range append([]string{string(all), "日本", ""}, objects...) {
+		if got, want := EscapedSize([]byte(text)), len(AppendEscaped(nil, text)); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}

@@ -56,6 +56,9 @@ func (c *Prefixed) Read(p []byte) (int, error) {
 // NetConn is the connection that the kernel knows.
 func (c *Prefixed) NetConn() net.Conn { return c.Conn }
 
+// Drained reports whether all that was put before it was read.
+func (c *Prefixed) Drained() bool { return c.read == len(c.prefix) }
+
 // OneRequest returns the prefix if that is all that was read so far, and is one
 // HTTP/1 request without a body; else nil. Call it once the connection was
 // hijacked.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"inbox/internal/flight"
 	"inbox/internal/park"
 )
 
@@ -64,28 +65,24 @@ func (s *Socket) frame(header ws.Header, now time.Time) error {
 	if header.OpCode == ws.OpBinary {
 		return Close{ws.StatusUnsupportedData, "frames are text"}
 	}
-	if header.Length > int64(s.options.MaxMessage-len(s.fragment)) {
+	if header.Length > int64(s.options.MaxMessage-s.message.Len()) {
 		code := s.options.TooLarge
 		if code == 0 {
 			code = ws.StatusMessageTooBig
 		}
 		return Close{code, "a message is larger than this server takes"}
 	}
-	payload, err := s.payload(header)
+	if s.begun.IsZero() {
+		s.begun = now
+	}
+	payload, err := s.data(header)
 	if err != nil {
 		return err
 	}
-	if !header.Fin {
-		if !s.fragmented {
-			s.fragmented, s.begun = true, now
-		}
-		s.fragment = append(s.fragment, payload...)
+	if s.fragmented = !header.Fin; s.fragmented {
 		return nil
 	}
-	if s.fragmented {
-		payload = append(s.fragment, payload...)
-		s.fragmented, s.fragment = false, nil
-	}
+	defer s.release()
 	if !utf8.Valid(payload) {
 		return Close{ws.StatusInvalidFramePayloadData, "a message is UTF-8"}
 	}
@@ -127,22 +124,103 @@ func mayClose(code ws.StatusCode) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// payload reads a frame's payload, which changes with the next read. Memory is
-// taken as the bytes come, not as the header announces them.
+// payload reads the payload of a control frame, which changes with the next read.
 func (s *Socket) payload(header ws.Header) ([]byte, error) {
-	var p []byte
-	if n := int(header.Length); n <= s.buf.Buffered() {
-		p, _ = s.buf.Peek(n)
-		s.buf.Discard(n)
-	} else {
-		s.message.Reset()
-		if _, err := io.CopyN(&s.message, s.buf, header.Length); err != nil {
-			return nil, s.readFailed(err)
-		}
-		p = s.message.Bytes()
+	p, err := s.buf.Peek(int(header.Length)) // it is 125 bytes at most
+	if err != nil {
+		return nil, s.readFailed(err)
 	}
+	s.buf.Discard(len(p))
 	ws.Cipher(p, header.Mask, 0)
 	return p, nil
+}
+
+// Of a message that does not come whole, and that the kernel cannot keep until it is,
+// more than held bytes are only kept while at least progress bytes come in each period.
+const (
+	held     = 32 << 10
+	progress = 16 << 10
+	period   = 2 * time.Second
+)
+
+// data reads the payload of a frame and returns the message so far. If that is one
+// frame that was there already, it changes with the next read.
+func (s *Socket) data(header ws.Header) ([]byte, error) {
+	n := int(header.Length)
+	if header.Fin && !s.fragmented && n <= s.buf.Buffered() {
+		p, _ := s.buf.Peek(n)
+		s.buf.Discard(n)
+		ws.Cipher(p, header.Mask, 0)
+		return p, nil
+	}
+	for done := 0; done < n; {
+		step := min(n-done, s.buf.Buffered())
+		if step == 0 {
+			step = s.await(n - done)
+		}
+		p := s.room(step)
+		if p == nil {
+			return nil, Close{closeBusy, "server-full"}
+		}
+		s.waits = earlier(s.waits, s.wholeBy())
+		if _, err := io.ReadFull(s.buf, p); err != nil {
+			return nil, s.readFailed(err)
+		}
+		ws.Cipher(p, header.Mask, done)
+		done += len(p)
+	}
+	if !header.Fin {
+		return nil, nil
+	}
+	return s.message.Bytes(), nil
+}
+
+// await leaves the rest of a frame in the kernel until all of it is there, if it can,
+// and returns how much is to be read.
+func (s *Socket) await(n int) int {
+	const step = flight.Chunk // memory is taken as the bytes come, not as the header announces them
+	switch {
+	case len(s.early) > 0:
+		return min(n, len(s.early))
+	case n <= step || s.Flush() != nil: // which the read finds out
+		return min(n, step)
+	case s.spot.Await(n, s.waits):
+		s.waited = true
+		return n
+	}
+	return step
+}
+
+// room returns where at most n bytes more of the message go, or nil if the server has
+// no room for them.
+func (s *Socket) room(n int) []byte {
+	p := s.message.Room(n, s.options.InFlight)
+	if size := s.message.Len(); s.mark == 0 && size > held || s.mark > 0 && size >= s.mark+progress {
+		s.mark, s.moved = size, time.Now()
+	}
+	return p
+}
+
+// release lets go of a message.
+func (s *Socket) release() {
+	s.message.Release(s.options.InFlight)
+	s.mark, s.begun, s.fragmented = 0, time.Time{}, false
+}
+
+// wholeBy is when a message that has begun has to be there.
+func (s *Socket) wholeBy() time.Time {
+	by := s.begun.Add(frameTimeout)
+	if s.mark > 0 {
+		by = earlier(by, s.moved.Add(period))
+	}
+	return by
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Read is for buf: it takes what there is. The rest of a frame that has begun is
@@ -164,7 +242,7 @@ func (w *work) Read(p []byte) (int, error) {
 	if err := s.Flush(); err != nil { // before anything is waited for
 		return 0, err
 	}
-	w.waited = true
+	w.waited, w.until = true, time.Time{}
 	return s.spot.Read(p, w.waits)
 }
 

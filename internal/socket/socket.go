@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"inbox/internal/flight"
 	"inbox/internal/park"
 )
 
@@ -19,11 +20,11 @@ const (
 	pingEvery    = 20 * time.Second // of a socket that is silent
 	pongTimeout  = 10 * time.Second
 	frameTimeout = 10 * time.Second // from a message's first byte to its last
-	writeTimeout = 10 * time.Second // for a client that does not read
+	writeTimeout = 10 * time.Second // for a client to read what is said in one run
 	closeTimeout = 2 * time.Second  // for a client that has read our close frame to close too
 
-	flushAt = 64 << 10 // is written at once, about
-	atOnce  = 64       // frames are read before anything else is looked at
+	flushAt = 8 << 10 // is written at once, about
+	atOnce  = 64      // frames are read before anything else is looked at
 )
 
 // A Protocol is what is said on one socket. Its methods are never called twice at
@@ -57,10 +58,11 @@ var ErrNoMessage = errors.New("no message in time")
 
 // Options are those of one endpoint.
 type Options struct {
-	Subprotocol  string        // which the client has to offer; none
-	MaxMessage   int           // bytes; longer ones close the socket with TooLarge
-	TooLarge     ws.StatusCode // 1009
-	FirstMessage time.Duration // until which it has to have come; no limit
+	Subprotocol  string         // which the client has to offer; none
+	MaxMessage   int            // bytes; longer ones close the socket with TooLarge
+	TooLarge     ws.StatusCode  // 1009
+	FirstMessage time.Duration  // until which it has to have come; no limit
+	InFlight     *flight.Budget // that messages count for until they were handled
 }
 
 // A Socket is one client's connection.
@@ -78,11 +80,13 @@ type Socket struct {
 	again    time.Time // to look at the latest; zero: only when woken
 	timer    time.Time // when the spot's Timeout comes
 
-	answer     []byte // to the handshake, until it is written with what comes first
-	early      []byte // read beyond the handshake
-	fragmented bool   // a message has begun
-	fragment   []byte // what came of it
-	begun      time.Time
+	answer     []byte         // to the handshake, until it is written with what comes first
+	early      []byte         // read beyond the handshake
+	fragmented bool           // a message has begun, and another frame of it is to come
+	message    flight.Message // what came of it
+	begun      time.Time      // zero when no message has
+	mark       int            // its length at moved, once it is long
+	moved      time.Time
 }
 
 // Wake has the protocol look. It may be called by anybody once there was a first
@@ -133,7 +137,7 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 	switch {
 	case !s.firstBy.IsZero() && !now.Before(s.firstBy):
 		return ErrNoMessage
-	case s.fragmented && now.Sub(s.begun) >= frameTimeout:
+	case s.fragmented && !now.Before(s.wholeBy()):
 		return Close{ws.StatusPolicyViolation, "a message took too long to arrive"}
 	}
 	if !now.Before(s.deadline) {
@@ -160,8 +164,8 @@ func (s *Socket) rest(now time.Time) error {
 			next = t
 		}
 	}
-	if limit := s.begun.Add(frameTimeout); s.fragmented && limit.Before(next) {
-		next = limit
+	if s.fragmented {
+		next = earlier(next, s.wholeBy())
 	}
 	// Setting it in every run would cost more than one that comes too early now
 	// and then.
@@ -172,8 +176,12 @@ func (s *Socket) rest(now time.Time) error {
 	return s.spot.Watch(park.Readable)
 }
 
+// closeBusy is what a socket is closed with when the server has no room for a message.
+const closeBusy = 1013
+
 // end says why, if anybody is there to hear it, and closes.
 func (s *Socket) end(why error) {
+	s.release()
 	c := s.protocol.End(s, why)
 	if errors.Is(why, ErrGone) {
 		s.spot.Close()

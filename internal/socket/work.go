@@ -2,7 +2,6 @@ package socket
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"sync"
 	"time"
@@ -12,15 +11,16 @@ import (
 
 // work is what a socket needs while something happens on it. It is only lent.
 type work struct {
-	s   *Socket
-	out []byte // frames to be written
+	s      *Socket
+	out    []byte    // frames to be written
+	until  time.Time // they have to be read; zero if none was written yet
+	failed bool      // to write
 
-	buf     *bufio.Reader
-	head    [ws.MaxHeaderSize]byte
-	message bytes.Buffer
-	begun   bool      // a frame: its rest is waited for
-	waits   time.Time // until then
-	waited  bool      // it was, in this run
+	buf    *bufio.Reader
+	head   [ws.MaxHeaderSize]byte
+	begun  bool      // a frame: its rest is waited for
+	waits  time.Time // until then
+	waited bool      // it was, in this run
 }
 
 var works = sync.Pool{New: func() any {
@@ -37,11 +37,11 @@ func (s *Socket) takeWork() {
 func (s *Socket) freeWork() {
 	w := s.work
 	s.work = nil
-	if cap(w.out) > 2*flushAt || w.message.Cap() > 2*flushAt {
+	if cap(w.out) > 4*flushAt {
 		return // one large message does not stay
 	}
 	w.buf.Reset(w)
-	w.s, w.out, w.waited = nil, w.out[:0], false
+	w.s, w.out, w.waited, w.until, w.failed = nil, w.out[:0], false, time.Time{}, false
 	works.Put(w)
 }
 
@@ -60,6 +60,18 @@ func (s *Socket) Send(build func([]byte) []byte) error {
 		s.out = append(s.out[:start+size], text...)
 	}
 	putHeader(s.out[start:], ws.OpText, len(text))
+	return s.flushFrom(flushAt)
+}
+
+// SendLong says a message of that many bytes, which need not be in memory at once:
+// build appends it to what it is given, and may have parts of it written before it
+// returns the rest.
+func (s *Socket) SendLong(length int, build func(to []byte, write func(part []byte) error) []byte) error {
+	size := ws.HeaderSize(ws.Header{Length: int64(length)})
+	start := len(s.out)
+	s.out = append(s.out, make([]byte, size)...)
+	putHeader(s.out[start:], ws.OpText, length)
+	s.out = build(s.out, s.write)
 	return s.flushFrom(flushAt)
 }
 
@@ -92,12 +104,22 @@ func (s *Socket) Flush() error { return s.flushFrom(1) }
 
 // flushFrom writes what there is to say, if it is that much.
 func (s *Socket) flushFrom(size int) error {
-	if len(s.out) < size {
+	if !s.failed && len(s.out) < size {
 		return nil
 	}
-	err := s.spot.Write(s.out, writeTimeout)
+	err := s.write(s.out)
 	s.out = s.out[:0]
-	if err != nil {
+	return err
+}
+
+// write writes to the connection. All that is written in one run has to be read within
+// writeTimeout, but for what the kernel takes; after an error nothing more is written.
+func (s *Socket) write(part []byte) error {
+	if s.until.IsZero() {
+		s.until = time.Now().Add(writeTimeout)
+	}
+	if s.failed || len(part) > 0 && s.spot.Write(part, time.Until(s.until)) != nil {
+		s.failed = true
 		return ErrGone
 	}
 	return nil

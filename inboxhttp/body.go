@@ -1,0 +1,153 @@
+package inboxhttp
+
+import (
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"inbox"
+	"inbox/internal/flight"
+	"inbox/internal/park"
+	"inbox/internal/problem"
+)
+
+const (
+	// bodyBuffer is the size of net/http's buffer: a read that has room for as much goes
+	// past it. It is also what a body may take without being counted.
+	bodyBuffer = 4 << 10
+
+	// Of a body that does not come whole, and that the kernel cannot keep until it is,
+	// more than bodyHeld bytes are only kept while at least bodyProgress bytes come in
+	// each bodyPeriod.
+	bodyHeld     = 32 << 10
+	bodyProgress = 16 << 10
+	bodyPeriod   = 2 * time.Second
+)
+
+// incoming is a body that is being read, and that counts as in flight until it is
+// released.
+type incoming struct {
+	flight.Message
+	inFlight *flight.Budget
+	until    time.Time // all of it has to be there
+	mark     int       // the length when the deadline was set last, once it is long
+}
+
+// body reads a body into memory of its size. Memory is taken as the bytes
+// arrive, not as they are announced: an announcement costs its sender nothing.
+func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > int64(h.MaxBody) {
+		return nil, problem.TooLarge
+	}
+	if r.ContentLength == 0 {
+		if !r.ProtoAtLeast(1, 1) && r.Header.Get("Content-Length") == "" {
+			// There may be chunks, which net/http does not read over HTTP/1.0.
+			return nil, badRequest("Over HTTP/1.0 a body has a Content-Length.")
+		}
+		return nil, nil
+	}
+	if r.ContentLength > 0 && r.ContentLength <= bodyBuffer {
+		small := make([]byte, r.ContentLength)
+		_, err := io.ReadFull(r.Body, small)
+		return small, bodyError(err)
+	}
+	src, rest := r.Body, int(r.ContentLength)
+	if rest < 0 {
+		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
+	}
+	in.until = time.Now().Add(bodyTimeout)
+	conn := inKernel(r)
+	first := bufferPool.Get().(*[bodyBuffer]byte)
+	defer bufferPool.Put(first)
+	for rest > 0 {
+		// Reads of this size go past the buffer of net/http, but for what it had read
+		// already: the rest is in the kernel, or on its way there.
+		if conn != nil && in.Len() > 0 && bodyBuffer < rest && rest < math.MaxInt {
+			whole := park.AwaitBytes(conn, rest, in.until)
+			for whole && rest > 0 {
+				p := in.Room(rest, in.inFlight)
+				if p == nil {
+					return nil, inbox.ErrServerFull
+				}
+				if _, err := io.ReadFull(src, p); err != nil {
+					return nil, bodyError(err)
+				}
+				rest -= len(p)
+			}
+			if whole {
+				break
+			}
+		}
+		n, err := src.Read(first[:min(rest, bodyBuffer)])
+		rest -= n
+		for part := first[:n]; len(part) > 0; {
+			p := in.Room(len(part), in.inFlight)
+			if p == nil {
+				return nil, inbox.ErrServerFull
+			}
+			part = part[copy(p, part):]
+		}
+		if err == io.EOF {
+			break // of a body of unknown length; with another, rest is 0
+		}
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		in.hurry(w)
+	}
+	return in.Bytes(), nil
+}
+
+var bufferPool = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
+
+// bodyError says what an error of a read means.
+func bodyError(err error) error {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem.TooLarge
+	}
+	return badRequest("The body could not be read to its end.")
+}
+
+// hurry sets the time until which more of a long body has to come.
+func (in *incoming) hurry(w http.ResponseWriter) {
+	if in.mark == 0 && in.Len() <= bodyHeld || in.mark > 0 && in.Len() < in.mark+bodyProgress {
+		return
+	}
+	in.mark = in.Len()
+	by := earlier(in.until, time.Now().Add(bodyPeriod))
+	// An error means that there are no deadlines here.
+	_ = http.NewResponseController(w).SetReadDeadline(by)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// release gives back what the body counts for: it is the store's, or nobody's.
+func (in *incoming) release() { in.Release(in.inFlight) }
+
+// inKernel is the connection whose unread bytes are those of the body, or nil: with TLS
+// and over HTTP/2 they are something else.
+func inKernel(r *http.Request) net.Conn {
+	if r.TLS != nil || r.ProtoMajor != 1 {
+		return nil
+	}
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if c, ok := conn.(*park.Prefixed); ok {
+		if conn = c.Conn; !c.Drained() {
+			return nil
+		}
+	}
+	return conn
+}
