@@ -89,8 +89,9 @@ const mostKept = 1 << 20
 func keep(fd, n int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) }
 
 // awaited reports whether n bytes are there, and whether there is nothing to wait for:
-// they are, the client has ended, or it may be waiting for more room itself. Linux before
-// 6.2 does not tell of the window, and then there is never anything to wait for.
+// they are, the client has ended, or it waits itself, because it was told of less room
+// than one segment takes. Linux before 6.2 does not tell of the window, and then there
+// is never anything to wait for.
 func awaited(fd, n int) (whole, done bool) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -101,5 +102,5 @@ func awaited(fd, n int) (whole, done bool) {
 		return err == nil, true
 	}
 	const established = 1 // include/net/tcp_states.h
-	return false, info.State != established || int64(info.Rcv_wnd) < int64(n-have)
+	return false, info.State != established || int64(info.Rcv_wnd) < min(int64(n-have), int64(info.Rcv_mss))
 }
