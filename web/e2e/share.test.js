@@ -8,12 +8,18 @@ import { execFileSync } from "node:child_process";
 import { after, afterEach, before, test } from "node:test";
 import jsQR from "jsqr";
 import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, person, reaches, waits } from "./browser.js";
+import { assertNoFaults, closeBrowsers, fillSetup, launch, person, reaches, waits } from "./browser.js";
 
 let browser, server;
+/** The same, as other devices reach it. */
+let reachable;
 
 before(async () => {
-  [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
+  [server, browser] = await Promise.all([
+    startServer(["--tls", "self-signed"]),
+    launch({ camera: false, flags: ["--host-resolver-rules=MAP inbox.test 127.0.0.1"] }),
+  ]);
+  reachable = server.url.replace("127.0.0.1", "inbox.test");
 });
 after(async () => {
   await closeBrowsers();
@@ -47,20 +53,20 @@ async function passwordOf(page, name) {
 test("the QR code is the link, in the light and in the dark, and no password is in it", async () => {
   for (const colorScheme of ["light", "dark"]) {
     for (const [name, opens] of [["files", async (page) => {
-      await page.goto(`${server.local}files`);
+      await page.goto(`${reachable}files`);
       await reaches(page, "waiting");
-    }], ["call", (page) => waits(page, server.local, { wish: "none" })]]) {
+    }], ["call", (page) => waits(page, reachable, { wish: "none" })]]) {
       const page = await person(browser, { colorScheme, viewport: { width: 390, height: 844 } });
       await opens(page);
       const link = await page.inputValue("#link");
-      assert.match(link, new RegExp(`^http://localhost:\\d+/${name}#to=[0-9a-z]{26}$`));
+      assert.match(link, new RegExp(`^https://inbox\\.test:\\d+/${name}#to=[0-9a-z]{26}$`));
       assert.equal(await scan(page), link);
       const password = await passwordOf(page, name);
       assert.match(password, /^[0-9a-z]{26}$/);
       assert.ok(!link.includes(password));
       assert.ok(!(await page.content()).includes(password));
       assert.ok(!page.url().includes(password));
-      assert.match(await page.innerText("#only-here"), /this computer only/);
+      assert.equal(await page.isVisible("#try-here"), false);
       await page.context().close();
     }
   }
@@ -68,15 +74,62 @@ test("the QR code is the link, in the light and in the dark, and no password is 
 
 test("ids of any characters are in the code too, as long as it can be read", async () => {
   const alice = await person(browser);
-  const link = await waits(alice, server.local, { id: "Zoë 👩‍🚀 とり", wish: "none" });
+  const link = await waits(alice, reachable, { id: "Zoë 👩‍🚀 とり", wish: "none" });
   assert.equal(await scan(alice), link);
   await alice.click("#invite [data-leave]");
-  await waits(alice, server.local, { id: "x".repeat(500), wish: "none" });
+  await waits(alice, reachable, { id: "x".repeat(500), wish: "none" });
   assert.equal(await alice.isHidden("#qr"), true);
   await alice.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await alice.click("#copy-link");
   await alice.waitForSelector("#copied:has-text('Copied')");
   assert.equal(await alice.evaluate(() => navigator.clipboard.readText()), await alice.inputValue("#link"));
+});
+
+test("an address that opens on this computer only is handed to nobody, but can be tried here", async () => {
+  for (const host of ["localhost", "127.0.0.1", "inbox.localhost"]) {
+    for (const name of ["files", "call"]) {
+      const page = await person(browser);
+      const url = server.url.replace("127.0.0.1", host);
+      if (name === "call") await waits(page, url, { wish: "none" });
+      else {
+        await page.goto(`${url}files`);
+        await reaches(page, "waiting");
+      }
+      for (const id of ["#qr", "#link", "#copy-link", "#share-link"]) assert.equal(await page.isVisible(id), false, `${id} on ${host}`);
+      assert.match(await page.innerText("#invite"), /on this computer only/);
+      if (host !== "localhost") {
+        await page.context().close();
+        continue;
+      }
+      const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#try-here")]);
+      if (name === "call") await fillSetup(second, { wish: "none" });
+      await Promise.all([reaches(page, "connected"), reaches(second, "connected")]);
+      await page.context().close();
+    }
+  }
+});
+
+test("a guest on plain HTTP is led to https, with the link", async () => {
+  const plain = await startServer();
+  const host = plain.url.replace("127.0.0.1", "inbox.test");
+  const guest = await person(browser);
+  for (const [name, problem] of [["call", "insecure"], ["files", "files-insecure"]]) {
+    await guest.goto(`${host}${name}#to=somebody`);
+    const text = await guest.innerText(`[data-problem="${problem}"]`);
+    assert.match(text, /https/);
+    assert.doesNotMatch(text, /--tls/);
+    const [request] = await Promise.all([
+      guest.waitForEvent("request", (request) => request.isNavigationRequest()),
+      guest.click(`[data-problem="${problem}"] button`),
+    ]);
+    assert.equal(request.url().replace(/#.*/, ""), `${host}${name}`.replace("http:", "https:"));
+    await guest.goto("about:blank");
+  }
+  // On the port of HTTPS, the server itself leads there.
+  await guest.goto(`${reachable.replace("https:", "http:")}call#to=somebody`);
+  assert.equal(guest.url(), `${reachable}call#to=somebody`);
+  await reaches(guest, "setup");
+  assert.equal(await guest.locator("#notices li").count(), 0);
 });
 
 test("the libraries in the pages are those that package.json names", () => {

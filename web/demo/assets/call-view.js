@@ -1,5 +1,6 @@
 /** The call page's picture of what is going on. Everything from outside is set as text, never as markup. */
 
+import { appendLinked } from "./links.js";
 import { clearProblems, element, keepFocus, showProblem } from "./view.js";
 import { stateWords } from "./words.js";
 
@@ -30,7 +31,7 @@ export function showState(state, name = "", title = "") {
     ? "Your browser may ask whether this page can use camera and microphone."
     : "Your inbox is being opened.";
   /** @type {HTMLElement | null} */
-  const panel = document.querySelector(".panel:not([hidden]) h2");
+  const panel = document.querySelector(".panel:not([hidden]) h2:not([hidden])");
   keepFocus(panel ?? element(element("setup").hidden ? "stage" : "setup-title"));
 }
 
@@ -54,17 +55,16 @@ export function showName(name, title = "") {
  * Adds a line to the log.
  * @param {"step" | "mine" | "theirs"} kind
  * @param {string} text
- * @param {string} [step] name of the step, for a line that says what happened
+ * @param {{step?: string, at?: Date}} [options] step: its name, for a line that says what happened; at: when it was
  */
-export function addLine(kind, text, step) {
+export function addLine(kind, text, { step, at: now = new Date() } = {}) {
   const log = element("log");
   const line = document.createElement("li");
   line.dataset.kind = kind;
   if (step) line.dataset.step = step;
   const words = document.createElement("bdi");
-  words.textContent = text;
+  appendLinked(words, text);
   const time = document.createElement("time");
-  const now = new Date();
   time.dateTime = now.toISOString();
   time.textContent = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const times = log.querySelectorAll("time");
@@ -112,14 +112,15 @@ export function showOwn({ stream, screen }) {
   if (own.srcObject !== source) own.srcObject = source;
   own.hidden = !screen && !(video?.enabled && video.readyState === "live");
   own.setAttribute("aria-label", screen ? "Your screen" : "You");
+  element("own-off").hidden = !own.hidden;
+  element("sharing").hidden = screen === undefined;
   document.body.toggleAttribute("data-screen", screen !== undefined);
   toggle("mute", audio, "Mute microphone", "Unmute microphone");
   toggle("camera-off", video, "Turn camera off", "Turn camera on");
   const sharing = screen !== undefined;
   const button = element("share-screen");
   button.setAttribute("aria-pressed", String(sharing));
-  button.title = sharing ? "Stop sharing the screen" : "Share the screen";
-  button.setAttribute("aria-label", button.title);
+  button.setAttribute("aria-label", sharing ? "Stop sharing the screen" : "Share the screen");
 }
 
 /**
@@ -133,8 +134,7 @@ function toggle(id, track, off, on) {
   button.disabled = track === undefined;
   const pressed = track === undefined || !track.enabled;
   button.setAttribute("aria-pressed", String(pressed));
-  button.setAttribute("aria-label", pressed ? on : off);
-  button.title = pressed ? on : off;
+  button.setAttribute("aria-label", track === undefined ? `${off}: none is used` : pressed ? on : off);
 }
 
 /**

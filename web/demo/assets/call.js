@@ -2,18 +2,18 @@
 
 import { Inbox, InboxError } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
-import { beginCalling, callingFine, callingMet, callingTitle, endCalling, whileCalling } from "./calling.js";
+import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling, whileCalling } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
 import { problemOf } from "./failures.js";
 import { OwnMedia } from "./media.js";
 import { Meeting } from "./meeting.js";
-import { friendlyName, isolate } from "./names.js";
+import { cleanText, friendlyName, isolate } from "./names.js";
 import { pathWords } from "./path.js";
 import { closeRing, prepareRing, startRing, stopRing } from "./ring.js";
-import { loadName, loadTab, saveTab, tab } from "./settings.js";
+import { forgetChat, keepLine, loadChat, loadName, loadTab, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
-import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
+import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
 import { againWords, answerWords, endingTitle, endings, steps } from "./words.js";
@@ -39,19 +39,31 @@ let meeting;
 let leaving = new AbortController();
 /** How the two are connected, in words; empty while they are not. */
 let short = "";
+/** Whether this side shares its screen. */
+let shared = false;
 /** @type {import("./failures.js").Ending} */
 let ending = "hung-up";
 /** Goes on here with what another tab does. */
 let move = () => {};
 
 /** @param {string} name of a step in words.js */
-const step = (name) => addLine("step", /** @type {Record<string, string>} */ (steps)[name], name);
+const step = (name) => addLine("step", /** @type {Record<string, string>} */ (steps)[name], { step: name });
+
+/**
+ * Adds what somebody said, and keeps it for the case of a reload.
+ * @param {"mine" | "theirs"} kind
+ * @param {string} text
+ */
+function talk(kind, text) {
+  addLine(kind, text);
+  keepLine({ kind, text, at: Date.now() });
+}
 
 /**
  * @param {import("./setup.js").Choice & {worked?: boolean, peerName?: string}} choice
- * @param {{take?: boolean}} [options] whether to take what another tab does
+ * @param {{take?: boolean, resume?: boolean}} [options] take: what another tab does; resume: what this tab did
  */
-async function start(choice, { take = false } = {}) {
+async function start(choice, { take = false, resume = take } = {}) {
   const { id, password, random, wish, ask, to, worked = false, peerName } = choice;
   leaving = new AbortController();
   const { signal } = leaving;
@@ -60,13 +72,15 @@ async function start(choice, { take = false } = {}) {
   const release = await claim("call", { id, password }, { take, onlost: () => stop("replaced") });
   if (signal.aborted) return release?.();
   if (!release) {
-    move = () => start(choice, { take: true });
+    move = () => start(choice, { take: true, resume });
     return showState("elsewhere");
   }
   signal.addEventListener("abort", release);
 
   keep({ id, password, random, wish, ask, running: true, peer: to, worked, peerName });
   element("log").replaceChildren();
+  if (!resume) forgetChat();
+  for (const { kind, text, at } of loadChat()) addLine(kind, text, { at: new Date(at) });
   showChat(false);
   showLink(linkTo("call", id));
 
@@ -92,7 +106,7 @@ async function start(choice, { take = false } = {}) {
   let settling;
   const fine = () => {
     clearProblems(...serverProblems);
-    callingFine("server-away");
+    callingWithout(false);
     document.body.dataset.server = "open";
     if (away) step("server-back");
     away = false;
@@ -119,7 +133,7 @@ async function start(choice, { take = false } = {}) {
     const name = problemOf(error);
     clearProblems(...serverProblems.filter((other) => other !== name));
     showProblem(name);
-    if (document.body.dataset.state === "calling") callingMet("server-away");
+    callingWithout(true);
   };
   try {
     await now.run(signal);
@@ -174,7 +188,7 @@ const page = {
     short = words.short;
     const name = meeting?.peerName ?? "";
     showStatus(name === "" ? short : `${short} · ${isolate(name)}`);
-    addLine("step", words.long, "connected");
+    addLine("step", words.long, { step: "connected" });
   },
   onchannel(open) {
     showChat(open);
@@ -182,7 +196,7 @@ const page = {
   },
   ondata({ type, text, camera, microphone, screen }) {
     if (type === "text" && typeof text === "string" && text !== "") {
-      addLine("theirs", text);
+      talk("theirs", cleanText(text));
     } else if (type === "media") {
       if (screen === true && document.body.dataset.theirScreen !== "on") step("their-screen");
       document.body.dataset.theirCamera = camera === true || screen === true ? "on" : "off";
@@ -193,7 +207,7 @@ const page = {
   onend(why, error) {
     ending = why;
     document.body.dataset.ending = why;
-    addLine("step", endings[why], why);
+    addLine("step", endings[why], { step: why });
     if (error?.tried) console.debug("what was tried:", error.tried);
     showRemote(undefined);
     forgetTheirs();
@@ -201,6 +215,7 @@ const page = {
     if (meeting && meeting.rest === "ended") {
       meeting.asks = true;
       own.close();
+      shared = false;
       element("over-title").textContent = endingTitle(why);
       element("over-text").textContent = endings[why];
       element("again").textContent = againWords(why);
@@ -221,7 +236,12 @@ const page = {
   },
 };
 
-own.onchange = () => meeting?.say(own.told);
+own.onchange = () => {
+  meeting?.say(own.told);
+  const shares = own.screen !== undefined;
+  if (shares !== shared) step(shares ? "screen" : "no-screen");
+  shared = shares;
+};
 
 function forgetTheirs() {
   short = "";
@@ -264,6 +284,7 @@ function leave() {
   meeting = undefined;
   inbox = undefined;
   own.close();
+  shared = false;
   closeRing();
   endCalling();
   showRemote(undefined);
@@ -279,6 +300,7 @@ function backToSetup(options) {
   leave();
   const fault = setup.show(self, options);
   showState("setup");
+  if (!isSecureContext) showProblem("insecure", { https: () => location.assign(secureAddress()) });
   if (fault) showProblem(fault);
 }
 
@@ -301,11 +323,7 @@ wireLink("Call me");
 wireDevices(own);
 onclick("mute", () => own.toggle("audio"));
 onclick("camera-off", () => own.toggle("video"));
-onclick("share-screen", async () => {
-  const before = own.screen;
-  await own.toggleScreen();
-  if (own.screen !== before) step(own.screen ? "screen" : "no-screen");
-});
+for (const button of ["share-screen", "stop-sharing"]) onclick(button, () => own.toggleScreen());
 onclick("hang-up", () => meeting?.hangUp());
 onclick("give-up", () => meeting?.hangUp());
 onclick("own-link", () => {
@@ -344,7 +362,7 @@ element("compose").addEventListener("submit", (event) => {
   const input = /** @type {HTMLInputElement} */ (element("text"));
   const text = input.value.trim();
   if (text === "" || !meeting?.say({ type: "text", text })) return;
-  addLine("mine", text);
+  talk("mine", text);
   input.value = "";
 });
 
@@ -381,7 +399,7 @@ if (fault !== undefined) {
   element("unable-reason").textContent = fault;
   showState("unable");
 } else if (self.running && (navigation?.type === "reload" || linked === undefined || linked === self.peer)) {
-  start({ ...self, wish: self.wish ?? "both", random: self.random ?? true, ask: self.ask !== false, to: self.peer });
+  start({ ...self, wish: self.wish ?? "both", random: self.random ?? true, ask: self.ask !== false, to: self.peer }, { resume: true });
 } else {
   backToSetup();
 }

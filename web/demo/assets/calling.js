@@ -10,8 +10,9 @@ const GONE = 30_000;
 export const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
 
 let since = 0;
-/** @type {"" | "rings" | "server-away" | string} what is known; a name in words.js if something is wrong */
+/** What is known: "rings", or a problem in words.js. */
 let known = "";
+let serverAway = false;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let ticking;
 /** @type {() => void} */
@@ -31,6 +32,13 @@ export function endCalling() {
   clearInterval(ticking);
   ticking = undefined;
   known = "";
+  serverAway = false;
+}
+
+/** @param {boolean} away whether the server does not answer, which a notice says too */
+export function callingWithout(away) {
+  serverAway = away;
+  show();
 }
 
 /** @param {string} name what is known of the call: "rings", or a problem in words.js */
@@ -48,7 +56,7 @@ export function callingFine(...names) {
 
 /** @returns {string} */
 export function callingTitle() {
-  if (known === "no-such-inbox") return isGone() ? "Nobody is there" : "Nobody is there yet";
+  if (known === "no-such-inbox" && !serverAway) return isGone() ? "Nobody is there" : "Nobody is there yet";
   return "";
 }
 
@@ -59,15 +67,15 @@ function show() {
   const panel = element("calling");
   const before = element("calling-title").textContent;
   const problem = problems[known];
-  if (whileCalling.includes(known)) panel.dataset.problem = known;
+  if (problem && !serverAway) panel.dataset.problem = known;
   else delete panel.dataset.problem;
   element("calling-title").textContent = callingTitle() || "Calling";
-  element("calling-text").textContent = known === "rings" ? "It rings there."
+  element("calling-text").textContent = serverAway ? "The call goes on when the server answers again."
+    : known === "rings" ? "It rings there."
     : known === "no-such-inbox" && isGone() ? "The page behind the link has not been open since you called. If it was closed, its link does not work any more. Ask for a new link, or give them yours."
-    : known === "server-away" ? "The call goes on when the server answers again."
     : known === "no-such-inbox" ? problem.text
     : problem ? `${problem.title} ${problem.text}` : "Waiting for an answer…";
-  element("own-link").hidden = known !== "no-such-inbox";
+  element("own-link").hidden = known !== "no-such-inbox" || serverAway;
   const seconds = Math.floor((performance.now() - since) / 1000);
   element("calling-time").textContent = `Calling for ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   if (before !== element("calling-title").textContent) onchange();

@@ -10,7 +10,7 @@ import { Meeting } from "./meeting.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathWords } from "./path.js";
 import { faultOfId, loadName, loadTab, saveName, saveTab, tab } from "./settings.js";
-import { linkTo, peerOfLink, showLink, wireLink } from "./share.js";
+import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
 import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers } from "./transfers.js";
 import { clearAllProblems, clearProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";

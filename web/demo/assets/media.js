@@ -1,6 +1,7 @@
 /** Camera, microphone and screen: as much of them as there is. */
 
 import { showOwn } from "./call-view.js";
+import { secureAddress } from "./share.js";
 import { clearProblems, showProblem } from "./view.js";
 
 /** What can be wrong with them, as names in words.js. */
@@ -89,7 +90,7 @@ export class OwnMedia {
     }
     clearProblems(...names);
     this.stream = stream;
-    const retry = { media: () => this.open() };
+    const retry = { media: () => this.open(), https: () => location.assign(secureAddress()) };
     if (problem) showProblem(problem, retry);
     for (const track of stream.getTracks()) {
       track.enabled = !muted.includes(track.kind);

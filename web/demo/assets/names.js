@@ -3,7 +3,7 @@
  * only inside the connection. Someone who types none has a name made of the id.
  */
 
-import { plainLine } from "./text.js";
+import { plainLine, plainText } from "./text.js";
 
 /** The longest name, in characters as people count them. */
 const LONGEST = 40;
@@ -18,6 +18,15 @@ export function cleanName(text) {
   const name = plainLine(text, LONGEST);
   // A mark without a letter is drawn over what stands before the name.
   return /^(?!\p{M})/u.test(name) && /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : "";
+}
+
+/**
+ * The part of a message that can be shown, on as many lines as it has.
+ * @param {string} text from a stranger's page
+ * @returns {string}
+ */
+export function cleanText(text) {
+  return text.split(/\r?\n/).map((line) => plainText(line.replace(/\t/g, " "), "")).join("\n").replace(/\n{3,}/g, "\n\n").trim();
 }
 
 /**

@@ -39,6 +39,36 @@ export function saveTab(page, kept) {
   tab?.setItem(`inbox:${page}:${SCOPE}`, JSON.stringify(kept));
 }
 
+/** What is kept of a chat: its last lines, and no more than this many characters of them. */
+const MOST_LINES = 300;
+const MOST_CHAT = 200_000;
+
+/**
+ * @typedef {{kind: "mine" | "theirs", text: string, at: number}} Line of a chat, and when it was written
+ *
+ * @returns {Line[]} what was written in this tab's call
+ */
+export function loadChat() {
+  const kept = parse(tab?.getItem(`inbox:chat:${SCOPE}`));
+  return Array.isArray(kept) ? kept.filter(({ kind, text, at }) => ["mine", "theirs"].includes(kind) && typeof text === "string" && typeof at === "number") : [];
+}
+
+/** @param {Line} line */
+export function keepLine(line) {
+  const lines = [...loadChat(), line].slice(-MOST_LINES);
+  let length = lines.reduce((sum, { text }) => sum + text.length, 0);
+  while (length > MOST_CHAT) length -= lines.shift()?.text.length ?? 0;
+  try {
+    tab?.setItem(`inbox:chat:${SCOPE}`, JSON.stringify(lines));
+  } catch {
+    // The browser keeps no more: what is kept from before stays.
+  }
+}
+
+export function forgetChat() {
+  tab?.removeItem(`inbox:chat:${SCOPE}`);
+}
+
 /**
  * What this tab was sending and receiving.
  * @returns {{outgoing: import("./outgoing.js").Kept[], incoming: import("./incoming.js").Kept[]}}

@@ -25,20 +25,37 @@ export function peerOfLink() {
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Shows a link in the page's elements for it. @param {string} link */
+/** Names of the computer itself: a link with one of them opens nowhere else. */
+const HERE = /^(localhost|.+\.localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])\.?$/;
+
+/**
+ * Shows a link in the page's elements for it; or how to try it, where it opens on
+ * this computer only.
+ * @param {string} link
+ */
 export function showLink(link) {
+  const here = HERE.test(location.hostname);
   /** @type {HTMLInputElement} */ (find("link")).value = link;
+  /** @type {HTMLAnchorElement} */ (find("try-here")).href = link;
   find("copied").textContent = "";
-  find("only-here").hidden = !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
+  for (const element of document.querySelectorAll("[data-reach]")) {
+    /** @type {HTMLElement} */ (element).hidden = (/** @type {HTMLElement} */ (element).dataset.reach === "here") !== here;
+  }
+  for (const element of document.querySelectorAll("[data-host]")) element.textContent = location.host;
   const canvas = /** @type {HTMLCanvasElement} */ (find("qr"));
+  canvas.hidden = true;
+  if (here) return;
   try {
     // Black on white, also in the dark: not every reader takes it the other way round.
     generate(link, { maxVersion: LARGEST }).toCanvas(canvas, { on: [0, 0, 0], off: [255, 255, 255], pad: 4 });
     canvas.hidden = false;
   } catch {
-    canvas.hidden = true; // a long id of one's own choice
+    // The ending of the link was chosen, and is too long for a code.
   }
 }
+
+/** @returns {string} the address of this page over https, on the same host and port */
+export const secureAddress = () => location.href.replace(/^http:/, "https:");
 
 /** Wires the buttons beside the link. @param {string} title of what is shared */
 export function wireLink(title) {
@@ -46,6 +63,9 @@ export function wireLink(title) {
   link.addEventListener("focus", () => link.select());
   find("copy-link").addEventListener("click", async () => {
     find("copied").textContent = (await copy(link.value)) ? "Copied." : "Select the link and copy it.";
+  });
+  find("copy-here").addEventListener("click", async () => {
+    find("copied").textContent = (await copy(link.value)) ? "Copied." : "This browser lets the page copy nothing.";
   });
   find("share-link").hidden = navigator.share === undefined;
   find("share-link").addEventListener("click", () => {

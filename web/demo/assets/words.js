@@ -123,14 +123,15 @@ export const endingTitle = (why) => endingTitles[why] ?? "The call has ended";
  * @property {string} title
  * @property {string} text
  * @property {"serious"} [weight]
- * @property {"media" | "advanced" | "resume" | "sound" | "reload"} [action]
+ * @property {"media" | "advanced" | "resume" | "sound" | "reload" | "https"} [action]
  */
 
 /** @type {Record<string, Problem>} */
 export const problems = {
   "insecure": {
-    title: "This page gets no camera here.",
-    text: "Browsers give camera and microphone only to pages opened over https or on localhost. Start the server with `--tls self-signed` and open its https address. The chat works anyway.",
+    title: "This page gets no camera and no microphone here.",
+    text: "Browsers give them only to pages that came over https. Open this page over https. If that does not work, ask the person who runs this server for its https address. The chat works here too.",
+    action: "https",
   },
   "media-denied": {
     title: "Camera and microphone are not allowed.",
@@ -257,8 +258,9 @@ export const problems = {
   },
   "files-insecure": {
     title: "Files cannot be sent here.",
-    text: "Start the server with `--tls self-signed` and open its https address.",
+    text: "Open this page over https. If that does not work, ask the person who runs this server for its https address.",
     weight: "serious",
+    action: "https",
   },
   "too-many": {
     title: "That is too many at once.",
@@ -295,4 +297,5 @@ export const actions = {
   resume: "Use this tab",
   sound: "Play sound",
   reload: "Load again",
+  https: "Open over https",
 };

@@ -1,0 +1,58 @@
+/** Addresses in what somebody wrote, as links. */
+
+/** Ends at white space, at quotes and at brackets that cannot be part of an address. */
+const ADDRESS = /\bhttps?:\/\/[^\s<>"“”«»]+/giu;
+/** What ends a sentence, and not an address. */
+const SENTENCE = /[.,:;!?…'’»”*_~]$/u;
+
+/**
+ * Appends a text to an element. Addresses of the web become links; nothing else does,
+ * and nothing becomes markup.
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+export function appendLinked(element, text) {
+  let at = 0;
+  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
+    const address = withoutEnd(found);
+    const url = webAddress(address);
+    if (url === undefined) continue;
+    const link = document.createElement("a");
+    link.href = url;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    link.textContent = address;
+    element.append(text.slice(at, index), link);
+    at = index + address.length;
+  }
+  element.append(text.slice(at));
+}
+
+/**
+ * @param {string} address
+ * @returns {string} without the punctuation of the sentence around it
+ */
+function withoutEnd(address) {
+  const count = (/** @type {string} */ text, /** @type {string} */ mark) => text.split(mark).length - 1;
+  for (;;) {
+    const last = address.at(-1) ?? "";
+    const open = { ")": "(", "]": "[", "}": "{" }[last];
+    const unopened = open !== undefined && count(address, last) > count(address, open);
+    if (!unopened && !SENTENCE.test(address)) return address;
+    address = address.slice(0, -1);
+  }
+}
+
+/**
+ * @param {string} address
+ * @returns {string | undefined} undefined if it does not lead where it seems to
+ */
+function webAddress(address) {
+  try {
+    const { href, protocol, username, password } = new URL(address);
+    // In https://bank.example@other.example/, the host is the second one.
+    return ["http:", "https:"].includes(protocol) && username === "" && password === "" ? href : undefined;
+  } catch {
+    return undefined;
+  }
+}
