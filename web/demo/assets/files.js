@@ -310,7 +310,7 @@ function goOn() {
 
 if (!isSecureContext) {
   state("insecure");
-  showProblem("files-insecure");
+  showProblem("files-insecure", { https: () => location.assign(secureAddress()) });
 } else if (webrtcFault() !== undefined) {
   console.debug("no connections:", webrtcFault());
   state("unable");
