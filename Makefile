@@ -80,6 +80,7 @@ soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests aga
 	go test -run '^Test(Standalone|Sentinel|Cluster)$$/model' -timeout 20m ./redisstore -rapid.checks 150
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-peerjs
+	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test INBOX_MANY=1000 node --test --test-reporter=spec --test-name-pattern="files, received at once" e2e/files-many.test.js
 
 # What the tests need beside Go: a browser and Node to drive it, Redis, a proxy.
 # redis-tools holds the server, too, and starts no service of its own.

@@ -24,6 +24,9 @@ const SETTLES = 2000;
 /** When a page that does not open was probably closed for good, in milliseconds. */
 const GONE = 30_000;
 
+/** Where the user's own name is typed. @type {HTMLInputElement} */
+const name = element("name");
+
 /** @type {import("./settings.js").Kept} */
 let self = loadTab("files") ?? { id: "", password: "" };
 /** @type {Inbox | undefined} */
@@ -58,6 +61,7 @@ async function start(to, { back = false, peerName, take = false } = {}) {
   if (self.id === "") self = { id: randomId(), password: randomPassword() };
   leaving = new AbortController();
   const { signal } = leaving;
+  name.placeholder = friendlyName(self.id);
   state("opening");
   const release = await claim("files", self, { take, onlost: () => stop("replaced") });
   if (signal.aborted) return release?.();
@@ -93,9 +97,9 @@ async function start(to, { back = false, peerName, take = false } = {}) {
   one.onaway = (error) => {
     if (signal.aborted) return;
     clearTimeout(settling);
-    const name = problemOf(error);
-    clearProblems(...serverProblems.filter((other) => other !== name));
-    showProblem(name);
+    const problem = problemOf(error);
+    clearProblems(...serverProblems.filter((other) => other !== problem));
+    showProblem(problem);
   };
   try {
     await now.run(signal);
@@ -247,7 +251,6 @@ wireTransfers({
   isConnected,
   isOpen: () => !["insecure", "unable", "stopped", "elsewhere"].includes(shown),
 });
-const name = /** @type {HTMLInputElement} */ (element("name"));
 name.value = loadName();
 name.addEventListener("change", () => {
   name.value = cleanName(name.value);

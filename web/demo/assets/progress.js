@@ -15,10 +15,17 @@ import { Rate } from "./transfer.js";
  * @property {number} rate in bytes per second
  */
 
+const goes = (/** @type {Transfer} */ { state }) => state === "going" || state === "checking";
+
 export class Progress {
   /** What has been going since nothing went. @type {Set<Transfer>} */
   #run = new Set();
   #rate = new Rate();
+
+  /** Counts a transfer whose state has changed, if it goes. @param {Transfer} one */
+  note(one) {
+    if (goes(one)) this.#run.add(one);
+  }
 
   /**
    * @param {Transfer[]} incoming
@@ -26,14 +33,12 @@ export class Progress {
    * @returns {Total | undefined} undefined if nothing goes
    */
   sum(incoming, outgoing) {
-    const goes = (/** @type {Transfer} */ { state }) => state === "going" || state === "checking";
     const [receives, sends] = [incoming, outgoing].map((list) => list.some(goes));
     if (!receives && !sends) {
       this.#run.clear();
       this.#rate.forget();
       return undefined;
     }
-    for (const list of [incoming, outgoing]) for (const one of list) if (goes(one)) this.#run.add(one);
     const total = { receives, sends, files: 0, done: 0, size: 0, moved: 0, rate: 0 };
     for (const { state, size, moved } of this.#run) {
       if (state === "cancelled") continue;

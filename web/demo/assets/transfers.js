@@ -177,6 +177,7 @@ function changed(direction, one) {
   const before = told.get(one?.id);
   if (one && before !== one.state) {
     told.set(one.id, one.state);
+    progress.note(one);
     const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= SPOKEN;
     if (direction === "incoming" && one.state === "offered" && few) say(`${one.folder?.path[0] ?? one.name} is offered to you.`);
     if (one.state === "done" && few) say(`${one.folder?.path[0] ?? one.name} is complete.`);
