@@ -22,7 +22,7 @@ type cli struct {
 	Serve      serveCommand      `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
 	Send       sendCommand       `cmd:"" help:"Send a message to a peer."`
 	Receive    receiveCommand    `cmd:"" help:"Receive messages."`
-	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
+	Completion completionCommand `cmd:"" completion-shell-default:"false" help:"Print a script that completes this command line in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
@@ -51,6 +51,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong
+	}
+	if completeLine(parser) {
+		return 0
 	}
 	var parsed *kong.Context
 	if helped(exited, func() { parsed, err = parser.Parse(joinNegatives(args)) }) {

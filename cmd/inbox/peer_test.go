@@ -159,8 +159,8 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// What a shell makes of its script is what counts. That of zsh completes only at a
-// terminal.
+// bash and fish complete a line as they do at a terminal: testdata/peer/completion.txtar
+// tests zsh.
 func TestCompletion(t *testing.T) {
 	wants := [][2]string{
 		{"inbox |se", "send serve"},
@@ -171,10 +171,16 @@ func TestCompletion(t *testing.T) {
 		{"inbox completion |z", "zsh"},
 		{"inbox receive --follow |--fo", "--follow"},
 		{"inbox receive --timeout |nothing", ""},
+		{"inbox receive --timeout |", ""},
+		{"inbox send --to bob |main_test.g", ""},
+		{"inbox send --to bob |redistls", "redistls_test.go"},
+		{"inbox send --to bob --password-file |redistls", "redistls_test.go"},
+		{"inbox --tls-cert |redistls", "redistls_test.go"},
 	}
 	for shell, program := range map[string]string{
 		"bash": `source <(inbox completion bash)
-			complete_line() { COMP_WORDS=($1 "$2"); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _inbox; echo "${COMPREPLY[@]}"; }`,
+			eval "registered=($(complete -p inbox))"
+			complete_line() { echo $(COMP_LINE="$1 $2" COMP_POINT=$((${#1} + 1 + ${#2})) "${registered[2]}"); }`,
 		"fish": `inbox completion fish | source
 			function complete_line; echo (complete -C "$argv[1] $argv[2]" | cut -f1); end`,
 	} {

@@ -129,8 +129,10 @@ func unknownVariables(environ []string) (all []string) {
 		panic(err) // the struct is wrong
 	}
 	known := []string{peerPassword, redisPassword}
-	for _, command := range commandsOf(parser.Model) {
-		known = append(known, command.variables...)
+	for _, command := range parser.Model.Children {
+		for _, flag := range command.Flags {
+			known = append(known, flag.Envs...)
+		}
 	}
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
