@@ -130,10 +130,12 @@ type Store interface {
 	Leave(ctx context.Context, p Peer, upTo Cursor, w *Waker) error
 
 	// Close closes p's inbox, with whatever it holds, and ends its receiver
-	// with ErrClosed. There need not be one.
+	// with ErrClosed. There need not be one. If life is not zero, Close spares an
+	// inbox of another life ([Cursor.Life]): a late Close then ends nothing that
+	// was opened after it.
 	//
 	// Errors: ErrUnauthorized.
-	Close(ctx context.Context, p Peer) error
+	Close(ctx context.Context, p Peer, life uint64) error
 }
 
 // What a store, or a wait at one, can answer. Each is compared with errors.Is.

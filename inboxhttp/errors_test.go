@@ -43,7 +43,7 @@ func (f *faultyStore) Leave(context.Context, inbox.Peer, inbox.Cursor, *inbox.Wa
 	return f.err
 }
 
-func (f *faultyStore) Close(context.Context, inbox.Peer) error { return f.err }
+func (f *faultyStore) Close(context.Context, inbox.Peer, uint64) error { return f.err }
 
 // Each row of the table can be had.
 //

@@ -114,6 +114,35 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// "The server closes the inbox only if the cursor is of its present life."
+func TestCloseOfOneLife(t *testing.T) {
+	overStores(t, config{}, func(s *server) {
+		closing := func(life string) answer {
+			return s.do(request{method: http.MethodDelete, id: "alice", query: "?life=" + life})
+		}
+		cursor := func() string { return s.get("alice", "?limit=0").header.Get("Inbox-Cursor") }
+		late := cursor()
+		closing(late).want(http.StatusNoContent, "")
+		if s.alive("alice") {
+			s.Fatal("the inbox is there after its life was closed")
+		}
+		now := cursor()
+		s.send("bob", "alice", "kept")
+		closing(late).want(http.StatusNoContent, "")
+		s.get("alice", "?after=0").wantMessage("bob", "kept")
+		for _, bad := range []string{"0", "", "x", now + "x"} {
+			closing(bad).wantProblem("bad-cursor")
+		}
+		closing(now + "&life=" + now).wantProblem("bad-request")
+		s.do(request{method: http.MethodDelete, id: "alice", password: "another", query: "?life=" + late}).wantProblem("unauthorized")
+		s.get("alice", "?after=0").wantMessage("bob", "kept")
+		closing(now).want(http.StatusNoContent, "")
+		if s.alive("alice") {
+			s.Fatal("the inbox is there after its life was closed")
+		}
+	})
+}
+
 // An inbox that was closed while nobody waited ends no later receiver.
 func TestReceiverAfterClose(t *testing.T) {
 	overStores(t, config{}, func(s *server) {

@@ -230,7 +230,7 @@ func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inb
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(_ context.Context, p inbox.Peer) error {
+func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
 	sh := s.shard(p.ID)
 	sh.Lock()
 	defer sh.Unlock()
@@ -240,6 +240,9 @@ func (s *Store) Close(_ context.Context, p inbox.Peer) error {
 	}
 	if !in.secret.Equal(p.Secret) {
 		return inbox.ErrUnauthorized
+	}
+	if life != 0 && life != in.life {
+		return nil
 	}
 	if in.waker != nil {
 		in.waker.End(inbox.ErrClosed)

@@ -112,7 +112,7 @@ func (d *directory) run(ctx context.Context) {
 		case <-tick.C:
 		case <-ctx.Done():
 			// Without an error to speak of: if it fails, the list expires.
-			_ = d.h.Store.Close(context.WithoutCancel(ctx), d.list(d.name))
+			_ = d.h.Store.Close(context.WithoutCancel(ctx), d.list(d.name), 0)
 			return
 		}
 	}

@@ -92,14 +92,14 @@ func (m *moody) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limi
 	return m.Store.Look(ctx, p, after, limit, w)
 }
 
-func (m *moody) Close(ctx context.Context, p inbox.Peer) error {
+func (m *moody) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	if m.away.Load() {
 		return inbox.ErrUnavailable
 	}
 	if m.onClose != nil {
 		m.onClose()
 	}
-	return m.Store.Close(ctx, p)
+	return m.Store.Close(ctx, p, life)
 }
 
 // A store that is away closes nobody's socket: a client would not come back. What

@@ -218,11 +218,11 @@ func (s *Store) batch(found reply, err error) (inbox.Batch, error) {
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(ctx context.Context, p inbox.Peer) error {
+func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
-	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition), ""}
+	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition), lifeBytes(life), ""}
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
 		return err

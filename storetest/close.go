@@ -21,11 +21,28 @@ var closeCases = []testCase{
 		}
 	}},
 
+	{name: "a close that means another life spares the inbox", run: func(h *harness) {
+		old := h.open("alice")
+		h.close("alice")
+		r := h.receiver("alice")
+		opened := r.look(start, 0).Cursor
+		h.send("bob", "alice", "1")
+		h.want(h.store().Close(h.Context(), peer("alice"), old.Life), nil)
+		h.wantBodies(r.look(start, all), "1")
+		h.want(h.store().Close(h.Context(), stranger("alice"), old.Life), inbox.ErrUnauthorized)
+
+		h.want(h.store().Close(h.Context(), peer("alice"), opened.Life), nil)
+		_, err := r.tryLook(start, all)
+		h.want(err, inbox.ErrClosed)
+		h.wantAlive("alice", false)
+		h.want(h.store().Close(h.Context(), peer("alice"), opened.Life), nil)
+	}},
+
 	{name: "another password is ErrUnauthorized and closes nothing", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, all)
 		h.send("bob", "alice", "1")
-		h.want(h.store().Close(h.Context(), stranger("alice")), inbox.ErrUnauthorized)
+		h.want(h.store().Close(h.Context(), stranger("alice"), 0), inbox.ErrUnauthorized)
 		h.wantBodies(r.look(start, all), "1")
 	}},
 
@@ -35,11 +52,11 @@ var closeCases = []testCase{
 		h.open("alice")
 		h.close("alice")
 		h.close("alice")
-		h.want(h.store().Close(h.Context(), stranger("alice")), nil)
+		h.want(h.store().Close(h.Context(), stranger("alice"), 0), nil)
 
 		h.open("alice")
 		h.until(time.Now(), h.past())
-		h.want(h.store().Close(h.Context(), stranger("alice")), nil)
+		h.want(h.store().Close(h.Context(), stranger("alice"), 0), nil)
 		h.wantAlive("alice", false)
 	}},
 

@@ -102,7 +102,7 @@ func (h *harness) open(id string) inbox.Cursor {
 
 func (h *harness) close(id string) {
 	h.Helper()
-	h.want(h.store().Close(h.Context(), peer(id)), nil)
+	h.want(h.store().Close(h.Context(), peer(id), 0), nil)
 }
 
 // alive reports whether an inbox exists. It leaves a message there, unless the

@@ -225,8 +225,8 @@ func (s noted) asked(id string, begin time.Time, err error) {
 	}
 }
 
-func (s noted) Close(ctx context.Context, p inbox.Peer) error {
-	err := s.Store.Close(ctx, p)
+func (s noted) Close(ctx context.Context, p inbox.Peer, life uint64) error {
+	err := s.Store.Close(ctx, p, life)
 	s.ended(p.ID, err)
 	return err
 }

@@ -230,7 +230,7 @@ func (w *walker) close(t *rapid.T) {
 		p = stranger(p.ID)
 	}
 	now := w.begin()
-	err := w.h.store().Close(w.h.Context(), p)
+	err := w.h.store().Close(w.h.Context(), p, 0)
 	if !w.end(now, err) {
 		return
 	}
