@@ -41,11 +41,11 @@ func (c *redisCommand) Run(e *env) error {
 		return err
 	}
 	defer redis.stop()
-	secret := filepath.Join(temp, "secret")
-	if err := os.WriteFile(secret, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
+	pepper := filepath.Join(temp, "pepper")
+	if err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
 		return err
 	}
-	flags := []string{"--store=redis://" + redis.addr, "--secret-file=" + secret, "--inbox-ttl=10m"}
+	flags := []string{"--store=redis://" + redis.addr, "--pepper-file=" + pepper, "--inbox-ttl=10m"}
 	var servers []*process
 	for _, f := range [][]string{flags, flags, {"--inbox-ttl=10m"}} {
 		p, err := e.serve(f...)

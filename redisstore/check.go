@@ -102,7 +102,7 @@ func (s *Store) check(ctx context.Context, c Config) error {
 	if err != nil {
 		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.link.prefix+"*)")
 	}
-	return s.checkKey(ctx, client, c)
+	return s.checkPepper(ctx, client, c)
 }
 
 // refused says what Redis refuses, or else that it was not reached.
@@ -113,11 +113,11 @@ func refused(err error, what string) error {
 	return fmt.Errorf("redis cannot be reached: %w", err)
 }
 
-// checkKey finds out whether other servers have another key: with that, the same
+// checkPepper finds out whether other servers have another pepper: with that, the same
 // peers would be others to them.
-func (s *Store) checkKey(ctx context.Context, client rueidis.Client, c Config) error {
+func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config) error {
 	own := base64.RawURLEncoding.EncodeToString(derive(c.Key, "fingerprint")[:9])
-	name := s.link.prefix + "{" + tags()[0] + "}secret"
+	name := s.link.prefix + "{" + tags()[0] + "}pepper"
 	const remembered = 24 * time.Hour
 	set := client.B().Set().Key(name).Value(own).Nx().Get().PxMilliseconds(remembered.Milliseconds()).Build()
 	theirs, err := client.Do(ctx, set).ToString()
@@ -127,7 +127,7 @@ func (s *Store) checkKey(ctx context.Context, client rueidis.Client, c Config) e
 	case err != nil:
 		return refused(err, "redis refuses SET")
 	case theirs != own:
-		return fmt.Errorf("another server of this redis and prefix has another secret, or had within a day: give all the same one, or delete the key %s", name)
+		return fmt.Errorf("another server of this redis and prefix has another pepper, or had within a day: give all the same --pepper-file, or delete the key %s", name)
 	}
 	expire := client.B().Pexpire().Key(name).Milliseconds(remembered.Milliseconds()).Build()
 	if err := client.Do(ctx, expire).Error(); err != nil {

@@ -135,7 +135,7 @@ func TestKeysTellNothingAndExpire(t *testing.T) {
 		m := redis.Must("KEYS", "*")
 		keys, _ := m.AsStrSlice()
 		for _, key := range keys {
-			if !strings.Contains(key, "}probe:") && !strings.HasSuffix(key, "}secret") {
+			if !strings.Contains(key, "}probe:") && !strings.HasSuffix(key, "}pepper") {
 				return false
 			}
 		}

@@ -20,11 +20,11 @@ import (
 // ofRedis are the flags of a server whose inboxes are in redis.
 func ofRedis(t *testing.T, url string) []string {
 	t.Helper()
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(strings.Repeat("not to be guessed ", 2)+"\n"), 0o600); err != nil {
+	pepper := filepath.Join(t.TempDir(), "pepper")
+	if err := os.WriteFile(pepper, []byte(strings.Repeat("not to be guessed ", 2)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return []string{"--store=" + url, "--secret-file=" + secret, "--drain=0s"}
+	return []string{"--store=" + url, "--pepper-file=" + pepper, "--drain=0s"}
 }
 
 // asker is a client of one server after the other.
@@ -188,6 +188,19 @@ func TestRedisIsAway(t *testing.T) {
 	}
 }
 
+// --secret-file is the former name of --pepper-file: it names the same pepper, and the
+// log says what to use. TestEveryFlagHasAVariable covers its variable.
+func TestFormerNameOfThePepperFile(t *testing.T) {
+	redis := redistest.Start(t)
+	flags := ofRedis(t, "redis://"+redis.Addr)
+	serve(t, flags...).end(t)
+	r := serve(t, flags[0], strings.Replace(flags[1], "--pepper-file", "--secret-file", 1), "--drain=0s")
+	r.end(t)
+	if !strings.Contains(r.log.String(), `level=WARN msg="--secret-file and INBOX_SECRET_FILE are former names: use --pepper-file`) {
+		t.Errorf("the log does not warn:\n%s", r.log)
+	}
+}
+
 func TestWhatRedisMustBe(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	flags := ofRedis(t, "redis://"+redis.Addr)
@@ -211,10 +224,10 @@ func TestWhatRedisMustBe(t *testing.T) {
 	redis.Must("ACL", "SETUSER", "inbox", "&inbox:*")
 	serve(t, weak...).end(t)
 	other := ofRedis(t, "redis://"+redis.Addr)
-	if err := os.WriteFile(strings.TrimPrefix(other[1], "--secret-file="), []byte(strings.Repeat("another secret ", 3)), 0o600); err != nil {
+	if err := os.WriteFile(strings.TrimPrefix(other[1], "--pepper-file="), []byte(strings.Repeat("another pepper ", 3)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := refused(t, other...); !strings.Contains(got, "has another secret") {
+	if got := refused(t, other...); !strings.Contains(got, "has another pepper") {
 		t.Errorf("got %s", got)
 	}
 	serve(t, append(other, "--redis-prefix=other:")...).end(t)

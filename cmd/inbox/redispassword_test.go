@@ -17,8 +17,8 @@ func TestRedisPassword(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Must("CONFIG", "SET", "requirepass", password)
 	dir := t.TempDir()
-	file, secret := filepath.Join(dir, "password"), filepath.Join(dir, "secret")
-	for path, content := range map[string]string{file: password + "\n", secret: strings.Repeat("0123456789", 4)} {
+	file, pepper := filepath.Join(dir, "password"), filepath.Join(dir, "pepper")
+	for path, content := range map[string]string{file: password + "\n", pepper: strings.Repeat("0123456789", 4)} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestRedisPassword(t *testing.T) {
 			if len(flags) == 1 && flags[0] == store {
 				t.Setenv(redisPassword, password)
 			}
-			r := serve(t, append(flags, "--secret-file="+secret, "--drain=0s", "--log-level=debug")...)
+			r := serve(t, append(flags, "--pepper-file="+pepper, "--drain=0s", "--log-level=debug")...)
 			r.end(t)
 			if strings.Contains(r.log.String(), "Kanari") {
 				t.Errorf("the log shows the password:\n%s", r.log)
@@ -43,7 +43,7 @@ func TestRedisPassword(t *testing.T) {
 	}
 	t.Run("wrong", func(t *testing.T) {
 		t.Setenv(redisPassword, "Kanari")
-		said := refused(t, store, "--secret-file="+secret)
+		said := refused(t, store, "--pepper-file="+pepper)
 		if strings.Contains(said, "Kanari") || !strings.Contains(said, "redis cannot be reached") {
 			t.Errorf("it says %q", said)
 		}

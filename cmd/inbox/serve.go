@@ -57,7 +57,8 @@ type serveCommand struct {
 	RedisKey          string `type:"path" placeholder:"FILE" group:"Running" help:"Its private key, PEM."`
 	RedisPasswordFile string `type:"path" placeholder:"FILE" group:"Running" help:"Holds the password of Redis, as it is; a line break at its end does not count. Or set $$INBOX_REDIS_PASSWORD. In the URL itself, # / ? % @ have to be percent-encoded."`
 	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"A send is answered when so many replicas of Redis have the message."`
-	SecretFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: 32 bytes or more that nobody can guess, the same for all servers. Passwords and ids are hashed with it."`
+	PepperFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: holds the key that passwords and ids are hashed with, 32 bytes or more that nobody can guess. The same for all servers."`
+	SecretFile        string `type:"path" hidden:"" help:"The former name of --pepper-file."`
 
 	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
 	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`

@@ -29,7 +29,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_TLS_CERT": "/c.pem", "INBOX_TLS_KEY": "/k.pem", "INBOX_ALLOW_ORIGIN": "https://a.example,https://b.example",
 		"INBOX_INBOX_TTL": "7s", "INBOX_INBOX_CAPACITY": "7", "INBOX_INBOX_BYTES": "7KiB", "INBOX_MAX_BODY": "700",
 		"INBOX_MAX_INBOXES": "7", "INBOX_MAX_MEMORY": "7MiB", "INBOX_MAX_IN_FLIGHT": "70MiB", "INBOX_MAX_WAIT": "7s", "INBOX_STORE": "rediss://localhost",
-		"INBOX_REDIS_PREFIX": "x:", "INBOX_REDIS_WAIT_REPLICAS": "1", "INBOX_REDIS_PASSWORD_FILE": "/rp", "INBOX_SECRET_FILE": "/secret",
+		"INBOX_REDIS_PREFIX": "x:", "INBOX_REDIS_WAIT_REPLICAS": "1", "INBOX_REDIS_PASSWORD_FILE": "/rp", "INBOX_PEPPER_FILE": "/pepper", "INBOX_SECRET_FILE": "/pepper",
 		"INBOX_REDIS_CA": "/ca.pem", "INBOX_REDIS_CERT": "/r.pem", "INBOX_REDIS_KEY": "/rk.pem",
 		"INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
 		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,8 +52,8 @@ func (c *serveCommand) checkLimits() error {
 // checkRedis refuses settings of Redis that contradict each other or the store.
 func (c *serveCommand) checkRedis() error {
 	if c.Store == inMemory {
-		if c.SecretFile != "" || c.RedisWaitReplicas != 0 || c.RedisPrefix != defaultPrefix || c.RedisPasswordFile != "" {
-			return errors.New("--secret-file, --redis-prefix, --redis-password-file and --redis-wait-replicas go with --store redis")
+		if c.pepperFile() != "" || c.RedisWaitReplicas != 0 || c.RedisPrefix != defaultPrefix || c.RedisPasswordFile != "" {
+			return errors.New("--pepper-file, --redis-prefix, --redis-password-file and --redis-wait-replicas go with --store redis")
 		}
 		return nil
 	}
@@ -62,8 +63,10 @@ func (c *serveCommand) checkRedis() error {
 		return fmt.Errorf("--store is memory or the URL of redis: %w", err)
 	case c.Snapshot != "":
 		return errors.New("--snapshot goes with --store memory: inboxes in redis outlive a server anyway")
-	case c.SecretFile == "":
-		return errors.New("--store with redis needs --secret-file, the same for all servers")
+	case c.PepperFile != "" && c.SecretFile != "" && c.PepperFile != c.SecretFile:
+		return errors.New("--secret-file is the former name of --pepper-file, and names another file: leave it out")
+	case c.pepperFile() == "":
+		return errors.New("--store with redis needs --pepper-file, the same for all servers (try: openssl rand -hex 32 > pepper)")
 	case option.Password != "" && (c.RedisPasswordFile != "" || os.Getenv(redisPassword) != ""):
 		return errors.New("--store holds a password: leave it out, or leave out --redis-password-file and INBOX_REDIS_PASSWORD")
 	case c.RedisPasswordFile != "" && os.Getenv(redisPassword) != "":
@@ -71,6 +74,9 @@ func (c *serveCommand) checkRedis() error {
 	}
 	return nil
 }
+
+// pepperFile is the file that --pepper-file names, or --secret-file, as it was called.
+func (c *serveCommand) pepperFile() string { return cmp.Or(c.PepperFile, c.SecretFile) }
 
 // checkListen refuses an address that no machine has.
 func (c *serveCommand) checkListen() error {
@@ -86,6 +92,9 @@ func (c *serveCommand) checkListen() error {
 
 // warn logs settings that work, but not as somebody may expect.
 func (c *serveCommand) warn(log *slog.Logger) {
+	if c.SecretFile != "" {
+		log.Warn("--secret-file and INBOX_SECRET_FILE are former names: use --pepper-file or INBOX_PEPPER_FILE")
+	}
 	if c.InboxTTL <= c.MaxWait {
 		log.Warn("--inbox-ttl is not above --max-wait: the inbox of a peer whose poll gets lost expires before the peer asks again",
 			"inbox-ttl", c.InboxTTL, "max-wait", c.MaxWait)

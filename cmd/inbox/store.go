@@ -79,9 +79,9 @@ func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened
 }
 
 func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened, error) {
-	key, err := readSecret(c.SecretFile)
+	key, err := readPepper(c.pepperFile())
 	if err != nil {
-		return nil, fmt.Errorf("--secret-file: %w", err)
+		return nil, fmt.Errorf("--pepper-file: %w", err)
 	}
 	password, err := c.redisPassword()
 	if err != nil {
@@ -133,16 +133,16 @@ func (c *serveCommand) redisPassword() (string, error) {
 	return password, nil
 }
 
-// readSecret makes a key of a file's content, without the line break that an
-// editor leaves at its end.
-func readSecret(path string) (key [inbox.PepperSize]byte, err error) {
+// readPepper makes the key of a pepper from a file's content, without the line break
+// that an editor leaves at its end.
+func readPepper(path string) (key [inbox.PepperSize]byte, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return key, err
 	}
 	content = bytes.TrimRight(content, "\r\n")
 	if len(content) < inbox.PepperSize {
-		return key, fmt.Errorf("%s holds %d bytes, and nobody can guess %d: openssl rand -hex 32 makes a good one", path, len(content), inbox.PepperSize)
+		return key, fmt.Errorf("%s: %d bytes, want at least %d (try: openssl rand -hex 32)", path, len(content), inbox.PepperSize)
 	}
 	return sha256.Sum256(content), nil
 }

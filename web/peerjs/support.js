@@ -120,9 +120,9 @@ export const targets = {
       const store = await startRedis();
       const folder = mkdtempSync(join(tmpdir(), "inbox-peerjs-"));
       process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-      const secret = join(folder, "secret");
-      writeFileSync(secret, randomBytes(32), { mode: 0o600 });
-      const shared = ["--store", store, "--secret-file", secret, "--redis-prefix", `${basename(folder)}:`];
+      const pepper = join(folder, "pepper");
+      writeFileSync(pepper, randomBytes(32), { mode: 0o600 });
+      const shared = ["--store", store, "--pepper-file", pepper, "--redis-prefix", `${basename(folder)}:`];
       return Promise.all([1, 2].map(() => startServer([...flags(path, key), ...shared])));
     },
   },
