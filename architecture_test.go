@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"inbox/memstore":          {"inbox"},
 	"inbox/redisstore":        {"inbox"},
 	"inbox/storetest":         {"inbox"},
-	"inbox/inboxhttp":         {"inbox", "inbox/internal/browser", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
+	"inbox/inboxhttp":         {"inbox", "inbox/internal/browser", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/server", "inbox/internal/socket"},
 	"inbox/client":            {"inbox", "inbox/internal/problem"},
 	"inbox/peerjs":            {"inbox", "inbox/internal/browser", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/socket"},
 	"inbox/web":               {},

@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,6 +23,7 @@ import (
 	"inbox/client"
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	serving "inbox/internal/server"
 	"inbox/memstore"
 )
 
@@ -43,6 +46,7 @@ type server struct {
 	pepper  *inbox.Pepper
 	store   inbox.Store
 	handler *inboxhttp.Handler
+	srv     *serving.Server
 	http    *http.Server
 	serving sync.WaitGroup
 	away    func() // ends the store's own goroutine
@@ -97,7 +101,9 @@ func (s *server) begin(store *memstore.Store) {
 	s.away = stop
 	s.store = store
 	c := s.Config
-	c.Store, c.Authenticator = store, s.pepper
+	s.srv = serving.New(serving.Config{MaxWait: cmp.Or(c.MaxWait, 25*time.Second), Log: slog.Default()})
+	s.http = s.srv.HTTP
+	c.Store, c.Authenticator, c.Lot = store, s.pepper, s.srv.Lot
 	var err error
 	if s.handler, err = inboxhttp.New(c); err != nil {
 		s.Fatal(err)
@@ -106,23 +112,30 @@ func (s *server) begin(store *memstore.Store) {
 	if s.wrap != nil {
 		h = s.wrap(h)
 	}
-	s.http = inboxhttp.NewServer(h, s.handler.MaxWait)
 	ln := net.Listener(inboxtest.Listen())
 	if s.sockets {
 		ln = s.listen()
 	}
-	serve := s.http
+	serve := s.srv
 	tracked := &listener{Listener: ln, s: s}
 	s.mu.Lock()
 	s.ln = tracked
 	s.mu.Unlock()
-	ln = tracked
 	if s.sockets {
-		if ln, err = s.handler.Listener(ln); err != nil {
-			s.Fatal(err)
-		}
+		err = serve.Listen(kernel{tracked, ln.(syscall.Conn)})
+	} else {
+		err = serve.Listen(tracked)
 	}
-	s.serving.Go(func() { serve.Serve(ln) })
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.serving.Go(func() { serve.Serve(h) })
+}
+
+// kernel is a listener whose connections are the kernel's.
+type kernel struct {
+	net.Listener
+	syscall.Conn
 }
 
 func (s *server) listen() net.Listener {
@@ -154,7 +167,7 @@ func (s *server) stop() {
 	s.http.Close()
 	s.cut()
 	s.handler.Drain()
-	if err := s.handler.Wait(context.Background()); err != nil {
+	if err := s.srv.Wait(context.Background()); err != nil {
 		s.Error(err)
 	}
 	s.away()

@@ -14,6 +14,7 @@ import (
 	"inbox/internal/flight"
 	"inbox/internal/park"
 	"inbox/internal/problem"
+	"inbox/internal/server"
 )
 
 const (
@@ -60,7 +61,7 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 	if rest < 0 {
 		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
 	}
-	in.until = time.Now().Add(bodyTimeout)
+	in.until = time.Now().Add(server.BodyTimeout)
 	conn := inKernel(r)
 	first := bufferPool.Get().(*[bodyBuffer]byte)
 	defer bufferPool.Put(first)
@@ -143,11 +144,12 @@ func inKernel(r *http.Request) net.Conn {
 	if r.TLS != nil || r.ProtoMajor != 1 {
 		return nil
 	}
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
-	if c, ok := conn.(*park.Prefixed); ok {
-		if conn = c.Conn; !c.Drained() {
+	conn := park.ConnOf(r.Context())
+	if p := park.PrefixedOf(conn); p != nil {
+		if !p.Drained() {
 			return nil
 		}
+		conn = p.Conn
 	}
 	return conn
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	"inbox/internal/park"
 )
 
 // Connections as they are on the internet.
@@ -84,7 +84,7 @@ func TestReaderThatNeverReads(t *testing.T) {
 		srv.WriteTimeout = 300 * time.Millisecond
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 			c.(*net.TCPConn).SetWriteBuffer(4 << 10)
-			return inboxhttp.ConnContext(ctx, c)
+			return park.ConnContext(ctx, c)
 		}
 	}})
 	s.open("alice")

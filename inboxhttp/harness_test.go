@@ -1,13 +1,16 @@
 package inboxhttp_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -25,7 +28,9 @@ import (
 	"inbox"
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	"inbox/internal/park"
 	"inbox/internal/redistest"
+	serving "inbox/internal/server"
 	"inbox/memstore"
 	"inbox/redisstore"
 )
@@ -51,6 +56,7 @@ type config struct {
 
 	sockets bool // over loopback instead of memory
 	tls     bool // with sockets
+	blocks  bool // with sockets: receivers wait in their handlers
 	http2   bool // the client speaks nothing else
 
 	wrap func(http.Handler) http.Handler
@@ -62,9 +68,11 @@ type server struct {
 	testing.TB
 	handler   *inboxhttp.Handler
 	http      *http.Server
+	lot       *park.Lot
 	store     *watchedStore
 	pepper    *inbox.Pepper
 	url       string
+	roots     *x509.CertPool // with TLS
 	transport *http.Transport
 	client    *http.Client
 	dial      func() (net.Conn, error) // with TLS, if the server speaks it
@@ -117,7 +125,9 @@ func start(tb testing.TB, c config) *server {
 	if c.first != nil {
 		s.store.watch, s.parked, s.inside = c.first.store.watch, c.first.parked, c.first.inside
 	}
-	c.Store, c.Authenticator = s.store, c.pepper
+	srv := s.newServer(c)
+	s.http, s.lot = srv.HTTP, srv.Lot
+	c.Store, c.Authenticator, c.Lot = s.store, c.pepper, srv.Lot
 	var err error
 	if s.handler, err = inboxhttp.New(c.Config); err != nil {
 		tb.Fatal(err)
@@ -130,12 +140,11 @@ func start(tb testing.TB, c config) *server {
 	if c.wrap != nil {
 		h = c.wrap(h)
 	}
-	s.http = inboxhttp.NewServer(h, s.handler.MaxWait)
 	if c.sockets { // a machine that stands still for a while is no slow client
 		s.http.ReadHeaderTimeout, s.http.WriteTimeout = time.Hour, time.Hour
 	}
 	s.http.ErrorLog = log.New(io.Discard, "", 0)
-	var serving, conns sync.WaitGroup
+	var running, conns sync.WaitGroup
 	s.http.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -151,20 +160,20 @@ func start(tb testing.TB, c config) *server {
 		c.tune(s.http)
 	}
 	ln := s.listen(c)
-	serving.Go(func() {
-		if c.tls {
-			s.http.ServeTLS(ln, "", "")
-		} else {
-			s.http.Serve(ln)
-		}
-	})
+	if c.blocks {
+		ln = struct{ net.Listener }{ln} // not the kernel's, as far as anybody knows
+	}
+	if err := srv.Listen(ln); err != nil {
+		tb.Fatal(err)
+	}
+	running.Go(func() { srv.Serve(h) })
 	tb.Cleanup(func() {
 		s.transport.CloseIdleConnections()
 		s.handler.Drain()
 		s.http.Close()
-		serving.Wait()
+		running.Wait()
 		conns.Wait()
-		if err := s.handler.Wait(context.Background()); err != nil {
+		if err := srv.Wait(context.Background()); err != nil {
 			tb.Error(err)
 		}
 	})
@@ -235,19 +244,23 @@ func (s *server) listen(c config) net.Listener {
 	s.dial = func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) }
 	if c.tls {
 		s.url = "https://" + ln.Addr().String()
-		certificate := inboxtest.NewCertificate(s, "test")
-		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
-		s.transport.TLSClientConfig = &tls.Config{RootCAs: certificate.Pool}
+		s.transport.TLSClientConfig = &tls.Config{RootCAs: s.roots}
 		s.dial = func() (net.Conn, error) {
-			return tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"})
+			return tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: s.roots, ServerName: "localhost"})
 		}
-		return ln
 	}
-	parking, err := s.handler.Listener(ln)
-	if err != nil {
-		s.Fatal(err)
+	return ln
+}
+
+// newServer makes what serves the handler.
+func (s *server) newServer(c config) *serving.Server {
+	of := serving.Config{MaxWait: cmp.Or(c.MaxWait, 25*time.Second), Log: slog.Default()}
+	if c.tls {
+		certificate := inboxtest.NewCertificate(s, "test")
+		s.roots = certificate.Pool
+		of.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
 	}
-	return parking
+	return serving.New(of)
 }
 
 // openRedis opens the store of one of two servers.

@@ -2,8 +2,6 @@ package inboxhttp
 
 import (
 	"bytes"
-	"context"
-	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -18,21 +16,10 @@ import (
 const writeTimeout = 10 * time.Second
 
 // canPark reports whether a request's connection may be taken from net/http and
-// parked: HTTP/1.1, no TLS, and a server that takes connections back.
+// parked: HTTP/1.1, and a server that takes connections back.
 func (h *Handler) canPark(r *http.Request) bool {
-	if h.back == nil || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 {
-		return false
-	}
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
-	if c, ok := conn.(*park.Prefixed); ok {
-		conn = c.Conn
-	}
-	return conn != nil && h.lot.Watches(conn)
-}
-
-// spotContext is the context of a connection that net/http no longer knows.
-func spotContext(spot *park.Spot) context.Context {
-	return context.WithValue(context.Background(), connKey{}, spot)
+	c := park.ConnOf(r.Context())
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && c != nil && h.Lot.Lends(c)
 }
 
 // answer is the http.ResponseWriter of a request whose connection was taken:

@@ -3,7 +3,6 @@
 package inboxhttp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,11 +30,12 @@ type Config struct {
 	InFlight     *flight.Budget // of bodies and answers that are on their way; 256 MiB
 	AllowOrigins []string       // of pages that may ask; all
 	Log          *slog.Logger   // failures of the store, refused pages; none
+	Lot          *park.Lot      // of the server: connections wait there; one that watches none
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.
-// Connections should come from a server whose ConnContext is [ConnContext], and
-// which limits the time for headers, bodies and answers, as that of [NewServer] does.
+// Connections should come from a server whose ConnContext is [park.ConnContext], and
+// which limits the time for headers, bodies and answers, as internal/server does.
 type Handler struct {
 	Config
 	pages     *browser.Pages
@@ -43,9 +43,7 @@ type Handler struct {
 	drainOnce sync.Once
 	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
 
-	lot     *park.Lot // connections that wait without net/http
-	back    *listener // takes them back; nil without a Listener
-	headers shared    // of their answers
+	headers shared // of answers on parked connections
 
 	unparked atomic.Int64 // long polls that may be parked soon
 
@@ -72,7 +70,10 @@ func New(c Config) (*Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{Config: c, draining: make(chan struct{}), lot: park.NewLot(c.Log)}
+	if c.Lot == nil {
+		c.Lot = park.NewLot(c.Log)
+	}
+	h := &Handler{Config: c, draining: make(chan struct{})}
 	h.opened, h.unopened = socketOptions(c.MaxBody, c.InFlight)
 	var err error
 	h.pages, err = browser.New(browser.Config{
@@ -97,16 +98,7 @@ func CheckOrigins(origins []string) error {
 // Sends go on. There is no way back.
 func (h *Handler) Drain() {
 	h.drainOnce.Do(func() { close(h.draining) })
-	h.lot.WakeAll()
-}
-
-// Wait returns when no connection waits any more that the server does not know
-// of, or when ctx ends. Call it after Drain and http.Server.Shutdown.
-func (h *Handler) Wait(ctx context.Context) error {
-	if err := h.lot.Wait(ctx); err != nil {
-		return err
-	}
-	return h.lot.Close()
+	h.Lot.WakeAll()
 }
 
 // Draining reports whether Drain was called.

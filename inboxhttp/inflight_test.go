@@ -13,13 +13,14 @@ import (
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
 	"inbox/internal/inboxtest"
+	"inbox/internal/park"
 )
 
 // smallBuffers makes the kernel take little of what a client does not read.
 func smallBuffers(srv *http.Server) {
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		c.(*net.TCPConn).SetWriteBuffer(4 << 10)
-		return inboxhttp.ConnContext(ctx, c)
+		return park.ConnContext(ctx, c)
 	}
 }
 

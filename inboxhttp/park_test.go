@@ -74,9 +74,9 @@ func answers(s *server, parked bool) map[string]answer {
 // written.
 func TestParkedAnswers(t *testing.T) {
 	c := config{Config: origins("https://example.com")}
-	overTLS := c
-	overTLS.sockets, overTLS.tls = true, true // is never parked
-	wants := answers(start(t, overTLS), false)
+	blocks := c
+	blocks.sockets, blocks.blocks = true, true
+	wants := answers(start(t, blocks), false)
 	overTCP(t, c, func(s *server) { compareAnswers(s, answers(s, true), wants) })
 }
 

@@ -43,7 +43,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	}
 	c.waited = true
 	deadline := time.Now().Add(a.wait)
-	before, _ := r.Context().Value(connKey{}).(*park.Prefixed)
+	before := park.PrefixedOf(park.ConnOf(r.Context()))
 	patience := parkAfter
 	if before != nil && before.Idle {
 		patience = 0 // who waited in vain does so again
@@ -77,7 +77,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	if before != nil && len(unread) == 0 {
 		parked.request = before.OneRequest()
 	}
-	spot, err := h.lot.Park(conn, parked.run)
+	spot, err := h.Lot.Park(conn, parked.run)
 	if err != nil {
 		return nil // nobody can be told any more
 	}
@@ -139,7 +139,7 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.next(e)
 		return
 	}
-	if e&park.Gone != 0 && state(spotContext(p.spot)) != open {
+	if e&park.Gone != 0 && park.StateOf(spot.Context()) != park.Open {
 		p.session.Leave(context.Background())
 		p.spot.Close()
 		return
@@ -190,7 +190,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
 		until: time.Now().Add(writeTimeout),
 	}
-	c := client{ctx: spotContext(p.spot), waited: waited}
+	c := client{ctx: p.spot.Context(), waited: waited}
 	idle := len(b.Messages) == 0
 	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
@@ -216,7 +216,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 func (p *parkedPoll) next(e park.Events) {
 	switch {
 	case len(p.unread) > 0:
-		p.handBack(p.unread)
+		p.spot.HandBack(p.unread, p.idle)
 	case p.readable:
 		p.readable = false
 		p.read()
@@ -244,7 +244,7 @@ func (p *parkedPoll) read() {
 		p.spot.Close()
 	case n == len(buffer), // there may be more, and a spot does not rest before that is read
 		!p.again(buffer[:n]):
-		p.handBack(bytes.Clone(buffer[:n]))
+		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idle)
 	default:
 		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
 		p.deadline = time.Now().Add(p.ask.wait)
@@ -287,13 +287,4 @@ func cutCursor(request []byte) (before, cursor, rest []byte) {
 	before, rest = request[:at+len(name)], request[at+len(name):]
 	end := max(0, bytes.IndexAny(rest, " &"))
 	return before, rest[:end], rest[end:]
-}
-
-// handBack gives the connection to the server again, with what was read of it.
-func (p *parkedPoll) handBack(read []byte) {
-	conn, err := p.spot.Leave()
-	if err != nil {
-		return // nobody is there to be told
-	}
-	p.h.back.handBack(park.Prefix(conn, read, p.idle))
 }

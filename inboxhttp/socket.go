@@ -66,7 +66,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		}
 		p.waits = true
 	}
-	wake, err := socket.Accept(w, r, h.lot, options, p)
+	wake, err := socket.Accept(w, r, h.Lot, options, p)
 	if err != nil {
 		return nil // the client has gone, or net/http has
 	}

@@ -188,7 +188,7 @@ func (s *stream) flushed() {
 	}
 }
 
-// block serves a stream in its handler: HTTP/2, TLS, or no Listener.
+// block serves a stream in its handler: HTTP/2, or no server that parks.
 func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
 	rc := http.NewResponseController(w)
 	c := client{ctx: r.Context(), http2: s.http2, waited: true}
@@ -232,7 +232,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 	}
 	w.Header().Set("Transfer-Encoding", "chunked")
 	s.head = (&answer{header: w.Header(), status: http.StatusOK, close: true}).appendHead(nil)
-	spot, err := s.h.lot.Park(conn, s.run)
+	spot, err := s.h.Lot.Park(conn, s.run)
 	if err != nil {
 		return nil // nobody can be told any more
 	}
@@ -243,8 +243,8 @@ func (s *stream) park(w http.ResponseWriter) error {
 
 func (s *stream) run(spot *park.Spot, e park.Events) {
 	s.spot = spot
-	ctx := spotContext(spot)
-	if e&park.Gone != 0 && state(ctx) != open {
+	ctx := spot.Context()
+	if e&park.Gone != 0 && park.StateOf(ctx) != park.Open {
 		s.session.Leave(ctx)
 		s.spot.Close()
 		return
@@ -300,7 +300,7 @@ func (s *stream) rest(d time.Duration) {
 // to be popped goes only to one who is, as far as the kernel knows.
 func (s *stream) write(ctx context.Context) bool {
 	pops := s.pop && len(s.messages) > 0
-	if pops && state(ctx) != open {
+	if pops && park.StateOf(ctx) != park.Open {
 		return false
 	}
 	until := time.Now().Add(writeTimeout)
@@ -309,7 +309,7 @@ func (s *stream) write(ctx context.Context) bool {
 		s.head = nil
 		return writeChunk(s.spot, head, piece, "", until)
 	})
-	if err != nil || pops && state(ctx) == reset {
+	if err != nil || pops && park.StateOf(ctx) == park.Reset {
 		return false
 	}
 	s.wrote = time.Now()

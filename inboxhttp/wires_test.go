@@ -21,7 +21,7 @@ type wire struct {
 var (
 	memory     = wire{name: "memory", bubble: true}
 	tcp        = wire{name: "TCP", parked: true, config: config{sockets: true}}
-	overTLS    = wire{name: "TLS", config: config{sockets: true, tls: true}}
+	overTLS    = wire{name: "TLS", parked: true, config: config{sockets: true, tls: true}}
 	twoServers = wire{name: "two servers", parked: true, redis: true, config: config{sockets: true}}
 )
 
@@ -36,10 +36,11 @@ func overStores(t *testing.T, c config, f func(s *server)) {
 	overEach(t, []wire{memory, twoServers}, c, f)
 }
 
-// overTCP runs a test of connections over one server, and over two.
+// overTCP runs a test of connections over one server, with and without TLS, and over
+// two.
 func overTCP(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
-	overEach(t, []wire{tcp, twoServers}, c, f)
+	overEach(t, []wire{tcp, overTLS, twoServers}, c, f)
 }
 
 // overEach runs a test over each of these wires, beside other tests.

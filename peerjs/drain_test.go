@@ -50,7 +50,7 @@ func TestDrain(t *testing.T) {
 				t.Errorf("of %d, %v ended in each quarter", n, quarters)
 			}
 		}
-		if err := s.handler.Wait(context.Background()); err != nil {
+		if err := s.handler.Lot.Wait(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

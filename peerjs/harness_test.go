@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -94,7 +95,7 @@ func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duratio
 		c.Store = openRedis(t, redis, l)
 		both[i] = serve(t, c, func(h *peerjs.Handler) (net.Listener, error) {
 			h.HoldFor(hold)
-			if err := h.Start(); err != nil {
+			if err := h.Lot.Start(); err != nil {
 				return nil, err
 			}
 			return net.Listen("tcp", "127.0.0.1:0")
@@ -195,7 +196,7 @@ func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Lis
 		srv.Close()
 		stop()
 		running.Wait()
-		if err := s.handler.Wait(context.Background()); err != nil {
+		if err := errors.Join(s.handler.Lot.Wait(context.Background()), s.handler.Lot.Close()); err != nil {
 			tb.Error(err)
 		}
 	})

@@ -8,7 +8,6 @@
 package peerjs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +43,7 @@ type Config struct {
 	InFlight     *flight.Budget // of frames that are on their way; 256 MiB
 	AllowOrigins []string       // of pages that may ask; all
 	Log          *slog.Logger   // failures of the store, refused pages; none
+	Lot          *park.Lot      // of the server: sockets wait there; one that watches none
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe
@@ -54,7 +54,6 @@ type Handler struct {
 	options socket.Options
 	pages   *browser.Pages
 
-	lot       *park.Lot
 	holdFor   time.Duration // messages for peers who are not there; tests change it
 	draining  atomic.Pointer[drain]
 	held      atomic.Int64 // bytes of messages for peers who are not there
@@ -108,8 +107,11 @@ func New(c Config) (*Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Lot == nil {
+		c.Lot = park.NewLot(c.Log)
+	}
 	h := &Handler{
-		Config: c, prefix: "peerjs:" + c.Key + ":", lot: park.NewLot(c.Log), holdFor: holdFor,
+		Config: c, prefix: "peerjs:" + c.Key + ":", holdFor: holdFor,
 		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight},
 	}
 	var err error
@@ -127,18 +129,13 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// Start has sockets without TLS wait without a goroutine each. Call it once,
-// before serving, and Wait at the end. Without it everything works, at the price
-// of that memory.
-func (h *Handler) Start() error { return h.lot.Start() }
-
 // Drain ends all sockets, each at a moment of its own within over, and refuses
 // new ones. A client of PeerJS does not come back by itself, so this is for when
 // nothing else is left to do. There is no way back; a second call only shortens
 // the time.
 func (h *Handler) Drain(over time.Duration) {
 	h.draining.Store(&drain{time.Now(), over})
-	h.lot.WakeAll()
+	h.Lot.WakeAll()
 }
 
 // moment is when a socket ends that is drained.
@@ -147,15 +144,6 @@ func (d *drain) moment() time.Time {
 		return d.from
 	}
 	return d.from.Add(rand.N(d.over))
-}
-
-// Wait returns when no socket is left, or when ctx ends. Call it after Drain and
-// http.Server.Shutdown.
-func (h *Handler) Wait(ctx context.Context) error {
-	if err := h.lot.Wait(ctx); err != nil {
-		return err
-	}
-	return h.lot.Close()
 }
 
 // logStore logs what a store could not do, at most once a second: all sockets

@@ -87,7 +87,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 	p := &peer{h: h}
 	p.refused = p.identify(r.URL.RawQuery)
 	// An error means that the client has gone, or net/http has.
-	_, _ = socket.Accept(w, r, h.lot, &h.options, p)
+	_, _ = socket.Accept(w, r, h.Lot, &h.options, p)
 }
 
 // peer is who talks on a socket.

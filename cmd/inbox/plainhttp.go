@@ -14,23 +14,9 @@ import (
 	"unicode"
 )
 
-// A plainListener answers plain HTTP that comes to the port of HTTPS: people type an
-// address without https://, and would read only that the connection was reset.
-type plainListener struct {
-	net.Listener
-	api string // the path where programs talk, with the base path
-}
-
-func (l *plainListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &plainConn{Conn: c, api: l.api}, nil
-}
-
-// plainConn is a connection that begins with TLS, or with a plain request, which it
-// answers itself.
+// plainConn is a connection to the port of HTTPS that begins with TLS, or with a plain
+// request, which it answers itself: people type an address without https://, and would
+// read only that the connection was reset.
 type plainConn struct {
 	net.Conn
 	api   string

@@ -8,7 +8,6 @@ import (
 	stdlog "log"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path"
@@ -19,7 +18,6 @@ import (
 	"time"
 	"unicode"
 
-	"inbox"
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
 	"inbox/internal/server"
@@ -130,7 +128,6 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		return errors.Join(err, ln.Close())
 	}
 	defer unlock()
-	ln = server.Reserve(ln, log)
 	defer ln.Close()
 	store, err := c.openStore(ctx, log)
 	if err != nil {
@@ -140,25 +137,25 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.MaxInFlight == 0 {
 		inFlight = flight.New(inFlightLimit(available()))
 	}
+	srv := server.New(server.Config{
+		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log,
+		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
+	})
+	srv.HTTP.ErrorLog = stdlog.New(&serverLog{log: log}, "", 0)
 	handler, err := inboxhttp.New(inboxhttp.Config{
-		Store: store, Authenticator: store.pepper, InFlight: inFlight,
+		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	peers, err := c.peerJS(store, store.pepper, inFlight, log)
+	peers, err := c.peerJS(store, srv, inFlight, log)
 	if err != nil {
 		return err
 	}
-	if tlsConfig == nil {
-		if ln, err = handler.Listener(ln); err != nil {
-			return err
-		}
-		defer ln.Close()
-	} else {
-		ln = &plainListener{ln, c.basePath() + "inbox"}
+	if err := srv.Listen(ln); err != nil {
+		return err
 	}
 	// Nothing can go wrong any more but the serving itself.
 	if err := store.served(); err != nil {
@@ -175,15 +172,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv := inboxhttp.NewServer(logRequests(log, routes(c.basePath(), handler, peers, store.ready)), c.MaxWait)
-	srv.TLSConfig = tlsConfig
-	srv.ErrorLog = stdlog.New(&serverLog{log: log}, "", 0)
 	served := make(chan error, 1)
-	if tlsConfig != nil {
-		go func() { served <- srv.ServeTLS(ln, "", "") }()
-	} else {
-		go func() { served <- srv.Serve(ln) }()
-	}
+	go func() { served <- srv.Serve(logRequests(log, routes(c.basePath(), handler, peers, store.ready))) }()
 	c.announce(log, ln.Addr())
 
 	select {
@@ -198,20 +188,16 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
-func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, inFlight *flight.Budget, log *slog.Logger) (*peerjs.Handler, error) {
+func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *flight.Budget, log *slog.Logger) (*peerjs.Handler, error) {
 	if !c.PeerJS {
 		return nil, nil
 	}
-	p, err := peerjs.New(peerjs.Config{
-		Store: store, Pepper: pepper, InFlight: inFlight,
+	return peerjs.New(peerjs.Config{
+		Store: store, Pepper: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
 		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
 		AllowOrigins: c.AllowOrigin, Log: log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return p, p.Start()
 }
 
 // drain tells everybody who waits, goes on answering for a fifth of the time so
@@ -221,7 +207,7 @@ func (c *serveCommand) peerJS(store inbox.Store, pepper *inbox.Pepper, inFlight 
 //
 // An interrupt comes from a person at a terminal, where nothing spreads the load: then
 // the server closes its port at once.
-func (c *serveCommand) drain(ctx context.Context, log *slog.Logger, srv *http.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
+func (c *serveCommand) drain(ctx context.Context, log *slog.Logger, srv *server.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
 	log.Info("draining", "at_most", c.Drain)
 	// The answers to all who wait are garbage at once. Collecting it earlier costs a
 	// few milliseconds and keeps a full server from growing while it stops.
@@ -239,12 +225,6 @@ func (c *serveCommand) drain(ctx context.Context, log *slog.Logger, srv *http.Se
 		p.Drain(c.Drain * 6 / 10)
 	}
 	err := srv.Shutdown(deadline)
-	if err == nil {
-		err = h.Wait(deadline)
-	}
-	if err == nil && p != nil {
-		err = p.Wait(deadline)
-	}
 	if err != nil {
 		log.Warn("requests were cut off", "error", err)
 		srv.Close()

@@ -56,7 +56,7 @@ func AwaitBytes(c net.Conn, n int, deadline time.Time) bool {
 
 // Await does so for a parked connection.
 func (s *Spot) Await(n int, deadline time.Time) bool {
-	if s.reader != nil || n > mostKept || keep(s.fd, n) != nil {
+	if s.reader != nil || s.secure != nil || n > mostKept || keep(s.fd, n) != nil {
 		return false
 	}
 	defer keep(s.fd, 1) // which has not failed before

@@ -10,12 +10,15 @@ import (
 )
 
 // ErrNothing is returned by ReadNow when there is nothing to read yet.
-var ErrNothing = errors.New("nothing to read yet")
+var ErrNothing error = nothing{}
 
 // ReadNow reads without blocking, or fails with ErrNothing.
 func (s *Spot) ReadNow(p []byte) (n int, err error) {
-	if s.reader != nil {
+	switch {
+	case s.reader != nil:
 		return s.reader.readNow(p)
+	case s.secure != nil:
+		return s.readSecure(p)
 	}
 	n, err = readFD(s.fd, p)
 	s.drained = n < len(p)
@@ -34,7 +37,8 @@ func (s *Spot) Read(p []byte, deadline time.Time) (n int, err error) {
 		return n, err
 	}
 	for {
-		s.state.And(^uint32(canRead)) // the next line sees what has come so far
+		s.state.And(^uint32(canRead)) // ReadNow sees what has come so far
+		s.moisten()
 		if n, err = s.ReadNow(p); err != ErrNothing {
 			return n, err
 		}
@@ -54,7 +58,19 @@ func (s *Spot) Write(p []byte, timeout time.Duration) error {
 		_, err := s.reader.conn.Write(p)
 		return err
 	}
-	var deadline time.Time
+	if s.secure != nil {
+		s.bottom.writeBy = time.Now().Add(timeout)
+		_, err := s.secure.Write(p)
+		return err
+	}
+	n, err := writeFD(s.fd, p) // nearly always there is room
+	if n == len(p) || err != nil {
+		return err
+	}
+	return s.writeRaw(p[n:], time.Now().Add(timeout))
+}
+
+func (s *Spot) writeRaw(p []byte, deadline time.Time) error {
 	for {
 		s.state.And(^uint32(canWrite))
 		n, err := writeFD(s.fd, p)
@@ -62,9 +78,6 @@ func (s *Spot) Write(p []byte, timeout time.Duration) error {
 			return err
 		}
 		p = p[n:]
-		if deadline.IsZero() {
-			deadline = time.Now().Add(timeout)
-		}
 		if err = s.await(canWrite, canWrite, deadline); err != nil {
 			return err
 		}
@@ -145,9 +158,20 @@ func (s *Spot) discard(left *int) bool {
 	return false
 }
 
+// alertTimeout bounds the wait for a client that does not read, to say that nothing
+// follows.
+const alertTimeout = 5 * time.Second
+
 // closeWrite tells the client that nothing follows.
 func (s *Spot) closeWrite() error {
 	if s.reader == nil {
+		if s.secure != nil {
+			s.bottom.writeBy = time.Now().Add(alertTimeout)
+			if err := s.secure.CloseWrite(); err != nil {
+				return err
+			}
+			s.secure, s.bottom = nil, nil // what still comes is thrown away as it is
+		}
 		return shutdownFD(s.fd)
 	}
 	half, ok := s.reader.conn.(interface{ CloseWrite() error })
@@ -156,9 +180,6 @@ func (s *Spot) closeWrite() error {
 	}
 	return half.CloseWrite()
 }
-
-// Control calls f with the descriptor of a connection that the Lot Watches.
-func (s *Spot) Control(f func(fd uintptr)) { f(uintptr(s.fd)) }
 
 // Drained reports whether the last read took all that there was, so that another
 // Readable will come for what comes now.
@@ -226,9 +247,9 @@ func duplicating(f func() error) error {
 // take closes c and returns a descriptor of the same connection that nobody else
 // knows.
 func take(c net.Conn) (fd int, err error) {
-	raw, err := c.(syscall.Conn).SyscallConn()
+	defer c.Close()
+	raw, err := kernelConn(c).SyscallConn()
 	if err != nil {
-		c.Close()
 		return 0, err
 	}
 	err = duplicating(func() (err error) {
@@ -237,8 +258,23 @@ func take(c net.Conn) (fd int, err error) {
 		}
 		return err
 	})
-	c.Close()
 	return fd, err
+}
+
+// kernelConn returns the connection that the kernel knows, beneath those that wrap
+// it, or nil.
+func kernelConn(c net.Conn) syscall.Conn {
+	for c != nil {
+		if k, ok := c.(syscall.Conn); ok {
+			return k
+		}
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = outer.NetConn()
+	}
+	return nil
 }
 
 // newConn makes a connection of a descriptor, and closes that in any case.

@@ -2,6 +2,7 @@ package park
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net"
 	"net/http"
 )
@@ -21,8 +22,8 @@ func Hijack(w http.ResponseWriter) (conn net.Conn, unread []byte, err error) {
 		}
 		unread = bytes.Clone(peeked)
 	}
-	if c, ok := conn.(*Prefixed); ok {
-		conn, unread = c.Conn, append(unread, c.prefix[c.read:]...)
+	if p := PrefixedOf(conn); p != nil {
+		conn, unread = p.Conn, append(unread, p.prefix[p.read:]...)
 	}
 	return conn, unread, nil
 }
@@ -37,9 +38,33 @@ type Prefixed struct {
 	beyond bool // something was read after it
 }
 
-// Prefix puts what was read from c before what is still to be read.
-func Prefix(c net.Conn, read []byte, idle bool) *Prefixed {
-	return &Prefixed{Conn: c, prefix: read, Idle: idle}
+// securePrefixed is one over TLS. net/http asks it for what becomes Request.TLS.
+type securePrefixed struct {
+	*Prefixed
+	secure *tls.Conn
+}
+
+// ConnectionState is that of the TLS connection.
+func (c securePrefixed) ConnectionState() tls.ConnectionState { return c.secure.ConnectionState() }
+
+// prefix puts what was read from c before what is still to be read.
+func prefix(c net.Conn, read []byte, idle bool) net.Conn {
+	p := &Prefixed{Conn: c, prefix: read, Idle: idle}
+	if secure, ok := c.(*tls.Conn); ok {
+		return securePrefixed{p, secure}
+	}
+	return p
+}
+
+// PrefixedOf returns the Prefixed that c is, or nil.
+func PrefixedOf(c net.Conn) *Prefixed {
+	switch c := c.(type) {
+	case *Prefixed:
+		return c
+	case securePrefixed:
+		return c.Prefixed
+	}
+	return nil
 }
 
 func (c *Prefixed) Read(p []byte) (int, error) {
@@ -53,7 +78,15 @@ func (c *Prefixed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// NetConn is the connection that the kernel knows.
+// CloseWrite lets net/http end the connection in order after a last answer.
+func (c *Prefixed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// NetConn is the connection that c is on.
 func (c *Prefixed) NetConn() net.Conn { return c.Conn }
 
 // Drained reports whether all that was put before it was read.

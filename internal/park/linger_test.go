@@ -73,7 +73,7 @@ func TestLingerEnds(t *testing.T) {
 // Thousands that end together take a few goroutines, while their clients do not close
 // and while they do.
 func TestManyLeaveAtOnce(t *testing.T) {
-	const many, few = 1000, 3 * enoughWorkers
+	const many, few = 1000, 8 * enoughWorkers
 	l := NewLot(slog.Default())
 	if err := l.Start(); err != nil {
 		t.Fatal(err)

@@ -2,9 +2,11 @@ package park
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,7 +18,8 @@ import (
 // A Lot holds the parked connections of one server.
 type Lot struct {
 	log     *slog.Logger
-	poller  *poller // nil before Start, and on systems without one
+	poller  *poller        // nil before Start, and on systems without one
+	back    func(net.Conn) // see TakeBack; nil: nobody does
 	workers workers
 	alarms  alarms
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
@@ -62,8 +65,27 @@ func (l *Lot) Close() error {
 
 // Watches reports whether c can wait without a goroutine.
 func (l *Lot) Watches(c net.Conn) bool {
+	if l.poller == nil {
+		return false
+	}
+	if b := parkable(c); b != nil {
+		return kernelConn(b) != nil
+	}
 	_, ok := c.(syscall.Conn)
-	return ok && l.poller != nil
+	return ok
+}
+
+// TakeBack has f called with the connections of HandBack. Call it before the first
+// Park.
+func (l *Lot) TakeBack(f func(net.Conn)) { l.back = f }
+
+// Lends reports whether c may wait here between two requests: without a goroutine, and
+// with somebody who takes it back.
+func (l *Lot) Lends(c net.Conn) bool {
+	if p := PrefixedOf(c); p != nil {
+		c = p.Conn
+	}
+	return l.back != nil && l.Watches(c)
 }
 
 // Park takes ownership of c, clears its deadlines and gives it a spot. The caller
@@ -71,12 +93,21 @@ func (l *Lot) Watches(c net.Conn) bool {
 // Begin or a wake, even if Park has not returned yet: it gets the spot as its argument.
 func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 	s := &Spot{lot: l, fd: unwatched, run: run, drained: true, alarm: noAlarm}
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		s.remote = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), uint16(a.Port))
+	}
 	if l.Watches(c) {
+		if s.bottom = parkable(c); s.bottom != nil {
+			s.secure = c.(*tls.Conn)
+			c = s.bottom.Conn
+		}
 		fd, err := take(c)
 		if err != nil {
 			return nil, err
 		}
-		s.fd = fd
+		if s.fd = fd; s.bottom != nil {
+			s.peek()
+		}
 	} else {
 		c.SetDeadline(time.Time{})
 		s.reader = &reader{conn: c}

@@ -9,12 +9,14 @@
 //
 // On Linux, a Lot takes connections from Go's runtime, which keeps half a KiB for
 // each that it never gives back, and wakes for whatever comes on them. An epoll
-// instance of the Lot watches them instead. Elsewhere a goroutine with a small stack
-// blocks in a read of one byte.
+// instance of the Lot watches them instead, also beneath TLS: see [Secure]. Elsewhere
+// a goroutine with a small stack blocks in a read of one byte.
 package park
 
 import (
+	"crypto/tls"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -52,7 +54,10 @@ type Spot struct {
 	lot     *Lot
 	id      uint64
 	fd      int
-	reader  *reader // of one that is unwatched
+	reader  *reader   // of one that is unwatched
+	secure  *tls.Conn // nil without TLS
+	bottom  *bottom   // beneath secure
+	remote  netip.AddrPort
 	run     func(*Spot, Events)
 	waiter  atomic.Pointer[chan struct{}] // of await
 	state   atomic.Uint32
@@ -61,6 +66,8 @@ type Spot struct {
 	alarm   int32         // guarded by alarms
 	drained bool          // by the last read
 	gone    bool          // said once: the end is behind what is still to be read
+	peeked  bool          // first was read
+	first   [1]byte
 }
 
 // Wake runs the spot's function, soon and once, however often it is called. It does
@@ -102,6 +109,9 @@ func (s *Spot) loop() {
 	for {
 		e := Events(s.state.Swap(uint32(running))) &^ internal
 		s.gone = s.gone || e&Gone != 0
+		if e&(Readable|Gone) != 0 {
+			s.moisten()
+		}
 		s.run(s, e)
 		if Events(s.state.Load())&left != 0 {
 			return
@@ -140,12 +150,22 @@ func (s *Spot) Watch(e Events) error {
 		return nil
 	}
 	if s.watched != e {
-		return s.watch(e)
+		if err := s.watch(e); err != nil || s.secure == nil {
+			return err // the poller reports what is there already
+		}
 	}
 	if e == Readable && !s.Drained() {
+		s.drained = true // the function knows now
 		s.post(Readable) // there is no other sign of what was there before
 	}
 	return nil
+}
+
+// moisten says that the kernel may have something to read again.
+func (s *Spot) moisten() {
+	if s.bottom != nil {
+		s.bottom.dry = false
+	}
 }
 
 func (s *Spot) watch(e Events) error {
@@ -166,7 +186,26 @@ func (s *Spot) Leave() (net.Conn, error) {
 	}
 	fd := s.fd
 	s.fd = released
-	return newConn(fd)
+	c, err := newConn(fd)
+	if s.secure == nil || err != nil {
+		return c, err
+	}
+	*s.bottom = bottom{Conn: c}
+	if s.peeked {
+		return prefix(s.secure, s.first[:], false), nil
+	}
+	return s.secure, nil
+}
+
+// HandBack ends the spot and gives its connection to the server again, with what was
+// read of it. idle says that what was waited for did not come: see Prefixed.
+func (s *Spot) HandBack(read []byte, idle bool) {
+	if s.peeked {
+		read, s.peeked = append(read, s.first[:]...), false
+	}
+	if c, err := s.Leave(); err == nil { // else nobody is there any more
+		s.lot.back(prefix(c, read, idle))
+	}
 }
 
 // Close ends the spot and the connection.
@@ -176,9 +215,18 @@ func (s *Spot) Close() {
 		s.reader.conn.Close()
 		return
 	}
-	closeFD(s.fd) // which nobody watches then
+	if s.secure != nil {
+		s.bottom.writeBy = time.Now().Add(alertTimeout)
+		s.secure.Close()
+	} else {
+		closeFD(s.fd) // which nobody watches then
+	}
 	s.fd = released
 }
+
+// RemoteAddr returns the address of the client, also when it has left. It is invalid
+// if the connection has none.
+func (s *Spot) RemoteAddr() netip.AddrPort { return s.remote }
 
 func (s *Spot) end() {
 	s.state.Or(uint32(left))

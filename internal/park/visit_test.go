@@ -28,7 +28,8 @@ var kinds = []struct {
 	{"TCP", true, openTCP},
 	{"Unix", true, openUnix},
 	{"memory", false, openPipe},
-	{"TLS", false, openTLS},
+	{"TLS", true, openSecure},
+	{"other TLS", false, openTLS},
 }
 
 // eachKind runs a test with a Lot of its own for each kind of connection.
@@ -85,9 +86,17 @@ func openPipe(tb testing.TB) (server, client net.Conn) {
 }
 
 func openTLS(tb testing.TB) (server, client net.Conn) {
+	return shake(tb, tls.Server)
+}
+
+func openSecure(tb testing.TB) (server, client net.Conn) {
+	return shake(tb, Secure)
+}
+
+func shake(tb testing.TB, on func(net.Conn, *tls.Config) *tls.Conn) (server, client net.Conn) {
 	certificate := inboxtest.NewCertificate(tb, "test")
 	inner, outer := openTCP(tb)
-	s := tls.Server(inner, &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	s := on(inner, &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
 	c := tls.Client(outer, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"})
 	shaken := make(chan error, 1)
 	go func() { shaken <- s.Handshake() }()

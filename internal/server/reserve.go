@@ -1,5 +1,3 @@
-// Package server holds what every connection of a server has in common, whatever is
-// said on it.
 package server
 
 import (

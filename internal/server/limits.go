@@ -1,17 +1,18 @@
-package inboxhttp
+package server
 
 import (
 	"net/http"
 	"time"
+
+	"inbox/internal/park"
 )
 
-// NewServer returns a server with the limits that every connection needs on the
-// open internet, for a Handler whose MaxWait is maxWait and for whatever is
-// served beside it. HTTP/2 is spoken with TLS, and without it for proxies.
-func NewServer(handler http.Handler, maxWait time.Duration) *http.Server {
+// limited returns a server with the limits that every connection needs on the open
+// internet, for handlers that wait at most for maxWait. It speaks HTTP/2 with TLS, and
+// without it for proxies.
+func limited(maxWait time.Duration) *http.Server {
 	s := &http.Server{
-		Handler:           bounded(handler),
-		ConnContext:       ConnContext,
+		ConnContext:       park.ConnContext,
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      maxWait + 10*time.Second, // from the end of the header on
 		IdleTimeout:       75 * time.Second,         // longer than proxies keep a connection
@@ -43,8 +44,11 @@ func http2Limits() *http.HTTP2Config {
 	}
 }
 
-// bodyTimeout is how long a body may take to arrive.
-const bodyTimeout = 10 * time.Second
+// BodyTimeout is how long a body may take to arrive.
+const BodyTimeout = 10 * time.Second
+
+// writeTimeout is how long a client over HTTP/2 may read nothing at all.
+const writeTimeout = 10 * time.Second
 
 // bounded sees to the bodies of all requests, whether or not a handler reads them.
 func bounded(next http.Handler) http.Handler {
@@ -52,7 +56,7 @@ func bounded(next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			// What nobody reads net/http throws away itself, and waits for it. An error
 			// means that there are no deadlines here.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(BodyTimeout))
 		}
 		if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
 			// Its length may be another than net/http takes it for, and what follows may

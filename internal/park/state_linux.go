@@ -1,21 +1,21 @@
-package inboxhttp
+package park
 
 import "syscall"
 
 // socketState reads the first byte of the kernel's tcp_info, which is the state
 // of the connection, whoever has read from it so far.
-func socketState(fd int) connState {
+func socketState(fd int) State {
 	const established, closeWait = 1, 8 // include/net/tcp_states.h
 	info, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_INFO)
 	if err != nil {
-		return open // not TCP
+		return Open // not TCP
 	}
 	switch byte(info) {
 	case established:
-		return open
+		return Open
 	case closeWait:
-		return closed
+		return Closed
 	default:
-		return reset
+		return Reset
 	}
 }

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package inboxhttp
-
-func socketState(int) connState { return open }

@@ -1,0 +1,349 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"inbox/internal/inboxtest"
+	"inbox/internal/park"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// service is a server of waits: GET /wait/NAME is parked until somebody wakes it, and
+// answers with NAME; GET /now/NAME answers at once. Whoever asks says its address in a
+// header, so that an answer on another connection is noticed.
+type service struct {
+	testing.TB
+	*Server
+	addr   string
+	config *tls.Config // of clients; nil without TLS
+	wrong  atomic.Int64
+	parked atomic.Int64
+
+	mu    sync.Mutex // guards spots
+	spots map[*park.Spot]bool
+}
+
+func start(tb testing.TB, secure bool) *service {
+	s := &service{TB: tb, spots: make(map[*park.Spot]bool)}
+	c := Config{MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler)}
+	if secure {
+		certificate := inboxtest.NewCertificate(tb, "test")
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
+		s.config = &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
+	}
+	s.Server = New(c)
+	s.HTTP.ErrorLog = log.New(io.Discard, "", 0)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.addr = ln.Addr().String()
+	if err := s.Listen(ln); err != nil {
+		tb.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := s.Serve(http.HandlerFunc(s.serve)); !errors.Is(err, http.ErrServerClosed) {
+			tb.Error(err)
+		}
+	})
+	tb.Cleanup(func() {
+		s.Close()
+		serving.Wait()
+		s.Lot.WakeAll()
+		s.wakeAll()
+		if err := s.Wait(context.Background()); err != nil {
+			tb.Error(err)
+		}
+		if n := s.wrong.Load(); n > 0 {
+			tb.Errorf("%d requests were not what their connection is", n)
+		}
+	})
+	return s
+}
+
+func (s *service) serve(w http.ResponseWriter, r *http.Request) {
+	if (r.TLS != nil) != (s.config != nil) || r.TLS != nil && !r.TLS.HandshakeComplete || r.RemoteAddr != r.Header.Get("My-Address") {
+		s.wrong.Add(1)
+	}
+	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+	conn := park.ConnOf(r.Context())
+	if r.ProtoMajor != 1 || !strings.HasPrefix(r.URL.Path, "/wait/") || !s.Lot.Lends(conn) {
+		io.WriteString(w, name)
+		return
+	}
+	conn, unread, err := park.Hijack(w)
+	if err != nil {
+		s.Error(err)
+		return
+	}
+	p := &wait{s: s, name: name, unread: unread, address: r.RemoteAddr}
+	spot, err := s.Lot.Park(conn, p.run)
+	if err != nil {
+		return
+	}
+	s.parked.Add(1)
+	spot.Begin()
+}
+
+// wait is one that is parked.
+type wait struct {
+	s        *service
+	name     string
+	address  string
+	unread   []byte
+	answered bool
+}
+
+func (p *wait) run(spot *park.Spot, e park.Events) {
+	if spot.RemoteAddr().String() != p.address {
+		p.s.wrong.Add(1)
+	}
+	switch {
+	case e&park.Begun != 0:
+		p.s.mu.Lock()
+		p.s.spots[spot] = true
+		p.s.mu.Unlock()
+	case e&park.Woken != 0 && !p.answered:
+		p.answered = true
+		p.forget(spot)
+		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(p.name), p.name)
+		if spot.Write([]byte(answer), time.Minute) != nil {
+			spot.Close()
+			return
+		}
+		if len(p.unread) > 0 {
+			spot.HandBack(p.unread, false)
+			return
+		}
+	}
+	if !p.answered {
+		if e&park.Gone != 0 {
+			p.forget(spot)
+			spot.Close()
+			return
+		}
+		if spot.Watch(park.Gone) != nil {
+			spot.Close()
+		}
+		return
+	}
+	buf := make([]byte, 1+rand.IntN(200))
+	n, err := spot.ReadNow(buf)
+	switch {
+	case n > 0:
+		spot.HandBack(buf[:n], false)
+	case err != park.ErrNothing || spot.Watch(park.Readable) != nil:
+		spot.Close()
+	}
+}
+
+func (p *wait) forget(spot *park.Spot) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	delete(p.s.spots, spot)
+}
+
+func (s *service) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for spot := range s.spots {
+		spot.Wake()
+	}
+}
+
+func (s *service) dial() net.Conn {
+	s.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if s.config == nil {
+		return c
+	}
+	secure := tls.Client(c, s.config)
+	if err := secure.Handshake(); err != nil {
+		s.Fatal(err)
+	}
+	return secure
+}
+
+func request(c net.Conn, path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nMy-Address: " + c.LocalAddr().String() + "\r\n\r\n"
+}
+
+// Connections come, are parked, are handed back, send several requests in one piece or
+// one in several, send garbage, and leave in every way. Every answer names its request.
+func TestHandBack(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			s := start(t, secure)
+			const clients, rounds = 40, 30
+			done, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(ended)
+				for {
+					select {
+					case <-done:
+						return
+					case <-time.After(time.Millisecond):
+						s.wakeAll()
+					}
+				}
+			}()
+			var all sync.WaitGroup
+			var answers atomic.Int64
+			for i := range clients {
+				all.Go(func() { answers.Add(int64(s.client(i, rounds))) })
+			}
+			all.Wait()
+			close(done)
+			<-ended
+			t.Logf("%d answers, %d parked", answers.Load(), s.parked.Load())
+			if answers.Load() < clients*rounds/2 || s.parked.Load() == 0 {
+				t.Error("hardly anything was asked")
+			}
+		})
+	}
+}
+
+// client asks until it leaves, and returns how many answers it had.
+func (s *service) client(i, rounds int) (answers int) {
+	c := s.dial()
+	defer func() { c.Close() }()
+	r := bufio.NewReader(c)
+	for round := range rounds {
+		var names []string
+		var text strings.Builder
+		for range 1 + rand.IntN(3) {
+			name := fmt.Sprintf("%d-%d-%d", i, round, len(names))
+			names = append(names, name)
+			text.WriteString(request(c, []string{"/wait/", "/now/"}[rand.IntN(2)]+name))
+		}
+		garbage := rand.IntN(10) == 0
+		if garbage {
+			text.WriteString(strings.Repeat("\x00 no request \r\n", 1+rand.IntN(100)))
+		}
+		for rest := text.String(); len(rest) > 0; {
+			n := len(rest)
+			if rand.IntN(3) == 0 {
+				n = 1 + rand.IntN(n)
+			}
+			if _, err := io.WriteString(c, rest[:n]); err != nil && !garbage {
+				s.Errorf("client %d, round %d: %v", i, round, err)
+				return answers
+			}
+			if rest = rest[n:]; rand.IntN(3) == 0 {
+				time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond)
+			}
+		}
+		leaves := rand.IntN(10) == 0
+		for _, name := range names {
+			if leaves {
+				break
+			}
+			res, err := http.ReadResponse(r, nil)
+			if err != nil {
+				if garbage {
+					break // the connection may be reset for it
+				}
+				s.Errorf("client %d, round %d: %v", i, round, err)
+				return answers
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || string(body) != name {
+				s.Errorf("client %d, round %d: got %q, %v, want %q", i, round, body, err, name)
+				return answers
+			}
+			answers++
+		}
+		if leaves || garbage {
+			s.leave(c)
+			c = s.dial()
+			r = bufio.NewReader(c)
+		}
+	}
+	return answers
+}
+
+func (s *service) leave(c net.Conn) {
+	inner := c
+	if secure, ok := c.(*tls.Conn); ok {
+		inner = secure.NetConn()
+	}
+	switch rand.IntN(4) {
+	case 0:
+		inner.(*net.TCPConn).SetLinger(0)
+		inner.Close()
+	case 1: // TLS is not told
+		inner.Close()
+	case 2:
+		inner.(*net.TCPConn).CloseWrite()
+		time.Sleep(time.Millisecond)
+		inner.Close()
+	default:
+		c.Close()
+	}
+}
+
+// A connection over TLS that is handed back is the one that it was: its requests have the
+// same state of TLS, also when it was resumed.
+func TestTLSIsKept(t *testing.T) {
+	s := start(t, true)
+	s.config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for _, resumed := range []bool{false, true} {
+		c := s.dial().(*tls.Conn)
+		if did := c.ConnectionState().DidResume; did != resumed {
+			t.Errorf("resumed: %v, want %v", did, resumed)
+		}
+		r := bufio.NewReader(c)
+		for i, path := range []string{"/wait/a", "/now/b", "/wait/c", "/wait/d", "/now/e"} {
+			if _, err := io.WriteString(c, request(c, path)); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(path, "/wait/") {
+				inboxtest.Until(t, "it is parked", func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return len(s.spots) == 1
+				})
+				s.wakeAll()
+			}
+			res, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); err != nil || string(body) != path[len(path)-1:] {
+				t.Errorf("%d: %q, %v", i, body, err)
+			}
+		}
+		c.Close()
+	}
+}
+
+// "at most half": limits of every size leave room for connections.
+func TestReserveOf(t *testing.T) {
+	for limit, want := range map[int]int{20: 10, 64: 32, 128: 48, 1024: 64, 20_000: 256, 1 << 20: 256} {
+		if got := reserveOf(limit); got != want {
+			t.Errorf("of %d descriptors %d are kept back, want %d", limit, got, want)
+		}
+	}
+}
