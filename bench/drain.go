@@ -17,6 +17,7 @@ type drainCommand struct {
 	How       []string      `default:"stop,close" enum:"stop,close" help:"Stop the server, or close the inboxes (not those of PeerJS, which end with their sockets)."`
 	Peers     int           `default:"18000" help:"How many. Each takes a descriptor, here and there."`
 	Drain     time.Duration `default:"10s" help:"How long the server may take to stop."`
+	TLS       bool          `name:"tls" help:"Over TLS."`
 }
 
 func (c *drainCommand) Run(e *env) error {
@@ -38,7 +39,11 @@ func (c *drainCommand) Run(e *env) error {
 }
 
 func (c *drainCommand) measure(e *env, transport, how string) error {
-	server, err := e.serve(fmt.Sprintf("--drain=%v", c.Drain))
+	flags := []string{fmt.Sprintf("--drain=%v", c.Drain)}
+	if c.TLS {
+		flags = append(flags, "--tls=self-signed")
+	}
+	server, err := e.serve(flags...)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -255,7 +256,11 @@ func (a *answer) header(name, value []byte) (err error) {
 
 // setLinger makes Close a reset.
 func setLinger(c *conn) error {
-	tcp, ok := c.Conn.(*net.TCPConn)
+	inner := c.Conn
+	if secure, ok := inner.(*tls.Conn); ok {
+		inner = secure.NetConn()
+	}
+	tcp, ok := inner.(*net.TCPConn)
 	if !ok {
 		return errors.New("the connection is not TCP")
 	}

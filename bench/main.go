@@ -60,6 +60,7 @@ type cli struct {
 	Expiry     expiryCommand     `cmd:"" help:"The longest pause for others while very many inboxes expire."`
 	Waiting    waitingCommand    `cmd:"" help:"What a waiting peer costs, by transport, and what it leaves behind."`
 	Drain      drainCommand      `cmd:"" help:"Memory while very many waits end at once, against waiting."`
+	TLS        secureCommand     `cmd:"" name:"tls" help:"What a waiting peer costs over TLS, by transport and protocol."`
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: from one to the other, commands, memory, CPU against memory."`
 	Stuck      stuckCommand      `cmd:"" help:"Memory that clients make the server hold who stop in the middle."`

@@ -51,7 +51,7 @@ func (l *line) open(e *env, c *relayCommand) error {
 		p := &pair{line: l, ids: [2]peer{newPeer(), newPeer()}, ackEvery: 8}
 		l.pairs = append(l.pairs, p)
 		for k, side := range []**socket{&p.to, &p.from} {
-			conn, err := dialSized(e.ctx, l.p.addr, i, life, 8<<10)
+			conn, err := l.p.dial(e.ctx, i, life, 8<<10)
 			if err != nil {
 				return err
 			}

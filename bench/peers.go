@@ -59,7 +59,7 @@ func (w *waiting) open() (micro float64, err error) {
 func (w *waiting) openPeer(i int) (err error) {
 	p := &w.peers[i]
 	p.peer = newPeer()
-	if p.conn, err = dialSized(w.e.ctx, w.server.addr, i, w.life, 1024); err != nil {
+	if p.conn, err = w.server.dial(w.e.ctx, i, w.life, 1024); err != nil {
 		return err
 	}
 	if p.waiter, err = openWaiter(w.transport, p.conn, p.peer); err != nil {
@@ -116,7 +116,7 @@ func (w *waiting) deliver() (micro float64, err error) {
 	}
 	const senders = 4
 	err = inParallel(senders, senders, func(lane int) error {
-		c, err := dial(w.e.ctx, w.server.addr, lane, time.Minute)
+		c, err := w.server.dial(w.e.ctx, lane, time.Minute, 8<<10)
 		if err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (w *waiting) leave() {
 func (w *waiting) closeInboxes() error {
 	const lanes = 4
 	return inParallel(lanes, lanes, func(lane int) error {
-		c, err := dial(w.e.ctx, w.server.addr, lane, time.Minute)
+		c, err := w.server.dial(w.e.ctx, lane, time.Minute, 8<<10)
 		if err != nil {
 			return err
 		}

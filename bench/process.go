@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ type process struct {
 	addr string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
+	tls  *tls.Config   // not nil: it speaks TLS
 
 	mu         sync.Mutex     // guards what follows
 	tail       []string       // what it said last
@@ -48,6 +50,9 @@ func start(ctx context.Context, cores, ours []int, path string, args ...string) 
 	}()
 	select {
 	case url := <-announced:
+		if strings.HasPrefix(url, "https:") {
+			p.tls = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} // its certificate is made at the start
+		}
 		if p.addr, err = hostOf(url); err != nil {
 			p.stop()
 			return nil, err
@@ -59,6 +64,21 @@ func start(ctx context.Context, cores, ours []int, path string, args ...string) 
 		p.stop()
 		return nil, errors.New("the server did not announce its URL")
 	}
+}
+
+// dial connects as dialSized does, over TLS if the server speaks it.
+func (p *process) dial(ctx context.Context, i int, life time.Duration, buffer int) (*conn, error) {
+	c, err := dialSized(ctx, p.addr, i, life, buffer)
+	if err != nil || p.tls == nil {
+		return c, err
+	}
+	secure := tls.Client(c.Conn, p.tls)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.Conn = secure
+	return c, nil
 }
 
 // listen reads standard error to its end.

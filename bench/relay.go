@@ -102,7 +102,7 @@ func (c *relayCommand) openings(e *env, server, bare *process) error {
 			return sample{}, err
 		}
 		err = inParallel(8, n, func(i int) (err error) {
-			if conns[i], err = dialSized(e.ctx, p.addr, i, time.Minute, 1024); err != nil {
+			if conns[i], err = p.dial(e.ctx, i, time.Minute, 1024); err != nil {
 				return err
 			}
 			return open(conns[i], i)
