@@ -1,11 +1,14 @@
 package redisstore
 
 import (
+	"maps"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"inbox"
 )
@@ -22,6 +25,9 @@ const (
 
 // receivers are those that wait, or waited last, at this server. Redis knows a
 // receiver by a number, whose lowest byte is its partition.
+//
+// They hold wakers weakly: a poll that was answered leaves nothing here once its waker
+// is collected, although Redis goes on to name it as the inbox's last receiver.
 type receivers struct {
 	last   atomic.Uint64
 	shards [partitions]shard
@@ -29,12 +35,13 @@ type receivers struct {
 
 type shard struct {
 	mu       sync.Mutex // guards what follows, and each receiver
-	byWaker  map[*inbox.Waker]*receiver
+	byWaker  map[weak.Pointer[inbox.Waker]]*receiver
 	byNumber map[uint64]*receiver
+	peak     int // the most receivers since the maps were made
 }
 
 type receiver struct {
-	waker    *inbox.Waker
+	waker    weak.Pointer[inbox.Waker]
 	number   uint64
 	forget   time.Duration // after it has not looked for so long
 	attached bool          // it has become the receiver of its inbox
@@ -51,19 +58,32 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r := sh.byWaker[w]; r != nil {
+	weakly := weak.Make(w)
+	if r := sh.byWaker[weakly]; r != nil {
 		return r
 	}
 	if w.Err() != nil { // it was forgotten for that, and is not to come as a new one
 		return nil
 	}
 	if sh.byWaker == nil {
-		sh.byWaker, sh.byNumber = make(map[*inbox.Waker]*receiver), make(map[uint64]*receiver)
+		sh.byWaker, sh.byNumber = make(map[weak.Pointer[inbox.Waker]]*receiver), make(map[uint64]*receiver)
 	}
-	r := &receiver{waker: w, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
+	r := &receiver{waker: weakly, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
 	r.touch()
-	sh.byWaker[w], sh.byNumber[r.number] = r, r
+	sh.byWaker[weakly], sh.byNumber[r.number] = r, r
+	sh.peak = max(sh.peak, len(sh.byNumber))
+	runtime.AddCleanup(w, rs.collected, r.number)
 	return r
+}
+
+// collected forgets the receiver of a waker that nobody can wake any more.
+func (rs *receivers) collected(number uint64) {
+	sh := rs.shard(number)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if r := sh.byNumber[number]; r != nil {
+		sh.dropLocked(r)
+	}
 }
 
 // find returns the receiver of a waker that has entered, or nil.
@@ -71,7 +91,7 @@ func (rs *receivers) find(w *inbox.Waker, partition uint8) *receiver {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.byWaker[w]
+	return sh.byWaker[weak.Make(w)]
 }
 
 func (r *receiver) touch() {
@@ -82,6 +102,14 @@ func (r *receiver) touch() {
 func (sh *shard) dropLocked(r *receiver) {
 	delete(sh.byWaker, r.waker)
 	delete(sh.byNumber, r.number)
+	// Maps keep the room of their best days. Copying the quarter that is left is paid for
+	// by the three quarters that went.
+	if n := len(sh.byNumber); sh.peak >= 64 && n <= sh.peak/4 {
+		byWaker, byNumber := make(map[weak.Pointer[inbox.Waker]]*receiver, n), make(map[uint64]*receiver, n)
+		maps.Copy(byWaker, sh.byWaker)
+		maps.Copy(byNumber, sh.byNumber)
+		sh.byWaker, sh.byNumber, sh.peak = byWaker, byNumber, n
+	}
 }
 
 // sinceLooked is how many microseconds ago Redis saw the receiver, or "".
@@ -137,7 +165,7 @@ func (rs *receivers) waker(number uint64) *inbox.Waker {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if r := sh.byNumber[number]; r != nil {
-		return r.waker
+		return r.waker.Value()
 	}
 	return nil
 }
@@ -169,8 +197,10 @@ func (rs *receivers) all(partition int) []*inbox.Waker {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	all := make([]*inbox.Waker, 0, len(sh.byWaker))
-	for w := range sh.byWaker {
-		all = append(all, w)
+	for weakly := range sh.byWaker {
+		if w := weakly.Value(); w != nil {
+			all = append(all, w)
+		}
 	}
 	return all
 }
@@ -181,9 +211,10 @@ func (rs *receivers) due(partition int, now time.Time) (due []*inbox.Waker) {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for w, r := range sh.byWaker {
+	for _, r := range sh.byNumber { // dropLocked may put another map in its place
+		w := r.waker.Value()
 		switch {
-		case now.Sub(r.looked) > max(r.forget, 2*holdAtMost):
+		case w == nil || now.Sub(r.looked) > max(r.forget, 2*holdAtMost):
 			sh.dropLocked(r)
 		case now.After(r.next):
 			r.next = now.Add(lookAfter + rand.N(lookSpread))

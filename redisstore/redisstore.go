@@ -199,7 +199,9 @@ func (s *Store) receive(ctx context.Context, what string, at place, secret inbox
 	}
 	if r != nil && (errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed)) {
 		s.receivers.end(r.number, err)
-		err = r.waker.Err() // it may have been ended before, for another reason
+		if w := r.waker.Value(); w != nil {
+			err = w.Err() // it may have been ended before, for another reason
+		}
 	}
 	if err != nil {
 		return reply{}, err

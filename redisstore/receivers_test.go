@@ -1,0 +1,44 @@
+package redisstore
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+)
+
+// A client that polls with a new receiver each time leaves nothing behind, although
+// Redis may name each of them for a while.
+func TestReceiversThatNobodyHoldsAreForgotten(t *testing.T) {
+	rs := new(receivers)
+	kept := inbox.NewWaker(func() {})
+	r := rs.enter(kept, 3, time.Hour)
+	rs.looked(r, inbox.Cursor{})
+	for i := range 100_000 {
+		rs.looked(rs.enter(inbox.NewWaker(func() {}), uint8(i), time.Hour), inbox.Cursor{})
+	}
+	left, room := 0, 0
+	inboxtest.Until(t, "the others are forgotten", func() bool {
+		runtime.GC()
+		left, room = 0, 0
+		for i := range rs.shards {
+			sh := &rs.shards[i]
+			sh.mu.Lock()
+			if len(sh.byNumber) != len(sh.byWaker) {
+				t.Errorf("%d numbers of %d wakers", len(sh.byNumber), len(sh.byWaker))
+			}
+			left, room = left+len(sh.byNumber), room+sh.peak
+			sh.mu.Unlock()
+		}
+		return left == 1
+	})
+	if room > partitions*64 {
+		t.Errorf("the maps have kept room for %d receivers", room)
+	}
+	if rs.waker(r.number) != kept || rs.find(kept, 3) != r {
+		t.Error("one that is held was forgotten")
+	}
+	runtime.KeepAlive(kept)
+}
