@@ -189,9 +189,9 @@ func TestServerFull(t *testing.T) {
 
 // The memory of all messages has a bound, too.
 func TestServerFullOfMessages(t *testing.T) {
-	inBubble(t, config{limits: inbox.Limits{Memory: 10_000}}, func(s *server) {
+	inBubble(t, config{limits: inbox.Limits{Memory: 14_000}}, func(s *server) {
 		s.open("alice", "bob")
-		s.post("bob", "alice", strings.Repeat("x", 10_000)).wantProblem("server-full")
+		s.post("bob", "alice", strings.Repeat("x", 14_000)).wantProblem("server-full")
 		s.send("bob", "alice", strings.Repeat("x", 9_000))
 		s.post("alice", "bob", strings.Repeat("x", 9_000)).wantProblem("server-full")
 		s.poll("alice").want(http.StatusOK)

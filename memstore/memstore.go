@@ -12,13 +12,6 @@ import (
 	"inbox"
 )
 
-// What the store counts against [inbox.Limits.Memory], in bytes, beside the
-// bodies themselves: measured, and rounded up.
-const (
-	messageCost = 128 // an inbox.Message, its share of the slice, the allocations
-	keyCost     = 64  // a remembered idempotency key, in the ring and in the map
-)
-
 // shardCount is far above the number of cores, so that two requests seldom meet
 // at one lock, and small enough to look at every shard once a second.
 const shardCount = 128
@@ -34,7 +27,7 @@ type Store struct {
 	shards [shardCount]shard
 
 	inboxes atomic.Int64 // in all shards, expired ones included until removed
-	memory  atomic.Int64 // of all messages and keys
+	memory  atomic.Int64 // of all that is kept, as cost.go counts it
 }
 
 var _ inbox.Store = (*Store)(nil)
@@ -63,8 +56,8 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// Usage reports how many inboxes there are and how many bytes their messages
-// take, as counted against the limits.
+// Usage reports how many inboxes there are and how many bytes they take with all that
+// is in them, as counted against the limits.
 func (s *Store) Usage() (inboxes, memory int64) {
 	return s.inboxes.Load(), s.memory.Load()
 }
@@ -89,7 +82,8 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	if d.Key != "" {
 		digest = d.Digest(from.ID)
 	}
-	accepted := time.Now().UTC()
+	m := inbox.Message{From: sender, Time: time.Now().UTC(), Body: trimmed(d.Body)}
+	cost := costOf(&m)
 
 	sh := s.shard(to)
 	sh.Lock()
@@ -101,8 +95,14 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		replayed = true
 	case len(in.messages) >= s.limits.Messages || in.bytes+len(d.Body) > s.limits.Bytes:
 		err = inbox.ErrFull
-	case !s.reserveMemory(costOf(d, in.keys)):
-		err = inbox.ErrServerFull
+	default:
+		more := cost
+		if d.Key != "" && !in.keys.full() {
+			more += costOfKeys(in.keys.len()+1) - costOfKeys(in.keys.len())
+		}
+		if !s.reserveMemory(more) {
+			err = inbox.ErrServerFull
+		}
 	}
 	if err != nil || replayed {
 		sh.Unlock()
@@ -113,12 +113,9 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	}
 	in.last++
 	in.bytes += len(d.Body)
-	in.messages = append(in.messages, inbox.Message{
-		Cursor: inbox.Cursor{Life: in.life, Seq: in.last},
-		From:   sender,
-		Time:   accepted,
-		Body:   d.Body,
-	})
+	in.live += cost
+	m.Cursor = inbox.Cursor{Life: in.life, Seq: in.last}
+	in.messages = append(in.messages, m)
 	waker := in.waker
 	sh.Unlock()
 	if waker != nil {
@@ -281,15 +278,6 @@ func (s *Store) reserveMemory(cost int64) bool {
 		return false
 	}
 	return true
-}
-
-// costOf is what a message will be counted for, with its key.
-func costOf(d inbox.Draft, k *keys) int64 {
-	cost := int64(messageCost + len(d.Body))
-	if d.Key != "" && !k.full() {
-		cost += keyCost
-	}
-	return cost
 }
 
 // newLife draws the number that tells the lives of an inbox apart.

@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,41 +19,40 @@ type entry struct {
 	waker    *inbox.Waker    // of the last receiver, unless it has left
 	keys     *keys           // nil until a sender uses one
 	bytes    int             // of the bodies in messages
-	dead     int             // acknowledged messages that the slice's array still holds
+	live     int64           // what messages are counted for
+	dead     int64           // the same, of acknowledged ones that the slice's array still holds
 
 	expires    time.Duration // on the store's clock
 	prev, next *entry        // in the shard's list
 }
 
-// acknowledge removes the messages up to and including seq and returns what
-// they cost.
-func (in *entry) acknowledge(seq uint64) (cost int64) {
+// acknowledge removes the messages up to and including seq and returns what is counted
+// no longer.
+func (in *entry) acknowledge(seq uint64) (freed int64) {
 	first := in.last - uint64(len(in.messages)) + 1
 	if seq < first {
 		return 0
 	}
 	n := int(seq - first + 1)
 	for i := range in.messages[:n] {
-		size := len(in.messages[i].Body)
-		in.bytes -= size
-		cost += int64(messageCost + size)
+		m := &in.messages[i]
+		in.bytes -= len(m.Body)
+		in.live -= costOf(m)
+		in.dead += costOf(m)
 	}
-	// The array is never written to where a batch may look at it: it is left
-	// behind, at once when empty, else when most of it is dead.
-	in.dead += n
+	// The array is never written to where a batch may look at it: it is left behind, at
+	// once when empty, else when most of what it holds is dead. What it holds counts.
 	in.messages = in.messages[n:]
-	switch {
-	case len(in.messages) == 0:
-		in.messages, in.dead = nil, 0
-	case in.dead >= len(in.messages):
-		in.messages, in.dead = slices.Clone(in.messages), 0
+	if in.dead >= in.live {
+		in.messages = append([]inbox.Message(nil), in.messages...)
+		freed, in.dead = in.dead, 0
 	}
-	return cost
+	return freed
 }
 
 // cost is what an inbox has been counted for.
 func (in *entry) cost() int64 {
-	return int64(len(in.messages))*messageCost + int64(in.bytes) + int64(in.keys.len())*keyCost
+	return inboxCost + sizeCost(len(in.id)) + in.live + in.dead + costOfKeys(in.keys.len())
 }
 
 // A shard is a part of all inboxes, with a lock of its own.
@@ -94,17 +92,29 @@ func (sh *shard) openLocked(p inbox.Peer, now time.Duration) (*entry, error) {
 		return nil, inbox.ErrServerFull
 	}
 	in := &entry{id: p.ID, secret: p.Secret, life: newLife(), expires: now + sh.store.limits.TTL}
-	sh.insertLocked(in)
+	if !sh.insertLocked(in) {
+		sh.store.inboxes.Add(-1)
+		return nil, inbox.ErrServerFull
+	}
 	return in, nil
 }
 
-func (sh *shard) insertLocked(in *entry) {
+// insertLocked reports whether there was memory for the inbox.
+func (sh *shard) insertLocked(in *entry) bool {
+	cost := in.cost()
+	if len(sh.inboxes) == sh.peak {
+		cost += roomCost
+	}
+	if !sh.store.reserveMemory(cost) {
+		return false
+	}
 	if sh.inboxes == nil {
 		sh.inboxes = make(map[string]*entry)
 	}
 	sh.inboxes[in.id] = in
 	sh.peak = max(sh.peak, len(sh.inboxes))
 	sh.appendLocked(in)
+	return true
 }
 
 // touchLocked restarts an expiry.
@@ -123,11 +133,15 @@ func (sh *shard) removeLocked(in *entry) {
 	if in.waker != nil {
 		in.waker.Wake() // should one still wait, it opens the next life
 	}
-	// A map keeps the room of its best days. Copying the quarter that is left
-	// is paid for by the three quarters that went.
-	if n := len(sh.inboxes); sh.peak >= 64 && n <= sh.peak/4 {
-		smaller := make(map[string]*entry, n)
-		maps.Copy(smaller, sh.inboxes)
+	// A map keeps the room of its best days. Copying the quarter that is left is paid for
+	// by the three quarters that went.
+	if n := len(sh.inboxes); n == 0 || sh.peak >= 64 && n <= sh.peak/4 {
+		var smaller map[string]*entry
+		if n > 0 {
+			smaller = make(map[string]*entry, n)
+			maps.Copy(smaller, sh.inboxes)
+		}
+		sh.store.memory.Add(-roomCost * int64(sh.peak-n))
 		sh.inboxes, sh.peak = smaller, n
 	}
 }

@@ -249,11 +249,13 @@ func (saved *snapshotInbox) entry(expires time.Duration) *entry {
 	}
 	first := saved.Last - uint64(len(saved.Messages)) + 1
 	for i, m := range saved.Messages {
-		in.bytes += len(m.Body)
-		in.messages = append(in.messages, inbox.Message{
+		message := inbox.Message{
 			Cursor: inbox.Cursor{Life: in.life, Seq: first + uint64(i)},
-			From:   m.From, Time: m.Time.UTC(), Body: m.Body,
-		})
+			From:   m.From, Time: m.Time.UTC(), Body: trimmed(m.Body),
+		}
+		in.bytes += len(m.Body)
+		in.live += costOf(&message)
+		in.messages = append(in.messages, message)
 	}
 	return in
 }
@@ -268,10 +270,9 @@ func (s *Store) restore(in *entry) error {
 	if !s.reserveInbox() {
 		return fmt.Errorf("the snapshot holds more than %d inboxes", s.limits.Inboxes)
 	}
-	if !s.reserveMemory(in.cost()) {
-		return fmt.Errorf("the messages in the snapshot take more than %d bytes", s.limits.Memory)
+	if !sh.insertLocked(in) {
+		return fmt.Errorf("the inboxes in the snapshot take more than %d bytes", s.limits.Memory)
 	}
-	sh.insertLocked(in)
 	return nil
 }
 

@@ -15,6 +15,10 @@ const (
 	maxHeld       = 1000    // messages
 	maxHeldBytes  = 1 << 20 // of them, and of their recipients' ids, which can be as long as a frame
 	maxRecipients = 128
+
+	// heldCost is what a held message takes beside its bytes: its place in a slice that
+	// may be half empty, and its recipient's.
+	heldCost = 256
 )
 
 // hold is what one sender has said to peers who are not there, or whose inboxes
@@ -64,7 +68,7 @@ func (o *hold) find(to address) *absent {
 // add holds a message, if there is room, behind others to the same peer.
 func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent, bool) {
 	a := o.find(to)
-	size := len(to.text) + len(body)
+	size := heldSize(to, body)
 	switch {
 	case a == nil && len(o.recipients) >= maxRecipients,
 		o.messages >= maxHeld, o.bytes+size > maxHeldBytes:
@@ -84,9 +88,23 @@ func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent,
 	return a, true
 }
 
+// heldSize is what a held message counts for. The allocator rounds up: by an eighth, and
+// to pages beyond 32 KiB.
+func heldSize(to address, body []byte) int {
+	size := heldCost
+	for _, n := range [...]int{len(to.text), len(body)} {
+		if size += n; n > 32<<10 {
+			size += 8 << 10
+		} else {
+			size += n / 8
+		}
+	}
+	return size
+}
+
 // drop forgets the oldest message to a.
 func (h *Handler) drop(o *hold, a *absent) {
-	size := len(a.text) + len(a.messages[0].body)
+	size := heldSize(a.address, a.messages[0].body)
 	a.messages[0] = heldMessage{}
 	a.messages = a.messages[1:]
 	o.messages--

@@ -7,6 +7,7 @@ import (
 	"io"
 	stdlog "log"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -44,7 +45,7 @@ type serveCommand struct {
 	InboxBytes    size          `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
 	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes of one message."`
 	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
-	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all messages on this server."`
+	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all that this server keeps: inboxes, messages, keys."`
 	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and answers on their way, in all; 0: an eighth of the memory."`
 	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
@@ -133,9 +134,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	memory := available()
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
+		debug.SetMemoryLimit(memory / 10 * 9)
+	}
 	inFlight := flight.New(int64(c.MaxInFlight))
 	if c.MaxInFlight == 0 {
-		inFlight = flight.New(inFlightLimit(available()))
+		inFlight = flight.New(inFlightLimit(memory))
 	}
 	srv := server.New(server.Config{
 		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log,
@@ -193,7 +198,7 @@ func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *fligh
 		return nil, nil
 	}
 	return peerjs.New(peerjs.Config{
-		Store: store, Pepper: store.pepper, InFlight: inFlight, Lot: srv.Lot,
+		Store: store, Pepper: store.pepper, InFlight: inFlight, MaxHeld: max(1, c.maxHeld()), Lot: srv.Lot,
 		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
 		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
 		AllowOrigins: c.AllowOrigin, Log: log,

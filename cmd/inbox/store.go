@@ -38,8 +38,21 @@ func nothing() error { return nil }
 func (c *serveCommand) limits() inbox.Limits {
 	return inbox.Limits{
 		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
-		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory),
+		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory) - c.maxHeld(),
 	}
+}
+
+// maxHeld is the part of --max-memory that messages of PeerJS clients may take that wait
+// beside the inboxes: a sixteenth. Redis keeps the inboxes elsewhere, and then it is that
+// of the default.
+func (c *serveCommand) maxHeld() int64 {
+	switch {
+	case !c.PeerJS:
+		return 0
+	case c.Store != inMemory:
+		return defaultMaxMemory / 16
+	}
+	return int64(c.MaxMemory) / 16
 }
 
 func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened, error) {

@@ -230,6 +230,7 @@ func (s *Spot) RemoteAddr() netip.AddrPort { return s.remote }
 
 func (s *Spot) end() {
 	s.state.Or(uint32(left))
+	s.run = nil // a store may keep the waker, and with it the spot, for a while
 	s.lot.alarms.clear(s)
 	s.lot.remove(s)
 }

@@ -1,0 +1,274 @@
+package memstore_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/memstore"
+)
+
+// keptLimit is large enough that what the runtime itself takes does not show.
+const keptLimit = 64 << 20
+
+// filler fills a store with one kind of thing. Its methods stop the test when the store
+// takes no more.
+type filler struct {
+	*memstore.Store
+	n int // for names
+}
+
+var x = []byte("x")
+
+// full is how a filler ends.
+type full struct{}
+
+func (f *filler) name(length int) string {
+	f.n++
+	name := fmt.Sprint(f.n)
+	return name + strings.Repeat("-", max(0, length-len(name)))
+}
+
+func (f *filler) check(err error) {
+	switch {
+	case errors.Is(err, inbox.ErrServerFull):
+		panic(full{})
+	case err != nil:
+		panic(err)
+	}
+}
+
+func (f *filler) open(id string) {
+	_, err := f.Look(context.Background(), inbox.Peer{ID: id}, start, 0, nil)
+	f.check(err)
+}
+
+func (f *filler) send(from, to, key string, body []byte) {
+	_, err := f.Send(context.Background(), inbox.Peer{ID: from}, to, inbox.Draft{Key: key, Body: body})
+	f.check(err)
+}
+
+func (f *filler) close(id string) { f.check(f.Close(context.Background(), inbox.Peer{ID: id}, 0)) }
+
+// acknowledge removes the oldest n messages.
+func (f *filler) acknowledge(id string, n int) {
+	b, err := f.Look(context.Background(), inbox.Peer{ID: id}, start, n, nil)
+	f.check(err)
+	_, err = f.Look(context.Background(), inbox.Peer{ID: id}, b.Cursor, 0, nil)
+	f.check(err)
+}
+
+// kept are the worst inputs for each kind of thing that a store keeps.
+var kept = map[string]func(f *filler){
+	"ids of senders that have closed": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 100 {
+			from := f.name(inbox.MaxID)
+			f.send(from, to, "", nil)
+			f.close(from)
+		}
+	},
+	"empty messages": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 100 {
+			f.send(to, to, "", nil)
+		}
+	},
+	"a message more than a power of two": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 65 {
+			f.send(to, to, "", []byte("x"))
+		}
+	},
+	"bodies just above a size of the allocator": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 25 {
+			f.send(to, to, "", bytes.Repeat(x, 1153))
+		}
+	},
+	"bodies just above a page": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 20 {
+			f.send(to, to, "", bytes.Repeat(x, 32<<10+1))
+		}
+	},
+	"bodies with room behind them": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 20 {
+			f.send(to, to, "", bytes.Repeat(x, 4000)[:1000])
+		}
+	},
+	"bodies that were base64": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 10 {
+			text := bytes.Clone([]byte(base64.StdEncoding.EncodeToString(make([]byte, 40_000))))
+			n, _ := base64.StdEncoding.Decode(text, text)
+			f.send(to, to, "", text[:n])
+		}
+	},
+	"acknowledged messages before others": func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for range 15 {
+			f.send(to, to, "", bytes.Repeat(x, 4<<10))
+		}
+		for range 16 {
+			f.send(to, to, "", nil)
+		}
+		f.acknowledge(to, 15)
+	},
+	"inboxes with short ids": func(f *filler) { f.open(f.name(1)) },
+	"inboxes with long ids":  func(f *filler) { f.open(f.name(inbox.MaxID)) },
+	"inboxes whose receiver is gone": func(f *filler) {
+		id, state := f.name(1), new([256]byte) // about what a connection leaves
+		w := inbox.NewWaker(func() { state[0]++ })
+		_, err := f.Look(context.Background(), inbox.Peer{ID: id}, start, 1, w)
+		f.check(err)
+	},
+	"an idempotency key in each inbox":     keysIn(1),
+	"nine idempotency keys in each inbox":  keysIn(9),
+	"900 idempotency keys in each inbox":   keysIn(900),
+	"3,000 idempotency keys in each inbox": keysIn(3000),
+	"room of maps": func(f *filler) {
+		if f.n == 0 {
+			var ids []string
+			for range 60_000 {
+				ids = append(ids, f.name(1))
+				f.open(ids[len(ids)-1])
+			}
+			for i, id := range ids { // a map is made anew when a quarter is left
+				if i%10 < 7 {
+					f.close(id)
+				}
+			}
+		}
+		to := f.name(1)
+		f.open(to)
+		for range 50 {
+			f.send(to, to, "", bytes.Repeat(x, 1000))
+		}
+	},
+	"churn of everything": func(f *filler) {
+		to := f.name(inbox.MaxID)
+		f.open(to)
+		for i := range 20 {
+			from := f.name(inbox.MaxID)
+			f.send(from, to, from[:inbox.MaxKey], bytes.Repeat(x, i*i*i))
+			f.close(from)
+			if i%3 == 0 {
+				f.acknowledge(to, 2)
+			}
+		}
+		if f.n%2 == 0 {
+			f.close(to)
+		}
+	},
+}
+
+func keysIn(n int) func(f *filler) {
+	return func(f *filler) {
+		to := f.name(1)
+		f.open(to)
+		for i := range n {
+			f.send(to, to, fmt.Sprint(i), nil)
+			f.acknowledge(to, 1)
+		}
+	}
+}
+
+// Of whatever kind the things are that a store keeps, a process takes no more memory
+// for them than the limit says.
+func TestResidentMemoryIsWithinTheLimit(t *testing.T) {
+	if kind := os.Getenv("KEPT"); kind != "" {
+		fill(kind)
+		return
+	}
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		t.Skip("resident memory cannot be read here")
+	}
+	// Without the race detector, whose memory is beside that of the program.
+	binary := filepath.Join(t.TempDir(), "kept.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kept)) {
+		t.Run(kind, func(t *testing.T) {
+			cmd := exec.Command(binary, "-test.run=^TestResidentMemoryIsWithinTheLimit$")
+			cmd.Env = append(os.Environ(), "KEPT="+kind, "GOGC=50")
+			out, err := cmd.Output()
+			var resident, counted int64
+			if _, scan := fmt.Sscanf(string(out), "resident %d counted %d", &resident, &counted); err != nil || scan != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%.1f MiB resident, %.1f counted", float64(resident)/(1<<20), float64(counted)/(1<<20))
+			if counted > keptLimit {
+				t.Errorf("%d bytes are counted, the limit is %d", counted, keptLimit)
+			}
+			if resident < keptLimit/4 {
+				t.Errorf("%d bytes are resident: that is not all that is kept, or much less than is counted", resident)
+			}
+			// Garbage leaves gaps, which are filled sooner or later.
+			if resident > keptLimit*115/100 {
+				t.Errorf("%d bytes are resident, the limit is %d", resident, keptLimit)
+			}
+		})
+	}
+}
+
+// fill fills a store until it takes no more, for a while, and prints what the process
+// has come to take.
+func fill(kind string) {
+	s := memstore.New(inbox.Limits{TTL: 24 * time.Hour, Memory: keptLimit, Inboxes: 1 << 30})
+	f := &filler{Store: s}
+	before := residentMemory()
+	for refused := 0; refused < 20; {
+		func() {
+			defer func() {
+				switch v := recover(); v.(type) {
+				case nil:
+				case full:
+					refused++
+				default:
+					panic(v)
+				}
+			}()
+			kept[kind](f)
+		}()
+	}
+	_, counted := s.Usage()
+	fmt.Println("resident", residentMemory()-before, "counted", counted)
+	runtime.KeepAlive(s)
+}
+
+func residentMemory() (bytes int64) {
+	debug.FreeOSMemory()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		panic(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscanf(rest, "%d kB", &bytes); err != nil {
+		panic(err)
+	}
+	return bytes << 10
+}
