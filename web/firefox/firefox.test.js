@@ -1,7 +1,7 @@
 /** Firefox and Chromium meet, through a real server: with the SDK, and on the pages. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
@@ -148,4 +148,25 @@ test("the files page: 20 MB in both directions", LIMIT, async () => {
   await Promise.all([files.press(bob, there, "Receive"), files.press(alice, back, "Receive")]);
   await Promise.all([files.arrives(bob, there, arriving), files.arrives(alice, back, downloaded(back))]);
   await Promise.all([files.becomes(alice, there, "done"), files.becomes(bob, back, "done")]);
+});
+
+test("the files page: 40 files and a folder, from Chromium to Firefox: all of them are in the downloads", LIMIT, async () => {
+  const [alice, bob] = await Promise.all([person(chromium), person(firefox)]);
+  await alice.goto(`${server.local}files`);
+  await reaches(alice, "waiting");
+  await bob.goto(await alice.inputValue("#link"));
+  await files.areConnected(alice, bob);
+  const many = Array.from({ length: 40 }, (_, i) => files.makeFile(`to Firefox ${i}.txt`, 1000 + i));
+  await files.chooses(alice, ...many);
+  const folder = join(files.makeDirectory(), "Album");
+  mkdirSync(join(folder, "within"), { recursive: true });
+  writeFileSync(join(folder, "within", "page.txt"), "a page");
+  await alice.setInputFiles("#choose-within", folder);
+  await files.tells(bob, { name: "Album" }, "It arrives as one archive");
+  assert.equal(await bob.isHidden("#accept-directory"), true);
+  await bob.click("#accept-all");
+  for (const file of many) assert.equal(await files.digestOf((await downloaded(file)).path()), file.digest);
+  const archive = join(downloads, "Album.zip");
+  await downloaded({ name: "Album.zip", size: 30 + 46 + 16 + 22 + 2 * "Album/within/page.txt".length + "a page".length });
+  assert.ok(readFileSync(archive).includes("a page"));
 });
