@@ -26,7 +26,7 @@ func TestFreshMessagesAreBeyondWhatWasSent(t *testing.T) {
 		{inbox.Cursor{Life: 7, Seq: 3}, of(7, 5), 1},
 		{inbox.Cursor{Life: 7, Seq: 9}, of(8, 1, 2), 2},
 	} {
-		s := inbox.NewSession(nil, inbox.Peer{}, inbox.Cursor{}, 100, nil)
+		s := inbox.NewSession(nil, inbox.Peer{}, inbox.Cursor{}, 100, nil, nil)
 		s.Sent(c.sent)
 		if got := s.Fresh(c.messages); len(got) != c.fresh {
 			t.Errorf("after %v, %d of %d messages are fresh, want %d", c.sent, len(got), len(c.messages), c.fresh)

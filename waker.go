@@ -27,7 +27,8 @@ func NewWaker(notify func()) *Waker {
 }
 
 // Notify replaces the function that a wake calls. It calls notify at once if the
-// Waker was woken while it had none.
+// Waker was woken while it had none. A wake that comes at this moment calls the
+// new function, and perhaps the old one too.
 func (w *Waker) Notify(notify func()) {
 	w.notify.Store(&notify)
 	if w.early.Swap(false) {
@@ -37,8 +38,13 @@ func (w *Waker) Notify(notify func()) {
 
 // Wake makes the receiver look again.
 func (w *Waker) Wake() {
-	if notify := w.notify.Load(); notify != nil {
+	notify := w.notify.Load()
+	if notify != nil {
 		(*notify)()
+		// Notify may have replaced it before it was called.
+		if later := w.notify.Load(); later != notify {
+			(*later)()
+		}
 		return
 	}
 	w.early.Store(true)

@@ -42,23 +42,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return h.deliver(w, c, p, s.Waker(), a, b, err)
 	}
 	c.waited = true
-	deadline := time.Now().Add(a.wait)
+	waits := pollWait{ask: a, deadline: time.Now().Add(a.wait)}
+	held := &heldPoll{pollWait: waits, h: h, session: s, w: w, client: c}
 	before := park.PrefixedOf(park.ConnOf(r.Context()))
-	patience := parkAfter
-	if before != nil && before.Idle {
-		patience = 0 // who waited in vain does so again
-	}
-	if !h.canPark(r) || a.wait <= patience {
-		b, err = h.waitUnparked(r.Context(), s, deadline)
-		return h.deliver(w, c, p, s.Waker(), a, b, err)
-	}
-	if patience > 0 {
-		woken, err := h.beforeParking(r.Context(), s)
-		if err == nil && woken {
-			b, err = s.Receive(r.Context(), time.Until(deadline), h.draining)
-		}
-		if err != nil || woken {
-			return h.deliver(w, c, p, s.Waker(), a, b, err)
+	switch idle := before != nil && before.Idle; { // whose last poll found nothing waits again
+	case !h.canPark(r), a.wait <= parkAfter && !idle:
+		return held.drive(false)
+	case !idle:
+		if woken, err := h.beforeParking(r.Context(), s); err != nil || woken {
+			return held.drive(woken)
 		}
 	}
 	closes := r.Close || w.Header().Get("Connection") == "close"
@@ -69,35 +61,26 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	if err != nil {
 		return err
 	}
-	parked := &parkedPoll{
-		h: h, peer: p, ask: a, deadline: deadline, session: s,
+	parking := &parkedPoll{
+		parked: parked{session: s}, pollWait: waits, h: h, peer: p, waited: true,
 		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
 		program: !browser.MayHaveSent(r.Header),
 	}
 	if before != nil && len(unread) == 0 {
-		parked.request = before.OneRequest()
+		parking.request = before.OneRequest()
 	}
-	spot, err := h.Lot.Park(conn, parked.run)
+	spot, err := h.Lot.Park(conn, parking.run)
 	if err != nil {
 		return nil // nobody can be told any more
 	}
-	s.Waker().Notify(spot.Wake)
+	s.Park(spot.Wake)
 	spot.Begin()
 	return nil
 }
 
 // session begins a stay at p's inbox, for the messages that were asked for.
 func (h *Handler) session(p inbox.Peer, a ask, wake func()) *inbox.Session {
-	return inbox.NewSession(h.Store, p, a.after, a.limit, inbox.NewWaker(wake))
-}
-
-// waitUnparked blocks until there is something to answer. The session has looked
-// already.
-func (h *Handler) waitUnparked(ctx context.Context, s *inbox.Session, deadline time.Time) (inbox.Batch, error) {
-	if _, err := s.Wait(ctx, deadline, h.draining); err != nil {
-		return inbox.Batch{}, err
-	}
-	return s.Receive(ctx, time.Until(deadline), h.draining)
+	return inbox.NewSession(h.Store, p, a.after, a.limit, inbox.NewWaker(wake), h.draining)
 }
 
 // beforeParking waits for a moment, and reports whether the session was woken.
@@ -106,7 +89,55 @@ func (h *Handler) beforeParking(ctx context.Context, s *inbox.Session) (woken bo
 	if h.unparked.Add(1) > maxUnparked {
 		return false, nil
 	}
-	return s.Wait(ctx, time.Now().Add(parkAfter), h.draining)
+	return s.Wait(ctx, time.Now().Add(parkAfter))
+}
+
+// pollWait is what both kinds of polls that wait have in common.
+type pollWait struct {
+	ask      ask
+	deadline time.Time // of the wait; of a parked poll then of the next request
+}
+
+// goesOn reports whether a look has found nothing to answer with yet.
+func (p *pollWait) goesOn(b inbox.Batch, err error) bool {
+	return err == nil && len(b.Messages) == 0 && !b.Reset && time.Now().Before(p.deadline)
+}
+
+// idle implements [transport]: at the end of its time a poll looks once more.
+func (p *pollWait) idle() step {
+	if time.Now().Before(p.deadline) {
+		return rest
+	}
+	return look
+}
+
+// due implements [transport].
+func (p *pollWait) due() time.Time { return p.deadline }
+
+// heldPoll is a long poll that waits in its handler.
+type heldPoll struct {
+	pollWait
+	h       *Handler
+	session *inbox.Session
+	w       http.ResponseWriter
+	client  client
+	err     error
+}
+
+// found implements [transport].
+func (p *heldPoll) found(b inbox.Batch, err error) step {
+	if p.goesOn(b, err) {
+		return rest
+	}
+	p.err = p.h.deliver(p.w, p.client, p.session.Peer(), p.session.Waker(), p.ask, b, err)
+	return end
+}
+
+func (p *heldPoll) drive(woken bool) error {
+	if err := drive(p.client.ctx, p.session, p, woken); err != nil {
+		return err
+	}
+	return p.err
 }
 
 // parkedPoll is a long poll whose connection was taken from net/http, first
@@ -117,19 +148,18 @@ func (h *Handler) beforeParking(ctx context.Context, s *inbox.Session) (woken bo
 // another cursor, there is nothing to parse: the wait begins anew, and net/http
 // does not hear of it.
 type parkedPoll struct {
+	parked // its session is nil once the poll is answered
+	pollWait
 	h        *Handler
-	spot     *park.Spot
-	session  *inbox.Session // nil once it is answered
 	peer     inbox.Peer
-	ask      ask
-	deadline time.Time // of the wait, or of the next request
-	unread   []byte    // what was read beyond the request
-	readable bool      // there is more to read
-	request  []byte    // nil if it is not known
+	unread   []byte // what was read beyond the request
+	readable bool   // there is more to read
+	request  []byte // nil if it is not known
 	header   string
 	close    bool
 	program  bool // no browser has sent the request
-	idle     bool // the last wait was in vain
+	waited   bool // it came a while ago
+	idled    bool // the last wait found nothing
 }
 
 func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
@@ -139,59 +169,32 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.next(e)
 		return
 	}
-	if e&park.Gone != 0 && park.StateOf(spot.Context()) != park.Open {
-		p.session.Leave(context.Background())
-		p.spot.Close()
-		return
-	}
-	if e&(park.Woken|park.Timeout) == 0 && !p.h.Draining() {
-		p.wait()
-		return
-	}
-	p.look(true)
-}
-
-// look looks into the inbox for a request that has waited, or has just come.
-func (p *parkedPoll) look(waited bool) {
-	var b inbox.Batch
-	var err error
-	if p.h.Draining() {
-		if waited {
-			p.session.Leave(context.Background())
-		}
-		err = inbox.ErrDraining
-	} else {
-		b, err = p.session.Look(context.Background())
-	}
-	if err == nil && len(b.Messages) == 0 && !b.Reset && time.Now().Before(p.deadline) {
-		p.wait()
-		return
-	}
-	p.answer(b, err, waited)
-}
-
-// wait rests until there is something to look for.
-func (p *parkedPoll) wait() {
-	p.spot.Rest(min(time.Until(p.deadline), time.Until(p.session.Again())))
 	// Not for what it may send meanwhile: a next request stays in the kernel. But
 	// when that was watched for before, it is cheaper to be told.
 	watch := park.Gone
 	if p.request != nil {
 		watch = park.Readable
 	}
-	if err := p.spot.Watch(watch); err != nil {
-		p.h.Log.Error("a connection cannot be watched", "error", err)
-		p.spot.Close()
-	}
+	p.drive(p, e, watch)
 }
 
-func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
+// found implements [transport].
+func (p *parkedPoll) found(b inbox.Batch, err error) step {
+	if p.goesOn(b, err) {
+		p.waited = true
+		return rest
+	}
+	p.answer(b, err)
+	return end
+}
+
+func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	w := &answer{
 		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
 		until: time.Now().Add(writeTimeout),
 	}
-	c := client{ctx: p.spot.Context(), waited: waited}
-	idle := len(b.Messages) == 0
+	c := client{ctx: p.spot.Context(), waited: p.waited}
+	idled := len(b.Messages) == 0
 	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
 			p.spot.Close()
@@ -203,7 +206,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 		p.spot.Close()
 		return
 	}
-	p.session, p.idle = nil, idle
+	p.session, p.idled = nil, idled
 	if p.request == nil {
 		p.peer, p.header = inbox.Peer{}, ""
 	}
@@ -216,7 +219,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error, waited bool) {
 func (p *parkedPoll) next(e park.Events) {
 	switch {
 	case len(p.unread) > 0:
-		p.spot.HandBack(p.unread, p.idle)
+		p.spot.HandBack(p.unread, p.idled)
 	case p.readable:
 		p.readable = false
 		p.read()
@@ -244,11 +247,11 @@ func (p *parkedPoll) read() {
 		p.spot.Close()
 	case n == len(buffer), // there may be more, and a spot does not rest before that is read
 		!p.again(buffer[:n]):
-		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idle)
+		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idled)
 	default:
 		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
-		p.deadline = time.Now().Add(p.ask.wait)
-		p.look(false)
+		p.deadline, p.waited = time.Now().Add(p.ask.wait), false
+		p.run(p.spot, park.Woken)
 	}
 }
 

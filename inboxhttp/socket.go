@@ -107,15 +107,15 @@ type socketPeer struct {
 
 // open makes this socket the peer's receiver, by the next look.
 func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, w *inbox.Waker) {
-	p.session, p.greet = inbox.NewSession(p.h.Store, peer, after, windowMessages, w), true
+	p.session, p.greet = inbox.NewSession(p.h.Store, peer, after, windowMessages, w, p.h.draining), true
 }
 
 // Look looks into the inbox and sends what the window has room for.
 func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
-	if p.h.Draining() {
-		return inbox.ErrDraining
-	}
 	if p.session == nil {
+		if p.h.Draining() {
+			return inbox.ErrDraining
+		}
 		return nil
 	}
 	b, err := p.session.Look(context.Background())

@@ -2,7 +2,6 @@ package inboxhttp
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -22,12 +21,17 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	after, pop, err := streamPosition(r)
 	unreadable := err != nil
 	s.pop = pop
-	s.session = inbox.NewSession(h.Store, p, after, h.MaxMessages, inbox.NewWaker(nil))
+	s.session = inbox.NewSession(h.Store, p, after, h.MaxMessages, inbox.NewWaker(nil), h.draining)
 	b, err := s.session.Look(r.Context())
 	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
 		unreadable = true
 		s.session.Acknowledge(inbox.Cursor{})
 		b, err = s.session.Look(r.Context())
+	}
+	var over error
+	if errors.Is(err, inbox.ErrDraining) { // the stream says so, to whom the inbox is
+		over = err
+		b, err = h.Store.Acknowledge(r.Context(), p, inbox.Cursor{}, nil)
 	}
 	if err != nil {
 		return err // the peer is not authenticated, or has no inbox
@@ -39,7 +43,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	if unreadable {
 		s.out.event("reset", s.at)
 	}
-	s.add(b, nil)
+	s.add(b, over)
 	if held := s.held(); held > 0 { // later there is no status to say so
 		if !h.InFlight.Take(held) {
 			return inbox.ErrServerFull
@@ -53,7 +57,10 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	if h.canPark(r) {
 		return s.park(w)
 	}
-	return s.block(w, r)
+	s.client = client{ctx: r.Context(), http2: s.http2, waited: true}
+	s.w = w
+	_ = drive(r.Context(), s.session, s, false) // an error is the client's leaving
+	return nil
 }
 
 // streamPosition reads where a stream begins: Last-Event-ID in the header, else in the
@@ -103,32 +110,38 @@ func theOnly(values []string) (only string, err error) {
 	return only, nil
 }
 
-// stream is the state of one, whoever waits for it.
+// stream is the state of one, whichever driver it has.
 type stream struct {
+	parked
 	h        *Handler
-	session  *inbox.Session
 	pop      bool
 	http2    bool
+	over     bool            // the stay: the stream ends when all is written
 	out      eventBuffer     // what comes before the messages
 	at       inbox.Cursor    // the position that the last event has told
 	messages []inbox.Message // to be written: our own copy, as many as one answer holds
 	more     bool            // was found than that
 	written  inbox.Cursor    // of the last message that went out
+	wrote    time.Time
 
-	spot  *park.Spot // what follows: when parked
-	head  []byte     // of the answer, until it was written
-	wrote time.Time
+	head []byte // of the answer, until it was written, if the connection is parked
+
+	client client              // else
+	w      http.ResponseWriter // else
 }
 
-// add notes what a look has found, as far as it goes out at once, and reports whether
-// it is the end.
-func (s *stream) add(b inbox.Batch, err error) (done bool) {
+// add notes what a look has found, as far as it goes out at once.
+func (s *stream) add(b inbox.Batch, err error) {
+	if s.over {
+		return
+	}
 	if err != nil {
+		s.over = true
 		switch code := problemOf(err).Code; code {
 		case problem.Replaced.Code, problem.Closed.Code, problem.Draining.Code:
 			s.out.event(code, s.at)
 		}
-		return true // of anything else the client learns by coming back
+		return // of anything else the client learns by coming back
 	}
 	if b.Reset {
 		s.at = b.Start()
@@ -137,7 +150,42 @@ func (s *stream) add(b inbox.Batch, err error) (done bool) {
 	fresh := s.session.Fresh(b.Messages)
 	s.messages, _ = inbox.First(fresh, maxAnswer)
 	s.more = len(s.messages) < len(fresh)
-	return false
+}
+
+// found implements [transport].
+func (s *stream) found(b inbox.Batch, err error) step {
+	s.add(b, err)
+	return s.idle()
+}
+
+// due implements [transport].
+func (s *stream) due() time.Time { return s.wrote.Add(heartbeat) }
+
+// idle writes what there is to write, or a comment if nothing was written for a while.
+func (s *stream) idle() step {
+	acked := s.session.Acknowledged()
+	if !s.pending() && !s.over && !time.Now().Before(s.due()) {
+		s.out.comment()
+	}
+	if s.pending() && !s.write() {
+		if s.spot == nil {
+			s.session.Leave(s.client.ctx)
+		} else {
+			s.leave()
+		}
+		return end
+	}
+	switch {
+	case s.over:
+		if s.spot != nil {
+			s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
+			s.spot.Close()
+		}
+		return end
+	case s.more || s.session.Acknowledged() != acked: // by a pop
+		return look
+	}
+	return rest
 }
 
 // pending reports whether there is something to write.
@@ -180,48 +228,46 @@ func (s *stream) emit(to func(piece []byte) error) error {
 	return p.flush()
 }
 
-// flushed is called when what add noted was written: the next look acknowledges it, in
-// a stream that pops.
-func (s *stream) flushed() {
-	if s.pop && s.written != (inbox.Cursor{}) {
+// write sends what add has noted and reports whether the client is there. What is going
+// to be popped goes only to one who is, as far as the kernel knows: it is acknowledged
+// by the next look.
+func (s *stream) write() bool {
+	pops := s.pop && len(s.messages) > 0
+	c := s.client
+	if pops && s.spot != nil {
+		c = client{ctx: s.spot.Context(), waited: true}
+	}
+	if pops && !c.present() || s.emitTo(time.Now().Add(writeTimeout)) != nil || pops && !c.delivered() {
+		return false
+	}
+	s.wrote = time.Now()
+	if pops {
 		s.session.Acknowledge(s.written)
 	}
+	return true
 }
 
-// block serves a stream in its handler: HTTP/2, or no server that parks.
-func (s *stream) block(w http.ResponseWriter, r *http.Request) error {
-	rc := http.NewResponseController(w)
-	c := client{ctx: r.Context(), http2: s.http2, waited: true}
-	to := func(piece []byte) error {
-		if _, err := w.Write(piece); err != nil {
+// emitTo writes to whatever the stream has: a parked connection, or the answer of its
+// handler.
+func (s *stream) emitTo(until time.Time) error {
+	if s.spot != nil {
+		return s.emit(func(piece []byte) error {
+			head := s.head
+			s.head = nil
+			return writeChunk(s.spot, head, piece, "", until)
+		})
+	}
+	rc := http.NewResponseController(s.w)
+	// An error means that there are no deadlines here, as in a test.
+	_ = rc.SetWriteDeadline(until)
+	// HTTP/2 ends a stream whose deadline passes, written to or not.
+	defer rc.SetWriteDeadline(time.Time{})
+	return s.emit(func(piece []byte) error {
+		if _, err := s.w.Write(piece); err != nil {
 			return err
 		}
 		return rc.Flush()
-	}
-	for done := false; ; {
-		if s.pending() {
-			// An error means that there are no deadlines here, as in a test.
-			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if !c.present() || s.emit(to) != nil || !c.delivered() {
-				s.session.Leave(r.Context())
-				return nil
-			}
-			// HTTP/2 ends a stream whose deadline passes, written to or not.
-			_ = rc.SetWriteDeadline(time.Time{})
-			s.flushed()
-		}
-		if done {
-			return nil
-		}
-		b, err := s.session.Receive(r.Context(), heartbeat, s.h.draining)
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
-		done = s.add(b, err)
-		if !s.pending() && !done {
-			s.out.comment()
-		}
-	}
+	})
 }
 
 // park serves a stream without a goroutine of its own.
@@ -236,85 +282,14 @@ func (s *stream) park(w http.ResponseWriter) error {
 	if err != nil {
 		return nil // nobody can be told any more
 	}
-	s.session.Waker().Notify(spot.Wake)
+	s.session.Park(spot.Wake)
 	spot.Begin()
 	return nil
 }
 
 func (s *stream) run(spot *park.Spot, e park.Events) {
 	s.spot = spot
-	ctx := spot.Context()
-	if e&park.Gone != 0 && park.StateOf(ctx) != park.Open {
-		s.session.Leave(ctx)
-		s.spot.Close()
-		return
-	}
-	if s.h.Draining() {
-		if s.pending() && !s.write(ctx) {
-			s.out, s.messages = eventBuffer{}, nil
-		}
-		s.session.Leave(ctx)
-		s.session.Waker().End(inbox.ErrDraining)
-	}
-	look := e&park.Woken != 0 || s.h.Draining() || !time.Now().Before(s.session.Again())
-	for {
-		acked := s.session.Acknowledged()
-		if s.pending() && !s.write(ctx) {
-			s.session.Leave(ctx)
-			s.spot.Close()
-			return
-		}
-		if !look && !s.more && s.session.Acknowledged() == acked { // else a pop is to be acknowledged
-			break
-		}
-		look = false
-		b, err := s.session.Look(ctx)
-		if s.add(b, err) {
-			if !s.pending() || s.write(ctx) {
-				s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
-			}
-			s.spot.Close()
-			return
-		}
-	}
-	if time.Since(s.wrote) >= heartbeat {
-		s.out.comment()
-		if !s.write(ctx) {
-			s.session.Leave(ctx)
-			s.spot.Close()
-			return
-		}
-	}
-	s.rest(min(heartbeat-time.Since(s.wrote), time.Until(s.session.Again())))
-}
-
-func (s *stream) rest(d time.Duration) {
-	s.spot.Rest(d)
-	if err := s.spot.Watch(park.Gone); err != nil {
-		s.h.Log.Error("a connection cannot be watched", "error", err)
-		s.spot.Close()
-	}
-}
-
-// write sends what add has noted and reports whether the client is there. What is going
-// to be popped goes only to one who is, as far as the kernel knows.
-func (s *stream) write(ctx context.Context) bool {
-	pops := s.pop && len(s.messages) > 0
-	if pops && park.StateOf(ctx) != park.Open {
-		return false
-	}
-	until := time.Now().Add(writeTimeout)
-	err := s.emit(func(piece []byte) error {
-		head := s.head
-		s.head = nil
-		return writeChunk(s.spot, head, piece, "", until)
-	})
-	if err != nil || pops && park.StateOf(ctx) == park.Reset {
-		return false
-	}
-	s.wrote = time.Now()
-	s.flushed()
-	return true
+	s.drive(s, e, park.Gone)
 }
 
 // eventBuffer writes the event stream format of the HTML standard, 9.2.

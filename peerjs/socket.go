@@ -274,7 +274,7 @@ func (p *peer) forward(s *socket.Socket) error {
 
 // begin starts a stay at the inbox, which the next look opens.
 func (p *peer) begin(s *socket.Socket) {
-	p.session = inbox.NewSession(p.h.Store, p.inbox, inbox.Cursor{}, window, inbox.NewWaker(s.Wake))
+	p.session = inbox.NewSession(p.h.Store, p.inbox, inbox.Cursor{}, window, inbox.NewWaker(s.Wake), nil)
 }
 
 // write sends messages whose bodies have that size, and lets go of each.

@@ -80,7 +80,7 @@ func TestOneServerIsCutOffUnderLoad(t *testing.T) {
 	p.cut()
 	waited := make(chan error, 1)
 	go func() {
-		b, err := inbox.NewSession(cut, peer("alice"), b.Cursor, 10, r).Receive(t.Context(), 2*time.Minute, nil)
+		b, err := inbox.NewSession(cut, peer("alice"), b.Cursor, 10, r, nil).Receive(t.Context(), 2*time.Minute)
 		if err == nil && (len(b.Messages) != 1 || string(b.Messages[0].Body) != "hello") {
 			err = fmt.Errorf("got %+v", b)
 		}

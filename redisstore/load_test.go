@@ -147,8 +147,8 @@ func (l *load) watch() (over func()) {
 func (l *load) receive(ctx context.Context, id string) {
 	var after inbox.Cursor
 	for ctx.Err() == nil {
-		s := inbox.NewSession(l.store(), peer(id), after, 10, inbox.NewWaker(nil))
-		b, err := s.Receive(ctx, 5*time.Second, nil)
+		s := inbox.NewSession(l.store(), peer(id), after, 10, inbox.NewWaker(nil), nil)
+		b, err := s.Receive(ctx, 5*time.Second)
 		switch {
 		case ctx.Err() != nil:
 			return

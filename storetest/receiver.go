@@ -44,9 +44,9 @@ func (r *receiver) receive(ctx context.Context, after inbox.Cursor, limit int, w
 }
 
 func (r *receiver) receiveAt(ctx context.Context, store inbox.Store, after inbox.Cursor, limit int, wait time.Duration) (inbox.Batch, error) {
-	s := inbox.NewSession(store, r.p, after, limit, r.Waker)
+	s := inbox.NewSession(store, r.p, after, limit, r.Waker, r.draining)
 	s.Sent(r.sent)
-	return s.Receive(ctx, wait, r.draining)
+	return s.Receive(ctx, wait)
 }
 
 // leave ends the receiver's stay.
