@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	"inbox/internal/problem"
 )
@@ -64,18 +63,11 @@ func (h *Handler) fail(w http.ResponseWriter, err error, program bool) {
 	w.Write(body)
 }
 
-// logStore logs what is the store's fault, now and then.
+// logStore logs what is the store's fault.
 func (h *Handler) logStore(err error) {
-	if err != nil && problemOf(err).Code == problem.StoreUnavailable.Code && h.seldom() {
+	if err != nil && problemOf(err).Code == problem.StoreUnavailable.Code && h.storeFaults.Allow() {
 		h.Log.Error("store failed", "error", err)
 	}
-}
-
-// seldom reports whether a fault is to be logged: at most one a second, since all
-// peers meet the same one.
-func (h *Handler) seldom() bool {
-	now := time.Now().Unix()
-	return h.lastFault.Swap(now) != now
 }
 
 // retryAfter is in seconds. It is drawn by lot where many clients hear it at

@@ -17,6 +17,7 @@ import (
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
+	"inbox/internal/throttle"
 )
 
 // Config says how to speak. Zero fields mean the documented default.
@@ -41,7 +42,9 @@ type Handler struct {
 	pages     *browser.Pages
 	draining  chan struct{}
 	drainOnce sync.Once
-	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
+
+	// What is logged at most once a second, since all peers meet the same faults.
+	storeFaults, removeFaults throttle.EachSecond
 
 	headers shared // of answers on parked connections
 

@@ -81,7 +81,7 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbo
 	// By a receiver that was ended meanwhile it is not removed, nor is an inbox
 	// opened that was closed.
 	_, err := h.Store.Acknowledge(context.WithoutCancel(c.ctx), p, b.Cursor, waker)
-	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) && h.seldom() {
+	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) && h.removeFaults.Allow() {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
 	return nil

@@ -22,6 +22,7 @@ import (
 	"inbox/internal/flight"
 	"inbox/internal/park"
 	"inbox/internal/socket"
+	"inbox/internal/throttle"
 )
 
 // DefaultKey is the key that clients send unless they are told another.
@@ -54,10 +55,11 @@ type Handler struct {
 	options socket.Options
 	pages   *browser.Pages
 
-	holdFor   time.Duration // messages for peers who are not there; tests change it
-	draining  atomic.Pointer[drain]
-	held      atomic.Int64 // bytes of messages for peers who are not there
-	lastFault atomic.Int64 // when one of the store was logged, in Unix seconds
+	holdFor  time.Duration // messages for peers who are not there; tests change it
+	draining atomic.Pointer[drain]
+	held     atomic.Int64 // bytes of messages for peers who are not there
+
+	storeFaults throttle.EachSecond // that are logged: all sockets meet the same ones
 
 	mu   sync.Mutex       // guards open
 	open map[*peer]string // those on this server, with their ids; nil without Discovery
@@ -146,11 +148,9 @@ func (d *drain) moment() time.Time {
 	return d.from.Add(rand.N(d.over))
 }
 
-// logStore logs what a store could not do, at most once a second: all sockets
-// meet the same fault.
+// logStore logs what a store could not do.
 func (h *Handler) logStore(err error) {
-	now := time.Now().Unix()
-	if last := h.lastFault.Load(); last != now && h.lastFault.CompareAndSwap(last, now) {
+	if h.storeFaults.Allow() {
 		h.Log.Error("store failed", "error", err)
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"inbox/internal/throttle"
 )
 
 // logRequests writes a line per request at debug level, without anything that a
@@ -70,7 +71,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // of strangers.
 type serverLog struct {
 	log    *slog.Logger
-	warned atomic.Int64 // in which second, in Unix time
+	accept throttle.EachSecond // warnings that no connection is accepted
 }
 
 func (s *serverLog) Write(line []byte) (int, error) {
@@ -79,7 +80,7 @@ func (s *serverLog) Write(line []byte) (int, error) {
 	case bytes.HasPrefix(line, []byte("http: panic")):
 		level = slog.LevelError
 	case bytes.HasPrefix(line, []byte("http: Accept error")): // no descriptor is left, and soon again
-		if now := time.Now().Unix(); s.warned.Swap(now) != now {
+		if s.accept.Allow() {
 			level = slog.LevelWarn
 		}
 	}

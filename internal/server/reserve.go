@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"inbox/internal/park"
+	"inbox/internal/throttle"
 )
 
 const (
@@ -49,15 +50,14 @@ type reserving struct {
 	net.Listener
 	control syscall.RawConn
 	log     *slog.Logger
-	warned  time.Time
+	full    throttle.EachSecond // warnings that no connection is accepted
 	closed  chan struct{}
 	once    sync.Once
 }
 
 func (r *reserving) Accept() (net.Conn, error) {
 	for !r.hasRoom() {
-		if now := time.Now(); now.Sub(r.warned) >= time.Second {
-			r.warned = now
+		if r.full.Allow() {
 			_, limit := lowestFree(r.control)
 			r.log.Warn("out of file descriptors: new connections wait until others end (raise the limit: ulimit -n, LimitNOFILE)",
 				"limit", limit, "reserve", reserveOf(limit))
