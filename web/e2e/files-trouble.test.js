@@ -378,9 +378,11 @@ test("what a stranger says on the wires is taken for what it is", async () => {
   assert.equal(await alice.locator(".transfer").count(), 2);
 });
 
-test("plain HTTP on another name than localhost: it is said what to start instead", async () => {
+test("plain HTTP on another name than localhost: the page leads to https", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.url.replace("127.0.0.1", "inbox.test")}files`);
   await reaches(alice, "insecure");
-  assert.match(await says(alice, "files-insecure"), /--tls self-signed/);
+  const notice = await says(alice, "files-insecure");
+  assert.match(notice, /over https/);
+  assert.doesNotMatch(notice, /--tls/);
 });
