@@ -7,11 +7,11 @@ const UNKNOWN = "emulation.setMediaFeaturesOverride";
 
 /**
  * A process of its own, with a fresh profile.
- * @param {{camera?: boolean, answers?: boolean, downloads?: string}} [options] camera: there is one, and a
+ * @param {{camera?: boolean, answers?: boolean, downloads?: string, preferences?: Record<string, string>}} [options] camera: there is one, and a
  *   microphone; answers: the question whether the page may use them is answered with yes; downloads: where
- *   they go, since nobody tells of them
+ *   they go, since nobody tells of them; preferences: more of them
  */
-export async function startFirefox({ camera = true, answers = true, downloads } = {}) {
+export async function startFirefox({ camera = true, answers = true, downloads, preferences } = {}) {
   const browser = await firefox.launch({
     channel: "moz-firefox",
     executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
@@ -23,6 +23,7 @@ export async function startFirefox({ camera = true, answers = true, downloads } 
       // Plain addresses in candidates: names of mDNS need a network that has multicast.
       "media.peerconnection.ice.obfuscate_host_addresses": false,
       "media.peerconnection.ice.loopback": true,
+      ...preferences,
     },
   });
   // All sessions have one prototype. This reaches into Playwright, whose version is pinned.

@@ -16,7 +16,7 @@ test("a stream is one request, and acknowledgements go beside it", async (t) => 
   assert.equal(request.init.credentials, "omit");
   const { write } = await request.streams();
   assert.equal(inbox.transport, undefined);
-  await write("id: c0\n\n");
+  await write(": begins\n");
   assert.equal(inbox.transport, "stream");
   // Where the inbox stands, so that a reset can be told before there is a message.
   const standing = await net.request();
@@ -38,7 +38,7 @@ test("an acknowledgement that is cut off with the loop is made again", async (t)
     if (text === "two") throw new Error("broken");
   });
   const { write } = await (await net.request()).streams();
-  await write("id: c0\n\n");
+  await write(": begins\n");
   await (await net.request()).nothing("c0");
   await write(event(["c1", "one"]));
   const cut = await net.request();
@@ -57,7 +57,7 @@ test("where chunks and characters are cut does not matter, nor what is in a body
   const got = collect(open().messages());
   const { write } = await (await net.request()).streams();
   const bodies = ["ä🦊\u2028event: closed\u2029\u0085", "\n\nevent: replaced\ndata: {}\n\n", "id: x\r\n", ""];
-  const bytes = Buffer.from(`id: c0\n\n:\n\n${bodies.map((body, i) => event([`c${i + 1}`, body])).join(":\n\n")}`);
+  const bytes = Buffer.from(`: begins\n:\n${bodies.map((body, i) => event([`c${i + 1}`, body])).join(":\n")}`);
   for (let at = 0; at < bytes.length; at += 3) await write(bytes.subarray(at, at + 3));
   assert.deepEqual(got.texts, bodies);
   assert.equal(got.done, false);
@@ -97,13 +97,13 @@ test("a stream that falls silent later is made anew, and resumed", async (t) => 
   const got = collect(inbox.messages());
   const request = await net.request();
   const { write } = await request.streams();
-  await write("id: c0\n\n");
+  await write(": begins\n");
   await (await net.request()).nothing("c0");
   await write(event(["c1", "one"]));
   for (const left of net.requests) left.taken = true;
   for (let i = 0; i < 3; i++) {
     await advance(15_000, 1000);
-    await write(":\n\n");
+    await write(":\n");
   }
   assert.equal(request.aborted, false);
   await advance(25_000, 1000);
@@ -122,7 +122,7 @@ test("a stream that ends is made anew", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   const { write, end } = await (await net.request()).streams();
-  await write("id: c0\n\n");
+  await write(": begins\n");
   await (await net.request()).nothing("c0");
   await end();
   assert.equal(await net.open(), 0);
@@ -135,7 +135,7 @@ for (const code of ["replaced", "closed"]) {
     const net = fakeNet(t);
     const got = collect(open().messages());
     const { write } = await (await net.request()).streams();
-    await write(`id: c0\n\nevent: ${code}\ndata: {"code":"${code}"}\n\n`);
+    await write(`: begins\nid: c0\nevent: ${code}\ndata: {"code":"${code}"}\n\n`);
     assert.equal(got.error.code, code);
     assert.equal(got.error.status, 409);
     for (const left of net.requests) left.taken = true;
@@ -151,7 +151,7 @@ test("the event draining does not", async (t) => {
   inbox.onaway = ({ code }) => away.push(code);
   const got = collect(inbox.messages());
   const { write } = await (await net.request()).streams();
-  await write("id: c0\n\n");
+  await write(": begins\n");
   await (await net.request()).nothing("c0");
   await write('event: draining\ndata: {"code":"draining"}\n\n');
   assert.deepEqual(away, ["draining"]);
@@ -191,7 +191,7 @@ test("an abort ends the stream", async (t) => {
   const got = collect(open().messages({ signal: ends.signal }));
   const request = await net.request();
   const { write } = await request.streams();
-  await write("id: c0\n\n");
+  await write(": begins\n");
   ends.abort();
   await got.ended;
   await settle();

@@ -18,7 +18,7 @@ function begin(t, { sockets = true } = {}) {
 
 async function streams(net) {
   const stream = await (await net.request("GET", ({ query }) => !query.limit && !query.wait)).streams();
-  await stream.write("id: c0\n\n");
+  await stream.write(": begins\n");
   for (const request of net.requests) if (request.query.limit && !request.taken) {
     request.taken = true;
     await request.nothing("c0");
@@ -158,7 +158,7 @@ test("something better is tried again after five minutes", async (t) => {
   const stream = await streams(net);
   for (let i = 0; i < 19; i++) {
     await advance(15_000, 5000);
-    await stream.write(":\n\n");
+    await stream.write(":\n");
   }
   assert.equal(net.sockets.length, 1);
   await advance(15_000, 5000);

@@ -1,0 +1,23 @@
+/** What pages can do with a password that Firefox may remember. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { closeBrowsers, launchFirefox } from "../e2e/browser.js";
+import { HOSTS, tryPasswords } from "../e2e/passwords.js";
+import { folder, startServer, stopServers } from "../e2e/server.js";
+
+after(async () => {
+  await closeBrowsers();
+  await stopServers();
+});
+
+test("no page takes or sends a message with a password that the browser remembers", async () => {
+  // The certificate alone is wanted of the second server.
+  const snapshot = join(folder(), "inbox.snapshot");
+  const [server, secure] = await Promise.all([startServer(), startServer(["--tls", "self-signed", "--snapshot", snapshot])]);
+  await secure.kill();
+  const browser = await launchFirefox({ preferences: { "network.dns.localDomains": HOSTS.join(",") } });
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  assert.ok((await tryPasswords(context, server, `${snapshot}.tls.pem`)) > 400);
+});
