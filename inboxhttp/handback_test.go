@@ -1,0 +1,166 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Connections are parked, woken and handed back all the time, while each of them asks
+// for several peers in turn, acknowledges or pops, sends requests in one piece or in
+// several, sends garbage and leaves. Every body names its recipient, and of what was
+// acknowledged nothing comes again.
+func TestHandedBackConnectionsMixNothingUp(t *testing.T) {
+	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
+		const clients, ids, rounds = 60, 3, 12
+		for i := range clients * ids {
+			s.open(fmt.Sprint("peer-", i))
+		}
+		done := make(chan struct{})
+		var senders, askers sync.WaitGroup
+		for lane := range 4 {
+			senders.Go(func() {
+				client := s.newClient()
+				defer client.CloseIdleConnections()
+				for n := 0; ; n++ {
+					select {
+					case <-done:
+						return
+					case <-time.After(10 * time.Millisecond): // so that most wait, and long enough to be parked
+					}
+					to := fmt.Sprint("peer-", rand.IntN(clients*ids))
+					r := sending(fmt.Sprint("sender-", lane), to, fmt.Sprintf("for %s, %d of %d", to, n, lane))
+					r.client = client
+					if a, err := s.try(s.Context(), r); err != nil || a.status != http.StatusOK && a.code != "inbox-full" {
+						s.Errorf("a send failed: %d %s %v", a.status, a.code, err)
+						return
+					}
+				}
+			})
+		}
+		before := s.parked.Load()
+		var bodies atomic.Int64
+		for i := range clients {
+			askers.Go(func() {
+				own := make([]string, ids)
+				for k := range own {
+					own[k] = fmt.Sprint("peer-", i*ids+k)
+				}
+				bodies.Add(int64((&mixer{server: s, ids: own}).run(rounds)))
+			})
+		}
+		askers.Wait()
+		close(done)
+		senders.Wait()
+		s.Logf("%d bodies, %d times parked", bodies.Load(), s.parked.Load()-before)
+		if bodies.Load() == 0 || s.parked.Load() == before {
+			s.Error("hardly anything happened")
+		}
+	})
+}
+
+// mixer asks for several peers on one connection.
+type mixer struct {
+	*server
+	ids    []string
+	cursor [10]string
+	seen   map[string]bool // bodies whose acknowledgement was answered
+	bodies int
+}
+
+func (m *mixer) run(rounds int) int {
+	m.seen = make(map[string]bool)
+	for k := range m.ids {
+		m.cursor[k] = "0"
+	}
+	c := m.raw()
+	r := bufio.NewReader(c)
+	for range rounds {
+		var asked []int
+		var text strings.Builder
+		for range 1 + rand.IntN(2) {
+			k := rand.IntN(len(m.ids))
+			query := "?after=" + m.cursor[k] + "&wait=1"
+			if len(asked) > 0 {
+				query = "?wait=0&after=" + m.cursor[k] // it acknowledges no more than the one before
+			}
+			text.WriteString(plain(http.MethodGet, query, m.ids[k], ""))
+			asked = append(asked, k)
+		}
+		garbage, leaves := rand.IntN(12) == 0, rand.IntN(12) == 0
+		if garbage {
+			text.WriteString("\x16\x03 no request\r\n\r\n")
+		}
+		for rest := text.String(); len(rest) > 0; {
+			n := len(rest)
+			if rand.IntN(4) == 0 {
+				n = 1 + rand.IntN(n)
+			}
+			if _, err := io.WriteString(c, rest[:n]); err != nil && !garbage {
+				m.Errorf("%v: %v", m.ids, err)
+				return m.bodies
+			}
+			if rest = rest[n:]; rand.IntN(2) == 0 {
+				time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
+			}
+		}
+		for _, k := range asked {
+			if leaves {
+				break
+			}
+			if err := m.answerFor(k, r); err != nil {
+				if !garbage {
+					m.Errorf("%s: %v", m.ids[k], err)
+					return m.bodies
+				}
+				break
+			}
+		}
+		if garbage || leaves {
+			c.Close()
+			c = m.raw()
+			r = bufio.NewReader(c)
+		}
+	}
+	c.Close()
+	return m.bodies
+}
+
+func (m *mixer) answerFor(k int, r *bufio.Reader) error {
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	switch res.StatusCode {
+	case http.StatusNoContent, http.StatusConflict: // replaced by a connection that came after one that was left
+		return nil
+	case http.StatusOK:
+	default:
+		return fmt.Errorf("%s: %s", res.Status, body)
+	}
+	m.bodies++
+	id := m.ids[k]
+	if !strings.HasPrefix(string(body), "for "+id+", ") {
+		return fmt.Errorf("the body is %q", body)
+	}
+	if cursor := res.Header.Get("Inbox-Cursor"); cursor != m.cursor[k] {
+		if m.seen[id+cursor] {
+			return fmt.Errorf("%q comes again", body)
+		}
+		m.seen[id+m.cursor[k]] = true
+		m.cursor[k] = cursor
+	}
+	return nil
+}
