@@ -68,6 +68,8 @@ type cli struct {
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`
+
+	GorillaRelay gorillaRelayCommand `cmd:"" name:"bare-gorilla" hidden:""`
 }
 
 // options are the flags of every subcommand.

@@ -20,6 +20,7 @@ type relayCommand struct {
 	Round    time.Duration `default:"250ms" help:"Length of a round."`
 	Rounds   int           `default:"15" help:"Rounds for each."`
 	Openings int           `default:"1500" help:"Sockets to open."`
+	TLS      bool          `name:"tls" help:"Over TLS, against net/http with gorilla/websocket."`
 }
 
 const relayGroup = "relay: server CPU per message from socket to socket"
@@ -28,12 +29,17 @@ func (c *relayCommand) Run(e *env) error {
 	if err := e.apart(); err != nil {
 		return err
 	}
-	server, err := e.serve()
+	var flags []string
+	relay := "bare-relay"
+	if c.TLS {
+		flags, relay = []string{"--tls=self-signed"}, "bare-gorilla"
+	}
+	server, err := e.serve(flags...)
 	if err != nil {
 		return err
 	}
 	defer server.stop()
-	bare, err := e.bare("bare-relay")
+	bare, err := e.bare(relay)
 	if err != nil {
 		return err
 	}
@@ -74,11 +80,18 @@ func (c *relayCommand) Run(e *env) error {
 	return c.openings(e, server, bare)
 }
 
+func (c *relayCommand) against() string {
+	if c.TLS {
+		return "gorilla/websocket, TLS"
+	}
+	return "bare relay"
+}
+
 func (c *relayCommand) row(e *env, form string, inbox, bare []sample) {
 	own, base, ratios := compared(inbox, bare)
 	w := row{
 		Group: relayGroup, What: "a message, " + form, Unit: "µs", Measured: own,
-		Against: "bare relay", Baseline: base, Ratio: median(ratios),
+		Against: c.against(), Baseline: base, Ratio: median(ratios),
 		Note: fmt.Sprintf("%d pairs, %d bytes, %d in flight; %s", c.Pairs, c.Body, c.InFlight, rates(inbox, bare)),
 	}
 	if form == "lean" {
@@ -134,7 +147,7 @@ func (c *relayCommand) openings(e *env, server, bare *process) error {
 	own, base, ratios := compared(inbox, plainest)
 	e.report.add(row{
 		Group: relayGroup, What: "opening a socket", Unit: "µs", Measured: own, Goal: new(100.0),
-		Against: "bare relay", Baseline: base, Ratio: median(ratios),
+		Against: c.against(), Baseline: base, Ratio: median(ratios),
 		Note: "with the TCP connection and the open frame, which the relay does not have",
 	})
 	return nil
