@@ -124,6 +124,13 @@ func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config
 	switch {
 	case rueidis.IsRedisNil(err):
 		return nil
+	case err == nil && !isFingerprint(theirs), err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
+		s.noteSpoiled()
+		put := client.B().Set().Key(name).Value(own).PxMilliseconds(remembered.Milliseconds()).Build()
+		if err := client.Do(ctx, put).Error(); err != nil {
+			return refused(err, "redis refuses SET")
+		}
+		return nil
 	case err != nil:
 		return refused(err, "redis refuses SET")
 	case theirs != own:
@@ -134,6 +141,12 @@ func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config
 		return refused(err, "redis refuses PEXPIRE")
 	}
 	return nil
+}
+
+// isFingerprint tells what checkPepper writes from what another program has written.
+func isFingerprint(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 9
 }
 
 func checkInfo(info map[string]string, log *slog.Logger) error {

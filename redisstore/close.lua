@@ -12,7 +12,7 @@ if b.receiver ~= NOBODY then
   told = tell('c', b.receiver, server, channel)
   add_ended(b, 'c')
 end
-redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
+call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
 b.closed, b.closer, b.expires = 1, request, now
 save(b, ttl)
 return {OK, told}

@@ -19,6 +19,27 @@ local SIZE = 142
 local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
+-- spoil gives up the inbox: another program has written to one of its keys, and what is
+-- left would make every request fail. Without KEYS[3] and KEYS[4] an inbox goes on. Go
+-- tells the operator and runs the script again. Nothing was written before.
+local function spoil(key)
+  if key == KEYS[3] or key == KEYS[4] then
+    redis.call('UNLINK', key)
+  else
+    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  end
+  error({err = 'INBOXSPOILED another program has written to the keys of an inbox'})
+end
+
+local function call(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) == 'table' and answer.err then
+    if string.find(answer.err, 'WRONGTYPE', 1, true) then spoil(key) end
+    error(answer)
+  end
+  return answer
+end
+
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
@@ -27,27 +48,38 @@ local now = t[1] * SECOND + t[2]
 -- its peer has gone on, and may wait elsewhere.
 if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 
+-- sound tells what save has packed from other bytes.
+local function sound(b, size)
+  local ended = size - SIZE
+  return ended % 17 == 0 and ended <= 8 * 17 and b.closed <= 1 and b.armed <= 1
+    and b.first >= 1 and b.last >= b.first - 1 and b.sum >= b.base
+    and b.last < 2 ^ 53 and b.sum < 2 ^ 53 and b.known < 2 ^ 53
+    and b.expires < now + 800 * 86400 * SECOND
+end
+
 local function load()
-  local raw = redis.call('GET', KEYS[1])
+  local raw = call('GET', KEYS[1])
   if not raw then return nil end
+  if #raw < SIZE then spoil() end
   local b = {}
   b.secret, b.life, b.history, b.earlier, b.known, b.last, b.first, b.sum, b.base, b.expires, b.since,
     b.receiver, b.closer, b.keys, b.closed, b.armed = struct.unpack(FORMAT, raw)
   b.ended = string.sub(raw, SIZE + 1)
+  if not sound(b, #raw) then spoil() end
   return b
 end
 
 -- save keeps the inbox for a while after its end, for those of its receivers
 -- who have yet to learn of it.
 local function save(b, keep)
-  redis.call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
+  call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
     b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. b.ended,
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
 end
 
 -- last_with lets a key live a little longer than the inbox it belongs to.
 local function last_with(b, key)
-  redis.call('PEXPIREAT', key, string.format('%.0f', math.ceil((b.expires + SECOND) / 1000)))
+  call('PEXPIREAT', key, string.format('%.0f', math.ceil((b.expires + SECOND) / 1000)))
 end
 
 local function alive(b, now)
@@ -58,7 +90,7 @@ end
 -- a replica takes over and when a server starts, which is when the last writes
 -- may have been lost and numbers that were given out would be given out again.
 local function history()
-  return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 8)
+  return string.sub(string.match(call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 8)
 end
 
 -- renew begins another life if the history has changed. Messages and numbers
@@ -90,13 +122,13 @@ end
 local function tell(what, receiver, server, channel)
   local to, number = string.sub(receiver, 1, 8), string.sub(receiver, 9)
   if to == server then return number end
-  redis.call('SPUBLISH', channel .. to, what .. number)
+  call('SPUBLISH', channel .. to, what .. number)
   return ''
 end
 
 -- begin opens the inbox, whose record b is of an earlier life, if there is one.
 local function begin(b, secret, life, ttl, now)
-  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+  call('DEL', KEYS[2], KEYS[3], KEYS[4])
   if b and b.closed == 0 then add_ended(b, 'e') end
   return {
     secret = secret, life = life, history = history(), earlier = string.rep('\0', 8), known = 0,

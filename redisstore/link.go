@@ -37,6 +37,9 @@ type link struct {
 	swept     chan struct{} // there is a part to sweep
 	ended     chan struct{} // closed when Run ends
 	started   time.Time
+
+	spoiled     atomic.Int64 // inboxes that another program has destroyed
+	toldSpoiled atomic.Int64 // when that was logged last, in Unix seconds
 }
 
 // clients are replaced together when nothing else helps.

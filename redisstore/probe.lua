@@ -1,5 +1,5 @@
 -- Proves that this slot can be written to, and that its channel reaches us. Tells
 -- the time.
-redis.call('SET', KEYS[1], '1', 'PX', 60000)
-redis.call('SPUBLISH', ARGV[1], 'p')
+call('SET', KEYS[1], '1', 'PX', 60000)
+call('SPUBLISH', ARGV[1], 'p')
 return {OK, now}

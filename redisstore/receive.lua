@@ -30,9 +30,9 @@ local function acknowledge(upto)
   if upto < b.first then return end
   if upto >= b.last then
     b.first, b.base = b.last + 1, b.sum
-    redis.call('UNLINK', KEYS[2])
+    call('UNLINK', KEYS[2])
   else
-    redis.call('LTRIM', KEYS[2], string.format('%.0f', upto + 1 - b.first), -1)
+    call('LTRIM', KEYS[2], string.format('%.0f', upto + 1 - b.first), -1)
     b.first = upto + 1
     b.base = nil
   end
@@ -65,11 +65,18 @@ end
 
 local found, held = {}, b.last - b.first + 1
 if held > 0 then
-  if limit > 0 then found = redis.call('LRANGE', KEYS[2], 0, limit - 1) end
+  if call('LLEN', KEYS[2]) ~= held then spoil() end
+  if limit > 0 then found = call('LRANGE', KEYS[2], 0, limit - 1) end
   if not b.base then
-    local oldest = found[1] or redis.call('LINDEX', KEYS[2], 0)
-    b.base = oldest and struct.unpack('>I8', oldest) or b.sum
+    local oldest = found[1] or call('LINDEX', KEYS[2], 0)
+    if #oldest < 18 then spoil() end
+    b.base = struct.unpack('>I8', oldest)
+    if b.base > b.sum then spoil() end
   end
+end
+for _, entry in ipairs(found) do
+  local high, low = string.byte(entry, 17, 18) -- the length of the sender's id
+  if not low or #entry < 18 + 256 * high + low then spoil() end
 end
 b.expires = now + ttl
 if held > 0 then last_with(b, KEYS[2]) end

@@ -86,6 +86,10 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 		if err == nil && rep.code != codeLate {
 			return rep, nil
 		}
+		if err != nil && ctx.Err() == nil && isSpoiled(err) {
+			l.noteSpoiled()
+			continue // it finds no inbox now
+		}
 		if ctx.Err() != nil {
 			health.doubtful.Store(true)
 			return reply{}, l.gaveUp(ctx, err)
@@ -111,6 +115,26 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 		}
 	}
 }
+
+// isSpoiled reports that a script has found, and removed, what no script of ours has
+// written.
+func isSpoiled(err error) bool {
+	re, ok := rueidis.IsRedisErr(err)
+	return ok && strings.Contains(re.Error(), "INBOXSPOILED")
+}
+
+// noteSpoiled counts an overwritten record, and says so, at most once a minute.
+func (l *link) noteSpoiled() {
+	n := l.spoiled.Add(1)
+	now := time.Now().Unix()
+	if last := l.toldSpoiled.Load(); now-last >= 60 && l.toldSpoiled.CompareAndSwap(last, now) {
+		l.log.Warn("another program has written to keys of ours in redis, which were removed: see --redis-prefix", "times", n)
+	}
+}
+
+// Spoiled returns how often this server has removed an inbox, or a key, because another
+// program had written to it.
+func (s *Store) Spoiled() int64 { return s.spoiled.Load() }
 
 // exec runs a script once, and ends with ctx.
 func (l *link) exec(ctx context.Context, sc *script, at place, args []string) (reply, error) {

@@ -5,8 +5,9 @@ local life, ttl, server, channel = ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[1
 
 local b = load()
 if not alive(b, now) then return {NO_INBOX} end
+call('STRLEN', KEYS[4]) -- it fails before anything is written
 if again then
-  local requests = redis.call('GET', KEYS[4]) or ''
+  local requests = call('GET', KEYS[4]) or ''
   for i = 1, #requests, 8 do
     if string.sub(requests, i, i + 7) == request then
       -- Its answer was lost, and with it perhaps the wake.
@@ -15,7 +16,7 @@ if again then
     end
   end
 end
-if key ~= '' and redis.call('ZSCORE', KEYS[3], key) then
+if key ~= '' and call('ZSCORE', KEYS[3], key) then
   save(b, ttl) -- as above
   return {REPLAYED}
 end
@@ -23,22 +24,22 @@ if b.last - b.first + 1 >= messages or b.sum - b.base + size > bytes then return
 
 renew(b, life, now)
 b.last = b.last + 1
-redis.call('RPUSH', KEYS[2], struct.pack('>I8I8', b.sum, now) .. content)
+if call('RPUSH', KEYS[2], struct.pack('>I8I8', b.sum, now) .. content) ~= b.last - b.first + 1 then spoil() end
 if b.first == b.last then last_with(b, KEYS[2]) end
 b.sum = b.sum + size
 if key ~= '' then
-  redis.call('ZADD', KEYS[3], string.format('%.0f', b.last), key)
-  if b.keys == 0 then last_with(b, KEYS[3]) end
-  if b.keys < remembered then
-    b.keys = b.keys + 1
-  else
-    redis.call('ZREMRANGEBYRANK', KEYS[3], 0, 0)
+  call('ZADD', KEYS[3], string.format('%.0f', b.last), key)
+  b.keys = call('ZCARD', KEYS[3])
+  if b.keys == 1 then last_with(b, KEYS[3]) end
+  if b.keys > remembered then
+    b.keys = remembered
+    call('ZREMRANGEBYRANK', KEYS[3], 0, 0)
   end
 end
-if redis.call('APPEND', KEYS[4], request) >= 16384 then
-  redis.call('SET', KEYS[4], redis.call('GETRANGE', KEYS[4], -8192, -1))
+if call('APPEND', KEYS[4], request) >= 16384 then
+  call('SET', KEYS[4], call('GETRANGE', KEYS[4], -8192, -1))
 end
-redis.call('PEXPIRE', KEYS[4], 10000) -- longer than anybody repeats a request
+call('PEXPIRE', KEYS[4], 10000) -- longer than anybody repeats a request
 
 local woken = ''
 if b.armed == 1 and b.receiver ~= NOBODY then

@@ -1,0 +1,164 @@
+package redisstore
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/redistest"
+)
+
+// vandal is what another program may do to a key.
+var vandals = map[string]func(redis *redistest.Server, key string){
+	"a string":            func(r *redistest.Server, key string) { r.Must("SET", key, "hello") },
+	"an empty string":     func(r *redistest.Server, key string) { r.Must("SET", key, "") },
+	"a long string":       func(r *redistest.Server, key string) { r.Must("SET", key, strings.Repeat("garbage ", 40)) },
+	"as long as a record": func(r *redistest.Server, key string) { r.Must("SET", key, strings.Repeat("\xff", 142)) },
+	"zeros":               func(r *redistest.Server, key string) { r.Must("SET", key, strings.Repeat("\x00", 142)) },
+	"a list":              func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("RPUSH", key, "x") },
+	"a list of as many":   func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("RPUSH", key, "x", "y") },
+	"a list of long entries": func(r *redistest.Server, key string) {
+		r.Must("DEL", key)
+		r.Must("RPUSH", key, strings.Repeat("\xff", 40), strings.Repeat("\xff", 40))
+	},
+	"a hash":         func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("HSET", key, "x", "y") },
+	"a set":          func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("SADD", key, "x") },
+	"a sorted set":   func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("ZADD", key, "1", "x") },
+	"a stream":       func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("XADD", key, "*", "x", "y") },
+	"nothing at all": func(r *redistest.Server, key string) { r.Must("DEL", key) },
+	"more at its end": func(r *redistest.Server, key string) {
+		if m := r.Must("TYPE", key); m.String() != "" {
+			if kind, _ := m.ToString(); kind == "string" {
+				r.Must("APPEND", key, "x")
+				return
+			}
+		}
+		r.Must("DEL", key)
+		r.Must("RPUSH", key, "x", "y", "z")
+	},
+}
+
+// An inbox whose keys another program has written to is gone, as if it had expired: its
+// owner opens it again and is told of a reset, and nobody is refused for longer.
+func TestKeysThatAnotherProgramHasWrittenTo(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	said := &text{}
+	s := open(t, Config{URL: "redis://" + redis.Addr, Log: slog.New(slog.NewTextHandler(said, nil)), Limits: inbox.Limits{TTL: time.Minute}})
+	untilReady(t, s)
+	ctx, n := t.Context(), 0
+	for what, vandal := range vandals {
+		for kind := range 4 {
+			for first, ask := range map[string]func(id string) error{
+				"look": func(id string) error {
+					_, err := s.Look(ctx, peer(id), inbox.Cursor{}, 10, inbox.NewWaker(nil))
+					return err
+				},
+				"no messages": func(id string) error { _, err := s.Look(ctx, peer(id), inbox.Cursor{}, 0, nil); return err },
+				"acknowledge": func(id string) error { _, err := s.Acknowledge(ctx, peer(id), inbox.Cursor{}, nil); return err },
+				"send to it": func(id string) error {
+					return ignore(s.Send(ctx, peer("sender"), id, inbox.Draft{Body: []byte("x"), Key: "k2"}))
+				},
+				"send from it": func(id string) error {
+					return ignore(s.Send(ctx, peer(id), "sender", inbox.Draft{Body: []byte("x")}))
+				},
+				"close": func(id string) error { return s.Close(ctx, peer(id), 0) },
+			} {
+				n++
+				id := fmt.Sprint("peer-", n)
+				name := fmt.Sprintf("%s at key %d, then %s", what, kind, first)
+				before, err := s.Look(ctx, peer(id), inbox.Cursor{}, 0, inbox.NewWaker(nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, body := range []string{"one", "two"} {
+					if _, err := s.Send(ctx, peer("sender"), id, inbox.Draft{Body: []byte(body), Key: body}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				vandal(redis, s.place(id).keys[kind])
+				if err := ask(id); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				// It is there as it was, or opened again, with a reset.
+				b, err := s.Look(ctx, peer(id), before.Cursor, 10, inbox.NewWaker(nil))
+				if err != nil {
+					t.Errorf("%s: then a look: %v", name, err)
+				}
+				if !b.Reset && b.Cursor.Life != before.Cursor.Life {
+					t.Errorf("%s: another life without a reset", name)
+				}
+				if _, err := s.Send(ctx, peer("sender"), id, inbox.Draft{Body: []byte("three"), Key: "three"}); err != nil {
+					t.Errorf("%s: then a send: %v", name, err)
+				}
+				b, err = s.Look(ctx, peer(id), inbox.Cursor{}, 10, nil)
+				if err != nil || len(b.Messages) == 0 || string(b.Messages[len(b.Messages)-1].Body) != "three" {
+					t.Errorf("%s: at the end there is %+v, %v", name, b, err)
+				}
+			}
+		}
+	}
+	if s.Spoiled() == 0 {
+		t.Error("nothing was counted")
+	}
+	if n := strings.Count(said.String(), "another program has written"); n != 1 {
+		t.Errorf("%d lines say so, want one a minute:\n%s", n, said)
+	}
+}
+
+// ignore leaves out that there is no inbox, which is so when it was given up.
+func ignore(_ bool, err error) error {
+	if err == inbox.ErrNoInbox {
+		return nil
+	}
+	return err
+}
+
+type text struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (t *text) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.Buffer.Write(p)
+}
+
+// The fingerprint of the pepper is written again when it is none. That of another pepper
+// is one.
+func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	c := Config{URL: "redis://" + redis.Addr, Key: testKey}
+	first, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.clients.Load().close()
+	m := redis.Must("KEYS", "*pepper")
+	keys, err := m.AsStrSlice()
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("the fingerprint is at %q, %v", keys, err)
+	}
+	for what, vandal := range vandals {
+		vandal(redis, keys[0])
+		s, err := Open(t.Context(), c)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		s.clients.Load().close()
+		other := c
+		other.Key[0]++
+		if s, err := Open(t.Context(), other); err == nil {
+			t.Errorf("%s: then another pepper is taken", what)
+			s.clients.Load().close()
+		}
+	}
+}
