@@ -82,6 +82,27 @@ func unfinished(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".unfinished")
 }
 
+// CheckSave reports why Save could not write a snapshot of some size to path, as far as
+// that can be known before: it writes and removes a file of the name that Save uses.
+func CheckSave(path string) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", path)
+	}
+	if err := removeUnfinished(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(unfinished(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 1<<20)) // a file system that is full may still take a name
+	err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 func removeUnfinished(path string) error {
 	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

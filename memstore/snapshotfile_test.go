@@ -153,3 +153,55 @@ func TestSnapshotThatIsDamaged(t *testing.T) {
 	wantDamaged("doubled", 2, append(slices.Clone(whole), whole...))
 	wantDamaged("zeroes", len(whole), make([]byte, len(whole)))
 }
+
+// What would keep Save from writing is found before there is anything to lose.
+func TestCheckSave(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "snapshot")
+	if err := memstore.CheckSave(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("a snapshot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := memstore.CheckSave(path); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(path); err != nil || string(content) != "a snapshot" {
+		t.Errorf("the snapshot became %q, %v", content, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("%d files are there, %v", len(entries), err)
+	}
+	for name, make := range map[string]func(path, unfinished string) (string, error){
+		"no directory": func(path, _ string) (string, error) { return filepath.Join(path, "x", "snapshot"), nil },
+		"a file in a directory's place": func(path, _ string) (string, error) {
+			return filepath.Join(path, "snapshot"), os.WriteFile(path, nil, 0o600)
+		},
+		"a directory": func(path, _ string) (string, error) { return path, os.Mkdir(path, 0o700) },
+		"a device":    func(string, string) (string, error) { return os.DevNull, nil },
+		"a directory of the temporary name": func(path, unfinished string) (string, error) {
+			return path, os.MkdirAll(filepath.Join(unfinished, "with something in it"), 0o700)
+		},
+		"a directory that cannot be written": func(path, _ string) (string, error) {
+			if os.Geteuid() == 0 {
+				return "", nil // who may write everywhere
+			}
+			return filepath.Join(path, "snapshot"), os.Mkdir(path, 0o500)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, err := make(filepath.Join(dir, "snapshot"), filepath.Join(dir, ".snapshot.unfinished"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if path == "" {
+				t.Skip("as this user everything can be written")
+			}
+			if err := memstore.CheckSave(path); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}

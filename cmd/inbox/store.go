@@ -59,6 +59,14 @@ func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened
 	if c.Store != inMemory {
 		return c.openRedis(ctx, log)
 	}
+	if c.Snapshot != "" {
+		if err := memstore.CheckSave(c.Snapshot); err != nil {
+			return nil, fmt.Errorf("--snapshot %s: the inboxes could not be written there when the server stops: %w", c.Snapshot, err)
+		}
+		if free, ok := freeSpace(filepath.Dir(c.Snapshot)); ok && free < int64(c.MaxMemory) {
+			log.Warn("--snapshot: the inboxes may need more space than there is", "free", size(free), "max-memory", c.MaxMemory)
+		}
+	}
 	store := memstore.New(c.limits())
 	pepper, loaded, err := c.load(store)
 	if err != nil {
