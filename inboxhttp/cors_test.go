@@ -247,6 +247,8 @@ func TestForbiddenNavigation(t *testing.T) {
 			"over plain HTTP": {"Upgrade-Insecure-Requests": {"1"}},
 			"a page":          {"Accept": {"text/html,application/xhtml+xml,*/*;q=0.8"}},
 			"a page or all":   {"Accept": {"*/*, TEXT/HTML"}},
+			"a page or JSON":  {"Accept": {"application/json, text/html;q=0.1"}},
+			"two Accepts":     {"Accept": {"text/event-stream", "application/xhtml+xml"}},
 		} {
 			for _, r := range []request{
 				{method: http.MethodGet, id: "alice"}, {method: http.MethodGet, id: "alice", query: "?wait=0"},

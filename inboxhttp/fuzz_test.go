@@ -194,7 +194,7 @@ func FuzzSendQuery(f *testing.F) {
 
 func FuzzAccept(f *testing.F) {
 	for _, seed := range []string{
-		"", "*/*", "application/json", "application/json;q=0", "application/json; q=\"0\"", "text/html, application/json;q=0.9",
+		"", "*/*", "application/json", "application/json;q=0", "application/json; q=\"0\"", "text/plain, application/json;q=0.9", "text/html, application/json;q=0.9",
 		"text/event-stream", "text/event-stream, application/json", ",;,", "application/json;;;q==", "APPLICATION/JSON ; Q = 0",
 	} {
 		f.Add(seed)

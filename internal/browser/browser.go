@@ -25,8 +25,7 @@ func IsNavigation(h http.Header) bool {
 	default:
 		return true
 	}
-	page, data := wants(h)
-	return len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || page && !data
+	return len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || wantsPage(h)
 }
 
 // MayHaveSent reports whether a browser may have sent a request. No single header is
@@ -43,8 +42,7 @@ func MayHaveSent(h http.Header) bool {
 			return true
 		}
 	}
-	page, _ := wants(h)
-	return isPrefetch(h) || page || strings.HasPrefix(first(h, "User-Agent"), "Mozilla/")
+	return isPrefetch(h) || wantsPage(h) || strings.HasPrefix(first(h, "User-Agent"), "Mozilla/")
 }
 
 // isPrefetch knows the names that Chromium, Firefox and the standard have given it.
@@ -52,18 +50,14 @@ func isPrefetch(h http.Header) bool {
 	return len(h["Sec-Purpose"]) > 0 || len(h["Purpose"]) > 0 || len(h["X-Moz"]) > 0
 }
 
-// wants reports whether Accept names a page, and whether it names data that a browser
-// never asks for by itself.
-func wants(h http.Header) (page, data bool) {
+// wantsPage reports whether Accept names a page, alone or beside other types.
+func wantsPage(h http.Header) bool {
 	for media := range Accepted(h) {
-		switch media {
-		case "text/html", "application/xhtml+xml":
-			page = true
-		case "application/json", "text/event-stream":
-			data = true
+		if media == "text/html" || media == "application/xhtml+xml" {
+			return true
 		}
 	}
-	return page, data
+	return false
 }
 
 func first(h http.Header, name string) string {

@@ -280,6 +280,9 @@ func TestIsNavigation(t *testing.T) {
 		"a mode of the future": {"Sec-Fetch-Mode": {"webidentity"}},
 		"over plain HTTP":      {"Upgrade-Insecure-Requests": {"1"}},
 		"by its page":          {"Accept": {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}},
+		"a page or data":       {"Accept": {"application/json, text/html;q=0.1"}},
+		"a page or a stream":   {"Accept": {"text/event-stream", "Text/HTML"}},
+		"a page with a level":  {"Accept": {"text/html ; level=1 , */*"}},
 		"a prefetch":           {"Sec-Purpose": {"prefetch;prerender"}},
 		"an old prefetch":      {"X-Moz": {"prefetch"}},
 	} {
@@ -291,7 +294,7 @@ func TestIsNavigation(t *testing.T) {
 		"fetch":          {"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://app.example"}},
 		"its own page":   {"Sec-Fetch-Mode": {"same-origin"}, "Sec-Fetch-Dest": {"empty"}},
 		"a WebSocket":    {"Sec-Fetch-Mode": {"websocket"}, "Sec-Fetch-Dest": {"websocket"}},
-		"a page or data": {"Accept": {"text/html, application/json;q=0.9"}},
+		"data alone":     {"Accept": {"text/html;q=0, application/json;q=0.9"}},
 		"a program":      {"Accept": {"*/*"}},
 		"an EventSource": {"Accept": {"text/event-stream"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
 	} {
