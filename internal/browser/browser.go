@@ -15,17 +15,21 @@ import (
 // HTTP a browser sends no Sec-Fetch headers. Its navigations then show by the page that
 // they ask for.
 func IsNavigation(h http.Header) bool {
-	switch first(h, "Sec-Fetch-Mode") {
-	case "", "cors", "same-origin", "websocket":
-	default:
-		return true
+	for _, mode := range h["Sec-Fetch-Mode"] {
+		switch mode {
+		case "", "cors", "same-origin", "websocket":
+		default:
+			return true
+		}
 	}
-	switch first(h, "Sec-Fetch-Dest") {
-	case "", "empty", "websocket":
-	default:
-		return true
+	for _, dest := range h["Sec-Fetch-Dest"] {
+		switch dest {
+		case "", "empty", "websocket":
+		default:
+			return true
+		}
 	}
-	return len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || wantsPage(h)
+	return len(h["Sec-Fetch-User"]) > 0 || len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || wantsPage(h)
 }
 
 // MayHaveSent reports whether a browser may have sent a request. No single header is
