@@ -1,10 +1,12 @@
 /** What the call page says is true, and nobody is seen or heard who did not answer. */
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { Readable } from "node:stream";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, says, saysNoMore, sees, step, waits, writes,
+  areConnected, assertNoFaults, calls, closeBrowsers, launch, opens, person, reaches, says, saysNoMore, sees, step, waits, writes,
 } from "./browser.js";
 
 let browser, restricted, server;
@@ -184,7 +186,7 @@ test("a third visitor and a declined caller do not read that a call has ended", 
 
   await calls(carol, link, { wish: "none" });
   await reaches(carol, "ended");
-  assert.match(await carol.innerText("#over-title"), /in another call/);
+  assert.match(await carol.innerText("#over-title"), /They are busy/);
   assert.match(await carol.innerText("#over-text"), /A call is for two/);
   assert.doesNotMatch(await carol.innerText("body"), /has ended/);
   await writes(bob, alice, "we still talk");
@@ -229,4 +231,29 @@ test("nobody reads that the server answers again while it is down", async () => 
   await saysNoMore(alice, "server-away");
   assert.equal(await back.count(), 1);
   await again.stop();
+});
+
+test("a proxy that wants a password of its own is not called a refusal of the server", async () => {
+  const gate = createServer(async ({ url, method }, answer) => {
+    if (url.includes("/inbox?") || url.endsWith("/inbox")) {
+      answer.writeHead(401, { "Content-Type": "text/html", "WWW-Authenticate": "Bearer" }).end("<h1>Log in</h1>");
+      return;
+    }
+    const { status, headers, body } = await fetch(new URL(url, server.url), { method });
+    answer.writeHead(status, { "Content-Type": headers.get("Content-Type"), "Content-Security-Policy": headers.get("Content-Security-Policy") });
+    if (body) Readable.fromWeb(body).pipe(answer);
+    else answer.end();
+  });
+  gate.on("upgrade", (_, socket) => socket.destroy());
+  await new Promise((resolve) => gate.listen(0, "127.0.0.1", resolve));
+  const through = `http://localhost:${gate.address().port}/`;
+  const page = await person(browser);
+  await opens(page, through, { wish: "none" });
+  await reaches(page, "stopped");
+  assert.match(await says(page, "proxy-auth"), /proxy asked for its own credentials/);
+  await page.goto(`${through}files`);
+  assert.match(await says(page, "proxy-auth"), /proxy asked for its own credentials/);
+  await page.context().close();
+  gate.closeAllConnections();
+  gate.close();
 });

@@ -1,16 +1,16 @@
 /** The call page: opens the inbox, lets calls be made and taken, and wires the buttons. */
 
-import { Inbox, InboxError } from "../inbox.js";
+import { Inbox } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
 import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling, whileCalling } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
-import { problemOf } from "./failures.js";
 import { OwnMedia } from "./media.js";
 import { Meeting } from "./meeting.js";
 import { cleanText, friendlyName, isolate } from "./names.js";
 import { pathWords } from "./path.js";
 import { closeRing, prepareRing, startRing, stopRing } from "./ring.js";
+import { reasonOf, watchServer } from "./server.js";
 import { forgetChat, keepLine, loadChat, loadName, loadTab, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
 import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
@@ -20,12 +20,6 @@ import { againWords, answerWords, endingTitle, endings, steps } from "./words.js
 
 /** How long a page that went away has to come back: a reload takes a moment. */
 const ABSENCE = 20_000;
-
-/** How long the server has to answer before it counts as back: one that goes down can let a connection through. */
-const SETTLES = 1500;
-
-/** What can be wrong with the server, as names in words.js. */
-const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
 
 const own = new OwnMedia();
 const setup = new Setup(start);
@@ -100,41 +94,22 @@ async function start(choice, { take = false, resume = take } = {}) {
     name: loadName() || friendlyName(id),
     known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
   }));
-  let opened = false;
-  let away = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let settling;
-  const fine = () => {
-    clearProblems(...serverProblems);
-    callingWithout(false);
-    document.body.dataset.server = "open";
-    if (away) step("server-back");
-    away = false;
-  };
-  one.onopen = () => {
-    if (signal.aborted) return;
-    clearTimeout(settling);
-    if (opened) {
-      settling = setTimeout(() => !signal.aborted && fine(), SETTLES);
-      return;
-    }
-    opened = true;
-    away = false;
-    fine();
-    step("inbox-open");
-    if (to !== undefined) now.dial(to, worked);
-    else if (now.peer === undefined) showState("waiting");
-  };
-  one.onaway = (error) => {
-    if (signal.aborted) return;
-    clearTimeout(settling);
-    away = true;
-    document.body.dataset.server = "away";
-    const name = problemOf(error);
-    clearProblems(...serverProblems.filter((other) => other !== name));
-    showProblem(name);
-    callingWithout(true);
-  };
+  watchServer(one, signal, {
+    first() {
+      step("inbox-open");
+      if (to !== undefined) now.dial(to, worked);
+      else if (now.peer === undefined) showState("waiting");
+    },
+    open(before) {
+      callingWithout(false);
+      document.body.dataset.server = "open";
+      if (before) step("server-back");
+    },
+    away() {
+      callingWithout(true);
+      document.body.dataset.server = "away";
+    },
+  });
   try {
     await now.run(signal);
   } catch (error) {
@@ -263,18 +238,8 @@ function stop(name) {
     leave();
     showState("stopped");
   }
-  showProblem(name, { resume: () => start(again, { take: true }) });
-}
-
-/**
- * @param {unknown} error that ended an inbox
- * @returns {string} its name in words.js
- */
-function reasonOf(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  if (["unauthorized", "replaced", "closed"].includes(code)) return code;
-  console.warn("the server refused", error);
-  return "refused";
+  const go = () => start(again, { take: true });
+  showProblem(name, { resume: go, retry: go });
 }
 
 /** Ends everything that goes on in this page. */

@@ -1,6 +1,7 @@
 /** What an error of the SDK means to a person: wrong for the moment, or the end of it. */
 
 import { CallError, InboxError } from "../inbox.js";
+import { problemOf } from "./server.js";
 
 /**
  * How a call, or an attempt at one, ended.
@@ -14,15 +15,6 @@ import { CallError, InboxError } from "../inbox.js";
  *   | "refused" | "missed" | "unanswered" | "no-path" | "dropped" | "no-candidates" | "no-candidates-there"
  *   | "no-webrtc" | "setup-failed" | "peer-failed" | "peer-no-webrtc"} Ending
  */
-
-/**
- * @param {unknown} error
- * @returns {string} its name in words.js
- */
-export function problemOf(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  return ["server-full", "inbox-full", "rate-limited", "draining"].includes(code) ? code : "server-away";
-}
 
 /**
  * @param {unknown} error
@@ -47,7 +39,9 @@ export function endingOf(error) {
     case "no-such-peer": return "gave-up";
     case "no-answer": return "no-answer";
     case "rejected": return error.reason === "busy" ? "busy" : "declined";
-    case "ice-failed": return error.tried.local.length === 0 ? "no-candidates" : "no-path";
+    case "ice-failed":
+      if (error.tried.local.length === 0) return "no-candidates";
+      return error.tried.remote.length === 0 ? "no-candidates-there" : "no-path";
     case "ended": return "left";
     case "no-webrtc": return "no-webrtc";
     case "peer-failed": return error.reason === "no-webrtc" ? "peer-no-webrtc" : "peer-failed";

@@ -69,7 +69,7 @@ const ends = {
   "hung-up": "You disconnected.",
   "bye": "The other side disconnected.",
   "cancelled": "You stopped before the two of you were connected.",
-  "busy": "The other side is connected with somebody else. Try again in a while.",
+  "busy": "The other side is busy with somebody else. Try again in a while.",
   "declined": "The page on the other side does not take part.",
   "dropped": "The other side left before the two of you were connected.",
   "no-answer": "The page on the other side is open, but does not answer. Ask them to load it again.",

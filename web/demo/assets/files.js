@@ -1,26 +1,22 @@
 /** The files page: opens an inbox, connects with one peer, and sends files in both directions. */
 
-import { Inbox, InboxError, randomId, randomPassword } from "../inbox.js";
+import { Inbox, randomId, randomPassword } from "../inbox.js";
 import { claim } from "./claim.js";
-import { problemOf } from "./failures.js";
 import { say, showState } from "./files-view.js";
 import { endingWords } from "./files-words.js";
 import { keepIce, showIce } from "./ice.js";
 import { Meeting } from "./meeting.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathWords } from "./path.js";
+import { reasonOf, watchServer } from "./server.js";
 import { faultOfId, loadName, loadTab, saveName, saveTab, tab } from "./settings.js";
 import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
 import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers } from "./transfers.js";
 import { clearAllProblems, clearProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
 
-/** What can be wrong with the server, as names in words.js. */
-const serverProblems = ["server-away", "draining", "server-full", "rate-limited"];
 /** What is wrong while calling, which the panel says instead of a notice. */
 const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
-/** How long the server has to go on answering before it counts as back, in milliseconds. */
-const SETTLES = 2000;
 /** When a page that does not open was probably closed for good, in milliseconds. */
 const GONE = 30_000;
 
@@ -80,27 +76,12 @@ async function start(to, { back = false, peerName, take = false } = {}) {
     inbox: one, page, asks: false, name: loadName() || friendlyName(self.id),
     known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
   }));
-  let opened = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let settling;
-  one.onopen = () => {
-    if (signal.aborted) return;
-    clearTimeout(settling);
-    const fine = () => !signal.aborted && clearProblems(...serverProblems);
-    // A server that goes down can let a connection through.
-    if (opened) settling = setTimeout(fine, SETTLES);
-    else fine();
-    if (!opened && to !== undefined) now.dial(to, back);
-    else if (!opened && now.peer === undefined) state("waiting");
-    opened = true;
-  };
-  one.onaway = (error) => {
-    if (signal.aborted) return;
-    clearTimeout(settling);
-    const problem = problemOf(error);
-    clearProblems(...serverProblems.filter((other) => other !== problem));
-    showProblem(problem);
-  };
+  watchServer(one, signal, {
+    first() {
+      if (to !== undefined) now.dial(to, back);
+      else if (now.peer === undefined) state("waiting");
+    },
+  });
   try {
     await now.run(signal);
   } catch (error) {
@@ -215,18 +196,8 @@ function stop(name) {
   const to = meeting?.peer;
   leave();
   state("stopped");
-  showProblem(name, { resume: () => start(to, again) });
-}
-
-/**
- * @param {unknown} error that ended an inbox
- * @returns {string} its name in words.js
- */
-function reasonOf(error) {
-  const code = error instanceof InboxError ? error.code : "";
-  if (["unauthorized", "replaced", "closed"].includes(code)) return code;
-  console.warn("the server refused", error);
-  return "refused";
+  const go = () => start(to, again);
+  showProblem(name, { resume: go, retry: go });
 }
 
 /** Ends what goes on between this page and others. */

@@ -60,7 +60,7 @@ export const endings = {
   "left": "The other side left.",
   "lost": "The connection was lost and did not come back.",
   "cancelled": "You hung up before the two of you were connected.",
-  "busy": "The other side is connected with somebody else. A call is for two. Try again in a while.",
+  "busy": "The other side is busy with another call. A call is for two. Try again in a while.",
   "declined": "The other side does not want to be called now.",
   "no-answer": "The page on the other side is open, but nobody answered.",
   "gave-up": "The page behind the link was not open all the time. Ask for a new link.",
@@ -71,7 +71,7 @@ export const endings = {
   "no-path": "No path was found between the two of you.",
   "dropped": "The other side hung up before the two of you were connected.",
   "no-candidates": "This browser has no network address for the connection.",
-  "no-candidates-there": "The browser on the other side has no network address for the connection: a policy, a setting or an extension restricts WebRTC there. Another browser may work.",
+  "no-candidates-there": "The browser on the other side offers no network address: a policy, a setting or an extension probably restricts WebRTC there. Another browser may work.",
   "no-webrtc": "This browser makes no connections: a policy, a setting or an extension has switched WebRTC off.",
   "setup-failed": "This page could not set up the connection. Load it again.",
   "peer-failed": "The page on the other side could not set up the connection. Ask them to load it again.",
@@ -81,7 +81,7 @@ export const endings = {
 /** What a call page says above that. Only what was a call has ended. @type {Partial<Record<import("./failures.js").Ending, string>>} */
 const endingTitles = {
   "cancelled": "You stopped calling",
-  "busy": "They are in another call",
+  "busy": "They are busy",
   "declined": "Your call was declined",
   "no-answer": "Nobody answered",
   "gave-up": "Nobody was there",
@@ -123,7 +123,7 @@ export const endingTitle = (why) => endingTitles[why] ?? "The call has ended";
  * @property {string} title
  * @property {string} text
  * @property {"serious"} [weight]
- * @property {"media" | "advanced" | "resume" | "sound" | "reload" | "https"} [action]
+ * @property {"media" | "advanced" | "resume" | "retry" | "sound" | "reload" | "https"} [action]
  */
 
 /** @type {Record<string, Problem>} */
@@ -197,6 +197,16 @@ export const problems = {
     title: "The server does not answer.",
     text: `Is it running, and are you online? What is connected stays connected. This page keeps trying.${secure ? " If the server was restarted, reload this page: the browser may have to ask you about a new certificate." : ""}`,
   },
+  "not-inbox": {
+    title: "Something else answers in place of the server.",
+    text: "It can be the login page of a network, or a proxy. Open the start page of this site in another tab to see. This page keeps trying.",
+  },
+  "proxy-auth": {
+    title: "A proxy asked for its own credentials.",
+    text: "It stands between this page and the server. Log in there, then try again.",
+    weight: "serious",
+    action: "retry",
+  },
   "unauthorized": {
     title: "That link is taken.",
     text: "Somebody else has a link with the same ending. Choose another ending, or a random one, and start again.",
@@ -216,9 +226,9 @@ export const problems = {
   },
   "refused": {
     title: "The server refuses this page's requests.",
-    text: "That should not happen. Reload the page; if it stays, look into the server's log.",
+    text: "Load the page again. If that does not help, tell the person who runs this server: its log says why.",
     weight: "serious",
-    action: "resume",
+    action: "retry",
   },
   "slow": {
     title: "Finding a path takes long.",
@@ -295,6 +305,7 @@ export const actions = {
   media: "Try again",
   advanced: "ICE servers",
   resume: "Use this tab",
+  retry: "Try again",
   sound: "Play sound",
   reload: "Load again",
   https: "Open over https",
