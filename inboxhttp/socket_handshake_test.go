@@ -138,28 +138,34 @@ func TestSocketReasonNamesIgnoredCredentials(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		const why = "the server ignores Authorization when Origin is present"
-		for name, c := range map[string]struct {
+		type knock struct {
 			origin string
 			id     string
 			says   string
 			code   int
 			reason bool
-		}{
+		}
+		knocks := map[string]knock{
 			"both, and silence":       {"https://example.com", "alice", "", 4408, true},
 			"both, and a send":        {"https://example.com", "alice", `{"type":"send","to":"alice","body":"x"}`, 4400, true},
 			"an origin, and silence":  {"https://example.com", "", "", 4408, false},
 			"an origin, and a send":   {"https://example.com", "", `{"type":"send","to":"alice","body":"x"}`, 4400, false},
 			"neither, and silence":    {"", "", "", 4408, false},
 			"another page's, a guess": {"null", "somebody", "", 4408, true},
-		} {
+		}
+		sockets := make(map[string]*webSocket)
+		for name, c := range knocks { // they are silent side by side
 			h := handshake{id: c.id, header: http.Header{}}
 			if c.origin != "" {
 				h.header.Set("Origin", c.origin)
 			}
-			w := s.dialSocket(h)
+			sockets[name] = s.dialSocket(h)
 			if c.says != "" {
-				w.say("%s", c.says)
+				sockets[name].say("%s", c.says)
 			}
+		}
+		for name, c := range knocks {
+			w := sockets[name]
 			f, ok := w.next()
 			if !ok || closeCode(f) != c.code {
 				s.Errorf("%s: %v, want %d", name, f, c.code)

@@ -31,6 +31,7 @@ func TestRefusals(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		const nothing = "No id, token, or key supplied to websocket server"
 		s.open("alice")
+		var refused []*client
 		for query, frame := range map[string]string{
 			"":                                errorFrame(nothing),
 			"key=peerjs&id=x":                 errorFrame(nothing),
@@ -46,6 +47,9 @@ func TestRefusals(t *testing.T) {
 		} {
 			c := s.dialQuery(query)
 			c.want(frame)
+			refused = append(refused, c) // and has a moment to read why
+		}
+		for _, c := range refused {
 			c.wantClosed(4400)
 		}
 		s.open("x")
