@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chromium } from "playwright-core";
+import { chromiumOptions } from "./chromium.js";
 import { startFirefox } from "./firefox.js";
 
 /** Long enough for a busy machine; nothing waits this long when all is well. */
@@ -18,8 +19,8 @@ export async function closeBrowsers() {
 
 /**
  * A browser process of its own, with a fresh profile.
- * @param {{camera?: boolean, devices?: number, answers?: boolean, flags?: string[]}} [options] camera: there is
- *   one, and a microphone; devices: how many cameras there are then; answers: the question whether the page may use them is answered with yes
+ * @param {{camera?: boolean, devices?: number, answers?: boolean, names?: boolean, flags?: string[]}} [options] camera: there is
+ *   one, and a microphone; devices: how many cameras there are then; for the rest see chromiumOptions
  */
 export function launch(options) {
   const browser = chromium.launch(launching(options));
@@ -53,19 +54,8 @@ export async function launchSleeper(options) {
 }
 
 /** @param {Parameters<typeof launch>[0]} [options] */
-function launching({ camera = true, devices = 1, answers = true, flags = [] } = {}) {
-  return {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    timeout: 60_000,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      // Few frames a second, because every one is encoded by the processor.
-      ...(camera ? [`--use-fake-device-for-media-stream=fps=10,device-count=${devices}`] : []),
-      ...(answers ? ["--use-fake-ui-for-media-stream"] : []),
-      ...flags,
-    ],
-  };
+function launching({ camera = true, devices = 1, ...more } = {}) {
+  return chromiumOptions({ devices: camera ? devices : 0, ...more });
 }
 
 /** What the browser itself logs about answers that a test provokes. */

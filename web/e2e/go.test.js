@@ -22,7 +22,7 @@ before(async () => {
     execFileSync("go", ["build", "-o", join(folder, name), what], { cwd: join(root, from), stdio: ["ignore", "ignore", "inherit"] });
   }
   server = await startServer();
-  browser = await launch({ camera: false, flags: ["--disable-features=WebRtcHideLocalIpsWithMdns"] });
+  browser = await launch({ camera: false, names: false });
 }, { timeout: 300_000 });
 afterEach(() => assertNoFaults());
 after(async () => {

@@ -21,7 +21,7 @@ const LIMIT = { timeout: 120_000 };
 let server, firefox, chromium;
 
 before(async () => {
-  [server, firefox, chromium] = await Promise.all([startServer(), launchFirefox({ downloads }), launch({ flags: ["--disable-features=WebRtcHideLocalIpsWithMdns"] })]);
+  [server, firefox, chromium] = await Promise.all([startServer(), launchFirefox({ downloads }), launch({ names: false })]);
 });
 after(async () => {
   await closeBrowsers();

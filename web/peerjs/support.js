@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
+import { chromiumOptions } from "../e2e/chromium.js";
 import { program, startServer, stopServers } from "../e2e/server.js";
 
 const here = import.meta.dirname;
@@ -31,17 +32,7 @@ export async function startBrowser() {
     response.end(content);
   }).listen(0, "127.0.0.1");
   await once(pages, "listening");
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    timeout: 60_000,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      "--use-fake-device-for-media-stream=fps=10", "--use-fake-ui-for-media-stream",
-      // Plain addresses in candidates: names of mDNS need a network that has multicast.
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-    ],
-  });
+  browser = await chromium.launch(chromiumOptions({ names: false }));
 }
 
 const children = new Set();

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { chromiumOptions } from "../../../e2e/chromium.js";
 
 const dist = join(import.meta.dirname, "../../dist");
 const page = `<!doctype html><meta charset="utf-8"><title>SDK</title><link rel="icon" href="data:,"><script type="module">
@@ -27,17 +28,7 @@ export async function startBrowser() {
   }).listen(0, "127.0.0.1");
   await once(files, "listening");
   origin = `http://localhost:${files.address().port}/`;
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    timeout: 60_000,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-      // Plain addresses in candidates: names of mDNS need a network that has multicast.
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-    ],
-  });
+  browser = await chromium.launch(chromiumOptions({ names: false }));
 }
 
 export async function stopBrowser() {
