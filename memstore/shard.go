@@ -1,11 +1,11 @@
 package memstore
 
 import (
-	"maps"
 	"sync"
 	"time"
 
 	"inbox"
+	"inbox/internal/shrink"
 )
 
 // entry is one inbox. Its shard's lock guards it. A million of them wait in
@@ -63,15 +63,14 @@ func (in *entry) cost() int64 {
 type shard struct {
 	sync.Mutex // guards everything below, and each entry
 	store      *Store
-	inboxes    map[string]*entry
+	inboxes    shrink.Map[string, *entry]
 	head, tail *entry // head expires first
-	peak       int    // the most inboxes since the map was made
 	_          [64]byte
 }
 
 // findLocked returns the inbox of that id, or nil.
 func (sh *shard) findLocked(id string, now time.Duration) *entry {
-	in := sh.inboxes[id]
+	in := sh.inboxes.Get(id)
 	if in != nil && in.expires <= now {
 		sh.removeLocked(in)
 		return nil
@@ -102,17 +101,13 @@ func (sh *shard) openLocked(p inbox.Peer, now time.Duration) (*entry, error) {
 // insertLocked reports whether there was memory for the inbox.
 func (sh *shard) insertLocked(in *entry) bool {
 	cost := in.cost()
-	if len(sh.inboxes) == sh.peak {
+	if sh.inboxes.Len() == sh.inboxes.Room() {
 		cost += roomCost
 	}
 	if !sh.store.reserveMemory(cost) {
 		return false
 	}
-	if sh.inboxes == nil {
-		sh.inboxes = make(map[string]*entry)
-	}
-	sh.inboxes[in.id] = in
-	sh.peak = max(sh.peak, len(sh.inboxes))
+	sh.inboxes.Put(in.id, in)
 	sh.appendLocked(in)
 	return true
 }
@@ -127,22 +122,12 @@ func (sh *shard) touchLocked(in *entry, now time.Duration) {
 // removeLocked ends the life of an inbox.
 func (sh *shard) removeLocked(in *entry) {
 	sh.unlinkLocked(in)
-	delete(sh.inboxes, in.id)
+	room := sh.inboxes.Room()
+	sh.inboxes.Delete(in.id)
 	sh.store.inboxes.Add(-1)
-	sh.store.memory.Add(-in.cost())
+	sh.store.memory.Add(-in.cost() - roomCost*int64(room-sh.inboxes.Room()))
 	if in.waker != nil {
 		in.waker.Wake() // should one still wait, it opens the next life
-	}
-	// A map keeps the room of its best days. Copying the quarter that is left is paid for
-	// by the three quarters that went.
-	if n := len(sh.inboxes); n == 0 || sh.peak >= 64 && n <= sh.peak/4 {
-		var smaller map[string]*entry
-		if n > 0 {
-			smaller = make(map[string]*entry, n)
-			maps.Copy(smaller, sh.inboxes)
-		}
-		sh.store.memory.Add(-roomCost * int64(sh.peak-n))
-		sh.inboxes, sh.peak = smaller, n
 	}
 }
 

@@ -139,7 +139,7 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 	sh.Lock()
 	defer sh.Unlock()
-	all := make([]snapshotInbox, 0, len(sh.inboxes))
+	all := make([]snapshotInbox, 0, sh.inboxes.Len())
 	for in := sh.head; in != nil; in = in.next {
 		if in.expires <= now {
 			continue
@@ -285,7 +285,7 @@ func (s *Store) restore(in *entry) error {
 	sh := s.shard(in.id)
 	sh.Lock()
 	defer sh.Unlock()
-	if sh.inboxes[in.id] != nil {
+	if sh.inboxes.Get(in.id) != nil {
 		return fmt.Errorf("%w: two inboxes of one id", ErrDamaged)
 	}
 	if !s.reserveInbox() {

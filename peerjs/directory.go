@@ -14,23 +14,23 @@ import (
 
 // enter notes a peer who is there, for the list.
 func (h *Handler) enter(p *peer) {
-	if h.open == nil {
+	if h.dir == nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open[p] = p.id()
+	h.open.Put(p, p.id())
 	h.dir.changed.Store(true)
 }
 
 // exit notes that it is there no more.
 func (h *Handler) exit(p *peer) {
-	if h.open == nil {
+	if h.dir == nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.open, p)
+	h.open.Delete(p)
 	h.dir.changed.Store(true)
 }
 
@@ -38,8 +38,8 @@ func (h *Handler) exit(p *peer) {
 func (h *Handler) ids() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ids := make([]string, 0, len(h.open))
-	for _, id := range h.open {
+	ids := make([]string, 0, h.open.Len())
+	for _, id := range h.open.All() {
 		ids = append(ids, id)
 	}
 	return sorted(ids)

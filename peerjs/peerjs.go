@@ -21,6 +21,7 @@ import (
 	"inbox/internal/browser"
 	"inbox/internal/flight"
 	"inbox/internal/park"
+	"inbox/internal/shrink"
 	"inbox/internal/socket"
 	"inbox/internal/throttle"
 )
@@ -61,9 +62,9 @@ type Handler struct {
 
 	storeFaults throttle.EachSecond // that are logged: all sockets meet the same ones
 
-	mu   sync.Mutex       // guards open
-	open map[*peer]string // those on this server, with their ids; nil without Discovery
-	dir  *directory       // what other servers say of theirs; nil without Discovery
+	mu   sync.Mutex                // guards open
+	open shrink.Map[*peer, string] // those on this server, with their ids; empty without Discovery
+	dir  *directory                // what other servers say of theirs; nil without Discovery
 }
 
 // drain is a time in which all sockets end.
@@ -125,7 +126,6 @@ func New(c Config) (*Handler, error) {
 		return nil, fmt.Errorf("allowed origins: %w", err)
 	}
 	if c.Discovery {
-		h.open = make(map[*peer]string)
 		h.dir = newDirectory(h)
 	}
 	return h, nil

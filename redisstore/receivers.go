@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"maps"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"weak"
 
 	"inbox"
+	"inbox/internal/shrink"
 )
 
 const (
@@ -35,9 +35,8 @@ type receivers struct {
 
 type shard struct {
 	mu       sync.Mutex // guards what follows, and each receiver
-	byWaker  map[weak.Pointer[inbox.Waker]]*receiver
-	byNumber map[uint64]*receiver
-	peak     int // the most receivers since the maps were made
+	byWaker  shrink.Map[weak.Pointer[inbox.Waker], *receiver]
+	byNumber shrink.Map[uint64, *receiver]
 }
 
 type receiver struct {
@@ -59,19 +58,16 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	weakly := weak.Make(w)
-	if r := sh.byWaker[weakly]; r != nil {
+	if r := sh.byWaker.Get(weakly); r != nil {
 		return r
 	}
 	if w.Err() != nil { // it was forgotten for that, and is not to come as a new one
 		return nil
 	}
-	if sh.byWaker == nil {
-		sh.byWaker, sh.byNumber = make(map[weak.Pointer[inbox.Waker]]*receiver), make(map[uint64]*receiver)
-	}
 	r := &receiver{waker: weakly, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
 	r.touch()
-	sh.byWaker[weakly], sh.byNumber[r.number] = r, r
-	sh.peak = max(sh.peak, len(sh.byNumber))
+	sh.byWaker.Put(weakly, r)
+	sh.byNumber.Put(r.number, r)
 	runtime.AddCleanup(w, rs.collected, r.number)
 	return r
 }
@@ -81,7 +77,7 @@ func (rs *receivers) collected(number uint64) {
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r := sh.byNumber[number]; r != nil {
+	if r := sh.byNumber.Get(number); r != nil {
 		sh.dropLocked(r)
 	}
 }
@@ -91,7 +87,7 @@ func (rs *receivers) find(w *inbox.Waker, partition uint8) *receiver {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.byWaker[weak.Make(w)]
+	return sh.byWaker.Get(weak.Make(w))
 }
 
 func (r *receiver) touch() {
@@ -100,16 +96,8 @@ func (r *receiver) touch() {
 }
 
 func (sh *shard) dropLocked(r *receiver) {
-	delete(sh.byWaker, r.waker)
-	delete(sh.byNumber, r.number)
-	// Maps keep the room of their best days. Copying the quarter that is left is paid for
-	// by the three quarters that went.
-	if n := len(sh.byNumber); sh.peak >= 64 && n <= sh.peak/4 {
-		byWaker, byNumber := make(map[weak.Pointer[inbox.Waker]]*receiver, n), make(map[uint64]*receiver, n)
-		maps.Copy(byWaker, sh.byWaker)
-		maps.Copy(byNumber, sh.byNumber)
-		sh.byWaker, sh.byNumber, sh.peak = byWaker, byNumber, n
-	}
+	sh.byWaker.Delete(r.waker)
+	sh.byNumber.Delete(r.number)
 }
 
 // sinceLooked is how many microseconds ago Redis saw the receiver, or "".
@@ -164,7 +152,7 @@ func (rs *receivers) waker(number uint64) *inbox.Waker {
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r := sh.byNumber[number]; r != nil {
+	if r := sh.byNumber.Get(number); r != nil {
 		return r.waker.Value()
 	}
 	return nil
@@ -186,7 +174,7 @@ func (rs *receivers) end(number uint64, why error) {
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r := sh.byNumber[number]; r != nil {
+	if r := sh.byNumber.Get(number); r != nil {
 		sh.dropLocked(r)
 	}
 }
@@ -196,8 +184,8 @@ func (rs *receivers) all(partition int) []*inbox.Waker {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	all := make([]*inbox.Waker, 0, len(sh.byWaker))
-	for weakly := range sh.byWaker {
+	all := make([]*inbox.Waker, 0, sh.byWaker.Len())
+	for weakly := range sh.byWaker.All() {
 		if w := weakly.Value(); w != nil {
 			all = append(all, w)
 		}
@@ -211,7 +199,7 @@ func (rs *receivers) due(partition int, now time.Time) (due []*inbox.Waker) {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, r := range sh.byNumber { // dropLocked may put another map in its place
+	for _, r := range sh.byNumber.All() {
 		w := r.waker.Value()
 		switch {
 		case w == nil || now.Sub(r.looked) > max(r.forget, 2*holdAtMost):

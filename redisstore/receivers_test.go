@@ -26,10 +26,10 @@ func TestReceiversThatNobodyHoldsAreForgotten(t *testing.T) {
 		for i := range rs.shards {
 			sh := &rs.shards[i]
 			sh.mu.Lock()
-			if len(sh.byNumber) != len(sh.byWaker) {
-				t.Errorf("%d numbers of %d wakers", len(sh.byNumber), len(sh.byWaker))
+			if sh.byNumber.Len() != sh.byWaker.Len() {
+				t.Errorf("%d numbers of %d wakers", sh.byNumber.Len(), sh.byWaker.Len())
 			}
-			left, room = left+len(sh.byNumber), room+sh.peak
+			left, room = left+sh.byNumber.Len(), room+sh.byNumber.Room()
 			sh.mu.Unlock()
 		}
 		return left == 1

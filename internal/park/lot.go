@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"runtime"
@@ -13,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"inbox/internal/shrink"
 )
 
 // A Lot holds the parked connections of one server.
@@ -25,15 +26,14 @@ type Lot struct {
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
 
 	mu    sync.Mutex // guards what follows
-	spots map[uint64]*Spot
-	peak  int    // the most spots since the map was made
+	spots shrink.Map[uint64, *Spot]
 	last  uint64 // the newest spot's number; numbers are never reused, so a late event finds nobody
 }
 
 // NewLot returns a Lot in which a goroutine per connection reads. A panic in a
 // Spot's function is logged to log, and ends that Spot and its connection alone.
 func NewLot(log *slog.Logger) *Lot {
-	l := &Lot{log: log, spots: make(map[uint64]*Spot)}
+	l := &Lot{log: log}
 	l.workers.direct = make(chan *Spot)
 	l.alarms.epoch = time.Now()
 	l.setNone()
@@ -114,13 +114,12 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.spots) == 0 {
+	if l.spots.Len() == 0 {
 		l.setNone()
 	}
 	l.last++
 	s.id = l.last
-	l.spots[s.id] = s
-	l.peak = max(l.peak, len(l.spots))
+	l.spots.Put(s.id, s)
 	return s, nil
 }
 
@@ -128,7 +127,10 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 // something else to do get their turn meanwhile.
 func (l *Lot) WakeAll() {
 	l.mu.Lock()
-	all := slices.AppendSeq(make([]*Spot, 0, len(l.spots)), maps.Values(l.spots))
+	all := make([]*Spot, 0, l.spots.Len())
+	for _, s := range l.spots.All() {
+		all = append(all, s)
+	}
 	l.mu.Unlock()
 	for batch := range slices.Chunk(all, enoughWorkers) {
 		for _, s := range batch {
@@ -151,7 +153,7 @@ func (l *Lot) Wait(ctx context.Context) error {
 // post is called by the poller.
 func (l *Lot) post(id uint64, e Events) {
 	l.mu.Lock()
-	s := l.spots[id]
+	s := l.spots.Get(id)
 	l.mu.Unlock()
 	if s != nil {
 		s.post(e)
@@ -162,15 +164,8 @@ func (l *Lot) post(id uint64, e Events) {
 func (l *Lot) remove(s *Spot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.spots, s.id)
-	// A map never shrinks. Copying the quarter that is left is paid for by the three
-	// quarters that went.
-	if n := len(l.spots); l.peak >= 64 && n <= l.peak/4 {
-		smaller := make(map[uint64]*Spot, n)
-		maps.Copy(smaller, l.spots)
-		l.spots, l.peak = smaller, n
-	}
-	if len(l.spots) == 0 {
+	l.spots.Delete(s.id)
+	if l.spots.Len() == 0 {
 		close(*l.none.Load())
 	}
 }

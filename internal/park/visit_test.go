@@ -61,7 +61,7 @@ func newLot(tb testing.TB) *Lot {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if n := len(l.spots); n > 0 {
+		if n := l.spots.Len(); n > 0 {
 			tb.Errorf("%d spots were never left", n)
 		}
 		if err := l.Close(); err != nil {
