@@ -135,6 +135,34 @@ async function downloaded({ name, size }) {
   return { suggestedFilename: () => name, path: () => path };
 }
 
+test("the call page: names, a ring, a duplicated tab and no WebRTC, in Firefox", LIMIT, async () => {
+  const [alice, bob] = await Promise.all([person(firefox), person(chromium)]);
+  await calls(bob, await waits(alice, server.local, { name: "Zoë 👩‍🚀", ask: true, wish: "none" }), { name: "\u202EBob", wish: "none" });
+  await reaches(alice, "ringing");
+  await alice.click("#answer");
+  await areConnected(alice, bob);
+  for (const [page, name] of [[alice, "Bob"], [bob, "Zoë 👩‍🚀"]]) {
+    await page.waitForFunction((name) => document.getElementById("status-text").textContent.endsWith(`\u2068${name}\u2069`), name);
+  }
+  await writes(bob, alice, "look at https://example.com/.");
+  assert.equal(await alice.locator("#log a").getAttribute("href"), "https://example.com/");
+
+  const [copy] = await Promise.all([
+    alice.context().waitForEvent("page"),
+    alice.evaluate(() => void window.open(location.href)),
+  ]);
+  await reaches(copy, "elsewhere");
+  await writes(bob, alice, "still the first tab");
+  await copy.click("#move-here");
+  await areConnected(copy, bob);
+  await reaches(alice, "stopped");
+
+  const without = await person(firefox);
+  await without.addInitScript(() => delete window.RTCPeerConnection);
+  await without.goto(`${server.local}call`);
+  await reaches(without, "unable");
+});
+
 test("the files page: 20 MB in both directions", LIMIT, async () => {
   const [alice, bob] = await Promise.all([person(firefox), person(chromium)]);
   await alice.goto(`${server.local}files`);
