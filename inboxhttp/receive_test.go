@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/inboxtest"
 )
 
 // PROTOCOL, section 4: receiving. Its forms, cursors, expiry and the one receiver have
@@ -210,4 +211,29 @@ func TestHeadTakesNothing(t *testing.T) {
 		}
 		s.poll("alice").wantMessage("bob", "precious")
 	})
+}
+
+// A client that has read its whole answer, and asks again over another connection, does
+// not get the same message again.
+func TestPopRemovesBeforeItsAnswerEnds(t *testing.T) {
+	const n = 2000
+	s := start(t, config{sockets: true})
+	s.open("alice")
+	twice := 0
+	for i := range n {
+		s.send("bob", "alice", fmt.Sprint(i))
+		for again := range 2 {
+			c := s.rawClient() // as curl does
+			c.ask("alice", "?wait=0", "")
+			if a := c.answer(http.MethodGet); a.status == http.StatusOK {
+				a.wantMessage("bob", fmt.Sprint(i))
+				twice += again
+			}
+			c.Close()
+		}
+		inboxtest.Until(t, "the message has left", func() bool { return s.held("alice") == 0 })
+	}
+	if twice > 0 {
+		t.Errorf("%d of %d messages were received twice, one after the other", twice, n)
+	}
 }

@@ -12,9 +12,9 @@ import (
 	"inbox"
 )
 
-// C: protocol defects.
-var protocolDefects = []knownFault{
-	{name: "C1", run: func(s *server) { // nothing, an empty message and a replacement looked the same
+// What goes over the wire.
+var onTheWire = []promise{
+	{name: "nothing, an empty message and a replacement differ", run: func(s *server) {
 		s.poll("alice").want(http.StatusNoContent).wantHeader("X-From", "")
 		s.send("bob", "alice", "")
 		s.poll("alice").want(http.StatusOK, "").wantHeader("X-From", "bob")
@@ -22,7 +22,7 @@ var protocolDefects = []knownFault{
 		s.wait("alice", "").leave()
 		older.answer().wantProblem("replaced")
 	}},
-	{name: "C2", run: func(s *server) { // no position, no time, and a repeated send delivered twice
+	{name: "a repeated send arrives once, with a cursor and a time", run: func(s *server) {
 		s.open("alice")
 		s.wantReplayed(false, "bob", "alice", "k", "offer")
 		s.wantReplayed(true, "bob", "alice", "k", "offer")
@@ -31,14 +31,14 @@ var protocolDefects = []knownFault{
 			s.Errorf("%+v, %v", messages[0], err)
 		}
 	}},
-	{name: "C3", run: func(s *server) { // one message per second
+	{name: "an answer holds many messages", run: func(s *server) {
 		s.open("alice")
 		begin := time.Now()
 		s.send("bob", "alice", numbered(20)...)
 		s.getJSON("alice", "?after=0").wantBodies(numbered(20)...)
 		s.wantElapsed(begin, 0)
 	}},
-	{name: "C4", run: func(s *server) { // wrong statuses
+	{name: "each mistake has its own status", run: func(s *server) {
 		s.open("alice")
 		s.do(request{method: http.MethodPut, id: "alice"}).want(http.StatusMethodNotAllowed)
 		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
@@ -49,7 +49,7 @@ var protocolDefects = []knownFault{
 		io.WriteString(conn, "POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("bob:b2")+"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
 		s.readAnswer(bufio.NewReader(conn), http.MethodPost).want(http.StatusBadRequest) // not 413
 	}},
-	{name: "C5", run: func(s *server) { // no realm, no charset, ids in Latin-1 only
+	{name: "ids are of any script", run: func(s *server) {
 		s.do(request{}).wantHeader("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
 		s.open("名前", "a&to=b")
 		s.send("a&to=b", "名前", "x")
@@ -57,7 +57,7 @@ var protocolDefects = []knownFault{
 		s.send("名前", "a&to=b", "y")
 		s.poll("a&to=b").wantMessage("%E5%90%8D%E5%89%8D", "y")
 	}},
-	{name: "C6", run: func(s *server) { // the recipient came from the body
+	{name: "only the URL names the recipient", run: func(s *server) {
 		s.open("alice", "carol")
 		r := sending("bob", "alice", "to=carol")
 		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
@@ -67,7 +67,7 @@ var protocolDefects = []knownFault{
 		r.query, r.body = "", strings.NewReader("to=carol")
 		s.do(r).wantProblem("bad-recipient")
 	}},
-	{name: "C7", run: func(s *server) { // a description with many tracks did not fit
+	{name: "a description with many tracks fits", run: func(s *server) {
 		s.open("alice")
 		sdp := strings.Repeat("a=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n", 1500)
 		s.send("bob", "alice", sdp)
@@ -75,9 +75,9 @@ var protocolDefects = []knownFault{
 	}},
 }
 
-// D: holes.
-var holes = []knownFault{
-	{name: "D1", run: func(s *server) { // a message was run as a page
+// What strangers and other pages cannot do.
+var keptOut = []promise{
+	{name: "no browser runs a message", run: func(s *server) {
 		s.open("alice")
 		r := sending("mallory", "alice", "<script>alert(1)</script>")
 		r.header = http.Header{"Content-Type": {"text/html"}}
@@ -86,7 +86,7 @@ var holes = []knownFault{
 		a.wantHeader("X-Content-Type-Options", "nosniff").wantHeader("Content-Security-Policy", "default-src 'none'; sandbox")
 		s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}}).wantProblem("forbidden-navigation")
 	}},
-	{name: "D2", real: func(t *testing.T) { // several ids arrived as the same X-From, or as none
+	{name: "ids that look alike stay apart", real: func(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			s := start(t, config{sockets: true, http2: http2})
 			s.open("alice")
@@ -99,7 +99,7 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D3", run: func(s *server) { // who was away for a minute lost its name, and nobody noticed
+	{name: "polling keeps an id, and its loss is told", run: func(s *server) {
 		position := s.poll("alice").cursor()
 		for range 5 {
 			s.turnClock(30 * time.Second)
@@ -112,8 +112,7 @@ var holes = []knownFault{
 		s.do(request{method: http.MethodDelete, id: "alice", password: "mallory's"}).want(http.StatusNoContent)
 		s.get("alice", "?after="+position).wantHeader("Inbox-Reset", "true")
 	}},
-	{name: "D4", run: crashes[1].run}, // as A2
-	{name: "D5", run: func(s *server) { // 404 or 401 told a stranger who is there
+	{name: "a stranger cannot tell who is there", run: func(s *server) {
 		s.open("alice", "bob")
 		for _, to := range []string{"alice", "nobody"} {
 			r := sending("bob", to, "x")
@@ -121,7 +120,7 @@ var holes = []knownFault{
 			s.do(r).wantProblem("unauthorized")
 		}
 	}},
-	{name: "D6", run: func(s *server) { // passwords in plain text, and empty ones
+	{name: "credentials are complete, and nothing prints a secret", run: func(s *server) {
 		for _, credentials := range []string{":", "alice:", ":secret"} {
 			s.do(request{auth: []string{basic(credentials)}}).wantProblem("bad-credentials")
 		}
@@ -131,7 +130,7 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D7", config: config{limits: inbox.Limits{Inboxes: 3, Memory: 100_000}}, memory: func(s *server) { // nothing had a bound
+	{name: "every limit has an answer", config: config{limits: inbox.Limits{Inboxes: 3, Memory: 100_000}}, memory: func(s *server) {
 		s.open("alice", "bob", "carol")
 		s.get("dave", "").wantProblem("server-full")
 		large := strings.Repeat("x", 60_000)
@@ -143,7 +142,7 @@ var holes = []knownFault{
 		s.post("bob", "alice", "").wantProblem("inbox-full")
 		s.send("alice", "bob", "others go on")
 	}},
-	{name: "D8", memory: func(s *server) { // a connection could be held for ever
+	{name: "an incomplete request is cut off", memory: func(s *server) {
 		for _, text := range []string{"", "GET /inbox HTTP/1.1\r\nX: ", plain(http.MethodPost, "?to=a", "bob", "12345")[:90]} {
 			conn := s.raw()
 			go io.WriteString(conn, text)
@@ -152,14 +151,14 @@ var holes = []knownFault{
 			}
 		}
 	}},
-	{name: "D9", run: func(s *server) { // <img src="/inbox"> took a message
+	{name: "an image takes no message", run: func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		image := http.Header{"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}, "Sec-Fetch-Site": {"cross-site"}}
 		s.do(request{id: "alice", header: image}).wantProblem("forbidden-navigation")
 		s.poll("alice").wantMessage("bob", "precious")
 	}},
-	{name: "D10", config: config{Config: origins("https://app.example")}, run: func(s *server) { // another site's page sent as the victim
+	{name: "a page of a foreign origin cannot send", config: config{Config: origins("https://app.example")}, run: func(s *server) {
 		s.open("alice")
 		for _, mode := range []string{"no-cors", "cors", "navigate"} {
 			r := sending("victim", "alice", "forged")
@@ -168,7 +167,7 @@ var holes = []knownFault{
 		}
 		s.poll("alice").want(http.StatusNoContent)
 	}},
-	{name: "D11", run: func(s *server) { // any origin together with credentials; no max-age; no Content-Type
+	{name: "a preflight allows no credentials, and may be cached", run: func(s *server) {
 		a := s.do(request{method: http.MethodOptions, header: http.Header{
 			"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"},
 			"Access-Control-Request-Headers": {"authorization,content-type"},
@@ -177,13 +176,13 @@ var holes = []knownFault{
 			s.Errorf("the preflight got %v", a.header)
 		}
 	}},
-	{name: "D12", run: func(s *server) { // files and listings of the working directory; for the pages see cmd/inbox
+	{name: "no path leads to a file", run: func(s *server) { // for the pages see cmd/inbox
 		for _, path := range []string{"/", "/..", "/inbox_test.go", "/../go.mod"} {
 			a := s.do(request{id: "alice", query: path + "?wait=0"})
 			a.want(http.StatusNoContent) // whatever the path: the handler knows no files
 		}
 	}},
-	{name: "D13", run: func(s *server) { // errors without a word
+	{name: "an error names its code", run: func(s *server) {
 		s.do(request{}).wantProblem("unauthorized")
 		s.post("bob", "nobody", "").wantProblem("no-such-inbox")
 	}},

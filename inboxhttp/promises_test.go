@@ -17,25 +17,24 @@ import (
 	"inbox/memstore"
 )
 
-// The faults of an earlier implementation of the same concept, as tests: what it
-// did in each row is no longer possible. Most have a test elsewhere that goes
-// deeper; here they stand together. Run one with -run 'KnownFault/A1$'.
-func TestKnownFault(t *testing.T) {
-	for _, f := range slices.Concat(crashes, lostMessages, protocolDefects, holes) {
-		t.Run(f.name, func(t *testing.T) {
+// The promises of docs/protocol.md and SECURITY.md, one by one. Most have a test elsewhere
+// that goes deeper; here they stand together.
+func TestPromises(t *testing.T) {
+	for _, p := range slices.Concat(manyAtOnce, nothingLost, onTheWire, keptOut) {
+		t.Run(p.name, func(t *testing.T) {
 			switch {
-			case f.real != nil:
-				f.real(t)
-			case f.memory != nil:
-				inBubble(t, f.config, f.memory)
+			case p.real != nil:
+				p.real(t)
+			case p.memory != nil:
+				inBubble(t, p.config, p.memory)
 			default:
-				overStores(t, f.config, f.run)
+				overStores(t, p.config, p.run)
 			}
 		})
 	}
 }
 
-type knownFault struct {
+type promise struct {
 	name   string
 	config config
 	run    func(s *server)
@@ -63,9 +62,9 @@ func (s *server) tryStatus(r request) int {
 	return a.status
 }
 
-// A: crashes and races.
-var crashes = []knownFault{
-	{name: "A1", real: func(t *testing.T) { // parallel first requests ended the process
+// What holds however many requests come at once.
+var manyAtOnce = []promise{
+	{name: "parallel first requests are all answered", real: func(t *testing.T) {
 		overTCP(t, config{}, func(s *server) {
 			s.transport.MaxConnsPerHost = 64
 			together(s.times(1000), func(i int) {
@@ -80,7 +79,7 @@ var crashes = []knownFault{
 			s.send("bob", "everybody", "the server lives")
 		})
 	}},
-	{name: "A2", run: func(s *server) { // two passwords won the same name, and one waited for ever
+	{name: "of several passwords one opens an inbox", run: func(s *server) {
 		for round := range s.times(30) {
 			id := fmt.Sprint("alice-", round)
 			var winners, losers atomic.Int64
@@ -97,7 +96,7 @@ var crashes = []knownFault{
 			}
 		}
 	}},
-	{name: "A3", run: func(s *server) { // a send replaced the sender's inbox by an empty one
+	{name: "a concurrent send by its owner keeps an inbox's messages", run: func(s *server) {
 		for round := range s.times(30) {
 			alice := fmt.Sprint("alice-", round)
 			s.open("bob", alice)
@@ -107,7 +106,7 @@ var crashes = []knownFault{
 			s.do(request{method: http.MethodDelete, id: "bob"})
 		}
 	}},
-	{name: "A4", memory: func(s *server) { // 200 for a message into an inbox that had just expired
+	{name: "at the moment of expiry, a message that is accepted can be received", memory: func(s *server) {
 		atExpiry(s, func(id, cursor string) {
 			accepted := s.tryStatus(sending("bob", id, "x")) == http.StatusOK
 			if got := s.getJSON(id, "?wait=0&after=0"); accepted != (got.status == http.StatusOK) {
@@ -115,14 +114,14 @@ var crashes = []knownFault{
 			}
 		})
 	}},
-	{name: "A5", memory: func(s *server) { // a receiver waited at an inbox that had just expired
+	{name: "at the moment of expiry, a receiver that comes gets the next message", memory: func(s *server) {
 		atExpiry(s, func(id, cursor string) {
 			waits := s.wait(id, "")
 			s.send("bob", id, "x")
 			waits.answer().wantMessage("bob", "x")
 		})
 	}},
-	{name: "A6", memory: func(s *server) { // the last access was read without a lock
+	{name: "concurrent requests keep inboxes alive", memory: func(s *server) {
 		s.open("bob")
 		together(10, func(i int) {
 			for range 5 {
@@ -135,8 +134,7 @@ var crashes = []knownFault{
 			s.send("bob", fmt.Sprint("alice-", i), "none expired early")
 		}
 	}},
-	{name: "A7", config: config{limits: inbox.Limits{Inboxes: 5000}}, memory: func(s *server) {
-		// Every second, all inboxes were looked at while all others had to wait.
+	{name: "expiry makes room while others go on", config: config{limits: inbox.Limits{Inboxes: 5000}}, memory: func(s *server) {
 		ctx, others := s.Context(), 4990
 		for i := range others {
 			if _, err := s.store.Acknowledge(ctx, s.peer(fmt.Sprint(i)), start0, nil); err != nil {
@@ -155,14 +153,14 @@ var crashes = []knownFault{
 			}
 		}
 	}},
-	{name: "A8", real: func(t *testing.T) { // what cleaned up never ended
+	{name: "a server leaves no goroutine behind", real: func(t *testing.T) {
 		noLeaks(t, func() {
 			for i := range 10 {
 				t.Run(fmt.Sprint(i), func(t *testing.T) { start(t, config{sockets: true}).open("alice") })
 			}
 		})
 	}},
-	{name: "A9", real: func(t *testing.T) { // the context of the last request stayed
+	{name: "an answered poll leaves no goroutine behind", real: func(t *testing.T) {
 		s := start(t, config{sockets: true})
 		s.open("alice")
 		s.wait("alice", "").leave()
@@ -175,7 +173,7 @@ var crashes = []knownFault{
 			s.client.CloseIdleConnections()
 		})
 	}},
-	{name: "A10", memory: func(s *server) { // a stop cut everybody off; for the process see cmd/inbox
+	{name: "a drain answers receivers that wait and sends in flight", memory: func(s *server) { // for the process see cmd/inbox
 		s.open("carol")
 		waits := s.wait("alice", "")
 		r := sending("bob", "carol", "")
@@ -201,15 +199,15 @@ func atExpiry(s *server, f func(id, cursor string)) {
 	}
 }
 
-// B: messages that were accepted and that nobody ever read.
-var lostMessages = []knownFault{
-	{name: "B1", real: func(t *testing.T) { // read from the queue before it was delivered
+// A message that was accepted is received.
+var nothingLost = []promise{
+	{name: "an abandoned request loses no message", real: func(t *testing.T) {
 		s := start(t, config{sockets: true})
 		if lost := abandoned(s, "", 30, 1, false) + abandoned(s, "", 30, 30, true); lost > 0 {
 			t.Errorf("%d of 60 were lost", lost)
 		}
 	}},
-	{name: "B2", run: func(s *server) { // a request that was cancelled took a message half of the time
+	{name: "a cancelled poll takes no message", run: func(s *server) {
 		for i := range s.times(30) {
 			p := s.wait("alice", "")
 			p.leave()
@@ -222,7 +220,7 @@ var lostMessages = []knownFault{
 			s.settle()
 		}
 	}},
-	{name: "B3", run: func(s *server) { // the replaced one took the message
+	{name: "a replaced receiver takes no message", run: func(s *server) {
 		newest := s.wait("alice", "?after=0")
 		for i := range s.times(30) {
 			older := newest
@@ -234,7 +232,7 @@ var lostMessages = []knownFault{
 			newest = s.wait("alice", "?after="+got.cursor())
 		}
 	}},
-	{name: "B4", memory: func(s *server) { // a ghost behind a connection that broke without a word
+	{name: "a connection that broke silently is closed and loses no message", memory: func(s *server) {
 		for _, query := range []string{"", "?after=0"} {
 			ghost := s.rawClient()
 			ghost.ask("alice", query, "")
@@ -249,7 +247,7 @@ var lostMessages = []knownFault{
 			}
 		}
 	}},
-	{name: "B5", run: func(s *server) { // a GET that the stack repeated took two messages
+	{name: "a repeated GET gets the same message", run: func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		first := s.get("alice", "?after=0").wantMessage("bob", "one")
@@ -257,7 +255,7 @@ var lostMessages = []knownFault{
 		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
 		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
 	}},
-	{name: "B6", run: func(s *server) { // sent into, or waited at, an orphan
+	{name: "of several concurrent polls one gets the message", run: func(s *server) {
 		for i := range s.times(30) {
 			id := fmt.Sprint("alice-", i)
 			waits := make([]*pending, 4)
@@ -279,7 +277,7 @@ var lostMessages = []knownFault{
 			}
 		}
 	}},
-	{name: "B7", run: func(s *server) { // messages expired, and nobody was told
+	{name: "a reset tells that messages expired", run: func(s *server) {
 		position := s.get("alice", "?limit=0").cursor()
 		s.send("bob", "alice", "expires")
 		for range 6 {
@@ -289,14 +287,14 @@ var lostMessages = []knownFault{
 		s.expire()
 		s.get("alice", "?wait=0&after="+position).want(http.StatusNoContent).wantHeader("Inbox-Reset", "true")
 	}},
-	{name: "B8", run: func(s *server) { // what curl -d sends arrived empty
+	{name: "a form is a body like any other", run: func(s *server) {
 		s.open("alice")
 		r := sending("bob", "alice", "to=carol&sdp=v%3D0")
 		r.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 		s.do(r).want(http.StatusOK)
 		s.poll("alice").wantMessage("bob", "to=carol&sdp=v%3D0")
 	}},
-	{name: "B9", memory: func(s *server) { // a restart lost everything
+	{name: "a snapshot keeps messages and positions over a restart", memory: func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		cursor := s.get("alice", "?after=0").wantMessage("bob", "one").cursor()
@@ -313,7 +311,7 @@ var lostMessages = []knownFault{
 		}})
 		next.get("alice", "?after="+cursor).wantMessage("bob", "two").wantHeader("Inbox-Reset", "")
 	}},
-	{name: "B10", config: config{limits: inbox.Limits{Messages: 1}}, run: func(s *server) { // full, and no word when to come again
+	{name: "a full inbox says when to retry, and the retry arrives once", config: config{limits: inbox.Limits{Messages: 1}}, run: func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one")
 		s.do(keyed("bob", "alice", "k", "two")).wantProblem("inbox-full").wantHeader("Retry-After", "1")
@@ -321,7 +319,7 @@ var lostMessages = []knownFault{
 		s.wantReplayed(false, "bob", "alice", "k", "two")
 		s.poll("alice").wantMessage("bob", "two")
 	}},
-	{name: "B12", run: func(s *server) { // two tabs of one name cut each other off in a loop
+	{name: "a replaced receiver gets 409, and the newer one goes on", run: func(s *server) {
 		older := s.wait("alice", "?after=0")
 		newer := s.wait("alice", "?after=0")
 		older.answer().want(http.StatusConflict).wantProblem("replaced")
@@ -329,6 +327,3 @@ var lostMessages = []knownFault{
 		newer.answer().wantMessage("bob", "x")
 	}},
 }
-
-// B11 is about pages and their scripts: the tests with browsers are for that.
-// Protocol defects (C) and holes (D) are in known_holes_test.go.
