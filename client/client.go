@@ -203,6 +203,7 @@ func (c *Client) Close(ctx context.Context) error {
 	if c.life.Err() != nil {
 		return nil
 	}
+	life := c.receiver.life()
 	c.end(inbox.ErrClosed)
 	c.receiver.fail(inbox.ErrClosed)
 	// Nothing may reach the server after the DELETE: it would open the inbox again.
@@ -216,19 +217,26 @@ func (c *Client) Close(ctx context.Context) error {
 	case <-idle:
 	case <-ctx.Done():
 	}
-	err := c.delete(ctx)
+	err := c.delete(ctx, life)
 	if err == nil && !c.receiver.endedInTime() {
-		// It was not waiting at the inbox when that was closed. It may be by now.
+		// It was not waiting at the inbox when that was closed. It may be by now, and have
+		// opened another life.
 		c.receiver.stop(true)
-		err = c.delete(ctx)
+		err = c.delete(ctx, inbox.Cursor{})
 	}
 	c.receiver.stop(true)
 	return err
 }
 
-func (c *Client) delete(ctx context.Context) error {
+// delete closes the inbox in the life of a cursor, or in any. A DELETE that names a life
+// and arrives late closes nothing that was opened since.
+func (c *Client) delete(ctx context.Context, life inbox.Cursor) error {
+	query := ""
+	if life != (inbox.Cursor{}) {
+		query = "life=" + life.String()
+	}
 	return c.persist(ctx, false, func(ctx context.Context) error {
-		_, err := c.do(ctx, request{method: http.MethodDelete, success: isClosed})
+		_, err := c.do(ctx, request{method: http.MethodDelete, query: query, success: isClosed})
 		return err
 	})
 }

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -175,5 +177,51 @@ func TestNameTaken(t *testing.T) {
 		}
 		_, err := bob.Receive(s.Context())
 		wantErr(s, err, inbox.ErrUnauthorized)
+	})
+}
+
+// A DELETE names the life of the inbox while the client receives. Otherwise the client
+// cannot know which life is the present one.
+func TestCloseNamesTheLife(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	wrap := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				mu.Lock()
+				asked = append(asked, r.URL.RawQuery)
+				mu.Unlock()
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	transports(t, config{wrap: wrap}, func(s *server, config client.Config) {
+		mu.Lock()
+		asked = nil
+		mu.Unlock()
+		bob, carol := s.client("bob", config), s.client("carol", config)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := bob.Receive(s.Context())
+			ended <- err
+		}()
+		synctest.Wait()
+		b, err := s.store.Acknowledge(s.Context(), s.peer("bob"), inbox.Cursor{}, nil)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := bob.Close(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		wantErr(s, <-ended, inbox.ErrClosed)
+		wantErr(s, carol.Send(s.Context(), "bob", nil), inbox.ErrNoInbox)
+		if err := carol.Close(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []string{"life=" + b.Cursor.String(), ""}; !slices.Equal(asked, want) {
+			s.Errorf("DELETE with %q, want %q", asked, want)
+		}
 	})
 }

@@ -141,6 +141,17 @@ func (r *receiver) endedInTime() bool {
 	}
 }
 
+// life returns a cursor of the inbox's present life. While nothing is received it returns
+// none: the inbox may have expired, and a send may have opened it again.
+func (r *receiver) life() inbox.Cursor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.transport == "" {
+		return inbox.Cursor{}
+	}
+	return r.confirmed
+}
+
 // goesOn reports whether there may come something yet.
 func (r *receiver) goesOn() bool {
 	r.mu.Lock()

@@ -72,10 +72,13 @@ func text(value []byte) string {
 	return jsontext.String(value)
 }
 
-func appendOpened(to []byte, b inbox.Batch) []byte {
+// appendOpened says where the inbox stands, and how large a body may be: a client that
+// sends a larger one would lose its socket.
+func appendOpened(to []byte, b inbox.Batch, maxBody int) []byte {
 	to = append(to, `{"type":"opened","cursor":"`...)
 	to = b.Start().Append(to)
-	to = append(to, '"')
+	to = append(to, `","maxBody":`...)
+	to = strconv.AppendInt(to, int64(maxBody), 10)
 	if b.Reset {
 		to = append(to, `,"reset":true`...)
 	}

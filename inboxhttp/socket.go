@@ -125,7 +125,7 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 	p.waits = true
 	s.LookAgain(p.session.Again())
 	if p.greet || b.Reset {
-		if err := s.Send(func(to []byte) []byte { return appendOpened(to, b) }); err != nil {
+		if err := s.Send(func(to []byte) []byte { return appendOpened(to, b, p.h.MaxBody) }); err != nil {
 			return err
 		}
 		p.greet = false

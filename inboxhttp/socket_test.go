@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/inboxhttp"
 )
 
 // PROTOCOL, section 6: what is said on a socket.
@@ -381,6 +382,18 @@ func TestSocketsOfMany(t *testing.T) {
 			w.send(to, "to "+to, "k")
 			w.wantSent("k", false)
 			all[(i+1)%len(all)].wantMessages(fmt.Sprint("peer-", i), "to "+to)
+		}
+	})
+}
+
+// A client that knows how large a body may be does not lose its socket over one that is
+// larger.
+func TestSocketSaysHowLargeABodyMayBe(t *testing.T) {
+	const most = 8 << 10
+	overStores(t, config{Config: inboxhttp.Config{MaxBody: most}}, func(s *server) {
+		w := s.dialSocket(handshake{id: "alice"})
+		if m := w.hear(); m.Type != "opened" || m.MaxBody != most {
+			s.Errorf("got %+v, want opened with maxBody %d", m, most)
 		}
 	})
 }

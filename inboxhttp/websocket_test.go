@@ -300,6 +300,7 @@ type said struct {
 	Body                                *string
 	Body64                              []byte
 	Replayed, Reset                     *bool
+	MaxBody                             int
 	Status                              int
 }
 
@@ -330,7 +331,7 @@ func (w *webSocket) hear() said {
 func (w *webSocket) wantOpened(reset bool) (cursor string) {
 	w.Helper()
 	m := w.hear()
-	if m.Type != "opened" || m.Cursor == "" || (m.Reset != nil) != reset || m.Reset != nil && !*m.Reset {
+	if m.Type != "opened" || m.Cursor == "" || (m.Reset != nil) != reset || m.Reset != nil && !*m.Reset || m.MaxBody <= 0 {
 		w.Fatalf("got %+v, want opened (reset: %v)", m, reset)
 	}
 	return m.Cursor
