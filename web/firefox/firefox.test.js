@@ -10,6 +10,8 @@ import {
 } from "../e2e/browser.js";
 import * as files from "../e2e/files.js";
 import { startServer, stopServers } from "../e2e/server.js";
+import { IMPOSTORS, closeAndOpen, closeOnLeave, isNoInbox, startImpostor, traced } from "../sdk/test/support/scenarios.js";
+import { FORMS, badCandidates, tooLarge } from "../sdk/test/support/signals.js";
 
 const downloads = mkdtempSync(join(tmpdir(), "inbox-firefox-"));
 /** What the tests of the SDK have in common in pages. */
@@ -104,6 +106,48 @@ test("both call at once, ten times: one connection, always", LIMIT, async () => 
     assert.deepEqual(heard, [`${b} heard hello`, `${a} heard hello`]);
     assert.deepEqual(await Promise.all([alice, bob].map((page) => page.evaluate(() => liveConnections()))), [1, 1]);
     await Promise.all([alice, bob].map((page) => page.evaluate(() => cleanUp())));
+  }
+});
+
+for (const [way, who] of Object.entries(ways)) {
+  test(`${way}, which sends odd candidates before its own`, LIMIT, async () => {
+    for (const [, entries] of FORMS) {
+      const [alice, bob] = await Promise.all(who().map(withSDK));
+      await badCandidates(alice, bob, "inbox", ++round, entries);
+    }
+  });
+}
+
+for (const side of ["caller", "answerer"]) {
+  test(`Firefox makes an offer as ${side} that the server refuses: told once, and the connection goes on`, LIMIT, async () => {
+    const small = await startServer(["--max-body", "8KiB"]);
+    const [alice, bob] = await Promise.all((side === "caller" ? [firefox, chromium] : [chromium, firefox]).map(withSDK));
+    await tooLarge(alice, bob, new URL("inbox", small.local).href, ++round, side);
+  });
+}
+
+for (const transport of ["socket", "stream", "poll"]) {
+  test(`Firefox, over a ${transport}: an inbox that is closed and opened again at once goes on`, LIMIT, async () => {
+    await closeAndOpen(await withSDK(firefox), "inbox", `twice ${++round}`, transport);
+  });
+}
+
+test("Firefox closes an inbox as its page is left, and sends its last words", LIMIT, async () => {
+  const [leaving, other] = await Promise.all([withSDK(firefox), withSDK(firefox)]);
+  await closeOnLeave(leaving, other, "inbox", `leaving ${++round}`);
+});
+
+test("Firefox: a page whose fetch adds headers for tracing uses every transport", LIMIT, async () => {
+  await traced(await withSDK(firefox), new URL("inbox", server.url).href, `traced ${++round}`);
+});
+
+test("Firefox: what is no inbox server is told as such", LIMIT, async () => {
+  const impostor = await startImpostor();
+  try {
+    const page = await withSDK(firefox);
+    for (const [what, [, , , code]] of Object.entries(IMPOSTORS)) await isNoInbox(page, impostor.urlOf(what), code);
+  } finally {
+    impostor.stop();
   }
 });
 

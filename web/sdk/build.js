@@ -14,7 +14,10 @@ import { build } from "esbuild";
 
 /** Names of properties that only our own modules see: they are for readers, and short for browsers. */
 const INTERNAL = [
-  "busy", "content", "failure", "first", "handled", "interrupted", "onmove", "opened", "options", "position", "queue", "server", "take", "tell", "wake",
+  "adopt", "agreed", "answered", "begin", "busy", "closes", "closing", "connected", "content", "create", "due", "end", "fail",
+  "failure", "first", "form", "handled", "hear", "hold", "interrupted", "known", "left", "onmove", "opened", "options", "over",
+  "peer", "pending", "place", "polite", "position", "queue", "refused", "repeat", "ringing", "say", "server", "start", "started",
+  "take", "tell", "waiting", "wake", "worked",
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -1,5 +1,6 @@
 import { CallError, nothingTried } from "./call-error.js";
 import { callsOf } from "./calls.js";
+import type { InboxError } from "./errors.js";
 import type { Inbox } from "./mailbox.js";
 import { pause } from "./wait.js";
 
@@ -35,6 +36,13 @@ export interface ConnectOptions {
    * for those of the other side.
    */
   setup?: ((pc: RTCPeerConnection) => void | Promise<void>) | undefined;
+  /**
+   * Called when a change to the connection came to nothing, once for each: the
+   * connection goes on as it was. An {@link InboxError} says why the server refused a
+   * signal, as `too-large`; a {@link CallError} that one of the browsers did not take
+   * the change. Without it, the error goes to the console.
+   */
+  onerror?: ((error: InboxError | CallError) => void) | undefined;
 }
 
 /**

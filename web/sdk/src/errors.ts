@@ -5,6 +5,7 @@
  * - `timeout`: no answer in time
  * - `not-inbox`: something other than an inbox server answered
  * - `proxy-auth`: a proxy asked for its own credentials
+ * - `unsupported`: this runtime's `fetch` does not take what the SDK asks it for; see `cause`
  * - `http-502` and the like: an error without a code, from a proxy for example
  */
 // A Go test compares the server's codes and the table below with the catalogue in
@@ -15,7 +16,7 @@ export type InboxErrorCode =
   | "no-such-inbox" | "method-not-allowed" | "too-slow" | "replaced" | "closed"
   | "too-large" | "encoded-body" | "rate-limited"
   | "inbox-full" | "server-full" | "store-unavailable" | "draining"
-  | "unreachable" | "timeout" | "not-inbox" | "proxy-auth" | `http-${number}`;
+  | "unreachable" | "timeout" | "not-inbox" | "proxy-auth" | "unsupported" | `http-${number}`;
 
 /**
  * The code and the status that the close code of a socket stands for. The reason of a
@@ -38,6 +39,17 @@ export const CLOSES: { readonly [close: number]: readonly [code: InboxErrorCode,
   4429: ["rate-limited", 429],
 };
 
+/** What a user reads where the server says nothing more. */
+const SENTENCES: { readonly [code: string]: string } = {
+  unreachable: "The inbox server cannot be reached.",
+  timeout: "The inbox server did not answer in time.",
+  replaced: "Another receiver, perhaps another tab, has taken over the inbox.",
+  closed: "The inbox was closed.",
+  unauthorized: "The inbox has another password.",
+  "not-inbox": "What answers is not an inbox server.",
+  "proxy-auth": "A proxy asked for its own credentials.",
+};
+
 /** What an inbox server answers when it does not do what it was asked for, or that it does not answer. */
 export class InboxError extends Error {
   /** Tells it from other errors. */
@@ -50,7 +62,7 @@ export class InboxError extends Error {
   readonly retryAfter: number | undefined;
 
   /** @internal */
-  constructor(code: InboxErrorCode, status = 0, detail: string = code, retryAfter?: number, cause?: unknown) {
+  constructor(code: InboxErrorCode, status = 0, detail = SENTENCES[code] ?? `The inbox server answered: ${code}.`, retryAfter?: number, cause?: unknown) {
     super(detail, { cause });
     this.code = code;
     this.status = status;
@@ -59,6 +71,6 @@ export class InboxError extends Error {
 
   /** Whether the same request can succeed later without being changed. */
   get passes(): boolean {
-    return !/^4(?!08|29)/.test(`${this.status}`);
+    return !/^4(?!08|25|29)|^5(0[15]|11)|not-inbox|unsupported/.test(this.status + this.code);
   }
 }

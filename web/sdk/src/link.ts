@@ -1,6 +1,9 @@
 import type { Server } from "./request.js";
 import type { WireMessage } from "./message.js";
 
+/** What is sent, as it was when it was given. */
+export type Body = string | Uint8Array<ArrayBuffer>;
+
 /** What a transport sees of the receiver that it works for. */
 export interface Link {
   readonly server: Server;
@@ -25,6 +28,6 @@ export interface Link {
 
   /** Called when position() has moved. */
   onmove?: (() => void) | undefined;
-  /** Sends a text over the connection. */
-  send?: ((to: string, body: string, key: string) => Promise<void>) | undefined;
+  /** Sends a text or bytes over the connection, unless it is too much for one. */
+  send?: ((to: string, body: Body, key: string) => Promise<void> | undefined) | undefined;
 }

@@ -1,7 +1,7 @@
 import { InboxError } from "./errors.js";
 import type { Message } from "./message.js";
 import { createReceiver, type CursorStorage, type MessagesOptions, type Receiver, type Transport } from "./receive.js";
-import { ask, type Server } from "./request.js";
+import { placeOf, type Server } from "./request.js";
 import { createSend, type SendOptions } from "./send.js";
 
 export { InboxError, type InboxErrorCode } from "./errors.js";
@@ -53,11 +53,14 @@ export class Inbox {
   constructor(url: string | URL, { id, password, storage, transports }: InboxOptions) {
     // Basic would take what follows for the password.
     if (id.includes(":")) throw new InboxError("bad-credentials", 400, "An id has no colon.");
-    const address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    // To be told of, and not taken for the name of a host.
+    const address = new URL(`${url}`.replace(/^(?=\/\/[^/]*$)/, "/."), globalThis.document?.baseURI ?? globalThis.location?.href);
     address.username = address.password = address.hash = "";
     this.id = id;
-    this.#server = { url: address, id, password };
-    this.#receiver = createReceiver(this, this.#server, transports, storage);
+    if (!/^http/.test(address.protocol)) throw new InboxError("not-inbox", 0, `The address of the inbox begins with ${address.protocol}, not with http: or https:.`);
+    const server: Server = { url: address, id, password, place: placeOf(`${address.href} ${id}`), due: new Set(), closes: 0 };
+    this.#server = server;
+    this.#receiver = createReceiver(this, server, transports, storage);
     this.#send = createSend(this.#receiver);
   }
 
@@ -95,9 +98,19 @@ export class Inbox {
     return this.#receiver.messages(options);
   }
 
-  /** Closes the inbox on the server, with all that it holds, and ends the loops over it, with `closed`. */
+  /**
+   * Closes the inbox on the server, with all that it holds, and ends the loops over it,
+   * with `closed`. What was sent before is let through first, and another object for the
+   * same inbox in this page waits until it is closed. In a handler of `pagehide` it is
+   * closed at once, by a request that outlives the page.
+   */
   async close({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    this.#receiver.end(new InboxError("closed", 409));
-    await ask(this.#server, {}, { method: "DELETE", signal });
+    const { place } = this.#server;
+    const closing = this.#receiver.close(signal);
+    const done = closing.catch(() => {}).then(() => {
+      if (place.closing === done) delete place.closing;
+    });
+    place.closing = done;
+    return closing;
   }
 }

@@ -14,7 +14,7 @@ export async function poll(link: Link, signal: AbortSignal): Promise<never> {
     const { headers, content } = await ask(
       link.server,
       { after: link.position(), wait: String(wait) },
-      { signal, headers: { Accept: "application/json" }, timeout: wait * 1000 + ANSWER },
+      { signal, form: /^204|^200 application\/json/, headers: { Accept: "application/json" }, timeout: wait * 1000 + ANSWER },
     );
     link.opened(content ? undefined : headers.get("Inbox-Cursor"), headers.has("Inbox-Reset"));
     if (content) (JSON.parse(content) as { messages: WireMessage[] }).messages.forEach(link.take);

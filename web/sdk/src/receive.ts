@@ -1,8 +1,8 @@
-import type { InboxError } from "./errors.js";
+import { InboxError } from "./errors.js";
 import type { Link } from "./link.js";
 import { readMessage, type Message } from "./message.js";
 import { poll } from "./poll.js";
-import { ask, type Server } from "./request.js";
+import { ANSWER, ask, track, type Server } from "./request.js";
 import { socket } from "./socket.js";
 import { stream } from "./stream.js";
 import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
@@ -21,6 +21,8 @@ const REMEMBERED = 2000;
 const LIVED = 10_000;
 /** How much later than the next attempt one that was given up can arrive. */
 const OVERTAKEN = 1000;
+/** How long an inbox lives that nobody asks. */
+const LIFE = 60_000;
 /** When to try again what is better than what works. */
 const BETTER = 300_000;
 
@@ -83,9 +85,13 @@ export interface Receiver extends Link {
   transport?: Transport | undefined;
   /** When the server was last known to be away, or to have lost something. */
   interrupted: number;
+  /** Whether an inbox server has answered here. What does not is in its way for a while. */
+  known: boolean;
   messages(options: MessagesOptions): AsyncGenerator<Message, void, void>;
   /** Ends all loops. */
   end(error: InboxError): void;
+  /** Closes the inbox, and ends all loops. */
+  close(signal: AbortSignal | undefined): Promise<void>;
 }
 
 /** @internal */
@@ -114,16 +120,20 @@ export function createReceiver(
   let attempt = new AbortController();
   /** The transport that is tried, as an index. */
   let at = 0;
-  /** When an attempt was last ended by this side. */
-  let left = 0;
+  let closing = false;
+  /** To be called when the server has answered an attempt, and when no more are made. */
+  let settled = (): void => {};
+  let rested = (): void => {};
 
   const receiver: Receiver = {
     server,
     interrupted: 0,
+    known: false,
 
     async *messages(options) {
       const { signal } = options;
       if (signal?.aborted) return;
+      if (closing) await server.place.closing;
       const reader: Reader = { options, queue: [], wake: () => {} };
       let entry: Entry | undefined;
       readers = new Set(options.first ? [reader, ...readers] : readers).add(reader);
@@ -162,11 +172,34 @@ export function createReceiver(
         reader.wake();
       }
       readers.clear();
+      if (closing) return;
       halt();
       if (error.code !== "closed") return;
       // The next loop begins anew.
       after = undefined;
       storage?.removeItem(storageKey);
+    },
+
+    async close(signal) {
+      const first = Promise.allSettled([server.place.closing, ...server.due]);
+      closing = true;
+      server.closes++;
+      receiver.end(new InboxError("closed", 409));
+      try {
+        // What reached the server after the DELETE would open the inbox again. A page that is left has no time for that.
+        if (!/hide|unload/.test(`${(globalThis as { event?: Event }).event?.type}`)) await pause(ANSWER, signal, (wake) => void first.then(wake));
+        // Of an inbox that was not asked for long nobody knows which life it is in.
+        const recent = running || Date.now() - server.place.left < LIFE;
+        for (let life: string | undefined = ""; life !== after; ) {
+          life = after;
+          await ask(server, life && life !== "0" && receiver.known && recent ? { life } : {}, { method: "DELETE", form: /^204/, keepalive: true, signal });
+          // The server ends what waits there. What comes only now opens another life.
+          if (running) await pause(1000, signal, (wake) => void (rested = wake));
+        }
+      } finally {
+        closing = false;
+        receiver.end(new InboxError("closed", 409));
+      }
     },
 
     position() {
@@ -177,7 +210,7 @@ export function createReceiver(
       telling = telling
         .then(async () => {
           if (told === after && after !== "0") return;
-          const { headers } = await ask(server, { after: receiver.position(), limit: "0" }, { signal });
+          const { headers } = await ask(server, { after: receiver.position(), limit: "0" }, { signal, form: /^204/ });
           receiver.opened(headers.get("Inbox-Cursor"));
         })
         .catch(() => {}); // a later one, or whatever comes next, tells it too
@@ -187,10 +220,16 @@ export function createReceiver(
 
     opened(cursor, isReset) {
       if (attempt.signal.aborted) return;
+      receiver.known = true;
       told = asked;
       if (isReset) reset(cursor);
       else if (cursor && after === "0") move((told = cursor));
-      if (receiver.transport) return;
+      // A stream is told by a request which life it is of.
+      if (after !== "0") {
+        settled();
+        if (closing) halt();
+      }
+      if (closing || receiver.transport) return;
       const transport = (receiver.transport = names[at]!);
       queueMicrotask(() => owner.onopen?.(transport));
     },
@@ -268,36 +307,47 @@ export function createReceiver(
     };
     const ends = new AbortController();
     onWake(restart, ends);
+    // Of an earlier object for this inbox, or of another run of this one.
+    if (server.place.closing) await server.place.closing;
     for (at = 0; readers.size; ) {
       const index = at;
       const { signal } = (attempt = new AbortController());
       const begun = Date.now();
       const timer = setTimeout(() => index && restart(true), BETTER);
-      const error = await transports[names[index]!](receiver, signal).catch(asInboxError);
+      void track(server, new Promise<void>((resolve) => (settled = resolve)));
+      let error = await transports[names[index]!](receiver, signal).catch(asInboxError);
+      settled();
       clearTimeout(timer);
       const opened = receiver.transport;
       receiver.transport = receiver.onmove = receiver.send = undefined;
+      const another = !error.retryAfter && index + 1 < names.length;
+      // A socket does not tell why it fails. The answer to a request does: it takes and replaces nothing.
+      if (!signal.aborted && names[index] === "socket" && (error.status === 400 || (!opened && !another && error.code !== "not-inbox"))) {
+        const own = error.status === 400 ? new InboxError("unreachable") : error;
+        error = await ask(server, { after: receiver.position(), limit: "0" }, { signal, form: /^204/ }).then(() => own, asInboxError);
+      }
       // A request that was given up can arrive after the next one, and take its place.
       if (signal.aborted) {
-        left = Date.now();
+        server.place.left = Date.now();
         continue;
       }
-      if (error.code === "replaced" && Date.now() - left < OVERTAKEN) {
-        left = 0;
+      if (error.code === "replaced" && Date.now() - server.place.left < OVERTAKEN) {
+        server.place.left = 0;
         continue;
       }
       if (error.code === "bad-cursor" && after !== "0") {
         reset();
         continue;
       }
-      if (!error.passes) {
+      const intruder = error.code === "not-inbox" && (receiver.known || another);
+      if (!error.passes && !intruder) {
         receiver.end(error);
         break;
       }
       if (Date.now() - begun > LIVED) tries = 0;
       wait = error.retryAfter;
       // A proxy may let the next transport through.
-      if ((!opened || tries > 2) && !wait && index + 1 < names.length) {
+      if ((!opened || tries > 2) && another) {
         at++;
         continue;
       }
@@ -309,5 +359,6 @@ export function createReceiver(
     }
     ends.abort();
     running = false;
+    rested();
   }
 }

@@ -1,14 +1,13 @@
 import { randomId } from "./ids.js";
+import type { Body } from "./link.js";
 import type { Receiver } from "./receive.js";
-import { ANSWER, ask } from "./request.js";
+import { ANSWER, ask, track } from "./request.js";
 import { asInboxError, inTime, pauseBeforeTry } from "./wait.js";
 
 /** How long a send is tried again. */
 const PATIENCE = 30_000;
 /** For how long after an interruption a recipient may have to come back. */
 const COMEBACK = 10_000;
-/** What goes over a socket: a larger frame might be more than the server takes, and end it. */
-const LARGEST = 16_000;
 /** What is this short outlives the page that sends it. Browsers bound how much can. */
 const LAST_WORDS = 500;
 
@@ -24,7 +23,8 @@ export interface SendOptions {
   patience?: number | undefined;
   /**
    * What is said as the page is left: by a request, which outlives the page if it
-   * has less than 500 characters. What goes over a socket then may not arrive.
+   * has less than 500 characters or bytes. What goes over a socket then may not arrive,
+   * but it goes there too, for networks that let no such request through.
    */
   last?: boolean | undefined;
 }
@@ -41,7 +41,7 @@ export function createSend(receiver: Receiver) {
   return (to: string, data: unknown, options: SendOptions): Promise<void> => {
     const body = encode(data);
     const turn = turns.get(to);
-    const sent = send(turn, to, body, options);
+    const sent = track(receiver.server, send(turn, to, body, options));
     const next = Promise.allSettled([turn, sent]).then(() => {
       if (turns.get(to) === next) turns.delete(to);
     });
@@ -52,37 +52,44 @@ export function createSend(receiver: Receiver) {
   async function send(
     turn: Promise<unknown> | undefined,
     to: string,
-    body: string | Blob,
+    body: Body,
     { signal, patience = 0, last }: SendOptions,
   ): Promise<void> {
     const key = randomId();
     const begun = Date.now();
     const until = begun + Math.max(PATIENCE, patience);
+    // What was sent before the inbox is closed is let through, and not tried again.
+    const { closes, place: { closing } } = receiver.server;
     if (turn) await inTime(until - begun, signal, turn);
+    if (closing) await closing;
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
       // Over the socket if there is one; only at first, since it may be the socket that does not work.
-      const over = !tries && !last && typeof body === "string" && body.length < LARGEST && receiver.send;
+      const sent = tries ? undefined : receiver.send?.(to, body, key);
+      const over = sent && !last;
+      sent?.catch(() => {});
       try {
-        if (over) {
-          await inTime(ANSWER, signal, over(to, body, key));
-        } else {
+        if (over) await track(receiver.server, inTime(ANSWER, signal, sent));
+        else {
           await ask(receiver.server, { to }, {
             method: "POST",
+            form: /^200/,
             headers: { "Idempotency-Key": key },
             body,
             signal,
-            keepalive: (body as string).length < LAST_WORDS,
+            keepalive: body.length < LAST_WORDS,
           });
         }
         return;
       } catch (thrown) {
         signal?.throwIfAborted();
+        if (!over && sent && (await sent.then(() => true, () => false))) return;
         const error = asInboxError(thrown);
         const now = Date.now();
         if (!error.status && !over) receiver.interrupted = now;
         const absent = error.code === "no-such-inbox" && now < Math.max(begun + patience, receiver.interrupted + COMEBACK);
-        if (!(error.passes || absent) || until - now <= (error.retryAfter ?? 0)) throw error;
+        const intruder = error.code === "not-inbox" && receiver.known;
+        if (!(error.passes || absent || intruder) || closes !== receiver.server.closes || until - now <= (error.retryAfter ?? 0)) throw error;
         await pauseBeforeTry(tries, error, signal, Math.min(until - now, absent ? 2000 : 15_000));
       }
     }
@@ -90,9 +97,10 @@ export function createSend(receiver: Receiver) {
 }
 
 /** Strings and bytes go as they are now, whatever becomes of them while they wait; everything else goes as JSON. */
-function encode(data: unknown): string | Blob {
+function encode(data: unknown): Body {
   if (typeof data === "string") return data;
-  if (data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return new Blob([data as ArrayBuffer]);
+  if (data instanceof ArrayBuffer) return new Uint8Array(data.slice());
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
   const json = JSON.stringify(data) as string | undefined;
   if (json === undefined) throw new TypeError("no JSON");
   return json;

@@ -26,7 +26,7 @@ export interface Side extends Negotiating {
   session: string;
   /** Whether it does not ring any more. */
   started: boolean;
-  /** Whether the other side has answered, or been answered. */
+  /** Whether the other side has answered, or was answered. */
   answered: boolean;
   /** Whether it was connected once. */
   worked: boolean;
@@ -60,6 +60,8 @@ export function createSide(
   let patience: number | undefined;
   /** Whether anything has reached the other side. */
   let heard = false;
+  /** Whether the application knows that the other side has no inbox any more. */
+  let absent = false;
   let pc: RTCPeerConnection | undefined;
   let close = (): void => {};
   let negotiation: Negotiation | undefined;
@@ -71,6 +73,7 @@ export function createSide(
   let mending: number | undefined;
   /** Fetches ICE servers, if that is how they come. */
   let fresh: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
+  let onerror: NonNullable<ConnectOptions["onerror"]> = console.error;
   let resolve!: (pc: Connection) => void;
   let reject!: (error: unknown) => void;
 
@@ -96,6 +99,7 @@ export function createSide(
       }
       onstart();
       patience = options.patience;
+      onerror = options.onerror ?? onerror;
       expire(timeout + (patience ?? 0));
       side.agreed = () => {
         // It can be connected before everything about the answer is done.
@@ -143,18 +147,33 @@ export function createSide(
     async say(signal) {
       await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, patience: heard ? STEP : patience });
       heard = true;
+      absent = false;
     },
 
     agreed() {},
 
-    unheard(error) {
-      if (heard || !(error instanceof InboxError)) return;
-      side.end(error.code === "no-such-inbox" ? new CallError("no-such-peer", tried, undefined, error) : error, true);
+    refused(error) {
+      if (!(error instanceof InboxError)) return false;
+      const gone = error.code === "no-such-inbox";
+      if (!heard) side.end(gone ? new CallError("no-such-peer", tried, undefined, error) : error, gone || !side.polite);
+      // A peer who is away may come back: it is offered the same again.
+      if (gone && !absent && pc?.connectionState === "connected") {
+        absent = true;
+        side.tell(error);
+      }
+      return !error.passes && !gone;
     },
+
+    tell(error) {
+      if (!over.signal.aborted) queueMicrotask(() => onerror(error as InboxError));
+    },
+
+    failure: (code, reason, cause) => new CallError(code, tried, reason, cause),
 
     end(error, known) {
       if (over.signal.aborted) return;
-      const { code = "closed", reason } = error instanceof CallError ? error : {};
+      const code = error instanceof CallError ? error.code : error instanceof InboxError ? "setup-failed" : "closed";
+      const reason = error instanceof CallError ? error.reason : undefined;
       over.abort(error);
       sends.abort();
       clearTimeout(limit);

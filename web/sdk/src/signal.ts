@@ -1,4 +1,4 @@
-import type { CallErrorCode, Tried } from "./call-error.js";
+import type { Tried } from "./call-error.js";
 import type { Message } from "./message.js";
 
 /**
@@ -15,8 +15,8 @@ export interface Signal {
   readonly replaces?: string | undefined;
   /** As the browser gives them. One with an empty text ends them. */
   readonly candidates?: RTCIceCandidateInit[];
-  /** In a bye: why the sender ended the call. */
-  readonly why?: CallErrorCode;
+  /** In a bye: why the sender ended the call. In an answer: why there is none. */
+  readonly why?: string;
   readonly reason?: string | undefined;
 }
 

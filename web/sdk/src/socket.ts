@@ -1,7 +1,8 @@
 import { CLOSES, InboxError, type InboxErrorCode } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
-import { ANSWER, ask } from "./request.js";
+import { toBase64, toBytes } from "./base64.js";
+import { ANSWER } from "./request.js";
 import { asInboxError } from "./wait.js";
 
 /** How long it may take until the inbox is open. */
@@ -12,7 +13,10 @@ const PING = 18_000;
 /** What is said then: a send to nobody, which is answered with an error. */
 const NOBODY = { to: "", body: "", key: "ping" };
 
-type Frame = { type?: string; cursor?: string; reset?: boolean; code?: InboxErrorCode; status?: number; key?: string };
+/** What a server takes that does not say how much. */
+const LARGEST = 16_000;
+
+type Frame = { type?: string; cursor?: string; maxBody?: number; reset?: boolean; code?: InboxErrorCode; status?: number; key?: string };
 
 /** Receives and sends over a WebSocket. */
 export function socket(link: Link, signal: AbortSignal): Promise<never> {
@@ -44,43 +48,47 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
     signal.addEventListener("abort", () => end(new InboxError("unreachable")));
     ws.onopen = () => {
       const { id, password } = link.server;
-      say({ type: "open", id, password, after: link.position() });
+      if (ws.protocol !== "inbox.v1") end(new InboxError("not-inbox"));
+      else say({ type: "open", id, password, after: link.position() });
     };
     ws.onmessage = ({ data }) => {
       try {
         const frame = JSON.parse(data as string) as Frame;
         const { type, key } = frame;
         then(() => sendFrame(NOBODY), PING);
-        if (type === "message") link.take(frame as WireMessage);
-        else if (type === "opened") open(frame);
+        if (type === "opened" && typeof frame.cursor === "string") open(frame);
+        else if (!link.send) end(new InboxError("not-inbox"));
+        else if (type === "message") link.take(frame as WireMessage);
         else {
           answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
           answers.delete(key!);
         }
       } catch (error) {
-        end(asInboxError(error)); // no inbox server says that
+        end(link.send ? asInboxError(error) : new InboxError("not-inbox"));
       }
     };
     ws.onerror = () => {}; // the close that follows says as much
     ws.onclose = ({ code }) => {
       const [name, status] = CLOSES[code] ?? ["unreachable", 0];
-      // The server does not understand this side, or somebody between garbles what it
-      // says. The answer to a request tells which, and names the fault.
-      if (status === 400) ask(link.server, { after: link.position(), limit: "0" }, { signal }).then(() => end(new InboxError("unreachable")), (error) => end(asInboxError(error)));
       // A send that was too large is told so when it is sent again, by a request.
-      else end(status === 413 ? new InboxError("unreachable") : new InboxError(name, status));
+      end(status === 413 ? new InboxError("unreachable") : new InboxError(name, status));
     };
 
-    const open = ({ cursor, reset }: Frame): void => {
+    const open = ({ cursor, reset, maxBody = LARGEST }: Frame): void => {
       link.onmove = () => {
         say({ type: "ack", after: link.position() });
         link.opened(); // it arrives in its turn, also if the socket is closed next
       };
-      link.send = (to, body, key) =>
-        new Promise((resolve, reject) => {
+      link.send = (to, body, key) => {
+        const bytes = toBytes(body);
+        if (bytes.length > maxBody) return; // it would end the connection
+        // What grows most as a text is shorter as bytes.
+        const plain = typeof body === "string" && JSON.stringify(body).length < 2 * body.length + 3;
+        return new Promise((resolve, reject) => {
           answers.set(key, (error) => (error ? reject(error) : resolve()));
-          sendFrame({ to, body, key });
+          sendFrame({ to, key, ...(plain ? { body } : { body64: toBase64(bytes) }) });
         });
+      };
       link.opened(cursor, reset);
     };
   });

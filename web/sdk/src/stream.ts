@@ -12,8 +12,7 @@ const NEXT = 25_000;
 /** Receives from one answer that does not end: Server-Sent Events, read by fetch. */
 export function stream(link: Link, signal: AbortSignal): Promise<never> {
   return within(FIRST, signal, async (signal, extend) => {
-    const response = await request(link.server, { after: link.position() }, { signal, headers: { Accept: "text/event-stream" } });
-    if (!response.headers.get("Content-Type")?.includes("text/event-stream")) throw new InboxError("unreachable");
+    const response = await request(link.server, { after: link.position() }, { signal, form: /^200 text\/event-stream/, headers: { Accept: "text/event-stream" } });
     const reader = response.body!.getReader();
     const decoder = new TextDecoder();
     for (let text = ""; ; ) {

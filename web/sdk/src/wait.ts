@@ -90,5 +90,5 @@ export function inTime<T>(ms: number, signal: AbortSignal | undefined, work: Pro
 
 /** What went wrong, if nobody said it better. */
 export function asInboxError(error: unknown): InboxError {
-  return error instanceof InboxError ? error : new InboxError("unreachable", 0, String(error), undefined, error);
+  return error instanceof InboxError ? error : new InboxError("unreachable", 0, undefined, undefined, error);
 }

@@ -48,7 +48,7 @@ export async function openPage(context) {
   const page = await context.newPage();
   page.on("pageerror", (error) => {
     // How loops end that a test has left to be cleaned up.
-    if (!/InboxError: closed/.test(error.stack)) faults.push(String(error.stack));
+    if (!/InboxError: The inbox was closed/.test(error.stack)) faults.push(String(error.stack));
   });
   await page.goto(origin);
   await page.waitForFunction(() => globalThis.ready);

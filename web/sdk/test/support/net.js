@@ -16,6 +16,9 @@ export async function advance(ms, step = 100) {
   }
 }
 
+/** How many tests there were: each has a minute of its own, since inboxes of one name share what they know. */
+let tests = 0;
+
 /** Everything that a test can make the SDK meet. */
 export function fakeNet(t) {
   /** @type {Request_[]} */
@@ -24,7 +27,7 @@ export function fakeNet(t) {
   const sockets = [];
   const page = new EventTarget();
 
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: Date.UTC(2026, 0, 2) });
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: Date.UTC(2026, 0, 2) + 60_000 * tests++ });
   mock.method(Math, "random", () => 0.5);
   const before = { ...globals() };
   globalThis.fetch = (url, init) => {
@@ -109,8 +112,11 @@ class Request_ {
     return `${this.method} ${this.url.search}`;
   }
 
+  /** Answers as an inbox server does, unless the headers say otherwise. */
   async answer(status = 200, headers = {}, body = "") {
-    this.resolve(new Response(status === 204 ? null : body, { status, headers }));
+    const own = { "Cache-Control": "no-store", ...(this.method === "GET" && status < 300 && { "Inbox-Cursor": "c0" }), ...headers };
+    const response = new Response(status === 204 ? null : new TextEncoder().encode(body), { status, headers: own });
+    this.resolve(response);
     await settle();
   }
 
@@ -137,7 +143,7 @@ class Request_ {
   async streams() {
     this.resolve(
       new Response(new ReadableStream({ start: (stream) => void (this.stream = stream) }), {
-        headers: { "Content-Type": "text/event-stream" },
+        headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store" },
       }),
     );
     await settle();

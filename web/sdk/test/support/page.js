@@ -94,3 +94,38 @@ globalThis.ufrag = ({ localDescription: { sdp } }) => /ice-ufrag:(\S+)/.exec(sdp
 
 /** How many connections of this page are not closed. */
 globalThis.liveConnections = () => connections.filter(({ connectionState }) => connectionState !== "closed").length;
+
+/**
+ * Answers one call as a program that somebody else has written: with these entries
+ * before each of its candidates.
+ */
+globalThis.answerAsOther = async (inbox, before) => {
+  const pc = new RTCPeerConnection();
+  pc.ondatachannel = ({ channel }) => {
+    channel.onmessage = ({ data }) => channel.send(`${inbox.id} heard ${data}`);
+  };
+  for await (const { from, data: { session, type, n, sdp, candidates } } of inbox.messages()) {
+    if (type === "offer" && n === 1 && pc.signalingState === "stable" && !pc.remoteDescription) {
+      await pc.setRemoteDescription({ type, sdp });
+      const answer = await pc.createAnswer();
+      await inbox.send(from, { session, type: "answer", n, sdp: answer.sdp });
+      pc.onicecandidate = ({ candidate }) => {
+        if (candidate?.candidate) void inbox.send(from, { session, type: "candidates", candidates: [...before, candidate.toJSON()] });
+      };
+      await pc.setLocalDescription(answer);
+    }
+    // None of ours: only theirs make a path.
+    void candidates;
+  }
+};
+
+/** Asks for so many changes that no server takes the offer, and says what became of it. */
+globalThis.changeTooMuch = async (pc, errors) => {
+  const added = Array.from({ length: 10 }, () => pc.addTransceiver("video"));
+  await until(() => errors.length);
+  await until(() => pc.signalingState === "stable");
+  const told = { name: errors[0].name, code: errors[0].code, status: errors[0].status };
+  // Chromium cannot go on with another kind of media once all of one kind were stopped.
+  const shrink = () => added.splice(1).forEach((transceiver) => transceiver.stop());
+  return { told, shrink, added };
+};

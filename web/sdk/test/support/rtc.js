@@ -16,6 +16,10 @@ export class FakePeerConnection extends EventTarget {
   localDescription = null;
   remoteDescription = null;
   added = [];
+  given = [];
+  /** Whether offers say what they are about, as those of browsers do. */
+  sections = false;
+  answersFail = false;
   restarts = 0;
   #media = 0;
   #offers = 0;
@@ -63,18 +67,38 @@ export class FakePeerConnection extends EventTarget {
   }
 
   async createOffer() {
-    return { type: "offer", sdp: this.#media ? "m=application" : "" };
+    const sdp = this.localDescription || this.remoteDescription ? this.#offer() : this.#sections;
+    return { type: "offer", sdp };
   }
 
-  setLocalDescription() {
-    return this.#inTurn(() => {
+  #offer() {
+    return [`${this.id} offers ${++this.#offers}`, this.sections && this.#sections].filter(Boolean).join("\n");
+  }
+
+  get #sections() {
+    return Array(this.#media).fill("m=application").join("\n");
+  }
+
+  async createAnswer() {
+    if (this.answersFail) throw new Error("no answer can be made");
+    return { type: "answer", sdp: `${this.id} answers ${this.remoteDescription.sdp} typ relay` };
+  }
+
+  setLocalDescription(given) {
+    return this.#inTurn(async () => {
       this.#open();
+      if (given?.type === "rollback") {
+        if (this.signalingState !== "have-local-offer") throw new Error("nothing to roll back");
+        this.#rollBack();
+        this.#settled();
+        return;
+      }
       if (this.signalingState === "have-remote-offer") {
-        this.localDescription = { type: "answer", sdp: `${this.id} answers ${this.remoteDescription.sdp} typ relay` };
+        this.localDescription = given ?? (await this.createAnswer());
         this.#settled();
       } else {
         this.#needed = false;
-        this.localDescription = { type: "offer", sdp: `${this.id} offers ${++this.#offers}` };
+        this.localDescription = given ?? { type: "offer", sdp: this.#offer() };
         this.signalingState = "have-local-offer";
       }
       setImmediate(() => this.gather());
@@ -85,12 +109,15 @@ export class FakePeerConnection extends EventTarget {
     return this.#inTurn(() => {
       this.#open();
       if (typeof sdp !== "string") throw new TypeError("no description");
+      if (type === "rollback") {
+        if (this.signalingState !== "have-remote-offer") throw new Error("nothing to roll back");
+        [, this.remoteDescription] = this.#stable;
+        this.#settled();
+        return;
+      }
+      if (sdp.includes("impossible")) throw new Error("the browser does not take it");
       if (type === "offer") {
-        if (this.signalingState === "have-local-offer") {
-          [this.localDescription] = this.#stable;
-          this.rolledBack = true;
-          this.#needed = true;
-        }
+        if (this.signalingState === "have-local-offer") this.#rollBack();
         this.signalingState = "have-remote-offer";
       } else {
         if (this.signalingState !== "have-local-offer") throw new Error("no offer was made");
@@ -99,6 +126,12 @@ export class FakePeerConnection extends EventTarget {
       this.remoteDescription = { type, sdp };
       if (type === "answer") this.#settled();
     });
+  }
+
+  #rollBack() {
+    [this.localDescription] = this.#stable;
+    this.rolledBack = true;
+    this.#needed = true;
   }
 
   #settled() {
@@ -126,6 +159,10 @@ export class FakePeerConnection extends EventTarget {
 
   async addIceCandidate(candidate) {
     if (!this.remoteDescription) throw new Error("too early");
+    // As browsers do.
+    if (candidate.candidate && (candidate.sdpMid ?? candidate.sdpMLineIndex ?? undefined) === undefined) throw new TypeError("no mid");
+    if (candidate.candidate.includes("unknown")) throw new Error("unknown");
+    this.given.push(candidate);
     this.added.push(candidate.candidate);
   }
 

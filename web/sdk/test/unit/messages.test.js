@@ -284,7 +284,7 @@ test("a reset is told to each loop, and the new life is received from its beginn
   await (await net.request()).messages(["a1", "old"]);
   const request = await net.request();
   assert.equal(request.query.after, "a1");
-  await request.answer(200, { "Inbox-Reset": "true" }, JSON.stringify({ cursor: "b2", reset: true, messages: [
+  await request.answer(200, { "Content-Type": "application/json", "Inbox-Reset": "true" }, JSON.stringify({ cursor: "b2", reset: true, messages: [
     { cursor: "b1", from: "x", time: "", body: "new" }, { cursor: "b2", from: "x", time: "", body: "newer" }] }));
   assert.equal(resets, 2);
   assert.deepEqual(got.texts, ["old", "new", "newer"]);
@@ -327,9 +327,12 @@ test("on request, the cursor is kept when a page is loaded again", async (t) => 
   await got.ended;
   const after = open({ storage: asStorage(storage) });
   collect(after.messages());
-  assert.equal((await net.request()).query.after, "c1");
+  const request = await net.request("GET", ({ query }) => query.wait === "0");
+  assert.equal(request.query.after, "c1");
   void after.close();
-  await net.request("DELETE");
+  await request.nothing("c1");
+  await (await net.request("DELETE")).answer(204);
+  await advance(1000);
   assert.equal(storage.size, 0);
 });
 

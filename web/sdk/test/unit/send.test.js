@@ -28,7 +28,7 @@ test("a send is one POST, and says nothing of the peer in its address", async (t
   assert.match(request.headers.get("Idempotency-Key"), /^[0-9a-z]{26}$/);
   assert.equal(request.init.credentials, "omit");
   assert.equal(request.init.cache, "no-store");
-  assert.equal(request.init.redirect, "error");
+  assert.equal(request.init.redirect, "manual");
   assert.equal(sent.state, "pending");
   await request.answer();
   assert.equal(sent.state, "done");
@@ -373,7 +373,7 @@ test("short messages outlive the page", async (t) => {
   assert.equal((await net.request("POST")).init.keepalive, false);
 });
 
-test("last words go by a request, not over a socket that ends with the page", async (t) => {
+test("last words go by a request that outlives the page, and over the socket for who lets no request through", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open();
@@ -385,20 +385,37 @@ test("last words go by a request, not over a socket that ends with the page", as
   // At once: there may be no later.
   const request = net.requests.at(-1);
   assert.deepEqual([request.method, request.body, request.init.keepalive], ["POST", '{"type":"bye"}', true]);
-  assert.deepEqual(socket.heard(), []);
-  await request.answer();
+  const key = request.headers.get("Idempotency-Key");
+  assert.deepEqual(socket.heard(), [{ type: "send", to: "bob", key, body: '{"type":"bye"}' }]);
+  await request.problem(403, "forbidden-origin");
+  assert.equal(sent.state, "pending");
+  await socket.hears({ type: "sent", key });
   assert.equal(sent.state, "done");
+});
+
+test("last words in bytes outlive the page, too", async (t) => {
+  const net = fakeNet(t);
+  void open().send("a", new Uint8Array([255]), { last: true });
+  const request = net.requests.at(-1);
+  assert.equal(request.init.keepalive, true);
+  assert.deepEqual([...request.body], [255]);
 });
 
 test("close deletes the inbox and ends the loops over it", async (t) => {
   const net = fakeNet(t);
-  const inbox = open();
+  const inbox = new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: ["poll"] });
   const next = watch(inbox.messages().next());
-  await net.request("GET");
+  await (await net.request("GET")).nothing("c7");
+  const poll = await net.request("GET");
   const closed = watch(inbox.close());
   const request = await net.request("DELETE");
   assert.equal(next.error.code, "closed");
+  // Only the life that this object knows.
+  assert.deepEqual(request.query, { life: "c7" });
+  assert.equal(request.init.keepalive, true);
   await request.answer(204);
+  assert.equal(closed.state, "pending");
+  await poll.problem(409, "closed");
   assert.equal(closed.state, "done");
   await advance(60_000);
   assert.equal(await net.open(), 0);

@@ -7,13 +7,13 @@ const open = (options = {}) =>
   new Inbox("https://example.com/inbox", { id: "älice", password: "secret", transports: ["socket"], ...options });
 
 /** A loop over an open socket. */
-async function opened(t, options) {
+async function opened(t, opening) {
   const net = fakeNet(t);
   net.withSockets();
-  const inbox = open(options);
+  const inbox = open();
   const got = collect(inbox.messages());
   const socket = await net.socket();
-  await socket.open();
+  await socket.open(opening);
   socket.heard();
   return { net, inbox, got, socket };
 }
@@ -95,17 +95,39 @@ test("so does one that is replaced or closed: that is no answer to a send", asyn
   await sent;
 });
 
-test("bytes and large texts go by requests: a frame may be too large", async (t) => {
-  const { net, inbox, socket } = await opened(t);
-  for (const body of [new Uint8Array([255]), "x".repeat(20_000)]) {
+for (const [what, body, frame] of [
+  ["bytes", new Uint8Array([255, 0]), { body64: "/wA=" }],
+  ["no bytes", new Uint8Array(), { body64: "" }],
+  ["a buffer", new Uint8Array([1, 2]).buffer, { body64: "AQI=" }],
+  ["a part of a buffer", new Uint16Array([1, 2, 3]).subarray(1, 2), { body64: "AgA=" }],
+  ["a long text", "é".repeat(30_000), { body: "é".repeat(30_000) }],
+  ["a text that would grow most", "\x01".repeat(60_000), { body64: btoa("\x01".repeat(60_000)) }],
+]) {
+  test(`${what} can go over a socket`, async (t) => {
+    const { net, inbox, socket } = await opened(t, { cursor: "c0", maxBody: 65_536 });
     const sent = inbox.send("bob", body);
-    const request = await net.request("POST");
-    assert.equal(await new Response(request.body).text(), await new Response(body).text());
-    await request.answer();
+    await settle();
+    const [{ type, to, key, ...said }] = socket.heard();
+    assert.deepEqual([type, to, said], ["send", "bob", frame]);
+    await socket.hears({ type: "sent", key });
     await sent;
+    assert.equal(await net.open(), 0);
+  });
+}
+
+for (const [opening, fits, not] of [[{ cursor: "c0" }, 16_000, 16_001], [{ cursor: "c0", maxBody: 100 }, 100, 101]]) {
+  for (const make of [(n) => "x".repeat(n), (n) => new Uint8Array(n), (n) => "é".repeat(n / 2) + "x".repeat(n % 2)]) {
+    test(`what is larger than a server takes goes by a request: ${not} of ${make}`, async (t) => {
+      const { net, inbox, socket } = await opened(t, opening);
+      void inbox.send("bob", make(fits));
+      await settle();
+      assert.equal(socket.heard().length, 1);
+      void inbox.send("carol", make(not));
+      await net.request("POST");
+      assert.deepEqual(socket.heard(), []);
+    });
   }
-  assert.deepEqual(socket.heard(), []);
-});
+}
 
 test("an abort does not wait for the answer to a send", async (t) => {
   const { inbox } = await opened(t);

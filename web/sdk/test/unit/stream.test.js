@@ -175,14 +175,15 @@ test("the event reset is told", async (t) => {
 test("what is no stream is none", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["stream", "poll"] });
-  collect(inbox.messages());
+  const got = collect(inbox.messages());
   await (await net.request()).answer(200, { "Content-Type": "text/html" }, "<html>please log in</html>");
   assert.equal(inbox.transport, undefined);
   const poll = await net.request();
   assert.deepEqual(poll.query, { after: "0", wait: "0" });
   await poll.answer(200, { "Content-Type": "text/html" }, "<html>please log in</html>");
-  await advance(1000);
-  assert.equal(await net.open(), 1);
+  assert.equal(got.error.code, "not-inbox");
+  await advance(60_000, 1000);
+  assert.equal(await net.open(), 0);
 });
 
 test("an abort ends the stream", async (t) => {
