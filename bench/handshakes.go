@@ -24,7 +24,7 @@ const (
 	candidates    = 10
 	offerSize     = 2560
 	candidateSize = 200
-	patience      = 10 * time.Second // with a handshake
+	longest       = 10 * time.Second // with a handshake
 )
 
 func (c *handshakesCommand) Run(e *env) error {
@@ -101,7 +101,7 @@ func runLane(ctx context.Context, addr string, i int, end time.Time) (r laneResu
 			if conns[k] != nil {
 				continue
 			}
-			c, err := dial(ctx, addr, i, time.Until(end)+4*patience)
+			c, err := dial(ctx, addr, i, time.Until(end)+4*longest)
 			if err != nil {
 				r.errors = append(r.errors, err)
 				return r
@@ -148,7 +148,7 @@ func newParty(waits, sends *conn, pops bool) *party {
 
 // handshake lets both open their inboxes and wait, then the caller begins.
 func handshake(caller, callee *party) error {
-	stuck := time.AfterFunc(patience, func() {
+	stuck := time.AfterFunc(longest, func() {
 		for _, c := range []*conn{caller.waits, caller.sends, callee.waits, callee.sends} {
 			c.Close()
 		}

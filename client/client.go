@@ -67,9 +67,9 @@ type Config struct {
 	// is tried again; 30 s. Negative: as long as the context lasts.
 	RetryFor time.Duration
 
-	// Await is how long a send waits for a recipient that has no inbox yet.
+	// Wait is how long a send waits for a recipient that has no inbox yet.
 	// Zero: it fails at once. Negative: as long as the context lasts.
-	Await time.Duration
+	Wait time.Duration
 
 	// PollOnly receives by long polls without trying a socket first.
 	PollOnly bool
@@ -99,7 +99,7 @@ type Client struct {
 	http          *http.Client
 	bound         time.Duration // of a request that does not wait
 	retryFor      time.Duration
-	await         time.Duration
+	wait          time.Duration
 	log           *slog.Logger
 
 	life     context.Context // until Close
@@ -143,7 +143,7 @@ func New(config Config) (*Client, error) {
 		http:          new(http.Client),
 		bound:         requestTimeout,
 		retryFor:      config.RetryFor,
-		await:         config.Await,
+		wait:          config.Wait,
 		log:           config.Log,
 	}
 	if config.HTTP != nil {

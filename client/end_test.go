@@ -119,7 +119,7 @@ func TestCloseInLoop(t *testing.T) {
 // Close ends everything that waits, and the inbox stays closed.
 func TestClose(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
-		config.Await = time.Hour
+		config.Wait = time.Hour
 		bob := s.client("bob", config)
 		var ends sync.WaitGroup
 		ends.Go(func() {

@@ -37,7 +37,7 @@ func Example() {
 	defer alice.Close(ctx)
 	bob, err := client.New(client.Config{
 		URL: server.URL + "/inbox", ID: "bob", Password: "another",
-		Await: 10 * time.Second, // alice may come a little later
+		Wait: 10 * time.Second, // alice may come a little later
 	})
 	if err != nil {
 		log.Fatal(err)

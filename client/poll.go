@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	maxWait   = 25 * time.Second       // of a long poll; the server may cut it
-	atOnce    = 32                     // messages in an answer
-	tooQuick  = 250 * time.Millisecond // for a long poll that brought nothing
-	keepAlive = 20 * time.Second       // while polled messages are processed
-	lookAgain = time.Second            // meanwhile, for others who wait
+	maxWait     = 25 * time.Second       // of a long poll; the server may cut it
+	maxMessages = 32                     // in an answer
+	tooQuick    = 250 * time.Millisecond // for a long poll that brought nothing
+	keepAlive   = 20 * time.Second       // while polled messages are processed
+	lookAgain   = time.Second            // meanwhile, for others who wait
 )
 
 // poll is one long poll. It asks for what comes after all that was processed, and
@@ -30,7 +30,7 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	r.mu.Lock()
 	after := r.acked
 	r.tellingLocked(after)
-	limit, wait := atOnce, maxWait
+	limit, wait := maxMessages, maxWait
 	switch {
 	case after == inbox.Cursor{}:
 		// First learn where the inbox is. From there on a reset is told, even if no

@@ -97,7 +97,7 @@ func (r *receiver) next(ctx context.Context) (inbox.Message, error) {
 // to the server is lost for too long.
 func (r *receiver) waitLocked(ctx context.Context) bool {
 	changed := r.changed
-	var patience <-chan time.Time
+	var givenUp <-chan time.Time
 	if r.transport == "" && r.c.retryFor >= 0 {
 		left := time.Until(r.since.Add(r.c.retryFor))
 		if left <= 0 {
@@ -105,13 +105,13 @@ func (r *receiver) waitLocked(ctx context.Context) bool {
 		}
 		timer := time.NewTimer(left)
 		defer timer.Stop()
-		patience = timer.C
+		givenUp = timer.C
 	}
 	r.waiting++
 	r.mu.Unlock()
 	select {
 	case <-changed:
-	case <-patience:
+	case <-givenUp:
 	case <-ctx.Done():
 	}
 	r.mu.Lock()

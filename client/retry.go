@@ -31,8 +31,8 @@ func (b *backoff) next(err error) time.Duration {
 }
 
 // persist calls f until it succeeds or fails for good, or there is no time left.
-// With await, a recipient without an inbox may still get one.
-func (c *Client) persist(ctx context.Context, await bool, f func(context.Context) error) error {
+// With absent, a recipient without an inbox may still get one.
+func (c *Client) persist(ctx context.Context, absent bool, f func(context.Context) error) error {
 	var b backoff
 	var last error
 	for start := time.Now(); ; {
@@ -47,8 +47,8 @@ func (c *Client) persist(ctx context.Context, await bool, f func(context.Context
 		last = err
 		most, wait := c.retryFor, b.next(err)
 		switch {
-		case await && c.await != 0 && errors.Is(err, inbox.ErrNoInbox):
-			most, wait = c.await, min(wait, arrival)
+		case absent && c.wait != 0 && errors.Is(err, inbox.ErrNoInbox):
+			most, wait = c.wait, min(wait, arrival)
 		case !temporary(err):
 			return err
 		}

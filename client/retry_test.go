@@ -13,9 +13,9 @@ import (
 	"inbox/client"
 )
 
-func TestSendAwaits(t *testing.T) {
+func TestSendWaits(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
-		alice := s.client("alice", client.Config{Await: 10 * time.Second})
+		alice := s.client("alice", client.Config{Wait: 10 * time.Second})
 		sent := make(chan error)
 		go func() { sent <- alice.Send(s.Context(), "bob", []byte("hello")) }()
 		time.Sleep(9 * time.Second) // of the bubble's time: exactly this long
@@ -114,13 +114,13 @@ func TestRetryAfterTooLong(t *testing.T) {
 func TestSendGivesUp(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.stop()
-		for _, patience := range []time.Duration{0, time.Second, time.Minute} {
-			want := patience
+		for _, retryFor := range []time.Duration{0, time.Second, time.Minute} {
+			want := retryFor
 			if want == 0 {
 				want = 30 * time.Second
 			}
 			begin := time.Now()
-			err := s.client("alice", client.Config{RetryFor: patience}).Send(s.Context(), "bob", nil)
+			err := s.client("alice", client.Config{RetryFor: retryFor}).Send(s.Context(), "bob", nil)
 			if e, ok := errors.AsType[*client.RetryError](err); !ok || e.Ended != nil || time.Since(begin) != want {
 				s.Errorf("after %v: %v", time.Since(begin), err)
 			}

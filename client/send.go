@@ -19,7 +19,7 @@ import (
 //
 // A body is at most what the server takes, 64 KiB unless it was told otherwise: the
 // Code of the [*Error] is too-large then. If the recipient has no inbox, errors.Is(err,
-// [inbox.ErrNoInbox]); see also [Config.Await]. After a [*RetryError], or when ctx ends, the message may have
+// [inbox.ErrNoInbox]); see also [Config.Wait]. After a [*RetryError], or when ctx ends, the message may have
 // arrived or not.
 func (c *Client) Send(ctx context.Context, to string, body []byte) error {
 	return c.SendDraft(ctx, to, inbox.Draft{Body: body})

@@ -47,8 +47,8 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 		return nil
 	}
 	size := 0
-	if b.Messages, size = inbox.First(b.Messages, maxAnswer); size > taken || c.http2 {
-		if size += inPieces; !h.InFlight.Take(size) {
+	if b.Messages, size = inbox.First(b.Messages, maxAnswer); size > kernelBuffers || c.http2 {
+		if size += answerBuffers; !h.InFlight.Take(size) {
 			return inbox.ErrServerFull
 		}
 		defer h.InFlight.Give(size)
@@ -104,12 +104,12 @@ const (
 	// inbox by then.
 	maxAnswer = 64 << 10
 
-	// taken is a size of bodies that the kernel takes over HTTP/1, whether or not the
-	// client reads: nothing is held for it. HTTP/2 has windows.
-	taken = 4 << 10
+	// kernelBuffers is a size of bodies that the kernel takes over HTTP/1, whether or not
+	// the client reads: nothing is held for it. HTTP/2 has windows.
+	kernelBuffers = 4 << 10
 
-	// inPieces is what an answer holds beside its messages.
-	inPieces = 2 * pieceSize
+	// answerBuffers is what an answer holds beside its messages.
+	answerBuffers = 2 * pieceSize
 )
 
 // writeBatch writes a batch as its reader asked for it, with the headers that tell

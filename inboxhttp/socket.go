@@ -148,8 +148,8 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 
 // write sends messages whose bodies have that size, and lets go of each.
 func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int) error {
-	if size > taken {
-		size += inPieces
+	if size > kernelBuffers {
+		size += answerBuffers
 		if !p.h.InFlight.Take(size) {
 			return inbox.ErrServerFull
 		}

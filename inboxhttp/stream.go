@@ -197,10 +197,10 @@ func (s *stream) held() int {
 	for i := range s.messages {
 		size += len(s.messages[i].Body)
 	}
-	if size <= taken && !s.http2 {
+	if size <= kernelBuffers && !s.http2 {
 		return 0
 	}
-	return size + inPieces
+	return size + answerBuffers
 }
 
 // emit writes what add has noted, in pieces, by to. After an error the stream ends.

@@ -131,16 +131,16 @@ func (sh *shard) removeLocked(in *entry) {
 	}
 }
 
-// atOnce is how many inboxes are removed under one hold of a lock, so that
+// removedPerLock bounds how many inboxes are removed under one hold of a lock, so that
 // nobody waits until all are gone.
-const atOnce = 64
+const removedPerLock = 64
 
-// removeExpired removes at most atOnce inboxes and reports whether there may be
+// removeExpired removes at most removedPerLock inboxes and reports whether there may be
 // more.
 func (sh *shard) removeExpired(now time.Duration) (more bool) {
 	sh.Lock()
 	defer sh.Unlock()
-	for range atOnce {
+	for range removedPerLock {
 		if sh.head == nil || sh.head.expires > now {
 			return false
 		}

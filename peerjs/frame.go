@@ -143,13 +143,13 @@ func appendEnds(to []byte, src address, dst string) []byte {
 // copied.
 func (h *Handler) sendMessage(s *socket.Socket, m *inbox.Message, dst string) error {
 	src, body := address{text: m.From[len(h.prefix):]}, m.Body
-	if len(body) <= taken {
+	if len(body) <= kernelBuffers {
 		return s.Send(func(to []byte) []byte { return appendFrame(to, body, src, dst) })
 	}
 	ends := appendEnds(nil, src, dst)
 	return s.SendLong(1+len(body)+len(ends), func(to []byte, write func([]byte) error) []byte {
-		to = append(append(to, '{'), body[:taken]...)
-		if write(to) != nil || write(body[taken:]) != nil {
+		to = append(append(to, '{'), body[:kernelBuffers]...)
+		if write(to) != nil || write(body[kernelBuffers:]) != nil {
 			return nil
 		}
 		return append(to[:0], ends...)

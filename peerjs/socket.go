@@ -25,24 +25,24 @@ const (
 	// left the inbox by then.
 	maxLook = 64 << 10
 
-	// taken is a size of bodies that the kernel takes whether or not the client reads:
-	// nothing is held for it.
-	taken = 4 << 10
+	// kernelBuffers is a size of bodies that the kernel takes whether or not the client
+	// reads: nothing is held for it.
+	kernelBuffers = 4 << 10
 
-	// inPieces is what a socket holds beside the messages that it writes.
-	inPieces = 16 << 10
+	// frameBuffers is what a socket holds beside the messages that it writes.
+	frameBuffers = 16 << 10
 
-	// youngest is the age that a socket reaches even if another takes its place
-	// before. Two pages that share an id and a token, and each come back as soon as
-	// they are closed, would otherwise take it from each other without a pause.
-	youngest = 2 * time.Second
+	// minAge is the age that a socket reaches even if another takes its place before.
+	// Two pages that share an id and a token, and each come back as soon as they are
+	// closed, would otherwise take it from each other without a pause.
+	minAge = 2 * time.Second
 
 	storeRetry = time.Second // while the store is away
 
-	// parting is how long a client that is refused has to read why, and to close the
-	// socket itself, as they all do. Firefox drops a frame that a close comes right
-	// after.
-	parting = 2 * time.Second
+	// refusalTimeout bounds how long a client that is refused has to read why, and to
+	// close the socket itself, as they all do. Firefox drops a frame that a close comes
+	// right after.
+	refusalTimeout = 2 * time.Second
 )
 
 // The close codes, which are those of inboxhttp. Clients of PeerJS do not look at
@@ -94,7 +94,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 type peer struct {
 	h       *Handler
 	refused refusal // if it is not even looked for
-	parting bool    // it was told why it is refused
+	told    bool    // it was told why it is refused
 	inbox   inbox.Peer
 	session *inbox.Session
 	since   time.Time
@@ -153,7 +153,7 @@ func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
 // Look passes on what there is in the inbox, and what could not be delivered so
 // far.
 func (p *peer) Look(s *socket.Socket, now time.Time) error {
-	if p.refused != "" || p.parting {
+	if p.refused != "" || p.told {
 		return p.part(s, now, p.refused)
 	}
 	if p.session == nil {
@@ -186,7 +186,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	}
 	if p.replaced() {
 		p.h.exit(p)
-		p.endBy(p.since.Add(youngest), inbox.ErrReplaced)
+		p.endBy(p.since.Add(minAge), inbox.ErrReplaced)
 	}
 	if after := p.retry(s, now); after > 0 {
 		sooner(now.Add(after))
@@ -207,9 +207,9 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 
 // part says why the client is refused, and ends the socket a moment later.
 func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
-	if !p.parting {
-		p.parting = true
-		p.endBy(now.Add(parting), why)
+	if !p.told {
+		p.told = true
+		p.endBy(now.Add(refusalTimeout), why)
 		if err := say(s, string(why)); err != nil {
 			return err
 		}
@@ -279,8 +279,8 @@ func (p *peer) begin(s *socket.Socket) {
 
 // write sends messages whose bodies have that size, and lets go of each.
 func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error {
-	if size > taken {
-		if size += inPieces; !p.h.InFlight.Take(size) {
+	if size > kernelBuffers {
+		if size += frameBuffers; !p.h.InFlight.Take(size) {
 			return inbox.ErrServerFull
 		}
 		defer p.h.InFlight.Give(size)
@@ -315,7 +315,7 @@ func (p *peer) endBy(at time.Time, why error) {
 // expect.
 func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 	var f said
-	if p.left || p.refused != "" || p.parting || string(text) == string(heartbeat) || !f.parse(text) {
+	if p.left || p.refused != "" || p.told || string(text) == string(heartbeat) || !f.parse(text) {
 		return nil
 	}
 	switch {
@@ -450,7 +450,7 @@ func (p *peer) End(s *socket.Socket, why error) socket.Close {
 		p.leave()
 	}
 	if frame, ok := errors.AsType[refusal](why); ok {
-		if !p.parting {
+		if !p.told {
 			say(s, string(frame)) // or it is gone
 		}
 		return socket.Close{Code: closeRefused, Reason: "refused"}

@@ -223,16 +223,16 @@ func (l *link) requestSweep(h *health) {
 	}
 }
 
-// atOnce receivers are woken, then there is a pause: a server's receivers do not
-// all come at once, 10,000 in a second.
-const atOnce, atOncePause = 100, 10 * time.Millisecond
+// wakeBurst bounds how many receivers are woken before a pause of wakePause: 10,000 look
+// in a second, and not all of a server at once.
+const wakeBurst, wakePause = 100, 10 * time.Millisecond
 
 func wakeSlowly(ctx context.Context, wakers []*inbox.Waker) {
 	for i, w := range wakers {
 		w.Wake()
-		if i%atOnce == atOnce-1 {
+		if i%wakeBurst == wakeBurst-1 {
 			select {
-			case <-time.After(atOncePause):
+			case <-time.After(wakePause):
 			case <-ctx.Done():
 				return
 			}

@@ -212,13 +212,13 @@ func (s shortOfReplicas) Error() string {
 // what was written over it.
 func (l *link) execAndWait(ctx context.Context, sc *script, keys, args []string) (rep reply, err error) {
 	deadline, _ := ctx.Deadline()
-	patience := max(time.Until(deadline)-100*time.Millisecond, 10*time.Millisecond)
+	timeout := max(time.Until(deadline)-100*time.Millisecond, 10*time.Millisecond)
 	outer := l.clients.Load().commands.Dedicated(func(c rueidis.DedicatedClient) error {
 		for _, command := range []rueidis.Completed{
 			c.B().Evalsha().Sha1(sc.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
 			c.B().Eval().Script(sc.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
 		} {
-			wait := c.B().Wait().Numreplicas(l.waitReplicas).Timeout(patience.Milliseconds()).Build()
+			wait := c.B().Wait().Numreplicas(l.waitReplicas).Timeout(timeout.Milliseconds()).Build()
 			results := c.DoMulti(ctx, command, wait)
 			if rep, err = parseReply(results[0]); err != nil {
 				if re, ok := rueidis.IsRedisErr(err); ok && re.IsNoScript() {

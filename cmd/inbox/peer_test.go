@@ -120,7 +120,7 @@ func TestProgress(t *testing.T) {
 			noted = nil
 		}
 		how.begin()
-		time.Sleep(patience - 1)
+		time.Sleep(quietFor - 1)
 		want()
 		time.Sleep(1)
 		want("trying to reach http://inbox.test/inbox for up to 30s: no answer yet")
@@ -139,11 +139,11 @@ func TestProgress(t *testing.T) {
 
 		log.Debug("receiving", "transport", "long poll")
 		fail(&inboxclient.Error{Status: 503, Code: "inbox-full"})
-		time.Sleep(patience)
+		time.Sleep(quietFor)
 		want("retrying for up to 30s: inbox-full: the recipient's inbox is full")
 		log.Debug("sent", "transport", "request")
 		fail(&inboxclient.Error{Status: 404, Code: "no-such-inbox"})
-		time.Sleep(patience)
+		time.Sleep(quietFor)
 		want("waiting for up to 1m0s until the recipient opens an inbox")
 
 		log.Debug("sent", "transport", "request")

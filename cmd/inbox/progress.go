@@ -15,9 +15,9 @@ import (
 	inboxclient "inbox/client"
 )
 
-// patience is how long a command of a peer is silent while it gets nowhere. Most
+// quietFor is how long a command of a peer is silent while it gets nowhere. Most
 // restarts of a server are over by then.
-const patience = 2 * time.Second
+const quietFor = 2 * time.Second
 
 // progress tells the person or the log behind standard error what a command is doing
 // once it has got nowhere for a while: one line for each outage, not one for each
@@ -57,7 +57,7 @@ func (p *progress) gotNowhere(err error) {
 	defer p.mu.Unlock()
 	p.trouble = err
 	if p.timer == nil {
-		p.timer = time.AfterFunc(patience, p.tell)
+		p.timer = time.AfterFunc(quietFor, p.tell)
 	}
 }
 

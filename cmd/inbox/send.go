@@ -51,7 +51,7 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 		}
 	}
 	how := &progress{limit: fmt.Sprint("for up to ", c.Timeout), wait: fmt.Sprint("for up to ", c.Wait)}
-	peer, err := c.client(ctx, s, inboxclient.Config{RetryFor: c.Timeout, Await: c.Wait}, how)
+	peer, err := c.client(ctx, s, inboxclient.Config{RetryFor: c.Timeout, Wait: c.Wait}, how)
 	if err != nil {
 		return err
 	}

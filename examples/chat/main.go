@@ -40,7 +40,7 @@ func chat(ctx context.Context, server, id, to string, in io.Reader, out io.Write
 		URL:      server,
 		ID:       id,
 		Password: rand.Text(),      // the inbox is opened, used, and closed by this program alone
-		Await:    10 * time.Second, // the other may come a little later
+		Wait:     10 * time.Second, // the other may come a little later
 	})
 	if err != nil {
 		return err

@@ -83,8 +83,8 @@ func (c *call) run(ctx context.Context) {
 
 // until returns when the call is over, with what the other side is to be told.
 func (c *call) until(ctx context.Context) (bye string) {
-	patience := time.NewTimer(connecting)
-	defer patience.Stop()
+	timeout := time.NewTimer(connecting)
+	defer timeout.Stop()
 	up := false
 	for {
 		select {
@@ -106,17 +106,17 @@ func (c *call) until(ctx context.Context) (bye string) {
 			switch state := c.pc.ConnectionState(); state {
 			case webrtc.PeerConnectionStateConnected:
 				c.log.Info("connected")
-				patience.Stop()
+				timeout.Stop()
 				up = true
 			case webrtc.PeerConnectionStateDisconnected, webrtc.PeerConnectionStateFailed:
 				if up { // the caller may mend it, with another offer
-					patience.Reset(lost)
+					timeout.Reset(lost)
 					up = false
 				}
 			case webrtc.PeerConnectionStateClosed:
 				return "" // by the other side
 			}
-		case <-patience.C:
+		case <-timeout.C:
 			return "ice-failed"
 		case <-ctx.Done():
 			return "closed"

@@ -44,7 +44,7 @@ func serve(t *testing.T) (url string, a *answerer) {
 
 func peer(t *testing.T, url, id string) *client.Client {
 	t.Helper()
-	c, err := client.New(client.Config{URL: url + "/inbox", ID: id, Password: "password of " + id, Await: time.Minute})
+	c, err := client.New(client.Config{URL: url + "/inbox", ID: id, Password: "password of " + id, Wait: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestBye(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- a.run(ctx) }()
 
-	me, err := client.New(client.Config{URL: url + "/inbox", ID: "alice", Password: "x", Await: time.Minute})
+	me, err := client.New(client.Config{URL: url + "/inbox", ID: "alice", Password: "x", Wait: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// patience is how long a condition may take to come true. It is far more than
+// longest is how long a condition may take to come true. It is far more than
 // any of them needs: it ends tests that would otherwise hang.
-const patience = 2 * time.Minute
+const longest = 2 * time.Minute
 
 // Until waits for something that another process, or the kernel, brings about.
 func Until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(longest); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("after %v still not so: %s", patience, what)
+			tb.Fatalf("after %v still not so: %s", longest, what)
 		}
 	}
 }

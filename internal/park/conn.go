@@ -121,20 +121,20 @@ func (s *Spot) resume() {
 }
 
 // Linger ends the spot and closes the connection, once the client has closed it too,
-// but at the latest after patience. If a connection is closed with bytes unread the
+// but at the latest after limit. If a connection is closed with bytes unread the
 // kernel resets it, and the client may lose what was written last.
-func (s *Spot) Linger(patience time.Duration) {
+func (s *Spot) Linger(limit time.Duration) {
 	if s.closeWrite() != nil {
 		s.Close()
 		return
 	}
-	left, until := maxLinger, time.Now().Add(patience)
+	left, until := maxLinger, time.Now().Add(limit)
 	s.run = func(s *Spot, e Events) {
 		if !time.Now().Before(until) || e&(Readable|Gone) != 0 && !s.discard(&left) || s.Watch(Readable) != nil {
 			s.Close()
 		}
 	}
-	s.Rest(patience)
+	s.Rest(limit)
 	if s.Watch(Readable) != nil {
 		s.Close()
 	}
@@ -233,12 +233,12 @@ const MaxSpare = 16
 // duplicating calls f, which makes a second descriptor, until it does not fail for the
 // want of one.
 func duplicating(f func() error) error {
-	const patience, pause = 10 * time.Second, 5 * time.Millisecond
+	const limit, pause = 10 * time.Second, 5 * time.Millisecond
 	spare <- struct{}{}
 	defer func() { <-spare }()
 	for begun := time.Now(); ; time.Sleep(pause) {
 		err := f()
-		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || time.Since(begun) > patience {
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || time.Since(begun) > limit {
 			return err
 		}
 	}

@@ -26,10 +26,10 @@ func (s *Socket) read(now time.Time) error {
 		if err := s.frame(header, now); err != nil {
 			return err
 		}
-		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= atOnce) {
+		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= maxFrames) {
 			return nil
 		}
-		if s.waited || n%atOnce == 0 { // it was waited for, or does not pause: its mail does
+		if s.waited || n%maxFrames == 0 { // it was waited for, or does not pause: its mail does
 			now = time.Now()
 			if err := s.protocol.Look(s, now); err != nil {
 				return err

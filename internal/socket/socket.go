@@ -23,8 +23,8 @@ const (
 	writeTimeout = 10 * time.Second // for a client to read what is said in one run
 	closeTimeout = 2 * time.Second  // for a client that has read our close frame to close too
 
-	flushAt = 8 << 10 // is written at once, about
-	atOnce  = 64      // frames are read before anything else is looked at
+	flushAt   = 8 << 10 // is written at once, about
+	maxFrames = 64      // are read before anything else is looked at
 )
 
 // A Protocol is what is said on one socket. Its methods are never called twice at
