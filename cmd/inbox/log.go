@@ -2,15 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
-
-	"inbox/internal/throttle"
 )
 
 // logRequests writes a line per request at debug level, without anything that a
@@ -66,24 +62,3 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// serverLog takes what net/http has to say, most of which is about connections
-// of strangers.
-type serverLog struct {
-	log    *slog.Logger
-	accept throttle.EachSecond // warnings that no connection is accepted
-}
-
-func (s *serverLog) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	switch {
-	case bytes.HasPrefix(line, []byte("http: panic")):
-		level = slog.LevelError
-	case bytes.HasPrefix(line, []byte("http: Accept error")): // no descriptor is left, and soon again
-		if s.accept.Allow() {
-			level = slog.LevelWarn
-		}
-	}
-	s.log.Log(context.Background(), level, strings.TrimSuffix(string(line), "\n"))
-	return len(line), nil
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	stdlog "log"
 	"log/slog"
 	"math"
 	"net"
@@ -146,7 +145,6 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
-	srv.HTTP.ErrorLog = stdlog.New(&serverLog{log: log}, "", 0)
 	handler, err := inboxhttp.New(inboxhttp.Config{
 		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
@@ -184,7 +182,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	select {
 	case err = <-served: // which does not happen by itself; the inboxes are kept all the same
 	case <-ctx.Done():
-		c.drain(ctx, log, srv, handler, peers)
+		srv.End(c.ending(ctx, handler, peers))
 	}
 	if err = errors.Join(err, store.ended()); err == nil {
 		log.Info("stopped")
@@ -205,35 +203,21 @@ func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *fligh
 	})
 }
 
-// drain tells everybody who waits, goes on answering for a fifth of the time so
-// that whoever spreads the load sees that we are not ready, and then gives the
-// requests in flight the rest. The clients of PeerJS, who do not come back by
-// themselves, are the last: they are sent away one by one.
+// ending tells everybody who waits and goes on answering for a fifth of the time. The
+// clients of PeerJS, who do not come back by themselves, are the last: they are sent
+// away one by one.
 //
 // An interrupt comes from a person at a terminal, where nothing spreads the load: then
 // the server closes its port at once.
-func (c *serveCommand) drain(ctx context.Context, log *slog.Logger, srv *server.Server, h *inboxhttp.Handler, p *peerjs.Handler) {
-	log.Info("draining", "at_most", c.Drain)
-	// The answers to all who wait are garbage at once. Collecting it earlier costs a
-	// few milliseconds and keeps a full server from growing while it stops.
-	defer debug.SetGCPercent(debug.SetGCPercent(40))
-	deadline, cancel := context.WithTimeout(context.Background(), c.Drain)
-	defer cancel()
-	h.Drain()
-	if !errors.Is(context.Cause(ctx), errInterrupted) {
-		select {
-		case <-time.After(c.Drain / 5):
-		case <-deadline.Done():
-		}
+func (c *serveCommand) ending(ctx context.Context, h *inboxhttp.Handler, p *peerjs.Handler) server.Ending {
+	e := server.Ending{Within: c.Drain, Tell: h.Drain, Notice: c.Drain / 5, Last: func(time.Duration) {}}
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		e.Notice = 0
 	}
 	if p != nil {
-		p.Drain(c.Drain * 6 / 10)
+		e.Last = p.Drain
 	}
-	err := srv.Shutdown(deadline)
-	if err != nil {
-		log.Warn("requests were cut off", "error", err)
-		srv.Close()
-	}
+	return e
 }
 
 func (c *serveCommand) basePath() string {

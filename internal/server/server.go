@@ -6,9 +6,11 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -47,6 +49,7 @@ func New(c Config) *Server {
 		s.config.TLS = c.TLS.Clone()
 		s.config.TLS.NextProtos = []string{"h2", "http/1.1"}
 	}
+	s.HTTP.ErrorLog = log.New(&serverLog{log: c.Log}, "", 0)
 	s.Lot.TakeBack(s.handBack)
 	return s
 }
@@ -65,20 +68,43 @@ func (s *Server) Listen(ln net.Listener) error {
 	return nil
 }
 
-// Serve answers the requests of all connections that are accepted, until Shutdown or
-// Close. Then it returns http.ErrServerClosed. Call it after Listen.
+// Serve answers the requests of all connections that are accepted, until End or Close. Then it returns http.ErrServerClosed. Call it after Listen.
 func (s *Server) Serve(h http.Handler) error {
 	s.HTTP.Handler = bounded(h)
 	return s.HTTP.Serve(s.listener)
 }
 
-// Shutdown closes the listener and blocks until all requests are answered and no
-// connection waits, or until ctx ends. Whoever waits has to be told to leave before.
-func (s *Server) Shutdown(ctx context.Context) error {
-	if err := s.HTTP.Shutdown(ctx); err != nil {
-		return err
+// An Ending says how a server ends in order.
+type Ending struct {
+	Within time.Duration       // all of it; what is left then is cut off
+	Tell   func()              // ends the waits of clients who come back by themselves
+	Notice time.Duration       // the server goes on, so that whoever spreads the load sees that it is not ready
+	Last   func(time.Duration) // ends the other waits, spread over that time
+}
+
+// End ends the server: it tells those who wait to leave, closes the listener, and blocks
+// until all requests are answered and no connection waits.
+func (s *Server) End(e Ending) {
+	s.config.Log.Info("draining", "at_most", e.Within)
+	// The answers to all who wait are garbage at once. Collecting it earlier costs a
+	// few milliseconds and keeps a full server from growing while it stops.
+	defer debug.SetGCPercent(debug.SetGCPercent(40))
+	deadline, cancel := context.WithTimeout(context.Background(), e.Within)
+	defer cancel()
+	e.Tell()
+	select {
+	case <-time.After(e.Notice):
+	case <-deadline.Done():
 	}
-	return s.Wait(ctx)
+	e.Last(e.Within * 6 / 10)
+	err := s.HTTP.Shutdown(deadline)
+	if err == nil {
+		err = s.Wait(deadline)
+	}
+	if err != nil {
+		s.config.Log.Warn("requests were cut off", "error", err)
+		s.Close()
+	}
 }
 
 // Close closes the listener and all connections that do not wait.
