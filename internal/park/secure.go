@@ -9,14 +9,15 @@ import (
 // Secure returns the server's side of TLS over c. Unlike a connection of tls.Server, it
 // can wait without a goroutine.
 func Secure(c net.Conn, config *tls.Config) *tls.Conn {
-	return tls.Server(&bottom{Conn: c}, config)
+	return tls.Server(&bottom{Conn: c, hello: new(hello)}, config)
 }
 
 // A bottom is the connection beneath a tls.Conn. While it is parked, its Read does not
 // block but fails with ErrNothing, which is temporary: crypto/tls returns such an error
 // and goes on with the next Read where it was, in the middle of a record too.
 type bottom struct {
-	net.Conn // nil while it is parked
+	net.Conn        // nil while it is parked
+	hello    *hello // nil when it was read
 
 	// While it is parked:
 	spot    *Spot
@@ -38,6 +39,13 @@ func parkable(c net.Conn) *bottom {
 func (b *bottom) NetConn() net.Conn { return b.Conn }
 
 func (b *bottom) Read(p []byte) (int, error) {
+	if b.hello != nil {
+		n, over, err := b.hello.read(b.Conn, p)
+		if over {
+			b.hello = nil
+		}
+		return n, err
+	}
 	if b.spot == nil {
 		return b.Conn.Read(p)
 	}
