@@ -39,6 +39,7 @@ type stuckKind struct {
 	tls     bool
 	inboxes bool // each client has one, which holds the message
 	streams int  // on one connection of HTTP/2; 0: it is HTTP/1.1
+	atOnce  bool // all clients begin together
 	begin   func(s *stuck, i int) error
 }
 
@@ -84,11 +85,11 @@ func (c *stuckCommand) kinds() []stuckKind {
 		{name: "HTTP/2, window 0, poll as JSON, TLS", tls: true, inboxes: true, streams: 32, begin: h2("?wait=0&after=0", "application/json")},
 		{name: "HTTP/2, window 0, raw poll", inboxes: true, streams: 32, begin: h2("?wait=0&after=0", "*/*")},
 		{name: "HTTP/2, window 0, stream", inboxes: true, streams: 32, begin: h2("?after=0", "text/event-stream")},
-		{name: "HTTP/1.1, body without its end", begin: half(length, body[:stuckBody-1])},
-		{name: "HTTP/1.1, body without its end, TLS", tls: true, begin: half(length, body[:stuckBody-1])},
-		{name: "HTTP/1.1, half of a body", begin: half(length, body[:stuckBody/2])},
-		{name: "HTTP/1.1, chunk without its end", begin: half("Transfer-Encoding: chunked", chunk)},
-		{name: "HTTP/1.1, half of a chunk", begin: half("Transfer-Encoding: chunked", chunk[:stuckBody/2])},
+		{name: "HTTP/1.1, body without its end", atOnce: true, begin: half(length, body[:stuckBody-1])},
+		{name: "HTTP/1.1, body without its end, TLS", atOnce: true, tls: true, begin: half(length, body[:stuckBody-1])},
+		{name: "HTTP/1.1, half of a body", atOnce: true, begin: half(length, body[:stuckBody/2])},
+		{name: "HTTP/1.1, chunk without its end", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk)},
+		{name: "HTTP/1.1, half of a chunk", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk[:stuckBody/2])},
 		{name: "HTTP/2, body without its end", streams: 1, begin: func(s *stuck, i int) error {
 			return s.stream(i, "POST", "?to=nobody", "*/*", body[:stuckBody-1])
 		}},
@@ -103,13 +104,13 @@ func (c *stuckCommand) kinds() []stuckKind {
 		{name: "header of many names, without its end", begin: header(names)},
 		{name: "socket that does not read", inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
 		{name: "socket that does not read, TLS", tls: true, inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
-		{name: "socket, frame without its end", begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
-		{name: "socket, frame without its end, TLS", tls: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
-		{name: "socket, first fragment", begin: func(s *stuck, i int) error { return s.socket(i, parts) }},
-		{name: "socket, many small fragments", begin: func(s *stuck, i int) error { return s.socket(i, small) }},
+		{name: "socket, frame without its end", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
+		{name: "socket, frame without its end, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
+		{name: "socket, first fragment", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, parts) }},
+		{name: "socket, many small fragments", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, small) }},
 		{name: "PeerJS that does not read", begin: (*stuck).peerReads},
-		{name: "PeerJS, frame without its end", begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
-		{name: "PeerJS, frame without its end, TLS", tls: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
+		{name: "PeerJS, frame without its end", atOnce: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
+		{name: "PeerJS, frame without its end, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
 	}
 }
 
@@ -182,8 +183,21 @@ func (c *stuckCommand) measure(e *env, k stuckKind) error {
 				return err
 			}
 		}
-		if err := k.begin(s, i); err != nil {
-			return err
+		if !k.atOnce {
+			if err := k.begin(s, i); err != nil {
+				return err
+			}
+		}
+	}
+	if k.atOnce { // each may wait for the server to take more
+		errs := make(chan error, len(s.peers))
+		for i := range s.peers {
+			go func() { errs <- k.begin(s, i) }()
+		}
+		for range s.peers {
+			if err := <-errs; err != nil {
+				return err
+			}
 		}
 	}
 	most := int64(0)
@@ -295,7 +309,7 @@ func (s *stuck) write(i int, request []byte) error {
 	if s.streams == 0 {
 		c = s.conns[i]
 	}
-	c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	c.SetWriteDeadline(time.Now().Add(time.Second))
 	if _, err := c.Write(request); err != nil {
 		if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
 			return err

@@ -62,14 +62,14 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
 	}
 	in.until = time.Now().Add(server.BodyTimeout)
-	conn := inKernel(r)
+	conn, pace, next := inKernel(r), park.Pace{}, 1 // what is asked for next, when so much was read
 	first := bufferPool.Get().(*[bodyBuffer]byte)
 	defer bufferPool.Put(first)
 	for rest > 0 {
 		// Reads of this size go past the buffer of net/http, but for what it had read
 		// already: the rest is in the kernel, or on its way there.
-		if conn != nil && in.Len() > 0 && bodyBuffer < rest && rest < math.MaxInt {
-			whole := park.AwaitBytes(conn, rest, in.until)
+		if conn != nil && in.Len() >= next && bodyBuffer < rest && rest < math.MaxInt {
+			whole := park.AwaitBytes(conn, in.Len(), rest, &pace, in.until)
 			for whole && rest > 0 {
 				p := in.Room(rest, in.inFlight)
 				if p == nil {
@@ -83,6 +83,7 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 			if whole {
 				break
 			}
+			next = in.Len() + pace.Step()
 		}
 		n, err := src.Read(first[:min(rest, bodyBuffer)])
 		rest -= n

@@ -153,10 +153,11 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 		ws.Cipher(p, header.Mask, 0)
 		return p, nil
 	}
+	var pace park.Pace
 	for done := 0; done < n; {
 		step := min(n-done, s.buf.Buffered())
 		if step == 0 {
-			step = s.await(n - done)
+			step = s.await(done, n-done, &pace)
 		}
 		p := s.room(step)
 		if p == nil {
@@ -177,18 +178,16 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 
 // await leaves the rest of a frame in the kernel until all of it is there, if it can,
 // and returns how much is to be read.
-func (s *Socket) await(n int) int {
-	const step = flight.Chunk // memory is taken as the bytes come, not as the header announces them
+func (s *Socket) await(done, n int, pace *park.Pace) int {
 	switch {
 	case len(s.early) > 0:
 		return min(n, len(s.early))
-	case n <= step || s.Flush() != nil: // which the read finds out
-		return min(n, step)
-	case s.spot.Await(n, s.waits):
+	case n <= flight.Chunk || s.Flush() != nil: // which the read finds out
+	case s.spot.Await(done, n, pace, s.waits):
 		s.waited = true
 		return n
 	}
-	return step
+	return min(n, pace.Step()) // memory is taken as the bytes come, not as they are announced
 }
 
 // room returns where at most n bytes more of the message go, or nil if the server has
