@@ -19,10 +19,10 @@ build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
 test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Everything: lint, Go with -race, browsers
-	@# What is timed by a real Redis has the machine for itself. Then two at a time:
-	@# browsers wait more than they work.
+	@# What is timed by a real Redis has the machine for itself. Then two at a time, since
+	@# browsers wait more than they work: the pages, which take longest, and all the rest.
 	$(MAKE) --no-print-directory test-go
-	$(MAKE) --no-print-directory -j2 lint test-sdk test-pages test-peerjs
+	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-peerjs
 
 test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
