@@ -82,9 +82,11 @@ func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
 // protocol. A GET without a position removes messages, which its client cannot mean then.
 func misnamesPosition(q url.Values) bool {
 	for name := range q {
-		switch plainName(name) {
-		case "after", "lasteventid", "evslasteventid", "lastid", "cursor", "inboxcursor", "since", "position":
-			return true
+		name = plainName(name)
+		for _, word := range [...]string{"after", "cursor", "eventid", "lastevent", "lastid", "lastmessage", "offset", "position", "resume", "since"} {
+			if strings.Contains(name, word) {
+				return true
+			}
 		}
 	}
 	return false
@@ -94,16 +96,24 @@ func misnamesPosition(q url.Values) bool {
 // of EventSource cannot set headers, and each has a spelling of its own.
 func lastEventIDs(q url.Values) (values []string) {
 	for name, given := range q {
-		if name = plainName(name); name == "lasteventid" || name == "evslasteventid" {
+		if strings.Contains(plainName(name), "lasteventid") {
 			values = append(values, given...)
 		}
 	}
 	return values
 }
 
-// plainName is a name in lower case, without hyphens and underscores.
+// plainName returns the ASCII letters of a name, in lower case.
 func plainName(name string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(name))
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return -1
+	}, name)
 }
 
 // number reads a whole number, and cuts what is more than most.

@@ -302,6 +302,15 @@ func TestStreamPositionInTheQuery(t *testing.T) {
 			"?cursor=FIRST":                           {true, 0},
 			"?Inbox-Cursor=FIRST":                     {true, 0},
 			"?since=FIRST":                            {true, 0},
+			"?last.event.id=FIRST":                    {false, 1},
+			"?lastEventId%5B%5D=FIRST":                {false, 1},
+			"?X-Last-Event-ID=FIRST":                  {false, 1},
+			"?last+event+id=FIRST":                    {false, 1},
+			"?lastMessageId=FIRST":                    {true, 0},
+			"?event_id=FIRST":                         {true, 0},
+			"?since_id=FIRST":                         {true, 0},
+			"?startAfter=FIRST":                       {true, 0},
+			"?resumeFrom=FIRST":                       {true, 0},
 		} {
 			s.open("alice")
 			s.send("bob", "alice", all...)
@@ -333,7 +342,7 @@ func TestPollWithThePositionOfAStream(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
-		for _, query := range []string{"?lastEventId=0", "?lastEventId=", "?last-event-id=x", "?Last-Event-ID=0&wait=0", "?After=0", "?cursor=x", "?since=0", "?limit=0&lastEventId=0"} {
+		for _, query := range []string{"?lastEventId=0", "?lastEventId=", "?last-event-id=x", "?Last-Event-ID=0&wait=0", "?After=0", "?cursor=x", "?since=0", "?x-last-event-id=0", "?eventId=0", "?since_id=0", "?limit=0&lastEventId=0"} {
 			for _, accept := range []string{"*/*", "application/json"} {
 				s.do(request{id: "alice", query: query, header: http.Header{"Accept": {accept}}}).wantProblem("bad-request")
 			}
