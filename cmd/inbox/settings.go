@@ -25,6 +25,14 @@ const (
 	defaultMaxMemory  = 1 << 30
 )
 
+const (
+	// leastMemory is room for two inboxes, in bytes.
+	leastMemory = 8 << 10
+	// leastInFlight is room for one frame of PeerJS and its copy, in bytes. Eight bodies
+	// are room for one frame of our own protocol and an answer.
+	leastInFlight = 512 << 10
+)
+
 // checkLimits refuses limits that no inbox or no message could keep.
 func (c *serveCommand) checkLimits() error {
 	for _, limit := range []struct {
@@ -43,8 +51,11 @@ func (c *serveCommand) checkLimits() error {
 		return errors.New("--max-body is more than --inbox-bytes: such a message would fit into no inbox")
 	case c.MaxBody > 1<<30:
 		return errors.New("--max-body is at most 1GiB")
-	case c.Store == inMemory && c.MaxMemory < c.MaxBody:
-		return fmt.Errorf("--max-memory %v is less than --max-body %v: such a message would not fit", c.MaxMemory, c.MaxBody)
+	case c.Store == inMemory && c.MaxMemory < c.MaxBody+c.MaxBody/4+leastMemory:
+		return fmt.Errorf("--max-memory %v is too little for --max-body %v: such a message would not fit beside its inbox", c.MaxMemory, c.MaxBody)
+	case c.MaxInFlight != 0 && c.MaxInFlight < leastInFlight+8*c.MaxBody:
+		return fmt.Errorf("--max-in-flight %v is too little for --max-body %v: want at least %v, or 0 for an eighth of the memory",
+			c.MaxInFlight, c.MaxBody, leastInFlight+8*c.MaxBody)
 	}
 	return nil
 }
@@ -105,6 +116,9 @@ func (c *serveCommand) warn(log *slog.Logger) {
 	case c.Store == inMemory && c.InboxBytes > c.MaxMemory:
 		log.Warn("--inbox-bytes is more than --max-memory: a single inbox can fill the server",
 			"inbox-bytes", c.InboxBytes, "max-memory", c.MaxMemory)
+	}
+	if memory := size(available()); c.MaxInFlight > memory {
+		log.Warn("--max-in-flight is more than the memory that this program may use", "max-in-flight", c.MaxInFlight, "memory", memory)
 	}
 	if !c.PeerJS && (c.PeerJSDiscovery || c.PeerJSKey != "peerjs") {
 		log.Warn("--peerjs-key and --peerjs-discovery have no effect with --peerjs=false")

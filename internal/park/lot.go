@@ -146,7 +146,12 @@ func (l *Lot) Wait(ctx context.Context) error {
 	case <-*l.none.Load():
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-*l.none.Load(): // with nobody there, an end of ctx ends nothing
+			return nil
+		default:
+			return ctx.Err()
+		}
 	}
 }
 
