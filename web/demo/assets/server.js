@@ -7,7 +7,7 @@ import { clearProblems, showProblem } from "./view.js";
 const SETTLES = 1500;
 
 /** What can be wrong with the server for the moment, and for good, as names in words.js. */
-const passing = ["server-away", "draining", "server-full", "rate-limited", "not-inbox"];
+const passing = ["server-away", "draining", "server-full", "rate-limited", "intruder"];
 const final = ["unauthorized", "replaced", "closed", "proxy-auth", "not-inbox"];
 
 /**
@@ -58,6 +58,7 @@ export function watchServer(inbox, signal, { first, open = () => {}, away = () =
  */
 export function problemOf(error) {
   const code = error instanceof InboxError ? error.code : "";
+  if (code === "not-inbox") return "intruder";
   return [...passing, "inbox-full"].includes(code) ? code : "server-away";
 }
 
@@ -68,7 +69,6 @@ export function problemOf(error) {
 export function reasonOf(error) {
   const code = error instanceof InboxError ? error.code : "";
   if (final.includes(code)) return code;
-  if (["http-401", "http-407"].includes(code)) return "proxy-auth";
   console.warn("the server refused", error);
   return "refused";
 }

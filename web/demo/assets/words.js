@@ -197,9 +197,15 @@ export const problems = {
     title: "The server does not answer.",
     text: `Is it running, and are you online? What is connected stays connected. This page keeps trying.${secure ? " If the server was restarted, reload this page: the browser may have to ask you about a new certificate." : ""}`,
   },
-  "not-inbox": {
+  "intruder": {
     title: "Something else answers in place of the server.",
     text: "It can be the login page of a network, or a proxy. Open the start page of this site in another tab to see. This page keeps trying.",
+  },
+  "not-inbox": {
+    title: "Something else answers in place of the server.",
+    text: "It can be the login page of a network, or a proxy. Open the start page of this site in another tab to see, then try again.",
+    weight: "serious",
+    action: "retry",
   },
   "proxy-auth": {
     title: "A proxy asked for its own credentials.",
