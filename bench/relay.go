@@ -7,7 +7,7 @@ import (
 )
 
 // relayCommand measures a message from socket to socket, against a bare relay
-// that passes frames on. The relay does less than a mailbox may: it keeps
+// that passes frames on. The relay does less than an inbox may: it keeps
 // nothing and hears no acknowledgement.
 //
 // With the form "lean" a message has no key, and eight are acknowledged at once.

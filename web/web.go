@@ -68,7 +68,8 @@ func newVariant(content []byte) variant {
 }
 
 // Handler serves the pages: /, /call and /files, what they need under /assets/,
-// /favicon.ico, and the SDK: /inbox.js, and /mailbox.js, which is the part of it without WebRTC.
+// /favicon.ico, and the SDK: /inbox.js, and the part of it without WebRTC, /messaging.js,
+// whose former name is /mailbox.js.
 // All URLs in them are relative, so that it can be mounted under any path with
 // [http.StripPrefix]; the server's /inbox must be beside it.
 func Handler() http.Handler {

@@ -81,7 +81,7 @@ test("a page connects to the pion example, goes on after a restart of ICE, and h
   const pion = start("pion", ["-server", new URL("inbox", server.url).href, "-id", "pion"]);
   const page = await pageOf("page");
   const echoes = await page.evaluate(async () => {
-    const pc = await sdk.connect(inbox, "pion", { patience: 30_000 });
+    const pc = await sdk.connect(inbox, "pion", { wait: 30_000 });
     window.pc = pc;
     const channel = pc.createDataChannel("echo");
     channel.binaryType = "arraybuffer";
@@ -145,7 +145,7 @@ test("messages between the command line and a page, text and bytes, both ways", 
   assert.deepEqual(bytes.bytes, [0, 255, 128]);
 
   const receive = output(start("inbox", ["receive", "--id", "shell", "--timeout", "30s"]));
-  await page.evaluate(() => inbox.send("shell", new Uint8Array([10, 0, 255]), { patience: 30_000 }));
+  await page.evaluate(() => inbox.send("shell", new Uint8Array([10, 0, 255]), { wait: 30_000 }));
   assert.deepEqual([...(await receive)], [10, 0, 255]);
   await page.evaluate(() => inbox.close());
   await page.context().close();

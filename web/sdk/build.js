@@ -1,12 +1,12 @@
 /**
  * Builds the package: types and readable modules with tsc (build/), and from
- * these the two files that are shipped (dist/).
+ * these the files that are shipped (dist/).
  *
  *     node build.js [DIRECTORY for both, instead of this one]
  */
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,7 +29,7 @@ for (const old of [built, out]) rmSync(old, { recursive: true, force: true });
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
-for (const entry of ["inbox", "mailbox"]) {
+for (const entry of ["inbox", "messaging"]) {
   await build({
     entryPoints: [join(here, "src", `${entry}.ts`)],
     outfile: join(out, `${entry}.js`),
@@ -42,6 +42,9 @@ for (const entry of ["inbox", "mailbox"]) {
     logLevel: "warning",
   });
 }
+
+// The former name of messaging.js.
+writeFileSync(join(out, "mailbox.js"), 'export * from "./messaging.js"; // deprecated: import messaging.js\n');
 
 // Of the declarations, only those that a user can reach.
 const reached = new Set();

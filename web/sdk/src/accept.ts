@@ -1,10 +1,10 @@
 import { callsOf } from "./calls.js";
 import type { ConnectOptions, Connection } from "./connect.js";
-import type { Inbox } from "./mailbox.js";
+import type { Inbox } from "./messaging.js";
 import { pause } from "./wait.js";
 
 /** What all calls of a loop have in common. */
-export interface AcceptOptions extends Omit<ConnectOptions, "patience"> {
+export interface AcceptOptions extends Omit<ConnectOptions, "wait"> {
   /** Ends the loop, but no call. */
   signal?: AbortSignal | undefined;
 }
@@ -19,7 +19,7 @@ export interface Call {
    * Answers.
    * @returns the connection, once it is connected; see {@link connect}
    */
-  accept(options?: Omit<ConnectOptions, "patience">): Promise<Connection>;
+  accept(options?: Omit<ConnectOptions, "wait">): Promise<Connection>;
   /** Says no; the caller is told the reason. */
   reject(reason?: string): void;
 }

@@ -1,11 +1,11 @@
 import { randomId } from "./ids.js";
-import type { Inbox } from "./mailbox.js";
+import type { Inbox } from "./messaging.js";
 import { createSide, type Side } from "./side.js";
 import { isSignal, type Signal } from "./signal.js";
 
 /** Bounds of what strangers can make us keep. */
-const RINGING = 50;
-const FORGOTTEN = 500;
+const MAX_RINGING = 50;
+const MAX_FORGOTTEN = 500;
 
 /** All calls of one inbox: they share one loop over its messages. */
 export interface Calls {
@@ -96,7 +96,7 @@ function createCalls(inbox: Inbox): Calls {
   function forget(peer: string, session: string, bye: () => Signal | undefined = () => undefined): void {
     live.delete(name(peer, session));
     over.set(name(peer, session), bye);
-    if (over.size > FORGOTTEN) over.delete(over.keys().next().value!);
+    if (over.size > MAX_FORGOTTEN) over.delete(over.keys().next().value!);
   }
 
   async function run({ signal }: AbortController): Promise<void> {
@@ -126,8 +126,8 @@ function createCalls(inbox: Inbox): Calls {
     let side = live.get(named);
     if (!side) {
       if (type === "bye" || type === "candidates") return;
-      if (over.has(named) || n !== 1 || type === "answer" || ringing.length >= RINGING) {
-        if (refusals >= RINGING) return;
+      if (over.has(named) || n !== 1 || type === "answer" || ringing.length >= MAX_RINGING) {
+        if (refusals >= MAX_RINGING) return;
         refusals++;
         say(from, over.has(named) ? over.get(named)!() : { type: "bye", session, why: "ended" }).then(() => refusals--);
         return;

@@ -1,7 +1,7 @@
 import { CallError, nothingTried } from "./call-error.js";
 import { callsOf } from "./calls.js";
 import type { InboxError } from "./errors.js";
-import type { Inbox } from "./mailbox.js";
+import type { Inbox } from "./messaging.js";
 import { pause } from "./wait.js";
 
 /** A connection to a peer, and what has become of it. */
@@ -25,7 +25,7 @@ export interface ConnectOptions {
   /** How many milliseconds an answer may take, and from then on the connection. 30,000, if nothing is given. */
   timeout?: number | undefined;
   /** How many milliseconds to wait for a peer who does not receive yet. */
-  patience?: number | undefined;
+  wait?: number | undefined;
   /** STUN and TURN servers, or a function that fetches them. */
   iceServers?: RTCIceServer[] | (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
   /** Whatever else the connection is to be made with. */

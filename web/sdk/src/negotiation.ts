@@ -4,17 +4,17 @@ import { note, type Say, type Signal } from "./signal.js";
 import { pause } from "./wait.js";
 
 /** When to send an offer again that was not answered. */
-const REPEAT = 4000;
+const REPEAT_AFTER = 4000;
 /** How long candidates wait for others, and for the description that they belong to. */
-const GATHER = 10;
+const GATHER_TIME = 10;
 /** How long to wait for the first of them before an offer is let go of: without one, Chromium at times gathers no more. */
-const FIRST = 500;
+const FIRST_CANDIDATE_TIMEOUT = 500;
 
 /** How many candidates are kept that came before what they belong to. */
-const EARLY = 200;
+const MAX_EARLY = 200;
 
 /** The number of a data channel that nobody else takes. It is the last one that browsers have. */
-const UNUSED = 1023;
+const UNUSED_CHANNEL = 1023;
 
 type Description = Omit<Signal, "session">;
 
@@ -81,7 +81,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   pc.addEventListener("icecandidate", ({ candidate }) => {
     note(call.tried, "local", candidate?.candidate);
     gathered.push(candidate ?? { candidate: "" });
-    setTimeout(flush, GATHER);
+    setTimeout(flush, GATHER_TIME);
     first = true;
     wake();
   });
@@ -91,7 +91,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
     async begin() {
       if (!call.polite) {
         // With nothing to agree on there would be no connection: a channel that only this side knows makes it one for channels.
-        if (!(await pc.createOffer()).sdp?.includes("m=")) pc.createDataChannel("", { negotiated: true, id: UNUSED });
+        if (!(await pc.createOffer()).sdp?.includes("m=")) pc.createDataChannel("", { negotiated: true, id: UNUSED_CHANNEL });
         await offer();
       }
       begun = true;
@@ -114,7 +114,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
         if (making || pc.signalingState !== "stable") {
           if (!call.polite) return;
           ours++; // the one that is on its way is no more
-          if (!first) await pause(FIRST, call.over, (act) => void (wake = act));
+          if (!first) await pause(FIRST_CANDIDATE_TIMEOUT, call.over, (act) => void (wake = act));
           gathered.length = sent = 0;
         }
         theirs = n!;
@@ -196,7 +196,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
 
   function later(act: () => unknown): void {
     clearTimeout(timer);
-    if (!call.over.aborted) timer = setTimeout(act, REPEAT);
+    if (!call.over.aborted) timer = setTimeout(act, REPEAT_AFTER);
   }
 
   function repeat(): void {
@@ -288,7 +288,7 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   async function add(candidate: RTCIceCandidateInit): Promise<void> {
     note(call.tried, "remote", candidate.candidate);
     if (pc.remoteDescription) await pc.addIceCandidate(candidate).catch(() => {}); // of an offer that was ignored, or nonsense
-    else if (early.length < EARLY) early.push(candidate);
+    else if (early.length < MAX_EARLY) early.push(candidate);
   }
 }
 

@@ -2,7 +2,7 @@ import { InboxError } from "./errors.js";
 import type { Link } from "./link.js";
 import { readMessage, type Message } from "./message.js";
 import { poll } from "./poll.js";
-import { ANSWER, ask, track, type Server } from "./request.js";
+import { ANSWER_TIMEOUT, ask, track, type Server } from "./request.js";
 import { socket } from "./socket.js";
 import { stream } from "./stream.js";
 import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
@@ -13,18 +13,18 @@ export type Transport = "socket" | "stream" | "poll";
 /** The best first. */
 const transports = { socket, stream, poll };
 
-/** How many messages are kept that no loop has asked for yet. */
-const KEPT = 100;
-/** How many cursors are remembered, to know what comes again. */
-const REMEMBERED = 2000;
-/** A connection that ends sooner counts as one that failed. */
-const LIVED = 10_000;
+/** Bounds the messages that are kept before a loop asks for them. */
+const MAX_UNASKED = 100;
+/** Bounds the cursors that are remembered, to know what comes again. */
+const MAX_CURSORS = 2000;
+/** A connection that ends sooner than this counts as a failed one. */
+const WORKING_AFTER = 10_000;
 /** How much later than the next attempt one that was given up can arrive. */
-const OVERTAKEN = 1000;
+const MAX_LATENESS = 1000;
 /** How long an inbox lives that nobody asks. */
-const LIFE = 60_000;
-/** When to try again what is better than what works. */
-const BETTER = 300_000;
+const INBOX_LIFE = 60_000;
+/** How long to stay with a transport before trying a better one again. */
+const UPGRADE_AFTER = 300_000;
 
 /** How a loop over messages is to be. */
 export interface MessagesOptions {
@@ -187,9 +187,9 @@ export function createReceiver(
       receiver.end(new InboxError("closed", 409));
       try {
         // What reached the server after the DELETE would open the inbox again. A page that is left has no time for that.
-        if (!/hide|unload/.test(`${(globalThis as { event?: Event }).event?.type}`)) await pause(ANSWER, signal, (wake) => void first.then(wake));
+        if (!/hide|unload/.test(`${(globalThis as { event?: Event }).event?.type}`)) await pause(ANSWER_TIMEOUT, signal, (wake) => void first.then(wake));
         // Of an inbox that was not asked for long nobody knows which life it is in.
-        const recent = running || Date.now() - server.place.left < LIFE;
+        const recent = running || Date.now() - server.place.left < INBOX_LIFE;
         for (let life: string | undefined = ""; life !== after; ) {
           life = after;
           await ask(server, life && life !== "0" && receiver.known && recent ? { life } : {}, { method: "DELETE", form: /^204/, keepalive: true, signal });
@@ -238,7 +238,7 @@ export function createReceiver(
       const { cursor } = wire;
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
-      if (seen.size > REMEMBERED) seen.delete(seen.values().next().value!);
+      if (seen.size > MAX_CURSORS) seen.delete(seen.values().next().value!);
       const entry = { content: readMessage(wire), handled: false };
       pending.push(entry);
       give(entry);
@@ -260,7 +260,7 @@ export function createReceiver(
     }
     // Unacknowledged, it would in the end stop all that come after it.
     entry.handled = true;
-    if (kept.push(entry) > KEPT) kept.shift();
+    if (kept.push(entry) > MAX_UNASKED) kept.shift();
     settle();
   }
 
@@ -313,7 +313,7 @@ export function createReceiver(
       const index = at;
       const { signal } = (attempt = new AbortController());
       const begun = Date.now();
-      const timer = setTimeout(() => index && restart(true), BETTER);
+      const timer = setTimeout(() => index && restart(true), UPGRADE_AFTER);
       void track(server, new Promise<void>((resolve) => (settled = resolve)));
       let error = await transports[names[index]!](receiver, signal).catch(asInboxError);
       settled();
@@ -331,7 +331,7 @@ export function createReceiver(
         server.place.left = Date.now();
         continue;
       }
-      if (error.code === "replaced" && Date.now() - server.place.left < OVERTAKEN) {
+      if (error.code === "replaced" && Date.now() - server.place.left < MAX_LATENESS) {
         server.place.left = 0;
         continue;
       }
@@ -344,7 +344,7 @@ export function createReceiver(
         receiver.end(error);
         break;
       }
-      if (Date.now() - begun > LIVED) tries = 0;
+      if (Date.now() - begun > WORKING_AFTER) tries = 0;
       wait = error.retryAfter;
       // A proxy may let the next transport through.
       if ((!opened || tries > 2) && another) {

@@ -3,7 +3,7 @@ import { within } from "./wait.js";
 import { InboxError, type InboxErrorCode } from "./errors.js";
 
 /** How long an answer may take that is not waited for on purpose. */
-export const ANSWER = 10_000;
+export const ANSWER_TIMEOUT = 10_000;
 
 /** A Retry-After beyond this is not believed. */
 const LONGEST_RETRY_AFTER = 300_000;
@@ -101,7 +101,7 @@ export async function request({ url, id, password }: Server, query: Record<strin
 export function ask(
   server: Server,
   query: Record<string, string>,
-  { signal, timeout = ANSWER, ...init }: Omit<Init, "signal"> & { signal?: AbortSignal | undefined; timeout?: number },
+  { signal, timeout = ANSWER_TIMEOUT, ...init }: Omit<Init, "signal"> & { signal?: AbortSignal | undefined; timeout?: number },
 ): Promise<Response & { content: string }> {
   const work = within(timeout, signal, async (signal) => {
     const response = await request(server, query, { ...init, signal });
@@ -109,7 +109,7 @@ export function ask(
     if (content && init.method) throw new InboxError("not-inbox", response.status);
     return Object.assign(response, { content });
   });
-  return timeout > ANSWER || init.method === "DELETE" ? work : track(server, work);
+  return timeout > ANSWER_TIMEOUT || init.method === "DELETE" ? work : track(server, work);
 }
 
 /** In milliseconds. The header has seconds, or a date. */

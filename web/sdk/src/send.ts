@@ -1,15 +1,15 @@
 import { randomId } from "./ids.js";
 import type { Body } from "./link.js";
 import type { Receiver } from "./receive.js";
-import { ANSWER, ask, track } from "./request.js";
+import { ANSWER_TIMEOUT, ask, track } from "./request.js";
 import { asInboxError, inTime, pauseBeforeTry } from "./wait.js";
 
 /** How long a send is tried again. */
-const PATIENCE = 30_000;
+const RETRY_TIME = 30_000;
 /** For how long after an interruption a recipient may have to come back. */
-const COMEBACK = 10_000;
+const COMEBACK_TIME = 10_000;
 /** What is this short outlives the page that sends it. Browsers bound how much can. */
-const LAST_WORDS = 500;
+const MAX_KEEPALIVE = 500;
 
 /** How a message is to be sent. */
 export interface SendOptions {
@@ -20,7 +20,7 @@ export interface SendOptions {
    * Without it, a missing recipient is an error at once; for some seconds after
    * the server was away it is not, since then others have to come back too.
    */
-  patience?: number | undefined;
+  wait?: number | undefined;
   /**
    * What is said as the page is left: by a request, which outlives the page if it
    * has less than 500 characters or bytes. What goes over a socket then may not arrive,
@@ -53,11 +53,11 @@ export function createSend(receiver: Receiver) {
     turn: Promise<unknown> | undefined,
     to: string,
     body: Body,
-    { signal, patience = 0, last }: SendOptions,
+    { signal, wait = 0, last }: SendOptions,
   ): Promise<void> {
     const key = randomId();
     const begun = Date.now();
-    const until = begun + Math.max(PATIENCE, patience);
+    const until = begun + Math.max(RETRY_TIME, wait);
     // What was sent before the inbox is closed is let through, and not tried again.
     const { closes, place: { closing } } = receiver.server;
     if (turn) await inTime(until - begun, signal, turn);
@@ -69,7 +69,7 @@ export function createSend(receiver: Receiver) {
       const over = sent && !last;
       sent?.catch(() => {});
       try {
-        if (over) await track(receiver.server, inTime(ANSWER, signal, sent));
+        if (over) await track(receiver.server, inTime(ANSWER_TIMEOUT, signal, sent));
         else {
           await ask(receiver.server, { to }, {
             method: "POST",
@@ -77,7 +77,7 @@ export function createSend(receiver: Receiver) {
             headers: { "Idempotency-Key": key },
             body,
             signal,
-            keepalive: body.length < LAST_WORDS,
+            keepalive: body.length < MAX_KEEPALIVE,
           });
         }
         return;
@@ -87,7 +87,7 @@ export function createSend(receiver: Receiver) {
         const error = asInboxError(thrown);
         const now = Date.now();
         if (!error.status && !over) receiver.interrupted = now;
-        const absent = error.code === "no-such-inbox" && now < Math.max(begun + patience, receiver.interrupted + COMEBACK);
+        const absent = error.code === "no-such-inbox" && now < Math.max(begun + wait, receiver.interrupted + COMEBACK_TIME);
         const intruder = error.code === "not-inbox" && receiver.known;
         if (!(error.passes || absent || intruder) || closes !== receiver.server.closes || until - now <= (error.retryAfter ?? 0)) throw error;
         await pauseBeforeTry(tries, error, signal, Math.min(until - now, absent ? 2000 : 15_000));

@@ -1,24 +1,24 @@
 import { CallError, nothingTried, type CallErrorCode } from "./call-error.js";
 import type { ConnectOptions, Connection } from "./connect.js";
 import { InboxError } from "./errors.js";
-import type { Inbox } from "./mailbox.js";
+import type { Inbox } from "./messaging.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
 import type { Signal } from "./signal.js";
-import { LONGEST, inTime, onWake } from "./wait.js";
+import { LONGEST_TIMER, inTime, onWake } from "./wait.js";
 
 /** How long a call rings, and how long each step of connecting takes, at most. */
-const RINGS = 60_000;
-const STEP = 30_000;
-/** What a network does not mend by itself within this, ICE is begun anew for. */
-const HICCUP = 4000;
-/** How much later the polite side does so: seldom both have to. */
-const POLITE = 2000;
+const RING_TIMEOUT = 60_000;
+const STEP_TIMEOUT = 30_000;
+/** How long to wait for the network to recover before restarting ICE. */
+const RECOVERY_TIME = 4000;
+/** The polite side waits this much longer, so that both sides rarely restart at once. */
+const POLITE_DELAY = 2000;
 /** How long a connection that worked may be gone. */
-const LOST = 60_000;
+const LOST_TIMEOUT = 60_000;
 /** How many signals are kept that cannot be heard yet, while it rings or is set up. */
-const QUEUED = 100;
-/** How long fresh ICE servers are waited for before ICE is begun anew with the old ones. */
-const FRESH = 5000;
+const MAX_QUEUED = 100;
+/** How long to wait for fresh ICE servers before restarting ICE with the old ones. */
+const ICE_SERVERS_TIMEOUT = 5000;
 
 /** One side of a call, from its first signal to its last. */
 export interface Side extends Negotiating {
@@ -57,7 +57,7 @@ export function createSide(
   const over = new AbortController();
   const tried = nothingTried();
   let sends = new AbortController();
-  let patience: number | undefined;
+  let wait: number | undefined;
   /** Whether anything has reached the other side. */
   let heard = false;
   /** Whether the application knows that the other side has no inbox any more. */
@@ -91,16 +91,16 @@ export function createSide(
     connected: new Promise((...both) => ([resolve, reject] = both)),
 
     start(options) {
-      const { signal, timeout = STEP } = options;
+      const { signal, timeout = STEP_TIMEOUT } = options;
       side.started = true;
       if (!globalThis.RTCPeerConnection) {
         side.fail("no-webrtc");
         return side.connected;
       }
       onstart();
-      patience = options.patience;
+      wait = options.wait;
       onerror = options.onerror ?? onerror;
-      expire(timeout + (patience ?? 0));
+      expire(timeout + (wait ?? 0));
       side.agreed = () => {
         // It can be connected before everything about the answer is done.
         if (!side.answered && !side.worked) expire(timeout);
@@ -125,7 +125,7 @@ export function createSide(
           true,
         );
       }
-      else if (queued < QUEUED) {
+      else if (queued < MAX_QUEUED) {
         queued++;
         const handle = (): Promise<void> => negotiation!.hear(signal);
         turn = turn.then(handle).catch(() => {}).then(() => void queued--); // nonsense is let pass
@@ -145,7 +145,7 @@ export function createSide(
     },
 
     async say(signal) {
-      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, patience: heard ? STEP : patience });
+      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, wait: heard ? STEP_TIMEOUT : wait });
       heard = true;
       absent = false;
     },
@@ -195,7 +195,7 @@ export function createSide(
   onWake((online) => {
     if (online && side.worked) void restart();
   }, over);
-  expire(RINGS);
+  expire(RING_TIMEOUT);
   return side;
 
   async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
@@ -219,7 +219,7 @@ export function createSide(
 
   function expire(ms: number): void {
     clearTimeout(limit);
-    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST));
+    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST_TIMER));
   }
 
   function connection(plain: RTCPeerConnection): void {
@@ -237,8 +237,8 @@ export function createSide(
         side.worked = true;
         resolve(made);
       } else if (state === "failed" || state === "disconnected") {
-        if (!limit) expire(LOST);
-        mending = setTimeout(mend, (state === "failed" ? 0 : HICCUP) + (side.polite ? POLITE : 0));
+        if (!limit) expire(LOST_TIMEOUT);
+        mending = setTimeout(mend, (state === "failed" ? 0 : RECOVERY_TIME) + (side.polite ? POLITE_DELAY : 0));
       }
     });
   }
@@ -255,7 +255,7 @@ export function createSide(
   /** Begins ICE anew. What a TURN server was used with may have expired by now. */
   async function restart(): Promise<void> {
     try {
-      if (fresh) pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(FRESH, over.signal, (async () => fresh())()) });
+      if (fresh) pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(ICE_SERVERS_TIMEOUT, over.signal, (async () => fresh())()) });
     } catch {
       // With those that it has.
     }

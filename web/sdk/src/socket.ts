@@ -2,13 +2,13 @@ import { CLOSES, InboxError, type InboxErrorCode } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
 import { toBase64, toBytes } from "./base64.js";
-import { ANSWER } from "./request.js";
+import { ANSWER_TIMEOUT } from "./request.js";
 import { asInboxError } from "./wait.js";
 
 /** How long it may take until the inbox is open. */
-const OPEN = 5000;
+const OPEN_TIMEOUT = 5000;
 /** When to see whether a silent connection lives. The server does not ask who has asked. */
-const PING = 18_000;
+const PING_EVERY = 18_000;
 
 /** What is said then: a send to nobody, which is answered with an error. */
 const NOBODY = { to: "", body: "", key: "ping" };
@@ -41,10 +41,10 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
     const say = (frame: object): void => ws.send(JSON.stringify(frame));
     const sendFrame = (frame: object): void => {
       say({ type: "send", ...frame });
-      expect(ANSWER);
+      expect(ANSWER_TIMEOUT);
     };
 
-    expect(OPEN);
+    expect(OPEN_TIMEOUT);
     signal.addEventListener("abort", () => end(new InboxError("unreachable")));
     ws.onopen = () => {
       const { id, password } = link.server;
@@ -55,7 +55,7 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
       try {
         const frame = JSON.parse(data as string) as Frame;
         const { type, key } = frame;
-        then(() => sendFrame(NOBODY), PING);
+        then(() => sendFrame(NOBODY), PING_EVERY);
         if (type === "opened" && typeof frame.cursor === "string") open(frame);
         else if (!link.send) end(new InboxError("not-inbox"));
         else if (type === "message") link.take(frame as WireMessage);

@@ -5,20 +5,20 @@ import { request } from "./request.js";
 import { within } from "./wait.js";
 
 /** The first line comes at once. If it does not, somebody between keeps what should flow. */
-const FIRST = 4000;
+const OPEN_TIMEOUT = 4000;
 /** Another line comes every 15 seconds. */
-const NEXT = 25_000;
+const SILENCE_TIMEOUT = 25_000;
 
 /** Receives from one answer that does not end: Server-Sent Events, read by fetch. */
 export function stream(link: Link, signal: AbortSignal): Promise<never> {
-  return within(FIRST, signal, async (signal, extend) => {
+  return within(OPEN_TIMEOUT, signal, async (signal, extend) => {
     const response = await request(link.server, { after: link.position() }, { signal, form: /^200 text\/event-stream/, headers: { Accept: "text/event-stream" } });
     const reader = response.body!.getReader();
     const decoder = new TextDecoder();
     for (let text = ""; ; ) {
       const { value, done } = await reader.read();
       if (done) throw new InboxError("unreachable");
-      extend(NEXT);
+      extend(SILENCE_TIMEOUT);
       const events = (text += decoder.decode(value, { stream: true })).split("\n\n");
       text = events.pop()!;
       if (!link.onmove) link.opened();

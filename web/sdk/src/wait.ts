@@ -16,7 +16,7 @@ const ONLINE = "online";
 const VISIBILITY = "visibilitychange";
 
 /** What a timer can wait, at most. */
-export const LONGEST = 2 ** 31 - 1;
+export const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Waits; shorter when the signal is aborted, or when what it subscribes to calls back. */
 export function pause(
@@ -31,7 +31,7 @@ export function pause(
       ends.abort();
       resolve();
     };
-    const timer = setTimeout(end, Math.min(ms, LONGEST));
+    const timer = setTimeout(end, Math.min(ms, LONGEST_TIMER));
     subscribe(end, ends);
     signal?.addEventListener("abort", end, ends);
     if (signal?.aborted) end();
@@ -62,7 +62,7 @@ export async function within<T>(
   const abort = (): void => ends.abort(signal?.reason);
   const extend = (ms: number): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => ends.abort(new InboxError("timeout")), Math.min(ms, LONGEST));
+    timer = setTimeout(() => ends.abort(new InboxError("timeout")), Math.min(ms, LONGEST_TIMER));
   };
   signal?.throwIfAborted();
   signal?.addEventListener("abort", abort, ends);

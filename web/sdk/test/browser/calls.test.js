@@ -168,12 +168,12 @@ test("nobody there: no such peer", async (t) => {
   assert.equal(error.tried.offers, 1);
 });
 
-test("with patience, a peer who comes later is connected", async (t) => {
+test("with wait, a peer who comes later is connected", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   const connected = alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
-    return talk(await connect(inbox, b, { patience: 20_000 }));
+    return talk(await connect(inbox, b, { wait: 20_000 }));
   }, [url, a, b]);
   await alice.waitForFunction((a) => globalThis.inbox?.id === a && inbox.transport, a);
   await answers(bob, b);

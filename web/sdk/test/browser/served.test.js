@@ -66,14 +66,15 @@ test("the page that the README begins with works when it is pasted", async () =>
 
 test("a page of another origin imports it, and talks to that server", async () => {
   const page = await openPage();
-  const { heard, names } = await page.evaluate(async (url) => {
-    const [sdk, mailbox] = await Promise.all([import(`${url}.js`), import(new URL("mailbox.js", url).href)]);
+  const { heard, names, same } = await page.evaluate(async (url) => {
+    const [sdk, messaging, former] = await Promise.all(["inbox", "messaging", "mailbox"].map((name) => import(new URL(`${name}.js`, url).href)));
     const inbox = new sdk.Inbox(url, { id: sdk.randomId(), password: sdk.randomPassword() });
-    void new mailbox.Inbox(url, { id: "another", password: "secret" }).send(inbox.id, "hello", { patience: 5000 });
-    for await (const { text } of inbox.messages()) return { heard: text, names: Object.keys(mailbox) };
+    void new messaging.Inbox(url, { id: "another", password: "secret" }).send(inbox.id, "hello", { wait: 5000 });
+    for await (const { text } of inbox.messages()) return { heard: text, names: Object.keys(messaging), same: former.Inbox === messaging.Inbox };
   }, server.url);
   assert.equal(heard, "hello");
   assert.deepEqual(names.sort(), ["Inbox", "InboxError", "randomId", "randomPassword"]);
+  assert.equal(same, true, "mailbox.js is messaging.js by its former name");
   await page.context().close();
 });
 

@@ -16,7 +16,7 @@ const run = (script, ...given) => execFileSync(process.execPath, [script, ...giv
 
 // What a browser has to be told about each kind of answer that is no inbox server's, and
 // about an inbox that is closed and opened again at once, did not fit into 4 and 8 KiB.
-for (const [name, budget] of [["mailbox.js", 5504], ["inbox.js", 9472]]) {
+for (const [name, budget] of [["messaging.js", 5504], ["inbox.js", 9536]]) {
   // gzip is the larger of the two, and understood by every server.
   test(`${name} is at most ${budget} bytes, by gzip`, (t) => {
     const all = read(`dist/${name}`);
@@ -40,7 +40,7 @@ test("a build is the same each time", () => {
 
 test("the server's copy is of this build", () => {
   const served = join(here, "../dist");
-  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js"]);
+  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js"]);
   for (const name of readdirSync(served)) {
     assert.ok(readFileSync(join(served, name), "utf8") === read(`dist/${name}`), `web/dist/${name} is old: npm run dist makes it anew`);
   }
@@ -70,7 +70,7 @@ test("the package contains what it should, and nothing else", () => {
     "LICENSE",
     "README.md",
     ...["accept.d.ts", "call-error.d.ts", "connect.d.ts", "errors.d.ts", "ids.d.ts", "inbox.d.ts", "inbox.js",
-      "mailbox.d.ts", "mailbox.js", "message.d.ts", "receive.d.ts", "send.d.ts"].map((name) => `dist/${name}`),
+      "mailbox.js", "message.d.ts", "messaging.d.ts", "messaging.js", "receive.d.ts", "send.d.ts"].map((name) => `dist/${name}`),
     "package.json",
   ]);
 });
@@ -85,12 +85,13 @@ test("it depends on nothing, and no address of a registry is in the lockfile", (
 test("Node can import it under its names, and nothing else of it", () => {
   writeFileSync(join(project, "names.js"), `
     const names = [];
-    for (const name of ["@inbox/sdk", "@inbox/sdk/mailbox"]) names.push(Object.keys(await import(name)).sort());
+    for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox"]) names.push(Object.keys(await import(name)).sort());
     names.push(await import("@inbox/sdk/dist/inbox.js").catch(({ code }) => code));
     console.log(JSON.stringify(names));
   `);
   assert.deepEqual(JSON.parse(run(join(project, "names.js"))), [
     ["CallError", "Inbox", "InboxError", "accept", "connect", "randomId", "randomPassword"],
+    ["Inbox", "InboxError", "randomId", "randomPassword"],
     ["Inbox", "InboxError", "randomId", "randomPassword"],
     "ERR_PACKAGE_PATH_NOT_EXPORTED",
   ]);

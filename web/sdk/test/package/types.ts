@@ -2,20 +2,21 @@
 
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "@inbox/sdk";
 import type { Call, CallErrorCode, Connection, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
-import { Inbox as Mailbox } from "@inbox/sdk/mailbox";
+import type { Inbox as Former } from "@inbox/sdk/mailbox";
+import { Inbox as Messaging } from "@inbox/sdk/messaging";
 
 const signal = new AbortController().signal;
 const maybe: AbortSignal | undefined = Math.random() < 0.5 ? signal : undefined;
 const inbox = new Inbox("https://host/inbox", { id: randomId(), password: randomPassword(), storage: sessionStorage });
-const mailbox = new Mailbox(new URL("https://host/inbox"), { id: "a", password: "b", transports: ["poll"], storage: undefined });
+const messaging = new Messaging(new URL("https://host/inbox"), { id: "a", password: "b", transports: ["poll"], storage: undefined });
 
 inbox.onopen = (transport: Transport) => console.log(transport);
 inbox.onaway = ({ code, status, retryAfter, passes }) => console.log(code, status, retryAfter, passes);
 inbox.onopen = undefined;
 
-const options: SendOptions = { signal: maybe, patience: 5, last: true };
+const options: SendOptions = { signal: maybe, wait: 5, last: true };
 await inbox.send("bob", { type: "offer" }, options);
-await mailbox.send("bob", new Uint8Array(5));
+await (messaging satisfies Former).send("bob", new Uint8Array(5));
 
 for await (const message of inbox.messages({ signal: maybe, match: ({ from }) => from === "bob", onreset: () => {} })) {
   const { from, text, bytes, data, time, cursor }: Message = message;
@@ -27,7 +28,7 @@ try {
   const pc: Connection = await connect(inbox, "bob", {
     signal: maybe,
     timeout: 5,
-    patience: 5,
+    wait: 5,
     iceServers: async () => [{ urls: "stun:example.com" }],
     configuration: { iceTransportPolicy: "relay" },
     async setup(pc) {

@@ -180,7 +180,7 @@ export class FakePeerConnection extends EventTarget {
 
 /** An inbox as calls see it. What is sent is noted, or delivered to another one. */
 export class FakeInbox {
-  /** @type {{to: string, data: any, signal: AbortSignal, patience: number, last: boolean}[]} */
+  /** @type {{to: string, data: any, signal: AbortSignal, wait: number, last: boolean}[]} */
   sent = [];
   loops = 0;
   /** What happens to a send. */
@@ -192,10 +192,10 @@ export class FakeInbox {
     this.id = id;
   }
 
-  async send(to, data, { signal, patience, last } = {}) {
+  async send(to, data, { signal, wait, last } = {}) {
     signal?.throwIfAborted();
     const copy = JSON.parse(JSON.stringify(data));
-    this.sent.push({ to, data: copy, signal, patience, last });
+    this.sent.push({ to, data: copy, signal, wait, last });
     await this.sends(to, copy, signal);
   }
 

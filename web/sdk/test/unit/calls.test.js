@@ -161,7 +161,7 @@ test("a send that fails later is made good by saying it again", async (t) => {
   };
   pc.restartIce();
   await settle();
-  assert.equal(inbox.sent[0].patience, 30_000);
+  assert.equal(inbox.sent[0].wait, 30_000);
   inbox.sends = async () => {};
   await advance(4000);
   const again = inbox.take("offer").at(-1);

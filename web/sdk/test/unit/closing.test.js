@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Inbox } from "../../build/mailbox.js";
+import { Inbox } from "../../build/messaging.js";
 import { advance, collect, fakeNet, settle } from "../support/net.js";
 import { watch } from "../support/rtc.js";
 
@@ -216,7 +216,7 @@ test("an object that is closed while an earlier one is waits for it, and so does
 test("a send that waits for its recipient holds a close up for a while only", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
-  const sent = watch(inbox.send("bob", "hello", { patience: Infinity }));
+  const sent = watch(inbox.send("bob", "hello", { wait: Infinity }));
   await (await net.request("POST")).problem(404, "no-such-inbox");
   void inbox.close();
   await (async () => {

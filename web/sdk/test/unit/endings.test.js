@@ -70,16 +70,16 @@ test("nobody answers", async (t) => {
   assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["no-answer"]);
 });
 
-test("patience does not count as waiting for an answer", async (t) => {
-  const { call } = await calling(t, { patience: 60_000, timeout: 5000 });
+test("wait does not count as waiting for an answer", async (t) => {
+  const { call } = await calling(t, { wait: 60_000, timeout: 5000 });
   await advance(64_900, 500);
   assert.equal(call.state, "pending");
   await advance(200);
   assert.equal(call.error.code, "no-answer");
 });
 
-test("endless patience is possible", async (t) => {
-  const { call } = await calling(t, { patience: Infinity });
+test("an endless wait is possible", async (t) => {
+  const { call } = await calling(t, { wait: Infinity });
   await advance(200_000, 4000);
   assert.equal(call.state, "pending");
 });

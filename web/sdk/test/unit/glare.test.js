@@ -51,9 +51,9 @@ test("a call that gives way stops being said, also if it had not arrived yet", a
       pending.push(signal);
       signal.addEventListener("abort", () => reject(signal.reason));
     });
-  const call = watch(connect(inbox, "bob", { patience: 60_000 }));
+  const call = watch(connect(inbox, "bob", { wait: 60_000 }));
   await settle();
-  assert.equal(inbox.sent[0].patience, 60_000);
+  assert.equal(inbox.sent[0].wait, 60_000);
   await inbox.hears("bob", { type: "offer", session: "000", n: 1, sdp: "their offer" });
   await advance(20, 10);
   assert.ok(pending[0].aborted);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Inbox, InboxError } from "../../build/mailbox.js";
+import { Inbox, InboxError } from "../../build/messaging.js";
 import { collect, advance, fakeNet, settle } from "../support/net.js";
 import { watch } from "../support/rtc.js";
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Inbox, InboxError } from "../../dist/mailbox.js";
+import { Inbox, InboxError } from "../../dist/messaging.js";
 import { advance, collect, fakeNet, settle } from "../support/net.js";
 
 const open = (options = {}) =>

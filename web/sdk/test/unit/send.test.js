@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Inbox, InboxError } from "../../dist/mailbox.js";
+import { Inbox, InboxError } from "../../dist/messaging.js";
 import { advance, fakeNet, settle } from "../support/net.js";
 
 const open = (url = "https://example.com/inbox") => new Inbox(url, { id: "alice", password: "secret" });
@@ -201,9 +201,9 @@ test("an error without a code has its status", async (t) => {
   assert.equal(sent.error.code, "http-405");
 });
 
-test("with patience, a missing recipient is waited for", async (t) => {
+test("with wait, a missing recipient is waited for", async (t) => {
   const net = fakeNet(t);
-  const sent = watch(open().send("bob", "x", { patience: 60_000 }));
+  const sent = watch(open().send("bob", "x", { wait: 60_000 }));
   for (let second = 0; second < 50; second++) {
     while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
     await advance(1000);
@@ -214,9 +214,9 @@ test("with patience, a missing recipient is waited for", async (t) => {
   assert.equal(sent.state, "done");
 });
 
-test("patience ends", async (t) => {
+test("wait ends", async (t) => {
   const net = fakeNet(t);
-  const sent = watch(open().send("bob", "x", { patience: 5000 }));
+  const sent = watch(open().send("bob", "x", { wait: 5000 }));
   for (let second = 0; second < 8; second++) {
     while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
     await advance(1000);
@@ -224,10 +224,10 @@ test("patience ends", async (t) => {
   assert.equal(sent.error.code, "no-such-inbox");
 });
 
-test("endless patience is possible", async (t) => {
+test("an endless wait is possible", async (t) => {
   const net = fakeNet(t);
   const ends = new AbortController();
-  const sent = watch(open().send("bob", "x", { patience: Infinity, signal: ends.signal }));
+  const sent = watch(open().send("bob", "x", { wait: Infinity, signal: ends.signal }));
   for (let i = 0; i < 200; i++) {
     while (await net.open()) await (await net.request("POST")).problem(404, "no-such-inbox");
     await advance(1000, 500);
@@ -305,7 +305,7 @@ test("an abort ends a send that waits for its turn, and the order stays", async 
 test("a send whose turn does not come in time is given up, not sent out of turn", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
-  const first = watch(inbox.send("bob", "1", { patience: 60_000 }));
+  const first = watch(inbox.send("bob", "1", { wait: 60_000 }));
   await (await net.request("POST")).problem(404, "no-such-inbox");
   const second = watch(inbox.send("bob", "2"));
   for (let second = 0; second < 35; second++) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Inbox } from "../../dist/mailbox.js";
+import { Inbox } from "../../dist/messaging.js";
 import { advance, collect, fakeNet, settle } from "../support/net.js";
 
 const open = (options = {}) =>

@@ -76,7 +76,7 @@ export class Inbox {
    *
    * @returns when the message is in the recipient's inbox
    * @throws {@link InboxError}: `no-such-inbox` if there is no recipient (but see
-   *   {@link SendOptions.patience}), and whatever trying again did not help
+   *   {@link SendOptions.wait}), and whatever trying again did not help
    */
   async send(to: string, data: unknown, options: SendOptions = {}): Promise<void> {
     return this.#send(to, data, options);

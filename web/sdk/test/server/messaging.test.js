@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach } from "node:test";
 import { WebSocket } from "ws";
-import { Inbox } from "../../dist/mailbox.js";
+import { Inbox } from "../../dist/messaging.js";
 import { collect } from "../support/net.js";
 import { startProxy, stopProxies } from "../support/proxy.js";
 import { startServer, stopServers } from "../support/server.js";
@@ -48,7 +48,7 @@ async function until(condition) {
  * in which it acknowledges; a stream or socket that has delivered is it already.
  */
 async function waits(url, { id }, got) {
-  await open(url, "somebody").send(id, "first", { patience: 5000 });
+  await open(url, "somebody").send(id, "first", { wait: 5000 });
   await got.until(1);
   await until(async () => (await oldest(url, id)) === undefined);
 }
@@ -137,7 +137,7 @@ for (const transport of TRANSPORTS) {
     await until(() => bob.transport);
     await server.kill();
     await startServer(flags, server.port);
-    await alice.send("bob", "after a crash", { patience: 10_000 }); // bob has to come back first
+    await alice.send("bob", "after a crash", { wait: 10_000 }); // bob has to come back first
     await got.until(3);
     assert.equal(got.resets.length, 1);
     assert.deepEqual(got.texts, ["before", "after a stop", "after a crash"]);
@@ -205,7 +205,7 @@ for (const transport of TRANSPORTS) {
     const alice = open(url, "alice");
     const first = receive(open(url, "bob", { ...only, storage }));
     await until(() => kept.size || first.items.length);
-    await alice.send("bob", "one", { patience: 5000 });
+    await alice.send("bob", "one", { wait: 5000 });
     await first.until(1);
     first.ends.abort();
     await first.ended;
