@@ -296,8 +296,13 @@ func TestHandshakeWithChunks(t *testing.T) {
 				t.Fatalf("%q: %v, %v, want %d", body, resp, err, want)
 			}
 			if want == 101 {
-				if f, err := ws.ReadFrame(r); err != nil || string(f.Payload) != `{"type":"OPEN"}` {
-					t.Errorf("%q: %s, %v", body, f.Payload, err)
+				got := make([]byte, len(`{"type":"OPEN"}`))
+				header, err := ws.ReadHeader(r)
+				if err == nil {
+					_, err = io.ReadFull(r, got)
+				}
+				if err != nil || header.Length != int64(len(got)) || string(got) != `{"type":"OPEN"}` {
+					t.Errorf("%q: %s, %v", body, got, err)
 				}
 			}
 			conn.Close()

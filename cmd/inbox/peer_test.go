@@ -122,7 +122,7 @@ func TestProgress(t *testing.T) {
 		how.begin()
 		time.Sleep(quietFor - 1)
 		want()
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		want("trying to reach http://inbox.test/inbox for up to 30s: no answer yet")
 		fail(errors.New("the server cannot be reached: connection refused"))
 		time.Sleep(time.Minute)
