@@ -19,7 +19,7 @@ import { webrtcFault } from "./webrtc.js";
 import { againWords, answerWords, endingTitle, endings, steps } from "./words.js";
 
 /** How long a page that went away has to come back: a reload takes a moment. */
-const ABSENCE = 20_000;
+const MAX_ABSENCE = 20_000;
 
 const own = new OwnMedia();
 const setup = new Setup(start);
@@ -90,7 +90,7 @@ async function start(choice, { take = false, resume = take } = {}) {
   showState("opening");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
   const now = (meeting = new Meeting({
-    inbox: one, page, asks: ask, absence: ABSENCE,
+    inbox: one, page, asks: ask, absence: MAX_ABSENCE,
     name: loadName() || friendlyName(id),
     known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
   }));

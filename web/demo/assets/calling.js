@@ -4,7 +4,7 @@ import { element } from "./view.js";
 import { problems } from "./words.js";
 
 /** When a page that does not open was probably closed for good. */
-const GONE = 30_000;
+const CLOSED_AFTER = 30_000;
 
 /** What is wrong while calling, which the panel says instead of a notice. */
 export const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
@@ -60,7 +60,7 @@ export function callingTitle() {
   return "";
 }
 
-const isGone = () => performance.now() - since > GONE;
+const isGone = () => performance.now() - since > CLOSED_AFTER;
 
 function show() {
   if (ticking === undefined) return;

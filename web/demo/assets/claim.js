@@ -8,9 +8,9 @@ import { hashOf } from "./names.js";
 import { SCOPE } from "./settings.js";
 
 /** How long to wait for the tab's own earlier page, which a reload may still be unloading. */
-const UNLOADING = 1000;
+const UNLOAD_TIMEOUT = 1000;
 /** How long another tab may take to answer, where there are no locks. */
-const ANSWER = 700;
+const ANSWER_TIMEOUT = 700;
 
 /**
  * Claims an id for this tab, until the page is left or the claim is released. Tabs
@@ -45,7 +45,7 @@ function lock(name, take, onlost) {
     let held = false;
     /** @type {() => void} */
     let release = () => {};
-    const options = take ? { steal: true } : { signal: AbortSignal.timeout(UNLOADING) };
+    const options = take ? { steal: true } : { signal: AbortSignal.timeout(UNLOAD_TIMEOUT) };
     navigator.locks.request(name, options, () => {
       held = true;
       return new Promise((/** @type {(value?: unknown) => void} */ end) => {
@@ -78,7 +78,7 @@ async function announce(name, take, onlost) {
     const answered = await new Promise((resolve) => {
       channel.onmessage = ({ data }) => data === "held" && resolve(true);
       channel.postMessage("asked");
-      setTimeout(resolve, ANSWER);
+      setTimeout(resolve, ANSWER_TIMEOUT);
     });
     if (answered) {
       channel.close();

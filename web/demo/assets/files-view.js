@@ -6,7 +6,7 @@ import { stemAndType } from "./text.js";
 import { element, keepFocus } from "./view.js";
 
 /** More finished rows than this show only when they are asked for. */
-const FEW = 3;
+const MAX_FINISHED = 3;
 
 /**
  * @typedef {"opening" | "insecure" | "unable" | "elsewhere" | "stopped" | import("./meeting.js").State} State
@@ -90,10 +90,10 @@ export function showLists({ incoming, outgoing, connected, doing }) {
   place(element("finished-list"), finished.sort((a, b) => Number(b.dataset.finished) - Number(a.dataset.finished)));
   element("finished").hidden = finished.length === 0;
   element("finished-count").textContent = String(finished.length);
-  element("unfold").hidden = finished.length <= FEW;
+  element("unfold").hidden = finished.length <= MAX_FINISHED;
   element("unfold").textContent = unfolded ? "Show fewer" : "Show all";
   element("unfold").setAttribute("aria-expanded", String(unfolded));
-  element("finished").toggleAttribute("data-folded", finished.length > FEW && !unfolded);
+  element("finished").toggleAttribute("data-folded", finished.length > MAX_FINISHED && !unfolded);
   for (const [key, row] of rows) {
     if (present.has(key)) continue;
     row.remove();

@@ -18,7 +18,7 @@ import { webrtcFault } from "./webrtc.js";
 /** What is wrong while calling, which the panel says instead of a notice. */
 const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
 /** When a page that does not open was probably closed for good, in milliseconds. */
-const GONE = 30_000;
+const CLOSED_AFTER = 30_000;
 
 /** Where the user's own name is typed. @type {HTMLInputElement} */
 const name = element("name");
@@ -174,7 +174,7 @@ function meets(name) {
   gone = setTimeout(() => {
     gone = null;
     state(shown);
-  }, GONE);
+  }, CLOSED_AFTER);
   state(shown);
 }
 

@@ -4,10 +4,10 @@ import { openParts, reopenParts } from "./parts.js";
 import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
 
 /** How often one part may come damaged. */
-const FAULTS = 3;
+const MAX_DAMAGED = 3;
 /** What is reckoned with for copying a file to the downloads: milliseconds to begin, and bytes per second. */
-const COPYING = 5000;
-const COPIED = 20e6;
+const COPY_DELAY = 5000;
+const COPY_RATE = 20e6;
 
 /**
  * Where a file goes once it is complete.
@@ -177,7 +177,7 @@ export class Incoming {
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
     // Nobody tells when the browser has copied all to its downloads.
-    const copied = (one.copied ?? -Infinity) + COPYING + (1000 * one.size) / COPIED;
+    const copied = (one.copied ?? -Infinity) + COPY_DELAY + (1000 * one.size) / COPY_RATE;
     setTimeout(() => one.parts?.remove(), Math.max(0, copied - performance.now()));
   }
 
@@ -286,7 +286,7 @@ export class Incoming {
     // After one that was damaged, or once more in a new connection.
     if (part !== one.had || !one.parts || one.state !== "going") return;
     if ((await digestOf(bytes)) !== digest) {
-      if (++one.faults > FAULTS) return this.#fail(one);
+      if (++one.faults > MAX_DAMAGED) return this.#fail(one);
       one.next = part;
       this.#say({ type: "again", id: one.id, part });
       return;

@@ -16,18 +16,18 @@ import { onNoCandidates } from "./webrtc.js";
 
 const SECOND = 1000;
 /** How long a caller goes on while nobody has an inbox under that id. */
-const PATIENCE = 600 * SECOND;
+const MAX_WAIT = 600 * SECOND;
 /** How long it rings before nobody is there, and how long finding a path may take. */
-const RINGS = 60 * SECOND;
+const RING_TIMEOUT = 60 * SECOND;
 /** How long to wait before the second try, and at most. */
-const AGAIN = 2 * SECOND;
-const SELDOM = 15 * SECOND;
+const FIRST_RETRY = 2 * SECOND;
+const LAST_RETRY = 15 * SECOND;
 /** When to say that it takes long. */
-const SLOW = 12 * SECOND;
+const SLOW_AFTER = 12 * SECOND;
 /** How long last words over the channel may take. */
-const GOODBYE = 250;
+const GOODBYE_TIMEOUT = 250;
 /** How long to wait for a name before one is made of the id. */
-const NAMELESS = 3 * SECOND;
+const NAME_TIMEOUT = 3 * SECOND;
 /** What a stranger can make us read. */
 const MOST_TEXT = 16_384;
 
@@ -265,12 +265,12 @@ export class Meeting {
   async #connect(one) {
     this.#page.onstate(one.worked ? "reconnecting" : "calling", one.name);
     const lasting = one.worked && this.#lasting;
-    const until = lasting ? Infinity : performance.now() + PATIENCE;
-    for (let wait = AGAIN; this.#one === one; wait = Math.min(1.5 * wait, SELDOM)) {
+    const until = lasting ? Infinity : performance.now() + MAX_WAIT;
+    for (let wait = FIRST_RETRY; this.#one === one; wait = Math.min(1.5 * wait, LAST_RETRY)) {
       try {
         this.#until(one, await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
-          timeout: RINGS,
+          timeout: RING_TIMEOUT,
           iceServers: usableIceServers,
           setup: (pc) => this.#setup(one, pc),
         }));
@@ -299,7 +299,7 @@ export class Meeting {
     if (this.#one !== one) return call.reject();
     this.#connecting(one);
     try {
-      this.#until(one, await call.accept({ timeout: RINGS, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) }));
+      this.#until(one, await call.accept({ timeout: RING_TIMEOUT, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) }));
     } catch (error) {
       if (this.#one !== one) return;
       // Who has left once more may come once more.
@@ -313,7 +313,7 @@ export class Meeting {
     this.#page.onfine(...TRANSIENT, "no-path");
     this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.name);
     if (!one.worked) this.#page.onstep("connecting");
-    this.#timer(one, "slow", SLOW, () => this.#page.onproblem("slow"));
+    this.#timer(one, "slow", SLOW_AFTER, () => this.#page.onproblem("slow"));
   }
 
   /**
@@ -328,7 +328,7 @@ export class Meeting {
     channel.onopen = () => {
       if (!current()) return;
       this.say({ type: "name", name: this.#name });
-      if (one.name === "") this.#timer(one, "name", NAMELESS, () => this.#named(one, ""));
+      if (one.name === "") this.#timer(one, "name", NAME_TIMEOUT, () => this.#named(one, ""));
       this.#page.onchannel(true);
     };
     // Who hangs up says so first; a channel that just closes is a page that went away.
@@ -465,7 +465,7 @@ export class Meeting {
     for (const id of Object.values(one.timers)) clearTimeout(id);
     const { pc } = one;
     // close() drops what the channel still holds.
-    if (said) setTimeout(() => pc?.close(), GOODBYE);
+    if (said) setTimeout(() => pc?.close(), GOODBYE_TIMEOUT);
     else pc?.close();
     this.#page.onfine("slow", ...TRANSIENT);
     this.#page.onchannel(false);

@@ -6,7 +6,7 @@
 import { plainLine, plainText } from "./text.js";
 
 /** The longest name, in characters as people count them. */
-const LONGEST = 40;
+const MAX_NAME = 40;
 
 /**
  * The part of a name that can be shown.
@@ -15,7 +15,7 @@ const LONGEST = 40;
  */
 export function cleanName(text) {
   if (typeof text !== "string") return "";
-  const name = plainLine(text, LONGEST);
+  const name = plainLine(text, MAX_NAME);
   // A mark without a letter is drawn over what stands before the name.
   return /^(?!\p{M})/u.test(name) && /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : "";
 }

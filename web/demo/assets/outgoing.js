@@ -6,8 +6,8 @@ import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, part
 
 const CHUNK = 64 * 1024;
 /** How much waits in the channel: enough that it never runs dry. */
-const FULL = 2 ** 20;
-const LOW = 2 ** 18;
+const MAX_BUFFERED = 2 ** 20;
+const LOW_BUFFERED = 2 ** 18;
 
 /**
  * @typedef {import("./transfer.js").Transfer & {
@@ -110,7 +110,7 @@ export class Outgoing {
   attach(channel) {
     this.detach();
     this.#detached = new AbortController();
-    channel.bufferedAmountLowThreshold = LOW;
+    channel.bufferedAmountLowThreshold = LOW_BUFFERED;
     for (const one of this.list) if (!isOver(one)) this.#offer(one);
     this.#run(channel, this.#detached.signal);
   }
@@ -320,7 +320,7 @@ function nameOf(file, folder) {
  * @returns {Promise<void>}
  */
 function hasRoom(channel, signal) {
-  if (channel.bufferedAmount < FULL || signal.aborted) return Promise.resolve();
+  if (channel.bufferedAmount < MAX_BUFFERED || signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const end = () => {
       channel.removeEventListener("bufferedamountlow", end);

@@ -11,9 +11,9 @@ const FOLDER = "inbox-files";
 /** What this page takes into memory, if the browser gives it no disk. */
 export const MEMORY = 512 * 2 ** 20;
 /** Parts that nobody has looked at for so long are removed. */
-const FORGOTTEN = 3 * 24 * 3600_000;
+const MAX_PART_AGE = 3 * 24 * 3600_000;
 /** How long a page that is loaded again may take to unload, in milliseconds. */
-const UNLOADING = 1500;
+const UNLOAD_TIMEOUT = 1500;
 /** Says when they were last looked at. */
 const OPENED = "opened";
 /**
@@ -71,7 +71,7 @@ export async function reopenParts(id, count, length) {
   const fits = async () => left === 0 || (await takeRoom(id, left, count - had));
   if (await fits()) return { parts, had, fits: true };
   // The page from before may still be unloading, and hold its room.
-  await new Promise((resolve) => setTimeout(resolve, UNLOADING));
+  await new Promise((resolve) => setTimeout(resolve, UNLOAD_TIMEOUT));
   await removeLeftRoom();
   return { parts, had, fits: await fits() };
 }
@@ -84,7 +84,7 @@ export async function removeForgotten() {
   for await (const [id, one] of all.entries()) {
     const opened = await /** @type {FileSystemDirectoryHandle} */ (one).getFileHandle(OPENED).then((file) => file.getFile(), () => undefined);
     // One without that is being made, or came to nothing: its next opening tells.
-    if (opened && Date.now() - opened.lastModified > FORGOTTEN) await all.removeEntry(id, { recursive: true }).catch(() => {});
+    if (opened && Date.now() - opened.lastModified > MAX_PART_AGE) await all.removeEntry(id, { recursive: true }).catch(() => {});
   }
 }
 

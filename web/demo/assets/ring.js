@@ -11,7 +11,7 @@ const LOUD = 0.35;
 /** Milliseconds of vibration and of rest. */
 const SHAKES = [400, 200, 400, 2000];
 /** How long a browser may take to let sound through. */
-const SOON = 500;
+const SOUND_TIMEOUT = 500;
 
 /** @type {AudioContext | undefined} */
 let context;
@@ -26,7 +26,7 @@ export async function prepareRing() {
   if (typeof AudioContext !== "function" || navigator.userActivation?.hasBeenActive === false) return false;
   context ??= new AudioContext();
   // Where sound is held back, resume() waits for a person, perhaps for ever.
-  await Promise.race([context.resume().catch(() => {}), new Promise((resolve) => setTimeout(resolve, SOON))]);
+  await Promise.race([context.resume().catch(() => {}), new Promise((resolve) => setTimeout(resolve, SOUND_TIMEOUT))]);
   return context?.state === "running";
 }
 

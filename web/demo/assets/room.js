@@ -11,7 +11,7 @@ import { randomId } from "../inbox.js";
 
 const MIB = 2 ** 20;
 /** The file grows in steps of this size, so that a thousand small files change it seldom. */
-const STEP = 4 * MIB;
+const GROWTH = 4 * MIB;
 /** What the browser counts for a part beside its bytes, at most. */
 const OVERHEAD = 4096;
 /** Holds a folder for each tab, with one file. */
@@ -106,7 +106,7 @@ async function mark() {
 
 /** Gives back what is not needed, seldom: where the disk is only memory, this costs as much as the whole file. */
 function shrink() {
-  if (kept - total > Math.max(2 * STEP, kept / 4) || (total === 0 && kept > 0)) inTurn(() => resize(total));
+  if (kept - total > Math.max(2 * GROWTH, kept / 4) || (total === 0 && kept > 0)) inTurn(() => resize(total));
 }
 
 /** @param {string} id @param {number} bytes that are not awaited any more */
@@ -124,7 +124,7 @@ function settle(id, bytes) {
  */
 async function grow(size) {
   if (size <= kept) return true;
-  if (await resize(Math.ceil(size / STEP) * STEP)) return true;
+  if (await resize(Math.ceil(size / GROWTH) * GROWTH)) return true;
   if (await resize(size)) return true;
   await resize(total);
   return false;

@@ -6,9 +6,9 @@
 import { archiveOf, numbered } from "./archive.js";
 
 /** Milliseconds between two downloads. */
-const PACE = 150;
+const DOWNLOAD_GAP = 150;
 /** How long the browser has to begin a download before its address is gone, in milliseconds. */
-const BEGINS = 120_000;
+const ADDRESS_LIFE = 120_000;
 
 /**
  * How far saving a file has come:
@@ -174,13 +174,13 @@ export class Saving {
    * @param {string} name
    */
   async #download(content, name) {
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, this.#clicked + PACE - performance.now())));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, this.#clicked + DOWNLOAD_GAP - performance.now())));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(content);
     link.download = name;
     link.click();
     this.#clicked = performance.now();
-    setTimeout(() => URL.revokeObjectURL(link.href), BEGINS);
+    setTimeout(() => URL.revokeObjectURL(link.href), ADDRESS_LIFE);
   }
 
   /**

@@ -4,7 +4,7 @@ import { InboxError } from "../inbox.js";
 import { clearProblems, showProblem } from "./view.js";
 
 /** How long the server has to answer before it counts as back: one that goes down can let a connection through. */
-const SETTLES = 1500;
+const BACK_TIMEOUT = 1500;
 
 /** What can be wrong with the server for the moment, and for good, as names in words.js. */
 const passing = ["server-away", "draining", "server-full", "rate-limited", "intruder"];
@@ -34,7 +34,7 @@ export function watchServer(inbox, signal, { first, open = () => {}, away = () =
     if (signal.aborted) return;
     clearTimeout(settling);
     if (opened) {
-      settling = setTimeout(fine, SETTLES);
+      settling = setTimeout(fine, BACK_TIMEOUT);
       return;
     }
     fine();

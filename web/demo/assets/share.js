@@ -4,7 +4,7 @@ import { copy } from "./copy.js";
 import { generate } from "./qr.js";
 
 /** The largest version that is shown, 65 squares wide: of more, a phone has trouble reading them from a screen. */
-const LARGEST = 12;
+const MAX_VERSION = 12;
 
 /**
  * The link that leads to a peer. The id is in the fragment, which browsers send to
@@ -47,7 +47,7 @@ export function showLink(link) {
   if (here) return;
   try {
     // Black on white, also in the dark: not every reader takes it the other way round.
-    generate(link, { maxVersion: LARGEST }).toCanvas(canvas, { on: [0, 0, 0], off: [255, 255, 255], pad: 4 });
+    generate(link, { maxVersion: MAX_VERSION }).toCanvas(canvas, { on: [0, 0, 0], off: [255, 255, 255], pad: 4 });
     canvas.hidden = false;
   } catch {
     // The ending of the link was chosen, and is too long for a code.

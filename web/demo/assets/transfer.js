@@ -24,8 +24,8 @@ export const WINDOW = 4;
 /** How many files each direction lists. A folder counts as all of its files. */
 export const MOST_FILES = 5000;
 const MIB = 2 ** 20;
-const SMALLEST = 64 * 1024;
-const LARGEST = 16 * MIB;
+const MIN_PART = 64 * 1024;
+const MAX_PART = 16 * MIB;
 /** What a header can be long. */
 const MOST_HEADER = 1000;
 
@@ -58,7 +58,7 @@ const MOST_HEADER = 1000;
 
 /** How many bytes a part has: few of them for large files, soon lost ones for small. @param {number} size */
 export function partSizeOf(size) {
-  return size > 16 * 1024 * MIB ? LARGEST : 4 * MIB;
+  return size > 16 * 1024 * MIB ? MAX_PART : 4 * MIB;
 }
 
 /** @param {{size: number, partSize: number}} transfer */
@@ -88,7 +88,7 @@ export function isOver({ state }) {
 export function readOffer({ id, name, size, partSize, modified, readable, folder: given }) {
   if (!isId(id) || typeof name !== "string" || name.length > 1000) return undefined;
   if (!Number.isSafeInteger(size) || size < 0) return undefined;
-  if (!Number.isSafeInteger(partSize) || partSize < SMALLEST || partSize > LARGEST) return undefined;
+  if (!Number.isSafeInteger(partSize) || partSize < MIN_PART || partSize > MAX_PART) return undefined;
   const folder = given === undefined ? undefined : readFolder(given);
   if (given !== undefined && (!folder || (folder.empty && size > 0))) return undefined;
   return {
@@ -116,7 +116,7 @@ export function readHeader(text) {
   if (text.length > MOST_HEADER) return undefined;
   try {
     const { id, part, size, digest } = JSON.parse(text);
-    const fine = isId(id) && Number.isSafeInteger(part) && part >= 0 && Number.isSafeInteger(size) && size > 0 && size <= LARGEST;
+    const fine = isId(id) && Number.isSafeInteger(part) && part >= 0 && Number.isSafeInteger(size) && size > 0 && size <= MAX_PART;
     return fine && typeof digest === "string" ? { id, part, size, digest } : undefined;
   } catch {
     return undefined;
@@ -143,7 +143,7 @@ export function digestOfAll(digests) {
 }
 
 /** How far apart what is measured is, at least. */
-const OFTEN = 200;
+const MEASURE_GAP = 200;
 
 /** How fast bytes go, over the last seconds. */
 export class Rate {
@@ -154,7 +154,7 @@ export class Rate {
   note(bytes) {
     const now = performance.now();
     const last = this.#seen[this.#seen.length - 1];
-    if (last && now - last[0] < OFTEN && this.#seen.length > 1) return;
+    if (last && now - last[0] < MEASURE_GAP && this.#seen.length > 1) return;
     this.#seen.push([now, bytes]);
     while (this.#seen.length > 2 && now - this.#seen[0][0] > 5000) this.#seen.shift();
   }

@@ -14,10 +14,10 @@ import { isOver } from "./transfer.js";
 import { element, showProblem } from "./view.js";
 
 /** How often what moves is shown, and how soon a change, in milliseconds. */
-const SHOWN = 250;
-const SOON = 40;
+const SHOW_EVERY = 250;
+const SHOW_AFTER = 40;
 /** How soon what is kept over a reload follows a change, in milliseconds. */
-const KEPT = 500;
+const KEEP_AFTER = 500;
 
 /**
  * What the transfers need of the page.
@@ -167,7 +167,7 @@ function saved() {
 /** @type {Map<string, string>} states that were told, by the ids of their transfers */
 const told = new Map();
 /** How many are told of one by one; of more, only what they come to. */
-const SPOKEN = 3;
+const MAX_SPOKEN = 3;
 
 /**
  * @param {"incoming" | "outgoing"} [direction]
@@ -178,7 +178,7 @@ function changed(direction, one) {
   if (one && before !== one.state) {
     told.set(one.id, one.state);
     progress.note(one);
-    const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= SPOKEN;
+    const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= MAX_SPOKEN;
     if (direction === "incoming" && one.state === "offered" && few) say(`${one.folder?.path[0] ?? one.name} is offered to you.`);
     if (one.state === "done" && few) say(`${one.folder?.path[0] ?? one.name} is complete.`);
     if (one.state === "damaged") say(`${one.name} came damaged.`);
@@ -194,7 +194,7 @@ function changed(direction, one) {
 let showing;
 /** Shows what has changed, once for many changes. */
 function showSoon() {
-  showing ??= setTimeout(showAll, SOON);
+  showing ??= setTimeout(showAll, SHOW_AFTER);
 }
 
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -212,7 +212,7 @@ function watch() {
     if (moves) return;
     clearInterval(watching);
     watching = undefined;
-  }, SHOWN);
+  }, SHOW_EVERY);
 }
 
 /** A phone that sleeps sends nothing. @param {boolean} on */
@@ -246,7 +246,7 @@ export function showAll() {
 let keeping;
 /** Keeps what there is for the case of a reload, once for a thousand files. */
 function keepTransfers() {
-  keeping ??= setTimeout(keepNow, KEPT);
+  keeping ??= setTimeout(keepNow, KEEP_AFTER);
 }
 
 function keepNow() {
