@@ -17,18 +17,9 @@ import (
 	"inbox/internal/server"
 )
 
-const (
-	// bodyBuffer is the size of net/http's buffer: a read that has room for as much goes
-	// past it. It is also what a body may take without being counted.
-	bodyBuffer = 4 << 10
-
-	// Of a body that does not come whole, and that the kernel cannot keep until it is,
-	// more than bodyHeld bytes are only kept while at least bodyProgress bytes come in
-	// each bodyPeriod.
-	bodyHeld     = 32 << 10
-	bodyProgress = 16 << 10
-	bodyPeriod   = 2 * time.Second
-)
+// bodyBuffer is the size of net/http's buffer: a read that has room for as much goes past
+// it. It is also what a body may take without being counted.
+const bodyBuffer = 4 << 10
 
 // incoming is a body that is being read, and that counts as in flight until it is
 // released.
@@ -36,7 +27,6 @@ type incoming struct {
 	flight.Message
 	inFlight *flight.Budget
 	until    time.Time // all of it has to be there
-	mark     int       // the length when the deadline was set last, once it is long
 }
 
 // body reads a body into memory of its size. Memory is taken as the bytes
@@ -61,6 +51,8 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 	if rest < 0 {
 		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
 	}
+	rc := http.NewResponseController(w)
+	in.Cut = func() { rc.SetReadDeadline(time.Now()) } // or it goes on for a while
 	in.until = time.Now().Add(server.BodyTimeout)
 	conn, pace, next := inKernel(r), park.Pace{}, 1 // what is asked for next, when so much was read
 	first := bufferPool.Get().(*[bodyBuffer]byte)
@@ -100,7 +92,6 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		if err != nil {
 			return nil, bodyError(err)
 		}
-		in.hurry(w)
 	}
 	return in.Bytes(), nil
 }
@@ -116,24 +107,6 @@ func bodyError(err error) error {
 		return problem.TooLarge
 	}
 	return badRequest("The body could not be read to its end.")
-}
-
-// hurry sets the time until which more of a long body has to come.
-func (in *incoming) hurry(w http.ResponseWriter) {
-	if in.mark == 0 && in.Len() <= bodyHeld || in.mark > 0 && in.Len() < in.mark+bodyProgress {
-		return
-	}
-	in.mark = in.Len()
-	by := earlier(in.until, time.Now().Add(bodyPeriod))
-	// An error means that there are no deadlines here.
-	_ = http.NewResponseController(w).SetReadDeadline(by)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // release gives back what the body counts for: it is the store's, or nobody's.

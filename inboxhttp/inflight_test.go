@@ -3,11 +3,13 @@ package inboxhttp_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"inbox/inboxhttp"
@@ -172,19 +174,66 @@ func TestLargeMessagesInParts(t *testing.T) {
 	}
 }
 
-// Beyond 32 KiB of a body that has no announced length, 16 KiB must come every two
-// seconds.
-func TestLongBodyThatPauses(t *testing.T) {
+// Clients that stop in the middle of a message leave the server room for those of others:
+// the one that has paused longest is given up.
+func TestMessagesThatPauseMakeRoom(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		t.Run(protocolName(http2), func(t *testing.T) {
-			inBubble(t, config{http2: http2}, func(s *server) {
+		t.Run("bodies"+protocolName(http2), func(t *testing.T) {
+			inBubble(t, config{http2: http2, Config: inboxhttp.Config{InFlight: flight.New(64 << 20)}}, func(s *server) {
 				s.open("alice")
-				r := sending("bob", "alice", "")
-				r.body = slowly(s, strings.Repeat("x", 50<<10))
-				begin := time.Now()
-				s.do(r).want(http.StatusRequestTimeout).wantProblem("too-slow")
-				if took := time.Since(begin); took < 2*time.Second || took > 3*time.Second {
-					t.Errorf("answered after %v, want 2s", took)
+				// 2 MiB are shared, and each takes 48 KiB of them.
+				var all []*pending
+				for i := range 60 {
+					r := sending(fmt.Sprint("peer-", i), "alice", "")
+					r.body = slowly(s, strings.Repeat("x", 56<<10))
+					all = append(all, s.start(r))
+					time.Sleep(20 * time.Millisecond)
+				}
+				s.send("bob", "alice", strings.Repeat("y", 64<<10))
+				synctest.Wait()
+				for i, p := range all {
+					select {
+					case <-p.done:
+						if i >= 25 {
+							s.Errorf("body %d was given up, and older ones were not", i)
+						}
+					default:
+						if i < 15 {
+							s.Errorf("body %d was not given up", i)
+						}
+					}
+				}
+				for _, p := range all {
+					p.answer().wantProblem("too-slow")
+				}
+				s.poll("alice").wantMessage("bob", strings.Repeat("y", 64<<10))
+			})
+		})
+	}
+	for name, step := range map[string]int{"one fragment": 56 << 10, "small fragments": 1 << 10} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, config{Config: inboxhttp.Config{InFlight: flight.New(64 << 20)}}, func(s *server) {
+				var all []*webSocket
+				message := sendText("nobody", strings.Repeat("x", 60<<10), "")
+				const most = 56 << 10
+				for i := range 60 {
+					w := s.socket(fmt.Sprint("peer-", i), "")
+					for at := 0; at < most; at += step {
+						first := byte(0)
+						if at == 0 {
+							first = opText
+						}
+						w.write(frame(first, message[at:at+step]))
+					}
+					all = append(all, w)
+					time.Sleep(20 * time.Millisecond)
+				}
+				for _, w := range all[:15] {
+					w.wantClose(1013)
+				}
+				for _, w := range all[25:] {
+					w.write(frame(fin, message[most:]))
+					w.wantError("", "no-such-inbox")
 				}
 			})
 		})

@@ -13,6 +13,7 @@ const Default = 256 << 20
 type Budget struct {
 	limit int64
 	used  atomic.Int64
+	slow  slow
 }
 
 // New returns a Budget of limit bytes; 0 means [Default].
@@ -20,7 +21,7 @@ func New(limit int64) *Budget {
 	if limit == 0 {
 		limit = Default
 	}
-	return &Budget{limit: limit}
+	return &Budget{limit: limit, slow: slow{limit: int(max(minSlow, limit/256))}}
 }
 
 // Take reserves n bytes and reports whether there was room for them. The caller gives

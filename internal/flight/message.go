@@ -1,6 +1,9 @@
 package flight
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Chunk is how much memory a Message takes at a time, in bytes.
 const Chunk = 8 << 10
@@ -12,9 +15,17 @@ var chunks = sync.Pool{New: func() any { return new([Chunk]byte) }}
 // A Message is what has come so far of something that arrives in parts. It takes memory
 // as they come. The zero Message is empty. It is not safe for concurrent use.
 type Message struct {
+	// Cut is called, if it is not nil, when the message is Lost: it has whoever waits for
+	// more stop. It must not block, nor use the Message. Set it before the first part.
+	Cut func()
+
 	parts []part
 	size  int
 	taken int
+
+	slow  int       // of taken; guarded by the lock of the Budget's slow, as what follows
+	moved time.Time // when the last part came
+	lost  bool
 }
 
 // part is a stretch of a message: as much of chunk as is used, or memory of its own.
@@ -40,7 +51,7 @@ func (m *Message) Room(n int, b *Budget) []byte {
 		}
 	}
 	if n <= Chunk {
-		if !m.take(Chunk, b) {
+		if m.size >= Held && !b.slow.take(m, Chunk) || !m.take(Chunk, b) {
 			return nil
 		}
 		c := chunks.Get().(*[Chunk]byte)
@@ -103,6 +114,7 @@ func (m *Message) free() {
 
 // Release lets go of the message, and gives back what it counted for.
 func (m *Message) Release(b *Budget) {
+	b.slow.drop(m)
 	m.free()
 	b.Give(m.taken)
 	*m = Message{}

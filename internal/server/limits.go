@@ -35,7 +35,7 @@ func http2Limits() *http.HTTP2Config {
 		MaxReadFrameSize: 16 << 10,
 		// These are for bodies that no handler has read.
 		MaxReceiveBufferPerConnection: 64 << 10,
-		MaxReceiveBufferPerStream:     16 << 10,
+		MaxReceiveBufferPerStream:     64 << 10, // until it is told, a client takes it to be 64 KiB less one byte
 		MaxDecoderHeaderTableSize:     4 << 10,
 		MaxEncoderHeaderTableSize:     4 << 10,
 		// A client that reads nothing at all leaves its answers, and the answers to its

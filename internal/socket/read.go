@@ -3,7 +3,6 @@ package socket
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 	"unicode/utf8"
@@ -135,14 +134,6 @@ func (s *Socket) payload(header ws.Header) ([]byte, error) {
 	return p, nil
 }
 
-// Of a message that does not come whole, and that the kernel cannot keep until it is,
-// more than held bytes are only kept while at least progress bytes come in each period.
-const (
-	held     = 32 << 10
-	progress = 16 << 10
-	period   = 2 * time.Second
-)
-
 // data reads the payload of a frame and returns the message so far. If that is one
 // frame that was there already, it changes with the next read.
 func (s *Socket) data(header ws.Header) ([]byte, error) {
@@ -153,19 +144,21 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 		ws.Cipher(p, header.Mask, 0)
 		return p, nil
 	}
+	if s.message.Cut == nil {
+		s.message.Cut = s.spot.Wake
+	}
 	var pace park.Pace
 	for done := 0; done < n; {
 		step := min(n-done, s.buf.Buffered())
 		if step == 0 {
 			step = s.await(done, n-done, &pace)
 		}
-		p := s.room(step)
+		p := s.message.Room(step, s.options.InFlight)
 		if p == nil {
-			return nil, Close{closeBusy, "server-full"}
+			return nil, errLost
 		}
-		s.waits = earlier(s.waits, s.wholeBy())
-		if _, err := io.ReadFull(s.buf, p); err != nil {
-			return nil, s.readFailed(err)
+		if err := s.fill(p); err != nil {
+			return nil, err
 		}
 		ws.Cipher(p, header.Mask, done)
 		done += len(p)
@@ -174,6 +167,32 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 		return nil, nil
 	}
 	return s.message.Bytes(), nil
+}
+
+// errLost ends a socket whose message has paused, when others need the room.
+var errLost = Close{closeBusy, "server-full"}
+
+// fill reads all of p.
+func (s *Socket) fill(p []byte) error {
+	const look = 250 * time.Millisecond // how often to see whether the message is lost
+	by := s.waits
+	for len(p) > 0 {
+		if s.message.Len() > flight.Held {
+			s.waits = earlier(by, time.Now().Add(look))
+		}
+		n, err := s.buf.Read(p)
+		p = p[n:]
+		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && time.Now().Before(by) {
+			if s.message.Lost(s.options.InFlight) {
+				return errLost
+			}
+			continue
+		}
+		if err != nil {
+			return s.readFailed(err)
+		}
+	}
+	return nil
 }
 
 // await leaves the rest of a frame in the kernel until all of it is there, if it can,
@@ -190,29 +209,10 @@ func (s *Socket) await(done, n int, pace *park.Pace) int {
 	return min(n, pace.Step()) // memory is taken as the bytes come, not as they are announced
 }
 
-// room returns where at most n bytes more of the message go, or nil if the server has
-// no room for them.
-func (s *Socket) room(n int) []byte {
-	p := s.message.Room(n, s.options.InFlight)
-	if size := s.message.Len(); s.mark == 0 && size > held || s.mark > 0 && size >= s.mark+progress {
-		s.mark, s.moved = size, time.Now()
-	}
-	return p
-}
-
 // release lets go of a message.
 func (s *Socket) release() {
 	s.message.Release(s.options.InFlight)
-	s.mark, s.begun, s.fragmented = 0, time.Time{}, false
-}
-
-// wholeBy is when a message that has begun has to be there.
-func (s *Socket) wholeBy() time.Time {
-	by := s.begun.Add(frameTimeout)
-	if s.mark > 0 {
-		by = earlier(by, s.moved.Add(period))
-	}
-	return by
+	s.begun, s.fragmented = time.Time{}, false
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -85,8 +85,6 @@ type Socket struct {
 	fragmented bool           // a message has begun, and another frame of it is to come
 	message    flight.Message // what came of it
 	begun      time.Time      // zero when no message has
-	mark       int            // its length at moved, once it is long
-	moved      time.Time
 }
 
 // Wake has the protocol look. It may be called by anybody once there was a first
@@ -137,7 +135,9 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 	switch {
 	case !s.firstBy.IsZero() && !now.Before(s.firstBy):
 		return ErrNoMessage
-	case s.fragmented && !now.Before(s.wholeBy()):
+	case s.fragmented && s.message.Lost(s.options.InFlight):
+		return errLost
+	case s.fragmented && now.Sub(s.begun) >= frameTimeout:
 		return Close{ws.StatusPolicyViolation, "a message took too long to arrive"}
 	}
 	if !now.Before(s.deadline) {
@@ -165,7 +165,7 @@ func (s *Socket) rest(now time.Time) error {
 		}
 	}
 	if s.fragmented {
-		next = earlier(next, s.wholeBy())
+		next = earlier(next, s.begun.Add(frameTimeout))
 	}
 	// Setting it in every run would cost more than one that comes too early now
 	// and then.
