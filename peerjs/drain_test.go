@@ -180,6 +180,7 @@ func TestTwoServers(t *testing.T) {
 		bob.wantFrom("alice", "OFFER", "1")
 		bob.say(message("ANSWER", "alice", "2"))
 		alice.wantFrom("bob", "ANSWER", "2")
+		s.settle() // what alice has read is acknowledged: it does not come again to who takes over
 		other.knock("alice", "another").want(taken)
 		moved := other.open("alice")
 		alice.wantClosed(4409)
