@@ -6,11 +6,12 @@ import (
 	"net"
 )
 
-// hello hands the client's first record to crypto/tls in pieces, as if the client had
+// hello hands the client's first record to crypto/tls in two halves, as if the client had
 // sent them as records of their own, which a client may (RFC 8446, 5.1). A hello has 1.5
-// to 2 KiB by now, and crypto/tls keeps its buffer, which has room for the longest record
-// and half a KiB more. The hello is neither encrypted nor authenticated as a record;
-// what is in it is left as it is.
+// to 2 KiB by now, and crypto/tls keeps two buffers for good: one has room for the longest
+// record and half a KiB more, the other for the hello. More pieces would make the other
+// twice as large, because it doubles when it grows for the second time. The hello is
+// neither encrypted nor authenticated as a record; what is in it is left as it is.
 type hello struct {
 	header [recordHeader]byte
 	out    int  // of header, to be handed out
@@ -22,7 +23,6 @@ type hello struct {
 const (
 	recordHeader    = 5
 	recordHandshake = 22
-	maxPiece        = 512 - recordHeader
 )
 
 // read reads from c and reports whether the record is over.
@@ -45,8 +45,9 @@ func (h *hello) read(c net.Conn, p []byte) (n int, over bool, err error) {
 			n = copy(p, h.header[:h.out])
 			return n, true, err
 		}
-		h.rest = int(binary.BigEndian.Uint16(h.header[3:]))
-		h.next()
+		length := int(binary.BigEndian.Uint16(h.header[3:]))
+		h.next((length + 1) / 2)
+		h.rest = length - h.piece
 	}
 	if h.out > 0 {
 		n = copy(p, h.header[recordHeader-h.out:])
@@ -55,15 +56,14 @@ func (h *hello) read(c net.Conn, p []byte) (n int, over bool, err error) {
 	}
 	n, err = c.Read(p[:min(len(p), h.piece)])
 	if h.piece -= n; h.piece == 0 && h.rest > 0 {
-		h.next()
+		h.next(h.rest)
+		h.rest = 0
 	}
 	return n, h.piece+h.rest == 0, err
 }
 
-// next makes the header of the next piece.
-func (h *hello) next() {
-	h.piece = min(h.rest, maxPiece)
-	h.rest -= h.piece
-	h.out = recordHeader
-	binary.BigEndian.PutUint16(h.header[3:], uint16(h.piece))
+// next makes the header of a piece.
+func (h *hello) next(length int) {
+	h.piece, h.out = length, recordHeader
+	binary.BigEndian.PutUint16(h.header[3:], uint16(length))
 }
