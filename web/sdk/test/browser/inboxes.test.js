@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before } from "node:test";
 import { openPage, startBrowser, stopBrowser } from "../support/browser.js";
-import { IMPOSTORS, closeAndOpen, closeOnLeave, isNoInbox, startImpostor, traced } from "../support/scenarios.js";
+import { IMPOSTORS, closeAndOpen, leave, isNoInbox, startImpostor, traced } from "../support/scenarios.js";
 import { startServer, stopServers } from "../support/server.js";
 import { test } from "../support/test.js";
 
@@ -36,7 +36,7 @@ test("an address with // is told to be wrong", async () => {
 
 test("an inbox that is closed as its page is left is gone, and its last words arrive", async () => {
   const leaving = await openPage();
-  await closeOnLeave(leaving, other, server.url, "leaving");
+  await leave(leaving, other, server.url, "leaving");
   await leaving.close();
 });
 

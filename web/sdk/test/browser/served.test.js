@@ -104,7 +104,7 @@ test("a relative address is that of the page, or of what it says its base is", a
     const asked = [];
     globalThis.fetch = async (url) => {
       asked.push(new URL(url).pathname);
-      return new Response();
+      return new Response(null, { headers: { "Cache-Control": "no-store" } });
     };
     const send = (url) => new Inbox(url, { id: "a", password: "b" }).send("b", "x");
     await send("/inbox");

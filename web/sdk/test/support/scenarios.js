@@ -40,15 +40,15 @@ export async function closeAndOpen(page, url, name, transport) {
   assert.deepEqual(results, Array(16).fill(["closed", "closed", "sent", "hello", undefined]));
 }
 
-/** An inbox that is closed as its page is left is gone at once. */
-export async function closeOnLeave(page, observer, url, name) {
+/** An inbox that is closed as its page is left is gone at once, and last words arrive, in bytes too. */
+export async function leave(page, observer, url, name) {
   await page.evaluate(async ([url, name]) => {
-    globalThis.inbox = openInbox(url, name);
-    void inbox.messages().next().catch(() => {});
-    await until(() => inbox.transport);
+    const [closes, speaks] = ["closes", "speaks"].map((what) => openInbox(url, `${name} ${what}`));
+    for (const inbox of [closes, speaks]) void inbox.messages().next().catch(() => {});
+    await until(() => closes.transport && speaks.transport);
     addEventListener("pagehide", () => {
-      void inbox.send(`${name} observer`, new Uint8Array([98, 121, 101]), { last: true });
-      void inbox.close();
+      void closes.close();
+      void speaks.send(`${name} observer`, new Uint8Array([98, 121, 101]), { last: true });
     });
   }, [url, name]);
   await observer.evaluate(async ([url, name]) => {
@@ -60,11 +60,12 @@ export async function closeOnLeave(page, observer, url, name) {
     await until(() => inbox.transport);
   }, [url, name]);
   await page.goto("about:blank");
-  const codes = await observer.evaluate(async (name) => {
+  const found = await observer.evaluate(async (name) => {
     await until(() => heard.length);
-    return [heard, await until(async () => (await failure(inbox.send(name, "are you there?")))?.code)];
+    const code = await until(async () => (await failure(inbox.send(`${name} closes`, "are you there?")))?.code);
+    return [heard, code];
   }, name);
-  assert.deepEqual(codes, [["bye"], "no-such-inbox"]);
+  assert.deepEqual(found, [["bye"], "no-such-inbox"]);
 }
 
 /** A page whose fetch adds what a tool for tracing adds. */
