@@ -130,7 +130,7 @@ type stream struct {
 	w      http.ResponseWriter // else
 }
 
-// add notes what a look has found, as far as it goes out at once.
+// add notes the messages of a look, as many as one answer holds, or the reason for the end.
 func (s *stream) add(b inbox.Batch, err error) {
 	if s.over {
 		return
@@ -161,7 +161,7 @@ func (s *stream) found(b inbox.Batch, err error) step {
 // due implements [transport].
 func (s *stream) due() time.Time { return s.wrote.Add(heartbeat) }
 
-// idle writes what there is to write, or a comment if nothing was written for a while.
+// idle writes everything that is pending, or a comment if the stream was silent.
 func (s *stream) idle() step {
 	acked := s.session.Acknowledged()
 	if !s.pending() && !s.over && !time.Now().Before(s.due()) {
@@ -228,9 +228,9 @@ func (s *stream) emit(to func(piece []byte) error) error {
 	return p.flush()
 }
 
-// write sends what add has noted and reports whether the client is there. What is going
-// to be popped goes only to one who is, as far as the kernel knows: it is acknowledged
-// by the next look.
+// write sends everything that add has noted and reports whether the client is there. A
+// stream that pops writes messages only to a client that is connected as far as the
+// kernel knows, and acknowledges them with the next look.
 func (s *stream) write() bool {
 	pops := s.pop && len(s.messages) > 0
 	c := s.client
