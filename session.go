@@ -103,10 +103,11 @@ func (s *Session) Fresh(messages []Message) []Message {
 // Errors: ctx.Err, for which the session leaves.
 func (s *Session) Wait(ctx context.Context, until time.Time) (woken bool, err error) {
 	if s.woken == nil {
-		s.woken = make(chan struct{}, 1) // two wakes mean no more than one
-		s.waker.Notify(func() {
+		woken := make(chan struct{}, 1) // two wakes mean no more than one
+		s.woken = woken
+		s.waker.Notify(func() { // perhaps while Park replaces it
 			select {
-			case s.woken <- struct{}{}:
+			case woken <- struct{}{}:
 			default:
 			}
 		})

@@ -1,7 +1,9 @@
 package inbox_test
 
 import (
+	"sync"
 	"testing"
+	"time"
 
 	"inbox"
 )
@@ -30,6 +32,32 @@ func TestFreshMessagesAreBeyondWhatWasSent(t *testing.T) {
 		s.Sent(c.sent)
 		if got := s.Fresh(c.messages); len(got) != c.fresh {
 			t.Errorf("after %v, %d of %d messages are fresh, want %d", c.sent, len(got), len(c.messages), c.fresh)
+		}
+	}
+}
+
+// A wake that comes while a session stops waiting in a goroutine and parks reaches the
+// parked session, whichever of the two functions it finds.
+func TestAWakeWhileParkingIsHeard(t *testing.T) {
+	for range 500 {
+		w := inbox.NewWaker(nil)
+		s := inbox.NewSession(nil, inbox.Peer{}, inbox.Cursor{}, 100, w, nil)
+		if woken, err := s.Wait(t.Context(), time.Now()); woken || err != nil {
+			t.Fatalf("a session that nobody woke: %v, %v", woken, err)
+		}
+		var waking sync.WaitGroup
+		start := make(chan struct{})
+		for range 4 {
+			waking.Go(func() { <-start; w.Wake() })
+		}
+		heard := make(chan struct{}, 9) // each wake may call both functions
+		close(start)
+		s.Park(func() { heard <- struct{}{} })
+		waking.Wait()
+		select {
+		case <-heard:
+		default:
+			t.Fatal("a wake was lost")
 		}
 	}
 }
