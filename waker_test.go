@@ -2,12 +2,9 @@ package inbox_test
 
 import (
 	"errors"
-	"sync"
 	"testing"
-	"time"
 
 	"inbox"
-	"inbox/memstore"
 )
 
 func TestWakerStaysEnded(t *testing.T) {
@@ -42,28 +39,5 @@ func TestNotifyReportsAnEarlierWake(t *testing.T) {
 	r.End(inbox.ErrReplaced)
 	if wakes != 3 {
 		t.Errorf("it was called %d times for a wake and an end", wakes-1)
-	}
-}
-
-// A session first waits in a goroutine and then parks. No wake that comes in between
-// is lost.
-func TestParkLosesNoWake(t *testing.T) {
-	for range 5000 {
-		w := inbox.NewWaker(nil)
-		s := inbox.NewSession(memstore.New(inbox.Limits{}), inbox.Peer{ID: "alice"}, inbox.Cursor{}, 1, w, nil)
-		if _, err := s.Look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Wait(t.Context(), time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		var waking sync.WaitGroup
-		waking.Go(w.Wake)
-		woken := make(chan struct{}, 2)
-		s.Park(func() { woken <- struct{}{} })
-		waking.Wait()
-		if len(woken) == 0 {
-			t.Fatal("a wake was lost")
-		}
 	}
 }
