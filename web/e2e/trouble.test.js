@@ -197,7 +197,9 @@ test("the other side's inbox is full: the page waits and goes on", async () => {
   await alice.clock.install();
   await calls(alice, new URL("call#to=full", server.local).href, { wish: "none" });
   await reaches(alice, "calling");
-  while (await alice.locator("[data-problem='inbox-full']").count() === 0) await alice.clock.runFor(2000);
+  for (let tries = 0; tries < 60 && await alice.locator("[data-problem='inbox-full']").count() === 0; tries++) {
+    await alice.clock.runFor(2000);
+  }
   await says(alice, "inbox-full");
   const { cursor, messages } = await (await program("GET", "?after=0", { ...bob, accept: "application/json" })).json();
   assert.equal(messages.length, 100);

@@ -89,8 +89,10 @@ export function createSend(receiver: Receiver) {
         if (!error.status && !over) receiver.interrupted = now;
         const absent = error.code === "no-such-inbox" && now < Math.max(begun + wait, receiver.interrupted + COMEBACK_TIME);
         const intruder = error.code === "not-inbox" && receiver.known;
-        if (!(error.passes || absent || intruder) || closes !== receiver.server.closes || until - now <= (error.retryAfter ?? 0)) throw error;
-        await pauseBeforeTry(tries, error, signal, Math.min(until - now, absent ? 2000 : 15_000));
+        // Before the time is up: a call that waits this long must hear why, and not only that it is over.
+        const left = until - now - (error.retryAfter ?? 0);
+        if (!(error.passes || absent || intruder) || closes !== receiver.server.closes || left <= 0) throw error;
+        await pauseBeforeTry(tries, error, signal, Math.min(left, absent ? 2000 : 15_000));
       }
     }
   }

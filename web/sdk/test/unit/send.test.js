@@ -170,6 +170,20 @@ test("a Retry-After beyond the 30 seconds ends the send", async (t) => {
   assert.equal(sent.error.message, "words");
 });
 
+test("a send that is refused until its time is up fails before that, and with the reason", async (t) => {
+  const net = fakeNet(t);
+  for (let round = 0; round < 10; round++) { // pauses are random
+    const begun = Date.now();
+    const sent = watch(open().send(`bob ${round}`, "x"));
+    for (let tick = 0; sent.state === "pending" && tick < 400; tick++) {
+      while (await net.open()) await (await net.request("POST")).problem(503, "inbox-full", { "Retry-After": "1" });
+      await advance(100);
+    }
+    assert.equal(sent.error?.code, "inbox-full");
+    assert.ok(Date.now() - begun <= 30_000, `${Date.now() - begun} ms`);
+  }
+});
+
 for (const [status, code] of [[400, "bad-recipient"], [401, "unauthorized"], [403, "forbidden-origin"], [404, "no-such-inbox"], [413, "too-large"]]) {
   test(`${code} is not tried again`, async (t) => {
     const net = fakeNet(t);
