@@ -129,7 +129,8 @@ func (s *server) begin(store *memstore.Store) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.serving.Go(func() { serve.Serve(h) })
+	serve.Handle(h)
+	s.serving.Go(func() { serve.Serve() })
 }
 
 // kernel is a listener whose connections are the kernel's.

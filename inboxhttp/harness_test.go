@@ -166,7 +166,8 @@ func start(tb testing.TB, c config) *server {
 	if err := srv.Listen(ln); err != nil {
 		tb.Fatal(err)
 	}
-	running.Go(func() { srv.Serve(h) })
+	srv.Handle(h)
+	running.Go(func() { srv.Serve() })
 	tb.Cleanup(func() {
 		s.transport.CloseIdleConnections()
 		s.handler.Drain()

@@ -175,8 +175,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
+	srv.Handle(logRequests(log, routes(c.basePath(), handler, peers, store.ready)))
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(logRequests(log, routes(c.basePath(), handler, peers, store.ready))) }()
+	go func() { served <- srv.Serve() }()
 	c.announce(log, ln.Addr())
 
 	select {

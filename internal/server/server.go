@@ -68,11 +68,12 @@ func (s *Server) Listen(ln net.Listener) error {
 	return nil
 }
 
-// Serve answers the requests of all connections that are accepted, until End or Close. Then it returns http.ErrServerClosed. Call it after Listen.
-func (s *Server) Serve(h http.Handler) error {
-	s.HTTP.Handler = bounded(h)
-	return s.HTTP.Serve(s.listener)
-}
+// Handle sets the handler of all requests. Call it once, before Serve.
+func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = bounded(h) }
+
+// Serve answers the requests of all connections that the listener accepts, until End or
+// Close. Then it returns http.ErrServerClosed. Call it after Listen and Handle.
+func (s *Server) Serve() error { return s.HTTP.Serve(s.listener) }
 
 // An Ending says how a server ends in order.
 type Ending struct {

@@ -59,9 +59,10 @@ func start(tb testing.TB, secure bool) *service {
 	if err := s.Listen(ln); err != nil {
 		tb.Fatal(err)
 	}
+	s.Handle(http.HandlerFunc(s.serve))
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := s.Serve(http.HandlerFunc(s.serve)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(); !errors.Is(err, http.ErrServerClosed) {
 			tb.Error(err)
 		}
 	})
