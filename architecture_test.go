@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/shrink":   {},
 	"inbox/internal/socket":   {"inbox/internal/flight", "inbox/internal/park"},
 	"inbox/internal/throttle": {},
+	"inbox/internal/turncred": {},
 	// The only place that knows more than one of the boxes.
 	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/flight", "inbox/internal/server", "inbox/internal/throttle", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web"},
 	// For people to read.
