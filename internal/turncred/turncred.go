@@ -89,7 +89,7 @@ type Claim struct {
 // have not expired.
 func (a *Authority) Verify(username string) (Claim, bool) {
 	expiry, user, ok := strings.Cut(username, ":")
-	if !ok {
+	if !ok || len(expiry) > len("253402300799") { // the end of the year 9999
 		return Claim{}, false
 	}
 	seconds, err := strconv.ParseInt(expiry, 10, 64)
