@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,11 @@ type Config struct {
 	AllowOrigins []string       // of pages that may ask; all
 	Log          *slog.Logger   // failures of the store, refused pages; none
 	Lot          *park.Lot      // of the server: connections wait there; one that watches none
+
+	// Refused, if not nil, is told of each request, frame or socket that is refused: a
+	// reason for people and metrics, and the client's address, which may be invalid. It is
+	// called often and must not block.
+	Refused func(reason string, client netip.Addr)
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,11 @@ type Config struct {
 	AllowOrigins []string       // of pages that may ask; all
 	Log          *slog.Logger   // failures of the store, refused pages; none
 	Lot          *park.Lot      // of the server: sockets wait there; one that watches none
+
+	// Refused, if not nil, is told of each socket or frame that is refused: a reason for
+	// people and metrics, and the client's address, which may be invalid. It is called
+	// often and must not block.
+	Refused func(reason string, client netip.Addr)
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -26,6 +27,9 @@ type Config struct {
 
 	// Beneath, if not nil, wraps each connection beneath TLS.
 	Beneath func(net.Conn) net.Conn
+	// Refused, if not nil, is told of each connection that is refused: the reason, and the
+	// peer's address, which may be invalid. It must not block.
+	Refused func(reason string, client netip.Addr)
 }
 
 // A Server serves HTTP/1.1 and HTTP/2 on one listener. Its Lot is for all handlers:

@@ -1,0 +1,65 @@
+package limit
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+func TestShares(t *testing.T) {
+	s := NewShares(100)
+	take := func(address string, n int) bool { return s.Take(netip.MustParseAddr(address), n) }
+	for _, step := range []struct {
+		address string
+		n       int
+		want    bool
+	}{
+		{"192.0.2.1", 60, true},
+		{"192.0.2.1", 41, false},
+		{"::ffff:192.0.2.1", 40, true},
+		{"192.0.2.1", 1, false},
+		{"192.0.2.2", 100, true},
+		{"2001:db8::1", 100, true},
+		{"2001:db8::2", 1, false},
+		{"2001:db8:0:1::", 100, true},
+	} {
+		if got := take(step.address, step.n); got != step.want {
+			t.Errorf("%s takes %d: %v, want %v", step.address, step.n, got, step.want)
+		}
+	}
+	s.Give(alice, 60)
+	if !take("192.0.2.1", 60) || take("192.0.2.1", 1) {
+		t.Error("after 60 were given back, want room for 60")
+	}
+	for i := 2; i < 20; i++ {
+		if got, want := take(fmt.Sprintf("2001:db8:0:%x::", i), 100), i < 16; got != want {
+			t.Errorf("the /64 number %d of a /48: %v, want %v", i, got, want)
+		}
+	}
+}
+
+// Who has nothing is forgotten.
+func TestSharesForget(t *testing.T) {
+	s := NewShares(10)
+	addresses := []netip.Addr{{}, alice, netip.MustParseAddr("2001:db8::1")}
+	for range 2 {
+		for _, a := range addresses {
+			if !s.Take(a, 10) || s.Take(a, 1) {
+				t.Errorf("%v: want room for 10", a)
+			}
+		}
+		for _, a := range addresses {
+			s.Give(a, 10)
+		}
+	}
+	for i := range s.shards {
+		if n := s.shards[i].used.Len(); n != 0 {
+			t.Errorf("%d are remembered", n)
+		}
+	}
+	var off *Shares = NewShares(0)
+	if !off.Take(alice, 1<<40) {
+		t.Error("no limit refused")
+	}
+	off.Give(alice, 1<<40)
+}

@@ -1,0 +1,238 @@
+package limit
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// ways is how many rows a key can be in. With 8, a table that is half full rarely
+	// forgets anything.
+	ways = 8
+	// stripes is how many locks a table has. Each guards the sets whose number is
+	// congruent to its own, for the few nanoseconds that a look at one set takes.
+	stripes = 64
+	// wider is how many times a network of size /48 may do what one of its /64 may.
+	wider = 16
+)
+
+// A Table counts events by address with GCRA, the generic cell rate algorithm: for each
+// kind of event a row holds one time, at which its bucket will be full again. A table
+// has a fixed size. When it is full, a new address takes the row whose buckets are
+// closest to full: forgetting a full bucket changes nothing. A Table is safe for
+// concurrent use. A nil Table limits nothing.
+type Table struct {
+	seed  maphash.Seed
+	start time.Time
+	kinds []bucket
+	sets  int
+	words int     // of a row: its key, and a time for each kind
+	rows  []int64 // sets of ways rows; a row whose key is 0 is free
+	locks [stripes]struct {
+		sync.Mutex
+		_ [64 - 8]byte // a cache line each
+	}
+}
+
+// bucket is a Rate in nanoseconds. Both are 0 if there is no limit.
+type bucket struct {
+	each int64 // refills one event
+	full int64 // refills all
+}
+
+// A Key names the buckets that an event counts in. Keys of one Table mean nothing to
+// another.
+type Key struct {
+	near uint64 // the address
+	wide uint64 // its /48; 0: it has none
+}
+
+// NewTable returns a table for that many addresses, rounded up to a multiple of 8. It
+// limits events of kind i, as the methods call it, to rates[i].
+func NewTable(addresses int, rates ...Rate) *Table {
+	t := &Table{
+		seed: maphash.MakeSeed(), start: time.Now(), kinds: make([]bucket, len(rates)),
+		sets: max(1, (addresses+ways-1)/ways), words: 1 + len(rates),
+	}
+	for i, r := range rates {
+		if !r.Off() {
+			each := max(1, int64(float64(time.Second)/r.PerSecond))
+			t.kinds[i] = bucket{each: each, full: each * int64(max(1, r.Burst))}
+		}
+	}
+	t.rows = make([]int64, t.sets*ways*t.words)
+	return t
+}
+
+// Bytes returns how much memory the table takes.
+func (t *Table) Bytes() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.rows)*8 + stripes*64
+}
+
+// Key returns the key of an address: an IPv4 address, or the /64 of an IPv6 address,
+// which also has a bucket for its /48. Addresses that are not valid share one key.
+func (t *Table) Key(a netip.Addr) Key { return t.KeyOf(a, "") }
+
+// KeyOf returns the key of an address together with a name, which is not kept.
+func (t *Table) KeyOf(a netip.Addr, name string) Key {
+	if t == nil {
+		return Key{}
+	}
+	near, wide := networks(a)
+	also := uint64(0)
+	if name != "" {
+		also = maphash.String(t.seed, name)
+	}
+	k := Key{near: t.hash(near, also)}
+	if wide.IsValid() {
+		k.wide = t.hash(wide, also)
+	}
+	return k
+}
+
+// hash is never 0, which is the key of a row that is free.
+func (t *Table) hash(network netip.Prefix, also uint64) uint64 {
+	var b [16 + 1 + 8]byte
+	a := network.Addr().As16()
+	copy(b[:], a[:])
+	b[16] = byte(network.Bits())
+	binary.LittleEndian.PutUint64(b[17:], also)
+	return max(1, maphash.Bytes(t.seed, b[:]))
+}
+
+// Take counts n events if there is room for them and returns 0. Otherwise it counts
+// nothing and returns how long it takes until there is.
+func (t *Table) Take(k Key, kind, n int) time.Duration {
+	if t == nil || t.kinds[kind].each == 0 {
+		return 0
+	}
+	now, b := t.now(), t.kinds[kind]
+	if wait := t.take(k.near, kind, b, n, now); wait > 0 || k.wide == 0 {
+		return wait
+	}
+	wait := t.take(k.wide, kind, b.wider(), n, now)
+	if wait > 0 {
+		t.add(k.near, kind, b, -n, now)
+	}
+	return wait
+}
+
+// Wait returns how long it takes until one event has room, 0 if it has. It counts
+// nothing.
+func (t *Table) Wait(k Key, kind int) time.Duration {
+	if t == nil || t.kinds[kind].each == 0 {
+		return 0
+	}
+	now, b := t.now(), t.kinds[kind]
+	wait := t.wait(k.near, kind, b, now)
+	if k.wide != 0 {
+		wait = max(wait, t.wait(k.wide, kind, b.wider(), now))
+	}
+	return wait
+}
+
+// Add counts n events that have happened, whether or not there was room. A negative n
+// takes events back that Take or Add has counted.
+func (t *Table) Add(k Key, kind, n int) {
+	if t == nil || t.kinds[kind].each == 0 {
+		return
+	}
+	now, b := t.now(), t.kinds[kind]
+	t.add(k.near, kind, b, n, now)
+	if k.wide != 0 {
+		t.add(k.wide, kind, b.wider(), n, now)
+	}
+}
+
+// wider is the bucket of a /48.
+func (b bucket) wider() bucket {
+	each := max(1, b.each/wider)
+	return bucket{each: each, full: max(b.full, each)}
+}
+
+// now is the time since the table was made, in nanoseconds.
+func (t *Table) now() int64 { return int64(time.Since(t.start)) }
+
+// set returns the rows where a key can be, and locks them.
+func (t *Table) set(key uint64) (rows []int64, lock *sync.Mutex) {
+	i, _ := bits.Mul64(key, uint64(t.sets))
+	lock = &t.locks[i%stripes].Mutex
+	lock.Lock()
+	size := uint64(ways * t.words)
+	return t.rows[i*size : (i+1)*size], lock
+}
+
+// find returns the row of a key, or nil.
+func (t *Table) find(set []int64, key uint64) []int64 {
+	for ; len(set) > 0; set = set[t.words:] {
+		if set[0] == int64(key) {
+			return set[:t.words]
+		}
+	}
+	return nil
+}
+
+// row returns the row of a key. If it has none, it takes the one that is full first.
+func (t *Table) row(set []int64, key uint64) []int64 {
+	if row := t.find(set, key); row != nil {
+		return row
+	}
+	var oldest []int64
+	least := int64(0)
+	for ; len(set) > 0; set = set[t.words:] {
+		last := int64(0) // of its times
+		for _, at := range set[1:t.words] {
+			last = max(last, at)
+		}
+		if oldest == nil || last < least {
+			oldest, least = set[:t.words], last
+		}
+	}
+	clear(oldest)
+	oldest[0] = int64(key)
+	return oldest
+}
+
+func (t *Table) take(key uint64, kind int, b bucket, n int, now int64) time.Duration {
+	set, lock := t.set(key)
+	defer lock.Unlock()
+	at := now
+	if row := t.find(set, key); row != nil {
+		at = max(at, row[1+kind])
+	}
+	if at += b.each * int64(n); at > now+b.full {
+		return time.Duration(at - now - b.full)
+	}
+	t.row(set, key)[1+kind] = at
+	return 0
+}
+
+func (t *Table) wait(key uint64, kind int, b bucket, now int64) time.Duration {
+	set, lock := t.set(key)
+	defer lock.Unlock()
+	row := t.find(set, key)
+	if row == nil {
+		return 0
+	}
+	return time.Duration(max(0, row[1+kind]+b.each-now-b.full))
+}
+
+func (t *Table) add(key uint64, kind int, b bucket, n int, now int64) {
+	set, lock := t.set(key)
+	defer lock.Unlock()
+	row := t.find(set, key)
+	if row == nil {
+		if n < 0 {
+			return // it was forgotten with its row
+		}
+		row = t.row(set, key)
+	}
+	row[1+kind] = max(0, min(max(row[1+kind], now)+b.each*int64(n), now+b.full))
+}
