@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"inbox"
 	"inbox/internal/browser"
 	"inbox/internal/flight"
+	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -26,18 +26,14 @@ type Config struct {
 	Store         inbox.Store         // required
 	Authenticator inbox.Authenticator // required
 
-	MaxBody      int            // bytes of a message; 64 KiB
-	MaxWait      time.Duration  // of a receiver; 25 s
-	MaxMessages  int            // in one answer; 100
-	InFlight     *flight.Budget // of bodies and answers that are on their way; 256 MiB
-	AllowOrigins []string       // of pages that may ask; all
-	Log          *slog.Logger   // failures of the store, refused pages; none
-	Lot          *park.Lot      // of the server: connections wait there; one that watches none
-
-	// Refused, if not nil, is told of each request, frame or socket that is refused: a
-	// reason for people and metrics, and the client's address, which may be invalid. It is
-	// called often and must not block.
-	Refused func(reason string, client netip.Addr)
+	MaxBody      int             // bytes of a message; 64 KiB
+	MaxWait      time.Duration   // of a receiver; 25 s
+	MaxMessages  int             // in one answer; 100
+	InFlight     *flight.Budget  // of bodies and answers that are on their way; 256 MiB
+	AllowOrigins []string        // of pages that may ask; all
+	Log          *slog.Logger    // failures of the store, refused pages; none
+	Lot          *park.Lot       // of the server: connections wait there; one that watches none
+	Refusals     *meter.Refusals // of requests, frames and sockets; not counted
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -21,6 +20,7 @@ import (
 	"inbox"
 	"inbox/internal/browser"
 	"inbox/internal/flight"
+	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/shrink"
 	"inbox/internal/socket"
@@ -39,19 +39,15 @@ type Config struct {
 	Pepper        *inbox.Pepper       // required; of the inboxes that the servers share
 	Authenticator inbox.Authenticator // of ids and tokens; Pepper
 
-	Key          string         // that clients have to send, see [CheckKey]; "peerjs"
-	Discovery    bool           // whether anybody may list the peers
-	MaxMessage   int            // bytes of a frame; 256 KiB
-	MaxHeld      int64          // bytes of all messages for peers who are not there; 64 MiB
-	InFlight     *flight.Budget // of frames that are on their way; 256 MiB
-	AllowOrigins []string       // of pages that may ask; all
-	Log          *slog.Logger   // failures of the store, refused pages; none
-	Lot          *park.Lot      // of the server: sockets wait there; one that watches none
-
-	// Refused, if not nil, is told of each socket or frame that is refused: a reason for
-	// people and metrics, and the client's address, which may be invalid. It is called
-	// often and must not block.
-	Refused func(reason string, client netip.Addr)
+	Key          string          // that clients have to send, see [CheckKey]; "peerjs"
+	Discovery    bool            // whether anybody may list the peers
+	MaxMessage   int             // bytes of a frame; 256 KiB
+	MaxHeld      int64           // bytes of all messages for peers who are not there; 64 MiB
+	InFlight     *flight.Budget  // of frames that are on their way; 256 MiB
+	AllowOrigins []string        // of pages that may ask; all
+	Log          *slog.Logger    // failures of the store, refused pages; none
+	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
+	Refusals     *meter.Refusals // of sockets and frames; not counted
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe

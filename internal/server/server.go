@@ -10,12 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
+	"inbox/internal/meter"
 	"inbox/internal/park"
 )
 
@@ -26,10 +26,8 @@ type Config struct {
 	Log     *slog.Logger  // what an operator has to know
 
 	// Beneath, if not nil, wraps each connection beneath TLS.
-	Beneath func(net.Conn) net.Conn
-	// Refused, if not nil, is told of each connection that is refused: the reason, and the
-	// peer's address, which may be invalid. It must not block.
-	Refused func(reason string, client netip.Addr)
+	Beneath  func(net.Conn) net.Conn
+	Refusals *meter.Refusals // of connections, or nil
 }
 
 // A Server serves HTTP/1.1 and HTTP/2 on one listener. Its Lot is for all handlers:
