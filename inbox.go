@@ -149,6 +149,7 @@ var (
 	ErrClosed       = errors.New("the inbox was closed")
 	ErrDraining     = errors.New("the server is about to stop")
 	ErrUnavailable  = errors.New("the store cannot be reached")
+	ErrRateLimited  = errors.New("there were too many requests, or wrong passwords")
 )
 
 // KeysRemembered is how many idempotency keys an inbox remembers.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"inbox/internal/problem"
 )
@@ -44,8 +45,8 @@ func (h *Handler) fail(w http.ResponseWriter, err error, program bool) {
 	switch {
 	case p.Status == http.StatusUnauthorized && program:
 		header.Set("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
-	case p.Status == http.StatusServiceUnavailable:
-		header.Set("Retry-After", strconv.Itoa(retryAfter(p.Code)))
+	case p.Status == http.StatusServiceUnavailable, p.Status == http.StatusTooManyRequests:
+		header.Set("Retry-After", strconv.Itoa(retryAfter(p)))
 	}
 	body, err := json.Marshal(struct {
 		Type   string `json:"type"`
@@ -70,10 +71,13 @@ func (h *Handler) logStore(err error) {
 	}
 }
 
-// retryAfter is in seconds. It is drawn by lot where many clients hear it at
-// once, so that they do not come back at once.
-func retryAfter(code string) int {
-	if code == problem.InboxFull.Code {
+// retryAfter is in whole seconds, and at least as long as the problem says. It is random
+// where many clients hear it at once, so that they do not come back at once.
+func retryAfter(p problem.Problem) int {
+	switch {
+	case p.RetryAfter > 0:
+		return int((p.RetryAfter + time.Second - 1) / time.Second)
+	case p.Code == problem.InboxFull.Code:
 		return 1
 	}
 	return 1 + rand.IntN(5)

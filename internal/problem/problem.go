@@ -8,6 +8,7 @@ package problem
 
 import (
 	"net/http"
+	"time"
 
 	"inbox"
 )
@@ -21,6 +22,8 @@ type Problem struct {
 	Retry  bool   // the same request can succeed later
 	Detail string // for people: a sentence
 	Err    error  // of package inbox; nil if it has none
+
+	RetryAfter time.Duration // the server asks the client to wait so long; 0: for a usual time
 }
 
 func (p Problem) Error() string { return p.Code }
@@ -31,6 +34,12 @@ func (p Problem) Unwrap() error { return p.Err }
 // With returns p with a detail that says more than the catalogue's.
 func (p Problem) With(detail string) Problem {
 	p.Detail = detail
+	return p
+}
+
+// After returns p with the time that the client is asked to wait.
+func (p Problem) After(wait time.Duration) Problem {
+	p.RetryAfter = wait
 	return p
 }
 
@@ -52,7 +61,7 @@ var (
 	TooLarge            = Problem{Code: "too-large", Status: http.StatusRequestEntityTooLarge, Close: 4413, Detail: "The body is larger than this server takes."}
 	EncodedBody         = Problem{Code: "encoded-body", Status: http.StatusUnsupportedMediaType, Detail: "A body is taken as it is: send it without a Content-Encoding."}
 	UpgradeRequired     = Problem{Code: "bad-request", Status: http.StatusUpgradeRequired, Detail: "The version of the WebSocket protocol is 13."}
-	RateLimited         = Problem{Code: "rate-limited", Status: http.StatusTooManyRequests, Close: 4429, Retry: true, Detail: "There were too many requests."}
+	RateLimited         = Problem{Code: "rate-limited", Status: http.StatusTooManyRequests, Close: 4429, Retry: true, Err: inbox.ErrRateLimited, Detail: "There were too many requests, or wrong passwords."}
 	InboxFull           = Problem{Code: "inbox-full", Status: http.StatusServiceUnavailable, Retry: true, Err: inbox.ErrFull, Detail: "The recipient's inbox holds as much as it may."}
 	StoreUnavailable    = Problem{Code: "store-unavailable", Status: http.StatusServiceUnavailable, Close: 1013, Retry: true, Err: inbox.ErrUnavailable, Detail: "The inboxes cannot be reached at the moment."}
 	ServerFull          = Problem{Code: "server-full", Status: http.StatusServiceUnavailable, Close: 1013, Retry: true, Err: inbox.ErrServerFull, Detail: "The server holds as much as it may."}
