@@ -9,6 +9,7 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/gobwas/ws v1.5.0
 	github.com/jotaen/kong-completion v0.0.14
+	github.com/pires/go-proxyproto v0.15.0
 	github.com/posener/complete v1.2.3
 	github.com/redis/rueidis v1.0.79
 	github.com/rogpeppe/go-internal v1.16.0

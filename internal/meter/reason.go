@@ -20,6 +20,13 @@ const (
 	SenderShare       // one sender's part of an inbox
 	ServerConnections // connections of the whole server
 
+	// What proxies, or clients in their place, tell of an address.
+	UntrustedHeader   // ignored: the peer is no trusted proxy
+	InvalidHeader     // the last proxy that is known counts as the client
+	UntrustedProtocol // PROXY protocol from a peer that is no trusted proxy
+	InvalidProtocol   // from a trusted proxy, or none from it
+	InvalidSource     // PROXY protocol with an address that no client has: the proxy counts as the client
+
 	// What the protocol refuses: the codes of package problem.
 	BadRequest
 	BadCredentials
@@ -52,6 +59,11 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	IDPasswords:         {"id-passwords", "too many wrong passwords for one id"},
 	SenderShare:         {"sender-share", "one sender has filled its part of an inbox"},
 	ServerConnections:   {"server-connections", "the server has as many connections as it may"},
+	UntrustedHeader:     {"untrusted-header", "addresses told by peers that --trusted-proxy does not list"},
+	InvalidHeader:       {"invalid-header", "lists of proxies with an entry that is no address"},
+	UntrustedProtocol:   {"untrusted-proxy-protocol", "PROXY protocol from peers that --trusted-proxy does not list"},
+	InvalidProtocol:     {"invalid-proxy-protocol", "connections of trusted proxies that do not begin with the PROXY protocol, version 2"},
+	InvalidSource:       {"invalid-proxy-address", "addresses in the PROXY protocol that no client has"},
 	BadRequest:          {"bad-request", "requests against the protocol"},
 	BadCredentials:      {"bad-credentials", "ids or passwords against the rules"},
 	BadRecipient:        {"bad-recipient", "recipients that are not valid ids"},

@@ -56,6 +56,9 @@ func prefix(c net.Conn, read []byte, idle bool) net.Conn {
 	return p
 }
 
+// Unread returns c as a connection of which read is to be read again.
+func Unread(c net.Conn, read []byte) net.Conn { return prefix(c, read, false) }
+
 // PrefixedOf returns the Prefixed that c is, or nil.
 func PrefixedOf(c net.Conn) *Prefixed {
 	switch c := c.(type) {

@@ -101,6 +101,7 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 			s.secure = c.(*tls.Conn)
 			c = s.bottom.Conn
 		}
+		_, s.located = kernelConn(c).(*located)
 		fd, err := take(c)
 		if err != nil {
 			return nil, err

@@ -67,6 +67,7 @@ type Spot struct {
 	drained bool          // by the last read
 	gone    bool          // said once: the end is behind what is still to be read
 	peeked  bool          // first was read
+	located bool          // remote is what a proxy told
 	first   [1]byte
 }
 
@@ -187,6 +188,9 @@ func (s *Spot) Leave() (net.Conn, error) {
 	fd := s.fd
 	s.fd = released
 	c, err := newConn(fd)
+	if s.located && err == nil {
+		c = Locate(c, s.remote)
+	}
 	if s.secure == nil || err != nil {
 		return c, err
 	}

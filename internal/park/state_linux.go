@@ -1,6 +1,10 @@
 package park
 
-import "syscall"
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // socketState reads the first byte of the kernel's tcp_info, which is the state
 // of the connection, whoever has read from it so far.
@@ -8,7 +12,7 @@ func socketState(fd int) State {
 	const established, closeWait = 1, 8 // include/net/tcp_states.h
 	info, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_INFO)
 	if err != nil {
-		return Open // not TCP
+		return localState(fd)
 	}
 	switch byte(info) {
 	case established:
@@ -18,4 +22,20 @@ func socketState(fd int) State {
 	default:
 		return Reset
 	}
+}
+
+// localState is socketState for a connection over a Unix socket: the kernel notes an error
+// if the client has closed it with bytes unread.
+func localState(fd int) State {
+	look := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	if _, err := unix.Poll(look, 0); err != nil {
+		return Open // or interrupted: nobody knows
+	}
+	switch events := look[0].Revents; {
+	case events&(unix.POLLERR|unix.POLLNVAL) != 0:
+		return Reset
+	case events&(unix.POLLHUP|unix.POLLRDHUP) != 0:
+		return Closed
+	}
+	return Open
 }

@@ -2,8 +2,7 @@ package server
 
 import (
 	"net"
-
-	"inbox/internal/park"
+	"sync"
 )
 
 type accepted struct {
@@ -11,54 +10,75 @@ type accepted struct {
 	err  error
 }
 
-// listener merges new connections with those that are handed back.
+// listener merges the new connections of several listeners with those that are handed
+// back. It is the one that net/http knows.
 type listener struct {
-	net.Listener
-	s *Server
+	all      []net.Listener
+	conns    chan accepted // from all of them, and handed back
+	closed   chan struct{}
+	once     sync.Once
+	arrivals arrivals
 }
 
-func (l *listener) accept() {
+func newListener() *listener {
+	return &listener{conns: make(chan accepted), closed: make(chan struct{})}
+}
+
+// accept takes the connections of one listener until that is closed.
+func (l *listener) accept(from net.Listener, s *Server) {
 	for {
-		conn, err := l.Listener.Accept()
-		if err == nil && l.s.config.TLS != nil {
-			if l.s.config.Beneath != nil {
-				conn = l.s.config.Beneath(conn)
-			}
-			conn = park.Secure(conn, l.s.config.TLS)
+		conn, err := from.Accept()
+		if err == nil && s.lingers(conn) {
+			go s.arrive(conn)
+			continue
 		}
-		select {
-		case l.s.conns <- accepted{conn, err}:
-			// An error goes out once per Accept: who calls it decides how long to
-			// wait before the next.
-		case <-l.s.closed:
-			if err == nil {
-				conn.Close()
-			}
+		if err == nil {
+			conn = s.secure(conn)
+		}
+		// An error goes out once per Accept: who calls it decides how long to wait before
+		// the next.
+		if !l.put(conn, err) {
 			return
 		}
 	}
 }
 
+// put gives a connection to net/http. It reports false, and closes it, once the listener is
+// closed.
+func (l *listener) put(conn net.Conn, err error) bool {
+	select {
+	case l.conns <- accepted{conn, err}:
+		return true
+	case <-l.closed:
+		if err == nil {
+			conn.Close()
+		}
+		return false
+	}
+}
+
 func (l *listener) Accept() (net.Conn, error) {
 	select {
-	case a := <-l.s.conns:
+	case a := <-l.conns:
 		return a.conn, a.err
-	case <-l.s.closed:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l *listener) Close() error {
-	err := l.Listener.Close()
-	l.s.once.Do(func() { close(l.s.closed) })
+// Close closes all listeners, and the connections that net/http does not know of yet.
+func (l *listener) Close() (err error) {
+	l.once.Do(func() {
+		close(l.closed)
+		for _, ln := range l.all {
+			if e := ln.Close(); err == nil {
+				err = e
+			}
+		}
+		l.arrivals.close()
+	})
 	return err
 }
 
-// handBack gives a connection to net/http, as if it were new.
-func (s *Server) handBack(conn net.Conn) {
-	select {
-	case s.conns <- accepted{conn, nil}:
-	case <-s.closed:
-		conn.Close()
-	}
-}
+// Addr returns the address of the first listener.
+func (l *listener) Addr() net.Addr { return l.all[0].Addr() }

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log"
@@ -11,12 +12,14 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"sync"
+	"slices"
 	"syscall"
 	"time"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/park"
+	"inbox/internal/throttle"
 )
 
 // Config says how to serve.
@@ -26,11 +29,15 @@ type Config struct {
 	Log     *slog.Logger  // what an operator has to know
 
 	// Beneath, if not nil, wraps each connection beneath TLS.
-	Beneath  func(net.Conn) net.Conn
+	Beneath func(net.Conn) net.Conn
+
+	Proxies  Proxies
+	Other    *Other          // nil: only HTTP is spoken
 	Refusals *meter.Refusals // of connections, or nil
 }
 
-// A Server serves HTTP/1.1 and HTTP/2 on one listener. Its Lot is for all handlers:
+// A Server serves HTTP/1.1 and HTTP/2 on its listeners. Each request has the address of
+// its client in RemoteAddr. Its Lot is for all handlers:
 // connections over HTTP/1.1 wait there, with or without TLS, and come back to net/http
 // with their next request.
 type Server struct {
@@ -39,41 +46,47 @@ type Server struct {
 
 	config   Config
 	listener *listener
-	conns    chan accepted // from the listener, and handed back
-	closed   chan struct{} // when the listener is
-	once     sync.Once
+	refused  throttle.EachSecond // warnings that a proxy does not speak the PROXY protocol
 }
 
 // New returns a server that does not serve yet.
 func New(c Config) *Server {
-	s := &Server{HTTP: limited(c.MaxWait), Lot: park.NewLot(c.Log), config: c, conns: make(chan accepted), closed: make(chan struct{})}
+	s := &Server{HTTP: limited(c.MaxWait), Lot: park.NewLot(c.Log), config: c, listener: newListener()}
+	s.config.Proxies.Header = cmp.Or(c.Proxies.Header, clientaddr.XForwardedFor)
 	if c.TLS != nil {
 		s.config.TLS = c.TLS.Clone()
-		s.config.TLS.NextProtos = []string{"h2", "http/1.1"}
+		s.config.TLS.NextProtos = append([]string{"h2", "http/1.1"}, c.TLS.NextProtos...)
+		if c.Other != nil {
+			s.config.TLS.NextProtos = append(s.config.TLS.NextProtos, c.Other.ALPN...)
+		}
 	}
 	s.HTTP.ErrorLog = log.New(&serverLog{log: c.Log}, "", 0)
-	s.Lot.TakeBack(s.handBack)
+	s.Lot.TakeBack(func(conn net.Conn) { s.listener.put(conn, nil) })
 	return s
 }
 
-// Listen takes ownership of ln. If its connections are the kernel's, they wait without
-// a goroutine each.
-func (s *Server) Listen(ln net.Listener) error {
-	if _, ok := ln.(syscall.Conn); ok {
+// Listen takes ownership of all, which need not be of one kind. The kernel's connections
+// wait without a goroutine each.
+func (s *Server) Listen(all ...net.Listener) error {
+	for _, ln := range all {
+		s.listener.all = append(s.listener.all, Reserve(ln, s.config.Log))
+	}
+	if slices.ContainsFunc(all, func(ln net.Listener) bool { _, ok := ln.(syscall.Conn); return ok }) {
 		if err := s.Lot.Start(); err != nil {
-			ln.Close()
+			s.listener.Close()
 			return err
 		}
 	}
-	s.listener = &listener{Listener: Reserve(ln, s.config.Log), s: s}
-	go s.listener.accept()
+	for _, ln := range s.listener.all {
+		go s.listener.accept(ln, s)
+	}
 	return nil
 }
 
 // Handle sets the handler of all requests. Call it once, before Serve.
-func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = bounded(h) }
+func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = s.addressed(bounded(h)) }
 
-// Serve answers the requests of all connections that the listener accepts, until End or
+// Serve answers the requests of all connections that the listeners accept, until End or
 // Close. Then it returns http.ErrServerClosed. Call it after Listen and Handle.
 func (s *Server) Serve() error { return s.HTTP.Serve(s.listener) }
 
@@ -85,7 +98,7 @@ type Ending struct {
 	Last   func(time.Duration) // ends the other waits, spread over that time
 }
 
-// End ends the server: it tells those who wait to leave, closes the listener, and blocks
+// End ends the server: it tells those who wait to leave, closes the listeners, and blocks
 // until all requests are answered and no connection waits.
 func (s *Server) End(e Ending) {
 	s.config.Log.Info("draining", "at_most", e.Within)
@@ -110,7 +123,7 @@ func (s *Server) End(e Ending) {
 	}
 }
 
-// Close closes the listener and all connections that do not wait.
+// Close closes the listeners and all connections that do not wait.
 func (s *Server) Close() error { return s.HTTP.Close() }
 
 // Wait blocks until no connection waits any more, or until ctx ends. Call it after

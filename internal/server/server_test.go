@@ -12,19 +12,45 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/pires/go-proxyproto"
 	"go.uber.org/goleak"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/inboxtest"
 	"inbox/internal/park"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A way is how clients come to a server.
+type way struct {
+	secure bool
+	proxy  bool // with the PROXY protocol
+	unix   bool // over a Unix socket
+}
+
+var ways = []way{{}, {secure: true}, {proxy: true}, {proxy: true, secure: true}, {unix: true}, {unix: true, secure: true}, {unix: true, proxy: true}}
+
+func (w way) String() string {
+	name := "TCP"
+	if w.unix {
+		name = "Unix"
+	}
+	if w.proxy {
+		name += ", PROXY protocol"
+	}
+	if w.secure {
+		name += ", TLS"
+	}
+	return name
+}
 
 // service is a server of waits: GET /wait/NAME is parked until somebody wakes it, and
 // answers with NAME; GET /now/NAME answers at once. Whoever asks says its address in a
@@ -32,7 +58,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type service struct {
 	testing.TB
 	*Server
-	addr   string
+	way
+	addr   net.Addr
 	config *tls.Config // of clients; nil without TLS
 	wrong  atomic.Int64
 	parked atomic.Int64
@@ -41,22 +68,34 @@ type service struct {
 	spots map[*park.Spot]bool
 }
 
-func start(tb testing.TB, secure bool) *service {
-	s := &service{TB: tb, spots: make(map[*park.Spot]bool)}
+func start(tb testing.TB, way way) *service {
+	s := &service{TB: tb, way: way, spots: make(map[*park.Spot]bool)}
 	c := Config{MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler)}
-	if secure {
+	if way.secure {
 		certificate := inboxtest.NewCertificate(tb, "test")
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
 		s.config = &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
 	}
+	if way.proxy {
+		c.Proxies = trusting(tb, "127.0.0.1", "unix")
+		c.Proxies.Protocol = true
+	}
 	s.Server = New(c)
 	s.HTTP.ErrorLog = log.New(io.Discard, "", 0)
+	// Two listeners: clients take one or the other.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.addr = ln.Addr().String()
-	if err := s.Listen(ln); err != nil {
+	local, err := net.Listen("unix", filepath.Join(tb.TempDir(), "socket"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.addr = ln.Addr()
+	if way.unix {
+		s.addr = local.Addr()
+	}
+	if err := s.Listen(ln, local); err != nil {
 		tb.Fatal(err)
 	}
 	s.Handle(http.HandlerFunc(s.serve))
@@ -115,7 +154,7 @@ type wait struct {
 }
 
 func (p *wait) run(spot *park.Spot, e park.Events) {
-	if spot.RemoteAddr().String() != p.address {
+	if (!p.s.unix || p.s.proxy) && spot.RemoteAddr().String() != p.address {
 		p.s.wrong.Add(1)
 	}
 	switch {
@@ -171,33 +210,64 @@ func (s *service) wakeAll() {
 	}
 }
 
-func (s *service) dial() net.Conn {
+// client is a connection, whose client has an address.
+type client struct {
+	net.Conn
+	address string
+}
+
+func (s *service) dial() client {
 	s.Helper()
-	c, err := net.Dial("tcp", s.addr)
+	c, err := net.Dial(s.addr.Network(), s.addr.String())
 	if err != nil {
 		s.Fatal(err)
 	}
+	address := c.LocalAddr().String()
+	if s.unix {
+		address = "127.0.0.1:0"
+	}
+	if s.proxy {
+		source := &net.TCPAddr{IP: net.IPv4(198, 51, 100, byte(1+rand.IntN(200))), Port: 1 + rand.IntN(1<<16-1)}
+		address = source.String()
+		if _, err := header(source).WriteTo(c); err != nil {
+			s.Fatal(err)
+		}
+	}
 	if s.config == nil {
-		return c
+		return client{c, address}
 	}
 	secure := tls.Client(c, s.config)
 	if err := secure.Handshake(); err != nil {
 		s.Fatal(err)
 	}
-	return secure
+	return client{secure, address}
 }
 
-func request(c net.Conn, path string) string {
-	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nMy-Address: " + c.LocalAddr().String() + "\r\n\r\n"
+// header is that of the PROXY protocol for a client at source.
+func header(source net.Addr) *proxyproto.Header {
+	return proxyproto.HeaderProxyFromAddrs(2, source, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443})
+}
+
+func trusting(tb testing.TB, networks ...string) Proxies {
+	tb.Helper()
+	trusted, err := clientaddr.ParseTrusted(networks)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return Proxies{Trusted: trusted}
+}
+
+func request(c client, path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nMy-Address: " + c.address + "\r\n\r\n"
 }
 
 // Connections come, are parked, are handed back, send several requests in one piece or
 // one in several, send garbage, and leave in every way. Every answer names its request.
 func TestHandBack(t *testing.T) {
-	for _, secure := range []bool{false, true} {
-		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
-			s := start(t, secure)
-			const clients, rounds = 40, 30
+	for _, way := range ways {
+		t.Run(way.String(), func(t *testing.T) {
+			s := start(t, way)
+			const clients, rounds = 40, 15
 			done, ended := make(chan struct{}), make(chan struct{})
 			go func() {
 				defer close(ended)
@@ -213,7 +283,7 @@ func TestHandBack(t *testing.T) {
 			var all sync.WaitGroup
 			var answers atomic.Int64
 			for i := range clients {
-				all.Go(func() { answers.Add(int64(s.client(i, rounds))) })
+				all.Go(func() { answers.Add(int64(s.ask(i, rounds))) })
 			}
 			all.Wait()
 			close(done)
@@ -226,8 +296,8 @@ func TestHandBack(t *testing.T) {
 	}
 }
 
-// client asks until it leaves, and returns how many answers it had.
-func (s *service) client(i, rounds int) (answers int) {
+// ask asks until it leaves, and returns how many answers it had.
+func (s *service) ask(i, rounds int) (answers int) {
 	c := s.dial()
 	defer func() { c.Close() }()
 	r := bufio.NewReader(c)
@@ -285,19 +355,21 @@ func (s *service) client(i, rounds int) (answers int) {
 	return answers
 }
 
-func (s *service) leave(c net.Conn) {
-	inner := c
-	if secure, ok := c.(*tls.Conn); ok {
+func (s *service) leave(c client) {
+	inner := c.Conn
+	if secure, ok := inner.(*tls.Conn); ok {
 		inner = secure.NetConn()
 	}
 	switch rand.IntN(4) {
 	case 0:
-		inner.(*net.TCPConn).SetLinger(0)
+		if tcp, ok := inner.(*net.TCPConn); ok {
+			tcp.SetLinger(0)
+		}
 		inner.Close()
 	case 1: // TLS is not told
 		inner.Close()
 	case 2:
-		inner.(*net.TCPConn).CloseWrite()
+		inner.(park.Kernel).CloseWrite()
 		time.Sleep(time.Millisecond)
 		inner.Close()
 	default:
@@ -308,11 +380,11 @@ func (s *service) leave(c net.Conn) {
 // A connection over TLS that is handed back is the one that it was: its requests have the
 // same state of TLS, also when it was resumed.
 func TestTLSIsKept(t *testing.T) {
-	s := start(t, true)
+	s := start(t, way{secure: true})
 	s.config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	for _, resumed := range []bool{false, true} {
-		c := s.dial().(*tls.Conn)
-		if did := c.ConnectionState().DidResume; did != resumed {
+		c := s.dial()
+		if did := c.Conn.(*tls.Conn).ConnectionState().DidResume; did != resumed {
 			t.Errorf("resumed: %v, want %v", did, resumed)
 		}
 		r := bufio.NewReader(c)

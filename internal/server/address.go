@@ -1,0 +1,80 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"inbox/internal/clientaddr"
+	"inbox/internal/meter"
+	"inbox/internal/park"
+)
+
+// Proxies says which proxies may tell the address of a client, and how.
+type Proxies struct {
+	Trusted  clientaddr.Trusted
+	Header   clientaddr.Header // "": X-Forwarded-For
+	Protocol bool              // each connection from them begins with the PROXY protocol, version 2
+}
+
+// local is the address of clients on a Unix socket, which have none.
+var local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+
+// addressed sets Request.RemoteAddr to the address of the client. The port is 0 if a proxy
+// told the address.
+func (s *Server) addressed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.address(r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) address(r *http.Request) {
+	conn := park.ConnOf(r.Context())
+	if conn == nil {
+		return
+	}
+	peer := peerOf(conn)
+	if !peer.IsValid() {
+		return
+	}
+	if peer == local {
+		r.RemoteAddr = local.String()
+	}
+	lines := r.Header[string(s.config.Proxies.Header)]
+	if len(lines) == 0 {
+		return
+	}
+	if !s.trusts(conn) {
+		s.config.Refusals.Add(meter.UntrustedHeader, peer.Addr())
+		return
+	}
+	client, bad := s.config.Proxies.Trusted.Walk(s.config.Proxies.Header, lines, peer.Addr())
+	if bad {
+		s.config.Refusals.Add(meter.InvalidHeader, peer.Addr())
+	}
+	if client != peer.Addr() {
+		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+	}
+}
+
+// trusts reports whether the peer of conn is a proxy that may tell of its clients.
+func (s *Server) trusts(conn net.Conn) bool {
+	if _, ok := conn.RemoteAddr().(*net.UnixAddr); ok {
+		return s.config.Proxies.Trusted.Unix
+	}
+	return s.config.Proxies.Trusted.Has(peerOf(conn).Addr())
+}
+
+// peerOf returns the address of whom conn comes from, which is not valid if it comes from
+// nowhere, as in tests.
+func peerOf(conn net.Conn) netip.AddrPort {
+	switch a := conn.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	case *net.UnixAddr:
+		return local
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"crypto/tls"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"inbox/internal/park"
+)
+
+// Other is a protocol beside HTTP on the port of HTTPS. The server knows its connections
+// by what the client names in ALPN, or else, without ALPN, by their first byte.
+type Other struct {
+	ALPN   []string
+	Begins func(first byte) bool
+	// Serve takes ownership of conn, whose RemoteAddr is the client's. It runs in a
+	// goroutine of its own, and Server.End does not wait for it.
+	Serve func(conn net.Conn)
+}
+
+// lingers reports whether something is read from conn before net/http or Other has it.
+func (s *Server) lingers(conn net.Conn) bool {
+	return s.config.Other != nil && s.config.TLS != nil || s.tellsAddress(conn)
+}
+
+// tellsAddress reports whether conn begins with the PROXY protocol.
+func (s *Server) tellsAddress(conn net.Conn) bool {
+	return s.config.Proxies.Protocol && s.trusts(conn)
+}
+
+// secure puts conn beneath TLS, if that is on.
+func (s *Server) secure(conn net.Conn) net.Conn {
+	if k, ok := conn.(park.Kernel); ok && s.config.Proxies.Protocol && !s.tellsAddress(conn) {
+		conn = &unproxied{Kernel: k, refusals: s.config.Refusals}
+	}
+	return s.beneath(conn)
+}
+
+func (s *Server) beneath(conn net.Conn) net.Conn {
+	if s.config.TLS == nil {
+		return conn
+	}
+	if s.config.Beneath != nil {
+		conn = s.config.Beneath(conn)
+	}
+	return park.Secure(conn, s.config.TLS)
+}
+
+// arrive reads what comes before the first request, and gives the connection to who
+// speaks its protocol. All that has as long as a header of HTTP.
+func (s *Server) arrive(conn net.Conn) {
+	if !s.listener.arrivals.add(conn) {
+		return
+	}
+	raw := conn
+	conn.SetDeadline(time.Now().Add(s.HTTP.ReadHeaderTimeout))
+	conn, other, err := s.welcome(conn)
+	s.listener.arrivals.remove(raw)
+	if err != nil {
+		s.config.Log.Debug("a connection did not begin as it has to", "error", err)
+		raw.Close()
+		return
+	}
+	conn.SetDeadline(time.Time{})
+	if other {
+		s.config.Other.Serve(conn)
+		return
+	}
+	s.listener.put(conn, nil)
+}
+
+// welcome reports whether the connection is for Other.
+func (s *Server) welcome(conn net.Conn) (c net.Conn, other bool, err error) {
+	if s.tellsAddress(conn) {
+		if conn, err = s.located(conn); err != nil {
+			return nil, false, err
+		}
+		conn = s.beneath(conn)
+	} else {
+		conn = s.secure(conn)
+	}
+	secure, ok := conn.(*tls.Conn)
+	if !ok || s.config.Other == nil {
+		return conn, false, nil
+	}
+	if err := secure.Handshake(); err != nil {
+		return nil, false, err
+	}
+	if named := secure.ConnectionState().NegotiatedProtocol; named != "" {
+		return conn, slices.Contains(s.config.Other.ALPN, named), nil
+	}
+	first := make([]byte, 1)
+	if _, err := secure.Read(first); err != nil {
+		return nil, false, err
+	}
+	return park.Unread(conn, first), s.config.Other.Begins(first[0]), nil
+}
+
+// arrivals are the connections that nobody else knows of yet, so that they can be closed.
+type arrivals struct {
+	mu     sync.Mutex // guards what follows
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// add reports false, and closes conn, if the arrivals are closed.
+func (a *arrivals) add(conn net.Conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		conn.Close()
+		return false
+	}
+	if a.conns == nil {
+		a.conns = make(map[net.Conn]bool)
+	}
+	a.conns[conn] = true
+	return true
+}
+
+func (a *arrivals) remove(conn net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, conn)
+}
+
+// close closes all that there are, and all that are added later.
+func (a *arrivals) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	for conn := range a.conns {
+		conn.Close()
+	}
+}
