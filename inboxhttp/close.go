@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"inbox"
+	"inbox/internal/meter"
 )
 
 // close is DELETE.
@@ -19,7 +20,7 @@ func (h *Handler) close(w http.ResponseWriter, r *http.Request) error {
 	if err := h.Store.Close(r.Context(), p, life); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	h.answer(w, meter.HTTP, http.StatusNoContent)
 	return nil
 }
 

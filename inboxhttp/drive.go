@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/meter"
 	"inbox/internal/park"
 )
 
@@ -59,6 +60,7 @@ func drive(ctx context.Context, s *inbox.Session, t transport, woken bool) error
 type parked struct {
 	spot    *park.Spot
 	session *inbox.Session
+	wait    meter.Wait
 }
 
 // drive is called for each event, and watches for the next one if the transport rests.
@@ -83,6 +85,7 @@ func (p *parked) drive(t transport, e, watch park.Events) {
 
 // leave is for an end that the inbox does not know of.
 func (p *parked) leave() {
+	p.wait.End()
 	p.session.Leave(context.Background())
 	p.spot.Close()
 }

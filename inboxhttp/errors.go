@@ -32,8 +32,8 @@ func problemOf(err error) problem.Problem {
 
 // fail answers with an error. It is the one place that does, over HTTP. A 401 challenges
 // programs alone: a browser would ask its user for a password, remember it, and add it
-// to requests of other pages.
-func (h *Handler) fail(w http.ResponseWriter, err error, program bool) {
+// to requests of other pages. It returns what the client was told.
+func (h *Handler) fail(w http.ResponseWriter, err error, program bool) problem.Problem {
 	if errors.Is(err, context.Canceled) {
 		// Nobody is there to read an answer, and half an answer would look like
 		// an empty message: end the connection or stream without one.
@@ -62,6 +62,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error, program bool) {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
 	w.Write(body)
+	return p
 }
 
 // logStore logs what is the store's fault.

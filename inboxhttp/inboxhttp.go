@@ -34,6 +34,7 @@ type Config struct {
 	Log          *slog.Logger    // failures of the store, refused pages; none
 	Lot          *park.Lot       // of the server: connections wait there; one that watches none
 	Refusals     *meter.Refusals // of requests, frames and sockets; not counted
+	Meter        *meter.Meter    // counts requests and receivers; not counted
 }
 
 // Handler serves one URL, whatever its path. It is safe for concurrent use.
@@ -130,10 +131,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = nothingRuns
 	if h.pages.CORS(w, r) {
+		h.countPreflight(header, r)
 		return
 	}
 	if err := h.verb(w, r); err != nil {
-		h.fail(w, err, !browser.MayHaveSent(r.Header))
+		h.countFailure(h.transport(r), h.fail(w, err, !browser.MayHaveSent(r.Header)), remote(r))
 	}
 }
 
@@ -155,7 +157,7 @@ func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
 		return h.close(w, r)
 	case http.MethodOptions:
 		w.Header().Set("Allow", methods)
-		w.WriteHeader(http.StatusNoContent)
+		h.answer(w, meter.HTTP, http.StatusNoContent)
 		return nil
 	default: // HEAD too: it must never take a message
 		w.Header().Set("Allow", methods)

@@ -10,6 +10,7 @@ import (
 
 	"inbox"
 	"inbox/internal/browser"
+	"inbox/internal/meter"
 	"inbox/internal/park"
 )
 
@@ -44,6 +45,9 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	c.waited = true
 	waits := pollWait{ask: a, deadline: time.Now().Add(a.wait)}
 	held := &heldPoll{pollWait: waits, h: h, session: s, w: w, client: c}
+	var wait meter.Wait
+	wait.Begin(h.Meter, meter.LongPoll)
+	defer func() { wait.End() }() // unless it is parked
 	before := park.PrefixedOf(park.ConnOf(r.Context()))
 	switch idle := before != nil && before.Idle; { // whose last poll found nothing waits again
 	case !h.canPark(r), a.wait <= parkAfter && !idle:
@@ -66,11 +70,13 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
 		program: !browser.MayHaveSent(r.Header),
 	}
+	parking.wait, wait = wait, meter.Wait{}
 	if before != nil && len(unread) == 0 {
 		parking.request = before.OneRequest()
 	}
 	spot, err := h.Lot.Park(conn, parking.run)
 	if err != nil {
+		parking.wait.End()
 		return nil // nobody can be told any more
 	}
 	s.Park(spot.Wake)
@@ -193,6 +199,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
 		until: time.Now().Add(writeTimeout),
 	}
+	p.wait.End()
 	c := client{ctx: p.spot.Context(), waited: p.waited}
 	idled := len(b.Messages) == 0
 	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
@@ -200,7 +207,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 			p.spot.Close()
 			return
 		}
-		p.h.fail(w, err, p.program)
+		p.h.countFailure(meter.LongPoll, p.h.fail(w, err, p.program), p.spot.RemoteAddr().Addr())
 	}
 	if w.finish() != nil || w.close {
 		p.spot.Close()
@@ -250,6 +257,7 @@ func (p *parkedPoll) read() {
 		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idled)
 	default:
 		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
+		p.wait.Begin(p.h.Meter, meter.LongPoll)
 		p.deadline, p.waited = time.Now().Add(p.ask.wait), false
 		p.run(p.spot, park.Woken)
 	}

@@ -43,7 +43,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	}
 	if len(b.Messages) == 0 {
 		setCursor(w.Header(), b)
-		w.WriteHeader(http.StatusNoContent)
+		h.answer(w, a.transport(), http.StatusNoContent)
 		return nil
 	}
 	size := 0
@@ -56,22 +56,24 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
 	setCursor(w.Header(), b)
 	if a.pop {
-		return h.pop(w, c, p, waker, b, a.json)
+		return h.pop(w, c, p, waker, a, b)
 	}
+	h.Meter.Request(a.transport(), http.StatusOK)
 	_ = writeBatch(w, b, a.json, true) // or the client is gone, and comes again
 	return nil
 }
 
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, b inbox.Batch, asJSON bool) error {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch) error {
 	if !c.present() {
 		return context.Canceled
 	}
+	h.Meter.Request(a.transport(), http.StatusOK)
 	// The length stays open, so that the answer's end goes out after the
 	// acknowledgement: a client that has read it, and asks again over another
 	// connection, would find the same messages.
-	if writeBatch(w, b, asJSON, false) != nil {
+	if writeBatch(w, b, a.json, false) != nil {
 		return nil // the connection is gone, the messages stay
 	}
 	if err := http.NewResponseController(w).Flush(); err != nil || !c.delivered() {

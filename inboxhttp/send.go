@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"inbox"
+	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
@@ -42,7 +43,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	w.WriteHeader(http.StatusOK)
+	h.answer(w, meter.HTTP, http.StatusOK)
 	return nil
 }
 

@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/gobwas/ws"
 
 	"inbox"
 	"inbox/internal/flight"
+	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
@@ -42,7 +44,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	if err := socket.Check(w, r, options); err != nil {
 		return refusedHandshake(err)
 	}
-	p := &socketPeer{h: h}
+	p := &socketPeer{h: h, remote: remote(r)}
 	var waker *inbox.Waker // if the handshake opens the inbox
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
@@ -70,6 +72,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // the client has gone, or net/http has
 	}
+	h.Meter.Request(meter.Socket, http.StatusSwitchingProtocols)
 	if waker != nil {
 		waker.Notify(wake)
 	}
@@ -103,6 +106,8 @@ type socketPeer struct {
 	greet   bool           // the opened frame is still to be sent
 	ignored bool           // the handshake had credentials that do not count
 	waits   bool           // it is, or was, the inbox's receiver
+	wait    meter.Wait
+	remote  netip.Addr // of the client
 }
 
 // open makes this socket the peer's receiver, by the next look.
@@ -123,6 +128,7 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 		return err
 	}
 	p.waits = true
+	p.wait.Begin(p.h.Meter, meter.Socket)
 	s.LookAgain(p.session.Again())
 	if p.greet || b.Reset {
 		if err := s.Send(func(to []byte) []byte { return appendOpened(to, b, p.h.MaxBody) }); err != nil {
@@ -188,6 +194,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		return p.Look(s, now) // before the frames that may follow are answered
 	case q.kind == "send":
 		err := p.send(&q)
+		p.countSend(err)
 		return s.Send(func(to []byte) []byte { return appendSent(to, &q, err) })
 	case q.kind == "ack":
 		after, err := inbox.ParseCursor(q.after)
@@ -249,14 +256,32 @@ func (p *socketPeer) send(q *request) error {
 	return err
 }
 
+func (p *socketPeer) countSend(err error) {
+	if err == nil || err == errReplayed {
+		p.h.Meter.Request(meter.Socket, http.StatusOK)
+		return
+	}
+	p.h.countFailure(meter.Socket, problemOf(err), p.remote)
+}
+
 // errReplayed is success, with a remark.
 var errReplayed = errors.New("replayed")
 
 // End lets go of the inbox, which lives on for a while, and says why.
 func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
+	p.wait.End()
 	if p.waits {
 		p.session.Leave(context.Background())
 	}
+	c := p.closeOf(why)
+	if told, ok := problem.OfClose(int(c.Code)); ok {
+		p.h.countFailure(meter.Socket, told, p.remote)
+	}
+	return c
+}
+
+// closeOf says why the socket ends.
+func (p *socketPeer) closeOf(why error) socket.Close {
 	if c, ok := errors.AsType[socket.Close](why); ok {
 		return c
 	}

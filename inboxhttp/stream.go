@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 )
@@ -54,9 +55,12 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	header := w.Header()
 	header["Content-Type"] = []string{"text/event-stream"}
 	header["X-Accel-Buffering"] = []string{"no"} // what nginx must be told
+	h.Meter.Request(meter.Stream, http.StatusOK)
+	s.wait.Begin(h.Meter, meter.Stream)
 	if h.canPark(r) {
 		return s.park(w)
 	}
+	defer s.wait.End()
 	s.client = client{ctx: r.Context(), http2: s.http2, waited: true}
 	s.w = w
 	_ = drive(r.Context(), s.session, s, false) // an error is the client's leaving
@@ -178,6 +182,7 @@ func (s *stream) idle() step {
 	switch {
 	case s.over:
 		if s.spot != nil {
+			s.wait.End()
 			s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
 			s.spot.Close()
 		}
@@ -274,12 +279,14 @@ func (s *stream) emitTo(until time.Time) error {
 func (s *stream) park(w http.ResponseWriter) error {
 	conn, _, err := park.Hijack(w) // what came after the request is not looked at: this is its last
 	if err != nil {
+		s.wait.End()
 		return err
 	}
 	w.Header().Set("Transfer-Encoding", "chunked")
 	s.head = (&answer{header: w.Header(), status: http.StatusOK, close: true}).appendHead(nil)
 	spot, err := s.h.Lot.Park(conn, s.run)
 	if err != nil {
+		s.wait.End()
 		return nil // nobody can be told any more
 	}
 	s.session.Park(spot.Wake)

@@ -15,7 +15,7 @@ const (
 	AddressConnections               // open connections
 	AddressBytes                     // bytes in flight
 
-	// What is left for everybody.
+	// What everybody shares.
 	IDPasswords       // wrong passwords for one id
 	SenderShare       // one sender's part of an inbox
 	ServerConnections // connections of the whole server
@@ -69,7 +69,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	BadRecipient:        {"bad-recipient", "recipients that are not valid ids"},
 	BadCursor:           {"bad-cursor", "cursors that this server has not given out"},
 	BadKey:              {"bad-key", "idempotency keys against the rules"},
-	Unauthorized:        {"unauthorized", "wrong passwords"},
+	Unauthorized:        {"unauthorized", "wrong or missing passwords"},
 	ForbiddenOrigin:     {"forbidden-origin", "pages of origins that --allow-origin does not list"},
 	ForbiddenNavigation: {"forbidden-navigation", "inboxes opened like pages in a browser"},
 	NoSuchInbox:         {"no-such-inbox", "recipients that are not there"},
@@ -101,8 +101,9 @@ func Reasons() []Reason {
 	return all
 }
 
-// ReasonOf returns the reason with the name of a problem's code, and false if that
-// refuses nothing: the end of a stay, or a limit that is counted where it is reached.
+// ReasonOf returns the reason that is called like the code of a problem, and false if the
+// problem refuses nothing: it is the end of a stay, or a limit that is counted where it
+// is reached.
 func ReasonOf(code string) (Reason, bool) {
 	for r := BadRequest; r < reasonCount; r++ {
 		if reasons[r].name == code {

@@ -16,6 +16,17 @@ func TestReasonsHaveNames(t *testing.T) {
 	}
 }
 
+func TestReasonOfCode(t *testing.T) {
+	if r, ok := ReasonOf("inbox-full"); r != InboxFull || !ok {
+		t.Errorf("inbox-full is the reason %v, %v", r, ok)
+	}
+	for _, code := range []string{"rate-limited", "replaced", "address-requests", ""} {
+		if r, ok := ReasonOf(code); ok {
+			t.Errorf("the code %q is taken for the reason %v", code, r)
+		}
+	}
+}
+
 func TestNetworks(t *testing.T) {
 	for _, c := range []struct {
 		clients       bool
