@@ -48,6 +48,7 @@ type Config struct {
 	Log          *slog.Logger    // failures of the store, refused pages; none
 	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
 	Refusals     *meter.Refusals // of sockets and frames; not counted
+	Meter        *meter.Meter    // counts messages and peers; not counted
 }
 
 // Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
@@ -84,10 +86,12 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The server is about to stop.", http.StatusServiceUnavailable)
 		return
 	}
-	p := &peer{h: h}
+	p := &peer{h: h, remote: remote(r)}
 	p.refused = p.identify(r.URL.RawQuery)
 	// An error means that the client has gone, or net/http has.
-	_, _ = socket.Accept(w, r, h.Lot, &h.options, p)
+	if _, err := socket.Accept(w, r, h.Lot, &h.options, p); err == nil {
+		h.Meter.Request(meter.PeerJS, http.StatusSwitchingProtocols)
+	}
 }
 
 // peer is who talks on a socket.
@@ -103,6 +107,8 @@ type peer struct {
 	hold    *hold // nil until needed
 	ends    ending
 	drain   *drain // that ends is of, or was
+	wait    meter.Wait
+	remote  netip.Addr // of the client
 }
 
 // ending is when a socket ends, and why; zero while nobody wants it to.
@@ -209,6 +215,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
 	if !p.told {
 		p.told = true
+		p.h.count(why, p.remote)
 		p.endBy(now.Add(refusalTimeout), why)
 		if err := say(s, string(why)); err != nil {
 			return err
@@ -246,6 +253,7 @@ func (p *peer) forward(s *socket.Socket) error {
 		}
 		if !p.opened {
 			p.opened = true
+			p.wait.Begin(p.h.Meter, meter.PeerJS)
 			p.h.enter(p)
 			if err := say(s, openFrame); err != nil {
 				return err
@@ -336,6 +344,7 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 	body := f.body()
 	if !f.dst.json && p.hold.find(f.dst) == nil {
 		err := p.put(f.dst.text, body)
+		p.h.count(err, p.remote)
 		switch {
 		case err == nil:
 			return nil
@@ -446,11 +455,13 @@ func (p *peer) leave() {
 
 // End gives the id back, and says why.
 func (p *peer) End(s *socket.Socket, why error) socket.Close {
+	p.wait.End()
 	if !p.left && p.refused == "" {
 		p.leave()
 	}
 	if frame, ok := errors.AsType[refusal](why); ok {
 		if !p.told {
+			p.h.count(why, p.remote)
 			say(s, string(frame)) // or it is gone
 		}
 		return socket.Close{Code: closeRefused, Reason: "refused"}
