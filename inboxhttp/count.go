@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -26,7 +27,7 @@ func (h *Handler) countFailure(t meter.Transport, p problem.Problem, client neti
 // countPreflight counts a preflight that was answered with this header.
 func (h *Handler) countPreflight(header http.Header, r *http.Request) {
 	if header.Get("Access-Control-Allow-Origin") == "" {
-		h.countFailure(meter.HTTP, problem.ForbiddenOrigin, remote(r))
+		h.countFailure(meter.HTTP, problem.ForbiddenOrigin, clientaddr.Of(r.RemoteAddr))
 		return
 	}
 	h.Meter.Request(meter.HTTP, http.StatusNoContent)
@@ -52,10 +53,4 @@ func (a ask) transport() meter.Transport {
 		return meter.LongPoll
 	}
 	return meter.HTTP
-}
-
-// remote returns the address of the client, or the zero Addr if it is not known.
-func remote(r *http.Request) netip.Addr {
-	a, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return a.Addr().Unmap()
 }

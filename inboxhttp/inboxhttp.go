@@ -13,6 +13,7 @@ import (
 
 	"inbox"
 	"inbox/internal/browser"
+	"inbox/internal/clientaddr"
 	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/park"
@@ -135,7 +136,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.verb(w, r); err != nil {
-		h.countFailure(h.transport(r), h.fail(w, err, !browser.MayHaveSent(r.Header)), remote(r))
+		h.countFailure(h.transport(r), h.fail(w, err, !browser.MayHaveSent(r.Header)), clientaddr.Of(r.RemoteAddr))
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
 	"inbox"
 	"inbox/internal/browser"
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/park"
 )
@@ -68,7 +70,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	parking := &parkedPoll{
 		parked: parked{session: s}, pollWait: waits, h: h, peer: p, waited: true,
 		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
-		program: !browser.MayHaveSent(r.Header),
+		program: !browser.MayHaveSent(r.Header), remote: clientaddr.Of(r.RemoteAddr),
 	}
 	parking.wait, wait = wait, meter.Wait{}
 	if before != nil && len(unread) == 0 {
@@ -158,9 +160,10 @@ type parkedPoll struct {
 	pollWait
 	h        *Handler
 	peer     inbox.Peer
-	unread   []byte // what was read beyond the request
-	readable bool   // there is more to read
-	request  []byte // nil if it is not known
+	remote   netip.Addr // of the client
+	unread   []byte     // what was read beyond the request
+	readable bool       // there is more to read
+	request  []byte     // nil if it is not known
 	header   string
 	close    bool
 	program  bool // no browser has sent the request
@@ -207,7 +210,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 			p.spot.Close()
 			return
 		}
-		p.h.countFailure(meter.LongPoll, p.h.fail(w, err, p.program), p.spot.RemoteAddr().Addr())
+		p.h.countFailure(meter.LongPoll, p.h.fail(w, err, p.program), p.remote)
 	}
 	if w.finish() != nil || w.close {
 		p.spot.Close()

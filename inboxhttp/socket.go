@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
@@ -44,7 +45,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	if err := socket.Check(w, r, options); err != nil {
 		return refusedHandshake(err)
 	}
-	p := &socketPeer{h: h, remote: remote(r)}
+	p := &socketPeer{h: h, remote: clientaddr.Of(r.RemoteAddr)}
 	var waker *inbox.Waker // if the handshake opens the inbox
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.

@@ -43,9 +43,3 @@ func (h *Handler) count(err error, client netip.Addr) {
 	h.Meter.Request(meter.PeerJS, http.StatusServiceUnavailable)
 	h.Refusals.Add(meter.StoreUnavailable, client)
 }
-
-// remote returns the address of the client, or the zero Addr if it is not known.
-func remote(r *http.Request) netip.Addr {
-	a, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return a.Addr().Unmap()
-}

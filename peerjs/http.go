@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"inbox/internal/clientaddr"
+	"inbox/internal/meter"
 )
 
 // shared does what all URLs have in common: it refuses pages that are not allowed, lets
@@ -18,6 +21,8 @@ func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.Handl
 	switch {
 	case h.pages.CORS(w, r): // a preflight, which is answered
 	case !h.pages.May(r):
+		h.Meter.Request(meter.PeerJS, http.StatusForbidden)
+		h.Refusals.Add(meter.ForbiddenOrigin, clientaddr.Of(r.RemoteAddr))
 		http.Error(w, "Pages of this origin may not use this server.", http.StatusForbidden)
 	default:
 		next(w, r)

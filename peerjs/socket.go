@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -86,7 +87,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The server is about to stop.", http.StatusServiceUnavailable)
 		return
 	}
-	p := &peer{h: h, remote: remote(r)}
+	p := &peer{h: h, remote: clientaddr.Of(r.RemoteAddr)}
 	p.refused = p.identify(r.URL.RawQuery)
 	// An error means that the client has gone, or net/http has.
 	if _, err := socket.Accept(w, r, h.Lot, &h.options, p); err == nil {
