@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"inbox/memstore":            {"inbox", "inbox/internal/meter", "inbox/internal/shrink"},
 	"inbox/redisstore":          {"inbox", "inbox/internal/meter", "inbox/internal/shrink"},
 	"inbox/storetest":           {"inbox"},
-	"inbox/inboxhttp":           {"inbox", "inbox/internal/browser", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/server", "inbox/internal/socket", "inbox/internal/throttle"},
+	"inbox/inboxhttp":           {"inbox", "inbox/internal/browser", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/outcome", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/server", "inbox/internal/socket", "inbox/internal/throttle"},
 	"inbox/client":              {"inbox", "inbox/internal/problem"},
 	"inbox/peerjs":              {"inbox", "inbox/internal/browser", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/shrink", "inbox/internal/socket", "inbox/internal/throttle"},
 	"inbox/web":                 {},
@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/jsontext":   {},
 	"inbox/internal/limit":      {"inbox/internal/shrink"},
 	"inbox/internal/meter":      {},
+	"inbox/internal/outcome":    {},
 	"inbox/internal/park":       {"inbox/internal/shrink"},
 	"inbox/internal/problem":    {"inbox"},
 	"inbox/internal/server":     {"inbox/internal/clientaddr", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/throttle"},
@@ -39,7 +40,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/throttle":   {},
 	"inbox/internal/turncred":   {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/server", "inbox/internal/throttle", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
+	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},

@@ -135,7 +135,14 @@ func start(tb testing.TB, c config) *server {
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.inside.Add(1)
 		defer s.inside.Add(-1)
-		s.handler.ServeHTTP(w, r)
+		switch r.URL.Path {
+		case "/ice":
+			s.handler.ServeICE(w, r)
+		case "/outcome":
+			s.handler.ServeOutcome(w, r)
+		default:
+			s.handler.ServeHTTP(w, r)
+		}
 	})
 	if c.wrap != nil {
 		h = c.wrap(h)
@@ -294,6 +301,7 @@ func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
 // the id.
 type request struct {
 	method       string
+	path         string // /inbox
 	query        string
 	id, password string
 	auth         []string // Authorization headers as they are, in place of id and password
@@ -349,7 +357,7 @@ func (s *server) try(ctx context.Context, r request) (answer, error) {
 	if r.method == "" {
 		r.method = http.MethodGet
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, s.url+"/inbox"+r.query, r.body)
+	req, err := http.NewRequestWithContext(ctx, r.method, s.url+cmp.Or(r.path, "/inbox")+r.query, r.body)
 	if err != nil {
 		s.Fatal(err)
 	}

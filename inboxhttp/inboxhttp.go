@@ -15,7 +15,9 @@ import (
 	"inbox/internal/browser"
 	"inbox/internal/clientaddr"
 	"inbox/internal/flight"
+	"inbox/internal/limit"
 	"inbox/internal/meter"
+	"inbox/internal/outcome"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -36,9 +38,16 @@ type Config struct {
 	Lot          *park.Lot       // of the server: connections wait there; one that watches none
 	Refusals     *meter.Refusals // of requests, frames and sockets; not counted
 	Meter        *meter.Meter    // counts requests and receivers; not counted
+
+	// ICEServers returns the servers that a client can use, for a peer with this id. It
+	// must be safe for concurrent use. None.
+	ICEServers func(r *http.Request, id string) []ICEServer
+	ICEPublic  bool            // tells them to pages without a password too
+	Outcomes   *outcome.Counts // counts how calls went; nothing does
 }
 
-// Handler serves one URL, whatever its path. It is safe for concurrent use.
+// Handler serves the URL of inboxes, whatever its path, and has methods for the two
+// others of the protocol. It is safe for concurrent use.
 // Connections should come from a server whose ConnContext is [park.ConnContext], and
 // which limits the time for headers, bodies and answers, as internal/server does.
 type Handler struct {
@@ -55,6 +64,21 @@ type Handler struct {
 	unparked atomic.Int64 // long polls that may be parked soon
 
 	opened, unopened socket.Options
+
+	inboxes, servers, reports endpoint
+
+	rare *limit.Table // guests by address, and reports by id
+}
+
+// A verb answers one method, or returns why not.
+type verb = func(http.ResponseWriter, *http.Request) error
+
+// An endpoint is one URL of the protocol: what answers each of its methods but OPTIONS,
+// and the list of all.
+type endpoint struct {
+	verbs map[string]verb
+	allow string
+	waits bool // for messages, or it is a stream or a socket
 }
 
 // New checks the configuration.
@@ -82,6 +106,10 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{Config: c, draining: make(chan struct{})}
 	h.opened, h.unopened = socketOptions(c.MaxBody, c.InFlight)
+	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodDelete: h.close}, "GET, POST, DELETE, OPTIONS", true}
+	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
+	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
+	h.rare = limit.NewTable(rareRows, guestRate, reportRate)
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,
@@ -126,7 +154,16 @@ var (
 	nothingRuns = []string{"default-src 'none'; sandbox"}
 )
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP serves inboxes.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.inboxes) }
+
+// ServeICE serves the list of STUN and TURN servers.
+func (h *Handler) ServeICE(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.servers) }
+
+// ServeOutcome takes reports of how calls went.
+func (h *Handler) ServeOutcome(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.reports) }
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 	header := w.Header()
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff
@@ -135,33 +172,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.countPreflight(header, r)
 		return
 	}
-	if err := h.verb(w, r); err != nil {
-		h.countFailure(h.transport(r), h.fail(w, err, !browser.MayHaveSent(r.Header)), clientaddr.Of(r.RemoteAddr))
+	if err := h.verb(w, r, to); err != nil {
+		t := meter.HTTP
+		if to.waits {
+			t = h.transport(r)
+		}
+		h.countFailure(t, h.fail(w, err, !browser.MayHaveSent(r.Header)), clientaddr.Of(r.RemoteAddr))
 	}
 }
 
-const methods = "GET, POST, DELETE, OPTIONS"
-
-func (h *Handler) verb(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) verb(w http.ResponseWriter, r *http.Request, to endpoint) error {
 	if browser.IsNavigation(r.Header) {
 		return problem.ForbiddenNavigation
 	}
 	if !h.pages.May(r) {
 		return problem.ForbiddenOrigin
 	}
-	switch r.Method {
-	case http.MethodGet:
-		return h.receive(w, r)
-	case http.MethodPost:
-		return h.send(w, r)
-	case http.MethodDelete:
-		return h.close(w, r)
-	case http.MethodOptions:
-		w.Header().Set("Allow", methods)
+	if answer := to.verbs[r.Method]; answer != nil {
+		return answer(w, r)
+	}
+	w.Header().Set("Allow", to.allow)
+	if r.Method == http.MethodOptions {
 		h.answer(w, meter.HTTP, http.StatusNoContent)
 		return nil
-	default: // HEAD too: it must never take a message
-		w.Header().Set("Allow", methods)
-		return problem.MethodNotAllowed
 	}
+	return problem.MethodNotAllowed // HEAD too: it must never take a message
 }

@@ -24,7 +24,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if socket.Listed(r.Header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
+	if encoded(r.Header) {
 		return problem.EncodedBody
 	}
 	in := incoming{inFlight: h.InFlight}
@@ -45,6 +45,11 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.answer(w, meter.HTTP, http.StatusOK)
 	return nil
+}
+
+// encoded reports whether a body is not what its bytes say.
+func encoded(header http.Header) bool {
+	return socket.Listed(header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") })
 }
 
 // recipient comes from the query alone, never from a body, so that whoever

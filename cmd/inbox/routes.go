@@ -15,6 +15,8 @@ import (
 func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
+	mux.HandleFunc(base+"ice", h.ServeICE)
+	mux.HandleFunc(base+"outcome", h.ServeOutcome)
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
 	})

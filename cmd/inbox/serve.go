@@ -39,6 +39,8 @@ type serveCommand struct {
 	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"The key that PeerJS clients have to send."`
 	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
 
+	iceFlags
+
 	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
 	InboxCapacity int           `default:"100" group:"Limits" help:"Messages in one inbox."`
 	InboxBytes    size          `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
@@ -67,7 +69,7 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkICE()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
 		return errors.New(err)
 	}
@@ -145,10 +147,16 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
+	iceServers, err := c.iceServers(relayed{})
+	if err != nil {
+		return err
+	}
+	calls := c.counts()
 	handler, err := inboxhttp.New(inboxhttp.Config{
 		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
 		AllowOrigins: c.AllowOrigin, Log: log,
+		ICEServers: iceServers, ICEPublic: c.ICEPublic, Outcomes: calls,
 	})
 	if err != nil {
 		return err
@@ -169,6 +177,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	running, stop := context.WithCancel(context.Background())
 	background.Go(func() { store.run(running) })
 	background.Go(func() { returnMemory(running) })
+	background.Go(func() { summarize(running, calls, log) })
 	if peers != nil {
 		background.Go(func() { peers.Run(running) })
 	}

@@ -103,6 +103,7 @@ func (c *serveCommand) checkListen() error {
 
 // warn logs settings that work, but not as somebody may expect.
 func (c *serveCommand) warn(log *slog.Logger) {
+	c.warnICE(log)
 	if c.SecretFile != "" {
 		log.Warn("--secret-file and INBOX_SECRET_FILE are former names: use --pepper-file or INBOX_PEPPER_FILE")
 	}

@@ -54,7 +54,7 @@ var (
 	ForbiddenOrigin     = Problem{Code: "forbidden-origin", Status: http.StatusForbidden, Detail: "Pages of this origin may not use this server."}
 	ForbiddenNavigation = Problem{Code: "forbidden-navigation", Status: http.StatusForbidden, Detail: "An inbox is asked by a program, not opened, linked to or embedded as a page."}
 	NoSuchInbox         = Problem{Code: "no-such-inbox", Status: http.StatusNotFound, Err: inbox.ErrNoInbox, Detail: "The recipient has no inbox: it has not asked yet, or not for a while."}
-	MethodNotAllowed    = Problem{Code: "method-not-allowed", Status: http.StatusMethodNotAllowed, Detail: "An inbox knows GET, POST and DELETE."}
+	MethodNotAllowed    = Problem{Code: "method-not-allowed", Status: http.StatusMethodNotAllowed, Detail: "This URL knows only the methods that Allow lists."}
 	TooSlow             = Problem{Code: "too-slow", Status: http.StatusRequestTimeout, Close: 4408, Retry: true, Detail: "The body took too long to arrive."}
 	Replaced            = Problem{Code: "replaced", Status: http.StatusConflict, Close: 4409, Err: inbox.ErrReplaced, Detail: "A newer receiver waits at this inbox."}
 	Closed              = Problem{Code: "closed", Status: http.StatusConflict, Close: 4410, Err: inbox.ErrClosed, Detail: "The inbox was closed by its owner."}

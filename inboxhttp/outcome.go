@@ -1,0 +1,58 @@
+package inboxhttp
+
+import (
+	"io"
+	"net/http"
+	"net/netip"
+
+	"inbox/internal/meter"
+	"inbox/internal/outcome"
+	"inbox/internal/problem"
+)
+
+// maxOutcome bounds a report, in bytes: five words and a number have 150.
+const maxOutcome = 1 << 10
+
+// outcome is POST /outcome.
+func (h *Handler) outcome(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.peer(r)
+	if err != nil {
+		return err
+	}
+	if encoded(r.Header) {
+		return problem.EncodedBody
+	}
+	report, err := readOutcome(w, r)
+	if err != nil {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // the rest is not waited for
+		}
+		return err
+	}
+	if h.Outcomes != nil {
+		if err := h.checkPassword(r, p); err != nil {
+			return err
+		}
+		if wait := h.rare.Take(h.rare.KeyOf(netip.Addr{}, p.ID), reports, 1); wait > 0 {
+			return problem.RateLimited.With("An inbox reports at most one outcome a minute.").After(wait)
+		}
+		h.Outcomes.Add(report)
+	}
+	h.answer(w, meter.HTTP, http.StatusNoContent)
+	return nil
+}
+
+func readOutcome(w http.ResponseWriter, r *http.Request) (outcome.Report, error) {
+	if r.ContentLength > maxOutcome {
+		return outcome.Report{}, problem.TooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOutcome))
+	if err != nil {
+		return outcome.Report{}, bodyError(err)
+	}
+	report, err := outcome.Parse(body)
+	if err != nil {
+		return outcome.Report{}, badRequest(sentence(err))
+	}
+	return report, nil
+}

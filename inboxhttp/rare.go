@@ -1,0 +1,20 @@
+package inboxhttp
+
+import "inbox/internal/limit"
+
+// rareRows is how many addresses and ids the handler remembers that did something rare,
+// for 24 bytes each.
+const rareRows = 8 << 10
+
+// The rare things.
+const (
+	guests = iota
+	reports
+)
+
+// A guest is a page that asks for ICE servers without a password: twice in each of 500
+// browsers of a school at once, and then once a second.
+var guestRate = limit.Rate{PerSecond: 1, Burst: 1000}
+
+// An inbox reports one outcome a minute.
+var reportRate = limit.Rate{PerSecond: 1. / 60, Burst: 1}
