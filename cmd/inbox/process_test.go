@@ -22,7 +22,10 @@ import (
 func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
 	t.Helper()
 	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
-	cmd := exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0"}, flags...)...)
+	if !strings.Contains(strings.Join(flags, " "), "--listen") {
+		flags = append(flags, "--listen=127.0.0.1:0")
+	}
+	cmd := exec.Command("inbox", append([]string{"serve"}, flags...)...)
 	cmd.Stderr = r.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
 	"inbox/internal/server"
@@ -26,12 +28,14 @@ import (
 
 // serveCommand is the configuration of a server: its fields are the flags.
 type serveCommand struct {
-	Listen   string `default:":3000" group:"Addresses" help:"Where to listen. Port 0 takes a free one."`
+	listenFlags
 	BasePath string `default:"/" group:"Addresses" help:"Serve everything below this path, as in /signal/."`
 
 	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files" group:"Addresses" help:"Off; self-signed: with a certificate of its own, kept for the next start, for trying out on other devices; files: with --tls-cert and --tls-key."`
 	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"Addresses" help:"Certificate chain, PEM. It is read again when it changes."`
 	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"Addresses" help:"Its private key, PEM."`
+
+	proxyFlags
 
 	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
 
@@ -69,7 +73,7 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkICE()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
 		return errors.New(err)
 	}
@@ -121,16 +125,17 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	// The snapshot is used up when it is read, so the port comes first.
-	ln, err := c.listen(ctx, log)
+	listeners, err := c.listen(ctx, log)
 	if err != nil {
 		return err
 	}
 	unlock, err := c.lockSnapshot(ctx, log)
 	if err != nil {
-		return errors.Join(err, ln.Close())
+		closeAll(listeners)
+		return err
 	}
 	defer unlock()
-	defer ln.Close()
+	defer closeAll(listeners)
 	store, err := c.openStore(ctx, log)
 	if err != nil {
 		return err
@@ -143,8 +148,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.MaxInFlight == 0 {
 		inFlight = flight.New(inFlightLimit(memory))
 	}
+	proxies, err := c.proxies()
+	if err != nil {
+		return err
+	}
 	srv := server.New(server.Config{
-		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log,
+		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	iceServers, err := c.iceServers(relayed{})
@@ -165,7 +174,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := srv.Listen(ln); err != nil {
+	if err := srv.Listen(listeners...); err != nil {
 		return err
 	}
 	// Nothing can go wrong any more but the serving itself.
@@ -187,11 +196,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	srv.Handle(logRequests(log, routes(c.basePath(), handler, peers, store.ready)))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
-	c.announce(log, ln.Addr())
+	c.announce(log, listeners)
+	notify(log, daemon.SdNotifyReady)
 
 	select {
 	case err = <-served: // which does not happen by itself; the inboxes are kept all the same
 	case <-ctx.Done():
+		notify(log, daemon.SdNotifyStopping)
 		srv.End(c.ending(ctx, handler, peers))
 	}
 	if err = errors.Join(err, store.ended()); err == nil {
@@ -248,25 +259,4 @@ func durationsAsText(_ []string, a slog.Attr) slog.Attr {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
 	return a
-}
-
-// announce logs the addresses to open in a browser.
-func (c *serveCommand) announce(log *slog.Logger, addr net.Addr) {
-	scheme := "http"
-	if c.TLS != "off" {
-		scheme = "https"
-	}
-	host, port, _ := net.SplitHostPort(addr.String())
-	hosts := []string{host}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		hosts = append([]string{"localhost"}, machineAddresses()...)
-	}
-	store, _, _ := strings.Cut(c.Store, ":") // without its password
-	log.Info("inbox", "version", version(), "store", store)
-	for _, h := range hosts {
-		log.Info("listening", "url", scheme+"://"+net.JoinHostPort(h, port)+c.basePath())
-	}
-	if c.TLS == "off" && len(hosts) > 1 {
-		log.Info("browsers give a camera only to localhost and to https: for other devices use --tls self-signed")
-	}
 }

@@ -33,6 +33,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_REDIS_PREFIX": "x:", "INBOX_REDIS_WAIT_REPLICAS": "1", "INBOX_REDIS_PASSWORD_FILE": "/rp", "INBOX_PEPPER_FILE": "/pepper", "INBOX_SECRET_FILE": "/pepper",
 		"INBOX_REDIS_CA": "/ca.pem", "INBOX_REDIS_CERT": "/r.pem", "INBOX_REDIS_KEY": "/rk.pem",
 		"INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
+		"INBOX_UNIX_MODE": "0600", "INBOX_TRUSTED_PROXY": "10.0.0.0/8,unix", "INBOX_FORWARDED_HEADER": "Forwarded", "INBOX_PROXY_PROTOCOL": "true",
 		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",
 		"INBOX_ICE_SERVER": "stun:a.example,turn:b.example", "INBOX_ICE_SECRET_FILE": "/secret", "INBOX_ICE_PUBLIC": "true", "INBOX_OUTCOMES": "false",
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"os"
 	"regexp"
 	"runtime/debug"
@@ -89,21 +88,10 @@ func (c *serveCommand) checkRedis() error {
 // pepperFile is the file that --pepper-file names, or --secret-file, as it was called.
 func (c *serveCommand) pepperFile() string { return cmp.Or(c.PepperFile, c.SecretFile) }
 
-// checkListen refuses an address that no machine has.
-func (c *serveCommand) checkListen() error {
-	_, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000")
-	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("--listen: port %q is not a number from 0 to 65535", port)
-	}
-	return nil
-}
-
 // warn logs settings that work, but not as somebody may expect.
 func (c *serveCommand) warn(log *slog.Logger) {
 	c.warnICE(log)
+	c.warnProxies(log)
 	if c.SecretFile != "" {
 		log.Warn("--secret-file and INBOX_SECRET_FILE are former names: use --pepper-file or INBOX_PEPPER_FILE")
 	}

@@ -34,9 +34,10 @@ type way struct {
 	secure bool
 	proxy  bool // with the PROXY protocol
 	unix   bool // over a Unix socket
+	other  bool // beside a protocol that nobody speaks
 }
 
-var ways = []way{{}, {secure: true}, {proxy: true}, {proxy: true, secure: true}, {unix: true}, {unix: true, secure: true}, {unix: true, proxy: true}}
+var ways = []way{{}, {secure: true}, {proxy: true}, {proxy: true, secure: true}, {unix: true}, {unix: true, secure: true}, {unix: true, proxy: true}, {secure: true, other: true}}
 
 func (w way) String() string {
 	name := "TCP"
@@ -48,6 +49,9 @@ func (w way) String() string {
 	}
 	if w.secure {
 		name += ", TLS"
+	}
+	if w.other {
+		name += ", another protocol"
 	}
 	return name
 }
@@ -79,6 +83,9 @@ func start(tb testing.TB, way way) *service {
 	if way.proxy {
 		c.Proxies = trusting(tb, "127.0.0.1", "unix")
 		c.Proxies.Protocol = true
+	}
+	if way.other {
+		c.Other = &Other{Begins: func(byte) bool { return false }}
 	}
 	s.Server = New(c)
 	s.HTTP.ErrorLog = log.New(io.Discard, "", 0)
