@@ -34,13 +34,14 @@ var mayImport = map[string][]string{
 	"inbox/internal/outcome":    {},
 	"inbox/internal/park":       {"inbox/internal/shrink"},
 	"inbox/internal/problem":    {"inbox"},
+	"inbox/internal/relay":      {"inbox/internal/limit", "inbox/internal/shrink", "inbox/internal/turncred"},
 	"inbox/internal/server":     {"inbox/internal/clientaddr", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/throttle"},
 	"inbox/internal/shrink":     {},
 	"inbox/internal/socket":     {"inbox/internal/flight", "inbox/internal/park"},
 	"inbox/internal/throttle":   {},
 	"inbox/internal/turncred":   {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
+	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/relay", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},

@@ -1,0 +1,97 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// packetConn is a UDP socket as pion shall see it: only what may be TURN, and never an
+// error, which would end the listener.
+type packetConn struct {
+	*net.UDPConn
+	s *Server
+
+	// clients holds addresses that pion has seen, so that a packet allocates none.
+	clients [256]*net.UDPAddr // only ReadFrom uses it
+}
+
+func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(b)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return 0, nil, err
+		case err != nil:
+			time.Sleep(5 * time.Millisecond) // nothing of a client; the kernel may be short of memory
+			continue
+		case !isTURN(b[:n]):
+			continue
+		}
+		return n, c.client(from), nil
+	}
+}
+
+// client returns an address as pion needs it.
+func (c *packetConn) client(a netip.AddrPort) *net.UDPAddr {
+	ip := a.Addr().As16()
+	slot := &c.clients[byte(a.Port())^byte(a.Port()>>8)^ip[15]]
+	if known := *slot; known != nil && known.Port == int(a.Port()) && netip.AddrFrom16(ip) == netip.AddrFrom16([16]byte(known.IP.To16())) {
+		return known
+	}
+	*slot = net.UDPAddrFromAddrPort(a)
+	return *slot
+}
+
+// WriteTo answers, but not more often than a source may have unauthenticated answers:
+// whoever forges a source makes us send to it.
+func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	u := to.(*net.UDPAddr) // ReadFrom has made it
+	if isUnauthenticated(b) {
+		ip, _ := netip.AddrFromSlice(u.IP)
+		if c.s.replies.Take(c.s.replies.Key(ip.Unmap()), 0, 1) > 0 {
+			c.s.Figures.DroppedSource.Add(1)
+			return len(b), nil
+		}
+	}
+	return c.UDPConn.WriteTo(b, to)
+}
+
+const (
+	stunHeader       = 20
+	stunCookie       = 0x2112A442
+	messageIntegrity = 0x0008
+	allocateSuccess  = 0x0103
+)
+
+// isTURN reports whether b begins as a STUN message or as ChannelData.
+func isTURN(b []byte) bool {
+	switch {
+	case len(b) < 4:
+		return false
+	case b[0]&0xC0 == 0x40:
+		return true
+	}
+	return b[0]&0xC0 == 0 && len(b) >= stunHeader && binary.BigEndian.Uint32(b[4:]) == stunCookie
+}
+
+// isUnauthenticated reports whether b is an answer without MESSAGE-INTEGRITY.
+func isUnauthenticated(b []byte) bool {
+	const class, success, failure = 0x0110, 0x0100, 0x0110
+	if len(b) < stunHeader || b[0]&0xC0 != 0 {
+		return false
+	}
+	if c := binary.BigEndian.Uint16(b) & class; c != success && c != failure {
+		return false
+	}
+	for b = b[stunHeader:]; len(b) >= 4; {
+		if binary.BigEndian.Uint16(b) == messageIntegrity {
+			return false
+		}
+		length := 4 + (int(binary.BigEndian.Uint16(b[2:]))+3)&^3
+		b = b[min(length, len(b)):]
+	}
+	return true
+}

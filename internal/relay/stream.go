@@ -1,0 +1,254 @@
+package relay
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// strangerTimeout is how long a connection may last without an allocation.
+	strangerTimeout = 30 * time.Second
+	// silence is how long a client with an allocation may send nothing: it refreshes the
+	// allocation every ten minutes.
+	silence = 12 * time.Minute
+	// frameTimeout bounds the time from the first byte of a frame to its last.
+	frameTimeout = 10 * time.Second
+	// writeTimeout bounds a write to a client that does not read.
+	writeTimeout = 10 * time.Second
+
+	// sendBuffer is what the kernel keeps for a client that does not keep up. More would
+	// be late when it arrives: at 2 Mbit/s this is half a second.
+	sendBuffer = 128 << 10
+
+	frameHeader = 4
+)
+
+// intake hands connections to pion. It remembers them, since pion's Close ends those of
+// UDP alone.
+type intake struct {
+	s      *Server
+	ln     net.Listener // nil: connections come by add
+	added  chan *stream
+	closed chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex // guards conns
+	conns map[*stream]struct{}
+}
+
+func newIntake(s *Server, ln net.Listener) *intake {
+	return &intake{s: s, ln: ln, added: make(chan *stream), closed: make(chan struct{}), conns: make(map[*stream]struct{})}
+}
+
+// Accept returns the next connection.
+func (in *intake) Accept() (net.Conn, error) {
+	if in.ln == nil {
+		select {
+		case c := <-in.added:
+			return c, nil
+		case <-in.closed:
+			return nil, net.ErrClosed
+		}
+	}
+	for {
+		c, err := in.ln.Accept()
+		if err != nil {
+			select {
+			case <-in.closed:
+				return nil, net.ErrClosed
+			case <-time.After(50 * time.Millisecond): // it was reset already, or there is no descriptor
+				continue
+			}
+		}
+		if c := in.wrap(c); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// add gives a connection to Accept.
+func (in *intake) add(c net.Conn) {
+	if wrapped := in.wrap(c); wrapped != nil {
+		select {
+		case in.added <- wrapped:
+		case <-in.closed:
+			wrapped.Close()
+		}
+	}
+}
+
+// wrap remembers a connection. It returns nil if the intake is closed.
+func (in *intake) wrap(c net.Conn) *stream {
+	limitSendBuffer(c)
+	w := &stream{Conn: c, in: in, r: bufio.NewReaderSize(c, 2<<10), local: localAddress(), since: time.Now()}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	select {
+	case <-in.closed:
+		c.Close()
+		return nil
+	default:
+	}
+	in.conns[w] = struct{}{}
+	in.s.Figures.Connections.Add(1)
+	return w
+}
+
+// Close ends Accept.
+func (in *intake) Close() error {
+	err := error(nil)
+	in.once.Do(func() {
+		in.mu.Lock()
+		close(in.closed)
+		in.mu.Unlock()
+		if in.ln != nil {
+			err = in.ln.Close()
+		}
+	})
+	return err
+}
+
+// Addr is for nobody, but a listener has one.
+func (in *intake) Addr() net.Addr { return localAddress() }
+
+func (in *intake) closeConns() {
+	in.mu.Lock()
+	all := make([]*stream, 0, len(in.conns))
+	for c := range in.conns {
+		all = append(all, c)
+	}
+	in.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// A stream is a connection with the deadlines that pion does not set. Each Read returns
+// one frame: pion's own framing calls itself for each piece that arrives, so that single
+// bytes would take a stack of many megabytes.
+type stream struct {
+	net.Conn
+	in        *intake
+	r         *bufio.Reader
+	local     *net.TCPAddr
+	since     time.Time
+	allocated atomic.Bool // the client has had an allocation
+	once      sync.Once
+	err       error
+}
+
+var errFrame = errors.New("relay: neither STUN nor ChannelData, or too long")
+
+// Read reads a whole frame into p.
+func (c *stream) Read(p []byte) (int, error) {
+	n, err := c.readFrame(p)
+	if err != nil {
+		c.Close()
+	}
+	return n, err
+}
+
+func (c *stream) readFrame(p []byte) (int, error) {
+	by := time.Now().Add(silence)
+	if !c.allocated.Load() {
+		by = c.since.Add(strangerTimeout)
+	}
+	if c.r.Buffered() < frameHeader {
+		c.SetReadDeadline(by)
+		if _, err := c.r.Peek(1); err != nil {
+			return 0, err
+		}
+	}
+	if c.r.Buffered() < frameHeader {
+		c.SetReadDeadline(earlier(by, time.Now().Add(frameTimeout)))
+	}
+	header, err := c.r.Peek(frameHeader)
+	if err != nil {
+		return 0, err
+	}
+	n := frameLength(header)
+	if n == 0 || n > len(p) {
+		return 0, errFrame
+	}
+	if c.r.Buffered() < n {
+		c.SetReadDeadline(earlier(by, time.Now().Add(frameTimeout)))
+	}
+	return io.ReadFull(c.r, p[:n])
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// frameLength returns the length of a frame with its padding, or 0 if it is none.
+func frameLength(header []byte) int {
+	length := int(binary.BigEndian.Uint16(header[2:]))
+	switch {
+	case header[0]&0xC0 == 0 && length%4 == 0:
+		return stunHeader + length
+	case header[0]&0xF0 == 0x40: // channels 0x4000 to 0x4FFF
+		return frameHeader + (length+3)&^3
+	}
+	return 0
+}
+
+// Write writes a whole frame. After a part of one, the connection is of no use.
+func (c *stream) Write(p []byte) (int, error) {
+	if len(p) >= 2 && binary.BigEndian.Uint16(p) == allocateSuccess {
+		c.allocated.Store(true)
+	}
+	c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.Close()
+	}
+	return n, err
+}
+
+// Close closes the connection once.
+func (c *stream) Close() error {
+	c.once.Do(func() {
+		c.in.mu.Lock()
+		delete(c.in.conns, c)
+		c.in.mu.Unlock()
+		c.in.s.Figures.Connections.Add(-1)
+		c.err = c.Conn.Close()
+	})
+	return c.err
+}
+
+// LocalAddr is another for each connection: pion takes clients for the same whose
+// addresses are, and behind two proxies two clients can have the same.
+func (c *stream) LocalAddr() net.Addr { return c.local }
+
+var connections atomic.Uint64
+
+func localAddress() *net.TCPAddr {
+	ip := make(net.IP, net.IPv6len)
+	binary.BigEndian.PutUint64(ip[8:], connections.Add(1))
+	return &net.TCPAddr{IP: ip}
+}
+
+// limitSendBuffer finds the connection of the kernel.
+func limitSendBuffer(c net.Conn) {
+	for c != nil {
+		if t, ok := c.(*net.TCPConn); ok {
+			t.SetWriteBuffer(sendBuffer)
+			return
+		}
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		c = outer.NetConn()
+	}
+}

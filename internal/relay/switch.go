@@ -1,0 +1,237 @@
+package relay
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/turn/v5"
+)
+
+const (
+	firstPort = 49152
+	ports     = 65536 - firstPort
+
+	// maxQueue is how many packets wait for one client: at 5 Mbit/s, half a second.
+	maxQueue = 256
+	// maxQueued is how many packets wait for all clients, 32 MiB. Beyond it, each client
+	// has fewQueued: clients that do not read take no room from those that do.
+	maxQueued = 20_000
+	fewQueued = 8
+
+	// maxPeers is how many peers an allocation remembers that it has sent to. A call has
+	// up to 40 relay candidates.
+	maxPeers = 128
+
+	// maxPacket is the longest payload; pion reads no more.
+	maxPacket = 1600
+)
+
+// A Switch relays between the allocations of one process. All have the same virtual
+// address, and ports that exist nowhere else. A packet goes from the sender's allocation
+// to the receiver's queue in memory, if the receiver has sent something to the sender
+// before, as the checks of ICE do.
+type Switch struct {
+	onlyUDP
+	s       *Server
+	address netip.Addr
+	ip      net.IP
+	ids     atomic.Uint32
+	queued  atomic.Int64
+	ports   [ports]atomic.Pointer[port]
+}
+
+func newSwitch(s *Server, address netip.Addr) *Switch {
+	return &Switch{s: s, address: address, ip: address.AsSlice()}
+}
+
+func (w *Switch) permits(peer netip.Addr) bool { return peer == w.address }
+
+func (w *Switch) at(p uint16) *port {
+	if p < firstPort {
+		return nil
+	}
+	return w.ports[p-firstPort].Load()
+}
+
+func (w *Switch) find(a netip.AddrPort) *allocation {
+	if p := w.at(a.Port()); p != nil && a.Addr() == w.address {
+		return p.allocation
+	}
+	return nil
+}
+
+// AllocatePacketConn returns a random free port.
+func (w *Switch) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
+	if c.Network != "udp4" {
+		return nil, nil, errPort
+	}
+	a, err := w.s.allocate(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &port{allocation: a, w: w, id: w.ids.Add(1)}
+	p.filled.L = &p.mu
+	// An allocation is found with one try in two when half of all ports are taken.
+	const tries = 64
+	for range tries {
+		var random [2]byte
+		rand.Read(random[:])
+		n := binary.BigEndian.Uint16(random[:]) % ports
+		p.addr = &net.UDPAddr{IP: w.ip, Port: firstPort + int(n)}
+		if w.ports[n].CompareAndSwap(nil, p) {
+			a.begin(p.hangUp, p.leave)
+			return p, p.addr, nil
+		}
+	}
+	a.release()
+	return nil, nil, errPorts
+}
+
+// A port is the connection of one allocation.
+type port struct {
+	*allocation
+	w    *Switch
+	id   uint32 // of this allocation alone, unlike the port's number
+	addr *net.UDPAddr
+
+	known atomic.Pointer[[]uint32] // ids of the allocations that this one has sent to
+
+	mu     sync.Mutex // guards what follows
+	filled sync.Cond
+	queue  []*datagram // a ring, which grows up to maxQueue
+	first  int
+	count  int
+	closed bool
+}
+
+type datagram struct {
+	from *net.UDPAddr
+	n    int
+	b    [maxPacket]byte
+}
+
+var datagrams = sync.Pool{New: func() any { return new(datagram) }}
+
+// WriteTo hands a packet to the port that peer names. It never fails: a network does not
+// say what becomes of a packet either.
+func (p *port) WriteTo(b []byte, peer net.Addr) (int, error) {
+	u, ok := peer.(*net.UDPAddr)
+	if !ok || len(b) > maxPacket {
+		return len(b), nil
+	}
+	to := p.w.at(uint16(u.Port))
+	if to == nil || !u.IP.Equal(p.w.ip) {
+		p.s.Figures.DroppedPeer.Add(1)
+		return len(b), nil
+	}
+	if !p.knows(to.id) {
+		p.learn(to.id)
+	}
+	if !to.knows(p.id) {
+		p.s.Figures.DroppedPeer.Add(1)
+		return len(b), nil
+	}
+	if !p.s.charge(p.account, len(b)) {
+		return len(b), nil
+	}
+	if !to.put(b, p.addr) {
+		p.s.Figures.DroppedQueue.Add(1)
+		return len(b), nil
+	}
+	p.passed(len(b))
+	if !to.active.Load() {
+		to.active.Store(true)
+	}
+	return len(b), nil
+}
+
+// knows reports whether p has sent something to an allocation.
+func (p *port) knows(id uint32) bool {
+	ids := p.known.Load()
+	return ids != nil && slices.Contains(*ids, id)
+}
+
+// learn remembers an allocation, and forgets the oldest if there are too many.
+func (p *port) learn(id uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var old []uint32
+	if known := p.known.Load(); known != nil {
+		old = (*known)[max(0, len(*known)-maxPeers+1):]
+	}
+	ids := append(make([]uint32, 0, len(old)+1), old...)
+	ids = append(ids, id)
+	p.known.Store(&ids)
+}
+
+// put appends to the queue, or reports that it is full.
+func (p *port) put(b []byte, from *net.UDPAddr) bool {
+	d := datagrams.Get().(*datagram)
+	d.from, d.n = from, copy(d.b[:], b)
+	p.mu.Lock()
+	if p.closed || p.count == maxQueue || p.count >= fewQueued && p.w.queued.Load() >= maxQueued {
+		p.mu.Unlock()
+		datagrams.Put(d)
+		return false
+	}
+	if p.count == len(p.queue) {
+		larger := make([]*datagram, max(16, 2*len(p.queue)))
+		n := copy(larger, p.queue[p.first:])
+		copy(larger[n:], p.queue[:p.first])
+		p.queue, p.first = larger, 0
+	}
+	p.queue[(p.first+p.count)%len(p.queue)] = d
+	p.count++
+	p.mu.Unlock()
+	p.w.queued.Add(1)
+	p.filled.Signal()
+	return true
+}
+
+// ReadFrom waits for the next packet.
+func (p *port) ReadFrom(b []byte) (int, net.Addr, error) {
+	p.mu.Lock()
+	for p.count == 0 && !p.closed {
+		p.filled.Wait()
+	}
+	if p.closed {
+		p.mu.Unlock()
+		return 0, nil, net.ErrClosed
+	}
+	d := p.queue[p.first]
+	p.queue[p.first] = nil
+	p.first = (p.first + 1) % len(p.queue)
+	p.count--
+	p.mu.Unlock()
+	p.w.queued.Add(-1)
+	n, from := copy(b, d.b[:d.n]), d.from
+	datagrams.Put(d)
+	return n, from, nil
+}
+
+// hangUp ends ReadFrom.
+func (p *port) hangUp() {
+	p.mu.Lock()
+	p.w.queued.Add(-int64(p.count))
+	p.closed, p.queue, p.count = true, nil, 0
+	p.mu.Unlock()
+	p.filled.Broadcast()
+}
+
+// leave takes the port out of the switch.
+func (p *port) leave() { p.w.ports[p.addr.Port-firstPort].CompareAndSwap(p, nil) }
+
+// LocalAddr returns the virtual address.
+func (p *port) LocalAddr() net.Addr { return p.addr }
+
+// The others do nothing: no call of a port blocks but ReadFrom, and Close ends that.
+
+func (p *port) SetDeadline(time.Time) error      { return nil }
+func (p *port) SetReadDeadline(time.Time) error  { return nil }
+func (p *port) SetWriteDeadline(time.Time) error { return nil }
