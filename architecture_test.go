@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/clientaddr": {},
 	"inbox/internal/flight":     {},
 	"inbox/internal/jsontext":   {},
-	"inbox/internal/limit":      {"inbox/internal/shrink"},
+	"inbox/internal/limit":      {"inbox/internal/clientaddr", "inbox/internal/meter", "inbox/internal/problem", "inbox/internal/shrink"},
 	"inbox/internal/meter":      {},
 	"inbox/internal/outcome":    {},
 	"inbox/internal/park":       {"inbox/internal/shrink"},

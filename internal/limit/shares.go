@@ -5,13 +5,14 @@ import (
 	"net/netip"
 	"sync"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/shrink"
 )
 
 // Shares count what clients have at a time, such as connections. Unlike a Table, Shares
 // forget nothing: they remember a client as long as it has something, so whatever they
 // count has to have a bound for the whole server. They are safe for concurrent use. Nil
-// Shares limit nothing.
+// Shares limit nothing, and nobody limits an address that is not valid.
 type Shares struct {
 	limit  int64
 	seed   maphash.Seed
@@ -32,15 +33,15 @@ func NewShares(limit int64) *Shares {
 // Take reserves n for a client and reports whether there was room. The caller gives it
 // back with Give.
 func (s *Shares) Take(a netip.Addr, n int) bool {
-	if s == nil {
+	if s == nil || !a.IsValid() {
 		return true
 	}
-	near, wide := networks(a)
-	if !s.add(near, int64(n), s.limit) {
+	k := clientaddr.KeysOf(a)
+	if !s.add(k.Near, int64(n), s.limit) {
 		return false
 	}
-	if wide.IsValid() && !s.add(wide, int64(n), s.limit*wider) {
-		s.add(near, int64(-n), 0)
+	if k.Wide.IsValid() && !s.add(k.Wide, int64(n), s.limit*wider) {
+		s.add(k.Near, int64(-n), 0)
 		return false
 	}
 	return true
@@ -48,13 +49,13 @@ func (s *Shares) Take(a netip.Addr, n int) bool {
 
 // Give returns n that Take has reserved.
 func (s *Shares) Give(a netip.Addr, n int) {
-	if s == nil {
+	if s == nil || !a.IsValid() {
 		return
 	}
-	near, wide := networks(a)
-	s.add(near, int64(-n), 0)
-	if wide.IsValid() {
-		s.add(wide, int64(-n), 0)
+	k := clientaddr.KeysOf(a)
+	s.add(k.Near, int64(-n), 0)
+	if k.Wide.IsValid() {
+		s.add(k.Wide, int64(-n), 0)
 	}
 }
 
@@ -73,17 +74,4 @@ func (s *Shares) add(network netip.Prefix, n, limit int64) bool {
 		shard.used.Put(network, used)
 	}
 	return true
-}
-
-// networks returns the networks that an address counts in: itself or its /64, and its
-// /48, which only an IPv6 address has. Those of an invalid address are not valid.
-func networks(a netip.Addr) (near, wide netip.Prefix) {
-	a = a.Unmap().WithZone("")
-	if !a.Is6() {
-		near, _ = a.Prefix(32)
-		return near, wide
-	}
-	near, _ = a.Prefix(64)
-	wide, _ = a.Prefix(48)
-	return near, wide
 }

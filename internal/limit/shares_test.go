@@ -41,7 +41,7 @@ func TestShares(t *testing.T) {
 // Who has nothing is forgotten.
 func TestSharesForget(t *testing.T) {
 	s := NewShares(10)
-	addresses := []netip.Addr{{}, alice, netip.MustParseAddr("2001:db8::1")}
+	addresses := []netip.Addr{alice, netip.MustParseAddr("2001:db8::1")}
 	for range 2 {
 		for _, a := range addresses {
 			if !s.Take(a, 10) || s.Take(a, 1) {
@@ -57,6 +57,10 @@ func TestSharesForget(t *testing.T) {
 			t.Errorf("%d are remembered", n)
 		}
 	}
+	if !s.Take(netip.Addr{}, 1<<40) {
+		t.Error("no address was refused")
+	}
+	s.Give(netip.Addr{}, 1<<40)
 	var off *Shares = NewShares(0)
 	if !off.Take(alice, 1<<40) {
 		t.Error("no limit refused")

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"inbox/internal/clientaddr"
 )
 
 const (
@@ -77,22 +79,22 @@ func (t *Table) Bytes() int {
 }
 
 // Key returns the key of an address: an IPv4 address, or the /64 of an IPv6 address,
-// which also has a bucket for its /48. Addresses that are not valid share one key.
+// which also has a bucket for its /48. The key of an address that is not valid limits
+// nothing.
 func (t *Table) Key(a netip.Addr) Key { return t.KeyOf(a, "") }
 
 // KeyOf returns the key of an address together with a name, which is not kept.
 func (t *Table) KeyOf(a netip.Addr, name string) Key {
-	if t == nil {
+	if t == nil || !a.IsValid() {
 		return Key{}
 	}
-	near, wide := networks(a)
-	also := uint64(0)
+	networks, also := clientaddr.KeysOf(a), uint64(0)
 	if name != "" {
 		also = maphash.String(t.seed, name)
 	}
-	k := Key{near: t.hash(near, also)}
-	if wide.IsValid() {
-		k.wide = t.hash(wide, also)
+	k := Key{near: t.hash(networks.Near, also)}
+	if networks.Wide.IsValid() {
+		k.wide = t.hash(networks.Wide, also)
 	}
 	return k
 }
@@ -110,7 +112,7 @@ func (t *Table) hash(network netip.Prefix, also uint64) uint64 {
 // Take counts n events if there is room for them and returns 0. Otherwise it counts
 // nothing and returns how long it takes until there is.
 func (t *Table) Take(k Key, kind, n int) time.Duration {
-	if t == nil || t.kinds[kind].each == 0 {
+	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
 		return 0
 	}
 	now, b := t.now(), t.kinds[kind]
@@ -127,7 +129,7 @@ func (t *Table) Take(k Key, kind, n int) time.Duration {
 // Wait returns how long it takes until one event has room, 0 if it has. It counts
 // nothing.
 func (t *Table) Wait(k Key, kind int) time.Duration {
-	if t == nil || t.kinds[kind].each == 0 {
+	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
 		return 0
 	}
 	now, b := t.now(), t.kinds[kind]
@@ -141,7 +143,7 @@ func (t *Table) Wait(k Key, kind int) time.Duration {
 // Add counts n events that have happened, whether or not there was room. A negative n
 // takes events back that Take or Add has counted.
 func (t *Table) Add(k Key, kind, n int) {
-	if t == nil || t.kinds[kind].each == 0 {
+	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
 		return
 	}
 	now, b := t.now(), t.kinds[kind]

@@ -1,0 +1,110 @@
+package limit
+
+import (
+	"net/netip"
+	"time"
+
+	"inbox/internal/meter"
+	"inbox/internal/problem"
+)
+
+// Config says what one address may do. A limit of 0 is none.
+type Config struct {
+	Requests    Rate  // requests, and frames that send
+	Inboxes     Rate  // that are opened
+	Recipients  Rate  // messages to peers that are not there
+	Connections int64 // at a time
+	Bytes       int64 // in flight
+
+	Refusals *meter.Refusals // counts what is refused
+}
+
+const (
+	// addresses is how many addresses the server remembers. Nearly every address makes
+	// requests and opens an inbox, so a row for each holds both.
+	addresses = 1 << 16
+	// rareAddresses is how many it remembers of those that do what few do.
+	rareAddresses = 1 << 13
+)
+
+// Kinds of events: of the table for all addresses, and of the one for few.
+const (
+	requests = iota
+	inboxes
+
+	recipients = iota - 2
+	ignored
+)
+
+// Clients hold the limits of all addresses of a server. They are safe for concurrent
+// use. Nil Clients limit nothing.
+type Clients struct {
+	Connections *Shares
+	Bytes       *Shares
+
+	usual, rare *Table
+	refusals    *meter.Refusals
+}
+
+// NewClients makes the limits of a server.
+func NewClients(c Config) *Clients {
+	return &Clients{
+		Connections: NewShares(c.Connections), Bytes: NewShares(c.Bytes),
+		usual: NewTable(addresses, c.Requests, c.Inboxes),
+		// A client that goes on as before when it is told to wait is told as often as it
+		// may ask, and then no more.
+		rare:     NewTable(rareAddresses, c.Recipients, c.Requests),
+		refusals: c.Refusals,
+	}
+}
+
+// TableBytes returns how much memory the tables take, whoever comes.
+func (c *Clients) TableBytes() int { return c.usual.Bytes() + c.rare.Bytes() }
+
+// Request counts a request, or returns the problem that answers it. It is at once one of
+// those that Listens counts.
+func (c *Clients) Request(client netip.Addr) error {
+	if c == nil {
+		return nil
+	}
+	return c.refuse(c.usual.Take(c.usual.Key(client), requests, 1), meter.AddressRequests, client)
+}
+
+// Listens counts a refusal, and reports whether it is worth an answer: false for a
+// client that has ignored as many answers as it may make requests.
+func (c *Clients) Listens(client netip.Addr) bool {
+	return c == nil || c.rare.Take(c.rare.Key(client), ignored, 1) == 0
+}
+
+// Open counts an inbox that is about to be opened, or returns the problem that answers
+// the request.
+func (c *Clients) Open(client netip.Addr) error {
+	if c == nil {
+		return nil
+	}
+	return c.refuse(c.usual.Take(c.usual.Key(client), inboxes, 1), meter.AddressInboxes, client)
+}
+
+// Recipient returns the problem that answers a send if the client has sent to too many
+// peers that are not there.
+func (c *Clients) Recipient(client netip.Addr) error {
+	if c == nil {
+		return nil
+	}
+	return c.refuse(c.rare.Wait(c.rare.Key(client), recipients), meter.AddressRecipients, client)
+}
+
+// Missing counts a message to a peer that is not there.
+func (c *Clients) Missing(client netip.Addr) {
+	if c != nil {
+		c.rare.Add(c.rare.Key(client), recipients, 1)
+	}
+}
+
+func (c *Clients) refuse(wait time.Duration, why meter.Reason, client netip.Addr) error {
+	if wait == 0 {
+		return nil
+	}
+	c.refusals.Add(why, client)
+	return problem.RateLimited.After(wait)
+}
