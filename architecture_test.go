@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"inbox/web":                 {},
 	"inbox/internal/browser":    {},
 	"inbox/internal/clientaddr": {},
-	"inbox/internal/flight":     {},
+	"inbox/internal/flight":     {"inbox/internal/limit", "inbox/internal/problem"},
 	"inbox/internal/jsontext":   {},
 	"inbox/internal/limit":      {"inbox/internal/clientaddr", "inbox/internal/meter", "inbox/internal/problem", "inbox/internal/shrink"},
 	"inbox/internal/meter":      {},
@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/relay":      {"inbox/internal/limit", "inbox/internal/shrink", "inbox/internal/turncred"},
 	"inbox/internal/server":     {"inbox/internal/clientaddr", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/throttle"},
 	"inbox/internal/shrink":     {},
-	"inbox/internal/socket":     {"inbox/internal/flight", "inbox/internal/park"},
+	"inbox/internal/socket":     {"inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/park", "inbox/internal/problem"},
 	"inbox/internal/throttle":   {},
 	"inbox/internal/turncred":   {},
 	// The only place that knows more than one of the boxes.

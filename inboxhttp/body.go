@@ -6,11 +6,11 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 
-	"inbox"
 	"inbox/internal/flight"
 	"inbox/internal/park"
 	"inbox/internal/problem"
@@ -26,6 +26,7 @@ const bodyBuffer = 4 << 10
 type incoming struct {
 	flight.Message
 	inFlight *flight.Budget
+	client   netip.Addr
 	until    time.Time // all of it has to be there
 }
 
@@ -63,9 +64,9 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		if conn != nil && in.Len() >= next && bodyBuffer < rest && rest < math.MaxInt {
 			whole := park.AwaitBytes(conn, in.Len(), rest, &pace, in.until)
 			for whole && rest > 0 {
-				p := in.Room(rest, in.inFlight)
-				if p == nil {
-					return nil, inbox.ErrServerFull
+				p, err := in.Room(in.client, rest, in.inFlight)
+				if err != nil {
+					return nil, err
 				}
 				if _, err := io.ReadFull(src, p); err != nil {
 					return nil, bodyError(err)
@@ -80,9 +81,9 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		n, err := src.Read(first[:min(rest, bodyBuffer)])
 		rest -= n
 		for part := first[:n]; len(part) > 0; {
-			p := in.Room(len(part), in.inFlight)
-			if p == nil {
-				return nil, inbox.ErrServerFull
+			p, err := in.Room(in.client, len(part), in.inFlight)
+			if err != nil {
+				return nil, err
 			}
 			part = part[copy(p, part):]
 		}
@@ -110,7 +111,7 @@ func bodyError(err error) error {
 }
 
 // release gives back what the body counts for: it is the store's, or nobody's.
-func (in *incoming) release() { in.Release(in.inFlight) }
+func (in *incoming) release() { in.Release(in.client, in.inFlight) }
 
 // inKernel is the connection whose unread bytes are those of the body, or nil: with TLS
 // and over HTTP/2 they are something else.

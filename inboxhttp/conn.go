@@ -2,6 +2,7 @@ package inboxhttp
 
 import (
 	"context"
+	"net/netip"
 
 	"inbox/internal/park"
 )
@@ -9,6 +10,7 @@ import (
 // client is who waits for an answer.
 type client struct {
 	ctx    context.Context // ends when net/http sees the client leave
+	addr   netip.Addr      // may be invalid
 	http2  bool
 	waited bool // it asked a while ago
 }

@@ -96,6 +96,10 @@ func appendSent(to []byte, q *request, err error) []byte {
 		p := problemOf(err)
 		to = append(to, `{"type":"error","code":"`+p.Code+`","status":`...)
 		to = strconv.AppendInt(to, int64(p.Status), 10)
+		if p.RetryAfter > 0 {
+			to = append(to, `,"retryAfter":`...)
+			to = strconv.AppendInt(to, int64(retryAfter(p)), 10)
+		}
 	}
 	if q.key != "" {
 		to = append(to, `,"key":`...)

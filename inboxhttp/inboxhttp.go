@@ -36,6 +36,7 @@ type Config struct {
 	AllowOrigins []string        // of pages that may ask; all
 	Log          *slog.Logger    // failures of the store, refused pages; none
 	Lot          *park.Lot       // of the server: connections wait there; one that watches none
+	Clients      *limit.Clients  // of one address; no limits
 	Refusals     *meter.Refusals // of requests, frames and sockets; not counted
 	Meter        *meter.Meter    // counts requests and receivers; not counted
 
@@ -172,12 +173,22 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 		h.countPreflight(header, r)
 		return
 	}
-	if err := h.verb(w, r, to); err != nil {
+	client := clientaddr.Of(r.RemoteAddr)
+	err := h.Clients.Request(client)
+	switch {
+	case err == nil:
+		err = h.verb(w, r, to)
+	case !h.Clients.Listens(client):
+		panic(http.ErrAbortHandler)
+	case to.waits && opensLater(r):
+		err = h.refuseSocket(w, r, err)
+	}
+	if err != nil {
 		t := meter.HTTP
 		if to.waits {
 			t = h.transport(r)
 		}
-		h.countFailure(t, h.fail(w, err, !browser.MayHaveSent(r.Header)), clientaddr.Of(r.RemoteAddr))
+		h.countFailure(t, h.fail(w, err, !browser.MayHaveSent(r.Header)), client)
 	}
 }
 

@@ -25,12 +25,16 @@ const parkAfter = 250 * time.Millisecond
 // goroutines would take more memory than all that waits.
 const maxUnparked = 256
 
+// waiterCost is what a request that waits over HTTP/2 counts for in the bytes of its
+// client: about what its goroutine and its stream take.
+const waiterCost = 16 << 10
+
 // keepAlive is how long a connection that was parked is kept for a next request.
 const keepAlive = 75 * time.Second
 
 // poll is a GET that waits for one answer, or not at all.
 func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a ask) error {
-	c := client{ctx: r.Context(), http2: r.ProtoMajor >= 2}
+	c := client{ctx: r.Context(), addr: clientaddr.Of(r.RemoteAddr), http2: r.ProtoMajor >= 2}
 	switch {
 	case a.limit == 0:
 		b, err := h.Store.Acknowledge(r.Context(), p, a.after, nil)
@@ -70,7 +74,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	parking := &parkedPoll{
 		parked: parked{session: s}, pollWait: waits, h: h, peer: p, waited: true,
 		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
-		program: !browser.MayHaveSent(r.Header), remote: clientaddr.Of(r.RemoteAddr),
+		program: !browser.MayHaveSent(r.Header), remote: c.addr,
 	}
 	parking.wait, wait = wait, meter.Wait{}
 	if before != nil && len(unread) == 0 {
@@ -142,6 +146,13 @@ func (p *heldPoll) found(b inbox.Batch, err error) step {
 }
 
 func (p *heldPoll) drive(woken bool) error {
+	if p.client.http2 {
+		if err := p.h.Clients.Hold(p.client.addr, waiterCost); err != nil {
+			p.session.Leave(p.client.ctx)
+			return err
+		}
+		defer p.h.Clients.Release(p.client.addr, waiterCost)
+	}
 	if err := drive(p.client.ctx, p.session, p, woken); err != nil {
 		return err
 	}
@@ -198,12 +209,9 @@ func (p *parkedPoll) found(b inbox.Batch, err error) step {
 }
 
 func (p *parkedPoll) answer(b inbox.Batch, err error) {
-	w := &answer{
-		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
-		until: time.Now().Add(writeTimeout),
-	}
+	w := p.writer()
 	p.wait.End()
-	c := client{ctx: p.spot.Context(), waited: p.waited}
+	c := client{ctx: p.spot.Context(), addr: p.remote, waited: p.waited}
 	idled := len(b.Messages) == 0
 	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
@@ -212,11 +220,34 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 		}
 		p.h.countFailure(meter.LongPoll, p.h.fail(w, err, p.program), p.remote)
 	}
+	p.session, p.idled = nil, idled
+	p.answered(w)
+}
+
+// refuse answers the next request with an error, before it has done anything.
+func (p *parkedPoll) refuse(err error) {
+	if !p.h.Clients.Listens(p.remote) {
+		p.spot.Close()
+		return
+	}
+	w := p.writer()
+	p.h.countFailure(meter.LongPoll, p.h.fail(w, err, p.program), p.remote)
+	p.answered(w)
+}
+
+func (p *parkedPoll) writer() *answer {
+	return &answer{
+		spot: p.spot, common: p.header, close: p.close || p.h.Draining(), header: make(http.Header),
+		until: time.Now().Add(writeTimeout),
+	}
+}
+
+// answered ends an answer and waits for the next request.
+func (p *parkedPoll) answered(w *answer) {
 	if w.finish() != nil || w.close {
 		p.spot.Close()
 		return
 	}
-	p.session, p.idled = nil, idled
 	if p.request == nil {
 		p.peer, p.header = inbox.Peer{}, ""
 	}
@@ -259,6 +290,10 @@ func (p *parkedPoll) read() {
 		!p.again(buffer[:n]):
 		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idled)
 	default:
+		if err := p.h.Clients.Request(p.remote); err != nil {
+			p.refuse(err)
+			return
+		}
 		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
 		p.wait.Begin(p.h.Meter, meter.LongPoll)
 		p.deadline, p.waited = time.Now().Add(p.ask.wait), false

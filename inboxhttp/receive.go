@@ -48,10 +48,11 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	}
 	size := 0
 	if b.Messages, size = inbox.First(b.Messages, maxAnswer); size > kernelBuffers || c.http2 {
-		if size += answerBuffers; !h.InFlight.Take(size) {
-			return inbox.ErrServerFull
+		size += answerBuffers
+		if err := h.InFlight.Take(c.addr, size); err != nil {
+			return err
 		}
-		defer h.InFlight.Give(size)
+		defer h.InFlight.Give(c.addr, size)
 	}
 	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
 	setCursor(w.Header(), b)

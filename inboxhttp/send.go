@@ -1,10 +1,14 @@
 package inboxhttp
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -12,6 +16,7 @@ import (
 
 // send is POST ?to=<id>.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
+	client := clientaddr.Of(r.RemoteAddr)
 	from, err := h.peer(r)
 	if err != nil {
 		return err
@@ -27,7 +32,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if encoded(r.Header) {
 		return problem.EncodedBody
 	}
-	in := incoming{inFlight: h.InFlight}
+	in := incoming{inFlight: h.InFlight, client: client}
 	defer in.release()
 	body, err := h.body(&in, w, r)
 	if err != nil {
@@ -36,7 +41,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	replayed, err := h.Store.Send(r.Context(), from, to, inbox.Draft{Key: key, Body: body})
+	replayed, err := h.pass(r.Context(), client, from, to, inbox.Draft{Key: key, Body: body})
 	if err != nil {
 		return err
 	}
@@ -50,6 +55,19 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 // encoded reports whether a body is not what its bytes say.
 func encoded(header http.Header) bool {
 	return socket.Listed(header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") })
+}
+
+// pass sends a message of a client, which may send only so many to peers that are not
+// there.
+func (h *Handler) pass(ctx context.Context, client netip.Addr, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+	if err := h.Clients.Recipient(client); err != nil {
+		return false, err
+	}
+	replayed, err = h.Store.Send(ctx, from, to, d)
+	if errors.Is(err, inbox.ErrNoInbox) {
+		h.Clients.Missing(client)
+	}
+	return replayed, err
 }
 
 // recipient comes from the query alone, never from a body, so that whoever

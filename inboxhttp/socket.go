@@ -11,7 +11,6 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
-	"inbox/internal/clientaddr"
 	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
@@ -45,7 +44,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	if err := socket.Check(w, r, options); err != nil {
 		return refusedHandshake(err)
 	}
-	p := &socketPeer{h: h, remote: clientaddr.Of(r.RemoteAddr)}
+	p := &socketPeer{h: h}
 	var waker *inbox.Waker // if the handshake opens the inbox
 	// A browser sends no Authorization of a page's own choice here, but may add
 	// one that it remembers: what comes with an Origin does not count.
@@ -80,6 +79,22 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// opensLater reports whether a request asks for a socket that its first frame opens.
+// Browsers show no page the answer to a handshake that is refused.
+func opensLater(r *http.Request) bool {
+	return socket.IsUpgrade(r.Header) && (len(r.Header["Authorization"]) == 0 || r.Header.Get("Origin") != "")
+}
+
+// refuseSocket makes a request a socket that only hears why it ends.
+func (h *Handler) refuseSocket(w http.ResponseWriter, r *http.Request, why error) error {
+	if socket.Check(w, r, &h.unopened) != nil {
+		return why
+	}
+	// An error means that the client has gone, or net/http has.
+	_, _ = socket.Accept(w, r, h.Lot, &h.unopened, &socketPeer{h: h, refused: why})
+	return nil
+}
+
 // refusedHandshake is the answer to a request that cannot become a socket, or to a GET
 // with a body.
 func refusedHandshake(err error) error {
@@ -103,12 +118,12 @@ func socketPosition(r *http.Request) (inbox.Cursor, error) {
 // socketPeer is who talks on a socket.
 type socketPeer struct {
 	h       *Handler
+	refused error          // the socket only ends
 	session *inbox.Session // nil until opened
 	greet   bool           // the opened frame is still to be sent
 	ignored bool           // the handshake had credentials that do not count
 	waits   bool           // it is, or was, the inbox's receiver
 	wait    meter.Wait
-	remote  netip.Addr // of the client
 }
 
 // open makes this socket the peer's receiver, by the next look.
@@ -119,6 +134,9 @@ func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, w *inbox.Waker) {
 // Look looks into the inbox and sends what the window has room for.
 func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 	if p.session == nil {
+		if p.refused != nil {
+			return p.refused
+		}
 		if p.h.Draining() {
 			return inbox.ErrDraining
 		}
@@ -157,10 +175,10 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int) error {
 	if size > kernelBuffers {
 		size += answerBuffers
-		if !p.h.InFlight.Take(size) {
-			return inbox.ErrServerFull
+		if err := p.h.InFlight.Take(s.Client(), size); err != nil {
+			return err
 		}
-		defer p.h.InFlight.Give(size)
+		defer p.h.InFlight.Give(s.Client(), size)
 	}
 	const start = `"type":"message",`
 	for i := range messages {
@@ -194,10 +212,16 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		}
 		return p.Look(s, now) // before the frames that may follow are answered
 	case q.kind == "send":
-		err := p.send(&q)
-		p.countSend(err)
+		err := p.send(s.Client(), &q)
+		if errors.Is(err, inbox.ErrRateLimited) && !p.h.Clients.Listens(s.Client()) {
+			return err
+		}
+		p.countSend(s.Client(), err)
 		return s.Send(func(to []byte) []byte { return appendSent(to, &q, err) })
 	case q.kind == "ack":
+		if err := p.h.Clients.Frame(s.Client()); err != nil {
+			return err
+		}
 		after, err := inbox.ParseCursor(q.after)
 		if err != nil {
 			return err
@@ -226,7 +250,10 @@ func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
 }
 
 // send carries out a send; what it returns becomes the answer.
-func (p *socketPeer) send(q *request) error {
+func (p *socketPeer) send(client netip.Addr, q *request) error {
+	if err := p.h.Clients.Request(client); err != nil {
+		return err
+	}
 	if err := inbox.CheckID(q.to); err != nil {
 		return badRecipient(sentence(err))
 	}
@@ -249,7 +276,7 @@ func (p *socketPeer) send(q *request) error {
 	if len(q.body) > p.h.MaxBody {
 		return problem.TooLarge
 	}
-	replayed, err := p.h.Store.Send(context.Background(), p.session.Peer(), q.to, inbox.Draft{Key: q.key, Body: q.body})
+	replayed, err := p.h.pass(context.Background(), client, p.session.Peer(), q.to, inbox.Draft{Key: q.key, Body: q.body})
 	p.h.logStore(err)
 	if err == nil && replayed {
 		return errReplayed
@@ -257,26 +284,26 @@ func (p *socketPeer) send(q *request) error {
 	return err
 }
 
-func (p *socketPeer) countSend(err error) {
+func (p *socketPeer) countSend(client netip.Addr, err error) {
 	if err == nil || err == errReplayed {
 		p.h.Meter.Request(meter.Socket, http.StatusOK)
 		return
 	}
-	p.h.countFailure(meter.Socket, problemOf(err), p.remote)
+	p.h.countFailure(meter.Socket, problemOf(err), client)
 }
 
 // errReplayed is success, with a remark.
 var errReplayed = errors.New("replayed")
 
 // End lets go of the inbox, which lives on for a while, and says why.
-func (p *socketPeer) End(_ *socket.Socket, why error) socket.Close {
+func (p *socketPeer) End(s *socket.Socket, why error) socket.Close {
 	p.wait.End()
 	if p.waits {
 		p.session.Leave(context.Background())
 	}
 	c := p.closeOf(why)
 	if told, ok := problem.OfClose(int(c.Code)); ok {
-		p.h.countFailure(meter.Socket, told, p.remote)
+		p.h.countFailure(meter.Socket, told, s.Client())
 	}
 	return c
 }

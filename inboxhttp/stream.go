@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/problem"
@@ -18,7 +19,7 @@ const heartbeat = 15 * time.Second
 // stream is a GET with Accept: text/event-stream. Once the peer is
 // authenticated it reports nothing by a status: an EventSource gives up on one.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
-	s := &stream{h: h, http2: r.ProtoMajor >= 2}
+	s := &stream{h: h, http2: r.ProtoMajor >= 2, client: client{addr: clientaddr.Of(r.RemoteAddr)}}
 	after, pop, err := streamPosition(r)
 	unreadable := err != nil
 	s.pop = pop
@@ -46,10 +47,10 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	}
 	s.add(b, over)
 	if held := s.held(); held > 0 { // later there is no status to say so
-		if !h.InFlight.Take(held) {
-			return inbox.ErrServerFull
+		if err := h.InFlight.Take(s.client.addr, held); err != nil {
+			return err
 		}
-		h.InFlight.Give(held)
+		h.InFlight.Give(s.client.addr, held)
 	}
 
 	header := w.Header()
@@ -61,8 +62,15 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 		return s.park(w)
 	}
 	defer s.wait.End()
-	s.client = client{ctx: r.Context(), http2: s.http2, waited: true}
+	s.client.ctx, s.client.http2, s.client.waited = r.Context(), s.http2, true
 	s.w = w
+	if s.http2 {
+		if err := h.Clients.Hold(s.client.addr, waiterCost); err != nil {
+			s.session.Leave(r.Context())
+			return err
+		}
+		defer h.Clients.Release(s.client.addr, waiterCost)
+	}
 	_ = drive(r.Context(), s.session, s, false) // an error is the client's leaving
 	return nil
 }
@@ -130,7 +138,7 @@ type stream struct {
 
 	head []byte // of the answer, until it was written, if the connection is parked
 
-	client client              // else
+	client client              // else; its address always
 	w      http.ResponseWriter // else
 }
 
@@ -211,10 +219,10 @@ func (s *stream) held() int {
 // emit writes what add has noted, in pieces, by to. After an error the stream ends.
 func (s *stream) emit(to func(piece []byte) error) error {
 	held := s.held()
-	if !s.h.InFlight.Take(held) {
-		return inbox.ErrServerFull
+	if err := s.h.InFlight.Take(s.client.addr, held); err != nil {
+		return err
 	}
-	defer s.h.InFlight.Give(held)
+	defer s.h.InFlight.Give(s.client.addr, held)
 	p := newPieces(to)
 	defer p.free()
 	p.buf = append(p.buf, s.out.Bytes()...)
@@ -240,7 +248,7 @@ func (s *stream) write() bool {
 	pops := s.pop && len(s.messages) > 0
 	c := s.client
 	if pops && s.spot != nil {
-		c = client{ctx: s.spot.Context(), waited: true}
+		c = client{ctx: s.spot.Context(), addr: c.addr, waited: true}
 	}
 	if pops && !c.present() || s.emitTo(time.Now().Add(writeTimeout)) != nil || pops && !c.delivered() {
 		return false

@@ -20,6 +20,7 @@ import (
 	"inbox"
 	"inbox/internal/browser"
 	"inbox/internal/flight"
+	"inbox/internal/limit"
 	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/shrink"
@@ -47,6 +48,7 @@ type Config struct {
 	AllowOrigins []string        // of pages that may ask; all
 	Log          *slog.Logger    // failures of the store, refused pages; none
 	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
+	Clients      *limit.Clients  // of one address; no limits
 	Refusals     *meter.Refusals // of sockets and frames; not counted
 	Meter        *meter.Meter    // counts messages and peers; not counted
 }

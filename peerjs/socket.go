@@ -289,10 +289,11 @@ func (p *peer) begin(s *socket.Socket) {
 // write sends messages whose bodies have that size, and lets go of each.
 func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error {
 	if size > kernelBuffers {
-		if size += frameBuffers; !p.h.InFlight.Take(size) {
-			return inbox.ErrServerFull
+		size += frameBuffers
+		if err := p.h.InFlight.Take(s.Client(), size); err != nil {
+			return err
 		}
-		defer p.h.InFlight.Give(size)
+		defer p.h.InFlight.Give(s.Client(), size)
 	}
 	for i := range messages {
 		if err := p.h.sendMessage(s, &messages[i], p.id()); err != nil {

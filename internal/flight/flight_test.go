@@ -2,20 +2,38 @@ package flight
 
 import (
 	"bytes"
+	"errors"
+	"net/netip"
 	"sync"
 	"testing"
+
+	"inbox"
+	"inbox/internal/limit"
 )
+
+var alice = netip.MustParseAddr("192.0.2.1")
+
+func took(b *Budget, n int) bool { return b.Take(alice, n) == nil }
+
+// room has room for n bytes, or is nil.
+func room(m *Message, n int, b *Budget) []byte {
+	p, err := m.Room(alice, n, b)
+	if (err == nil) != (p != nil) {
+		panic("neither room nor an error, or both")
+	}
+	return p
+}
 
 func TestTakeRefusesWhatIsBeyondTheLimit(t *testing.T) {
 	b := New(100)
-	if !b.Take(60) || b.Take(41) || !b.Take(40) || b.Take(1) {
+	if !took(b, 60) || took(b, 41) || !took(b, 40) || took(b, 1) {
 		t.Error("it does not hold 100 bytes")
 	}
-	b.Give(40)
+	b.Give(alice, 40)
 	if got := b.Used(); got != 60 {
 		t.Errorf("%d bytes are used, want 60", got)
 	}
-	if !b.Take(1) {
+	if !took(b, 1) {
 		t.Error("what was given back cannot be taken")
 	}
 	if New(0).limit != Default {
@@ -29,11 +47,11 @@ func TestBudgetIsWholeAfterManyAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 10_000 {
-				if b.Take(300) {
+				if took(b, 300) {
 					if b.Used() < 300 {
 						t.Error("what was taken does not count")
 					}
-					b.Give(300)
+					b.Give(alice, 300)
 				}
 			}
 		})
@@ -52,7 +70,7 @@ func TestMessageIsWhatCame(t *testing.T) {
 		b, m, want := New(1<<20), Message{}, []byte{}
 		for i, n := range parts {
 			for n > 0 {
-				p := m.Room(n, b)
+				p := room(&m, n, b)
 				if len(p) == 0 || len(p) > n {
 					t.Fatalf("%v: room of %d for %d", parts, len(p), n)
 				}
@@ -69,7 +87,7 @@ func TestMessageIsWhatCame(t *testing.T) {
 		if got := m.Bytes(); !bytes.Equal(got, want) || cap(got) > len(want)+len(want)/4+64 {
 			t.Errorf("%v: %d bytes in memory of %d, want %d", parts, len(got), cap(got), len(want))
 		}
-		if m.Release(b); b.Used() != 0 || m.Len() != 0 {
+		if m.Release(alice, b); b.Used() != 0 || m.Len() != 0 {
 			t.Errorf("%v: %d bytes are left in flight", parts, b.Used())
 		}
 	}
@@ -79,19 +97,47 @@ func TestMessageStopsAtTheBudget(t *testing.T) {
 	b := New(3 * Chunk)
 	var one, other Message
 	for range 2 {
-		if one.Room(Chunk, b) == nil {
+		if room(&one, Chunk, b) == nil {
 			t.Fatal("there is no room for two chunks")
 		}
 	}
-	if other.Room(2*Chunk, b) != nil || other.Room(1, b) == nil || other.Room(Chunk, b) == nil {
+	if room(&other, 2*Chunk, b) != nil || room(&other, 1, b) == nil || room(&other, Chunk, b) == nil {
 		t.Error("the other message got more than is left, or less")
 	}
-	if other.Room(Chunk, b) != nil {
+	if room(&other, Chunk, b) != nil {
 		t.Error("there is room beyond the budget")
 	}
-	one.Release(b)
-	if other.Room(Chunk, b) == nil {
+	one.Release(alice, b)
+	if room(&other, Chunk, b) == nil {
 		t.Error("what was released cannot be had")
 	}
-	other.Release(b)
+	other.Release(alice, b)
+}
+
+// One client gets its share and no more, and others get theirs.
+func TestShareOfOneClient(t *testing.T) {
+	b := NewShared(100, limit.NewClients(limit.Config{Bytes: 30}))
+	bob := netip.MustParseAddr("192.0.2.2")
+	if b.Take(alice, 30) != nil || !errors.Is(b.Take(alice, 1), inbox.ErrRateLimited) {
+		t.Error("a client does not get exactly its share")
+	}
+	for i := range 2 {
+		if err := b.Take(bob, 30); i == 1 && !errors.Is(err, inbox.ErrRateLimited) || i == 0 && err != nil {
+			t.Errorf("another client's bytes: %v", err)
+		}
+	}
+	if carol := netip.MustParseAddr("192.0.2.3"); b.Take(carol, 30) != nil {
+		t.Error("a third client does not get its share")
+	}
+	if dave := netip.MustParseAddr("192.0.2.4"); !errors.Is(b.Take(dave, 30), inbox.ErrServerFull) || b.Take(dave, 10) != nil {
+		t.Error("the fourth does not get exactly what is left")
+	}
+	b.Give(alice, 30)
+	if b.Take(alice, 30) != nil || b.Used() != 100 {
+		t.Errorf("what was given back cannot be taken: %d bytes are used", b.Used())
+	}
+	var m Message
+	if _, err := m.Room(bob, 1, b); !errors.Is(err, inbox.ErrRateLimited) {
+		t.Errorf("room beyond a share: %v", err)
+	}
 }

@@ -1,8 +1,11 @@
 package flight
 
 import (
+	"net/netip"
 	"sync"
 	"time"
+
+	"inbox/internal/problem"
 )
 
 // Chunk is how much memory a Message takes at a time, in bytes.
@@ -37,27 +40,31 @@ type part struct {
 // Len returns how many bytes have come.
 func (m *Message) Len() int { return m.size }
 
-// Room makes room for n more bytes and returns where they go. It returns less where less
-// than n are the next in memory, and nil when the budget has no room. A Message
-// counts for all the memory that it has taken.
-func (m *Message) Room(n int, b *Budget) []byte {
+// Room makes room for n more bytes of a client and returns where they go. It returns less
+// where less than n are the next in memory, and the problem that answers the client when
+// the budget has no room. A Message counts for all the memory that it has taken. Its
+// client is always the same.
+func (m *Message) Room(client netip.Addr, n int, b *Budget) ([]byte, error) {
 	if last := len(m.parts) - 1; last >= 0 && m.parts[last].chunk != nil {
 		p := &m.parts[last]
 		if at := len(p.bytes); at < Chunk && n <= Chunk {
 			n = min(n, Chunk-at)
 			p.bytes = p.chunk[:at+n]
 			m.size += n
-			return p.bytes[at:]
+			return p.bytes[at:], nil
 		}
 	}
 	if n <= Chunk {
-		if m.size >= Held && !b.slow.take(m, Chunk) || !m.take(Chunk, b) {
-			return nil
+		if m.size >= Held && !b.slow.take(m, Chunk) {
+			return nil, problem.ServerFull
+		}
+		if err := m.take(client, Chunk, b); err != nil {
+			return nil, err
 		}
 		c := chunks.Get().(*[Chunk]byte)
 		m.parts = append(m.parts, part{c, c[:n]})
 		m.size += n
-		return c[:n]
+		return c[:n], nil
 	}
 	// The rest of something comes at once: what came before it goes in front, so that
 	// Bytes has nothing to do.
@@ -65,8 +72,8 @@ func (m *Message) Room(n int, b *Budget) []byte {
 	if len(m.parts) <= 2 {
 		before = m.size
 	}
-	if !m.take(before+n, b) {
-		return nil
+	if err := m.take(client, before+n, b); err != nil {
+		return nil, err
 	}
 	large := make([]byte, before+n)
 	if before > 0 {
@@ -75,15 +82,15 @@ func (m *Message) Room(n int, b *Budget) []byte {
 	}
 	m.parts = append(m.parts, part{bytes: large})
 	m.size += n
-	return large[before:]
+	return large[before:], nil
 }
 
-func (m *Message) take(n int, b *Budget) bool {
-	if !b.Take(n) {
-		return false
+func (m *Message) take(client netip.Addr, n int, b *Budget) error {
+	err := b.Take(client, n)
+	if err == nil {
+		m.taken += n
 	}
-	m.taken += n
-	return true
+	return err
 }
 
 // Bytes returns the whole message in memory of its own size, which the Message no longer
@@ -113,9 +120,9 @@ func (m *Message) free() {
 }
 
 // Release lets go of the message, and gives back what it counted for.
-func (m *Message) Release(b *Budget) {
+func (m *Message) Release(client netip.Addr, b *Budget) {
 	b.slow.drop(m)
 	m.free()
-	b.Give(m.taken)
+	b.Give(client, m.taken)
 	*m = Message{}
 }

@@ -9,7 +9,7 @@ import (
 // grow has a message come to n chunks, and reports whether it was taken.
 func grow(m *Message, b *Budget, n int) bool {
 	for range n {
-		if m.Room(Chunk, b) == nil {
+		if room(m, Chunk, b) == nil {
 			return false
 		}
 	}
@@ -47,7 +47,7 @@ func TestTheMessageThatPausedLongestIsGivenUp(t *testing.T) {
 			t.Error("a lost message goes on")
 		}
 		for _, m := range all {
-			m.Release(b)
+			m.Release(alice, b)
 		}
 		if b.slow.used != 0 || len(b.slow.messages) != 0 || b.Used() != 0 {
 			t.Errorf("%d bytes of %d messages are left, %d in flight", b.slow.used, len(b.slow.messages), b.Used())

@@ -34,26 +34,28 @@ const (
 
 	recipients = iota - 2
 	ignored
+	frames
 )
+
+// framesPerRequest is how many acknowledgements a client may make for each request.
+const framesPerRequest = 10
 
 // Clients hold the limits of all addresses of a server. They are safe for concurrent
 // use. Nil Clients limit nothing.
 type Clients struct {
-	Connections *Shares
-	Bytes       *Shares
-
-	usual, rare *Table
-	refusals    *meter.Refusals
+	usual, rare        *Table
+	connections, bytes *Shares
+	refusals           *meter.Refusals
 }
 
 // NewClients makes the limits of a server.
 func NewClients(c Config) *Clients {
 	return &Clients{
-		Connections: NewShares(c.Connections), Bytes: NewShares(c.Bytes),
+		connections: NewShares(c.Connections), bytes: NewShares(c.Bytes),
 		usual: NewTable(addresses, c.Requests, c.Inboxes),
 		// A client that goes on as before when it is told to wait is told as often as it
 		// may ask, and then no more.
-		rare:     NewTable(rareAddresses, c.Recipients, c.Requests),
+		rare:     NewTable(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest)),
 		refusals: c.Refusals,
 	}
 }
@@ -74,6 +76,15 @@ func (c *Clients) Request(client netip.Addr) error {
 // client that has ignored as many answers as it may make requests.
 func (c *Clients) Listens(client netip.Addr) bool {
 	return c == nil || c.rare.Take(c.rare.Key(client), ignored, 1) == 0
+}
+
+// Frame counts a frame that sends nothing, or returns the problem that ends its socket.
+// A client may send far more of these than a client that means well does.
+func (c *Clients) Frame(client netip.Addr) error {
+	if c == nil {
+		return nil
+	}
+	return c.refuse(c.rare.Take(c.rare.Key(client), frames, 1), meter.AddressRequests, client)
 }
 
 // Open counts an inbox that is about to be opened, or returns the problem that answers
@@ -98,6 +109,22 @@ func (c *Clients) Recipient(client netip.Addr) error {
 func (c *Clients) Missing(client netip.Addr) {
 	if c != nil {
 		c.rare.Add(c.rare.Key(client), recipients, 1)
+	}
+}
+
+// Hold counts n bytes that the server holds for a client until Release, or returns the
+// problem that answers it.
+func (c *Clients) Hold(client netip.Addr, n int) error {
+	if c == nil || n == 0 || c.bytes.Take(client, n) {
+		return nil
+	}
+	return c.refuse(time.Second, meter.AddressBytes, client)
+}
+
+// Release returns n bytes that Hold has counted.
+func (c *Clients) Release(client netip.Addr, n int) {
+	if c != nil && n != 0 {
+		c.bytes.Give(client, n)
 	}
 }
 

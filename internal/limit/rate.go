@@ -23,6 +23,9 @@ type Rate struct {
 // Off reports whether r is no limit.
 func (r Rate) Off() bool { return r.PerSecond <= 0 }
 
+// times returns a rate that is so many times as high.
+func (r Rate) times(n int) Rate { return Rate{r.PerSecond * float64(n), r.Burst * n} }
+
 const (
 	// worth is the burst of a rate that names none, in seconds.
 	worth    = 10

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/park"
 )
 
@@ -126,7 +127,7 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 	header.Write(&answer) // a bytes.Buffer does not fail
 	answer.WriteString("\r\n")
 	now := time.Now()
-	s := &Socket{protocol: p, options: o, answer: answer.Bytes(), early: early, deadline: now.Add(pingEvery)}
+	s := &Socket{protocol: p, options: o, client: clientaddr.Of(r.RemoteAddr), answer: answer.Bytes(), early: early, deadline: now.Add(pingEvery)}
 	if o.FirstMessage > 0 {
 		s.firstBy = now.Add(o.FirstMessage)
 	}

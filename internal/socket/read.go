@@ -11,6 +11,7 @@ import (
 
 	"inbox/internal/flight"
 	"inbox/internal/park"
+	"inbox/internal/problem"
 )
 
 // read takes what the client has sent.
@@ -153,9 +154,9 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 		if step == 0 {
 			step = s.await(done, n-done, &pace)
 		}
-		p := s.message.Room(step, s.options.InFlight)
-		if p == nil {
-			return nil, errLost
+		p, err := s.message.Room(s.client, step, s.options.InFlight)
+		if err != nil {
+			return nil, noRoom(err)
 		}
 		if err := s.fill(p); err != nil {
 			return nil, err
@@ -170,7 +171,13 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 }
 
 // errLost ends a socket whose message has paused, when others need the room.
-var errLost = Close{closeBusy, "server-full"}
+var errLost = noRoom(problem.ServerFull)
+
+// noRoom ends a socket whose message has no room.
+func noRoom(err error) error {
+	p, _ := errors.AsType[problem.Problem](err)
+	return Close{ws.StatusCode(p.Close), p.Code}
+}
 
 // fill reads all of p.
 func (s *Socket) fill(p []byte) error {
@@ -211,7 +218,7 @@ func (s *Socket) await(done, n int, pace *park.Pace) int {
 
 // release lets go of a message.
 func (s *Socket) release() {
-	s.message.Release(s.options.InFlight)
+	s.message.Release(s.client, s.options.InFlight)
 	s.begun, s.fragmented = time.Time{}, false
 }
 

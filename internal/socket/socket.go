@@ -8,6 +8,7 @@ package socket
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -69,6 +70,7 @@ type Options struct {
 type Socket struct {
 	protocol Protocol
 	options  *Options
+	client   netip.Addr
 	spot     *park.Spot
 	*work    // during a run
 
@@ -90,6 +92,9 @@ type Socket struct {
 // Wake has the protocol look. It may be called by anybody once there was a first
 // look, and does not block.
 func (s *Socket) Wake() { s.spot.Wake() }
+
+// Client returns the address of the client, which may be invalid.
+func (s *Socket) Client() netip.Addr { return s.client }
 
 // LookSoon has the protocol look before the socket rests.
 func (s *Socket) LookSoon() { s.look = true }
@@ -175,9 +180,6 @@ func (s *Socket) rest(now time.Time) error {
 	}
 	return s.spot.Watch(park.Readable)
 }
-
-// closeBusy is what a socket is closed with when the server has no room for a message.
-const closeBusy = 1013
 
 // end says why, if anybody is there to hear it, and closes.
 func (s *Socket) end(why error) {
