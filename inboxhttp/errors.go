@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	"inbox/internal/problem"
 )
@@ -77,7 +76,7 @@ func (h *Handler) logStore(err error) {
 func retryAfter(p problem.Problem) int {
 	switch {
 	case p.RetryAfter > 0:
-		return int((p.RetryAfter + time.Second - 1) / time.Second)
+		return p.Seconds()
 	case p.Code == problem.InboxFull.Code:
 		return 1
 	}

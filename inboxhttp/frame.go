@@ -98,7 +98,7 @@ func appendSent(to []byte, q *request, err error) []byte {
 		to = strconv.AppendInt(to, int64(p.Status), 10)
 		if p.RetryAfter > 0 {
 			to = append(to, `,"retryAfter":`...)
-			to = strconv.AppendInt(to, int64(retryAfter(p)), 10)
+			to = strconv.AppendInt(to, int64(p.Seconds()), 10)
 		}
 	}
 	if q.key != "" {

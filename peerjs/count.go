@@ -33,6 +33,10 @@ func (h *Handler) count(err error, client netip.Addr) {
 		h.Meter.Request(meter.PeerJS, http.StatusOK)
 		return
 	}
+	if errors.Is(err, inbox.ErrRateLimited) { // the limit has counted it
+		h.Meter.Request(meter.PeerJS, http.StatusTooManyRequests)
+		return
+	}
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
 			h.Meter.Request(meter.PeerJS, s.status)

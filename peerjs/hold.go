@@ -1,6 +1,7 @@
 package peerjs
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -25,6 +26,7 @@ const (
 // are full. It is kept where the sender's socket is, and ends with it: so it needs
 // nothing of a store, and nobody can fill the inbox of a stranger who never came.
 type hold struct {
+	client     netip.Addr // of the sender
 	recipients []*absent
 	messages   int
 	bytes      int
@@ -74,8 +76,12 @@ func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent,
 		o.messages >= maxHeld, o.bytes+size > maxHeldBytes:
 		return a, false
 	}
+	if h.Clients.Hold(o.client, size) != nil {
+		return a, false
+	}
 	if h.held.Add(int64(size)) > h.MaxHeld {
 		h.held.Add(int64(-size))
+		h.Clients.Release(o.client, size)
 		return a, false
 	}
 	o.messages++
@@ -110,6 +116,7 @@ func (h *Handler) drop(o *hold, a *absent) {
 	o.messages--
 	o.bytes -= size
 	h.held.Add(int64(-size))
+	h.Clients.Release(o.client, size)
 }
 
 // settle forgets those for whom nothing is held any more.
@@ -121,6 +128,7 @@ func (o *hold) settle() {
 func (h *Handler) release(o *hold) {
 	if o != nil {
 		h.held.Add(int64(-o.bytes))
+		h.Clients.Release(o.client, o.bytes)
 		*o = hold{}
 	}
 }

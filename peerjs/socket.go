@@ -42,6 +42,10 @@ const (
 
 	storeRetry = time.Second // while the store is away
 
+	// admitWithin is how long a client that has connected too often, or has opened too many
+	// inboxes, waits for its turn. Its socket ends then.
+	admitWithin = 10 * time.Second
+
 	// refusalTimeout bounds how long a client that is refused has to read why, and to
 	// close the socket itself, as they all do. Firefox drops a frame that a close comes
 	// right after.
@@ -54,6 +58,7 @@ var (
 	closeRefused  = ws.StatusCode(problem.BadRequest.Close)
 	closeReplaced = ws.StatusCode(problem.Replaced.Close)
 	closeDraining = ws.StatusCode(problem.Draining.Close)
+	closeLimited  = ws.StatusCode(problem.RateLimited.Close)
 )
 
 // refusal is a frame that says why a socket is closed.
@@ -103,6 +108,7 @@ type peer struct {
 	inbox   inbox.Peer
 	session *inbox.Session
 	since   time.Time
+	begun   bool  // it is its turn
 	opened  bool  // and was told so
 	left    bool  // by its own word
 	hold    *hold // nil until needed
@@ -160,12 +166,20 @@ func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
 // Look passes on what there is in the inbox, and what could not be delivered so
 // far.
 func (p *peer) Look(s *socket.Socket, now time.Time) error {
+	if p.since.IsZero() {
+		p.since = now
+	}
+	if !p.begun {
+		if err := p.h.Clients.Request(p.remote); err != nil {
+			return p.delay(s, now, err)
+		}
+		p.begun = true
+		if p.refused == "" {
+			p.begin(s)
+		}
+	}
 	if p.refused != "" || p.told {
 		return p.part(s, now, p.refused)
-	}
-	if p.session == nil {
-		p.begin(s)
-		p.since = now
 	}
 	again := time.Time{}
 	sooner := func(t time.Time) {
@@ -180,7 +194,10 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 			sooner(p.session.Again())
 		case errors.Is(err, inbox.ErrReplaced): // see below
 		case away(err):
-			if !errors.Is(err, inbox.ErrServerFull) {
+			if errors.Is(err, inbox.ErrRateLimited) && !p.opened {
+				return p.delay(s, now, err)
+			}
+			if !errors.Is(err, inbox.ErrServerFull) && !errors.Is(err, inbox.ErrRateLimited) {
 				p.h.logStore(err)
 			}
 			sooner(now.Add(storeRetry))
@@ -209,6 +226,17 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		sooner(p.ends.at)
 	}
 	s.LookAgain(again)
+	return nil
+}
+
+// delay has a client that does too much wait for its turn, or ends the socket.
+func (p *peer) delay(s *socket.Socket, now time.Time, why error) error {
+	limited, _ := errors.AsType[problem.Problem](why)
+	at := now.Add(limited.RetryAfter)
+	if p.h.draining.Load() != nil || at.Sub(p.since) > admitWithin || !p.h.Clients.Listens(p.remote) {
+		return why
+	}
+	s.LookAgain(at)
 	return nil
 }
 
@@ -321,113 +349,6 @@ func (p *peer) endBy(at time.Time, why error) {
 	}
 }
 
-// Message does what a client says. What makes no sense is ignored, as clients
-// expect.
-func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
-	var f said
-	if p.left || p.refused != "" || p.told || string(text) == string(heartbeat) || !f.parse(text) {
-		return nil
-	}
-	switch {
-	case f.dst != address{} && f.kind != "":
-		return p.send(s, now, &f)
-	case f.kind == leave:
-		p.leave()
-	}
-	return nil
-}
-
-// send puts a message into an inbox, or holds it.
-func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
-	if a := p.hold.find(f.dst); a != nil && !isHeld(f.kind) {
-		_ = p.deliver(a) // before what follows it
-		p.hold.settle()
-	}
-	body := f.body()
-	if !f.dst.json && p.hold.find(f.dst) == nil {
-		err := p.put(f.dst.text, body)
-		p.h.count(err, p.remote)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, inbox.ErrUnauthorized):
-			return refusal(idIsTaken)
-		}
-	}
-	if !isHeld(f.kind) {
-		return nil // for somebody who is not there
-	}
-	if f.dst.json {
-		body = nil // nobody will read it
-	}
-	if p.hold == nil {
-		p.hold = new(hold)
-		s.LookAgain(now.Add(retryFull)) // from then on, each look says when the next is
-	}
-	a, ok := p.h.add(p.hold, f.dst, body, now)
-	switch {
-	case ok:
-		return nil
-	case a == nil || a.tell():
-		return p.expired(s, f.dst)
-	}
-	return nil // it knows already that not everything is read
-}
-
-// put sends, and logs what the store could not do.
-func (p *peer) put(to string, body []byte) error {
-	_, err := p.h.Store.Send(context.Background(), p.inbox, p.h.prefix+to, inbox.Draft{Body: body})
-	switch {
-	case err == nil, errors.Is(err, inbox.ErrNoInbox), errors.Is(err, inbox.ErrFull),
-		errors.Is(err, inbox.ErrServerFull), errors.Is(err, inbox.ErrUnauthorized):
-	default:
-		p.h.logStore(err)
-	}
-	return err
-}
-
-// deliver sends what is held for a, in order, until that fails.
-func (p *peer) deliver(a *absent) error {
-	for len(a.messages) > 0 && !a.json {
-		if err := p.put(a.text, a.messages[0].body); err != nil {
-			return err
-		}
-		p.h.drop(p.hold, a)
-	}
-	return nil
-}
-
-// retry sends what is held, and tells of what was held for too long. It returns
-// after which time it is to be called again, or 0.
-func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
-	if p.hold == nil {
-		return 0
-	}
-	after = retryEvery
-	for _, a := range p.hold.recipients {
-		if errors.Is(p.deliver(a), inbox.ErrFull) {
-			after = retryFull
-		}
-		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= p.h.holdFor {
-			if !a.messages[0].told && a.tell() && p.expired(s, a.address) != nil {
-				return 0 // it is gone, which the end of this run finds too
-			}
-			p.h.drop(p.hold, a)
-		}
-	}
-	p.hold.settle()
-	if len(p.hold.recipients) == 0 {
-		p.hold = nil
-		return 0
-	}
-	return after
-}
-
-// expired tells the client that a peer has not read something.
-func (p *peer) expired(s *socket.Socket, dst address) error {
-	return s.Send(func(to []byte) []byte { return appendFrame(to, expireBody, dst, p.id()) })
-}
-
 // leave gives the id back, at the client's own wish or because it is gone. What
 // was sent there and not read goes back to its senders as EXPIRE.
 func (p *peer) leave() {
@@ -476,6 +397,8 @@ func (p *peer) End(s *socket.Socket, why error) socket.Close {
 		return socket.Close{Code: closeReplaced, Reason: "replaced"}
 	case errors.Is(why, inbox.ErrDraining):
 		return socket.Close{Code: closeDraining, Reason: "draining"}
+	case errors.Is(why, inbox.ErrRateLimited):
+		return socket.Close{Code: closeLimited, Reason: "rate-limited"}
 	}
 	return socket.Close{Code: ws.StatusGoingAway} // nobody is there to hear it
 }

@@ -43,6 +43,9 @@ func (p Problem) After(wait time.Duration) Problem {
 	return p
 }
 
+// Seconds returns RetryAfter in whole seconds, rounded up, as HTTP has it.
+func (p Problem) Seconds() int { return int((p.RetryAfter + time.Second - 1) / time.Second) }
+
 // The catalogue. TooSlow also ends a socket whose first frame does not come.
 var (
 	BadRequest          = Problem{Code: "bad-request", Status: http.StatusBadRequest, Close: 4400, Detail: "The request is against the protocol."}
