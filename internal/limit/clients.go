@@ -41,7 +41,7 @@ const (
 const framesPerRequest = 10
 
 // Clients hold the limits of all addresses of a server. They are safe for concurrent
-// use. Nil Clients limit nothing.
+// use. Nil Clients limit nothing, and nobody limits an address that is not valid.
 type Clients struct {
 	usual, rare        *Table
 	connections, bytes *Shares
@@ -66,7 +66,7 @@ func (c *Clients) TableBytes() int { return c.usual.Bytes() + c.rare.Bytes() }
 // Request counts a request, or returns the problem that answers it. It is at once one of
 // those that Listens counts.
 func (c *Clients) Request(client netip.Addr) error {
-	if c == nil {
+	if c == nil || !client.IsValid() {
 		return nil
 	}
 	return c.refuse(c.usual.Take(c.usual.Key(client), requests, 1), meter.AddressRequests, client)
@@ -75,13 +75,13 @@ func (c *Clients) Request(client netip.Addr) error {
 // Listens counts a refusal, and reports whether it is worth an answer: false for a
 // client that has ignored as many answers as it may make requests.
 func (c *Clients) Listens(client netip.Addr) bool {
-	return c == nil || c.rare.Take(c.rare.Key(client), ignored, 1) == 0
+	return c == nil || !client.IsValid() || c.rare.Take(c.rare.Key(client), ignored, 1) == 0
 }
 
 // Frame counts a frame that sends nothing, or returns the problem that ends its socket.
 // A client may send far more of these than a client that means well does.
 func (c *Clients) Frame(client netip.Addr) error {
-	if c == nil {
+	if c == nil || !client.IsValid() {
 		return nil
 	}
 	return c.refuse(c.rare.Take(c.rare.Key(client), frames, 1), meter.AddressRequests, client)
@@ -90,7 +90,7 @@ func (c *Clients) Frame(client netip.Addr) error {
 // Open counts an inbox that is about to be opened, or returns the problem that answers
 // the request.
 func (c *Clients) Open(client netip.Addr) error {
-	if c == nil {
+	if c == nil || !client.IsValid() {
 		return nil
 	}
 	return c.refuse(c.usual.Take(c.usual.Key(client), inboxes, 1), meter.AddressInboxes, client)
@@ -99,7 +99,7 @@ func (c *Clients) Open(client netip.Addr) error {
 // Recipient returns the problem that answers a send if the client has sent to too many
 // peers that are not there.
 func (c *Clients) Recipient(client netip.Addr) error {
-	if c == nil {
+	if c == nil || !client.IsValid() {
 		return nil
 	}
 	return c.refuse(c.rare.Wait(c.rare.Key(client), recipients), meter.AddressRecipients, client)
@@ -107,7 +107,7 @@ func (c *Clients) Recipient(client netip.Addr) error {
 
 // Missing counts a message to a peer that is not there.
 func (c *Clients) Missing(client netip.Addr) {
-	if c != nil {
+	if c != nil && client.IsValid() {
 		c.rare.Add(c.rare.Key(client), recipients, 1)
 	}
 }

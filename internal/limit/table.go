@@ -79,13 +79,12 @@ func (t *Table) Bytes() int {
 }
 
 // Key returns the key of an address: an IPv4 address, or the /64 of an IPv6 address,
-// which also has a bucket for its /48. The key of an address that is not valid limits
-// nothing.
+// which also has a bucket for its /48. Addresses that are not valid share one key.
 func (t *Table) Key(a netip.Addr) Key { return t.KeyOf(a, "") }
 
 // KeyOf returns the key of an address together with a name, which is not kept.
 func (t *Table) KeyOf(a netip.Addr, name string) Key {
-	if t == nil || !a.IsValid() {
+	if t == nil {
 		return Key{}
 	}
 	networks, also := clientaddr.KeysOf(a), uint64(0)
@@ -112,7 +111,7 @@ func (t *Table) hash(network netip.Prefix, also uint64) uint64 {
 // Take counts n events if there is room for them and returns 0. Otherwise it counts
 // nothing and returns how long it takes until there is.
 func (t *Table) Take(k Key, kind, n int) time.Duration {
-	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
+	if t == nil || t.kinds[kind].each == 0 {
 		return 0
 	}
 	now, b := t.now(), t.kinds[kind]
@@ -129,7 +128,7 @@ func (t *Table) Take(k Key, kind, n int) time.Duration {
 // Wait returns how long it takes until one event has room, 0 if it has. It counts
 // nothing.
 func (t *Table) Wait(k Key, kind int) time.Duration {
-	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
+	if t == nil || t.kinds[kind].each == 0 {
 		return 0
 	}
 	now, b := t.now(), t.kinds[kind]
@@ -143,7 +142,7 @@ func (t *Table) Wait(k Key, kind int) time.Duration {
 // Add counts n events that have happened, whether or not there was room. A negative n
 // takes events back that Take or Add has counted.
 func (t *Table) Add(k Key, kind, n int) {
-	if t == nil || k.near == 0 || t.kinds[kind].each == 0 {
+	if t == nil || t.kinds[kind].each == 0 {
 		return
 	}
 	now, b := t.now(), t.kinds[kind]
