@@ -1,10 +1,13 @@
 package inbox
 
+import "net/netip"
+
 // Credentials are what a client presents to act as a peer. Their form is for the
 // protocol to check: see [CheckID] and [CheckPassword].
 type Credentials struct {
 	ID       string
 	Password string
+	Client   netip.Addr // that they came from; the zero Addr if wrong ones are not counted
 }
 
 // An Authenticator turns credentials into the Peer that they stand for, for every
@@ -21,5 +24,21 @@ type Authenticator interface {
 // Authenticate implements [Authenticator] for passwords: every password stands for
 // some peer of that id. It does not fail.
 func (p *Pepper) Authenticate(c Credentials) (Peer, error) {
-	return Peer{ID: c.ID, Secret: p.Secret(c.ID, c.Password)}, nil
+	peer := Peer{ID: c.ID, Secret: p.Secret(c.ID, c.Password)}
+	if c.Client.IsValid() {
+		client := network(c.Client)
+		peer.Client = &client
+	}
+	return peer, nil
+}
+
+// network returns the address that all of one client count as: an IPv4 address, or the
+// first of a /64.
+func network(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64) // without an error for IPv6
+		a = p.Addr()
+	}
+	return a
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -20,6 +21,10 @@ import (
 type Peer struct {
 	ID     string // see [CheckID]; one with a colon belongs to another protocol than our own
 	Secret Secret
+	// Client is the address that the credentials came from, or the first of its /64, as
+	// long as no store has found the secret right: see [Limits.Guesses]. Nil for a peer
+	// that was let in.
+	Client *netip.Addr
 }
 
 // A Draft is a message on its way into an inbox.
@@ -87,7 +92,9 @@ func First(view []Message, most int) (messages []Message, size int) {
 // must do. Implementations MUST be safe for concurrent use. No method waits.
 //
 // Every method may fail with [ErrUnavailable]. Look, Acknowledge and Leave are an
-// owner's doings and restart the expiry of its inbox; Send does not.
+// owner's doings and restart the expiry of its inbox; Send does not. Every method that
+// fails with ErrUnauthorized may fail with ErrRateLimited instead, for a peer with a
+// Client: see [Limits.Guesses].
 type Store interface {
 	// Send opens the sender's inbox if it has none, appends the message to the
 	// inbox of the peer called to, and wakes its receiver.
@@ -95,6 +102,9 @@ type Store interface {
 	// With a key, a repeated send (same sender, recipient, key and body)
 	// appends nothing and reports replayed, also when the inbox is full by now.
 	// The last [KeysRemembered] keys of an inbox are known as long as it lives.
+	//
+	// While no other sender has a message in an inbox, one that is not its owner can
+	// fill only a part of it: see [Limits.Share].
 	//
 	// Errors: ErrUnauthorized (sender), ErrNoInbox and ErrFull (recipient),
 	// ErrServerFull. The sender is checked first, so that nobody without an
@@ -155,6 +165,9 @@ var (
 // KeysRemembered is how many idempotency keys an inbox remembers.
 const KeysRemembered = 1024
 
+// KnownAddresses is how many addresses an inbox remembers as those of its owner.
+const KnownAddresses = 4
+
 // Limits are what a store holds at most. A zero field means its default.
 type Limits struct {
 	TTL      time.Duration // an inbox's life after its owner last asked; 60 s
@@ -162,6 +175,40 @@ type Limits struct {
 	Bytes    int           // of bodies in one inbox; 1 MiB
 	Inboxes  int           // in all; 1,000,000
 	Memory   int64         // bytes of all messages, as the store counts them; 1 GiB
+
+	// Share is the part of an inbox, in percent of its messages and of its bytes, that
+	// one sender can fill while no other sender has a message in it; 100. Parts of a
+	// message or a byte are rounded up, and the first message always has room. The
+	// owner of an inbox can fill all of it.
+	Share int
+
+	// Guesses bounds the wrong secrets that all peers with a Client together can try at
+	// one inbox; no bound. Beyond it they get ErrRateLimited whether their secret is
+	// right or wrong, but for those at an address that has shown the right one in this
+	// life of the inbox: it remembers the last [KnownAddresses] of these.
+	Guesses Guesses
+}
+
+// Guesses are how many wrong secrets can be tried: Burst at once, and then one every so
+// often. The zero Guesses are no bound.
+type Guesses struct {
+	Every time.Duration
+	Burst int
+}
+
+// Refilled returns when a bucket that would be full at a time is so after one more
+// wrong secret, and whether there was room for that. Times count from anywhere.
+func (g Guesses) Refilled(full, now time.Duration) (after time.Duration, ok bool) {
+	most := g.Every * time.Duration(g.Burst)
+	after = max(full, now) + g.Every
+	return min(after, now+most), g.Every == 0 || after <= now+most
+}
+
+// Alone returns how many messages and bytes one sender has room for in the inbox of
+// another, while nobody else has a message in it.
+func (l Limits) Alone() (messages, bytes int) {
+	part := func(of int) int { return of/100*l.Share + (of%100*l.Share+99)/100 }
+	return part(l.Messages), part(l.Bytes)
 }
 
 // WithDefaults returns l with its zero fields set.
@@ -180,6 +227,9 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.Memory == 0 {
 		l.Memory = 1 << 30
+	}
+	if l.Share == 0 {
+		l.Share = 100
 	}
 	return l
 }

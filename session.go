@@ -53,6 +53,7 @@ func (s *Session) Look(ctx context.Context) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
+	s.peer.Client = nil // it was let in
 	if b.Reset {
 		s.acked = Cursor{}
 	}

@@ -21,10 +21,12 @@ const shardCount = 128
 // Each inbox belongs to one of many shards, and a shard's lock guards all that
 // is in it: there is no lock for an inbox and none for all of them.
 type Store struct {
-	limits inbox.Limits
-	seed   maphash.Seed
-	start  time.Time // expiries are counted from here, on the monotonic clock
-	shards [shardCount]shard
+	limits  inbox.Limits
+	alone   struct{ messages, bytes int } // see [inbox.Limits.Alone]
+	guesses inbox.Guesses                 // in units
+	seed    maphash.Seed
+	start   time.Time // expiries are counted from here, on the monotonic clock
+	shards  [shardCount]shard
 
 	inboxes atomic.Int64 // in all shards, expired ones included until removed
 	memory  atomic.Int64 // of all that is kept, as cost.go counts it
@@ -35,6 +37,8 @@ var _ inbox.Store = (*Store)(nil)
 // New makes an empty store.
 func New(l inbox.Limits) *Store {
 	s := &Store{limits: l.WithDefaults(), seed: maphash.MakeSeed(), start: time.Now()}
+	s.alone.messages, s.alone.bytes = s.limits.Alone()
+	s.guesses = inUnits(s.limits.Guesses)
 	for i := range s.shards {
 		s.shards[i].store = s
 	}
@@ -93,7 +97,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		err = inbox.ErrNoInbox
 	case d.Key != "" && in.keys.has(digest):
 		replayed = true
-	case len(in.messages) >= s.limits.Messages || in.bytes+len(d.Body) > s.limits.Bytes:
+	case !s.hasRoomLocked(in, sender, len(d.Body)):
 		err = inbox.ErrFull
 	default:
 		more := cost
@@ -111,6 +115,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	if d.Key != "" {
 		in.keys = in.keys.remember(digest)
 	}
+	in.countLocked(sender)
 	in.last++
 	in.bytes += len(d.Body)
 	in.live += cost
@@ -122,6 +127,16 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		waker.Wake()
 	}
 	return false, nil
+}
+
+// hasRoomLocked reports whether an inbox takes a body of that size from a sender.
+func (s *Store) hasRoomLocked(in *entry, sender string, size int) bool {
+	held := len(in.messages)
+	if held >= s.limits.Messages || in.bytes+size > s.limits.Bytes {
+		return false
+	}
+	alone := int64(in.run) >= int64(held) && held > 0 && in.messages[held-1].From == sender && sender != in.id
+	return !alone || held < s.alone.messages && in.bytes+size <= s.alone.bytes
 }
 
 // openSender opens the sender's inbox if it has none, and returns its id: the
@@ -235,8 +250,8 @@ func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
 	if in == nil {
 		return nil
 	}
-	if !in.secret.Equal(p.Secret) {
-		return inbox.ErrUnauthorized
+	if err := s.admitLocked(in, p, s.now()); err != nil {
+		return err
 	}
 	if life != 0 && life != in.life {
 		return nil

@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -21,9 +22,23 @@ type entry struct {
 	bytes    int             // of the bodies in messages
 	live     int64           // what messages are counted for
 	dead     int64           // the same, of acknowledged ones that the slice's array still holds
+	run      uint32          // how many messages at the end are of one sender
+	guesses  uint32          // when the bucket of wrong secrets is full again: see guessUnit
+	known    addresses       // of the owner
 
 	expires    time.Duration // on the store's clock
 	prev, next *entry        // in the shard's list
+}
+
+// countLocked counts a message that is about to be appended for its sender.
+func (in *entry) countLocked(sender string) {
+	held := len(in.messages)
+	switch {
+	case held == 0 || in.messages[held-1].From != sender:
+		in.run = 1
+	case in.run < math.MaxUint32:
+		in.run++
+	}
 }
 
 // acknowledge removes the messages up to and including seq and returns what is counted
@@ -79,18 +94,18 @@ func (sh *shard) findLocked(id string, now time.Duration) *entry {
 }
 
 // openLocked returns p's inbox, a new one if it has none.
-// Errors: ErrUnauthorized, ErrServerFull.
+// Errors: ErrUnauthorized, ErrRateLimited, ErrServerFull.
 func (sh *shard) openLocked(p inbox.Peer, now time.Duration) (*entry, error) {
 	if in := sh.findLocked(p.ID, now); in != nil {
-		if !in.secret.Equal(p.Secret) {
-			return nil, inbox.ErrUnauthorized
-		}
-		return in, nil
+		return in, sh.store.admitLocked(in, p, now)
 	}
 	if !sh.store.reserveInbox() {
 		return nil, inbox.ErrServerFull
 	}
 	in := &entry{id: p.ID, secret: p.Secret, life: newLife(), expires: now + sh.store.limits.TTL}
+	if p.Client != nil {
+		in.known.add(sh.store.tag(*p.Client))
+	}
 	if !sh.insertLocked(in) {
 		sh.store.inboxes.Add(-1)
 		return nil, inbox.ErrServerFull

@@ -44,7 +44,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	l := &link{
 		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
-		log: c.Log, hashes: newNameHashes(c.Key), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
+		log: c.Log, hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
 		ended: make(chan struct{}), started: time.Now(),
 	}
 	connected, err := l.connect()
@@ -60,7 +60,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if l.cluster {
 		l.parts = make([]health, partitions)
 	}
-	s := &Store{link: l, prefix: c.Prefix, limits: c.Limits.WithDefaults()}
+	s := newStore(l, c.Prefix, c.Limits)
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := s.check(ctx, c); err != nil {

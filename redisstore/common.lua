@@ -4,10 +4,11 @@
 -- KEYS[2] its messages, a list, oldest first, that is not there when empty.
 -- KEYS[3] the idempotency keys it remembers, a sorted set by arrival.
 -- KEYS[4] the latest requests that appended to it, a string of 8 bytes each.
--- All four are in one slot, and only the first is the truth: whatever else is
+-- KEYS[5] when the bucket of wrong secrets is full again, in microseconds. It expires then.
+-- All five are in one slot, and only the first is the truth: whatever else is
 -- left of an earlier life is deleted when a new one begins.
 
-local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 -- Secret; life; history, in which the life was last written to; the earlier life
 -- and its last number, when the history changed; last and first number held;
@@ -16,17 +17,18 @@ local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, 
 -- remembered; whether it is closed; whether the receiver waits for a wake.
 local FORMAT = '>c32c8c8c8I8I8I8I8I8I8I8c16c8I4BB'
 local SIZE = 142
+local MOST_ENDED = 6 * 17
 local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
 -- spoil gives up the inbox: another program has written to one of its keys, and what is
--- left would make every request fail. Without KEYS[3] and KEYS[4] an inbox goes on. Go
+-- left would make every request fail. Without KEYS[3] to KEYS[5] an inbox goes on. Go
 -- tells the operator and runs the script again. Nothing was written before.
 local function spoil(key)
-  if key == KEYS[3] or key == KEYS[4] then
+  if key == KEYS[3] or key == KEYS[4] or key == KEYS[5] then
     redis.call('UNLINK', key)
   else
-    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   end
   error({err = 'INBOXSPOILED another program has written to the keys of an inbox'})
 end
@@ -57,6 +59,17 @@ local function sound(b, size)
     and b.expires < now + 800 * 86400 * SECOND
 end
 
+-- cut removes the entry of that kind from what follows the record, and returns it.
+local function cut(b, kind)
+  for i = 1, #b.ended, 17 do
+    if string.sub(b.ended, i, i) == kind then
+      local entry = string.sub(b.ended, i + 1, i + 16)
+      b.ended = string.sub(b.ended, 1, i - 1) .. string.sub(b.ended, i + 17)
+      return entry
+    end
+  end
+end
+
 local function load()
   local raw = call('GET', KEYS[1])
   if not raw then return nil end
@@ -66,14 +79,23 @@ local function load()
     b.receiver, b.closer, b.keys, b.closed, b.armed = struct.unpack(FORMAT, raw)
   b.ended = string.sub(raw, SIZE + 1)
   if not sound(b, #raw) then spoil() end
+  -- The addresses of the owner, four tags of 4 bytes. The sender of the last message, a
+  -- tag of 8, and the number of the first of its messages that no other follows. They
+  -- stand among the ended receivers, where servers of version 0.1 let them be.
+  b.addresses = cut(b, 'a')
+  local sender = cut(b, 's')
+  if sender then b.sender, b.run = struct.unpack('>c8I8', sender) end
+  b.ended = string.sub(b.ended, -MOST_ENDED)
   return b
 end
 
 -- save keeps the inbox for a while after its end, for those of its receivers
 -- who have yet to learn of it.
 local function save(b, keep)
+  local more = b.addresses and 'a' .. b.addresses or ''
+  if b.sender then more = more .. 's' .. struct.pack('>c8I8', b.sender, b.run) end
   call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
-    b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. b.ended,
+    b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. more .. b.ended,
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
 end
 
@@ -103,10 +125,10 @@ local function renew(b, life, now)
   return true
 end
 
--- ended receivers are remembered with the reason, 17 bytes each, the last 8.
+-- ended receivers are remembered with the reason, 17 bytes each, the last 6.
 local function add_ended(b, why)
   if b.receiver ~= NOBODY then
-    b.ended = string.sub(b.ended .. why .. b.receiver, -8 * 17)
+    b.ended = string.sub(b.ended .. why .. b.receiver, -MOST_ENDED)
     b.receiver = NOBODY
   end
 end
@@ -126,14 +148,50 @@ local function tell(what, receiver, server, channel)
   return ''
 end
 
+-- remember notes the tag of an address that has shown the secret.
+local function remember(b, address)
+  b.addresses = address .. string.sub(b.addresses or string.rep('\0', 16), 1, 12)
+end
+
+-- refilled is when the bucket of wrong secrets will be full after one more. What no server
+-- of ours has stored does not count.
+local function refilled(every, burst)
+  local full = tonumber(call('GET', KEYS[5]) or '')
+  if not full or not (full > now and full <= now + every * burst) then full = now end
+  return full + every
+end
+
+-- admit compares the secret of a peer at the address with that tag, or '' for one that was
+-- let in before. Of wrong ones, burst can be tried at once, and then one every so many
+-- microseconds. Beyond that the answer does not depend on the secret, except at an
+-- address that has shown the right one. Returns whether the address is new.
+local function admit(b, secret, address, every, burst)
+  local known = address == ''
+  for i = 1, b.addresses and not known and 16 or 0, 4 do
+    known = known or string.sub(b.addresses, i, i + 3) == address
+  end
+  if not known and every > 0 and refilled(every, burst) > now + every * burst then return RATE_LIMITED end
+  if b.secret == secret then
+    if not known then remember(b, address) end
+    return OK, not known
+  end
+  if address ~= '' and every > 0 then
+    local full = math.min(refilled(every, burst), now + every * burst)
+    call('SET', KEYS[5], string.format('%.0f', full), 'PXAT', string.format('%.0f', math.ceil(full / 1000)))
+  end
+  return UNAUTHORIZED
+end
+
 -- begin opens the inbox, whose record b is of an earlier life, if there is one.
-local function begin(b, secret, life, ttl, now)
-  call('DEL', KEYS[2], KEYS[3], KEYS[4])
+local function begin(b, secret, address, life, ttl, now)
+  call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   if b and b.closed == 0 then add_ended(b, 'e') end
-  return {
+  local opened = {
     secret = secret, life = life, history = history(), earlier = string.rep('\0', 8), known = 0,
     last = 0, first = 1, sum = 0, base = 0, expires = now + ttl, since = b and b.since or now,
     receiver = NOBODY, closer = b and b.closer or string.rep('\0', 8), keys = 0, closed = 0, armed = 0,
     ended = b and b.ended or '',
   }
+  if address ~= '' then remember(opened, address) end
+  return opened
 end

@@ -27,7 +27,8 @@ type link struct {
 	cluster      bool
 	waitReplicas int64
 	log          *slog.Logger
-	hashes       *sync.Pool // of *nameHash
+	hashes       *sync.Pool // of *keyedHash, for ids
+	addresses    *sync.Pool // of *keyedHash, for addresses
 
 	clients   atomic.Pointer[clients]
 	closing   sync.WaitGroup // clients that were replaced

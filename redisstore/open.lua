@@ -1,9 +1,12 @@
 -- Authenticates the owner of an inbox, which is opened if there is none.
-local secret, life, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local life, ttl = ARGV[5], tonumber(ARGV[6])
 
 local b = load()
 if alive(b, now) then
-  return b.secret == secret and OK or UNAUTHORIZED
+  local code, new = admit(b, secret, address, every, burst)
+  if new then save(b, ttl) end
+  return code
 end
-save(begin(b, secret, life, ttl, now), ttl)
+save(begin(b, secret, address, life, ttl, now), ttl)
 return OK

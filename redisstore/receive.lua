@@ -3,9 +3,10 @@
 -- and does nothing at all for one that is not attached.
 -- This is two scripts: one that runs also when memory is short and opens no
 -- inbox, and one that OPENS it.
-local secret, after_life, after = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local limit, receiver, looked = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local life, ttl, server, channel, WHAT = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
+local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local after_life, after = ARGV[5], tonumber(ARGV[6])
+local limit, receiver, looked = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+local life, ttl, server, channel, WHAT = ARGV[10], tonumber(ARGV[11]), ARGV[12], ARGV[13], ARGV[14]
 
 local b = load()
 local lives = alive(b, now)
@@ -19,11 +20,15 @@ if looked and b and b.receiver ~= receiver and b.since < now - looked then
   if not why and not renew(b, life, now) then return {REPLACED} end
   if why == 'c' then return {CLOSED} end
 end
+local new = false
 if not lives then
   if not OPENS then return {NO_INBOX} end
-  b = begin(b, secret, life, ttl, now)
+  b = begin(b, secret, address, life, ttl, now)
+else
+  local code
+  code, new = admit(b, secret, address, every, burst)
+  if code ~= OK then return {code} end
 end
-if b.secret ~= secret then return {UNAUTHORIZED} end
 
 local reset = false
 local function acknowledge(upto)
@@ -39,7 +44,10 @@ local function acknowledge(upto)
 end
 if after_life == b.life and after > b.last then
   -- Never given out, or given out by a server that is gone with what it wrote last.
-  if not renew(b, life, now) then return {BAD_CURSOR} end
+  if not renew(b, life, now) then
+    if new then save(b, ttl) end
+    return {BAD_CURSOR}
+  end
 end
 if after_life == b.life then
   acknowledge(after)

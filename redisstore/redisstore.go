@@ -19,6 +19,7 @@ import (
 	"errors"
 	"hash"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -57,11 +58,21 @@ type Config struct {
 // Store is an [inbox.Store] in Redis. Make one with [Open], and [Store.Run] it.
 type Store struct {
 	*link
-	prefix string
-	limits inbox.Limits
+	prefix  string
+	limits  inbox.Limits
+	alone   struct{ messages, bytes int } // see [inbox.Limits.Alone]
+	guesses struct{ every, burst string } // see [inbox.Limits.Guesses]; for a script
 }
 
 var _ inbox.Store = (*Store)(nil)
+
+func newStore(l *link, prefix string, limits inbox.Limits) *Store {
+	s := &Store{link: l, prefix: prefix, limits: limits.WithDefaults()}
+	s.alone.messages, s.alone.bytes = s.limits.Alone()
+	s.guesses.every = strconv.FormatInt(s.limits.Guesses.Every.Microseconds(), 10)
+	s.guesses.burst = strconv.Itoa(s.limits.Guesses.Burst)
+	return s
+}
 
 // operationTimeout is what an operation takes at most, with everything that is
 // tried again in it: then a client is told that the store is unavailable.
@@ -73,7 +84,7 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	sender := s.place(from.ID)
-	if err := s.open(ctx, sender, from.Secret); err != nil {
+	if err := s.open(ctx, sender, from); err != nil {
 		return false, err
 	}
 	content := make([]byte, 0, 2+len(from.ID)+len(d.Body))
@@ -88,7 +99,11 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	args := []string{
 		token(), "0", key, string(content),
 		strconv.Itoa(len(d.Body)), strconv.Itoa(s.limits.Messages), strconv.Itoa(s.limits.Bytes), strconv.Itoa(inbox.KeysRemembered),
-		token(), s.ttl(), s.server, s.channel(recipient.partition), "",
+		token(), s.ttl(), s.server, s.channel(recipient.partition),
+		sender.tag, strconv.Itoa(s.alone.messages), strconv.Itoa(s.alone.bytes), "",
+	}
+	if from.ID == to {
+		args[13], args[14] = args[5], args[6] // the owner has all of it
 	}
 	reply, err := s.run(ctx, &sendScript, recipient, args, func() { args[1] = "1" })
 	if err != nil {
@@ -105,8 +120,8 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 }
 
 // open authenticates p, whose inbox is made if there is none.
-func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
-	reply, err := s.run(ctx, &openScript, at, []string{string(secret[:]), token(), s.ttl(), ""}, nil)
+func (s *Store) open(ctx context.Context, at place, p inbox.Peer) error {
+	reply, err := s.run(ctx, &openScript, at, append(s.asks(p), token(), s.ttl(), ""), nil)
 	if err != nil {
 		return err
 	}
@@ -121,13 +136,13 @@ func (s *Store) open(ctx context.Context, at place, secret inbox.Secret) error {
 func (s *Store) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	at := s.place(p.ID)
 	if w == nil {
-		return s.batch(s.receive(ctx, look, at, p.Secret, after, limit, nil))
+		return s.batch(s.receive(ctx, look, at, p, after, limit, nil))
 	}
 	r := s.receivers.enter(w, at.partition, 2*s.limits.TTL)
 	if r == nil || w.Err() != nil {
 		return inbox.Batch{}, w.Err()
 	}
-	b, err := s.batch(s.receive(ctx, look, at, p.Secret, after, limit, r))
+	b, err := s.batch(s.receive(ctx, look, at, p, after, limit, r))
 	switch {
 	case err == nil:
 		s.receivers.looked(r, b.Start())
@@ -151,7 +166,7 @@ func (s *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 	if w != nil && w.Err() != nil {
 		return inbox.Batch{}, w.Err()
 	}
-	return s.batch(s.receive(ctx, acknowledge, at, p.Secret, upTo, 0, r))
+	return s.batch(s.receive(ctx, acknowledge, at, p, upTo, 0, r))
 }
 
 // Leave implements [inbox.Store]. It takes one round trip.
@@ -162,7 +177,8 @@ func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *i
 		return nil // it never attached, or was ended
 	}
 	defer s.receivers.leave(r)
-	_, err := s.receive(ctx, leave, at, p.Secret, upTo, 0, r)
+	p.Client = nil // it was let in when it attached
+	_, err := s.receive(ctx, leave, at, p, upTo, 0, r)
 	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
 		return nil
 	}
@@ -178,18 +194,17 @@ const (
 
 // receive runs the script for r, if it is not nil, and ends r if it was replaced or
 // its inbox was closed.
-func (s *Store) receive(ctx context.Context, what string, at place, secret inbox.Secret, after inbox.Cursor, limit int, r *receiver) (reply, error) {
+func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer, after inbox.Cursor, limit int, r *receiver) (reply, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
-	args := []string{
-		string(secret[:]), lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10),
-		strconv.Itoa(limit), "", "",
-		token(), s.ttl(), s.server, s.channel(at.partition), what, "",
-	}
+	receiver, looked := "", ""
 	if r != nil {
-		args[4] = s.server + numberBytes(r.number)
-		args[5] = s.receivers.sinceLooked(r)
+		receiver, looked = s.server+numberBytes(r.number), s.receivers.sinceLooked(r)
 	}
+	args := append(s.asks(p),
+		lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10), strconv.Itoa(limit), receiver, looked,
+		token(), s.ttl(), s.server, s.channel(at.partition), what, "",
+	)
 	found, err := s.run(ctx, &receiveScript, at, args, nil)
 	if err == nil && found.code == codeNoInbox {
 		found, err = s.run(ctx, &openReceiveScript, at, args, nil)
@@ -224,7 +239,7 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
-	args := []string{string(p.Secret[:]), token(), s.ttl(), s.server, s.channel(at.partition), lifeBytes(life), ""}
+	args := append(s.asks(p), token(), s.ttl(), s.server, s.channel(at.partition), lifeBytes(life), "")
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
 		return err
@@ -238,34 +253,57 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 
 func (s *Store) ttl() string { return strconv.FormatInt(s.limits.TTL.Microseconds(), 10) }
 
+// asks are the arguments that say who asks, and how many wrong secrets can be tried.
+func (s *Store) asks(p inbox.Peer) []string {
+	const most = 16 // arguments of any script
+	address := ""
+	if p.Client != nil {
+		address = s.addressTag(*p.Client)
+	}
+	return append(make([]string, 0, most), string(p.Secret[:]), address, s.guesses.every, s.guesses.burst)
+}
+
+// addressTag is a keyed hash of an address. Two addresses share one by chance, one in
+// four thousand millions: such an address is only not slowed down by others.
+func (s *Store) addressTag(client netip.Addr) string {
+	h := s.addresses.Get().(*keyedHash)
+	defer s.addresses.Put(h)
+	h.mac.Reset()
+	a := client.As16()
+	h.buf = append(h.buf[:0], a[:]...)
+	h.mac.Write(h.buf)
+	return string(h.mac.Sum(h.buf[:0])[:4])
+}
+
 // place is where an inbox is: its keys, and the partition whose slot they share.
 type place struct {
 	keys      []string
 	partition uint8
+	tag       string // of the id, as a sender
 }
 
 // place names an inbox by a keyed hash of its id, so that nobody reads ids from
 // the keys.
 func (s *Store) place(id string) place {
-	h := s.hashes.Get().(*nameHash)
+	h := s.hashes.Get().(*keyedHash)
 	defer s.hashes.Put(h)
 	h.mac.Reset()
 	h.buf = append(h.buf[:0], id...)
 	h.mac.Write(h.buf)
 	sum := h.mac.Sum(h.buf[:0])
 	key := s.prefix + "{" + tags()[sum[16]] + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
-	return place{[]string{key, key + ":m", key + ":k", key + ":r"}, sum[16]}
+	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w"}, sum[16], string(sum[17:25])}
 }
 
-// nameHash is an HMAC that is keyed already.
-type nameHash struct {
+// keyedHash is an HMAC that is keyed already.
+type keyedHash struct {
 	mac hash.Hash
 	buf []byte
 }
 
-func newNameHashes(key [inbox.PepperSize]byte) *sync.Pool {
-	own := derive(key, "inbox name")
-	return &sync.Pool{New: func() any { return &nameHash{mac: hmac.New(sha256.New, own)} }}
+func newHashes(key [inbox.PepperSize]byte, purpose string) *sync.Pool {
+	own := derive(key, purpose)
+	return &sync.Pool{New: func() any { return &keyedHash{mac: hmac.New(sha256.New, own)} }}
 }
 
 // derive makes a key for one purpose of the servers' common key.

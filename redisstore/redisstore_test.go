@@ -81,7 +81,7 @@ func conform(t *testing.T, url string) {
 
 // at is the same store with other keys and limits.
 func (s *Store) at(prefix string, l inbox.Limits) *Store {
-	return &Store{link: s.link, prefix: prefix, limits: l.WithDefaults()}
+	return newStore(s.link, prefix, l)
 }
 
 func TestStandalone(t *testing.T) {

@@ -21,6 +21,7 @@ const (
 	codeClosed
 	codeReplayed
 	codeLate
+	codeRateLimited
 )
 
 var codeErrors = map[int64]error{
@@ -30,6 +31,7 @@ var codeErrors = map[int64]error{
 	codeBadCursor:    inbox.ErrBadCursor,
 	codeReplaced:     inbox.ErrReplaced,
 	codeClosed:       inbox.ErrClosed,
+	codeRateLimited:  inbox.ErrRateLimited,
 }
 
 // reply is a script's answer: a code, and what comes after it.

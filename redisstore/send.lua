@@ -2,6 +2,7 @@
 local request, again, key, content = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4]
 local size, messages, bytes, remembered = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local life, ttl, server, channel = ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
+local sender, alone_messages, alone_bytes = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
 
 local b = load()
 if not alive(b, now) then return {NO_INBOX} end
@@ -20,7 +21,11 @@ if key ~= '' and call('ZSCORE', KEYS[3], key) then
   save(b, ttl) -- as above
   return {REPLAYED}
 end
-if b.last - b.first + 1 >= messages or b.sum - b.base + size > bytes then return {FULL} end
+local held, bytes_then = b.last - b.first + 1, b.sum - b.base + size
+if held >= messages or bytes_then > bytes then return {FULL} end
+if b.sender ~= sender then b.sender, b.run = sender, b.last + 1 end
+local alone = held > 0 and b.run <= b.first
+if alone and (held >= alone_messages or bytes_then > alone_bytes) then return {FULL} end
 
 renew(b, life, now)
 b.last = b.last + 1

@@ -2,8 +2,11 @@ package redisstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -159,6 +162,41 @@ func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
 		if s, err := Open(t.Context(), other); err == nil {
 			t.Errorf("%s: then another pepper is taken", what)
 			s.clients.Load().close()
+		}
+	}
+}
+
+// Whatever is written where wrong secrets are counted, owners come in, and strangers do
+// not.
+func TestCountOfWrongSecretsThatAnotherProgramHasWrittenTo(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	limits := inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 3}}
+	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: limits})
+	untilReady(t, s)
+	client := netip.MustParseAddr("192.0.2.1")
+	look := func(p inbox.Peer) error {
+		p.Client = &client
+		_, err := s.Look(t.Context(), p, inbox.Cursor{}, 10, nil)
+		return err
+	}
+	all := maps.Clone(vandals)
+	for _, value := range []string{"x", "nan", "inf", "-inf", "1e300", "-1e300", "9007199254740993"} {
+		all["a string: "+value] = func(r *redistest.Server, key string) { r.Must("SET", key, value) }
+	}
+	for what, vandal := range all {
+		owner := peer("owner of " + what)
+		if _, err := s.Look(t.Context(), owner, inbox.Cursor{}, 10, nil); err != nil {
+			t.Fatal(err)
+		}
+		vandal(redis, s.place(owner.ID).keys[4])
+		stranger := owner
+		stranger.Secret[0]++
+		if err := look(stranger); !errors.Is(err, inbox.ErrUnauthorized) {
+			t.Errorf("%s: a stranger got %v", what, err)
+		}
+		if err := look(owner); err != nil {
+			t.Errorf("%s: the owner got %v", what, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,8 @@ type modelInbox struct {
 	messages []inbox.Message
 	keys     []modelKey // oldest first
 	receiver *modelReceiver
+	known    []netip.Addr // of the owner, the latest first
+	guesses  int          // wrong secrets that were tried: the model forgets none
 }
 
 type modelKey struct{ from, key, body string }
@@ -60,10 +63,7 @@ func (m *model) expire(now time.Time) {
 // open returns p's inbox, a new one if there is none.
 func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
 	if in := m.inboxes[p.ID]; in != nil {
-		if in.owner != p.Secret {
-			return nil, inbox.ErrUnauthorized
-		}
-		return in, nil
+		return in, in.admit(m.limits, p)
 	}
 	if len(m.inboxes) >= m.limits.Inboxes {
 		return nil, inbox.ErrServerFull
@@ -71,7 +71,39 @@ func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
 	m.lives++
 	in := &modelInbox{owner: p.Secret, life: m.lives, expires: now.Add(m.limits.TTL)}
 	m.inboxes[p.ID] = in
-	return in, nil
+	return in, in.admit(m.limits, p)
+}
+
+// admit lets a peer in, or counts its wrong secret.
+func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer) error {
+	right := in.owner == p.Secret
+	known := p.Client == nil || slices.Contains(in.known, *p.Client)
+	switch {
+	case !known && l.Guesses.Burst > 0 && in.guesses >= l.Guesses.Burst:
+		return inbox.ErrRateLimited
+	case !right && p.Client != nil:
+		in.guesses++
+		return inbox.ErrUnauthorized
+	case !right:
+		return inbox.ErrUnauthorized
+	case !known:
+		in.known = append([]netip.Addr{*p.Client}, in.known[:min(len(in.known), inbox.KnownAddresses-1)]...)
+	}
+	return nil
+}
+
+// hasRoom reports whether an inbox takes a body of that size from a sender.
+func (m *model) hasRoom(in *modelInbox, owner, sender string, size int) bool {
+	alone, bytes := len(in.messages) > 0 && sender != owner, size
+	for _, m := range in.messages {
+		bytes += len(m.Body)
+		alone = alone && m.From == sender
+	}
+	messages, most := m.limits.Messages, m.limits.Bytes
+	if alone {
+		messages, most = (messages*m.limits.Share+99)/100, (most*m.limits.Share+99)/100
+	}
+	return len(in.messages) < messages && bytes <= most
 }
 
 func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (replayed bool, err error) {
@@ -87,11 +119,7 @@ func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (
 	if d.Key != "" && slices.Contains(in.keys, key) {
 		return true, nil
 	}
-	bytes := len(d.Body)
-	for _, m := range in.messages {
-		bytes += len(m.Body)
-	}
-	if len(in.messages) >= m.limits.Messages || bytes > m.limits.Bytes {
+	if !m.hasRoom(in, to, from.ID, len(d.Body)) {
 		return false, inbox.ErrFull
 	}
 	if d.Key != "" {
@@ -177,12 +205,13 @@ func (m *model) leave(p inbox.Peer, upTo inbox.Cursor, r *modelReceiver, now tim
 func (m *model) close(p inbox.Peer, now time.Time) error {
 	m.expire(now)
 	in := m.inboxes[p.ID]
-	switch {
-	case in == nil:
+	if in == nil {
 		return nil
-	case in.owner != p.Secret:
-		return inbox.ErrUnauthorized
-	case in.receiver != nil:
+	}
+	if err := in.admit(m.limits, p); err != nil {
+		return err
+	}
+	if in.receiver != nil {
 		in.receiver.end(inbox.ErrClosed)
 	}
 	delete(m.inboxes, p.ID)

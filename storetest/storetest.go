@@ -85,6 +85,8 @@ func Run(t *testing.T, cfg Config) {
 		{"leave", leaveCases},
 		{"wait", waitCases},
 		{"limits", limitCases},
+		{"share", shareCases},
+		{"guesses", guessCases},
 		{"concurrent", concurrentCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {

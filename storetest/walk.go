@@ -47,6 +47,10 @@ func newWalker(t *rapid.T, cfg Config) *walker {
 		TTL:      cfg.TTL,
 		Messages: rapid.IntRange(1, 5).Draw(t, "messages"),
 		Bytes:    rapid.IntRange(1, 20).Draw(t, "bytes"),
+		Share:    rapid.SampledFrom([]int{0, 50, 50, 34, 1}).Draw(t, "share"),
+	}
+	if burst := rapid.IntRange(0, 3).Draw(t, "wrong secrets"); burst > 0 {
+		l.Guesses = inbox.Guesses{Every: 1000 * time.Hour, Burst: burst} // none is forgotten meanwhile
 	}
 	if cfg.Inboxes {
 		l.Inboxes = rapid.SampledFrom([]int{3, 3, 3, 2, 1}).Draw(t, "inboxes")
@@ -229,6 +233,7 @@ func (w *walker) close(t *rapid.T) {
 	if in := w.model.inboxes[p.ID]; in != nil && (in.owner == p.Secret) != drawSeldom.Draw(t, "right password") {
 		p = stranger(p.ID)
 	}
+	p.Client = drawClient(t)
 	now := w.begin()
 	err := w.h.store().Close(w.h.Context(), p, 0)
 	if !w.end(now, err) {

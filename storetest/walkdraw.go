@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"net/netip"
+
 	"pgregory.net/rapid"
 
 	"inbox"
@@ -18,13 +20,32 @@ var (
 	drawAhead  = rapid.Uint64Range(1, 3)
 )
 
+// clients are where peers ask from: more than an inbox remembers as its owner's.
+var clients = func() (all []*netip.Addr) {
+	for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "2001:db8::", "2001:db8:0:1::"} {
+		client := netip.MustParseAddr(a)
+		all = append(all, &client)
+	}
+	return all
+}()
+
+// drawClient returns an address, or nil for a peer that was let in.
+func drawClient(t *rapid.T) *netip.Addr {
+	if drawSeldom.Draw(t, "from an address") {
+		return rapid.SampledFrom(clients).Draw(t, "address")
+	}
+	return nil
+}
+
 // drawPeer mostly returns the same one, but an inbox that is gone may be opened
 // by another.
 func drawPeer(t *rapid.T, id string) inbox.Peer {
+	p := stranger(id)
 	if drawRight.Draw(t, "right password") {
-		return peer(id)
+		p = peer(id)
 	}
-	return stranger(id)
+	p.Client = drawClient(t)
+	return p
 }
 
 // cursor draws one with the model's lives.

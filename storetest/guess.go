@@ -1,0 +1,248 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"inbox"
+)
+
+// slowly lets three wrong secrets be tried, and no other while a case runs.
+var slowly = inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 3}}
+
+// at returns p as it asks from the address of that number.
+func at(address int, p inbox.Peer) inbox.Peer {
+	client := netip.AddrFrom4([4]byte{192, 0, byte(address >> 8), byte(address)})
+	p.Client = &client
+	return p
+}
+
+// waysIn are the ways to show a secret.
+var waysIn = map[string]func(h *harness, p inbox.Peer) error{
+	"send": func(h *harness, p inbox.Peer) error { _, err := h.trySend(p, "bob", "", ""); return err },
+	"look": func(h *harness, p inbox.Peer) error { _, err := h.tryAsk(p, start, all); return err },
+	"wait": func(h *harness, p inbox.Peer) error {
+		_, err := h.store().Look(h.Context(), p, start, all, inbox.NewWaker(nil))
+		return err
+	},
+	"acknowledge": func(h *harness, p inbox.Peer) error { _, err := h.tryAsk(p, start, 0); return err },
+	"close":       func(h *harness, p inbox.Peer) error { return h.store().Close(h.Context(), p, 1) }, // of another life
+}
+
+var guessCases = []testCase{
+	{name: "after too many wrong secrets strangers learn nothing", limits: slowly, run: func(h *harness) {
+		h.open("bob")
+		for name, try := range waysIn {
+			h.open(name)
+			for i := range 3 {
+				h.want(try(h, at(i, stranger(name))), inbox.ErrUnauthorized)
+			}
+			for i := range 5 {
+				h.want(try(h, at(i, stranger(name))), inbox.ErrRateLimited)
+				h.want(try(h, at(i, peer(name))), inbox.ErrRateLimited)
+			}
+		}
+	}},
+
+	{name: "nobody is locked out by the wrong secrets of others", limits: slowly, run: func(h *harness) {
+		h.open("bob")
+		for name, try := range waysIn {
+			if name == "close" { // it opens nothing
+				h.want(waysIn["look"](h, at(0, peer(name))), nil)
+			}
+			h.want(try(h, at(0, peer(name))), nil)
+			for i := 1; i < 10; i++ {
+				err := try(h, at(i, stranger(name)))
+				h.want(err, []error{inbox.ErrUnauthorized, inbox.ErrRateLimited}[min(i/4, 1)])
+			}
+			h.want(try(h, at(0, peer(name))), nil)
+			h.want(try(h, at(0, stranger(name))), inbox.ErrUnauthorized)
+			h.want(try(h, at(0, peer(name))), nil)
+		}
+	}},
+
+	{name: "a peer that was let in is asked for no address", limits: slowly, run: func(h *harness) {
+		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
+		for range 5 {
+			h.want(waysIn["look"](h, stranger("alice")), inbox.ErrUnauthorized) // does not count
+		}
+		h.want(waysIn["look"](h, at(1, peer("alice"))), nil)
+		for i := range 5 {
+			waysIn["look"](h, at(2+i, stranger("alice")))
+		}
+		h.want(waysIn["look"](h, peer("alice")), nil)
+	}},
+
+	{name: "an inbox knows the last addresses of its owner", limits: slowly, run: func(h *harness) {
+		for i := range inbox.KnownAddresses + 1 {
+			h.want(waysIn["look"](h, at(i, peer("alice"))), nil)
+		}
+		for i := range 3 {
+			h.want(waysIn["look"](h, at(100+i, stranger("alice"))), inbox.ErrUnauthorized)
+		}
+		h.want(waysIn["look"](h, at(0, peer("alice"))), inbox.ErrRateLimited)
+		for i := range inbox.KnownAddresses {
+			h.want(waysIn["look"](h, at(1+i, peer("alice"))), nil)
+		}
+	}},
+
+	{name: "the owner is known by an address it was opened from, and after a bad cursor", limits: slowly, run: func(h *harness) {
+		_, err := h.tryAsk(at(0, peer("alice")), start, 0)
+		h.want(err, nil)
+		b := h.ask("alice", start, 0)
+		_, err = h.tryAsk(at(1, peer("alice")), plus(b.Cursor, 1), 0)
+		h.want(err, inbox.ErrBadCursor)
+		for i := range 3 {
+			h.want(waysIn["look"](h, at(100+i, stranger("alice"))), inbox.ErrUnauthorized)
+		}
+		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
+		h.want(waysIn["look"](h, at(1, peer("alice"))), nil)
+	}},
+
+	{name: "wrong secrets are forgotten with the inbox, and count for one alone", limits: slowly, run: func(h *harness) {
+		h.open("alice")
+		h.open("carol")
+		for i := range 3 {
+			h.want(waysIn["look"](h, at(i, stranger("alice"))), inbox.ErrUnauthorized)
+		}
+		h.want(waysIn["look"](h, at(1, peer("alice"))), inbox.ErrRateLimited)
+		h.want(waysIn["look"](h, at(1, peer("carol"))), nil)
+		h.close("alice")
+		h.want(waysIn["look"](h, at(1, stranger("alice"))), nil) // who has it now
+		for i := range 3 {
+			h.want(waysIn["look"](h, at(10+i, peer("alice"))), inbox.ErrUnauthorized)
+		}
+		h.want(waysIn["look"](h, at(10, peer("alice"))), inbox.ErrRateLimited)
+	}},
+
+	{name: "room for wrong secrets comes back over time", timed: true, limits: inbox.Limits{Guesses: inbox.Guesses{Every: 200 * time.Millisecond, Burst: 4}}, run: func(h *harness) {
+		h.open("alice")
+		begin, wrong := time.Now(), 0
+		for time.Since(begin) < h.ttl/2 {
+			switch err := waysIn["look"](h, at(wrong, stranger("alice"))); {
+			case err == nil:
+				h.Fatalf("a stranger was let in")
+			case errors.Is(err, inbox.ErrUnauthorized):
+				wrong++
+			default:
+				h.want(err, inbox.ErrRateLimited)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		took := time.Since(begin)
+		// The clock of another store may be rounded, and another than ours.
+		if most := 4 + int((took+20*time.Millisecond)/(200*time.Millisecond)) + 1; wrong > most {
+			h.Errorf("%d wrong secrets were tried in %v, want at most %d", wrong, took, most)
+		}
+		if least := 4 + int(h.ttl/2/(200*time.Millisecond)) - 2; wrong < least && h.cfg.Bubble {
+			h.Errorf("%d wrong secrets were tried in %v, want at least %d", wrong, took, least)
+		}
+	}},
+
+	{name: "all stores count together at once", limits: inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 50}}, run: func(h *harness) {
+		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
+		wrong := make([]bool, 300)
+		h.crowd(len(wrong), func(i int) {
+			err := waysIn["look"](h, at(1+i, stranger("alice")))
+			if wrong[i] = err == inbox.ErrUnauthorized; !wrong[i] {
+				h.want(err, inbox.ErrRateLimited)
+			}
+			if i%10 == 0 {
+				h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
+			}
+		})
+		n := 0
+		for _, is := range wrong {
+			if is {
+				n++
+			}
+		}
+		if n != 50 {
+			h.Errorf("%d wrong secrets were tried from %d addresses, want 50", n, len(wrong))
+		}
+	}},
+}
+
+var shareCases = []testCase{
+	{name: "a sender alone fills half of the messages", limits: inbox.Limits{Messages: 5, Share: 50}, run: func(h *harness) {
+		opened := h.open("alice")
+		h.send("bob", "alice", "1", "2", "3")
+		h.wantFull("bob", "alice", "")
+		h.send("carol", "alice", "4")
+		h.send("bob", "alice", "5")
+		h.wantFull("bob", "alice", "")
+		h.wantFull("carol", "alice", "")
+		h.ask("alice", plus(opened, 4), 0) // what carol sent is gone
+		h.send("bob", "alice", "6", "7")
+		h.wantFull("bob", "alice", "")
+		h.send("carol", "alice", "8", "9")
+		h.wantBodies(h.ask("alice", start, all), "5", "6", "7", "8", "9")
+		h.ask("alice", plus(opened, 7), 0)
+		h.send("carol", "alice", "10")
+		h.wantFull("carol", "alice", "")
+		h.send("bob", "alice", "11")
+		h.ask("alice", plus(opened, 11), 0)
+		h.send("bob", "alice", "12", "13", "14")
+		h.wantFull("bob", "alice", "")
+	}},
+
+	{name: "a sender alone fills half of the bytes", limits: inbox.Limits{Bytes: 11, Share: 50}, run: func(h *harness) {
+		opened := h.open("alice")
+		h.send("bob", "alice", "123", "456")
+		h.wantFull("bob", "alice", "7")
+		h.send("bob", "alice", "")
+		h.send("carol", "alice", "78901")
+		h.wantFull("carol", "alice", "1")
+		h.ask("alice", plus(opened, 3), 0)
+		h.send("carol", "alice", "1")
+		h.wantFull("carol", "alice", "2")
+		h.send("bob", "alice", "")
+		h.send("carol", "alice", "23456")
+	}},
+
+	{name: "the first message always has room", limits: inbox.Limits{Messages: 1, Bytes: 10, Share: 50}, run: func(h *harness) {
+		opened := h.open("alice")
+		h.wantFull("bob", "alice", "12345678901")
+		h.send("bob", "alice", "1234567890")
+		h.wantFull("bob", "alice", "")
+		h.ask("alice", plus(opened, 1), 0)
+		h.send("bob", "alice", "")
+	}},
+
+	{name: "an owner fills all of its inbox", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+		h.open("alice")
+		h.send("alice", "alice", "1", "2", "3", "4")
+		h.wantFull("alice", "alice", "")
+	}},
+
+	{name: "a replay is known in an inbox that is half full", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+		h.open("alice")
+		h.sendKey("bob", "alice", "k", "1")
+		h.send("bob", "alice", "2")
+		h.wantFull("bob", "alice", "3")
+		if !h.sendKey("bob", "alice", "k", "1") {
+			h.Errorf("a replay was enqueued")
+		}
+	}},
+
+	{name: "each life begins with room for all", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+		for range 3 {
+			h.open("alice")
+			h.send("bob", "alice", "1", "2")
+			h.wantFull("bob", "alice", "3")
+			h.close("alice")
+		}
+	}},
+
+	{name: "another sender always finds room", limits: inbox.Limits{Messages: 10, Share: 50}, run: func(h *harness) {
+		h.open("alice")
+		h.crowd(50, func(i int) { h.trySend(peer("flood"), "alice", "", fmt.Sprint(i)) })
+		h.send("bob", "alice", "hello")
+		b := h.ask("alice", start, all)
+		if n := len(b.Messages); n != 6 || string(b.Messages[5].Body) != "hello" {
+			h.Errorf("%d messages, want 5 of the flood and one more", n)
+		}
+	}},
+}
