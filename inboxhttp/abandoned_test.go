@@ -33,6 +33,13 @@ func TestAbandonedLongPolls(t *testing.T) {
 				t.Errorf("%d messages were lost", lost)
 			}
 		})
+		t.Run("Unix", func(t *testing.T) {
+			s := start(t, config{sockets: true, unix: true})
+			lost := abandoned(s, "", 60, 1, false) + abandoned(s, "", 60, 30, true) + abandoned(s, "?after=0", 60, 30, true)
+			if lost > 0 {
+				t.Errorf("%d messages were lost", lost)
+			}
+		})
 		t.Run(twoServers.name, func(t *testing.T) {
 			twoServers.run(t, twoServers.config, func(s *server) {
 				lost := abandoned(s, "", 100, 10, false) + abandoned(s, "", 50, 50, true) + abandoned(s, "?after=0", 50, 50, true)
@@ -107,7 +114,7 @@ func TestAbandonedStreams(t *testing.T) {
 // At the moment of delivery, when the message is already taken from the store,
 // a client that is no longer there leaves it in the inbox.
 func TestLeftAtTheMomentOfDelivery(t *testing.T) {
-	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
+	overEach(t, []wire{tcp, overTLS, overUnix, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
 			for _, way := range leavings {
 				if parked && strings.HasPrefix(s.url, "https:") {

@@ -263,8 +263,7 @@ func TestRetriedGet(t *testing.T) {
 			c := s.rawClient()
 			c.ask("alice", "?after=0", "Accept: application/json\r\n")
 			c.r.Peek(1) // the answer is on its way, and then the connection breaks
-			c.tcp().SetLinger(0)
-			c.Close()
+			c.reset()
 		}
 		s.getJSON("alice", "?after=0").wantBodies("one", "two")
 	})

@@ -55,6 +55,7 @@ type config struct {
 	first *server           // of whom this is the second
 
 	sockets bool // over loopback instead of memory
+	unix    bool // with sockets: a Unix socket
 	tls     bool // with sockets
 	blocks  bool // with sockets: receivers wait in their handlers
 	http2   bool // the client speaks nothing else
@@ -243,6 +244,9 @@ func (s *server) listen(c config) net.Listener {
 		s.transport.DialContext = ln.Dial
 		s.dial = func() (net.Conn, error) { return ln.Dial(s.Context(), "", "") }
 		return ln
+	}
+	if c.unix {
+		return s.listenUnix()
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"inbox/internal/inboxtest"
+	"inbox/internal/park"
 )
 
 // rawClient is a connection whose bytes, and whose end, a test chooses.
@@ -59,18 +60,23 @@ func (c *rawClient) wait(id, query string, parked bool, more ...string) {
 	}
 }
 
-// tcp is the connection below TLS.
-func (c *rawClient) tcp() *net.TCPConn {
+// kernel is the connection below TLS.
+func (c *rawClient) kernel() park.Kernel {
 	if t, ok := c.Conn.(*tls.Conn); ok {
-		return t.NetConn().(*net.TCPConn)
+		return t.NetConn().(park.Kernel)
 	}
-	return c.Conn.(*net.TCPConn)
+	return c.Conn.(park.Kernel)
 }
+
+func (c *rawClient) tcp() *net.TCPConn { return c.kernel().(*net.TCPConn) }
 
 // untilKnown waits until the kernel has told the server's end that the client has
 // left: on a busy machine that takes a moment.
 func (c *rawClient) untilKnown() {
 	c.Helper()
+	if _, local := c.kernel().(*net.UnixConn); local {
+		return // it knows at once
+	}
 	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
 	client, server := port(c.tcp().LocalAddr()), port(c.tcp().RemoteAddr())
 	const established = "01"
@@ -94,9 +100,17 @@ var leavings = []struct {
 	name  string
 	leave func(c *rawClient)
 }{
-	{"closes", func(c *rawClient) { c.tcp().Close() }},
-	{"resets", func(c *rawClient) { c.tcp().SetLinger(0); c.tcp().Close() }},
-	{"half-closes", func(c *rawClient) { c.tcp().CloseWrite() }},
+	{"closes", func(c *rawClient) { c.kernel().Close() }},
+	{"resets", func(c *rawClient) { c.reset() }},
+	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite() }},
+}
+
+// reset closes a connection as one that has broken, where there is a difference.
+func (c *rawClient) reset() {
+	if tcp, ok := c.kernel().(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.kernel().Close()
 }
 
 // noLeaks fails unless, after f, there are as many goroutines and descriptors as

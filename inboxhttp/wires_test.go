@@ -1,6 +1,9 @@
 package inboxhttp_test
 
 import (
+	"context"
+	"net"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +24,7 @@ type wire struct {
 var (
 	memory     = wire{name: "memory", bubble: true}
 	tcp        = wire{name: "TCP", parked: true, config: config{sockets: true}}
+	overUnix   = wire{name: "Unix", parked: true, config: config{sockets: true, unix: true}}
 	overTLS    = wire{name: "TLS", parked: true, config: config{sockets: true, tls: true}}
 	twoServers = wire{name: "two servers", parked: true, redis: true, config: config{sockets: true}}
 )
@@ -36,11 +40,11 @@ func overStores(t *testing.T, c config, f func(s *server)) {
 	overEach(t, []wire{memory, twoServers}, c, f)
 }
 
-// overTCP runs a test of connections over one server, with and without TLS, and over
-// two.
+// overTCP runs a test of connections over one server, with and without TLS, over a Unix
+// socket, and over two.
 func overTCP(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
-	overEach(t, []wire{tcp, overTLS, twoServers}, c, f)
+	overEach(t, []wire{tcp, overTLS, overUnix, twoServers}, c, f)
 }
 
 // overEach runs a test over each of these wires, beside other tests.
@@ -56,7 +60,7 @@ func aloneOverEach(t *testing.T, wires []wire, c config, f func(s *server)) {
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
 			c := c
-			c.sockets, c.tls, c.http2 = w.config.sockets, w.config.tls, w.config.http2
+			c.sockets, c.unix, c.tls, c.http2 = w.config.sockets, w.config.unix, w.config.tls, w.config.http2
 			w.run(t, c, f)
 		})
 	}
@@ -75,6 +79,17 @@ func (w wire) run(t *testing.T, c config, f func(s *server)) {
 		c.MaxWait = 10 * time.Minute // a machine that stands still for a while ends no wait
 	}
 	f(start(t, c))
+}
+
+func (s *server) listenUnix() net.Listener {
+	ln, err := net.Listen("unix", filepath.Join(s.TempDir(), "socket"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.url = "http://inbox.test"
+	s.dial = func() (net.Conn, error) { return net.Dial("unix", ln.Addr().String()) }
+	s.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return s.dial() }
+	return ln
 }
 
 // expire lets every inbox expire, whose receivers have left: with time, or, since
