@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"inbox/web":                 {},
 	"inbox/internal/browser":    {},
 	"inbox/internal/clientaddr": {},
+	"inbox/internal/guard":      {"inbox", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/problem"},
 	"inbox/internal/flight":     {"inbox/internal/limit", "inbox/internal/problem"},
 	"inbox/internal/jsontext":   {},
 	"inbox/internal/limit":      {"inbox/internal/clientaddr", "inbox/internal/meter", "inbox/internal/problem", "inbox/internal/shrink"},

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -160,6 +161,9 @@ var (
 	ErrDraining     = errors.New("the server is about to stop")
 	ErrUnavailable  = errors.New("the store cannot be reached")
 	ErrRateLimited  = errors.New("there were too many requests, or wrong passwords")
+
+	// ErrShare is ErrFull for a sender that has filled its part of the inbox.
+	ErrShare = fmt.Errorf("%w of this sender's messages", ErrFull)
 )
 
 // KeysRemembered is how many idempotency keys an inbox remembers.

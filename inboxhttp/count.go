@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"inbox"
 	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
@@ -19,7 +20,11 @@ func (h *Handler) answer(w http.ResponseWriter, t meter.Transport, status int) {
 // countFailure counts an error that a client was told and, if it is a refusal, to whom.
 func (h *Handler) countFailure(t meter.Transport, p problem.Problem, client netip.Addr) {
 	h.Meter.Request(t, p.Status)
-	if why, ok := meter.ReasonOf(p.Code); ok {
+	why, ok := meter.ReasonOf(p.Code)
+	if p.Err == inbox.ErrShare {
+		why = meter.SenderShare
+	}
+	if ok {
 		h.Refusals.Add(why, client)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 
+	"inbox"
 	"inbox/internal/problem"
 )
 
@@ -20,6 +21,9 @@ func problemOf(err error) problem.Problem {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem.TooSlow
+	}
+	if errors.Is(err, inbox.ErrShare) {
+		return problem.ShareFull
 	}
 	for _, p := range problem.All {
 		if p.Err != nil && errors.Is(err, p.Err) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/problem"
 )
 
@@ -30,7 +31,7 @@ func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 	if !found {
 		return inbox.Peer{}, unauthorized("The credentials hold no colon between id and password.")
 	}
-	return h.authenticate(inbox.Credentials{ID: strings.Clone(id), Password: password})
+	return h.authenticate(inbox.Credentials{ID: strings.Clone(id), Password: password, Client: clientaddr.Of(r.RemoteAddr)})
 }
 
 // authenticate checks the form of credentials and turns them into a peer. The

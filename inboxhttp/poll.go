@@ -72,7 +72,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		return err
 	}
 	parking := &parkedPoll{
-		parked: parked{session: s}, pollWait: waits, h: h, peer: p, waited: true,
+		parked: parked{session: s}, pollWait: waits, h: h, peer: s.Peer(), waited: true,
 		unread: unread, header: h.headers.of(header.Bytes()), close: closes,
 		program: !browser.MayHaveSent(r.Header), remote: c.addr,
 	}

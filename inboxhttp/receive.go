@@ -41,6 +41,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	if err != nil {
 		return err
 	}
+	p.Client = nil // the look has let it in
 	if len(b.Messages) == 0 {
 		setCursor(w.Header(), b)
 		h.answer(w, a.transport(), http.StatusNoContent)

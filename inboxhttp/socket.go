@@ -61,11 +61,12 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		waker = inbox.NewWaker(nil)
-		p.open(peer, after, waker)
 		// Without messages: they are looked for when the handshake is over.
 		if _, err := h.Store.Look(r.Context(), peer, after, 0, waker); err != nil {
 			return err
 		}
+		peer.Client = nil // it was let in
+		p.open(peer, after, waker)
 		p.waits = true
 	}
 	wake, err := socket.Accept(w, r, h.Lot, options, p)
@@ -235,7 +236,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 }
 
 func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
-	peer, err := p.h.authenticate(inbox.Credentials{ID: q.id, Password: q.password})
+	peer, err := p.h.authenticate(inbox.Credentials{ID: q.id, Password: q.password, Client: s.Client()})
 	if err != nil {
 		return err
 	}

@@ -97,8 +97,10 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		err = inbox.ErrNoInbox
 	case d.Key != "" && in.keys.has(digest):
 		replayed = true
-	case !s.hasRoomLocked(in, sender, len(d.Body)):
+	case len(in.messages) >= s.limits.Messages || in.bytes+len(d.Body) > s.limits.Bytes:
 		err = inbox.ErrFull
+	case in.isOf(sender) && (len(in.messages) >= s.alone.messages || in.bytes+len(d.Body) > s.alone.bytes):
+		err = inbox.ErrShare
 	default:
 		more := cost
 		if d.Key != "" && !in.keys.full() {
@@ -115,7 +117,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	if d.Key != "" {
 		in.keys = in.keys.remember(digest)
 	}
-	in.countLocked(sender)
+	in.count(sender)
 	in.last++
 	in.bytes += len(d.Body)
 	in.live += cost
@@ -127,16 +129,6 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		waker.Wake()
 	}
 	return false, nil
-}
-
-// hasRoomLocked reports whether an inbox takes a body of that size from a sender.
-func (s *Store) hasRoomLocked(in *entry, sender string, size int) bool {
-	held := len(in.messages)
-	if held >= s.limits.Messages || in.bytes+size > s.limits.Bytes {
-		return false
-	}
-	alone := int64(in.run) >= int64(held) && held > 0 && in.messages[held-1].From == sender && sender != in.id
-	return !alone || held < s.alone.messages && in.bytes+size <= s.alone.bytes
 }
 
 // openSender opens the sender's inbox if it has none, and returns its id: the

@@ -30,8 +30,14 @@ type entry struct {
 	prev, next *entry        // in the shard's list
 }
 
-// countLocked counts a message that is about to be appended for its sender.
-func (in *entry) countLocked(sender string) {
+// isOf reports whether an inbox holds messages, all of one sender that is not its owner.
+func (in *entry) isOf(sender string) bool {
+	held := len(in.messages)
+	return held > 0 && int64(in.run) >= int64(held) && in.messages[held-1].From == sender && sender != in.id
+}
+
+// count counts a message that is about to be appended for its sender.
+func (in *entry) count(sender string) {
 	held := len(in.messages)
 	switch {
 	case held == 0 || in.messages[held-1].From != sender:

@@ -274,7 +274,7 @@ func (saved *snapshotInbox) entry(expires time.Duration) *entry {
 			Cursor: inbox.Cursor{Life: in.life, Seq: first + uint64(i)},
 			From:   m.From, Time: m.Time.UTC(), Body: trimmed(m.Body),
 		}
-		in.countLocked(m.From)
+		in.count(m.From)
 		in.bytes += len(m.Body)
 		in.live += costOf(&message)
 		in.messages = append(in.messages, message)

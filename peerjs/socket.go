@@ -136,7 +136,7 @@ func (p *peer) identify(query string) refusal {
 		return badID
 	}
 	var err error
-	if p.inbox, err = p.h.Authenticator.Authenticate(inbox.Credentials{ID: p.h.prefix + id, Password: token}); err != nil {
+	if p.inbox, err = p.h.Authenticator.Authenticate(inbox.Credentials{ID: p.h.prefix + id, Password: token, Client: p.remote}); err != nil {
 		return idIsTaken
 	}
 	return ""
@@ -281,7 +281,7 @@ func (p *peer) forward(s *socket.Socket) error {
 			return err
 		}
 		if !p.opened {
-			p.opened = true
+			p.opened, p.inbox = true, p.session.Peer() // which was let in
 			p.wait.Begin(p.h.Meter, meter.PeerJS)
 			p.h.enter(p)
 			if err := say(s, openFrame); err != nil {

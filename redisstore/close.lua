@@ -5,10 +5,13 @@ local request, ttl, server, channel, life = ARGV[5], tonumber(ARGV[6]), ARGV[7],
 
 local b = load()
 if not alive(b, now) or b.closer == request then return {OK, ''} end
-local code = admit(b, secret, address, every, burst)
+local code, new = admit(b, secret, address, every, burst)
 if code ~= OK then return {code} end
 -- The earlier life is this inbox too: see renew.
-if life ~= '' and life ~= b.life and life ~= b.earlier then return {OK, ''} end
+if life ~= '' and life ~= b.life and life ~= b.earlier then
+  if new then save(b, ttl) end
+  return {OK, ''}
+end
 local told = ''
 if b.receiver ~= NOBODY then
   told = tell('c', b.receiver, server, channel)

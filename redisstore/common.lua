@@ -8,7 +8,7 @@
 -- All five are in one slot, and only the first is the truth: whatever else is
 -- left of an earlier life is deleted when a new one begins.
 
-local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED, SHARE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 -- Secret; life; history, in which the life was last written to; the earlier life
 -- and its last number, when the history changed; last and first number held;

@@ -22,6 +22,7 @@ const (
 	codeReplayed
 	codeLate
 	codeRateLimited
+	codeShare
 )
 
 var codeErrors = map[int64]error{
@@ -32,6 +33,7 @@ var codeErrors = map[int64]error{
 	codeReplaced:     inbox.ErrReplaced,
 	codeClosed:       inbox.ErrClosed,
 	codeRateLimited:  inbox.ErrRateLimited,
+	codeShare:        inbox.ErrShare,
 }
 
 // reply is a script's answer: a code, and what comes after it.

@@ -25,7 +25,7 @@ local held, bytes_then = b.last - b.first + 1, b.sum - b.base + size
 if held >= messages or bytes_then > bytes then return {FULL} end
 if b.sender ~= sender then b.sender, b.run = sender, b.last + 1 end
 local alone = held > 0 and b.run <= b.first
-if alone and (held >= alone_messages or bytes_then > alone_bytes) then return {FULL} end
+if alone and (held >= alone_messages or bytes_then > alone_bytes) then return {SHARE} end
 
 renew(b, life, now)
 b.last = b.last + 1

@@ -139,6 +139,21 @@ func (t *Table) Wait(k Key, kind int) time.Duration {
 	return wait
 }
 
+// IsFull reports whether no event counts any more.
+func (t *Table) IsFull(k Key, kind int) bool {
+	if t == nil || t.kinds[kind].each == 0 {
+		return true
+	}
+	now := t.now()
+	full := func(key uint64) bool {
+		set, lock := t.set(key)
+		defer lock.Unlock()
+		row := t.find(set, key)
+		return row == nil || row[1+kind] <= now
+	}
+	return full(k.near) && (k.wide == 0 || full(k.wide))
+}
+
 // Add counts n events that have happened, whether or not there was room. A negative n
 // takes events back that Take or Add has counted.
 func (t *Table) Add(k Key, kind, n int) {

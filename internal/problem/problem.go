@@ -79,6 +79,10 @@ var All = []Problem{
 	InboxFull, StoreUnavailable, ServerFull, Draining,
 }
 
+// ShareFull is InboxFull for a sender that has filled its part of the inbox. A client
+// need not tell them apart.
+var ShareFull = Problem{Code: InboxFull.Code, Status: InboxFull.Status, Retry: true, Err: inbox.ErrShare, Detail: "You have filled your part of the recipient's inbox: the rest is for other senders, until the recipient reads."}
+
 // What a client finds out by itself: no server answers these.
 var (
 	NotInbox  = Problem{Code: "not-inbox", Detail: "Something other than an inbox server answered."}
