@@ -31,7 +31,7 @@ func fewDescriptors(t *testing.T, limit int, flags ...string) (*exec.Cmd, *runni
 	t.Helper()
 	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	script := fmt.Sprintf(`ulimit -n %d && exec inbox "$@"`, limit)
-	cmd := exec.Command("sh", append([]string{"-c", script, "sh", "serve", "--listen=127.0.0.1:0"}, flags...)...)
+	cmd := exec.Command("sh", append([]string{"-c", script, "sh", "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0"}, flags...)...)
 	cmd.Stderr = r.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

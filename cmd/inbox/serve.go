@@ -23,6 +23,7 @@ import (
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
 	"inbox/internal/server"
+	"inbox/internal/turncred"
 	"inbox/peerjs"
 )
 
@@ -44,6 +45,7 @@ type serveCommand struct {
 	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
 
 	iceFlags
+	turnFlags
 
 	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
 	InboxCapacity int           `default:"100" group:"Limits" help:"Messages in one inbox."`
@@ -73,7 +75,7 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
 		return errors.New(err)
 	}
@@ -152,11 +154,19 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	authority := turncred.FromPepper(store.pepper.Key())
+	turn, other, err := c.turnServer(authority, log)
+	if err != nil {
+		return err
+	}
+	if turn != nil {
+		defer turn.Close()
+	}
 	srv := server.New(server.Config{
-		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies,
+		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
-	iceServers, err := c.iceServers(relayed{})
+	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))
 	if err != nil {
 		return err
 	}
@@ -189,6 +199,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	background.Go(func() { summarize(running, calls, log) })
 	if peers != nil {
 		background.Go(func() { peers.Run(running) })
+	}
+	if turn != nil {
+		background.Go(func() { turn.Run(running) })
 	}
 	defer background.Wait()
 	defer stop()

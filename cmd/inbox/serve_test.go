@@ -36,6 +36,8 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_UNIX_MODE": "0600", "INBOX_TRUSTED_PROXY": "10.0.0.0/8,unix", "INBOX_FORWARDED_HEADER": "Forwarded", "INBOX_PROXY_PROTOCOL": "true",
 		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",
 		"INBOX_ICE_SERVER": "stun:a.example,turn:b.example", "INBOX_ICE_SECRET_FILE": "/secret", "INBOX_ICE_PUBLIC": "true", "INBOX_OUTCOMES": "false",
+		"INBOX_TURN": "open", "INBOX_TURN_LISTEN": "127.0.0.1:1", "INBOX_TURN_HOST": "turn.example", "INBOX_TURN_RATE": "7KiB", "INBOX_TURN_RATE_TOTAL": "7MiB",
+		"INBOX_TURN_ADDRESS": "192.0.2.1", "INBOX_TURN_IP": "8.8.8.8/10.0.0.7,2606:4700::7", "INBOX_TURN_PORTS": "50000-50099", "INBOX_TURN_ALLOW": "10.0.0.0/8",
 	}
 	var plain, c cli
 	parse(t, &plain)

@@ -66,6 +66,10 @@ const (
 	allocateSuccess  = 0x0103
 )
 
+// Begins reports whether a connection whose first byte this is speaks TURN: a client
+// begins with a STUN request.
+func Begins(first byte) bool { return first == 0 }
+
 // isTURN reports whether b begins as a STUN message or as ChannelData.
 func isTURN(b []byte) bool {
 	switch {

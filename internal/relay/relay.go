@@ -68,8 +68,12 @@ type Server struct {
 	replies *limit.Table // unauthenticated answers over UDP
 	conns   *intake      // connections that ServeConn was given
 
-	mu      sync.Mutex     // guards what follows
-	turns   []*turn.Server // one for each listener
+	scan       sync.Mutex // guards what follows
+	bound      map[netip.Addr]*turn.Server
+	everywhere uint16 // the port that is bound on all addresses, or 0
+
+	mu      sync.Mutex            // guards what follows
+	turns   map[*turn.Server]bool // one for each listener
 	intakes []*intake
 	closed  bool
 }
@@ -115,6 +119,7 @@ func New(c Config) (*Server, error) {
 		log: c.Log, keys: c.Credentials,
 		users: newAccounts(c.Rate, c.RateTotal),
 		// A browser on a machine with three networks asks 40 times at once.
+		bound: make(map[netip.Addr]*turn.Server), turns: make(map[*turn.Server]bool),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 50}),
 	}
 	switch {
@@ -151,31 +156,28 @@ func New(c Config) (*Server, error) {
 		},
 	}
 	s.conns = newIntake(s, nil)
-	if err := s.serve(turn.ServerConfig{ListenerConfigs: []turn.ListenerConfig{{
-		Listener: s.conns, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
-	}}}); err != nil {
+	if err := s.serveIntake(s.conns); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// ServePacket takes ownership of c and serves its clients, until Close. c must have one
-// address: a wildcard socket answers from whichever address the kernel takes.
-func (s *Server) ServePacket(c *net.UDPConn) error {
-	p := &packetConn{UDPConn: c, s: s}
-	err := s.serve(turn.ServerConfig{PacketConnConfigs: []turn.PacketConnConfig{{
-		PacketConn: p, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
+// servePacket takes ownership of c, which has one address, and serves its clients.
+func (s *Server) servePacket(c *net.UDPConn) (*turn.Server, error) {
+	t, err := s.serve(turn.ServerConfig{PacketConnConfigs: []turn.PacketConnConfig{{
+		PacketConn: &packetConn{UDPConn: c, s: s}, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
 	}}})
 	if err != nil {
 		c.Close()
 	}
-	return err
+	return t, err
 }
 
 // Serve takes ownership of ln and serves its connections, until Close.
-func (s *Server) Serve(ln net.Listener) error {
-	in := newIntake(s, ln)
-	err := s.serve(turn.ServerConfig{ListenerConfigs: []turn.ListenerConfig{{
+func (s *Server) Serve(ln net.Listener) error { return s.serveIntake(newIntake(s, ln)) }
+
+func (s *Server) serveIntake(in *intake) error {
+	_, err := s.serve(turn.ServerConfig{ListenerConfigs: []turn.ListenerConfig{{
 		Listener: in, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
 	}}})
 	if err != nil {
@@ -190,7 +192,7 @@ func (s *Server) ServeConn(c net.Conn) { s.conns.add(c) }
 
 // serve starts a TURN server. Each listener has its own, so that listeners can come and
 // go; what they share is in s.
-func (s *Server) serve(c turn.ServerConfig) error {
+func (s *Server) serve(c turn.ServerConfig) (*turn.Server, error) {
 	c.LoggerFactory = logs{s.log}
 	c.Realm = turncred.Realm
 	c.AuthHandler = s.authenticate
@@ -200,18 +202,18 @@ func (s *Server) serve(c turn.ServerConfig) error {
 	c.PermissionTimeout = 5 * time.Minute
 	t, err := turn.NewServer(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errors.Join(net.ErrClosed, t.Close())
+		return nil, errors.Join(net.ErrClosed, t.Close())
 	}
-	s.turns = append(s.turns, t)
+	s.turns[t] = true
 	for _, l := range c.ListenerConfigs {
 		s.intakes = append(s.intakes, l.Listener.(*intake))
 	}
-	return nil
+	return t, nil
 }
 
 // Close ends all allocations, listeners and connections.
@@ -223,7 +225,7 @@ func (s *Server) Close() error {
 	}
 	s.closed = true
 	var all error
-	for _, t := range s.turns {
+	for t := range s.turns {
 		all = errors.Join(all, t.Close())
 	}
 	for _, in := range s.intakes {

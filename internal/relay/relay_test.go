@@ -46,14 +46,12 @@ func start(tb testing.TB, change ...func(*Config)) *service {
 			return s.Figures.Allocations.Load() == 0 && s.Figures.Connections.Load() == 0
 		})
 	})
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	port, err := s.ListenUDP(loopback, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.udp = udp.LocalAddr().String()
-	if err := s.ServePacket(udp); err != nil {
-		tb.Fatal(err)
-	}
+	s.udp = netip.AddrPortFrom(loopback, port).String()
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -236,7 +234,7 @@ func TestCloseEndsAll(t *testing.T) {
 	inboxtest.Until(t, "everything has ended", func() bool {
 		return s.Figures.Allocations.Load() == 0 && s.Figures.Connections.Load() == 0
 	})
-	if err := s.ServePacket(must(net.ListenUDP("udp4", nil))); err == nil {
+	if _, err := s.ListenUDP(netip.AddrFrom4([4]byte{127, 0, 0, 2}), 0); err == nil {
 		t.Error("a server that is closed takes a listener")
 	}
 	c, other := net.Pipe()
@@ -244,11 +242,4 @@ func TestCloseEndsAll(t *testing.T) {
 	if _, err := other.Read(make([]byte, 1)); err == nil {
 		t.Error("a server that is closed takes a connection")
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
