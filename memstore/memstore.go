@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/meter"
 )
 
 // shardCount is far above the number of cores, so that two requests seldom meet
@@ -21,6 +22,10 @@ const shardCount = 128
 // Each inbox belongs to one of many shards, and a shard's lock guards all that
 // is in it: there is no lock for an inbox and none for all of them.
 type Store struct {
+	// Delivery, if not nil, counts how long each message was here until its owner
+	// acknowledged it. Set it before the first use.
+	Delivery *meter.Histogram
+
 	limits  inbox.Limits
 	alone   struct{ messages, bytes int } // see [inbox.Limits.Alone]
 	guesses inbox.Guesses                 // in units
@@ -64,6 +69,18 @@ func (s *Store) Run(ctx context.Context) {
 // is in them, as counted against the limits.
 func (s *Store) Usage() (inboxes, memory int64) {
 	return s.inboxes.Load(), s.memory.Load()
+}
+
+// Held reports how many messages there are, and the bytes of their bodies. It takes each
+// shard's lock once and looks at no inbox.
+func (s *Store) Held() (messages, bytes int64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.Lock()
+		messages, bytes = messages+int64(sh.messages), bytes+int64(sh.bytes)
+		sh.Unlock()
+	}
+	return messages, bytes
 }
 
 // Send implements [inbox.Store].
@@ -123,6 +140,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	in.live += cost
 	m.Cursor = inbox.Cursor{Life: in.life, Seq: in.last}
 	in.messages = append(in.messages, m)
+	sh.messages, sh.bytes = sh.messages+1, sh.bytes+len(m.Body)
 	waker := in.waker
 	sh.Unlock()
 	if waker != nil {
@@ -178,7 +196,7 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 	if err != nil {
 		return inbox.Batch{}, err
 	}
-	reset, err := s.acknowledgeLocked(in, after)
+	reset, err := sh.acknowledgeLocked(in, after)
 	if err != nil {
 		return inbox.Batch{}, err
 	}
@@ -199,19 +217,6 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 	}, nil
 }
 
-// acknowledgeLocked removes the messages up to and including upTo. It reports a
-// cursor of another life as a reset.
-func (s *Store) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, err error) {
-	if upTo.Life != in.life {
-		return upTo.Life != 0, nil
-	}
-	if upTo.Seq > in.last {
-		return false, inbox.ErrBadCursor
-	}
-	s.memory.Add(-in.acknowledge(upTo.Seq))
-	return false, nil
-}
-
 // Leave implements [inbox.Store].
 func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
 	sh := s.shard(p.ID)
@@ -225,7 +230,7 @@ func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inb
 	if !in.secret.Equal(p.Secret) {
 		return inbox.ErrUnauthorized
 	}
-	if _, err := s.acknowledgeLocked(in, upTo); err != nil {
+	if _, err := sh.acknowledgeLocked(in, upTo); err != nil {
 		return err
 	}
 	in.waker = nil

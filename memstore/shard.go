@@ -86,6 +86,8 @@ type shard struct {
 	store      *Store
 	inboxes    shrink.Map[string, *entry]
 	head, tail *entry // head expires first
+	messages   int    // in all of them
+	bytes      int    // of their bodies
 	_          [64]byte
 }
 
@@ -130,7 +132,32 @@ func (sh *shard) insertLocked(in *entry) bool {
 	}
 	sh.inboxes.Put(in.id, in)
 	sh.appendLocked(in)
+	sh.messages, sh.bytes = sh.messages+len(in.messages), sh.bytes+in.bytes
 	return true
+}
+
+// acknowledgeLocked removes the messages up to and including upTo. It reports a cursor of
+// another life as a reset.
+func (sh *shard) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, err error) {
+	if upTo.Life != in.life {
+		return upTo.Life != 0, nil
+	}
+	if upTo.Seq > in.last {
+		return false, inbox.ErrBadCursor
+	}
+	before, bytes := in.messages, in.bytes
+	freed := in.acknowledge(upTo.Seq)
+	if n := len(before) - len(in.messages); n > 0 {
+		sh.messages, sh.bytes = sh.messages-n, sh.bytes+in.bytes-bytes
+		sh.store.memory.Add(-freed)
+		if d := sh.store.Delivery; d != nil {
+			now := time.Now()
+			for i := range before[:n] {
+				d.Observe(now.Sub(before[i].Time))
+			}
+		}
+	}
+	return false, nil
 }
 
 // touchLocked restarts an expiry.
@@ -143,6 +170,7 @@ func (sh *shard) touchLocked(in *entry, now time.Duration) {
 // removeLocked ends the life of an inbox.
 func (sh *shard) removeLocked(in *entry) {
 	sh.unlinkLocked(in)
+	sh.messages, sh.bytes = sh.messages-len(in.messages), sh.bytes-in.bytes
 	room := sh.inboxes.Room()
 	sh.inboxes.Delete(in.id)
 	sh.store.inboxes.Add(-1)
