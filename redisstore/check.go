@@ -45,7 +45,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	l := &link{
 		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
 		log: c.Log, hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
-		ended: make(chan struct{}), started: time.Now(),
+		ended: make(chan struct{}), started: time.Now(), delivery: c.Delivery, roundTrips: c.RoundTrips,
 	}
 	connected, err := l.connect()
 	for begin := time.Now(); isTimeout(err) && time.Since(begin) < checkTimeout && ctx.Err() == nil; connected, err = l.connect() {

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"inbox"
+	"inbox/internal/meter"
 )
 
 // link is one server's connection to Redis: what is alike for all inboxes.
@@ -39,6 +40,11 @@ type link struct {
 	ended     chan struct{} // closed when Run ends
 	started   time.Time
 
+	delivery, roundTrips *meter.Histogram // nil: not counted
+	failovers            atomic.Uint64    // seen by probes
+	reconnects           atomic.Uint64    // by rebuild
+	used, most           atomic.Int64     // memory of all primaries, and their maxmemory or 0
+
 	spoiled     atomic.Int64 // inboxes that another program has destroyed
 	toldSpoiled atomic.Int64 // when that was logged last, in Unix seconds
 }
@@ -60,6 +66,7 @@ type health struct {
 	ahead      atomic.Int64 // of ours is the clock of Redis, in microseconds
 
 	failing time.Time // since then, or zero; of the goroutine that probes
+	history string    // of the primary's writes, as the last probe has found it; of the same
 }
 
 // ours is a time by our own clock, in microseconds since the start.

@@ -1,5 +1,6 @@
 -- Proves that this slot can be written to, and that its channel reaches us. Tells
--- the time.
+-- the time, the history of this server's writes, and the memory that it uses and may use.
 call('SET', KEYS[1], '1', 'PX', 60000)
 call('SPUBLISH', ARGV[1], 'p')
-return {OK, now}
+local memory = call('INFO', 'memory')
+return {OK, now, history(), string.match(memory, 'used_memory:(%d+)') or '0', string.match(memory, 'maxmemory:(%d+)') or '0'}

@@ -7,6 +7,7 @@ local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonum
 local after_life, after = ARGV[5], tonumber(ARGV[6])
 local limit, receiver, looked = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local life, ttl, server, channel, WHAT = ARGV[10], tonumber(ARGV[11]), ARGV[12], ARGV[13], ARGV[14]
+local measured = ARGV[15] == '1'
 
 local b = load()
 local lives = alive(b, now)
@@ -30,9 +31,17 @@ else
   if code ~= OK then return {code} end
 end
 
-local reset = false
+-- The times since the acknowledged messages were appended, 8 bytes each: of the oldest
+-- 128, so that nobody can make this slow.
+local reset, ages = false, {}
 local function acknowledge(upto)
   if upto < b.first then return end
+  if measured then
+    for i, entry in ipairs(call('LRANGE', KEYS[2], 0, math.min(upto, b.last, b.first + 127) - b.first)) do
+      if #entry < 16 then spoil() end
+      ages[i] = struct.pack('>I8', math.max(0, now - struct.unpack('>I8', entry, 9)))
+    end
+  end
   if upto >= b.last then
     b.first, b.base = b.last + 1, b.sum
     call('UNLINK', KEYS[2])
@@ -90,4 +99,4 @@ b.expires = now + ttl
 if held > 0 then last_with(b, KEYS[2]) end
 if b.keys > 0 then last_with(b, KEYS[3]) end
 save(b, ttl)
-return {OK, b.life, b.last - held + #found, reset and 1 or 0, replaced, found}
+return {OK, b.life, b.last - held + #found, reset and 1 or 0, replaced, found, table.concat(ages)}

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/meter"
 )
 
 // Config says where the inboxes are. Zero fields mean the documented default,
@@ -53,6 +54,10 @@ type Config struct {
 	// answered; 0.
 	WaitReplicas int
 	Log          *slog.Logger // of what happens to the connection; none
+	// Delivery counts how long each message was in Redis until its owner acknowledged
+	// it through this server; not counted. RoundTrips counts how long Redis took to run
+	// a script; not counted.
+	Delivery, RoundTrips *meter.Histogram
 }
 
 // Store is an [inbox.Store] in Redis. Make one with [Open], and [Store.Run] it.
@@ -203,7 +208,7 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 	}
 	args := append(s.asks(p),
 		lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10), strconv.Itoa(limit), receiver, looked,
-		token(), s.ttl(), s.server, s.channel(at.partition), what, "",
+		token(), s.ttl(), s.server, s.channel(at.partition), what, measured(s.delivery), "",
 	)
 	found, err := s.run(ctx, &receiveScript, at, args, nil)
 	if err == nil && found.code == codeNoInbox {
@@ -222,7 +227,18 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 		return reply{}, err
 	}
 	s.receivers.end(found.told(4), inbox.ErrReplaced)
+	for age := range found.ages() {
+		s.delivery.Observe(age)
+	}
 	return found, nil
+}
+
+// measured asks the script receive.lua for the ages of messages, if anybody counts them.
+func measured(delivery *meter.Histogram) string {
+	if delivery == nil {
+		return "0"
+	}
+	return "1"
 }
 
 func (s *Store) batch(found reply, err error) (inbox.Batch, error) {

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -95,7 +96,7 @@ func (r reply) clock() int64 {
 
 // batch reads the answer of receive.lua.
 func (r reply) batch() (inbox.Batch, error) {
-	if len(r.fields) != 6 {
+	if len(r.fields) != 7 {
 		return inbox.Batch{}, errReply
 	}
 	life, err := r.fields[1].ToString()
@@ -130,6 +131,27 @@ func (r reply) batch() (inbox.Batch, error) {
 		m.Cursor = inbox.Cursor{Life: b.Cursor.Life, Seq: b.Cursor.Seq - uint64(len(entries)-1-i)}
 	}
 	return b, nil
+}
+
+// ages yields how long each acknowledged message was in Redis, in the answer of
+// receive.lua to a request that measures.
+func (r reply) ages() iter.Seq[time.Duration] {
+	return func(yield func(time.Duration) bool) {
+		for rest := r.text(6); len(rest) >= 8; rest = rest[8:] {
+			if !yield(time.Duration(binary.BigEndian.Uint64([]byte(rest[:8]))) * time.Microsecond) {
+				return
+			}
+		}
+	}
+}
+
+// text is a field that is a text, or "".
+func (r reply) text(field int) string {
+	if field >= len(r.fields) {
+		return ""
+	}
+	s, _ := r.fields[field].ToString()
+	return s
 }
 
 // parseEntry reads what send.lua appends: 8 bytes for the scripts, the time in

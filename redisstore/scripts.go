@@ -160,6 +160,10 @@ func (l *link) exec(ctx context.Context, sc *script, at place, args []string) (r
 }
 
 func (l *link) execAsClient(ctx context.Context, sc *script, keys, args []string) (reply, error) {
+	if l.roundTrips != nil {
+		start := time.Now()
+		defer func() { l.roundTrips.Observe(time.Since(start)) }()
+	}
 	if sc.append && l.waitReplicas > 0 {
 		return l.execAndWait(ctx, sc, keys, args)
 	}

@@ -73,6 +73,7 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 		all = slices.Repeat([]answer{{err: errTooLong}}, len(l.parts))
 	}
 	came := l.ours(time.Now())
+	l.note(all)
 	var lost, back int
 	var why error
 	for i, a := range all {
@@ -163,6 +164,7 @@ func (l *link) rebuild() {
 		l.log.Warn("redis cannot be reached", "error", err)
 		return
 	}
+	l.reconnects.Add(1)
 	old := l.clients.Swap(c)
 	l.closing.Go(old.close) // which waits for what is under way
 	l.log.Info("connected to redis anew")
