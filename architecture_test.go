@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"inbox/peerjs":              {"inbox", "inbox/internal/browser", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/jsontext", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/park", "inbox/internal/problem", "inbox/internal/shrink", "inbox/internal/socket", "inbox/internal/throttle"},
 	"inbox/web":                 {},
 	"inbox/internal/browser":    {},
+	"inbox/internal/check":      {},
 	"inbox/internal/clientaddr": {},
 	"inbox/internal/guard":      {"inbox", "inbox/internal/limit", "inbox/internal/meter", "inbox/internal/problem"},
 	"inbox/internal/flight":     {"inbox/internal/limit", "inbox/internal/problem"},
@@ -42,7 +43,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/throttle":   {},
 	"inbox/internal/turncred":   {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/relay", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
+	"inbox/cmd/inbox": {"inbox", "inbox/internal/check", "inbox/internal/check", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/relay", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},

@@ -22,6 +22,7 @@ type cli struct {
 	Serve      serveCommand      `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
 	Send       sendCommand       `cmd:"" help:"Send a message to a peer."`
 	Receive    receiveCommand    `cmd:"" help:"Receive messages."`
+	Check      checkCommand      `cmd:"" help:"Try out a server, as its users find it."`
 	Completion completionCommand `cmd:"" completion-shell-default:"false" help:"Print a script that completes this command line in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 

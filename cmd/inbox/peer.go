@@ -64,6 +64,8 @@ func exitCode(err error) int {
 		return 5
 	case errors.Is(err, inbox.ErrReplaced), errors.Is(err, inbox.ErrClosed):
 		return 6
+	case errors.Is(err, errOpen):
+		return 7
 	case errors.Is(err, errInterrupted):
 		return 130 // as of a shell's own
 	}

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A Certificate is for localhost, and signs itself.
+// A Certificate is for localhost and 127.0.0.1, and signs itself.
 type Certificate struct {
 	Pair      tls.Certificate
 	Cert, Key []byte // the same as PEM files
 	Pool      *x509.CertPool
 }
 
-// NewCertificate makes a Certificate whose subject has that name.
-func NewCertificate(tb testing.TB, name string) Certificate {
+// NewCertificate makes a Certificate whose subject has that name. It is also for hosts.
+func NewCertificate(tb testing.TB, name string, hosts ...string) Certificate {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -31,7 +31,7 @@ func NewCertificate(tb testing.TB, name string) Certificate {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: name},
-		DNSNames:     []string{"localhost"},
+		DNSNames:     append([]string{"localhost"}, hosts...),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),

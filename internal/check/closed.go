@@ -1,0 +1,25 @@
+package check
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// closed looks for what a server must not show to everybody.
+func (c *checker) closed(ctx context.Context) {
+	c.do(ctx, "private pages", func(ctx context.Context) Result {
+		for path, marks := range map[string]string{"metrics": "# HELP", "debug/pprof/": "goroutine"} {
+			resp, err := c.get(ctx, path, nil, nil)
+			if err != nil {
+				return noAnswer(err)
+			}
+			shows := resp.StatusCode == http.StatusOK && strings.Contains(head(resp.Body), marks)
+			resp.Body.Close()
+			if shows {
+				return Result{State: Open, Detail: "Everybody can read /" + path + ".", Advice: "Let the proxy in front pass only the paths of the server, and keep --metrics-listen on a private address."}
+			}
+		}
+		return ok("Metrics and profiles are not public.")
+	})
+}

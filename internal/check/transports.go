@@ -1,0 +1,231 @@
+package check
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// waits is how long the long poll of the check waits for nothing, in seconds.
+const waits = 2
+
+// transports checks each way for a message to arrive.
+func (c *checker) transports(ctx context.Context) {
+	a, b := newPeer(), newPeer()
+	defer c.leave(ctx, a, b)
+	c.do(ctx, "poll", func(ctx context.Context) Result { return c.poll(ctx, a, b) })
+	c.do(ctx, "long poll", func(ctx context.Context) Result { return c.longPoll(ctx, a) })
+	c.do(ctx, "stream", func(ctx context.Context) Result { return c.stream(ctx, a, b) })
+	c.do(ctx, "socket", func(ctx context.Context) Result { return c.socket(ctx, a, b) })
+}
+
+// leave closes inboxes, also after an interrupt.
+func (c *checker) leave(ctx context.Context, peers ...peer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	for _, p := range peers {
+		if req, err := c.request(ctx, http.MethodDelete, "inbox", nil, &p, nil); err == nil {
+			if resp, err := c.http.Do(req); err == nil {
+				resp.Body.Close()
+			}
+		}
+	}
+}
+
+func (c *checker) request(ctx context.Context, method, path string, query url.Values, p *peer, body []byte) (*http.Request, error) {
+	u := *c.base
+	u.Path += path
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err == nil && p != nil {
+		req.SetBasicAuth(p.id, p.password)
+	}
+	return req, err
+}
+
+func (c *checker) get(ctx context.Context, path string, query url.Values, p *peer) (*http.Response, error) {
+	req, err := c.request(ctx, http.MethodGet, path, query, p, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.http.Do(req)
+}
+
+// send sends a text that nobody else sends, and returns it.
+func (c *checker) send(ctx context.Context, from, to peer) (text string, r *Result) {
+	text = rand.Text()
+	req, err := c.request(ctx, http.MethodPost, "inbox", url.Values{"to": {to.id}}, &from, []byte(text))
+	if err != nil {
+		r := noAnswer(err)
+		return "", &r
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		r := noAnswer(err)
+		return "", &r
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		r := refused("A message is refused", resp)
+		return "", &r
+	}
+	return text, nil
+}
+
+func noAnswer(err error) Result {
+	return failed("Check what stands between this machine and the server.", "There is no answer: %s.", plain(err))
+}
+
+// refused tells an answer of our server from one of a proxy.
+func refused(what string, resp *http.Response) Result {
+	var problem struct{ Detail string }
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") &&
+		json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&problem) == nil && problem.Detail != "" {
+		return failed("", "%s: %s", what, problem.Detail)
+	}
+	return failed("Check the proxy in front: this is not an answer of an inbox server.", "%s: %s.", what, resp.Status)
+}
+
+func head(r io.Reader) string {
+	text, _ := io.ReadAll(io.LimitReader(r, 256))
+	return string(text)
+}
+
+func (c *checker) poll(ctx context.Context, a, b peer) Result {
+	resp, err := c.get(ctx, "inbox", url.Values{"wait": {"0"}}, &a)
+	if err != nil {
+		return noAnswer(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return refused("A poll is refused", resp)
+	}
+	text, problem := c.send(ctx, b, a)
+	if problem != nil {
+		return *problem
+	}
+	if resp, err = c.get(ctx, "inbox", url.Values{"wait": {"0"}}, &a); err != nil {
+		return noAnswer(err)
+	}
+	defer resp.Body.Close()
+	if got := head(resp.Body); got != text {
+		return failed("Check the proxy in front.", "The message of a poll is not the one that was sent: %s, %d bytes.", resp.Status, len(got))
+	}
+	return ok("A message arrives.")
+}
+
+// longPoll checks that a wait lasts as long as it should, neither less nor more.
+func (c *checker) longPoll(ctx context.Context, a peer) Result {
+	began := time.Now()
+	resp, err := c.get(ctx, "inbox", url.Values{"wait": {"2"}}, &a)
+	took := time.Since(began)
+	if err != nil {
+		return failed("Give the proxy in front a timeout of more than 30 s.", "A request that waits is cut off after %s: %s.", took.Round(100*time.Millisecond), plain(err))
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode != http.StatusNoContent:
+		return refused("A request that waits is refused", resp)
+	case took < waits*time.Second-100*time.Millisecond:
+		return failed("Check the proxy in front: it answers by itself.", "A request that should wait for %d s is answered after %s.", waits, took.Round(100*time.Millisecond))
+	}
+	return ok("A request may wait.")
+}
+
+// stream checks that an event arrives before the answer ends, and not after it.
+func (c *checker) stream(ctx context.Context, a, b peer) Result {
+	req, err := c.request(ctx, http.MethodGet, "inbox", nil, &a, nil)
+	if err != nil {
+		return noAnswer(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	const advice = "Switch off buffering in the proxy in front, for nginx: proxy_buffering off."
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return failed(advice, "The stream does not begin: %s.", plain(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refused("A stream is refused", resp)
+	}
+	text, problem := c.send(ctx, b, a)
+	if problem != nil {
+		return *problem
+	}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			return ok("A message arrives while the answer goes on.")
+		}
+	}
+	return failed(advice, "A message does not arrive while the answer goes on: something on the way holds it back.")
+}
+
+// frame is one of a socket, of either side.
+type frame struct {
+	Type     string `json:"type"`
+	ID       string `json:"id,omitempty"`
+	Password string `json:"password,omitempty"`
+	To       string `json:"to,omitempty"`
+	Body     string `json:"body,omitempty"`
+	Key      string `json:"key,omitempty"`
+}
+
+func (c *checker) socket(ctx context.Context, a, b peer) Result {
+	u := *c.base
+	u.Scheme = "ws" + strings.TrimPrefix(u.Scheme, "http")
+	u.Path += "inbox"
+	conn, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
+		HTTPClient: c.http, Subprotocols: []string{"inbox.v1"}, CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		const advice = "Let the proxy in front pass Upgrade and Connection on. Until then, clients fall back to long polls."
+		if resp != nil {
+			return failed(advice, "No WebSocket gets through: %s.", resp.Status)
+		}
+		return failed(advice, "No WebSocket gets through: %s.", plain(err))
+	}
+	defer conn.CloseNow()
+	open, err := json.Marshal(frame{Type: "open", ID: a.id, Password: a.password})
+	if err == nil {
+		err = conn.Write(ctx, websocket.MessageText, open)
+	}
+	var opened frame
+	if err == nil {
+		opened, err = readFrame(ctx, conn)
+	}
+	if err != nil || opened.Type != "opened" {
+		return failed("Check the proxy in front.", "The socket does not open.")
+	}
+	text, problem := c.send(ctx, b, a)
+	if problem != nil {
+		return *problem
+	}
+	for {
+		f, err := readFrame(ctx, conn)
+		if err != nil {
+			return failed("Check the proxy in front.", "A message does not arrive over the socket.")
+		}
+		if f.Body == text {
+			conn.Close(websocket.StatusNormalClosure, "")
+			return ok("A message arrives over a WebSocket.")
+		}
+	}
+}
+
+func readFrame(ctx context.Context, conn *websocket.Conn) (f frame, err error) {
+	_, data, err := conn.Read(ctx)
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	}
+	return f, err
+}
