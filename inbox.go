@@ -70,6 +70,9 @@ type Batch struct {
 	Reset bool
 	// TTL is how long the inbox lives from now on, unless its owner asks again.
 	TTL time.Duration
+	// Taken, if not nil, says that messages are hidden by [Store.Take]. The channel
+	// is closed when they have left the inbox or are back.
+	Taken <-chan struct{}
 }
 
 // Start is the position before the messages of b.
@@ -132,6 +135,19 @@ type Store interface {
 	//
 	// Errors: as of Look.
 	Acknowledge(ctx context.Context, p Peer, upTo Cursor, w *Waker) (Batch, error)
+
+	// Take prepares a pop of the messages that a look has found, for an answer of one
+	// write: a client may read all of it, and ask again, before the messages are
+	// acknowledged. Until end is called, no Look finds a message, and those of b do not
+	// count against the bounds of the inbox. If they were delivered, end acknowledges
+	// them, whoever is the receiver by then, and restarts the expiry. Else looks find
+	// them again. It wakes a receiver that has looked meanwhile.
+	//
+	// Take returns nil if nothing was taken: the store cannot do it, another pop is
+	// under way, w was ended, or one of the messages is not there any more. The caller
+	// then has to acknowledge before its client can have read the answer. Otherwise it
+	// MUST call end, once and soon.
+	Take(ctx context.Context, p Peer, b Batch, w *Waker) (end func(delivered bool))
 
 	// Leave acknowledges, restarts the expiry and detaches w, which must not be
 	// used at a store afterwards. It opens no inbox. If w is not the waker of

@@ -3,6 +3,7 @@ package inboxhttp_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -145,22 +146,28 @@ func TestLeftAtTheMomentOfDelivery(t *testing.T) {
 // connection, and its message stays.
 func TestResetAfterTheFlush(t *testing.T) {
 	for _, way := range leavings[:2] { // who half-closes goes on reading
-		t.Run(way.name, func(t *testing.T) {
-			flushed := make(chan func(), 1)
-			overTCP(t, config{wrap: afterFlush(flushed)}, func(s *server) {
-				s.open("alice")
-				body := strings.Repeat("precious", 8<<10)
-				s.send("bob", "alice", body)
-				c := s.rawClient()
-				flushed <- func() {
-					c.r.Peek(1) // it has arrived, and most of it is not read
-					way.leave(c)
-				}
-				c.ask("alice", "?wait=0", "")
-				inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
-				s.poll("alice").wantMessage("bob", body)
+		for _, body := range []string{"precious", strings.Repeat("precious", 8<<10)} {
+			t.Run(fmt.Sprintf("%s, %d bytes", way.name, len(body)), func(t *testing.T) {
+				flushed := make(chan func(), 1)
+				overTCP(t, config{wrap: afterFlush(flushed)}, func(s *server) {
+					if _, local := s.rawClient().kernel().(*net.UnixConn); local && len(body) < 4<<10 {
+						return // the kernel does not say who has not read
+					}
+					s.open("alice")
+					s.send("bob", "alice", body)
+					c := s.rawClient()
+					flushed <- func() {
+						if len(body) > 4<<10 {
+							c.r.Peek(1) // it has arrived, and most of it is not read
+						}
+						way.leave(c)
+					}
+					c.ask("alice", "?wait=0", "")
+					inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
+					s.poll("alice").wantMessage("bob", body)
+				})
 			})
-		})
+		}
 	}
 }
 

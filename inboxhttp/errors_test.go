@@ -243,6 +243,10 @@ type failsToRemove struct {
 	fails atomic.Bool
 }
 
+func (f *failsToRemove) Take(context.Context, inbox.Peer, inbox.Batch, *inbox.Waker) func(bool) {
+	return nil
+}
+
 func (f *failsToRemove) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
 	if f.fails.Load() && upTo != (inbox.Cursor{}) {
 		return inbox.Batch{}, inbox.ErrUnavailable

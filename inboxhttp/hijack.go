@@ -59,6 +59,12 @@ func (a *answer) Write(p []byte) (n int, err error) {
 	return n + len(p), a.err
 }
 
+// SetWriteDeadline is for http.ResponseController.
+func (a *answer) SetWriteDeadline(until time.Time) error {
+	a.until = until
+	return nil
+}
+
 // FlushError is for http.ResponseController.
 func (a *answer) FlushError() error {
 	if !a.began {

@@ -71,13 +71,14 @@ func answers(s *server, parked bool) map[string]answer {
 }
 
 // The status, the headers and the body are those of an answer that net/http has
-// written.
+// written, from the same store.
 func TestParkedAnswers(t *testing.T) {
 	c := config{Config: origins("https://example.com")}
-	blocks := c
-	blocks.sockets, blocks.blocks = true, true
-	wants := answers(start(t, blocks), false)
-	overTCP(t, c, func(s *server) { compareAnswers(s, answers(s, true), wants) })
+	overTCP(t, c, func(s *server) {
+		blocks := c
+		blocks.sockets, blocks.blocks, blocks.redis = true, true, s.redis
+		compareAnswers(s, answers(s, true), answers(start(s, blocks), false))
+	})
 }
 
 func compareAnswers(t testing.TB, parked, wants map[string]answer) {

@@ -40,7 +40,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		b, err := h.Store.Acknowledge(r.Context(), p, a.after, nil)
 		return h.deliver(w, c, p, nil, a, b, err)
 	case a.wait == 0:
-		b, err := h.Store.Look(r.Context(), p, a.after, a.limit, nil)
+		b, err := h.look(r.Context(), p, a)
 		return h.deliver(w, c, p, nil, a, b, err)
 	}
 	s := h.session(p, a, nil)
@@ -88,6 +88,26 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	s.Park(spot.Wake)
 	spot.Begin()
 	return nil
+}
+
+// look is for a poll that does not wait, and that is nobody's receiver. It waits for the
+// end of a pop that hides messages, but not for many such pops.
+func (h *Handler) look(ctx context.Context, p inbox.Peer, a ask) (inbox.Batch, error) {
+	b, err := h.Store.Look(ctx, p, a.after, a.limit, nil)
+	if b.Taken == nil {
+		return b, err
+	}
+	ctx, stop := context.WithTimeout(ctx, 2*popTimeout)
+	defer stop()
+	for b.Taken != nil {
+		select {
+		case <-b.Taken:
+			b, err = h.Store.Look(ctx, p, a.after, a.limit, nil)
+		case <-ctx.Done():
+			return b, err
+		}
+	}
+	return b, err
 }
 
 // session begins a stay at p's inbox, for the messages that were asked for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"inbox"
 	"inbox/internal/socket"
@@ -48,7 +49,9 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 		return nil
 	}
 	size := 0
-	if b.Messages, size = inbox.First(b.Messages, maxAnswer); size > kernelBuffers || c.http2 {
+	b.Messages, size = inbox.First(b.Messages, maxAnswer)
+	small := size <= kernelBuffers && !c.http2
+	if !small {
 		size += answerBuffers
 		if err := h.InFlight.Take(c.addr, size); err != nil {
 			return err
@@ -58,37 +61,58 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
 	setCursor(w.Header(), b)
 	if a.pop {
-		return h.pop(w, c, p, waker, a, b)
+		return h.pop(w, c, p, waker, a, b, small)
 	}
 	h.Meter.Request(a.transport(), http.StatusOK)
 	_ = writeBatch(w, b, a.json, true) // or the client is gone, and comes again
 	return nil
 }
 
+// popTimeout bounds how long a pop may hide messages while it writes its answer. The
+// kernel takes such an answer at once, unless the client has left earlier ones unread.
+const popTimeout = time.Second
+
 // pop writes messages and then acknowledges them for their owner: what was not
 // flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch) error {
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch, small bool) error {
 	if !c.present() {
 		return context.Canceled
 	}
 	h.Meter.Request(a.transport(), http.StatusOK)
-	// The length stays open, so that the answer's end goes out after the
-	// acknowledgement: a client that has read it, and asks again over another
-	// connection, would find the same messages.
-	if writeBatch(w, b, a.json, false) != nil {
-		return nil // the connection is gone, the messages stay
+	// A small answer is one write, and its messages are hidden meanwhile. The end of any
+	// other goes out after the acknowledgement, so its length stays open. A client that
+	// has read its answer, and asks again over another connection, would find the same
+	// messages.
+	var end func(delivered bool)
+	if small {
+		end = h.Store.Take(c.ctx, p, b, waker)
 	}
-	if err := http.NewResponseController(w).Flush(); err != nil || !c.delivered() {
-		return nil
+	rc := http.NewResponseController(w)
+	oneWrite, delivered := end != nil, false
+	if oneWrite {
+		rc.SetWriteDeadline(time.Now().Add(popTimeout))
+	} else {
+		end = func(delivered bool) {
+			if delivered {
+				h.remove(c.ctx, p, b.Cursor, waker)
+			}
+		}
 	}
+	defer func() { end(delivered) }()
+	if writeBatch(w, b, a.json, oneWrite) == nil && rc.Flush() == nil {
+		delivered = c.delivered()
+	}
+	return nil
+}
+
+// remove acknowledges what a pop has delivered, but not for a receiver that was ended
+// meanwhile, and opens no inbox that was closed.
+func (h *Handler) remove(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, waker *inbox.Waker) {
 	// Not under the request's context: what was delivered is not to come again.
-	// By a receiver that was ended meanwhile it is not removed, nor is an inbox
-	// opened that was closed.
-	_, err := h.Store.Acknowledge(context.WithoutCancel(c.ctx), p, b.Cursor, waker)
+	_, err := h.Store.Acknowledge(context.WithoutCancel(ctx), p, upTo, waker)
 	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) && h.removeFaults.Allow() {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
 	}
-	return nil
 }
 
 func setLength(header http.Header, size int) {

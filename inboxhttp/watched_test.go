@@ -21,10 +21,17 @@ type watch struct {
 	attached chan struct{} // closed when somebody begins to wait
 
 	looked func(id string, found int)
+	taken  func(id string) // called before the end of a pop that hides messages
+	missed int             // looks that found nothing because of one
 }
 
 func (s *watchedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	b, err := s.Store.Look(ctx, p, after, limit, w)
+	s.mu.Lock()
+	if b.Taken != nil {
+		s.missed++
+	}
+	s.mu.Unlock()
 	if w == nil || err != nil {
 		return b, err
 	}
@@ -46,6 +53,34 @@ func (s *watchedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Curso
 		looked(p.ID, len(b.Messages))
 	}
 	return b, err
+}
+
+func (s *watchedStore) Take(ctx context.Context, p inbox.Peer, b inbox.Batch, w *inbox.Waker) func(bool) {
+	end := s.Store.Take(ctx, p, b, w)
+	s.mu.Lock()
+	taken := s.taken
+	s.mu.Unlock()
+	if end == nil || taken == nil {
+		return end
+	}
+	return func(delivered bool) {
+		taken(p.ID)
+		end(delivered)
+	}
+}
+
+// beforeEnd has f called when a pop has written its answer, before it ends.
+func (s *watch) beforeEnd(f func(id string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = f
+}
+
+// misses is how many looks found nothing because of a pop.
+func (s *watch) misses() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.missed
 }
 
 // hook has f called when somebody who may wait has looked into an inbox, before

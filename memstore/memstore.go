@@ -109,14 +109,15 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	sh := s.shard(to)
 	sh.Lock()
 	in := sh.findLocked(to, now)
+	held, bytes := in.held()
 	switch {
 	case in == nil:
 		err = inbox.ErrNoInbox
 	case d.Key != "" && in.keys.has(digest):
 		replayed = true
-	case len(in.messages) >= s.limits.Messages || in.bytes+len(d.Body) > s.limits.Bytes:
+	case held >= s.limits.Messages || bytes+len(d.Body) > s.limits.Bytes:
 		err = inbox.ErrFull
-	case in.isOf(sender) && (len(in.messages) >= s.alone.messages || in.bytes+len(d.Body) > s.alone.bytes):
+	case in.isOf(sender) && (held >= s.alone.messages || bytes+len(d.Body) > s.alone.bytes):
 		err = inbox.ErrShare
 	default:
 		more := cost
@@ -208,13 +209,14 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 	}
 	sh.touchLocked(in, now)
 
+	b := inbox.Batch{Reset: reset, TTL: s.limits.TTL}
 	n := min(limit, len(in.messages))
-	return inbox.Batch{
-		Messages: in.messages[:n:n],
-		Cursor:   inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)-n)},
-		Reset:    reset,
-		TTL:      s.limits.TTL,
-	}, nil
+	if n > 0 && in.hides() {
+		n, b.Taken = 0, in.taken.miss()
+	}
+	b.Messages = in.messages[:n:n]
+	b.Cursor = inbox.Cursor{Life: in.life, Seq: in.last - uint64(len(in.messages)-n)}
+	return b, nil
 }
 
 // Leave implements [inbox.Store].

@@ -32,11 +32,11 @@ func TestMain(m *testing.M) {
 const ttl = 5 * time.Second
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Open: running})
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Open: running})
 }
 
 func TestStoreThatDoesNotRun(t *testing.T) {
-	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
 		return []inbox.Store{memstore.New(l)}
 	}})
 }

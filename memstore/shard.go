@@ -18,6 +18,7 @@ type entry struct {
 	last     uint64          // the sequence number given out last
 	messages []inbox.Message // oldest first, without gaps: the last one has number last
 	waker    *inbox.Waker    // of the last receiver, unless it has left
+	taken    *taking         // nil, or a pop that is writing
 	keys     *keys           // nil until a sender uses one
 	bytes    int             // of the bodies in messages
 	live     int64           // what messages are counted for
@@ -47,10 +48,13 @@ func (in *entry) count(sender string) {
 	}
 }
 
+// first is the number of the oldest message, or of the next if there is none.
+func (in *entry) first() uint64 { return in.last - uint64(len(in.messages)) + 1 }
+
 // acknowledge removes the messages up to and including seq and returns what is counted
 // no longer.
 func (in *entry) acknowledge(seq uint64) (freed int64) {
-	first := in.last - uint64(len(in.messages)) + 1
+	first := in.first()
 	if seq < first {
 		return 0
 	}
@@ -175,6 +179,7 @@ func (sh *shard) removeLocked(in *entry) {
 	sh.inboxes.Delete(in.id)
 	sh.store.inboxes.Add(-1)
 	sh.store.memory.Add(-in.cost() - roomCost*int64(room-sh.inboxes.Room()))
+	in.endTaking()
 	if in.waker != nil {
 		in.waker.Wake() // should one still wait, it opens the next life
 	}

@@ -174,6 +174,12 @@ func (s *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 	return s.batch(s.receive(ctx, acknowledge, at, p, upTo, 0, r))
 }
 
+// Take implements [inbox.Store]: no server can hide messages from the others without a
+// round trip, which costs more than a second write.
+func (s *Store) Take(context.Context, inbox.Peer, inbox.Batch, *inbox.Waker) (end func(delivered bool)) {
+	return nil
+}
+
 // Leave implements [inbox.Store]. It takes one round trip.
 func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
 	at := s.place(p.ID)

@@ -37,6 +37,9 @@ type Config struct {
 
 	// Inboxes says that the store keeps Limits.Inboxes.
 	Inboxes bool
+
+	// Takes says that Take takes: a store that does not returns nil.
+	Takes bool
 }
 
 // T is what Open may use of a test: of a *testing.T, or of one random walk.
@@ -91,6 +94,13 @@ func Run(t *testing.T, cfg Config) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) { runCase(t, cfg, c) })
+			}
+		})
+	}
+	if cfg.Takes {
+		t.Run("take", func(t *testing.T) {
+			for _, c := range takeCases {
 				t.Run(c.name, func(t *testing.T) { runCase(t, cfg, c) })
 			}
 		})

@@ -1,0 +1,54 @@
+package inboxhttp_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+)
+
+// A client may have read the whole answer of a pop before the message has left the
+// inbox. Whatever it does next, over another connection and on any transport, it does
+// not get the message again, and senders find the room that it has left.
+func TestAfterTheAnswerOfAPop(t *testing.T) {
+	overEach(t, []wire{tcp, overTLS, overUnix}, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
+		for _, tr := range transports {
+			for _, parked := range []bool{false, true} {
+				id := fmt.Sprint(tr.name, ", parked ", parked)
+				s.open(id)
+				goOn := make(chan struct{})
+				s.store.beforeEnd(func(string) { <-goOn })
+				end := sync.OnceFunc(func() { close(goOn) })
+				defer end() // if the test fails
+
+				c := s.rawClient()
+				c.wait(id, "", parked)
+				s.send("bob", id, "one")
+				c.answer(http.MethodGet).wantMessage("bob", "one")
+				s.send("bob", id, "two")
+				misses := s.store.misses()
+				next := make(chan heard, 1)
+				connection := tr.connect(s, id, "0")
+				go func() {
+					e, err := connection.next()
+					next <- heard{e, err}
+				}()
+				inboxtest.Until(s, "the next look has come", func() bool { return s.store.misses() > misses })
+				select {
+				case h := <-next:
+					s.Errorf("%s: got %s %q (%v) before the end of the pop", id, h.code, h.body, h.err)
+				default:
+				}
+				end()
+				if h := <-next; h.code != "message" || h.body != "two" {
+					s.Errorf("%s: got %s %q (%v), want the second message", id, h.code, h.body, h.err)
+				}
+				connection.leave()
+				c.Close()
+			}
+		}
+	})
+}
