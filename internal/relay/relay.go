@@ -120,7 +120,7 @@ func New(c Config) (*Server, error) {
 		users: newAccounts(c.Rate, c.RateTotal),
 		// A browser on a machine with three networks asks 40 times at once.
 		bound: make(map[netip.Addr]*turn.Server), turns: make(map[*turn.Server]bool),
-		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 50}),
+		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
 	}
 	switch {
 	case c.Credentials == nil:

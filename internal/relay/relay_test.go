@@ -27,6 +27,7 @@ type service struct {
 	*Server
 	udp, tcp, tls string // addresses
 	config        *tls.Config
+	taken         []*port // in a bubble
 }
 
 func start(tb testing.TB, change ...func(*Config)) *service {

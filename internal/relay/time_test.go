@@ -1,0 +1,384 @@
+package relay
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/stun/v4"
+	"github.com/pion/turn/v5"
+
+	"inbox/internal/turncred"
+)
+
+// bubble runs f with a server whose connections are in memory and whose clock is fake.
+func bubble(t *testing.T, f func(*testing.T, *service), change ...func(*Config)) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{Credentials: turncred.FromPepper([32]byte{1}), Log: slog.New(slog.DiscardHandler), Address: virtual}
+		for _, f := range change {
+			f(&c)
+		}
+		server, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &service{TB: t, Server: server}
+		f(t, s)
+		for _, p := range s.taken {
+			p.Close()
+		}
+		server.Close()
+		synctest.Wait()
+		if a, c := server.Figures.Allocations.Load(), server.Figures.Connections.Load(); a != 0 || c != 0 {
+			t.Errorf("%d allocations and %d connections are left", a, c)
+		}
+	})
+}
+
+// piped is an end of a pipe that has the address of a client.
+type piped struct{ net.Conn }
+
+func (piped) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234} }
+
+func (s *service) pipe() net.Conn {
+	ours, theirs := net.Pipe()
+	s.ServeConn(piped{ours})
+	s.Cleanup(func() { theirs.Close() })
+	return theirs
+}
+
+// closedAfter returns when the server closes a connection.
+func closedAfter(c net.Conn) time.Duration {
+	begun := time.Now()
+	c.SetReadDeadline(time.Time{})
+	io.Copy(io.Discard, c)
+	return time.Since(begun).Round(time.Second)
+}
+
+// A connection without an allocation has half a minute, whatever it sends.
+func TestStrangersDoNotStay(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		if got := closedAfter(s.pipe()); got != strangerTimeout {
+			t.Errorf("a silent one: %v", got)
+		}
+		busy := s.pipe()
+		go func() {
+			for {
+				request, _ := stun.Build(stun.TransactionID, stun.BindingRequest)
+				if _, err := busy.Write(request.Raw); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		if got := closedAfter(busy); got != strangerTimeout {
+			t.Errorf("one that asks for its address again and again: %v", got)
+		}
+		half := s.pipe()
+		half.Write([]byte{0, 1})
+		if got := closedAfter(half); got != frameTimeout {
+			t.Errorf("half a header: %v", got)
+		}
+		slow := s.pipe()
+		go func() {
+			for _, b := range append([]byte{0, 3, 0x04, 0}, make([]byte, 1024)...) {
+				if _, err := slow.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		if got := closedAfter(slow); got > frameTimeout+4*time.Second {
+			t.Errorf("a byte a second: %v", got)
+		}
+		time.Sleep(2 * time.Second) // until they have seen it
+	})
+}
+
+// A frame that is longer than any packet ends its connection at once: nothing collects it.
+func TestLongFrames(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		for _, begin := range [][]byte{{0, 1, 0xFF, 0xFC}, {0x40, 0, 0xFF, 0xFF}, {0, 1, 0, 3}, []byte("GET "), {0x50, 0, 0, 4}, {0xFF, 0xFF, 0xFF, 0xFF}} {
+			c := s.pipe()
+			c.Write(begin)
+			if got := closedAfter(c); got != 0 {
+				t.Errorf("%x: closed after %v", begin, got)
+			}
+		}
+	})
+}
+
+// A client with an allocation may be silent for longer than it may go without a refresh,
+// and then is taken for gone.
+func TestSilentClients(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		c := s.pipe()
+		s.speaker(c, s.keys.Mint("alice", time.Now())).allocate()
+		if got := closedAfter(c); got != silence {
+			t.Errorf("closed after %v", got)
+		}
+	})
+}
+
+// A client that does not read is cut off, and so is its allocation.
+func TestClientsThatDoNotRead(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		p := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
+		p.allocate()
+		request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		p.conn.SetWriteDeadline(time.Time{})
+		for err == nil { // the answer to the first is never read
+			_, err = p.conn.Write(request.Raw)
+		}
+		if got := time.Since(begun); got != writeTimeout {
+			t.Errorf("closed after %v", got)
+		}
+		synctest.Wait()
+		if n := s.Figures.Allocations.Load(); n != 0 {
+			t.Errorf("%d allocations are left", n)
+		}
+	})
+}
+
+// take takes a port of the switch, as pion does.
+func (s *service) take(user string) *port {
+	s.Helper()
+	c, _, err := s.relays.AllocatePacketConn(turn.AllocateListenerConfig{Network: "udp4", UserID: user})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.taken = append(s.taken, c.(*port))
+	return c.(*port)
+}
+
+// An allocation without packets ends, however often it is refreshed. Packets to nobody
+// are none.
+func TestIdleAllocationsEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		lonely, a, b := s.take("alice"), s.take("bob"), s.take("carol")
+		a.WriteTo([]byte("check"), b.addr)
+		b.WriteTo([]byte("check"), a.addr)
+		var ended [3]atomic.Int64 // when
+		begun := time.Now()
+		for i, p := range []*port{lonely, a, b} {
+			go func() {
+				for {
+					if _, _, err := p.ReadFrom(make([]byte, 1600)); err != nil {
+						ended[i].Store(int64(time.Since(begun)))
+						p.Close()
+						return
+					}
+				}
+			}()
+		}
+		for range 60 { // an hour
+			time.Sleep(time.Minute)
+			lonely.WriteTo([]byte("hello?"), &net.UDPAddr{IP: virtual.AsSlice(), Port: firstPort})
+			a.WriteTo([]byte("hello"), b.addr)
+		}
+		if lonely, busy := ended[0].Load(), ended[1].Load()+ended[2].Load(); lonely != int64(idle) || busy != 0 {
+			t.Errorf("they ended after %v and %v", time.Duration(lonely), time.Duration(busy))
+		}
+		time.Sleep(2 * idle)
+		synctest.Wait()
+		if ended[1].Load() == 0 || ended[2].Load() == 0 || s.Figures.EndedIdle.Load() != 3 {
+			t.Errorf("%d of 3 have ended", s.Figures.EndedIdle.Load())
+		}
+	})
+}
+
+// Credentials that expire during a call keep it alive, and so do new ones of the same
+// inbox; those of another do not. They begin nothing.
+func TestCredentialsExpireDuringACall(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		old := s.keys.Mint("alice", time.Now().Add(time.Minute-turncred.Lifetime))
+		p := s.speaker(s.pipe(), old)
+		p.allocate()
+		time.Sleep(2 * time.Minute)
+		if code, _ := p.ask(stun.MethodRefresh); code != 0 {
+			t.Errorf("a refresh with credentials that have expired: %d", code)
+		}
+		renewed := s.keys.Mint("alice", time.Now())
+		p.username, p.password = renewed.Username, renewed.Password
+		if code, _ := p.ask(stun.MethodRefresh); code != 0 {
+			t.Errorf("a refresh with renewed credentials: %d", code)
+		}
+		other := s.keys.Mint("bob", time.Now())
+		p.username, p.password = other.Username, other.Password
+		if code, _ := p.ask(stun.MethodRefresh); code != -1 {
+			t.Errorf("a refresh with another inbox's credentials: %d", code)
+		}
+		if code, _ := s.speaker(s.pipe(), old).ask(stun.MethodAllocate, udp); code != 401 {
+			t.Errorf("an allocation with credentials that have expired: %d", code)
+		}
+	})
+}
+
+// An inbox relays as fast as it may, and so do all together. Ending allocations gains
+// nothing.
+func TestRates(t *testing.T) {
+	const rate, total = 100_000, 150_000
+	bubble(t, func(t *testing.T, s *service) {
+		pairs := [2][2]*port{{s.take("alice"), s.take("bob")}, {s.take("carol"), s.take("dave")}}
+		for _, p := range pairs {
+			p[0].WriteTo(make([]byte, 1), p[1].addr)
+			p[1].WriteTo(make([]byte, 1), p[0].addr)
+			go func() {
+				for {
+					if _, _, err := p[1].ReadFrom(make([]byte, 1600)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		flood := func(seconds int, pairs ...[2]*port) int64 {
+			before := s.Figures.Bytes.Load()
+			for range seconds * 1000 {
+				for _, p := range pairs {
+					p[0].WriteTo(make([]byte, 1000), p[1].addr)
+				}
+				synctest.Wait()
+				time.Sleep(time.Millisecond)
+			}
+			return s.Figures.Bytes.Load() - before
+		}
+		near := func(what string, got int64, seconds, rate float64) {
+			t.Helper()
+			if most := rate*seconds + rate/2 + leastBurst; float64(got) > most || float64(got) < 0.9*rate*seconds {
+				t.Errorf("%s: %d bytes in %v s, want %v a second", what, got, seconds, rate)
+			}
+		}
+		near("one inbox", flood(20, pairs[0]), 20, rate)
+		near("two inboxes", flood(20, pairs[0], pairs[1]), 20, total)
+		if s.Figures.DroppedRate.Load() == 0 || s.Figures.DroppedTotal.Load() == 0 {
+			t.Error("what is dropped is not counted")
+		}
+		pairs[0][0].Close()
+		next := s.take("alice")
+		pairs[0][1].WriteTo(make([]byte, 1), next.addr)
+		before := s.Figures.Bytes.Load()
+		for range 200 {
+			next.WriteTo(make([]byte, 1000), pairs[0][1].addr)
+		}
+		if got := s.Figures.Bytes.Load() - before; got > 5000 {
+			t.Errorf("a new allocation has a new burst: %d bytes", got)
+		}
+		next.Close()
+		pairs[0][1].Close()
+		time.Sleep(time.Minute)
+		if n := s.users.byUser.Len(); n != 2 {
+			t.Errorf("%d accounts are left of 2", n)
+		}
+	}, func(c *Config) { c.Rate, c.RateTotal = rate, total })
+}
+
+// A client that does not keep up costs its queue and nothing more, and many of them cost
+// the others nothing.
+func TestQueuesAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		a := s.take("alice")
+		var slow []*port
+		for i := range maxQueued/maxQueue + 2 {
+			p := s.take(string(rune('b' + i)))
+			p.WriteTo([]byte("check"), a.addr)
+			slow = append(slow, p)
+		}
+		for _, p := range slow {
+			for range 2 * maxQueue {
+				a.WriteTo(make([]byte, 1200), p.addr)
+			}
+			if p.count > maxQueue {
+				t.Fatalf("%d packets wait for one client", p.count)
+			}
+		}
+		w := s.relays.(*Switch)
+		if n := w.queued.Load(); n > maxQueued+int64(len(slow)*fewQueued) || n < maxQueued {
+			t.Errorf("%d packets wait, want at most %d", n, maxQueued)
+		}
+		if n := slow[len(slow)-1].count; n != fewQueued {
+			t.Errorf("the last has %d packets, want %d", n, fewQueued)
+		}
+		for _, p := range slow {
+			p.Close()
+		}
+		if n := w.queued.Load(); n != 0 {
+			t.Errorf("%d packets are left", n)
+		}
+	})
+}
+
+// An allocation remembers a bounded number of peers, and the latest of them.
+func TestPeersAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		a := s.take("alice")
+		for id := range uint32(10 * maxPeers) {
+			a.learn(id + 100)
+		}
+		if n := len(*a.known.Load()); n != maxPeers {
+			t.Errorf("it remembers %d", n)
+		}
+		if !a.knows(100+10*maxPeers-1) || a.knows(100) {
+			t.Error("it does not remember the latest")
+		}
+	})
+}
+
+// A port that is free again belongs to nobody that the allocation before it had sent to.
+func TestPortsThatAreUsedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		a, b := s.take("alice"), s.take("bob")
+		b.WriteTo([]byte("check"), a.addr)
+		w := s.relays.(*Switch)
+		c := &port{allocation: a.allocation, w: w, id: w.ids.Add(1), addr: a.addr}
+		w.ports[a.addr.Port-firstPort].Store(c) // as if a had ended
+		before := s.Figures.DroppedPeer.Load()
+		c.WriteTo([]byte("spray"), b.addr)
+		if s.Figures.DroppedPeer.Load() != before+1 {
+			t.Error("the next owner of a port is taken for the one before")
+		}
+		w.ports[a.addr.Port-firstPort].Store(a)
+	})
+}
+
+// UDP is bound per address, follows the addresses of the machine, and says when a port
+// is taken.
+func TestListenUDP(t *testing.T) {
+	s := start(t)
+	two, three := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
+	port, err := s.ListenUDP(two, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start(t).ListenUDP(two, port); err == nil {
+		t.Error("a port that is taken is bound")
+	}
+	s.everywhere = port
+	answers := func(a netip.Addr) bool {
+		conn, err := net.Dial("udp4", netip.AddrPortFrom(a, port).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return (&speaker{TB: t, conn: conn}).exchange(request) != nil
+	}
+	if !answers(two) || answers(three) {
+		t.Error("it listens elsewhere")
+	}
+	s.follow([]netip.Addr{three})
+	if answers(two) || !answers(three) {
+		t.Error("it does not follow the addresses")
+	}
+}
