@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -176,36 +174,10 @@ func pause(ctx context.Context, last time.Time) bool {
 	}
 }
 
-// isDraining asks whoever listens at our address whether it is an inbox server that is
-// stopping.
+// isDraining reports whether an inbox server that is stopping listens at our address.
 func (c *serveCommand) isDraining(ctx context.Context, address string) bool {
-	// One word is read, whoever says it: no certificate has to be right for that.
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	host, port, _ := net.SplitHostPort(address)
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		host, port = "localhost", "80"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
-	} else if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	scheme := "http"
-	if c.TLS != "off" {
-		scheme = "https"
-	}
-	client := &http.Client{Transport: transport, Timeout: settle}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+c.basePath()+"readyz", nil)
-	if err != nil {
-		return false
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return false
-	}
-	defer res.Body.Close()
-	word, _ := io.ReadAll(io.LimitReader(res.Body, 64))
-	return res.StatusCode == http.StatusServiceUnavailable && strings.TrimSpace(string(word)) == "draining"
+	status, word, err := c.readiness(ctx, address)
+	return err == nil && status == http.StatusServiceUnavailable && word == "draining"
 }
 
 // notify tells systemd the state of a service of Type=notify.

@@ -19,12 +19,13 @@ import (
 // cli is the command line. Every flag of serve has an environment variable, INBOX_
 // and its name; those of the other commands have what peer.go says.
 type cli struct {
-	Serve      serveCommand      `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
-	Send       sendCommand       `cmd:"" help:"Send a message to a peer."`
-	Receive    receiveCommand    `cmd:"" help:"Receive messages."`
-	Check      checkCommand      `cmd:"" help:"Try out a server, as its users find it."`
-	Completion completionCommand `cmd:"" completion-shell-default:"false" help:"Print a script that completes this command line in a shell."`
-	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
+	Send        sendCommand        `cmd:"" help:"Send a message to a peer."`
+	Receive     receiveCommand     `cmd:"" help:"Receive messages."`
+	Check       checkCommand       `cmd:"" help:"Try out a server, as its users find it."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a server on this machine whether it is ready. The exit code is 0 or 1."`
+	Completion  completionCommand  `cmd:"" completion-shell-default:"false" help:"Print a script that completes this command line in a shell."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
 }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/pires/go-proxyproto"
+)
+
+// healthcheckCommand asks a server whether it is ready, for containers without a shell.
+type healthcheckCommand struct {
+	Flags []string `arg:"" optional:"" passthrough:"" help:"Flags of the server. Variables, as in $$INBOX_LISTEN, need not be repeated."`
+}
+
+// Run fails unless the server that these settings make is ready.
+func (h *healthcheckCommand) Run(ctx context.Context) error {
+	var of struct {
+		Serve serveCommand `cmd:"" default:"withargs"`
+	}
+	parser, err := kong.New(&of, kong.DefaultEnvars("INBOX"), kong.Exit(func(int) {}))
+	if err != nil {
+		panic(err) // the struct is wrong
+	}
+	if _, err := parser.Parse(joinNegatives(append([]string{"serve"}, h.Flags...))); err != nil {
+		return usageError{err}
+	}
+	c := &of.Serve
+	i := slices.IndexFunc(c.addresses(), func(a string) bool { return a != fromSystemd })
+	if i < 0 {
+		return usageError{errors.New("a healthcheck needs an address: --listen names none")}
+	}
+	address := c.addresses()[i]
+	status, word, err := c.readiness(ctx, address)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the server at %s does not answer: %w", address, err)
+	case status != http.StatusOK:
+		return fmt.Errorf("the server at %s is not ready: %s (status %d)", address, word, status)
+	}
+	return nil
+}
+
+// readiness asks the server at an address of ours whether it is ready.
+func (c *serveCommand) readiness(ctx context.Context, address string) (status int, word string, err error) {
+	network, host, port := "tcp", "", ""
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		network, address, host, port = "unix", path, "localhost", "80"
+	} else if host, port, err = net.SplitHostPort(address); err != nil {
+		return 0, "", err
+	} else if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+		address = net.JoinHostPort(host, port)
+	}
+	transport := &http.Transport{
+		// One word is read, whoever says it: no certificate has to be right for that.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dialOwn(ctx, network, address) },
+	}
+	scheme := "http"
+	if c.TLS != "off" {
+		scheme = "https"
+	}
+	client := &http.Client{Transport: transport, Timeout: settle}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+c.basePath()+"readyz", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 64))
+	return res.StatusCode, strings.TrimSpace(string(text)), err
+}
+
+// dialOwn connects to a server with our settings. If it takes us for a proxy, the
+// connection begins as one that a proxy makes for itself.
+func (c *serveCommand) dialOwn(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil || !c.ProxyProtocol {
+		return conn, err
+	}
+	p, err := c.proxies()
+	trusted := p.Trusted.Unix
+	if tcp, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		trusted = p.Trusted.Has(tcp.AddrPort().Addr())
+	}
+	if err == nil && trusted {
+		_, err = (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}).WriteTo(conn)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
