@@ -18,7 +18,7 @@ const INTERNAL = [
   "adopt", "agreed", "answered", "begin", "busy", "closes", "closing", "connected", "content", "create", "due", "end", "fail",
   "failure", "first", "form", "handled", "hear", "hold", "interrupted", "known", "left", "onmove", "opened", "options", "over",
   "peer", "pending", "place", "polite", "position", "queue", "refused", "repeat", "ringing", "say", "server", "start", "started",
-  "take", "tell", "waiting", "wake", "worked",
+  "take", "tell", "told", "waiting", "wake", "worked",
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -41,6 +41,12 @@ export interface Tried {
   local: string[];
   /** The same, of the other side. */
   remote: string[];
+  /**
+   * With `ice-failed`: why no path was found, in a word of the server's protocol, such as
+   * `udp-blocked`, `relay-unreachable`, `no-relay` (this side had no TURN server) or
+   * `peer-no-relay` (the other side reached none).
+   */
+  cause?: string;
 }
 
 /** That a call came to nothing, or has ended. `message` is a sentence; the other fields hold the details. */

@@ -26,10 +26,18 @@ export interface ConnectOptions {
   timeout?: number | undefined;
   /** How many milliseconds to wait for a peer who does not receive yet. */
   wait?: number | undefined;
-  /** STUN and TURN servers, or a function that fetches them. */
+  /**
+   * STUN and TURN servers, or a function that fetches them. If nothing is given, here or in
+   * `configuration`, the inbox server is asked for its own; `[]` means none.
+   */
   iceServers?: RTCIceServer[] | (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
-  /** Whatever else the connection is to be made with. */
+  /** Whatever else the connection is to be made with. `bundlePolicy` is `max-bundle`, if nothing is given. */
   configuration?: RTCConfiguration | undefined;
+  /**
+   * Whether to report to the server how the call went, in a few fixed words without an id
+   * or an address. The one who calls reports. Yes, if nothing is given.
+   */
+  outcomes?: boolean | undefined;
   /**
    * Called with the connection before anything is said to the other side: adds
    * the tracks and data channels that are to be there from the start, and listens

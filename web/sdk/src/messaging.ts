@@ -45,7 +45,8 @@ export class Inbox {
   /** Called when messages are not received at the moment. It goes on trying. */
   onaway: ((error: InboxError) => void) | undefined;
 
-  readonly #server: Server;
+  /** @internal */
+  readonly server: Server;
   readonly #receiver: Receiver;
   readonly #send: ReturnType<typeof createSend>;
 
@@ -59,7 +60,7 @@ export class Inbox {
     this.id = id;
     if (!/^http/.test(address.protocol)) throw new InboxError("not-inbox", 0, `The address of the inbox begins with ${address.protocol}, not with http: or https:.`);
     const server: Server = { url: address, id, password, place: placeOf(`${address.href} ${id}`), due: new Set(), closes: 0 };
-    this.#server = server;
+    this.server = server;
     this.#receiver = createReceiver(this, server, transports, storage);
     this.#send = createSend(this.#receiver);
   }
@@ -105,7 +106,7 @@ export class Inbox {
    * closed at once, by a request that outlives the page.
    */
   async close({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const { place } = this.#server;
+    const { place } = this.server;
     const closing = this.#receiver.close(signal);
     const done = closing.catch(() => {}).then(() => {
       if (place.closing === done) delete place.closing;

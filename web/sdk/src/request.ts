@@ -25,6 +25,8 @@ interface Place {
   closing?: Promise<unknown>;
   /** When an attempt was last ended by this side. */
   left: number;
+  /** When the outcome of a call was last reported. */
+  told?: number;
 }
 
 /** Of so many inboxes it is known that they are one. */
@@ -51,15 +53,18 @@ type Init = RequestInit & {
   headers?: Record<string, string>;
   /** What the status and the type of a success are. */
   form: RegExp;
+  /** What stands in place of the last part of the inbox's address. */
+  path?: string;
 };
 
 /**
  * One request of the protocol. It fails with an InboxError for every answer that
  * is no success of an inbox server, and as fetch does if there is none.
  */
-export async function request({ url, id, password }: Server, query: Record<string, string>, { headers, form, ...init }: Init): Promise<Response> {
+export async function request({ url, id, password }: Server, query: Record<string, string>, { headers, form, path, ...init }: Init): Promise<Response> {
   if (/\/\//.test(url.pathname)) throw new InboxError("not-inbox", 0, "The address of the inbox has // in its path.");
   const address = new URL(url);
+  if (path) address.pathname = address.pathname.replace(/[^/]*$/, path);
   for (const name in query) address.searchParams.set(name, query[name]!);
   const options: RequestInit = {
     ...init,
@@ -88,7 +93,7 @@ export async function request({ url, id, password }: Server, query: Record<strin
     if (typeof code === "string") throw new InboxError(code as InboxErrorCode, status, detail, later);
   }
   if (status === 401 || status === 407) throw new InboxError("proxy-auth", status);
-  if (form.test(said) && header("Cache-Control")?.includes("no-store") && (init.method || header("Inbox-Cursor") || /event/.test(said))) return response;
+  if (form.test(said) && header("Cache-Control")?.includes("no-store") && (init.method || path || header("Inbox-Cursor") || /event/.test(said))) return response;
   throw new InboxError(
     status > 399 ? `http-${status}` : "not-inbox",
     status,

@@ -1,6 +1,7 @@
 import { CallError, nothingTried, type CallErrorCode } from "./call-error.js";
 import type { ConnectOptions, Connection } from "./connect.js";
 import { InboxError } from "./errors.js";
+import { ICE_SERVERS_TIMEOUT, causeOf, fetchIce, pathOf, report } from "./ice.js";
 import type { Inbox } from "./messaging.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
 import type { Signal } from "./signal.js";
@@ -15,10 +16,10 @@ const RECOVERY_TIME = 4000;
 const POLITE_DELAY = 2000;
 /** How long a connection that worked may be gone. */
 const LOST_TIMEOUT = 60_000;
+/** After how much of their time credentials are renewed, in milliseconds for each second. */
+const RENEW_AFTER = 900;
 /** How many signals are kept that cannot be heard yet, while it rings or is set up. */
 const MAX_QUEUED = 100;
-/** How long to wait for fresh ICE servers before restarting ICE with the old ones. */
-const ICE_SERVERS_TIMEOUT = 5000;
 
 /** One side of a call, from its first signal to its last. */
 export interface Side extends Negotiating {
@@ -73,6 +74,13 @@ export function createSide(
   let mending: number | undefined;
   /** Fetches ICE servers, if that is how they come. */
   let fresh: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
+  /** Fetches them again before they expire. */
+  let renewal: number | undefined;
+  let reports: boolean | undefined;
+  /** What the browser said that a STUN or TURN server was at fault for. */
+  let fault: string | undefined;
+  /** When the other side answered. */
+  let since: number | undefined;
   let onerror: NonNullable<ConnectOptions["onerror"]> = console.error;
   let resolve!: (pc: Connection) => void;
   let reject!: (error: unknown) => void;
@@ -93,6 +101,7 @@ export function createSide(
     start(options) {
       const { signal, timeout = STEP_TIMEOUT } = options;
       side.started = true;
+      reports = options.outcomes !== false;
       if (!globalThis.RTCPeerConnection) {
         side.fail("no-webrtc");
         return side.connected;
@@ -126,6 +135,7 @@ export function createSide(
         );
       }
       else if (queued < MAX_QUEUED) {
+        if (type === "answer") since ??= Date.now();
         queued++;
         const handle = (): Promise<void> => negotiation!.hear(signal);
         turn = turn.then(handle).catch(() => {}).then(() => void queued--); // nonsense is let pass
@@ -174,10 +184,15 @@ export function createSide(
       if (over.signal.aborted) return;
       const code = error instanceof CallError ? error.code : error instanceof InboxError ? "setup-failed" : "closed";
       const reason = error instanceof CallError ? error.reason : undefined;
+      if (!side.worked && /^ice|^no-w/.test(code)) {
+        tried.cause = pc ? causeOf(pc, tried, fault) : code;
+        tellOutcome({ result: "failed", cause: tried.cause });
+      }
       over.abort(error);
       sends.abort();
       clearTimeout(limit);
       clearTimeout(mending);
+      clearTimeout(renewal);
       // Before all that takes time: of a page that is left, some browsers let little be done.
       // The other side knows nothing of a call before its first offer.
       onend(known || !(side.polite || tried.offers) ? undefined : { type: "bye", session: side.session, why: code, reason });
@@ -199,10 +214,11 @@ export function createSide(
   return side;
 
   async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
-    const servers = typeof iceServers === "function" ? await (fresh = iceServers)() : iceServers;
+    if (typeof iceServers === "function") iceServers = await (fresh = iceServers)();
+    else if (!(iceServers ?? configuration?.iceServers)) iceServers = await (fresh = known)().catch(() => undefined); // none that it knows
     over.signal.throwIfAborted();
     try {
-      connection(new RTCPeerConnection({ ...configuration, ...(servers && { iceServers: servers }) }));
+      connection(new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration, ...(iceServers && { iceServers }) }));
     } catch (error) {
       try {
         new RTCPeerConnection().close();
@@ -217,6 +233,28 @@ export function createSide(
     begin();
   }
 
+  /** The ICE servers that the inbox server knows. */
+  async function known(): Promise<RTCIceServer[]> {
+    const { iceServers, ttl } = await fetchIce(inbox, over.signal);
+    clearTimeout(renewal);
+    if (ttl > 60) renewal = setTimeout(renew, Math.min(ttl * RENEW_AFTER, LONGEST_TIMER));
+    return iceServers;
+  }
+
+  /** Fetches ICE servers for what gathers from now on. */
+  async function renew(): Promise<void> {
+    try {
+      pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(ICE_SERVERS_TIMEOUT, over.signal, (async () => fresh!())()) });
+    } catch {
+      // With those that it has.
+    }
+  }
+
+  /** Reports to the server how the call went: the one who calls does so. */
+  function tellOutcome(words: object): void {
+    if (reports && !side.polite) report(inbox, since, words).catch(() => {});
+  }
+
   function expire(ms: number): void {
     clearTimeout(limit);
     limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST_TIMER));
@@ -228,12 +266,16 @@ export function createSide(
     close = made.close.bind(made);
     made.close = () => side.fail("closed");
     negotiation = negotiate(made, side);
+    made.addEventListener("icecandidateerror", ({ errorCode, errorText }) => {
+      fault ??= errorCode === 401 ? "relay-refused" : errorCode === 486 ? "relay-busy" : /lookup/.test(errorText) ? "dns" : undefined;
+    });
     made.addEventListener("connectionstatechange", () => {
       const state = made.connectionState;
       clearTimeout(mending);
       if (state === "connected") {
         clearTimeout(limit);
         limit = undefined;
+        if (!side.worked) tellOutcome(pathOf(made, over.signal));
         side.worked = true;
         resolve(made);
       } else if (state === "failed" || state === "disconnected") {
@@ -254,11 +296,7 @@ export function createSide(
 
   /** Begins ICE anew. What a TURN server was used with may have expired by now. */
   async function restart(): Promise<void> {
-    try {
-      if (fresh) pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(ICE_SERVERS_TIMEOUT, over.signal, (async () => fresh())()) });
-    } catch {
-      // With those that it has.
-    }
+    if (fresh) await renew();
     pc!.restartIce(); // of no effect on what is closed meanwhile
   }
 }

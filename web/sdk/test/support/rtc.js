@@ -44,6 +44,13 @@ export class FakePeerConnection extends EventTarget {
     return this.configuration;
   }
 
+  /** What getStats tells. */
+  stats = new Map();
+
+  async getStats() {
+    return this.stats;
+  }
+
   setConfiguration(configuration) {
     this.#open();
     this.configuration = configuration;
@@ -190,6 +197,7 @@ export class FakeInbox {
 
   constructor(id) {
     this.id = id;
+    this.server = { url: new URL("https://inbox.example/base/inbox?tenant=7"), id, password: "secret", place: { left: 0 }, due: new Set() };
   }
 
   async send(to, data, { signal, wait, last } = {}) {
@@ -236,16 +244,29 @@ export function fakeCalls(t) {
   const page = new EventTarget();
   FakePeerConnection.all = [];
   mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: Date.UTC(2026, 0, 2) });
-  const before = { RTCPeerConnection: globalThis.RTCPeerConnection, addEventListener: globalThis.addEventListener };
+  const { RTCPeerConnection, addEventListener, fetch } = globalThis;
+  const before = { RTCPeerConnection, addEventListener, fetch };
   globalThis.RTCPeerConnection = FakePeerConnection;
+  /** What the server knows for calls, in answer to GET /ice, and what it was told by POST /outcome. */
+  const server = { ice: async () => new Response("", { status: 404 }), asked: [], outcomes: [] };
+  globalThis.fetch = async (url, init) => {
+    server.asked.push({ url: `${url}`, ...init });
+    if (!init.method) return server.ice(init);
+    server.outcomes.push(JSON.parse(init.body));
+    return new Response(null, { status: 204, headers: { "Cache-Control": "no-store" } });
+  };
   globalThis.addEventListener = page.addEventListener.bind(page);
   t.after(() => {
     mock.timers.reset();
     Object.assign(globalThis, before);
     for (const [name, value] of Object.entries(before)) if (value === undefined) delete globalThis[name];
   });
-  return { fire: (type) => page.dispatchEvent(new Event(type)) };
+  return { fire: (type) => page.dispatchEvent(new Event(type)), server };
 }
+
+/** What a server answers that knows these ICE servers. */
+export const knows = (iceServers, ttl = 43_200) => async () =>
+  new Response(JSON.stringify({ iceServers, ttl }), { headers: { "Cache-Control": "no-store", "Content-Type": "application/json" } });
 
 /** How a promise ended, looked at without waiting for it. */
 export function watch(promise) {

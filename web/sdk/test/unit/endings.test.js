@@ -93,7 +93,7 @@ test("an answer, but no path: what was tried is told", async (t) => {
   assert.equal(call.state, "pending");
   await advance(200);
   assert.equal(call.error.code, "ice-failed");
-  assert.deepEqual(call.error.tried, { offers: 2, restarts: 0, local: ["host", "srflx"], remote: ["host", "srflx"] });
+  assert.deepEqual(call.error.tried, { offers: 2, restarts: 0, local: ["host", "srflx"], remote: ["host", "srflx"], cause: "no-relay" });
   assert.equal(call.error.message, "There is no network path to the other side.");
 });
 
