@@ -28,6 +28,7 @@ test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
+	cd matrix && go vet . && go test -parallel 4
 
 test-web: test-sdk test-pages test-peerjs ## Only the browser tests, and the SDK's
 
@@ -80,6 +81,7 @@ soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests aga
 	go test -run '^Test(Standalone|Sentinel|Cluster)$$/model' -timeout 20m ./redisstore -rapid.checks 150
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-peerjs
+	cd matrix && for what in all chromium firefox; do INBOX_MATRIX=$$what go test -v -timeout 30m -parallel 3; done
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test INBOX_MANY=1000 node --test --test-reporter=spec --test-name-pattern="files, received at once" e2e/files-many.test.js
 
 # What the tests need beside Go: a browser and Node to drive it, Redis, a proxy.
@@ -90,6 +92,7 @@ deps:
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	command -v redis-server valkey-server redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	{ command -v ip && command -v nft && command -v sysctl; } >/dev/null || missing="$$missing iproute2 nftables procps"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \

@@ -1,0 +1,156 @@
+//go:build linux
+
+package matrix
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// INBOX_MATRIX chooses what TestPairs tries: nothing means a few pairs of Go programs;
+// "all" every pair of them, with and without the relay, and tables for
+// docs/connecting.md; "chromium" every pair of Chromium; "firefox" a few pairs of
+// Firefox, with itself and with Chromium.
+var wanted = os.Getenv("INBOX_MATRIX")
+
+// worst are pairs of different networks that share as little as possible.
+var worst = [][2]string{
+	{"symmetric NAT", "only TCP 443"},
+	{"IPv6 only", "IPv4 only"},
+	{"UDP blocked", "double NAT"},
+	{"only TCP 443", "only an HTTP proxy"},
+	{"NAT that keeps ports", "symmetric NAT"},
+	{"5 % loss", "only an HTTP proxy"},
+}
+
+func named(name string) network {
+	return networks[slices.IndexFunc(networks, func(n network) bool { return n.name == name })]
+}
+
+// pairs are all, or the diagonal and the worst.
+func pairs(all bool) (p [][2]network) {
+	for _, from := range networks {
+		for _, to := range networks {
+			if all || from.name == to.name || slices.Contains(worst, [2]string{from.name, to.name}) {
+				p = append(p, [2]network{from, to})
+			}
+		}
+	}
+	return p
+}
+
+// Two peers connect, whatever networks they are in, if both reach the server.
+func TestPairs(t *testing.T) {
+	w := newWorld(t)
+	w.background(w.child("proxy", "proxy"), "proxy", "ready")
+	switch wanted {
+	case "":
+		w.mustConnect(t, pairs(false), pion, pion)
+	case "all":
+		t.Log(table(w.mustConnect(t, pairs(true), pion, pion)))
+	case "chromium":
+		t.Log(table(w.mustConnect(t, pairs(true), browser("chromium"), browser("chromium"))))
+	case "firefox":
+		// Firefox was not made to speak to a TURN server through an HTTP proxy.
+		few := slices.DeleteFunc(pairs(false), func(p [2]network) bool { return p[0].proxy || p[1].proxy })
+		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("firefox"))))
+		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("chromium"))))
+	default:
+		t.Fatalf("INBOX_MATRIX=%s is nothing that can be tried", wanted)
+	}
+}
+
+// Without the relay, only some pairs connect: the lab really keeps the others apart.
+func TestPairsWithoutRelay(t *testing.T) {
+	apart := [2]network{named("UDP blocked"), named("symmetric NAT")}
+	w := newWorld(t, "--turn", "off")
+	w.within = 8 * time.Second // many pairs never connect
+	w.background(w.child("proxy", "proxy"), "proxy", "ready")
+	if wanted == "all" {
+		t.Log(table(w.try(t, pairs(true), pion, pion)))
+		return
+	}
+	all := w.try(t, [][2]network{{named("open"), named("open")}, apart}, pion, pion)
+	if o := all["open/open"]; !o.Connected || o.Path != "direct" {
+		t.Errorf("two open peers: %+v", o)
+	}
+	if o := all[apart[0].name+"/"+apart[1].name]; o.Connected {
+		t.Errorf("UDP is blocked, and yet: %+v", o)
+	}
+}
+
+func (w *world) mustConnect(t *testing.T, pairs [][2]network, caller, callee maker) map[string]outcome {
+	all := w.try(t, pairs, caller, callee)
+	for _, p := range pairs {
+		if o := all[p[0].name+"/"+p[1].name]; !o.Connected {
+			t.Errorf("from %s to %s: %s", p[0].name, p[1].name, o.Why)
+		}
+	}
+	return all
+}
+
+// try calls, a few pairs at a time.
+func (w *world) try(t *testing.T, pairs [][2]network, caller, callee maker) map[string]outcome {
+	all := make(map[string]outcome)
+	var mu sync.Mutex
+	t.Run("calls", func(t *testing.T) {
+		for _, p := range pairs {
+			name := p[0].name + "/" + p[1].name
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				o := w.connect(t, p[0], p[1], caller, callee)
+				t.Logf("%+v", o)
+				mu.Lock()
+				defer mu.Unlock()
+				all[name] = o
+			})
+		}
+	})
+	return all
+}
+
+// table is in Markdown: a row for the network of a caller, a column for that of a callee.
+func table(all map[string]outcome) string {
+	var b strings.Builder
+	b.WriteString("\n\n| from, to |")
+	for _, n := range networks {
+		fmt.Fprintf(&b, " %s |", n.name)
+	}
+	b.WriteString("\n|" + strings.Repeat("---|", len(networks)+1) + "\n")
+	var took []time.Duration
+	connected := 0
+	for _, from := range networks {
+		fmt.Fprintf(&b, "| **%s** |", from.name)
+		for _, to := range networks {
+			o, tried := all[from.name+"/"+to.name]
+			switch {
+			case !tried:
+				b.WriteString("  |")
+			case !o.Connected:
+				b.WriteString(" – |")
+			default:
+				connected++
+				took = append(took, o.Took)
+				fmt.Fprintf(&b, " %s %.1f s |", word(o), o.Took.Seconds())
+			}
+		}
+		b.WriteString("\n")
+	}
+	slices.Sort(took)
+	if connected > 0 {
+		fmt.Fprintf(&b, "\n%d of %d connect, in %v (median)\n", connected, len(all), took[len(took)/2].Round(time.Millisecond))
+	}
+	return b.String()
+}
+
+func word(o outcome) string {
+	if o.Path == "direct" {
+		return "direct"
+	}
+	return o.Transport
+}
