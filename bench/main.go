@@ -64,6 +64,7 @@ type cli struct {
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: from one to the other, commands, memory, CPU against memory."`
 	Stuck      stuckCommand      `cmd:"" help:"Memory that clients make the server hold who stop in the middle."`
+	Turn       turnCommand       `cmd:"" help:"The relay for calls: CPU of a packet against coturn, memory of an allocation, cost when idle."`
 	PeerJS     peerjsCommand     `cmd:"" name:"peerjs" help:"CPU and memory of PeerJS sockets, against peerjs-server."`
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`

@@ -86,7 +86,10 @@ func (in *intake) add(c net.Conn) {
 // wrap remembers a connection. It returns nil if the intake is closed.
 func (in *intake) wrap(c net.Conn) *stream {
 	limitSendBuffer(c)
-	w := &stream{Conn: c, in: in, r: bufio.NewReaderSize(c, 2<<10), local: localAddress(), since: time.Now()}
+	w := &stream{Conn: c, in: in, r: c, local: localAddress(), since: time.Now()}
+	if in.ln != nil { // else it is TLS, which has a record in memory already
+		w.r = bufio.NewReaderSize(c, 2<<10)
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	select {
@@ -135,7 +138,7 @@ func (in *intake) closeConns() {
 type stream struct {
 	net.Conn
 	in        *intake
-	r         *bufio.Reader
+	r         io.Reader
 	local     *net.TCPAddr
 	since     time.Time
 	allocated atomic.Bool // the client has had an allocation
@@ -159,27 +162,23 @@ func (c *stream) readFrame(p []byte) (int, error) {
 	if !c.allocated.Load() {
 		by = c.since.Add(strangerTimeout)
 	}
-	if c.r.Buffered() < frameHeader {
-		c.SetReadDeadline(by)
-		if _, err := c.r.Peek(1); err != nil {
-			return 0, err
-		}
-	}
-	if c.r.Buffered() < frameHeader {
-		c.SetReadDeadline(earlier(by, time.Now().Add(frameTimeout)))
-	}
-	header, err := c.r.Peek(frameHeader)
+	c.SetReadDeadline(by)
+	got, err := io.ReadAtLeast(c.r, p[:frameHeader], 1)
 	if err != nil {
 		return 0, err
 	}
-	n := frameLength(header)
+	c.SetReadDeadline(earlier(by, time.Now().Add(frameTimeout)))
+	if _, err := io.ReadFull(c.r, p[got:frameHeader]); err != nil {
+		return 0, err
+	}
+	n := frameLength(p)
 	if n == 0 || n > len(p) {
 		return 0, errFrame
 	}
-	if c.r.Buffered() < n {
-		c.SetReadDeadline(earlier(by, time.Now().Add(frameTimeout)))
+	if _, err := io.ReadFull(c.r, p[frameHeader:n]); err != nil {
+		return 0, err
 	}
-	return io.ReadFull(c.r, p[:n])
+	return n, nil
 }
 
 func earlier(a, b time.Time) time.Time {
