@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"inbox/internal/throttle":   {},
 	"inbox/internal/turncred":   {},
 	// The only place that knows more than one of the boxes.
-	"inbox/cmd/inbox": {"inbox", "inbox/internal/check", "inbox/internal/check", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/relay", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
+	"inbox/cmd/inbox": {"inbox", "inbox/internal/check", "inbox/inboxhttp", "inbox/internal/clientaddr", "inbox/internal/flight", "inbox/internal/guard", "inbox/internal/limit", "inbox/internal/outcome", "inbox/internal/relay", "inbox/internal/server", "inbox/internal/throttle", "inbox/internal/turncred", "inbox/memstore", "inbox/redisstore", "inbox/peerjs", "inbox/client", "inbox/web", "inbox/internal/meter"},
 	// For people to read.
 	"inbox/examples":           {},
 	"inbox/examples/chat":      {"inbox/client"},

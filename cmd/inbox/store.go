@@ -36,10 +36,10 @@ type opened struct {
 func nothing() error { return nil }
 
 func (c *serveCommand) limits() inbox.Limits {
-	return inbox.Limits{
+	return c.limit(inbox.Limits{
 		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
 		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory) - c.maxHeld(),
-	}
+	})
 }
 
 // maxHeld is the part of --max-memory that messages of PeerJS clients may take that wait
