@@ -95,6 +95,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // Close do it at once.
 type Client struct {
 	url           string
+	base          *url.URL // below which the URL and others are
 	authorization string
 	http          *http.Client
 	bound         time.Duration // of a request that does not wait
@@ -139,6 +140,7 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{
 		url:           config.URL,
+		base:          u.JoinPath(".."),
 		authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(config.ID+":"+config.Password)),
 		http:          new(http.Client),
 		bound:         requestTimeout,
@@ -236,7 +238,7 @@ func (c *Client) delete(ctx context.Context, life inbox.Cursor) error {
 		query = "life=" + life.String()
 	}
 	return c.persist(ctx, false, func(ctx context.Context) error {
-		_, err := c.do(ctx, request{method: http.MethodDelete, query: query, success: isClosed})
+		_, err := c.do(ctx, request{method: http.MethodDelete, query: query, success: isDone})
 		return err
 	})
 }

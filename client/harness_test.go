@@ -108,7 +108,11 @@ func (s *server) begin(store *memstore.Store) {
 	if s.handler, err = inboxhttp.New(c); err != nil {
 		s.Fatal(err)
 	}
-	var h http.Handler = s.handler
+	mux := http.NewServeMux()
+	mux.Handle("/inbox", s.handler)
+	mux.HandleFunc("/ice", s.handler.ServeICE)
+	mux.HandleFunc("/outcome", s.handler.ServeOutcome)
+	var h http.Handler = mux
 	if s.wrap != nil {
 		h = s.wrap(h)
 	}

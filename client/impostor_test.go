@@ -116,6 +116,12 @@ func TestImpostors(t *testing.T) {
 					bob.Leave()
 				}
 				check("acknowledge", s.client("bob", client.Config{After: inbox.Cursor{Life: 1, Seq: 1}}).Acknowledge(s.Context()))
+				if got, err := alice.ICE(s.Context()); name != "a page that is missing" {
+					check("ICE servers", err)
+				} else if err != nil || len(got.Servers) > 0 {
+					s.Errorf("an older server has %v, %v", got, err)
+				}
+				check("report", alice.Report(s.Context(), client.Outcome{Result: "failed"}))
 				check("close", alice.Close(s.Context()))
 			})
 		})

@@ -19,6 +19,7 @@ const (
 
 type request struct {
 	method, query string
+	path          string // in place of the last part of the URL, if it is another than the inbox's
 	key           string // idempotency
 	json          bool   // is what the answer should be
 	success       func(answer) bool
@@ -37,6 +38,9 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.bound+r.wait)
 	defer cancel()
 	url := c.url
+	if r.path != "" {
+		url = c.base.JoinPath(r.path).String()
+	}
 	if r.query != "" {
 		url += "?" + r.query
 	}
@@ -47,7 +51,9 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	req.Header.Set("Authorization", c.authorization)
 	if r.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/octet-stream")
-		req.Header.Set("Idempotency-Key", r.key)
+		if r.key != "" {
+			req.Header.Set("Idempotency-Key", r.key)
+		}
 		if len(r.body) > maxSocketBody {
 			req.Header.Set("Expect", "100-continue") // it may be too large: then none of it is sent
 		}
@@ -84,8 +90,8 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 }
 
 // The successes of the protocol.
-func isSent(a answer) bool   { return a.status == http.StatusOK && len(a.body) == 0 }
-func isClosed(a answer) bool { return a.status == http.StatusNoContent }
+func isSent(a answer) bool { return a.status == http.StatusOK && len(a.body) == 0 }
+func isDone(a answer) bool { return a.status == http.StatusNoContent }
 
 // isEmpty recognizes an answer without messages. It always has a position.
 func isEmpty(a answer) bool { return a.status == http.StatusNoContent && a.hasCursor() }

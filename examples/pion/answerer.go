@@ -20,10 +20,11 @@ const (
 
 // answerer answers whoever calls.
 type answerer struct {
-	inbox  *client.Client
-	api    *webrtc.API
-	config webrtc.Configuration
-	log    *slog.Logger
+	inbox    *client.Client
+	api      *webrtc.API
+	stun     []webrtc.ICEServer // beside those of the inbox server
+	outcomes bool               // report how calls went
+	log      *slog.Logger
 
 	running  sync.WaitGroup
 	mu       sync.Mutex // guards what follows
@@ -77,7 +78,7 @@ func (a *answerer) hear(ctx context.Context, who name, s Signal) {
 		c = &call{
 			answerer: a, name: who, log: a.log.With("session", s.Session),
 			signals: make(chan Signal, maxSignals), changed: make(chan struct{}, 1),
-			found: make(chan webrtc.ICECandidateInit, maxSignals),
+			found: make(chan webrtc.ICECandidateInit, maxSignals), kinds: make(map[string]bool),
 		}
 		a.calls[who] = c
 		a.running.Go(func() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,15 +27,19 @@ type call struct {
 	changed chan struct{} // the connection's state
 	found   chan webrtc.ICECandidateInit
 
-	pc     *webrtc.PeerConnection
-	offer  int // the number of the last one
-	answer Signal
-	early  []webrtc.ICECandidateInit // came before the offer
+	pc       *webrtc.PeerConnection
+	config   webrtc.Configuration
+	offer    int // the number of the last one
+	answer   Signal
+	answered time.Time                 // for the first time
+	early    []webrtc.ICECandidateInit // came before the offer
+	kinds    map[string]bool           // of candidates that a side has: see note
 }
 
 func (c *call) run(ctx context.Context) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
+	c.config = c.configuration(ctx)
 	pc, err := c.api.NewPeerConnection(c.config)
 	if err != nil {
 		c.log.Error("no connection can be made", "error", err)
@@ -85,7 +90,7 @@ func (c *call) run(ctx context.Context) {
 func (c *call) until(ctx context.Context) (bye string) {
 	timeout := time.NewTimer(connecting)
 	defer timeout.Stop()
-	up := false
+	up, reported := false, false
 	for {
 		select {
 		case s := <-c.signals:
@@ -101,6 +106,9 @@ func (c *call) until(ctx context.Context) (bye string) {
 			for len(c.found) > 0 {
 				all = append(all, <-c.found)
 			}
+			for _, candidate := range all {
+				c.note("local", candidate.Candidate)
+			}
 			c.say(ctx, Signal{Type: "candidates", Candidates: all})
 		case <-c.changed:
 			switch state := c.pc.ConnectionState(); state {
@@ -108,6 +116,10 @@ func (c *call) until(ctx context.Context) (bye string) {
 				c.log.Info("connected")
 				timeout.Stop()
 				up = true
+				if !reported {
+					reported = true
+					c.running.Go(func() { c.report(ctx, true) })
+				}
 			case webrtc.PeerConnectionStateDisconnected, webrtc.PeerConnectionStateFailed:
 				if up { // the caller may mend it, with another offer
 					timeout.Reset(lost)
@@ -117,6 +129,9 @@ func (c *call) until(ctx context.Context) (bye string) {
 				return "" // by the other side
 			}
 		case <-timeout.C:
+			if !reported && !c.answered.IsZero() {
+				c.report(ctx, false)
+			}
 			return "ice-failed"
 		case <-ctx.Done():
 			return "closed"
@@ -147,6 +162,15 @@ func (c *call) hear(ctx context.Context, s Signal) error {
 
 // accept answers an offer: the first, or a later one that changes something.
 func (c *call) accept(ctx context.Context, s Signal) error {
+	if before := c.pc.RemoteDescription(); before != nil && fragment(before.SDP) != fragment(s.SDP) {
+		// ICE begins anew. The TURN credentials of the beginning may have expired.
+		fresh := c.configuration(ctx)
+		c.config.ICEServers = fresh.ICEServers
+		if err := c.pc.SetConfiguration(webrtc.Configuration{ICEServers: fresh.ICEServers}); err != nil {
+			c.log.Warn("fresh ICE servers cannot be used", "error", err)
+		}
+	}
+	c.note("remote", s.SDP)
 	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: s.SDP}); err != nil {
 		return err
 	}
@@ -163,12 +187,23 @@ func (c *call) accept(ctx context.Context, s Signal) error {
 	if err := c.pc.SetLocalDescription(answer); err != nil {
 		return err
 	}
+	if c.answered.IsZero() {
+		c.answered = time.Now()
+	}
 	c.offer, c.answer = s.N, Signal{Type: "answer", N: s.N, SDP: answer.SDP}
 	c.say(ctx, c.answer)
 	return nil
 }
 
+// fragment returns the user name of ICE in a description, which a restart changes.
+func fragment(sdp string) string {
+	_, after, _ := strings.Cut(sdp, "a=ice-ufrag:")
+	name, _, _ := strings.Cut(after, "\r\n")
+	return name
+}
+
 func (c *call) add(candidate webrtc.ICECandidateInit) error {
+	c.note("remote", candidate.Candidate)
 	if c.pc.RemoteDescription() == nil {
 		if len(c.early) < maxSignals {
 			c.early = append(c.early, candidate)

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,18 +18,32 @@ import (
 	"inbox/client"
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	"inbox/internal/outcome"
 	"inbox/memstore"
+)
+
+var (
+	outcomes outcome.Counts
+	asked    atomic.Int64 // how often somebody asked for ICE servers
 )
 
 // serve serves inboxes and the examples, and answers calls to "echo".
 func serve(t *testing.T) (url string, a *answerer) {
 	t.Helper()
-	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
+	handler, err := inboxhttp.New(inboxhttp.Config{
+		Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{}), Outcomes: &outcomes,
+		ICEServers: func(*http.Request, string) []inboxhttp.ICEServer {
+			asked.Add(1)
+			return []inboxhttp.ICEServer{{URLs: []string{"turn:127.0.0.1:1?transport=tcp"}, Username: "u", Credential: "c"}} // where nobody is
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/inbox", handler)
+	mux.HandleFunc("/ice", handler.ServeICE)
+	mux.HandleFunc("/outcome", handler.ServeOutcome)
 	mux.Handle("/", http.FileServer(http.Dir("..")))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -204,8 +219,12 @@ func TestEcho(t *testing.T) {
 				t.Errorf("the answer was %+v, and now is %+v", answer, again)
 			}
 
-			// ICE can be begun anew, as after a change of networks.
+			// ICE can be begun anew, as after a change of networks, with fresh servers.
+			before := asked.Load()
 			c.offer(&webrtc.OfferOptions{ICERestart: true})
+			if asked.Load() == before {
+				t.Error("the inbox server was not asked for ICE servers again")
+			}
 			if err := channel.SendText("still there?"); err != nil {
 				t.Fatal(err)
 			}
@@ -324,5 +343,54 @@ func TestBye(t *testing.T) {
 	}
 	if err := <-ended; err != context.Canceled {
 		t.Error(err)
+	}
+}
+
+// A call is reported once: with its path when it has connected, with a cause when it has
+// failed.
+func TestOutcomes(t *testing.T) {
+	url, a := serve(t)
+	a.outcomes = true
+	c := dial(t, url, "alice")
+	_, _, open := c.channel()
+	c.offer(nil)
+	<-open
+	inboxtest.Until(t, "the call is connected", func() bool { return c.pc.ConnectionState() == webrtc.PeerConnectionStateConnected })
+	c.say(Signal{Type: "bye", Why: "closed"}) // which ends the wait for a better path
+	inboxtest.Until(t, "the call is reported", func() bool {
+		_, calls := (&outcome.Summary{Counts: &outcomes}).Next()
+		return calls > 0
+	})
+	if line, calls := (&outcome.Summary{Counts: &outcomes}).Next(); line != "100 % direct" || calls != 1 {
+		t.Errorf("counted %q of %d calls", line, calls)
+	}
+	outcomes.Words(outcome.Transport, func(word string, n int64) {
+		if n > 0 && word != "udp" {
+			t.Errorf("a path over %s", word)
+		}
+	})
+}
+
+// What is known of both sides says why there is no path.
+func TestCause(t *testing.T) {
+	turn := webrtc.Configuration{ICEServers: []webrtc.ICEServer{{URLs: []string{"turns:turn.example"}}}}
+	for _, test := range []struct {
+		config webrtc.Configuration
+		local  string
+		remote string
+		want   string
+	}{
+		{turn, "", "typ host", "no-candidates"},
+		{turn, "candidate:1 typ relay", "v=0\r\na=candidate:1 typ relay", "relay-failed"},
+		{turn, "candidate:1 typ relay", "candidate:1 typ host", "peer-no-relay"},
+		{turn, "candidate:1 typ srflx", "candidate:1 typ relay", "relay-unreachable"},
+		{webrtc.Configuration{}, "candidate:1 typ host", "candidate:1 typ host", "no-relay"},
+	} {
+		c := &call{config: test.config, kinds: make(map[string]bool)}
+		c.note("local", test.local)
+		c.note("remote", test.remote)
+		if got := c.cause(); got != test.want {
+			t.Errorf("%s: got %s", test.want, got)
+		}
 	}
 }

@@ -22,7 +22,8 @@ import (
 func main() {
 	server := flag.String("server", "http://localhost:3000/inbox", "the server's inboxes")
 	id := flag.String("id", "pion", "the id to call; its password is $INBOX_PASSWORD, or a random one")
-	stun := flag.String("stun", "", "a STUN server, as in stun:stun.example.com, to be reached across networks")
+	stun := flag.String("stun", "", "a STUN server, as in stun:stun.example.com, beside those that the inbox server names")
+	outcomes := flag.Bool("outcomes", false, "report to the server how calls went: only for callers without the SDK, which reports itself")
 	flag.Parse()
 	password := os.Getenv("INBOX_PASSWORD")
 	if password == "" {
@@ -39,9 +40,9 @@ func main() {
 	}
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(true) // for calls on one machine without a network
-	a := &answerer{inbox: inbox, api: webrtc.NewAPI(webrtc.WithSettingEngine(settings)), log: log}
+	a := &answerer{inbox: inbox, api: webrtc.NewAPI(webrtc.WithSettingEngine(settings)), outcomes: *outcomes, log: log}
 	if *stun != "" {
-		a.config.ICEServers = []webrtc.ICEServer{{URLs: []string{*stun}}}
+		a.stun = []webrtc.ICEServer{{URLs: []string{*stun}}}
 	}
 	log.Info("waiting for calls")
 	err = a.run(ctx)

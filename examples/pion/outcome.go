@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"inbox/client"
+)
+
+const (
+	iceTimeout = 5 * time.Second // for the server's list: a call goes on without it
+	settling   = 3 * time.Second // how long ICE may look for a better path before it is reported
+)
+
+// configuration is what a connection is made with: the STUN and TURN servers that the
+// inbox server names, and the one of -stun.
+func (a *answerer) configuration(ctx context.Context) webrtc.Configuration {
+	// Both sides are ours: one port at a TURN server is enough for a call.
+	config := webrtc.Configuration{BundlePolicy: webrtc.BundlePolicyMaxBundle, ICEServers: a.stun}
+	ctx, cancel := context.WithTimeout(ctx, iceTimeout)
+	defer cancel()
+	ice, err := a.inbox.ICE(ctx)
+	if err != nil {
+		a.log.Warn("the inbox server names no ICE servers", "error", err)
+	}
+	for _, s := range ice.Servers {
+		config.ICEServers = append(config.ICEServers[:len(config.ICEServers):len(config.ICEServers)],
+			webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	return config
+}
+
+// report tells the server how the call went, if this program was asked to. It begins as
+// soon as that is known, and waits for the path that ICE settles on.
+func (c *call) report(ctx context.Context, connected bool) {
+	if !c.outcomes {
+		return
+	}
+	took := time.Since(c.answered)
+	outcome := client.Outcome{Result: "failed"}
+	if connected {
+		outcome = pathOf(c.pc)
+		select {
+		case <-time.After(settling):
+			outcome = pathOf(c.pc)
+		case <-ctx.Done():
+		}
+	} else {
+		outcome.Cause = c.cause()
+	}
+	outcome.Time = took
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := c.inbox.Report(ctx, outcome); err != nil {
+		c.log.Debug("an outcome is not reported", "error", err)
+	}
+}
+
+// pathOf describes the path that a connection has taken.
+func pathOf(pc *webrtc.PeerConnection) client.Outcome {
+	outcome := client.Outcome{Result: "connected"}
+	pair, ok := pc.SCTP().Transport().ICETransport().GetSelectedCandidatePairStats()
+	if !ok {
+		return outcome
+	}
+	stats := pc.GetStats()
+	local, _ := stats[pair.LocalCandidateID].(webrtc.ICECandidateStats)
+	remote, _ := stats[pair.RemoteCandidateID].(webrtc.ICECandidateStats)
+	outcome.Path, outcome.Transport = "direct", local.Protocol
+	if local.CandidateType == webrtc.ICECandidateTypeRelay {
+		outcome.Path, outcome.Transport = "relay", local.RelayProtocol
+		return outcome // the address of the relay is not one that this side sends from
+	}
+	if remote.CandidateType == webrtc.ICECandidateTypeRelay {
+		outcome.Path = "relay"
+	}
+	outcome.Transport = strings.TrimRight(outcome.Transport, "46") // udp4
+	if ip, err := netip.ParseAddr(local.IP); err == nil {
+		outcome.Family = "ipv4"
+		if ip.Is6() && !ip.Is4In6() {
+			outcome.Family = "ipv6"
+		}
+	}
+	return outcome
+}
+
+// cause says why there is no path, as far as the candidates of both sides tell.
+func (c *call) cause() string {
+	turn := false
+	for _, s := range c.config.ICEServers {
+		for _, url := range s.URLs {
+			turn = turn || strings.HasPrefix(url, "turn")
+		}
+	}
+	switch {
+	case !c.kinds["local"]:
+		return "no-candidates"
+	case c.kinds["local relay"] && c.kinds["remote relay"]:
+		return "relay-failed"
+	case c.kinds["local relay"]:
+		return "peer-no-relay"
+	case turn:
+		return "relay-unreachable"
+	}
+	return "no-relay"
+}
+
+// note keeps which kinds of candidates a side has.
+func (c *call) note(side, candidate string) {
+	if candidate == "" {
+		return
+	}
+	c.kinds[side] = true
+	if strings.Contains(candidate, " typ relay") {
+		c.kinds[side+" relay"] = true
+	}
+}
