@@ -7,16 +7,22 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"inbox/internal/clientaddr"
 )
 
 // logRequests writes a line per request at debug level, without anything that a
-// peer chose: no id, no recipient, no path, no query, no header.
-func logRequests(log *slog.Logger, next http.Handler) http.Handler {
+// peer chose: no id, no recipient, no path, no query, no header. With clients it adds
+// the client's address.
+func logRequests(log *slog.Logger, clients bool, next http.Handler) http.Handler {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start, log := time.Now(), log
+		if clients {
+			log = log.With("client", clientaddr.Of(r.RemoteAddr))
+		}
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)
 		if rec.taken {

@@ -22,6 +22,7 @@ import (
 
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
+	"inbox/internal/meter"
 	"inbox/internal/server"
 	"inbox/internal/turncred"
 	"inbox/peerjs"
@@ -70,6 +71,8 @@ type serveCommand struct {
 
 	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
 	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`
+
+	watchFlags
 
 	LogFormat string `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
 	LogLevel  level  `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
@@ -165,8 +168,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if turn != nil {
 		defer turn.Close()
 	}
+	refusals := meter.NewRefusals(c.LogClients)
 	srv := server.New(server.Config{
-		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other,
+		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other, Refusals: refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))
@@ -177,13 +181,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	handler, err := inboxhttp.New(inboxhttp.Config{
 		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
-		AllowOrigins: c.AllowOrigin, Log: log,
+		AllowOrigins: c.AllowOrigin, Log: log, Refusals: refusals,
 		ICEServers: iceServers, ICEPublic: c.ICEPublic, Outcomes: calls,
 	})
 	if err != nil {
 		return err
 	}
-	peers, err := c.peerJS(store, srv, inFlight, log)
+	peers, err := c.peerJS(store, srv, inFlight, refusals, log)
 	if err != nil {
 		return err
 	}
@@ -199,6 +203,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	running, stop := context.WithCancel(context.Background())
 	background.Go(func() { store.run(running) })
 	background.Go(func() { returnMemory(running) })
+	background.Go(func() { logRefusals(running, refusals, log) })
 	background.Go(func() { summarize(running, calls, log) })
 	if peers != nil {
 		background.Go(func() { peers.Run(running) })
@@ -209,7 +214,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv.Handle(logRequests(log, routes(c.basePath(), handler, peers, store.ready)))
+	srv.Handle(logRequests(log, c.LogClients, routes(c.basePath(), handler, peers, store.ready)))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	c.announce(log, listeners)
@@ -228,7 +233,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
-func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *flight.Budget, log *slog.Logger) (*peerjs.Handler, error) {
+func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *flight.Budget, refusals *meter.Refusals, log *slog.Logger) (*peerjs.Handler, error) {
 	if !c.PeerJS {
 		return nil, nil
 	}
@@ -236,7 +241,7 @@ func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *fligh
 		Store: store, Pepper: store.pepper, InFlight: inFlight, MaxHeld: max(1, c.maxHeld()), Lot: srv.Lot,
 		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
 		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
-		AllowOrigins: c.AllowOrigin, Log: log,
+		AllowOrigins: c.AllowOrigin, Log: log, Refusals: refusals,
 	})
 }
 

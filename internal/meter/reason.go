@@ -92,6 +92,12 @@ func (r Reason) Meaning() string { return reasons[r].meaning }
 // message until the other peer is there. The log leaves it out.
 func (r Reason) Expected() bool { return r == NoSuchInbox }
 
+// IsLimit reports whether r is a limit of this server, which an operator can raise, and
+// not a mistake of the client.
+func (r Reason) IsLimit() bool {
+	return r <= ServerConnections || r >= InboxFull
+}
+
 // Reasons returns every reason.
 func Reasons() []Reason {
 	all := make([]Reason, reasonCount)
