@@ -1,0 +1,197 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+)
+
+func openFiles(t *testing.T, c Config, key [inbox.PepperSize]byte) *Files {
+	t.Helper()
+	f, err := open(t, c).Files(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// number is what Redis answers to a command, or -3.
+func number(redis *redistest.Server, command ...string) int64 {
+	m := redis.Must(command...)
+	if n, err := m.AsInt64(); err == nil {
+		return n
+	}
+	return -3
+}
+
+// Two servers see the same files. Redis sees neither what is in them, nor an end of their
+// time, and another pepper opens none.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	c := Config{URL: redis.URL(), Prefix: "mine:"}
+	one, two := openFiles(t, c, testKey), openFiles(t, c, testKey)
+	ctx := t.Context()
+	if _, err := two.Load(ctx, "a/key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	const secret = "-----BEGIN EC PRIVATE KEY-----"
+	for _, name := range []string{"a/key", "b"} {
+		if err := one.Store(ctx, name, []byte(secret+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := two.Load(ctx, "a/key"); err != nil || string(got) != secret+"a/key" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := one.Store(ctx, "b", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := two.Load(ctx, "b"); err != nil || string(got) != "new" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	names, err := two.Names(ctx)
+	if slices.Sort(names); err != nil || !slices.Equal(names, []string{"a/key", "b"}) {
+		t.Errorf("the names are %v, %v", names, err)
+	}
+
+	all := redis.Must("KEYS", "*")
+	keys, err := all.AsStrSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if !strings.HasPrefix(key, "mine:{") {
+			t.Errorf("the key %s has no prefix of ours", key)
+		}
+	}
+	if ttl := number(redis, "TTL", one.key); ttl != -1 {
+		t.Errorf("the files end in %d s", ttl)
+	}
+	if raw := redis.Text("DUMP", one.key) + redis.Text("HGET", one.key, "a/key"); strings.Contains(raw, "PRIVATE") {
+		t.Error("redis holds what is in a file")
+	}
+
+	// A value that somebody has put in the place of another is none of ours.
+	redis.Must("HSET", one.key, "b", redis.Text("HGET", one.key, "a/key"))
+	if got, err := two.Load(ctx, "b"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a value of another file: %q, %v", got, err)
+	}
+	other, err := open(t, c).Files([inbox.PepperSize]byte{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := other.Load(ctx, "a/key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with another pepper: %q, %v", got, err)
+	}
+
+	if err := errors.Join(one.Delete(ctx, "a/key", "b", "c"), one.Store(ctx, "big", make([]byte, biggestFile))); err != nil {
+		t.Error(err)
+	}
+	if _, err := two.Load(ctx, "a/key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that was deleted: %v", err)
+	}
+	if one.Store(ctx, "too big", make([]byte, biggestFile+1)) == nil {
+		t.Error("a file without a bound")
+	}
+
+	// Another program takes the key for something of its own.
+	redis.Must("SET", one.key, "x")
+	if err := one.Store(ctx, "a", []byte("again")); err != nil {
+		t.Error(err)
+	}
+	if got, err := two.Load(ctx, "a"); err != nil || string(got) != "again" {
+		t.Errorf("after the key was overwritten: %q, %v", got, err)
+	}
+}
+
+// One at a time has a lock. It outlives its time while its server lives, and not the
+// server.
+func TestFileLocks(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	c := Config{URL: redis.URL()}
+	one, two := openFiles(t, c, testKey), openFiles(t, c, testKey)
+	ctx := t.Context()
+	var inside, most atomic.Int64
+	var all sync.WaitGroup
+	for _, f := range []*Files{one, two, one, two} {
+		all.Go(func() {
+			for done := 0; done < 5; {
+				ok, err := f.TryLock(ctx, "x")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !ok {
+					continue
+				}
+				most.Store(max(most.Load(), inside.Add(1)))
+				inside.Add(-1)
+				if err := f.Unlock(ctx, "x"); err != nil {
+					t.Error(err)
+				}
+				done++
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d had the lock at a time", most.Load())
+	}
+	if number(redis, "EXISTS", one.lockedAt+"x") != 0 {
+		t.Error("a lock that was given back is still there")
+	}
+
+	if ok, err := one.TryLock(ctx, "x"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	redis.Must("PEXPIRE", one.lockedAt+"x", "12000") // less than it has, more than to its renewal
+	inboxtest.Until(t, "the lock is renewed", func() bool {
+		return number(redis, "PTTL", one.lockedAt+"x") > 15000
+	})
+	if ok, err := two.TryLock(ctx, "x"); ok || err != nil {
+		t.Errorf("two have the lock: %v", err)
+	}
+	redis.Must("PEXPIRE", one.lockedAt+"x", "1") // as when its server has ended
+	inboxtest.Until(t, "another server has the lock", func() bool {
+		ok, err := two.TryLock(ctx, "x")
+		return ok && err == nil
+	})
+	if err := one.Unlock(ctx, "x"); err != nil {
+		t.Error(err)
+	}
+	if ok, err := one.TryLock(ctx, "x"); ok || err != nil {
+		t.Errorf("a lock that was lost gave back another's: %v", err)
+	}
+	if two.Unlock(ctx, "x") != nil || two.Unlock(ctx, "x") == nil {
+		t.Error("a lock was given back twice")
+	}
+}
+
+// While Redis is away, an operation ends when its caller ends.
+func TestFilesWithoutRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	f := openFiles(t, Config{URL: redis.URL()}, testKey)
+	redis.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := f.Load(ctx, "a"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	redis.Restart()
+	if err := f.Store(t.Context(), "a", nil); err != nil {
+		t.Errorf("after redis came back: %v", err)
+	}
+}
