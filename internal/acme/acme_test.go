@@ -1,0 +1,330 @@
+package acme
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/goleak"
+
+	"inbox/internal/acmetest"
+	"inbox/internal/inboxtest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// Of certmagic: one for each authority, and one for each lock until 5 s after it.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
+}
+
+// service is a server with a manager, and nothing else.
+type service struct {
+	*Manager
+	testing.TB
+	addr string
+	log  *lines
+	stop func()
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func start(t *testing.T, a *acmetest.Authority, c Config) *service {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(a.TLSPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{TB: t, addr: ln.Addr().String(), log: new(lines)}
+	c.Directory, c.Roots, c.Address = a.Directory, readRoots(t, a.CAFile), ln.Addr().(*net.TCPAddr)
+	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if c.Storage == nil {
+		if c.Storage, err = NewDirectory(filepath.Join(t.TempDir(), "acme")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Manager = New(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() { s.Run(ctx) })
+	config := s.TLS()
+	config.NextProtos = append([]string{"http/1.1"}, config.NextProtos...)
+	all.Go(func() {
+		for secure := tls.NewListener(ln, config); ; {
+			conn, err := secure.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { _ = conn.(*tls.Conn).HandshakeContext(ctx); conn.Close() })
+		}
+	})
+	s.stop = sync.OnceFunc(func() { cancel(); ln.Close(); all.Wait() })
+	t.Cleanup(s.stop)
+	return s
+}
+
+func readRoots(t *testing.T, file string) *x509.CertPool {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(content) {
+		t.Fatal(err)
+	}
+	return roots
+}
+
+// leaf is the certificate that a client gets, who checks it if roots is not nil.
+func (s *service) leaf(config *tls.Config) (*x509.Certificate, error) {
+	conn, err := tls.Dial("tcp", s.addr, config)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0], nil
+}
+
+func (s *service) await(what string, yes func() bool) {
+	s.Helper()
+	defer func() {
+		if s.Failed() {
+			s.Log(s.log)
+		}
+	}()
+	inboxtest.Until(s, what, yes)
+}
+
+func (s *service) awaitLine(pattern string) string {
+	s.Helper()
+	var found string
+	s.await("the log holds "+pattern, func() bool {
+		found = regexp.MustCompile("(?m)^.*" + pattern + ".*$").FindString(s.log.String())
+		return found != ""
+	})
+	return found
+}
+
+// A client gets the certificate of the name that it asks for. One that asks for none, or for
+// another, gets the first. The storage makes the next start need no authority.
+func TestIssue(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{})
+	storage, err := NewDirectory(filepath.Join(t.TempDir(), "deep", "acme"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"one.example.com", "two.example.com", "127.0.0.1"}
+	s := start(t, a, Config{Names: names, Storage: storage})
+	roots := a.Roots()
+	trusted := func() bool {
+		for _, name := range names {
+			if _, err := s.leaf(&tls.Config{RootCAs: roots, ServerName: name}); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+	s.await("all certificates are there", trusted)
+	if n := a.Orders(); n != len(names) {
+		t.Errorf("%d orders", n)
+	}
+	for asked, want := range map[string]string{"ONE.example.com": "one.example.com", "two.example.com": "two.example.com", "other.example.com": "127.0.0.1", "": "127.0.0.1"} {
+		leaf, err := s.leaf(&tls.Config{InsecureSkipVerify: true, ServerName: asked})
+		if err != nil || leaf.VerifyHostname(want) != nil {
+			t.Errorf("a client that asks for %q gets %v, %v", asked, leaf, err)
+		}
+	}
+	for _, c := range s.Certificates() {
+		if time.Until(c.NotAfter) < 80*24*time.Hour || !c.Failed.IsZero() {
+			t.Errorf("a certificate ends %v, and failed %v", c.NotAfter, c.Failed)
+		}
+	}
+	// Strangers get nothing by the protocol of challenges.
+	for _, asked := range []string{"one.example.com", "other.example.com", ""} {
+		_, err := s.leaf(&tls.Config{InsecureSkipVerify: true, ServerName: asked, NextProtos: []string{"acme-tls/1"}})
+		if err == nil && asked != "" {
+			t.Errorf("a challenge that nobody has begun for %q was answered", asked)
+		}
+	}
+	s.stop()
+	// Tokens and thumbprints have 43 characters.
+	if found := regexp.MustCompile(`[A-Za-z0-9_-]{40,}`).FindString(s.log.String()); found != "" {
+		t.Errorf("the log holds %s", found)
+	}
+
+	again := start(t, a, Config{Names: names, Storage: storage})
+	again.await("the stored certificates are served", trusted)
+	if n := a.Orders(); n != len(names) {
+		t.Errorf("%d orders after the second start", n)
+	}
+	again.stop()
+
+	// Damaged files are ordered anew.
+	file := certmagic.StorageKeys.SiteCert(again.issuer.IssuerKey(), names[0])
+	if err := storage.Store(t.Context(), file, []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	third := start(t, a, Config{Names: names, Storage: storage})
+	third.await("all certificates are there again", trusted)
+	if n := a.Orders(); n != len(names)+1 {
+		t.Errorf("%d orders after a file was damaged", n)
+	}
+	third.awaitLine("stored certificate cannot be used")
+}
+
+// A name that cannot be validated is said in a line that tells what to check, once. The
+// other names are served, and it is tried again until it works, after a restart too.
+func TestNameThatDoesNotValidate(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{Blocked: []string{"blocked.example.com"}})
+	a.Fail("bad.example.com")
+	a.Resolve("away.example.com", "127.0.0.3")
+	storage, err := NewDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"bad.example.com", "away.example.com", "good.example.com", "blocked.example.com"}
+	c := Config{Names: names, Storage: storage, Pause: func(int) time.Duration { return 50 * time.Millisecond }}
+	s := start(t, a, c)
+	roots := a.Roots()
+	s.await("the good name is served", func() bool {
+		_, err := s.leaf(&tls.Config{RootCAs: roots, ServerName: "good.example.com"})
+		return err == nil
+	})
+	if leaf, err := s.leaf(&tls.Config{InsecureSkipVerify: true, ServerName: "bad.example.com"}); err != nil || leaf.VerifyHostname("good.example.com") != nil {
+		t.Errorf("the bad name gets %v, %v", leaf, err)
+	}
+	s.awaitLine(`level=ERROR msg="no certificate: the authority finds no address.*check DNS.*name=bad.example.com`)
+	s.awaitLine(`level=ERROR msg="no certificate: the authority cannot connect.*port 443.*name=away.example.com`)
+	s.awaitLine(`level=ERROR msg="no certificate: the authority issues no certificate for this name: check --tls-domain" name=blocked.example.com`)
+	s.await("the bad name is tried several times", func() bool { return len(s.record(t.Context(), "bad.example.com").Failed) >= 3 })
+	if n := strings.Count(s.log.String(), "level=ERROR"); n != 3 {
+		t.Errorf("%d lines for 3 failures:\n%s", n, s.log)
+	}
+	if c := s.Certificates(); c[0].Failed.IsZero() || !c[0].NotAfter.IsZero() || !c[2].Failed.IsZero() {
+		t.Errorf("the certificates: %+v", c)
+	}
+	s.await("the attempts of an hour are used up", func() bool { return len(s.record(t.Context(), "bad.example.com").Failed) == mostObtaining })
+	s.stop()
+	if found := regexp.MustCompile(`[A-Za-z0-9_-]{40,}`).FindString(s.log.String()); found != "" {
+		t.Errorf("the log holds %s", found)
+	}
+
+	a.Recover("bad.example.com")
+	again := start(t, a, c)
+	line := again.awaitLine(`waiting, so that the authority does not refuse.*name=bad.example.com`)
+	if !strings.Contains(line, `next_attempt=59m`) && !strings.Contains(line, `next_attempt=1h`) {
+		t.Error(line)
+	}
+	again.stop()
+
+	// As if the hour were over.
+	old := record{Failed: []time.Time{time.Now().Add(-2 * time.Hour)}}
+	if err := storage.Store(t.Context(), recordKey("bad.example.com"), old.marshal()); err != nil {
+		t.Fatal(err)
+	}
+	third := start(t, a, c)
+	third.await("the name that was bad is served", func() bool {
+		_, err := third.leaf(&tls.Config{RootCAs: roots, ServerName: "bad.example.com"})
+		return err == nil
+	})
+	if r := third.record(t.Context(), "bad.example.com"); len(r.Failed) != 0 {
+		t.Errorf("after a success it remembers %v", r)
+	}
+}
+
+// Certificates that last for seconds are replaced while the server runs, and a second
+// server of the same storage takes what the first has got.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{Validity: 10 * time.Second})
+	s := start(t, a, Config{Names: []string{"short.example.com"}})
+	roots := a.Roots()
+	serials := make(map[string]bool)
+	refused := 0
+	s.await("it had three certificates", func() bool {
+		leaf, err := s.leaf(&tls.Config{RootCAs: roots, ServerName: "short.example.com"})
+		switch {
+		case err == nil:
+			serials[leaf.SerialNumber.String()] = true
+		case len(serials) > 0:
+			refused++
+		}
+		return len(serials) == 3
+	})
+	if refused > 0 {
+		t.Errorf("%d clients were refused between two certificates", refused)
+	}
+	s.awaitLine(`msg="certificate issued" name=short.example.com renewal=true`)
+}
+
+// Over plain HTTP the challenges of our names are answered, and nothing else.
+func TestHTTPChallenge(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{})
+	over := http.Server{Handler: http.NotFoundHandler()}
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(a.HTTPPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where the authority connects to for a challenge over TLS, nobody listens.
+	tlsPort := a.TLSPort
+	a.TLSPort = acmetest.FreePort(t)
+	s := start(t, a, Config{Names: []string{"plain.example.com"}, HTTP: true})
+	over.Handler = s.Challenge(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "next") }))
+	var serving sync.WaitGroup
+	serving.Go(func() { over.Serve(ln) })
+	defer serving.Wait()
+	defer over.Close()
+	if _, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(tlsPort))); err == nil {
+		t.Fatal("somebody listens there")
+	}
+	s.await("the certificate is there", func() bool {
+		_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: "plain.example.com"})
+		return err == nil
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, host := range []string{"plain.example.com", "other.example.com"} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+ln.Addr().String()+"/.well-known/acme-challenge/token", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if string(body) != "next" {
+			t.Errorf("%s: a challenge that nobody has begun: %q", host, body)
+		}
+	}
+}

@@ -1,0 +1,263 @@
+// Package acmetest starts an authority for tests: Pebble, the small ACME server of Let's
+// Encrypt, with a DNS server beside it. Both listen on free ports of loopback, reach
+// nothing else, and end with the test.
+package acmetest
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox/internal/inboxtest"
+)
+
+// Config says what the authority does. Zero fields are as in Pebble.
+type Config struct {
+	Validity time.Duration // of certificates; 90 days
+	TLSPort  int           // where it connects to for challenges over TLS; a free one
+	HTTPPort int           // and over plain HTTP; a free one
+	Blocked  []string      // names that it refuses
+}
+
+// An Authority issues certificates for names that its DNS server knows: all lead to
+// 127.0.0.1, unless Resolve says otherwise.
+type Authority struct {
+	Directory string // its address
+	CAFile    string // what its own certificate is checked against
+	TLSPort   int
+	HTTPPort  int
+
+	tb         testing.TB
+	config     Config
+	dir        string
+	client     *http.Client
+	management [2]string // addresses: of Pebble, and of the DNS server
+	dns        string
+	log        *log
+}
+
+// Start starts an authority.
+func Start(tb testing.TB, c Config) *Authority {
+	tb.Helper()
+	a := &Authority{tb: tb, config: c, dir: tb.TempDir(), TLSPort: c.TLSPort, HTTPPort: c.HTTPPort, log: new(log)}
+	if a.TLSPort == 0 {
+		a.TLSPort = FreePort(tb)
+	}
+	if a.HTTPPort == 0 {
+		a.HTTPPort = FreePort(tb)
+	}
+	own := inboxtest.NewCertificate(tb, "pebble")
+	a.CAFile = a.write("ca.pem", own.Cert)
+	key := a.write("key.pem", own.Key)
+	a.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: own.Pool}, DisableKeepAlives: true,
+	}}
+	programs := build(tb)
+	for range 5 { // somebody may take the ports meanwhile
+		if a.try(programs, a.CAFile, key) {
+			return a
+		}
+	}
+	tb.Fatalf("pebble does not start:\n%s", a.log)
+	return nil
+}
+
+// try starts both programs and reports whether they answer.
+func (a *Authority) try(programs, cert, key string) bool {
+	a.tb.Helper()
+	at := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(a.tb))) }
+	listen := at()
+	a.management, a.dns = [2]string{at(), at()}, at()
+	profile := map[string]any{"description": "the only one"}
+	if a.config.Validity != 0 {
+		profile["validityPeriod"] = int(a.config.Validity / time.Second)
+	}
+	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
+		"listenAddress": listen, "managementListenAddress": a.management[0], "certificate": cert, "privateKey": key,
+		"httpPort": a.HTTPPort, "tlsPort": a.TLSPort, "domainBlocklist": a.config.Blocked, "keyAlgorithm": "ecdsa",
+		"retryAfter": map[string]int{"authz": 1, "order": 1}, "profiles": map[string]any{"default": profile},
+	}})
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	names := a.run(programs, "pebble-challtestsrv", "-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "",
+		"-dnsserver", a.dns, "-management", a.management[1], "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "")
+	pebble := a.run(programs, "pebble", "-config", a.write("pebble.json", config), "-dnsserver", a.dns)
+	a.Directory = "https://" + listen + "/dir"
+	for {
+		select {
+		case <-names:
+			return false
+		case <-pebble:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+		if answer, err := a.client.Get(a.Directory); err == nil {
+			answer.Body.Close()
+			if conn, err := net.Dial("tcp", a.management[1]); err == nil {
+				conn.Close()
+				return true
+			}
+		}
+	}
+}
+
+func (a *Authority) run(programs, name string, args ...string) (ended chan struct{}) {
+	a.tb.Helper()
+	cmd := exec.Command(filepath.Join(programs, name), args...)
+	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
+	cmd.Stdout, cmd.Stderr = a.log, a.log
+	cmd.SysProcAttr = endWithUs()
+	if err := cmd.Start(); err != nil {
+		a.tb.Fatal(err)
+	}
+	ended = make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	a.tb.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	return ended
+}
+
+func (a *Authority) write(name string, content []byte) string {
+	a.tb.Helper()
+	file := filepath.Join(a.dir, name)
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		a.tb.Fatal(err)
+	}
+	return file
+}
+
+// Orders returns how many certificates were ordered.
+func (a *Authority) Orders() int { return strings.Count(a.log.String(), "Added order") }
+
+// Log returns what both programs have written.
+func (a *Authority) Log() string { return a.log.String() }
+
+// Resolve has the DNS server say that name leads to address, as in 127.0.0.2.
+func (a *Authority) Resolve(name, address string) {
+	a.tb.Helper()
+	a.ask("/add-a", map[string]any{"host": name + ".", "addresses": []string{address}})
+}
+
+// Fail has the DNS server know nothing of a name, until Recover.
+func (a *Authority) Fail(name string) {
+	a.tb.Helper()
+	a.ask("/set-servfail", map[string]any{"host": name + "."})
+}
+
+// Recover ends what Fail began.
+func (a *Authority) Recover(name string) {
+	a.tb.Helper()
+	a.ask("/clear-servfail", map[string]any{"host": name + "."})
+}
+
+func (a *Authority) ask(path string, body any) {
+	a.tb.Helper()
+	content, err := json.Marshal(body)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	answer, err := http.Post("http://"+a.management[1]+path, "application/json", bytes.NewReader(content))
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		a.tb.Fatalf("%s: %s", path, answer.Status)
+	}
+}
+
+// Roots returns what the certificates that it issues are checked against.
+func (a *Authority) Roots() *x509.CertPool {
+	a.tb.Helper()
+	answer, err := a.client.Get("https://" + a.management[0] + "/roots/0")
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(content) {
+		a.tb.Fatalf("the root of pebble: %v %s", err, content)
+	}
+	return roots
+}
+
+// FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	for range 100 {
+		one, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		port := one.Addr().(*net.TCPAddr).Port
+		two, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", port))
+		one.Close()
+		if err == nil {
+			two.Close()
+			return port
+		}
+	}
+	tb.Fatal("there is no free port")
+	return 0
+}
+
+// build makes the programs, once for all tests of a package. They are in a module of their
+// own.
+var build = func() func(testing.TB) string {
+	var once sync.Once
+	var dir string
+	var failed error
+	return func(tb testing.TB) string {
+		tb.Helper()
+		once.Do(func() { dir, failed = compile() })
+		if failed != nil {
+			tb.Fatal(failed)
+		}
+		return dir
+	}
+}()
+
+func compile() (string, error) {
+	_, file, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(file), "..", "..")
+	dir := filepath.Join(root, "build", "pebble")
+	cmd := exec.Command("go", "build", "-C", filepath.Join(root, ".ci", "pebble"), "-o", dir+string(filepath.Separator),
+		"github.com/letsencrypt/pebble/v2/cmd/pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("pebble cannot be built: %v\n%s", err, out)
+	}
+	return dir, nil
+}
+
+// log collects what the programs write.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

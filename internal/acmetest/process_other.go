@@ -1,0 +1,7 @@
+//go:build !linux
+
+package acmetest
+
+import "syscall"
+
+func endWithUs() *syscall.SysProcAttr { return nil }
