@@ -20,7 +20,7 @@ import (
 
 // listenFlags say where the server listens.
 type listenFlags struct {
-	Listen   []string `sep:"," placeholder:"ADDRESS" group:"Addresses" help:"Where to listen: [HOST]:PORT (port 0 takes a free one), unix:PATH, or systemd for the sockets that it passes. Repeatable. The default is :3000, or :$$PORT if that is set."`
+	Listen   []string `sep:"," placeholder:"ADDRESS" group:"Addresses" help:"Where to listen: [HOST]:PORT (port 0 takes a free one), unix:PATH, or systemd for the sockets that it passes. Repeatable. Default: :$$PORT if that is set, else :443 with --tls acme, else :3000."`
 	UnixMode mode     `default:"0660" group:"Addresses" help:"Permissions of the socket of --listen unix:PATH. Users who may write to it may connect."`
 }
 
@@ -33,19 +33,23 @@ const (
 	mostUnixPath = 107
 )
 
-// addresses are where to listen. Platforms that run a program say so by PORT.
-func (c *listenFlags) addresses() []string {
+// addresses are where to listen. Platforms that run a program say so by PORT. An authority
+// connects to the port of https.
+func (c *serveCommand) addresses() []string {
 	if len(c.Listen) > 0 {
 		return c.Listen
 	}
 	if port := os.Getenv("PORT"); port != "" {
 		return []string{":" + port}
 	}
+	if c.TLS == "acme" {
+		return []string{":443"}
+	}
 	return []string{":" + defaultPort}
 }
 
 // checkListen refuses addresses that no machine has.
-func (c *listenFlags) checkListen() error {
+func (c *serveCommand) checkListen() error {
 	if port := os.Getenv("PORT"); port != "" && len(c.Listen) == 0 {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			return fmt.Errorf("PORT is %q in the environment, want a number from 0 to 65535 (or give --listen)", port)
@@ -144,7 +148,7 @@ func (c *serveCommand) listenAt(ctx context.Context, log *slog.Logger, address s
 		ln, err := take()
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 			if err != nil {
-				err = fmt.Errorf("cannot listen: %w", err)
+				err = fmt.Errorf("cannot listen: %w", withHint(err))
 			}
 			return ln, err
 		}
@@ -205,8 +209,15 @@ func (c *serveCommand) announce(log *slog.Logger, all []net.Listener) {
 		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 			hosts = append([]string{"localhost"}, machineAddresses()...)
 		}
+		if c.TLS == "acme" {
+			hosts = c.TLSDomain
+		}
 		for _, h := range hosts {
-			log.Info("listening", "url", scheme+"://"+net.JoinHostPort(h, port)+c.basePath())
+			at := net.JoinHostPort(h, port)
+			if c.TLS != "off" {
+				at = strings.TrimSuffix(at, ":443")
+			}
+			log.Info("listening", "url", scheme+"://"+at+c.basePath())
 		}
 		remote = remote || len(hosts) > 1
 	}

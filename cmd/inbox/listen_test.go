@@ -178,7 +178,7 @@ func TestPort(t *testing.T) {
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	ln.Close()
 	t.Setenv("PORT", port)
-	if addresses := new(listenFlags).addresses(); len(addresses) != 1 || addresses[0] != ":"+port {
+	if addresses := new(serveCommand).addresses(); len(addresses) != 1 || addresses[0] != ":"+port {
 		t.Errorf("it listens at %v, want :%s", addresses, port)
 	}
 	r := &running{log: &lines{changed: make(chan struct{}, 1)}}

@@ -51,9 +51,11 @@ func (c *plainConn) answer(begin []byte) {
 	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(io.MultiReader(bytes.NewReader(begin), c.Conn), most)))
 	status, where := http.StatusBadRequest, ""
 	if err == nil {
-		where = secureURL(r, c.LocalAddr())
-		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if reads && where != "" && r.URL.Path != c.api && r.Header.Get("Upgrade") == "" && r.Header.Get("Authorization") == "" {
+		host := r.Host
+		if host == "" {
+			host = c.LocalAddr().String()
+		}
+		if where = secureURL(r, host); redirects(r, where, c.api) {
 			status = http.StatusTemporaryRedirect // the next start may be without TLS
 		}
 	}
@@ -81,12 +83,15 @@ func (c *plainConn) answer(begin []byte) {
 	}
 }
 
-// secureURL is what a request asked for, with https, or "" if its Host is none.
-func secureURL(r *http.Request, local net.Addr) string {
-	host := r.Host
-	if host == "" {
-		host = local.String()
-	}
+// redirects tells requests of people, who are sent to https, from those that may hold more
+// than an address: they are refused.
+func redirects(r *http.Request, where, api string) bool {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return reads && where != "" && r.URL.Path != api && r.Header.Get("Upgrade") == "" && r.Header.Get("Authorization") == ""
+}
+
+// secureURL is what a request asked for, with https at that host, or "" if that is none.
+func secureURL(r *http.Request, host string) string {
 	u, err := url.Parse("https://" + host)
 	odd := func(c rune) bool {
 		return c > '~' || !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune(".-_:[]", c)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	replaceForTests()
 	testscript.Main(m, map[string]func(){"inbox": func() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }})
 }
 

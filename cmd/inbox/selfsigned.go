@@ -36,19 +36,10 @@ func (c *serveCommand) selfSignedFile() string {
 	if c.Snapshot != "" {
 		return c.Snapshot + ".tls.pem"
 	}
-	dir := os.Getenv("STATE_DIRECTORY") // of systemd; the first, if there are several
-	if list := filepath.SplitList(dir); len(list) > 0 {
-		return filepath.Join(list[0], "self-signed.tls.pem")
+	if dir := stateDir(); dir != "" {
+		return filepath.Join(dir, "self-signed.tls.pem")
 	}
-	dir = os.Getenv("XDG_STATE_HOME")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return ""
-		}
-		dir = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(dir, "inbox", "self-signed.tls.pem")
+	return ""
 }
 
 // A keptCertificate is a self-signed certificate that outlives restarts: a browser that was

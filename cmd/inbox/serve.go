@@ -33,9 +33,7 @@ type serveCommand struct {
 	listenFlags
 	BasePath string `default:"/" group:"Addresses" help:"Serve everything below this path, as in /signal/."`
 
-	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files" group:"Addresses" help:"Off; self-signed: with a certificate of its own, kept for the next start, for trying out on other devices; files: with --tls-cert and --tls-key."`
-	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"Addresses" help:"Certificate chain, PEM. It is read again when it changes."`
-	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"Addresses" help:"Its private key, PEM."`
+	certificateFlags
 
 	proxyFlags
 
@@ -80,7 +78,7 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.guardFlags.check()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.guardFlags.check(), c.checkTLS()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
 		return errors.New(err)
 	}
@@ -96,10 +94,6 @@ func (c *serveCommand) Validate() error {
 	case !strings.HasPrefix(c.BasePath, "/") || strings.TrimSuffix(path.Clean(c.BasePath), "/") != strings.TrimSuffix(c.BasePath, "/") ||
 		strings.ContainsAny(c.BasePath, "{}?#% ") || strings.ContainsFunc(c.BasePath, unicode.IsControl):
 		return errors.New("--base-path is a plain path that begins with /")
-	case c.TLS == "files" && (c.TLSCert == "" || c.TLSKey == ""):
-		return errors.New("--tls files needs --tls-cert and --tls-key")
-	case c.TLS != "files" && (c.TLSCert != "" || c.TLSKey != ""):
-		return errors.New("--tls-cert and --tls-key go with --tls files")
 	case peerjs.CheckKey(c.PeerJSKey) != nil:
 		return fmt.Errorf("--peerjs-key: %w", peerjs.CheckKey(c.PeerJSKey))
 	case !strings.HasPrefix(c.Store, "rediss://") && (c.RedisCA != "" || c.RedisCert != "" || c.RedisKey != ""):
@@ -127,7 +121,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	for _, name := range unknownVariables(os.Environ()) {
 		log.Warn("a variable in the environment is not a setting: inbox serve --help lists them", "name", name)
 	}
-	tlsConfig, err := c.tlsConfig(log)
+	certs, err := c.certificates(log)
 	if err != nil {
 		return err
 	}
@@ -143,11 +137,21 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	defer unlock()
 	defer closeAll(listeners)
+	plain, err := c.listenHTTP(ctx, log)
+	if err != nil {
+		return err
+	}
+	if plain != nil {
+		defer plain.Close()
+	}
 	store, err := c.openStore(ctx, log)
 	if err != nil {
 		return err
 	}
 	store.Store = c.guard(store.Store, nil)
+	if err := certs.open(c, store, listeners, plain, log); err != nil {
+		return err
+	}
 	memory := available()
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
 		debug.SetMemoryLimit(memory / 10 * 9)
@@ -170,7 +174,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	refusals := meter.NewRefusals(c.LogClients)
 	srv := server.New(server.Config{
-		TLS: tlsConfig, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other, Refusals: refusals,
+		TLS: certs.config, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other, Refusals: refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))
@@ -214,9 +218,11 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv.Handle(logRequests(log, c.LogClients, routes(c.basePath(), handler, peers, store.ready)))
+	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(routes(c.basePath(), handler, peers, store.ready))))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
+	defer c.serveHTTP(plain, listeners, certs, log)()
+	defer certs.run()() // before the store ends
 	c.announce(log, listeners)
 	notify(log, daemon.SdNotifyReady)
 

@@ -27,7 +27,7 @@ import (
 func TestEveryFlagHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"INBOX_LISTEN": "127.0.0.1:1", "INBOX_BASE_PATH": "/x", "INBOX_TLS": "files",
-		"INBOX_TLS_CERT": "/c.pem", "INBOX_TLS_KEY": "/k.pem", "INBOX_ALLOW_ORIGIN": "https://a.example,https://b.example",
+		"INBOX_TLS_CERT": "/c.pem", "INBOX_TLS_KEY": "/k.pem", "INBOX_HTTP_LISTEN": "127.0.0.1:2", "INBOX_HSTS": "true", "INBOX_ALLOW_ORIGIN": "https://a.example,https://b.example",
 		"INBOX_INBOX_TTL": "7s", "INBOX_INBOX_CAPACITY": "7", "INBOX_INBOX_BYTES": "7KiB", "INBOX_MAX_BODY": "700",
 		"INBOX_MAX_INBOXES": "7", "INBOX_MAX_MEMORY": "7MiB", "INBOX_MAX_IN_FLIGHT": "70MiB", "INBOX_MAX_WAIT": "7s", "INBOX_STORE": "rediss://localhost",
 		"INBOX_REDIS_PREFIX": "x:", "INBOX_REDIS_WAIT_REPLICAS": "1", "INBOX_REDIS_PASSWORD_FILE": "/rp", "INBOX_PEPPER_FILE": "/pepper", "INBOX_SECRET_FILE": "/pepper",
@@ -41,25 +41,32 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_TURN_ADDRESS": "192.0.2.1", "INBOX_TURN_IP": "8.8.8.8/10.0.0.7,2606:4700::7", "INBOX_TURN_PORTS": "50000-50099", "INBOX_TURN_ALLOW": "10.0.0.0/8",
 		"INBOX_SENDER_SHARE": "7", "INBOX_LIMIT_PASSWORDS": "7/s", "INBOX_LIMIT_PASSWORDS_PER_INBOX": "7/s",
 	}
-	var plain, c cli
+	// Those that go neither with Redis nor with --tls files.
+	others := map[string]string{
+		"INBOX_SNAPSHOT": "/s", "INBOX_TLS_DOMAIN": "a.example,b.example", "INBOX_TLS_EMAIL": "a@example.com",
+		"INBOX_TLS_DIRECTORY": "letsencrypt-staging", "INBOX_TLS_DIRECTORY_CA": "/ca.pem", "INBOX_TLS_STORAGE": "/acme",
+	}
+	var plain, alone, c cli
 	parse(t, &plain)
-	t.Run("with memory alone", func(t *testing.T) {
-		t.Setenv("INBOX_SNAPSHOT", "/s")
-		parse(t, &c)
+	t.Run("with memory and an authority", func(t *testing.T) {
+		t.Setenv("INBOX_TLS", "acme")
+		for name, value := range others {
+			t.Setenv(name, value)
+		}
+		parse(t, &alone)
 	})
-	snapshot := c.Serve.Snapshot
 	for name, value := range values {
 		t.Setenv(name, value)
 	}
 	parse(t, &c)
-	c.Serve.Snapshot = snapshot
-	got, was := reflect.ValueOf(c.Serve), reflect.ValueOf(plain.Serve)
+	got, gotAlone, was := reflect.ValueOf(c.Serve), reflect.ValueOf(alone.Serve), reflect.ValueOf(plain.Serve)
 	flags := slices.DeleteFunc(reflect.VisibleFields(got.Type()), func(f reflect.StructField) bool { return f.Anonymous })
-	if len(flags) != len(values)+1 {
-		t.Errorf("%d flags, but %d variables are tried here", len(flags), len(values))
+	if len(flags) != len(values)+len(others) {
+		t.Errorf("%d flags, but %d variables are tried here", len(flags), len(values)+len(others))
 	}
 	for _, flag := range flags {
-		if reflect.DeepEqual(got.FieldByIndex(flag.Index).Interface(), was.FieldByIndex(flag.Index).Interface()) {
+		value := func(v reflect.Value) any { return v.FieldByIndex(flag.Index).Interface() }
+		if reflect.DeepEqual(value(got), value(was)) && reflect.DeepEqual(value(gotAlone), value(was)) {
 			t.Errorf("the variable of %s changes nothing", flag.Name)
 		}
 	}

@@ -27,6 +27,7 @@ const inMemory = "memory"
 type opened struct {
 	inbox.Store
 	pepper *inbox.Pepper
+	files  *redisstore.Files     // which servers share, or nil
 	run    func(context.Context) // until it ends
 	ready  func() bool           // it can be used now
 	served func() error          // the server is about to serve
@@ -132,8 +133,12 @@ func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened
 	if err != nil {
 		return nil, err
 	}
+	files, err := store.Files(key)
+	if err != nil {
+		return nil, err
+	}
 	return &opened{
-		Store: store, pepper: inbox.NewPepper(key),
+		Store: store, pepper: inbox.NewPepper(key), files: files,
 		run: store.Run, ready: store.Ready, served: nothing, ended: nothing,
 	}, nil
 }

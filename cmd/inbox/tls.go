@@ -2,32 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"fmt"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"time"
 )
-
-// tlsConfig returns nil when TLS is off.
-func (c *serveCommand) tlsConfig(log *slog.Logger) (*tls.Config, error) {
-	switch c.TLS {
-	case "self-signed":
-		kept := &keptCertificate{file: c.selfSignedFile(), log: log}
-		if _, err := kept.get(nil); err != nil {
-			return nil, fmt.Errorf("cannot make a certificate: %w", err)
-		}
-		return &tls.Config{GetCertificate: kept.get}, nil
-	case "files":
-		files := &certificateFiles{cert: c.TLSCert, key: c.TLSKey, log: log}
-		if err := files.load(); err != nil {
-			return nil, fmt.Errorf("cannot use the certificate: %w", err)
-		}
-		return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.get(), nil }}, nil
-	}
-	return nil, nil
-}
 
 // machineAddresses are the ones under which other devices reach this machine.
 func machineAddresses() []string {
@@ -44,8 +25,8 @@ func machineAddresses() []string {
 	return all
 }
 
-// certificateFiles reads a certificate again when its files change. One that
-// cannot be read is reported, and the one before it stays.
+// certificateFiles reads a certificate again when its files change. One that cannot be
+// read is reported, and the one before it stays.
 type certificateFiles struct {
 	cert, key string
 	log       *slog.Logger
@@ -54,7 +35,13 @@ type certificateFiles struct {
 	current *tls.Certificate
 	changed [2]time.Time // of cert and key, when they were last read
 	looked  time.Time
+	failed  time.Time // when reading them failed, if it has not worked since
+	why     string
+	said    time.Time // when why was logged
 }
+
+// sayAgain is how often a failure is logged that lasts.
+const sayAgain = time.Hour
 
 func (f *certificateFiles) get() *tls.Certificate {
 	f.mu.Lock()
@@ -62,14 +49,24 @@ func (f *certificateFiles) get() *tls.Certificate {
 	if now := time.Now(); now.Sub(f.looked) >= time.Second {
 		f.looked = now
 		if changed, err := f.times(); err != nil || changed != f.changed {
-			if err := f.loadLocked(); err != nil {
-				f.log.Error("the changed certificate cannot be used, the old one stays", "error", err)
-			} else {
-				f.log.Info("certificate read again")
-			}
+			f.reloadLocked(now)
 		}
 	}
 	return f.current
+}
+
+func (f *certificateFiles) reloadLocked(now time.Time) {
+	err := f.loadLocked()
+	if err == nil {
+		f.failed, f.why = time.Time{}, ""
+		f.log.Info("certificate read again", "until", f.current.Leaf.NotAfter)
+		return
+	}
+	f.failed = now
+	if why := err.Error(); why != f.why || now.Sub(f.said) >= sayAgain {
+		f.why, f.said = why, now
+		f.log.Error("the changed certificate cannot be used, the old one stays", "error", err, "old_until", f.current.Leaf.NotAfter)
+	}
 }
 
 func (f *certificateFiles) load() error {
@@ -89,7 +86,18 @@ func (f *certificateFiles) loadLocked() error {
 		return err
 	}
 	f.current = &cert
+	warnOfTime(f.log, f.cert, cert.Leaf, time.Now())
 	return nil
+}
+
+// warnOfTime logs that others refuse a certificate because of the time.
+func warnOfTime(log *slog.Logger, file string, leaf *x509.Certificate, now time.Time) {
+	switch {
+	case now.After(leaf.NotAfter):
+		log.Warn("the certificate has expired, so others refuse it: renew it, or check this machine's clock", "file", file, "until", leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		log.Warn("the certificate is not valid yet, so others refuse it: check this machine's clock", "file", file, "from", leaf.NotBefore)
+	}
 }
 
 func (f *certificateFiles) times() (t [2]time.Time, err error) {
