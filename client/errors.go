@@ -160,6 +160,11 @@ func mediaType(header http.Header) string {
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
+// seconds converts a number of seconds that a server has said.
+func seconds(n float64) time.Duration {
+	return time.Duration(min(max(n, 0), 1e9) * float64(time.Second)) // 1e9 are 30 years
+}
+
 // retryAfter reads both forms of the header (RFC 9110, 10.2.3).
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {

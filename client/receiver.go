@@ -101,7 +101,11 @@ func (r *receiver) leave() {
 	if tell {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
-		if err := r.c.acknowledge(ctx, upTo); err == nil {
+		err := r.c.acknowledge(ctx, upTo)
+		if errors.Is(err, inbox.ErrRateLimited) { // or the messages come again
+			err = r.c.persist(ctx, false, func(ctx context.Context) error { return r.c.acknowledge(ctx, upTo) })
+		}
+		if err == nil {
 			r.confirm(upTo)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"inbox"
@@ -16,6 +17,12 @@ const (
 	longestWait = 8 * time.Second
 
 	arrival = time.Second // the longest for a recipient that may come
+
+	// A client that is limited waits at least limited, also if nobody says for how long: the
+	// close code of a socket does not. A server that wants it to wait for longer than
+	// longestRetryAfter is asked after that time.
+	limited           = time.Second
+	longestRetryAfter = 5 * time.Minute
 )
 
 type backoff struct{ wait time.Duration }
@@ -24,10 +31,15 @@ type backoff struct{ wait time.Duration }
 func (b *backoff) next(err error) time.Duration {
 	b.wait = min(max(firstWait, 2*b.wait), longestWait)
 	d := b.wait/2 + rand.N(b.wait/2)
-	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
-		d = max(d, e.RetryAfter+rand.N(e.RetryAfter/4+1))
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return d
 	}
-	return d
+	asked := min(e.RetryAfter, longestRetryAfter)
+	if asked == 0 && e.Status == http.StatusTooManyRequests {
+		asked = limited
+	}
+	return max(d, asked+rand.N(asked/4+1))
 }
 
 // persist calls f until it succeeds or fails for good, or there is no time left.

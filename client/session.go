@@ -138,7 +138,7 @@ func (r *receiver) listen(ctx context.Context, after inbox.Cursor, s *socket) er
 		case "sent":
 			s.answered(h.Key, nil)
 		case "error":
-			s.answered(h.Key, &Error{Status: h.Status, Code: h.Code})
+			s.answered(h.Key, &Error{Status: h.Status, Code: h.Code, RetryAfter: seconds(h.RetryAfter)})
 		default: // others are of a later version
 			if err := r.handle(ctx, after, h); err != nil {
 				return err

@@ -44,6 +44,8 @@ type heard struct {
 	Key    string `json:"key"`
 	Code   string `json:"code"`
 	Status int    `json:"status"`
+
+	RetryAfter float64 `json:"retryAfter"` // seconds
 }
 
 // said is what a client says there.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,8 +68,10 @@ func (p *progress) tell() {
 	if p.timer == nil {
 		return // it went on at the last moment
 	}
-	_, answered := errors.AsType[*inboxclient.Error](p.trouble)
+	e, answered := errors.AsType[*inboxclient.Error](p.trouble)
 	switch {
+	case answered && e.Status == http.StatusTooManyRequests:
+		p.note("the server limits how often it is asked, or wrong passwords are tried, from here: waiting, and retrying " + p.limit)
 	case errors.Is(p.trouble, inbox.ErrNoInbox):
 		p.note("waiting " + p.wait + " until the recipient opens an inbox")
 	case answered:
