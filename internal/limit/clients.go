@@ -87,6 +87,29 @@ func (c *Clients) Frame(client netip.Addr) error {
 	return c.refuse(c.rare.Take(c.rare.Key(client), frames, 1), meter.AddressRequests, client)
 }
 
+// Connect counts a connection until Disconnect, or returns the problem for which it is
+// refused. One that is secure needs a handshake, which counts as a request. A client
+// that has no request left is still answered over new connections, as long as it Listens.
+func (c *Clients) Connect(client netip.Addr, secure bool) error {
+	if c == nil || !client.IsValid() {
+		return nil
+	}
+	if secure && c.usual.Take(c.usual.Key(client), requests, 1) > 0 && !c.Listens(client) {
+		return c.refuse(time.Second, meter.AddressRequests, client)
+	}
+	if !c.connections.Take(client, 1) {
+		return c.refuse(time.Second, meter.AddressConnections, client)
+	}
+	return nil
+}
+
+// Disconnect returns a connection that Connect has counted.
+func (c *Clients) Disconnect(client netip.Addr) {
+	if c != nil && client.IsValid() {
+		c.connections.Give(client, 1)
+	}
+}
+
 // Open counts an inbox that is about to be opened, or returns the problem that answers
 // the request.
 func (c *Clients) Open(client netip.Addr) error {

@@ -21,6 +21,7 @@ type Lot struct {
 	log     *slog.Logger
 	poller  *poller        // nil before Start, and on systems without one
 	back    func(net.Conn) // see TakeBack; nil: nobody does
+	ended   func(netip.Addr)
 	workers workers
 	alarms  alarms
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
@@ -79,6 +80,10 @@ func (l *Lot) Watches(c net.Conn) bool {
 // Park.
 func (l *Lot) TakeBack(f func(net.Conn)) { l.back = f }
 
+// Ended has f called with the client's address for each connection that ends here. Call
+// it before the first Park.
+func (l *Lot) Ended(f func(netip.Addr)) { l.ended = f }
+
 // Lends reports whether c may wait here between two requests: without a goroutine, and
 // with somebody who takes it back.
 func (l *Lot) Lends(c net.Conn) bool {
@@ -104,6 +109,7 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 		_, s.located = kernelConn(c).(*located)
 		fd, err := take(c)
 		if err != nil {
+			l.hasEnded(s)
 			return nil, err
 		}
 		if s.fd = fd; s.bottom != nil {
@@ -163,6 +169,12 @@ func (l *Lot) post(id uint64, e Events) {
 	l.mu.Unlock()
 	if s != nil {
 		s.post(e)
+	}
+}
+
+func (l *Lot) hasEnded(s *Spot) {
+	if l.ended != nil {
+		l.ended(s.remote.Addr())
 	}
 }
 

@@ -188,7 +188,9 @@ func (s *Spot) Leave() (net.Conn, error) {
 	fd := s.fd
 	s.fd = released
 	c, err := newConn(fd)
-	if s.located && err == nil {
+	if err != nil {
+		s.lot.hasEnded(s)
+	} else if s.located {
 		c = Locate(c, s.remote)
 	}
 	if s.secure == nil || err != nil {
@@ -215,6 +217,7 @@ func (s *Spot) HandBack(read []byte, idle bool) {
 // Close ends the spot and the connection.
 func (s *Spot) Close() {
 	defer s.end()
+	defer s.lot.hasEnded(s)
 	if s.reader != nil {
 		s.reader.conn.Close()
 		return

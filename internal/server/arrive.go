@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -56,31 +57,45 @@ func (s *Server) arrive(conn net.Conn) {
 	}
 	raw := conn
 	conn.SetDeadline(time.Now().Add(s.HTTP.ReadHeaderTimeout))
-	conn, other, err := s.welcome(conn)
+	conn, admitted, err := s.approach(conn)
+	client, other := netip.Addr{}, false
+	if admitted {
+		client = addressOf(conn)
+		conn, other, err = s.welcome(conn)
+	}
 	s.listener.arrivals.remove(raw)
 	if err != nil {
 		s.config.Log.Debug("a connection did not begin as it has to", "error", err)
 		raw.Close()
+		if admitted {
+			s.left(client)
+		}
+	}
+	if err != nil || !admitted {
 		return
 	}
 	conn.SetDeadline(time.Time{})
 	if other {
-		s.config.Other.Serve(conn)
+		s.config.Other.Serve(&counted{Conn: conn, s: s})
 		return
 	}
 	s.listener.put(conn, nil)
 }
 
+// approach reads the address that a proxy tells, and puts conn beneath TLS. It reports
+// whether the connection is admitted, which one without such an address is already.
+func (s *Server) approach(conn net.Conn) (c net.Conn, admitted bool, err error) {
+	if !s.tellsAddress(conn) {
+		return s.secure(conn), true, nil
+	}
+	if conn, err = s.located(conn); err != nil || !s.admit(conn) {
+		return nil, false, err
+	}
+	return s.beneath(conn), true, nil
+}
+
 // welcome reports whether the connection is for Other.
 func (s *Server) welcome(conn net.Conn) (c net.Conn, other bool, err error) {
-	if s.tellsAddress(conn) {
-		if conn, err = s.located(conn); err != nil {
-			return nil, false, err
-		}
-		conn = s.beneath(conn)
-	} else {
-		conn = s.secure(conn)
-	}
 	secure, ok := conn.(*tls.Conn)
 	if !ok || s.config.Other == nil {
 		return conn, false, nil

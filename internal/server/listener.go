@@ -29,7 +29,12 @@ func (l *listener) accept(from net.Listener, s *Server) {
 	for {
 		conn, err := from.Accept()
 		if err == nil && s.lingers(conn) {
-			go s.arrive(conn)
+			if s.tellsAddress(conn) || s.admit(conn) {
+				go s.arrive(conn)
+			}
+			continue
+		}
+		if err == nil && !s.admit(conn) {
 			continue
 		}
 		if err == nil {

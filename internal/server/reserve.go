@@ -1,7 +1,7 @@
 package server
 
 import (
-	"log/slog"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -28,39 +28,42 @@ func reserveOf(limit int) int {
 	return min(max(limit/16, minReserve), maxReserve, limit/2)
 }
 
-// Reserve returns a listener that accepts connections from ln only while a reserve of
-// descriptors is free. Others wait in the kernel's backlog. It logs once a second while
-// it does not accept. On systems whose descriptors it cannot count it returns ln.
-func Reserve(ln net.Listener, log *slog.Logger) net.Listener {
-	raw, ok := ln.(syscall.Conn)
-	if !ok {
+// reserve returns a listener that accepts connections from ln only while there are fewer
+// than Config.MaxConnections, and a reserve of descriptors is free. Others wait in the
+// kernel's backlog. It logs once a second while it does not accept.
+func (s *Server) reserve(ln net.Listener) net.Listener {
+	r := &reserving{Listener: ln, s: s, closed: make(chan struct{})}
+	if raw, ok := ln.(syscall.Conn); ok {
+		control, err := raw.SyscallConn()
+		if err == nil {
+			if _, limit := lowestFree(control); limit > 0 { // else nobody can count them
+				r.control = control
+			}
+		}
+	}
+	if r.control == nil && s.config.MaxConnections == 0 {
 		return ln
 	}
-	control, err := raw.SyscallConn()
-	if err != nil {
-		return ln
-	}
-	if _, limit := lowestFree(control); limit <= 0 {
-		return ln
-	}
-	return &reserving{Listener: ln, control: control, log: log, closed: make(chan struct{})}
+	return r
 }
 
 type reserving struct {
 	net.Listener
-	control syscall.RawConn
-	log     *slog.Logger
+	s       *Server
+	control syscall.RawConn     // nil if there are no descriptors to reserve
 	full    throttle.EachSecond // warnings that no connection is accepted
 	closed  chan struct{}
 	once    sync.Once
 }
 
 func (r *reserving) Accept() (net.Conn, error) {
-	for !r.hasRoom() {
+	for {
+		why := r.isFull()
+		if why == "" {
+			return r.Listener.Accept()
+		}
 		if r.full.Allow() {
-			_, limit := lowestFree(r.control)
-			r.log.Warn("out of file descriptors: new connections wait until others end (raise the limit: ulimit -n, LimitNOFILE)",
-				"limit", limit, "reserve", reserveOf(limit))
+			r.s.config.Log.Warn(why)
 		}
 		select {
 		case <-time.After(resumeAfter):
@@ -68,15 +71,23 @@ func (r *reserving) Accept() (net.Conn, error) {
 			return nil, net.ErrClosed
 		}
 	}
-	return r.Listener.Accept()
 }
 
-// hasRoom reports whether a connection would leave the reserve untouched. The kernel
-// gives out the lowest number that is free: if that is n, at least n descriptors
-// are open.
-func (r *reserving) hasRoom() bool {
+// isFull says why no connection is accepted, or "". The kernel gives out the lowest
+// descriptor that is free: if that is n, at least n are open.
+func (r *reserving) isFull() (why string) {
+	if most := r.s.config.MaxConnections; most > 0 && r.s.open.Load() >= int64(most) {
+		return fmt.Sprintf("as many connections as --max-connections %d allows: new ones wait until others end", most)
+	}
+	if r.control == nil {
+		return ""
+	}
 	free, limit := lowestFree(r.control)
-	return free < limit-reserveOf(limit)
+	if reserve := reserveOf(limit); free >= limit-reserve {
+		return fmt.Sprintf("out of file descriptors: new connections wait until others end (raise the limit of %d, of which %d are a reserve: ulimit -n, LimitNOFILE)",
+			limit, reserve)
+	}
+	return ""
 }
 
 func (r *reserving) Close() error {

@@ -13,10 +13,12 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"inbox/internal/clientaddr"
+	"inbox/internal/limit"
 	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/throttle"
@@ -31,6 +33,11 @@ type Config struct {
 	// Beneath, if not nil, wraps each connection beneath TLS.
 	Beneath func(net.Conn) net.Conn
 
+	// MaxConnections is how many there are at a time; 0: as many as descriptors allow.
+	// Others wait in the kernel's backlog.
+	MaxConnections int
+
+	Clients  *limit.Clients // what one address may do; no limits
 	Proxies  Proxies
 	Other    *Other          // nil: only HTTP is spoken
 	Refusals *meter.Refusals // of connections, or nil
@@ -46,6 +53,7 @@ type Server struct {
 
 	config   Config
 	listener *listener
+	open     atomic.Int64        // connections
 	refused  throttle.EachSecond // warnings that a proxy does not speak the PROXY protocol
 }
 
@@ -61,6 +69,8 @@ func New(c Config) *Server {
 		}
 	}
 	s.HTTP.ErrorLog = log.New(&serverLog{log: c.Log}, "", 0)
+	s.HTTP.ConnState = s.connState
+	s.Lot.Ended(s.left)
 	s.Lot.TakeBack(func(conn net.Conn) { s.listener.put(conn, nil) })
 	return s
 }
@@ -69,7 +79,7 @@ func New(c Config) *Server {
 // wait without a goroutine each.
 func (s *Server) Listen(all ...net.Listener) error {
 	for _, ln := range all {
-		s.listener.all = append(s.listener.all, Reserve(ln, s.config.Log))
+		s.listener.all = append(s.listener.all, s.reserve(ln))
 	}
 	if slices.ContainsFunc(all, func(ln net.Listener) bool { _, ok := ln.(syscall.Conn); return ok }) {
 		if err := s.Lot.Start(); err != nil {

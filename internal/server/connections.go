@@ -1,0 +1,63 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+)
+
+// admit counts a new connection, or closes it and reports false: its client has as many
+// as it may, or goes on opening them although the server refuses what comes over them.
+// Nothing was read from the connection yet but what a proxy says.
+func (s *Server) admit(conn net.Conn) bool {
+	if !s.trusts(conn) {
+		if s.config.Clients.Connect(peerOf(conn).Addr(), s.config.TLS != nil) != nil {
+			conn.Close()
+			return false
+		}
+	}
+	s.open.Add(1)
+	return true
+}
+
+// left counts the end of a connection that was admitted, from the address that its
+// RemoteAddr has.
+func (s *Server) left(client netip.Addr) {
+	s.open.Add(-1)
+	trusted := s.config.Proxies.Trusted.Has(client)
+	if !client.IsValid() { // the connection is not the network's
+		client, trusted = local.Addr(), s.config.Proxies.Trusted.Unix
+	}
+	if !trusted {
+		s.config.Clients.Disconnect(client)
+	}
+}
+
+// connState hears of the ends of the connections that net/http has. Those that it has
+// lent to the Lot end there.
+func (s *Server) connState(conn net.Conn, state http.ConnState) {
+	if state == http.StateClosed {
+		s.left(addressOf(conn))
+	}
+}
+
+// addressOf is like peerOf, but not valid for a Unix socket.
+func addressOf(conn net.Conn) netip.Addr {
+	if _, ok := conn.RemoteAddr().(*net.UnixAddr); ok {
+		return netip.Addr{}
+	}
+	return peerOf(conn).Addr()
+}
+
+// counted is an admitted connection of another protocol than HTTP.
+type counted struct {
+	net.Conn
+	s    *Server
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.s.left(addressOf(c.Conn)) })
+	return c.Conn.Close()
+}
