@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 		"inbox/internal/limit",
 		"inbox/internal/meter",
 		"inbox/internal/outcome",
+		"inbox/internal/problem",
 		"inbox/internal/relay",
 		"inbox/internal/server",
 		"inbox/internal/throttle",

@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"inbox/inboxhttp"
+	"inbox/internal/limit"
 	"inbox/peerjs"
 	"inbox/web"
 )
 
 // routes is every URL of the server. base ends with a slash. p is nil if PeerJS is
-// not spoken; stored tells whether inboxes can be used.
-func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() bool) http.Handler {
+// not spoken; stored tells whether inboxes can be used. Probes have no limits.
+func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() bool, clients *limit.Clients) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
 	mux.HandleFunc(base+"ice", h.ServeICE)
@@ -30,10 +31,10 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 			answer(w, r, http.StatusOK, "ok")
 		}
 	})
-	pages := http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler())
+	pages := limited(clients, http.StripPrefix(strings.TrimSuffix(base, "/"), web.Handler()))
 	mux.Handle(base, pages)
 	if base != "/" {
-		mux.Handle("/", web.Missing(base))
+		mux.Handle("/", limited(clients, web.Missing(base)))
 	}
 	if p != nil {
 		peerjsRoutes(mux, base, p, pages)

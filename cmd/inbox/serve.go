@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,7 @@ type serveCommand struct {
 	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and answers on their way, in all; 0: an eighth of the memory."`
 	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
+	limitFlags
 	guardFlags
 
 	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which many servers share. Several hosts, with commas, for Cluster; with ?master_set=NAME they are Sentinels. Better in the environment if it holds a password."`
@@ -78,7 +80,7 @@ type serveCommand struct {
 
 // Validate is called by kong: what it returns is a mistake in the command line.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.guardFlags.check(), c.checkTLS()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkClients(), c.guardFlags.check(), c.checkTLS()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
 		return errors.New(err)
 	}
@@ -156,10 +158,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
 		debug.SetMemoryLimit(memory / 10 * 9)
 	}
-	inFlight := flight.New(int64(c.MaxInFlight))
-	if c.MaxInFlight == 0 {
-		inFlight = flight.New(inFlightLimit(memory))
-	}
+	refusals := meter.NewRefusals(c.LogClients)
+	clients := c.clients(refusals)
+	inFlight := flight.NewShared(cmp.Or(int64(c.MaxInFlight), inFlightLimit(memory)), clients)
 	proxies, err := c.proxies()
 	if err != nil {
 		return err
@@ -172,9 +173,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if turn != nil {
 		defer turn.Close()
 	}
-	refusals := meter.NewRefusals(c.LogClients)
 	srv := server.New(server.Config{
-		TLS: certs.config, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other, Refusals: refusals,
+		TLS: certs.config, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other,
+		MaxConnections: c.maxConnections(), Clients: clients, Refusals: refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))
@@ -185,13 +186,15 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	handler, err := inboxhttp.New(inboxhttp.Config{
 		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
-		AllowOrigins: c.AllowOrigin, Log: log, Refusals: refusals,
+		AllowOrigins: c.AllowOrigin, Log: log, Clients: clients, Refusals: refusals,
 		ICEServers: iceServers, ICEPublic: c.ICEPublic, Outcomes: calls,
 	})
 	if err != nil {
 		return err
 	}
-	peers, err := c.peerJS(store, srv, inFlight, refusals, log)
+	peers, err := c.peerJS(peerjs.Config{
+		Store: store, Pepper: store.pepper, InFlight: inFlight, Lot: srv.Lot, Log: log, Clients: clients, Refusals: refusals,
+	})
 	if err != nil {
 		return err
 	}
@@ -218,7 +221,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(routes(c.basePath(), handler, peers, store.ready))))
+	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(routes(c.basePath(), handler, peers, store.ready, clients))))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	defer c.serveHTTP(plain, listeners, certs, log)()
@@ -239,16 +242,14 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 }
 
 // peerJS makes the handler of PeerJS clients, or nil if they are not served.
-func (c *serveCommand) peerJS(store *opened, srv *server.Server, inFlight *flight.Budget, refusals *meter.Refusals, log *slog.Logger) (*peerjs.Handler, error) {
+func (c *serveCommand) peerJS(p peerjs.Config) (*peerjs.Handler, error) {
 	if !c.PeerJS {
 		return nil, nil
 	}
-	return peerjs.New(peerjs.Config{
-		Store: store, Pepper: store.pepper, InFlight: inFlight, MaxHeld: max(1, c.maxHeld()), Lot: srv.Lot,
-		Key: c.PeerJSKey, Discovery: c.PeerJSDiscovery,
-		MaxMessage:   min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes)),
-		AllowOrigins: c.AllowOrigin, Log: log, Refusals: refusals,
-	})
+	p.Key, p.Discovery, p.AllowOrigins = c.PeerJSKey, c.PeerJSDiscovery, c.AllowOrigin
+	p.MaxHeld = max(1, c.maxHeld())
+	p.MaxMessage = min(max(int(c.MaxBody), peerjs.DefaultMaxMessage), int(c.InboxBytes))
+	return peerjs.New(p)
 }
 
 // ending tells everybody who waits and goes on answering for a fifth of the time. The

@@ -2,8 +2,10 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,11 +30,14 @@ func reserveOf(limit int) int {
 	return min(max(limit/16, minReserve), maxReserve, limit/2)
 }
 
-// reserve returns a listener that accepts connections from ln only while there are fewer
-// than Config.MaxConnections, and a reserve of descriptors is free. Others wait in the
-// kernel's backlog. It logs once a second while it does not accept.
-func (s *Server) reserve(ln net.Listener) net.Listener {
-	r := &reserving{Listener: ln, s: s, closed: make(chan struct{})}
+// Reserve returns a listener that accepts connections from ln only while a reserve of
+// descriptors is free. Others wait in the kernel's backlog. It logs once a second while
+// it does not accept.
+func Reserve(ln net.Listener, log *slog.Logger) net.Listener { return reserve(ln, log, 0, nil) }
+
+// reserve also waits while as many connections are open as there may be; 0: any number.
+func reserve(ln net.Listener, log *slog.Logger, most int, open *atomic.Int64) net.Listener {
+	r := &reserving{Listener: ln, log: log, most: most, open: open, closed: make(chan struct{})}
 	if raw, ok := ln.(syscall.Conn); ok {
 		control, err := raw.SyscallConn()
 		if err == nil {
@@ -41,7 +46,7 @@ func (s *Server) reserve(ln net.Listener) net.Listener {
 			}
 		}
 	}
-	if r.control == nil && s.config.MaxConnections == 0 {
+	if r.control == nil && most == 0 {
 		return ln
 	}
 	return r
@@ -49,7 +54,9 @@ func (s *Server) reserve(ln net.Listener) net.Listener {
 
 type reserving struct {
 	net.Listener
-	s       *Server
+	log     *slog.Logger
+	most    int                 // connections; 0: any number
+	open    *atomic.Int64       // nil with most 0
 	control syscall.RawConn     // nil if there are no descriptors to reserve
 	full    throttle.EachSecond // warnings that no connection is accepted
 	closed  chan struct{}
@@ -63,7 +70,7 @@ func (r *reserving) Accept() (net.Conn, error) {
 			return r.Listener.Accept()
 		}
 		if r.full.Allow() {
-			r.s.config.Log.Warn(why)
+			r.log.Warn(why)
 		}
 		select {
 		case <-time.After(resumeAfter):
@@ -76,8 +83,8 @@ func (r *reserving) Accept() (net.Conn, error) {
 // isFull says why no connection is accepted, or "". The kernel gives out the lowest
 // descriptor that is free: if that is n, at least n are open.
 func (r *reserving) isFull() (why string) {
-	if most := r.s.config.MaxConnections; most > 0 && r.s.open.Load() >= int64(most) {
-		return fmt.Sprintf("as many connections as --max-connections %d allows: new ones wait until others end", most)
+	if r.most > 0 && r.open.Load() >= int64(r.most) {
+		return fmt.Sprintf("as many connections as --max-connections %d allows: new ones wait until others end", r.most)
 	}
 	if r.control == nil {
 		return ""

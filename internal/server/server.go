@@ -79,7 +79,7 @@ func New(c Config) *Server {
 // wait without a goroutine each.
 func (s *Server) Listen(all ...net.Listener) error {
 	for _, ln := range all {
-		s.listener.all = append(s.listener.all, s.reserve(ln))
+		s.listener.all = append(s.listener.all, reserve(ln, s.config.Log, s.config.MaxConnections, &s.open))
 	}
 	if slices.ContainsFunc(all, func(ln net.Listener) bool { _, ok := ln.(syscall.Conn); return ok }) {
 		if err := s.Lot.Start(); err != nil {
