@@ -4,7 +4,7 @@ import "inbox/internal/limit"
 
 // rareRows is how many addresses and ids the handler remembers that did something rare,
 // for 24 bytes each.
-const rareRows = 8 << 10
+const rareRows = 4 << 10
 
 // The rare things.
 const (

@@ -37,11 +37,8 @@ func (c *limitFlags) checkClients() error {
 	return nil
 }
 
-// clients returns the limits of each address, or nil if they are off.
+// clients returns the limits of each address.
 func (c *serveCommand) clients(refusals *meter.Refusals) *limit.Clients {
-	if c.Limits == "off" {
-		return nil
-	}
 	bytes := int64(c.LimitInFlight)
 	if bytes > 0 {
 		bytes = max(bytes, int64(leastInFlight+8*c.MaxBody))
@@ -50,14 +47,6 @@ func (c *serveCommand) clients(refusals *meter.Refusals) *limit.Clients {
 		Requests: c.LimitRequests, Inboxes: c.LimitInboxes, Recipients: c.LimitRecipients,
 		Connections: int64(c.LimitConnections), Bytes: bytes, Refusals: refusals,
 	})
-}
-
-// maxConnections is how many connections the server has at a time, or 0.
-func (c *limitFlags) maxConnections() int {
-	if c.Limits == "off" {
-		return 0
-	}
-	return c.MaxConnections
 }
 
 // limited answers an address that asks for too many pages.

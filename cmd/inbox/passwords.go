@@ -28,9 +28,6 @@ func (f *guardFlags) check() error {
 	return nil
 }
 
-// off switches all of it off.
-func (f *guardFlags) off() { *f = guardFlags{} }
-
 // limit adds what a store keeps of this.
 func (f *guardFlags) limit(l inbox.Limits) inbox.Limits {
 	l.Share = f.SenderShare // 0 means all to a store too

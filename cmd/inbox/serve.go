@@ -120,6 +120,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	signal.Ignore(syscall.SIGPIPE)
 	log := c.logger(s.err)
 	c.warn(log)
+	if c.Limits == "off" {
+		c.limitFlags, c.guardFlags = limitFlags{}, guardFlags{}
+	}
 	for _, name := range unknownVariables(os.Environ()) {
 		log.Warn("a variable in the environment is not a setting: inbox serve --help lists them", "name", name)
 	}
@@ -150,7 +153,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
-	store.Store = c.guard(store.Store, nil)
+	refusals := meter.NewRefusals(c.LogClients)
+	store.Store = c.guard(store.Store, refusals)
 	if err := certs.open(c, store, listeners, plain, log); err != nil {
 		return err
 	}
@@ -158,7 +162,6 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
 		debug.SetMemoryLimit(memory / 10 * 9)
 	}
-	refusals := meter.NewRefusals(c.LogClients)
 	clients := c.clients(refusals)
 	inFlight := flight.NewShared(cmp.Or(int64(c.MaxInFlight), inFlightLimit(memory)), clients)
 	proxies, err := c.proxies()
@@ -175,7 +178,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	srv := server.New(server.Config{
 		TLS: certs.config, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other,
-		MaxConnections: c.maxConnections(), Clients: clients, Refusals: refusals,
+		MaxConnections: c.MaxConnections, Clients: clients, Refusals: refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"inbox/internal/meter"
@@ -24,7 +25,7 @@ const (
 	// requests and opens an inbox, so a row for each holds both.
 	addresses = 1 << 16
 	// rareAddresses is how many it remembers of those that do what few do.
-	rareAddresses = 1 << 13
+	rareAddresses = 1 << 12
 )
 
 // Kinds of events: of the table for all addresses, and of the one for few.
@@ -52,12 +53,20 @@ type Clients struct {
 func NewClients(c Config) *Clients {
 	return &Clients{
 		connections: NewShares(c.Connections), bytes: NewShares(c.Bytes),
-		usual: NewTable(addresses, c.Requests, c.Inboxes),
+		usual: tableOf(addresses, c.Requests, c.Inboxes),
 		// A client that goes on as before when it is told to wait is told as often as it
 		// may ask, and then no more.
-		rare:     NewTable(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest)),
+		rare:     tableOf(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest)),
 		refusals: c.Refusals,
 	}
+}
+
+// tableOf returns a table, or nil if it would limit nothing.
+func tableOf(addresses int, rates ...Rate) *Table {
+	if !slices.ContainsFunc(rates, func(r Rate) bool { return !r.Off() }) {
+		return nil
+	}
+	return NewTable(addresses, rates...)
 }
 
 // TableBytes returns how much memory the tables take, whoever comes.
