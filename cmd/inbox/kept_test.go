@@ -32,7 +32,7 @@ const keptMemory = 32 << 20
 
 func startKept(t *testing.T, binary string) *keptServer {
 	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
-	cmd := exec.Command(binary, "serve", "--listen=127.0.0.1:0", "--inbox-ttl=1h", "--limits=off", fmt.Sprint("--max-memory=", keptMemory))
+	cmd := exec.Command(binary, "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0", "--inbox-ttl=1h", "--limits=off", fmt.Sprint("--max-memory=", keptMemory))
 	cmd.Stderr = r.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

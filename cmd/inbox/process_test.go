@@ -25,6 +25,7 @@ func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
 	if !strings.Contains(strings.Join(flags, " "), "--listen") {
 		flags = append(flags, "--listen=127.0.0.1:0")
 	}
+	flags = append([]string{"--turn-listen=127.0.0.1:0"}, flags...)
 	cmd := exec.Command("inbox", append([]string{"serve"}, flags...)...)
 	cmd.Stderr = r.log
 	if err := cmd.Start(); err != nil {
@@ -153,7 +154,7 @@ func TestStopIsInOrder(t *testing.T) {
 // When nobody reads the log any more, the server goes on, and ends in order.
 func TestLogIsNotRead(t *testing.T) {
 	snapshot := filepath.Join(t.TempDir(), "snapshot")
-	cmd := exec.Command("inbox", "serve", "--listen=127.0.0.1:0", "--log-level=debug", "--drain=0s", "--snapshot="+snapshot)
+	cmd := exec.Command("inbox", "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0", "--log-level=debug", "--drain=0s", "--snapshot="+snapshot)
 	cmd.Env = append(os.Environ(), quickEnd)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

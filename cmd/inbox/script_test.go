@@ -64,7 +64,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value("server").(*scriptServer)
 	s.log.Reset()
 	s.end = make(chan struct{})
-	s.cmd = exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0"}, args...)...)
+	s.cmd = exec.Command("inbox", append([]string{"serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0"}, args...)...)
 	s.cmd.Dir = ts.Getenv("WORK")
 	for _, name := range []string{
 		"PATH", "HOME", "GOMEMLIMIT",

@@ -100,7 +100,7 @@ func serve(t *testing.T, flags ...string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Parse(append([]string{"serve", "--listen=127.0.0.1:0"}, flags...)); err != nil {
+	if _, err := k.Parse(append([]string{"serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0"}, flags...)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())

@@ -36,12 +36,14 @@ func (o Open) Check() error {
 		switch {
 		case m.Public.Is4() != m.Local.Is4():
 			return fmt.Errorf("%v and %v are of different families", m.Public, m.Local)
-		case seen[m.Public] || seen[m.Local] && m.Local != m.Public:
-			return fmt.Errorf("%v/%v: an address is given twice", m.Public, m.Local)
+		case seen[m.Public]:
+			return fmt.Errorf("%v is given twice", m.Public)
+		case seen[m.Local]:
+			return fmt.Errorf("%v is given twice", m.Local)
 		case m.Public.IsUnspecified() || m.Public.IsMulticast():
 			return fmt.Errorf("%v is no address of one machine", m.Public)
 		case Private(m.Public) && !o.allows(m.Public):
-			return fmt.Errorf("%v is a private address: peers elsewhere cannot reach it", m.Public)
+			return fmt.Errorf("%v is a private address: peers elsewhere cannot reach it (give PUBLIC/LOCAL, or name it in --turn-allow too)", m.Public)
 		}
 		seen[m.Public], seen[m.Local] = true, true
 	}

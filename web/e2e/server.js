@@ -49,7 +49,7 @@ const state = folder();
  * @param {{port?: number}} [options]
  */
 export async function startServer(flags = [], { port = 0 } = {}) {
-  const child = spawn(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--drain", "1s", ...flags], {
+  const child = spawn(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--turn-listen", "127.0.0.1:0", "--drain", "1s", ...flags], {
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, XDG_STATE_HOME: state },
   });
