@@ -84,7 +84,8 @@ soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests aga
 	cd matrix && for what in all chromium firefox; do INBOX_MATRIX=$$what go test -v -timeout 30m -parallel 3; done
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test INBOX_MANY=1000 node --test --test-reporter=spec --test-name-pattern="files, received at once" e2e/files-many.test.js
 
-# What the tests need beside Go: a browser and Node to drive it, Redis, a proxy.
+# What the tests need beside Go: a browser and Node to drive it, Redis, proxies, and what
+# checks units of systemd.
 # redis-tools holds the server, too, and starts no service of its own.
 deps:
 	@missing=""; \
@@ -92,11 +93,16 @@ deps:
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	command -v redis-server valkey-server redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	command -v caddy >/dev/null || missing="$$missing caddy"; \
+	command -v haproxy >/dev/null || missing="$$missing haproxy"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	{ command -v ip && command -v nft && command -v sysctl; } >/dev/null || missing="$$missing iproute2 nftables procps"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
+		for service in nginx caddy haproxy; do \
+			case "$$missing" in *$$service*) $(SUDO) systemctl disable --now $$service 2>/dev/null || true;; esac; \
+		done; \
 	fi
 
 deps-firefox:

@@ -21,7 +21,10 @@ import (
 	"inbox/internal/redistest"
 )
 
-const compose = "../../deploy/compose/"
+const (
+	deploy  = "../../deploy/"
+	compose = deploy + "compose/"
+)
 
 // The variables in the compose file are those of flags, and its files are there.
 func TestComposeFile(t *testing.T) {
