@@ -79,6 +79,7 @@ soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests aga
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
 	go test -run '^Test(Standalone|Sentinel|Cluster)$$/model' -timeout 20m ./redisstore -rapid.checks 150
+	cd bench && go run . --race ledger
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-peerjs
 	cd matrix && for what in all chromium firefox; do INBOX_MATRIX=$$what go test -v -timeout 30m -parallel 3; done

@@ -8,7 +8,7 @@ import (
 // allCommand asks every question with short settings. Run one alone for a figure
 // that is worth quoting.
 type allCommand struct {
-	Within time.Duration `default:"5m" help:"Leave out what would take longer than this altogether, on a machine that is slow."`
+	Within time.Duration `default:"8m" help:"Leave out what would take longer than this altogether, on a machine that is slow."`
 }
 
 // lastTakes is about what the question takes that is begun last.
@@ -23,9 +23,13 @@ func (c *allCommand) Run(e *env) error {
 		{"cycle", &cycleCommand{Conns: []int{16, 64}, Body: []int{1024}, Form: []string{"pop", "ack"}, Round: 150 * time.Millisecond, Rounds: 9}},
 		{"handshakes", &handshakesCommand{AtOnce: 64, Duration: 10 * time.Second, Cores: 2}},
 		{"relay", &relayCommand{Form: []string{"lean", "full"}, Pairs: 64, Body: 400, InFlight: 4, Round: 150 * time.Millisecond, Rounds: 9, Openings: 1000}},
+		{"relay against gws", &relayCommand{Gws: true, Form: []string{"lean"}, Pairs: 64, Body: 400, InFlight: 4, Round: 150 * time.Millisecond, Rounds: 9, Openings: 5}},
+		{"ledger", &ledgerCommand{Messages: 20_000, Store: []string{"memory"}, Within: time.Minute}},
 		{"abandoned", &abandonedCommand{N: 1000, AtOnce: 32}},
 		{"idle", &idleCommand{N: 300_000, Settle: 15 * time.Second}},
 		{"expiry", &expiryCommand{N: 100_000, Conns: 8, Rate: 2000, TTL: 10 * time.Second, Rounds: 1}},
+		{"tls", &secureCommand{Transport: []string{"poll", "socket"}, Shake: []string{"full"}, HTTP2: []int{50}, Peers: 1000, Settle: 12 * time.Second}},
+		{"drain", &drainCommand{Transport: []string{"socket", "poll"}, How: []string{"stop"}, Peers: 8000, Drain: 10 * time.Second}},
 		{"waiting, socket", waitShortly("socket")},
 		{"waiting, poll", waitShortly("poll")},
 		{"waiting, stream", waitShortly("stream")},

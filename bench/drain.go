@@ -9,13 +9,14 @@ import (
 )
 
 // drainCommand lets very many peers wait and then ends all waits at once: the server is
-// told to stop, or every inbox is closed. No peer closes its connection, so the server
-// has to wait for each. It compares the most memory that this takes with what the
-// peers took while they waited.
+// told to stop, every inbox is closed, or every receiver is replaced by another one. No
+// peer closes its connection, so the server has to wait for each. It compares the most
+// memory that this takes with what the peers took while they waited; where they were
+// replaced, with twice as many.
 type drainCommand struct {
 	Transport []string      `default:"socket,peerjs,poll,stream" enum:"socket,peerjs,poll,stream" help:"What they wait on."`
-	How       []string      `default:"stop,close" enum:"stop,close" help:"Stop the server, or close the inboxes (not those of PeerJS, which end with their sockets)."`
-	Peers     int           `default:"18000" help:"How many. Each takes a descriptor, here and there."`
+	How       []string      `default:"stop,close,replace" enum:"stop,close,replace" help:"Stop the server, close the inboxes (not those of PeerJS, which end with their sockets), or replace the receivers."`
+	Peers     int           `default:"18000" help:"How many. Each takes a descriptor, here and there. If they are replaced, half as many."`
 	Drain     time.Duration `default:"10s" help:"How long the server may take to stop."`
 	TLS       bool          `name:"tls" help:"Over TLS."`
 }
@@ -29,8 +30,12 @@ func (c *drainCommand) Run(e *env) error {
 			if transport == "peerjs" && how == "close" {
 				continue
 			}
-			e.say("drain: %s, %s, %s", transport, plural(c.Peers, "peer"), how)
-			if err := c.measure(e, transport, how); err != nil {
+			peers := c.Peers
+			if how == "replace" {
+				peers /= 2
+			}
+			e.say("drain: %s, %s, %s", transport, plural(peers, "peer"), how)
+			if err := c.measure(e, transport, how, peers); err != nil {
 				return fmt.Errorf("drain: %s: %w", transport, err)
 			}
 		}
@@ -38,7 +43,7 @@ func (c *drainCommand) Run(e *env) error {
 	return nil
 }
 
-func (c *drainCommand) measure(e *env, transport, how string) error {
+func (c *drainCommand) measure(e *env, transport, how string, peers int) error {
 	flags := []string{fmt.Sprintf("--drain=%v", c.Drain)}
 	if c.TLS {
 		flags = append(flags, "--tls=self-signed")
@@ -52,12 +57,16 @@ func (c *drainCommand) measure(e *env, transport, how string) error {
 	if err != nil {
 		return err
 	}
-	waits := &waitingCommand{Peers: c.Peers}
+	waits := &waitingCommand{Peers: peers}
 	w := waits.waiting(e, server, transport)
 	if _, err := w.open(); err != nil {
 		return err
 	}
 	defer w.leave()
+	coming, err := peakOf(server.pid)
+	if err != nil {
+		return err
+	}
 	waiting, err := e.settle(server, collects, 30*time.Second)
 	if err != nil {
 		return err
@@ -73,10 +82,20 @@ func (c *drainCommand) measure(e *env, transport, how string) error {
 	begun := time.Now()
 	var peak int64
 	var cpu time.Duration
-	if how == "stop" {
+	against := "waiting"
+	switch how {
+	case "stop":
 		err = server.cmd.Process.Signal(syscall.SIGTERM)
-	} else {
+	case "close":
 		err = w.closeInboxes()
+	case "replace":
+		others := waits.waiting(e, server, transport)
+		for i := range w.peers {
+			others.peers[i].peer = w.peers[i].peer
+		}
+		_, err = others.open()
+		defer others.leave()
+		waiting, against = 2*waiting-fresh, "twice as many waiting"
 	}
 	for end := begun.Add(c.Drain + 5*time.Second); err == nil && time.Now().Before(end); err = e.sleep(20 * time.Millisecond) {
 		n, gone := peakOf(server.pid)
@@ -85,7 +104,7 @@ func (c *drainCommand) measure(e *env, transport, how string) error {
 		}
 		peak = max(peak, n)
 		cpu, _ = server.cpu()
-		if how == "close" && time.Since(begun) > 4*time.Second {
+		if how != "stop" && time.Since(begun) > 4*time.Second {
 			break
 		}
 	}
@@ -96,10 +115,10 @@ func (c *drainCommand) measure(e *env, transport, how string) error {
 		return errors.New("the server ended before its memory could be read")
 	}
 	w.left.Store(false) // so that leave closes the connections
-	e.report.add(row{Group: fmt.Sprintf("drain: %s, %s, %s", transport, plural(c.Peers, "peer"), how),
+	e.report.add(row{Group: fmt.Sprintf("drain: %s, %s, %s", transport, plural(peers, "peer"), how),
 		What: "resident memory at the peak", Unit: "MB", Measured: float64(peak) / 1e6, Goal: new(1.3), OfRatio: true,
-		Against: "waiting", Baseline: float64(waiting) / 1e6, Ratio: float64(peak) / float64(waiting),
-		Note: fmt.Sprintf("%s MB without peers; %.1f s, %s µs of CPU for each", megabytes(fresh), time.Since(begun).Seconds(), plain(micros(cpu-before, c.Peers)))})
+		Against: against, Baseline: float64(waiting) / 1e6, Ratio: float64(peak) / float64(waiting),
+		Note: fmt.Sprintf("%s MB without peers, %s MB at the peak while they came; %.1f s, %s µs of CPU for each", megabytes(fresh), megabytes(coming), time.Since(begun).Seconds(), plain(micros(cpu-before, peers)))})
 	return nil
 }
 

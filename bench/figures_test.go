@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -94,5 +95,16 @@ func TestCPUOf(t *testing.T) {
 	}
 	if d := clock - ticks; d < -30*time.Millisecond || d > 60*time.Millisecond {
 		t.Errorf("the clock says %v, /proc says %v", clock, ticks)
+	}
+}
+
+// The short form of the ledger over every transport; `make soak` runs the long one.
+func TestEveryWay(t *testing.T) {
+	e := &env{ctx: t.Context(), options: options{Source: ".."}}
+	defer func() { os.RemoveAll(e.temp) }()
+	c := &ledgerCommand{Messages: 2000, Store: []string{"memory"}, Within: 2 * time.Minute}
+	if err := errors.Join(c.Run(e), e.report.verdict()); err != nil {
+		e.report.print(os.Stderr)
+		t.Error(err)
 	}
 }

@@ -30,7 +30,8 @@
 //     answers with the headers and as many bytes as the server did, all of it
 //     prepared. Once with the server's timeouts and limits, once as a plain
 //     http.Server{}. It gets the very same requests.
-//   - the bare relay, WebSockets alone: it passes each frame on to the partner.
+//   - the bare relay, WebSockets alone: it passes each frame on to the partner. Relays
+//     with gws, and over TLS with gorilla/websocket, do the same as their users would.
 //
 // The load side writes prepared bytes to sockets and parses no more of an answer
 // than it must, so that it is not what limits. Every answer is checked.
@@ -59,6 +60,7 @@ type cli struct {
 	Abandoned  abandonedCommand  `cmd:"" help:"Messages that follow an abandoned long poll."`
 	Expiry     expiryCommand     `cmd:"" help:"The longest pause for others while very many inboxes expire."`
 	Waiting    waitingCommand    `cmd:"" help:"What a waiting peer costs, by transport, and what it leaves behind."`
+	Ledger     ledgerCommand     `cmd:"" help:"Very many messages over every transport: what is lost, doubled, out of order or misdelivered."`
 	Drain      drainCommand      `cmd:"" help:"Memory while very many waits end at once, against waiting."`
 	TLS        secureCommand     `cmd:"" name:"tls" help:"What a waiting peer costs over TLS, by transport and protocol."`
 	Relay      relayCommand      `cmd:"" help:"CPU of a message from socket to socket, against a bare relay."`
@@ -70,6 +72,7 @@ type cli struct {
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`
 
+	GwsRelay     gwsRelayCommand     `cmd:"" name:"bare-gws" hidden:""`
 	GorillaRelay gorillaRelayCommand `cmd:"" name:"bare-gorilla" hidden:""`
 }
 

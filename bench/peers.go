@@ -58,7 +58,9 @@ func (w *waiting) open() (micro float64, err error) {
 
 func (w *waiting) openPeer(i int) (err error) {
 	p := &w.peers[i]
-	p.peer = newPeer()
+	if p.id == "" {
+		p.peer = newPeer()
+	}
 	if p.conn, err = w.server.dial(w.e.ctx, i, w.life, 1024); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -138,7 +137,7 @@ func (c *secureCommand) measureHTTP2(e *env, transport string, share int) error 
 	defer leave()
 	var clients []*http.Client
 	for i := range (c.Peers + share - 1) / share {
-		clients = append(clients, c.http2(server, i))
+		clients = append(clients, server.client(i, 2))
 	}
 	var failed atomic.Pointer[error]
 	var began sync.WaitGroup
@@ -177,17 +176,6 @@ func (c *secureCommand) measureHTTP2(e *env, transport string, share int) error 
 	e.report.add(row{Group: secureGroup, What: fmt.Sprintf("%s, HTTP/2, %d on a connection", transport, share), Unit: "bytes",
 		Measured: float64(waiting-fresh) / float64(c.Peers), Note: fmt.Sprintf("%s µs of CPU to open one", plain(micros(after-before, c.Peers)))})
 	return server.alive()
-}
-
-// http2 returns a client with one connection.
-func (c *secureCommand) http2(server *process, i int) *http.Client {
-	t := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxConnsPerHost: 1}
-	t.Protocols.SetHTTP2(true)
-	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		d := net.Dialer{KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: loopback(i)}}
-		return d.DialContext(ctx, network, addr)
-	}
-	return &http.Client{Transport: t}
 }
 
 func waitHTTP2(ctx context.Context, client *http.Client, addr, transport string, begun func()) error {

@@ -22,12 +22,14 @@ type socket struct {
 // none here, and the server's work is the same for all of them.
 var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
+// socketUpgrade asks for a socket, but for the empty line at its end.
+const socketUpgrade = "GET /inbox HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n"
+
 // openSocket makes a connection a socket and opens the peer's inbox, with an
 // open frame as browsers do ("frame"), or at the handshake ("basic").
 func openSocket(c *conn, p peer, auth string) (*socket, error) {
-	const head = "GET /inbox HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n"
-	request := head
+	request := socketUpgrade
 	if auth == "basic" {
 		request += "Authorization: " + p.auth + "\r\n"
 	}
