@@ -227,20 +227,20 @@ async function walled(browser) {
   return page;
 }
 
-test("no path: it is said what can help, and ICE servers can be named", async () => {
+test("no path: it is said what can help, and STUN and TURN servers can be named", async () => {
   const [alice, bob] = await Promise.all([walled(browser), walled(browser)]);
   await bob.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
   await reaches(bob, "connecting");
   await bob.clock.runFor(12_000);
-  await bob.waitForSelector("[data-problem='slow'], [data-problem='no-path']");
+  await bob.waitForSelector("[data-problem='slow'], [data-problem='no-relay']");
   await bob.click("[data-problem] button");
   await reaches(bob, "setup");
   await bob.waitForSelector("#ice-urls:visible");
   await bob.fill("#ice-urls", "https://example.org");
   await bob.click("#start");
-  assert.match(await bob.innerText("#ice-error"), /no address of an ICE server/);
-  await bob.fill("#ice-urls", "stun:127.0.0.1:9\nturn:127.0.0.1:9");
+  assert.match(await bob.innerText("#ice-error"), /no address of a STUN or TURN server/);
+  await bob.fill("#ice-urls", "127.0.0.1:9\nturn:127.0.0.1:9");
   await bob.click("#start");
   assert.match(await bob.innerText("#ice-error"), /username/);
   await bob.fill("#ice-username", "bob");
@@ -251,7 +251,7 @@ test("no path: it is said what can help, and ICE servers can be named", async ()
   assert.deepEqual(used, ["stun:127.0.0.1:9", "turn:127.0.0.1:9"]);
   const later = await bob.context().newPage();
   await later.goto(`${server.local}call`);
-  assert.equal(await later.inputValue("#ice-urls"), "stun:127.0.0.1:9\nturn:127.0.0.1:9");
+  assert.equal(await later.inputValue("#ice-urls"), "127.0.0.1:9\nturn:127.0.0.1:9");
 });
 
 test("a connection that is lost for good: it is said so, and not that somebody left", async () => {

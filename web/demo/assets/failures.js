@@ -51,6 +51,18 @@ export function endingOf(error) {
   }
 }
 
+/** Why no path was found, as the SDK says it, where there is something to do about it. */
+export const PATH_PROBLEMS = ["no-path", "udp-blocked", "relay-unreachable", "relay-refused", "relay-busy", "relay-failed", "no-relay", "peer-no-relay", "dns"];
+
+/**
+ * @param {unknown} error of a call that found no path
+ * @returns {string} what is wrong, as a name in words.js
+ */
+export function problemOfPath(error) {
+  const cause = error instanceof CallError ? error.tried.cause : undefined;
+  return cause && PATH_PROBLEMS.includes(cause) ? cause : "no-path";
+}
+
 /**
  * @param {Ending} why
  * @returns {Ending} the same, of two who were never connected

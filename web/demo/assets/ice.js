@@ -1,4 +1,4 @@
-/** The fields for ICE servers, which both pages have. */
+/** The fields for STUN and TURN servers of one's own, which both pages have. */
 
 import { iceServers, loadIce, saveIce } from "./settings.js";
 import { element } from "./view.js";

@@ -8,10 +8,10 @@
  */
 
 import { CallError, accept, connect } from "../inbox.js";
-import { endingOf, passing, unconnected } from "./failures.js";
+import { PATH_PROBLEMS, endingOf, passing, problemOfPath, unconnected } from "./failures.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathOf } from "./path.js";
-import { usableIceServers } from "./settings.js";
+import { ownIceServers } from "./settings.js";
 import { onNoCandidates } from "./webrtc.js";
 
 const SECOND = 1000;
@@ -271,7 +271,8 @@ export class Meeting {
         this.#until(one, await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
           timeout: RING_TIMEOUT,
-          iceServers: usableIceServers,
+          iceServers: ownIceServers(),
+          outcomes: !one.worked, // one that comes back was reported
           setup: (pc) => this.#setup(one, pc),
         }));
         return;
@@ -299,7 +300,7 @@ export class Meeting {
     if (this.#one !== one) return call.reject();
     this.#connecting(one);
     try {
-      this.#until(one, await call.accept({ timeout: RING_TIMEOUT, iceServers: usableIceServers, setup: (pc) => this.#setup(one, pc) }));
+      this.#until(one, await call.accept({ timeout: RING_TIMEOUT, iceServers: ownIceServers(), setup: (pc) => this.#setup(one, pc) }));
     } catch (error) {
       if (this.#one !== one) return;
       // Who has left once more may come once more.
@@ -310,7 +311,7 @@ export class Meeting {
 
   /** @param {One} one */
   #connecting(one) {
-    this.#page.onfine(...TRANSIENT, "no-path");
+    this.#page.onfine(...TRANSIENT, ...PATH_PROBLEMS);
     this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.name);
     if (!one.worked) this.#page.onstep("connecting");
     this.#timer(one, "slow", SLOW_AFTER, () => this.#page.onproblem("slow"));
@@ -449,7 +450,8 @@ export class Meeting {
     this.#page.onchange();
     this.#page.onend(why, error instanceof CallError ? error : undefined);
     this.#page.onstate(this.rest, one.name);
-    if (["no-path", "no-candidates", "no-webrtc"].includes(why)) this.#page.onproblem(why);
+    if (why === "no-path") this.#page.onproblem(problemOfPath(error));
+    if (["no-candidates", "no-webrtc"].includes(why)) this.#page.onproblem(why);
   }
 
   /**

@@ -131,18 +131,20 @@ export function saveIce(ice) {
 
 /**
  * @param {Ice} ice
- * @returns {RTCIceServer[]} none by default: nobody else is asked for anything
+ * @returns {RTCIceServer[]} those that were typed; none by default
  * @throws {Error} saying what is wrong
  */
 export function iceServers({ urls, username, credential }) {
   const list = urls.split(/[\s,]+/).filter((url) => url !== "");
-  const servers = list.map((url) => {
+  const servers = list.map((typed) => {
+    // A host without a scheme is what people copy: its name says what it is.
+    const url = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d+)?$/i.test(typed) ? `${/^turn/i.test(typed) ? "turn" : "stun"}:${typed}` : typed;
     if (!/^(stuns?|turns?):[^/]/i.test(url)) {
-      throw new Error(`“${url}” is no address of an ICE server. They look like stun:host:3478 or turn:host:3478.`);
+      throw new Error(`“${url}” is no address of a STUN or TURN server. They look like stun.example.com:3478 or turn:turn.example.com.`);
     }
     const relay = /^turns?:/i.test(url);
     if (relay && (username === "" || credential === "")) {
-      throw new Error("A turn: server needs a username and a credential.");
+      throw new Error("A TURN server needs a username and a credential.");
     }
     return relay ? { urls: url, username, credential } : { urls: url };
   });
@@ -150,17 +152,18 @@ export function iceServers({ urls, username, credential }) {
     // The browser knows best what it can read.
     new RTCPeerConnection({ iceServers: servers }).close();
   } catch (error) {
-    throw new Error(`The browser refuses these ICE servers: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`The browser refuses these servers: ${error instanceof Error ? error.message : error}`);
   }
   return servers;
 }
 
-/** @returns {RTCIceServer[]} those that are kept; none if the browser cannot use them, which the form says */
-export function usableIceServers() {
+/** @returns {RTCIceServer[] | undefined} those that are kept; undefined, for those of the server, if there are none or the browser cannot use them, which the form says */
+export function ownIceServers() {
   try {
-    return iceServers(loadIce());
+    const own = iceServers(loadIce());
+    return own.length > 0 ? own : undefined;
   } catch {
-    return [];
+    return undefined;
   }
 }
 

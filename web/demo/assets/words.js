@@ -238,12 +238,57 @@ export const problems = {
   },
   "slow": {
     title: "Finding a path takes long.",
-    text: "On the same network it takes a second. Across networks both sides usually need a STUN server, and some need a TURN relay: name one under ICE servers, then call again.",
+    text: "It usually takes a second or two. A firewall on one side may be in the way: another network, such as that of a phone, may let the call through.",
     action: "advanced",
   },
   "no-path": {
     title: "The two of you could not be connected.",
-    text: "You are probably on different networks. Both sides usually need a STUN server for that, and some need a TURN relay: name one under ICE servers, then call again.",
+    text: "A firewall between you lets nothing through. Try again from another network, such as that of a phone.",
+    weight: "serious",
+    action: "advanced",
+  },
+  "udp-blocked": {
+    title: "Your network lets no calls through.",
+    text: "It blocks UDP, which calls use. Try again from another network, such as that of a phone.",
+    weight: "serious",
+    action: "advanced",
+  },
+  "relay-unreachable": {
+    title: "Your network is too strict for calls.",
+    text: "This page could not reach the relay, which carries calls that find no direct path. Try again from another network, or ask the person who runs this server whether its relay can be reached from yours.",
+    weight: "serious",
+    action: "advanced",
+  },
+  "relay-refused": {
+    title: "The relay refused this call.",
+    text: "Load the page again. If that does not help, tell the person who runs this server: the relay has another secret, or a clock is wrong.",
+    weight: "serious",
+    action: "reload",
+  },
+  "relay-busy": {
+    title: "The relay is busy.",
+    text: "It carries as many calls as it may. Try again in a while.",
+    weight: "serious",
+  },
+  "relay-failed": {
+    title: "The relay could not connect the two of you.",
+    text: "Both of you reached it, and nothing came through. Try again. If that does not help, tell the person who runs this server.",
+    weight: "serious",
+  },
+  "no-relay": {
+    title: "The two of you could not be connected.",
+    text: "There is no direct path between your networks, and this server has no relay for calls. Ask the person who runs it to switch the relay on, or name a TURN server of yours.",
+    weight: "serious",
+    action: "advanced",
+  },
+  "peer-no-relay": {
+    title: "The network on the other side lets no calls through.",
+    text: "You can reach the relay, and they cannot. Ask them to try another network, such as that of a phone.",
+    weight: "serious",
+  },
+  "dns": {
+    title: "The relay was not found.",
+    text: "Your network does not know its name. Try again from another network, or tell the person who runs this server.",
     weight: "serious",
     action: "advanced",
   },
@@ -309,7 +354,7 @@ export const problems = {
 /** What the buttons of problems say. */
 export const actions = {
   media: "Try again",
-  advanced: "ICE servers",
+  advanced: "Use other servers",
   resume: "Use this tab",
   retry: "Try again",
   sound: "Play sound",
