@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,19 @@ type relayed struct {
 	trusted  bool   // browsers trust its certificate, so they can use TURN over TLS
 
 	authority *turncred.Authority // of its credentials; nil: there is no relay
+}
+
+// trusted reports whether browsers trust the certificate of this server, as far as it can
+// tell. They never ask their user about the one of a TURN server.
+func (c *serveCommand) trusted(certs *certificates) bool {
+	switch c.TLS {
+	case "acme":
+		return c.TLSDirectory != "letsencrypt-staging"
+	case "files":
+		cert, err := certs.config.GetCertificate(nil)
+		return err == nil && cert.Leaf != nil && !bytes.Equal(cert.Leaf.RawIssuer, cert.Leaf.RawSubject) // it signed itself
+	}
+	return false
 }
 
 // iceServers returns the function that lists the STUN and TURN servers of a client: those

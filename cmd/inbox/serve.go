@@ -181,7 +181,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		MaxConnections: c.MaxConnections, Clients: clients, Refusals: refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
-	iceServers, err := c.iceServers(c.listenTurn(ctx, turn, authority, log))
+	own := c.listenTurn(ctx, turn, authority, log)
+	own.trusted = c.trusted(certs)
+	iceServers, err := c.iceServers(own)
 	if err != nil {
 		return err
 	}

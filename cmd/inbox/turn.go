@@ -153,7 +153,7 @@ func (c *serveCommand) listenTurn(ctx context.Context, turn *relay.Server, autho
 	if turn == nil {
 		return relayed{}
 	}
-	own := relayed{authority: authority, host: c.TurnHost, trusted: c.TLS == "files"}
+	own := relayed{authority: authority, host: c.TurnHost}
 	host, port, err := c.turnListen()
 	if err != nil {
 		panic(err) // Validate has seen it
