@@ -450,8 +450,7 @@ export class Meeting {
     this.#page.onchange();
     this.#page.onend(why, error instanceof CallError ? error : undefined);
     this.#page.onstate(this.rest, one.name);
-    if (why === "no-path") this.#page.onproblem(problemOfPath(error));
-    if (["no-candidates", "no-webrtc"].includes(why)) this.#page.onproblem(why);
+    if (["no-path", "no-candidates", "no-webrtc"].includes(why)) this.#page.onproblem(why === "no-path" ? problemOfPath(error) : why);
   }
 
   /**
