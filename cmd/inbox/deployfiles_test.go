@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// checkSettings fails unless variables are those of flags, and make sense together. It
+// returns the server that they make.
+func checkSettings(t *testing.T, variables map[string]string) *serveCommand {
+	t.Helper()
+	known := []string{"GOMEMLIMIT"}
+	var c cli
+	k, err := kong.New(&c, kong.DefaultEnvars("INBOX"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range k.Model.Children {
+		for _, flag := range command.Flags {
+			known = append(known, flag.Envs...)
+		}
+	}
+	for variable, value := range variables {
+		if !slices.Contains(known, variable) {
+			t.Errorf("no flag has the variable %s", variable)
+		}
+		if strings.HasPrefix(variable, "INBOX_") {
+			t.Setenv(variable, value)
+		}
+	}
+	var configured cli
+	parse(t, &configured)
+	return &configured.Serve
+}
+
+// What the variables of the services say makes sense, and systemd takes the units.
+func TestSystemdUnits(t *testing.T) {
+	units, err := filepath.Glob(deploy + "systemd/*")
+	if err != nil || len(units) < 3 {
+		t.Fatalf("%d units, %v", len(units), err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	copies := []string{"verify"}
+	for _, unit := range units {
+		content, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := filepath.Join(dir, filepath.Base(unit))
+		copies = append(copies, at)
+		changed := bytes.ReplaceAll(content, []byte("/usr/local/bin/inbox"), []byte(program))
+		if err := os.WriteFile(at, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(unit, ".service") {
+			continue
+		}
+		t.Run(filepath.Base(unit), func(t *testing.T) {
+			variables := make(map[string]string)
+			for _, m := range regexp.MustCompile(`(?m)^Environment=([A-Z_]+)=(.*)$`).FindAllSubmatch(content, -1) {
+				variables[string(m[1])] = strings.ReplaceAll(string(m[2]), "%S", "/var/lib")
+			}
+			t.Setenv("STATE_DIRECTORY", "/var/lib/inbox")
+			c := checkSettings(t, variables)
+			proxied := strings.Contains(unit, "proxied")
+			if proxied != slices.Equal(c.addresses(), []string{fromSystemd}) || !proxied && c.TLS != "acme" {
+				t.Errorf("it listens at %v, TLS %s", c.addresses(), c.TLS)
+			}
+		})
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd is not installed: nobody has looked at the units themselves")
+	}
+	if out, err := exec.Command(analyze, copies...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
+		t.Errorf("systemd does not like the units: %v\n%s", err, out)
+	}
+}
+
+func TestOpenComposeFile(t *testing.T) {
+	content, err := os.ReadFile(compose + "open.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]struct {
+			Ports       []string
+			Environment map[string]string
+			Volumes     []string
+			Healthcheck struct{ Test []string }
+		}
+		Volumes map[string]any
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	service := file.Services["inbox"]
+	c := checkSettings(t, service.Environment)
+	for published, address := range map[string]string{"443": c.addresses()[0], "80": c.HTTPListen, "3478": c.TurnListen} {
+		if !slices.ContainsFunc(service.Ports, func(p string) bool { return strings.HasPrefix(p, published+address) }) {
+			t.Errorf("port %s is not published at %s", address, published)
+		}
+	}
+	for _, volume := range service.Volumes {
+		name, path, _ := strings.Cut(volume, ":")
+		if _, ok := file.Volumes[name]; !ok || !strings.HasPrefix(c.TLSStorage, path) || !strings.HasPrefix(c.Snapshot, path) {
+			t.Errorf("the volume %s does not keep what has to be kept", volume)
+		}
+	}
+	checkHealthcheck(t, service.Healthcheck.Test)
+}
+
+// checkHealthcheck fails unless an image with nothing but the program can run the test.
+func checkHealthcheck(t *testing.T, test []string) {
+	t.Helper()
+	if len(test) < 3 || test[0] != "CMD" || test[1] != "/inbox" {
+		t.Fatalf("the health check is %q", test)
+	}
+	if code := run(append(slices.Clone(test[2:]), "--listen="+freeAddress(t)), io.Discard, io.Discard); code != 1 {
+		t.Errorf("of a server that does not run, the health check says %d", code)
+	}
+}
+
+type probe struct {
+	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
+}
+
+// What the manifest for Kubernetes says is right for this program and its image.
+func TestKubernetesManifest(t *testing.T) {
+	content, err := os.ReadFile(deploy + "kubernetes/inbox.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type port struct {
+		Name          string
+		ContainerPort int    `yaml:"containerPort"`
+		TargetPort    string `yaml:"targetPort"`
+		Port          int
+	}
+	type manifest struct {
+		Kind string
+		Spec struct {
+			Replicas int
+			Ports    []port
+			Template struct {
+				Spec struct {
+					Grace           int `yaml:"terminationGracePeriodSeconds"`
+					SecurityContext struct {
+						RunAsUser int `yaml:"runAsUser"`
+					} `yaml:"securityContext"`
+					Containers []struct {
+						Env          []struct{ Name, Value string }
+						Ports        []port
+						Liveness     probe `yaml:"livenessProbe"`
+						Readiness    probe `yaml:"readinessProbe"`
+						Startup      probe `yaml:"startupProbe"`
+						VolumeMounts []struct {
+							MountPath string `yaml:"mountPath"`
+						} `yaml:"volumeMounts"`
+					}
+				}
+			}
+		}
+	}
+	named := make(map[string]bool)
+	kinds := make(map[string]int)
+	for d := yaml.NewDecoder(bytes.NewReader(content)); ; {
+		var m manifest
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		kinds[m.Kind]++
+		switch m.Kind {
+		case "StatefulSet":
+			pod := m.Spec.Template.Spec
+			image, err := os.ReadFile("../../Dockerfile")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if user := regexp.MustCompile(`USER (\d+)`).FindSubmatch(image); string(user[1]) != "65532" || pod.SecurityContext.RunAsUser != 65532 {
+				t.Errorf("the user is %d, in the image %s", pod.SecurityContext.RunAsUser, user[1])
+			}
+			container := pod.Containers[0]
+			variables := make(map[string]string)
+			for _, v := range container.Env {
+				variables[v.Name] = v.Value
+			}
+			c := checkSettings(t, variables)
+			if m.Spec.Replicas != 1 || c.Store != inMemory || float64(pod.Grace) < 2*c.Drain.Seconds() || !strings.HasPrefix(c.Snapshot, container.VolumeMounts[0].MountPath) {
+				t.Errorf("%d replicas, store %s, %d s to stop, snapshot %s", m.Spec.Replicas, c.Store, pod.Grace, c.Snapshot)
+			}
+			for _, p := range container.Ports {
+				named[p.Name] = true
+				if want := map[string]string{"http": c.addresses()[0], "relay": c.TurnListen, "relay-tcp": c.TurnListen}[p.Name]; want != fmt.Sprint(":", p.ContainerPort) {
+					t.Errorf("the port %s is %d, and the server listens at %s", p.Name, p.ContainerPort, want)
+				}
+			}
+			r := serve(t, "--drain=0s", "--turn=off")
+			for _, probe := range []probe{container.Liveness, container.Readiness, container.Startup} {
+				if res, _ := get(t, http.DefaultClient, r.url+probe.HTTPGet.Path, "", ""); res.StatusCode != http.StatusOK || !named[probe.HTTPGet.Port] {
+					t.Errorf("the probe of %s at %s gets %s", probe.HTTPGet.Path, probe.HTTPGet.Port, res.Status)
+				}
+			}
+		case "Service":
+			for _, p := range m.Spec.Ports {
+				if !named[p.TargetPort] {
+					t.Errorf("no port is called %s", p.TargetPort)
+				}
+			}
+		}
+	}
+	if kinds["StatefulSet"] != 1 || kinds["Service"] != 2 || kinds["Ingress"] != 1 {
+		t.Errorf("there are %v", kinds)
+	}
+}
