@@ -207,6 +207,21 @@ type Limits struct {
 	// right or wrong, but for those at an address that has shown the right one in this
 	// life of the inbox: it remembers the last [KnownAddresses] of these.
 	Guesses Guesses
+
+	// Quota bounds what the peers of one client have in all; nothing does.
+	Quota Quota
+}
+
+// A Quota bounds what all peers with the same Client have in a store. Its methods must be
+// safe for concurrent use. They must not block: a store calls them under a lock.
+type Quota interface {
+	// Open is called before an inbox is opened for a peer with a Client. The inbox is not
+	// opened if it fails. The account is what Keep counts it under.
+	Open(client netip.Addr) (account uint64, err error)
+	// Keep counts bytes that a store in memory keeps of an inbox that Open has allowed. It
+	// reports false if there is no room for them; for a negative n, which gives bytes
+	// back, there always is.
+	Keep(account uint64, n int64) bool
 }
 
 // Guesses are how many wrong secrets can be tried: Burst at once, and then one every so

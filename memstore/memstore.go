@@ -124,7 +124,11 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		if d.Key != "" && !in.keys.full() {
 			more += costOfKeys(in.keys.len()+1) - costOfKeys(in.keys.len())
 		}
-		if !s.reserveMemory(more) {
+		switch {
+		case !s.hold(in, more):
+			err = inbox.ErrFull
+		case !s.reserveMemory(more):
+			s.hold(in, -more)
 			err = inbox.ErrServerFull
 		}
 	}
@@ -284,6 +288,11 @@ func (s *Store) reserveInbox() bool {
 		return false
 	}
 	return true
+}
+
+// hold counts bytes of an inbox under its account, and reports whether there was room.
+func (s *Store) hold(in *entry, n int64) bool {
+	return in.account == 0 || s.limits.Quota.Keep(in.account, n)
 }
 
 func (s *Store) reserveMemory(cost int64) bool {

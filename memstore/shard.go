@@ -21,6 +21,7 @@ type entry struct {
 	taken    *taking         // nil, or a pop that is writing
 	keys     *keys           // nil until a sender uses one
 	bytes    int             // of the bodies in messages
+	account  uint64          // that it counts under, see [inbox.Quota]; 0: it does not
 	live     int64           // what messages are counted for
 	dead     int64           // the same, of acknowledged ones that the slice's array still holds
 	run      uint32          // how many messages at the end are of one sender
@@ -115,14 +116,30 @@ func (sh *shard) openLocked(p inbox.Peer, now time.Duration) (*entry, error) {
 		return nil, inbox.ErrServerFull
 	}
 	in := &entry{id: p.ID, secret: p.Secret, life: newLife(), expires: now + sh.store.limits.TTL}
-	if p.Client != nil {
-		in.known.add(sh.store.tag(*p.Client))
+	err := sh.accountLocked(in, p)
+	if err == nil && !sh.insertLocked(in) {
+		sh.store.hold(in, -in.cost())
+		err = inbox.ErrServerFull
 	}
-	if !sh.insertLocked(in) {
+	if err != nil {
 		sh.store.inboxes.Add(-1)
-		return nil, inbox.ErrServerFull
+		return nil, err
 	}
 	return in, nil
+}
+
+// accountLocked notes whose a new inbox is, and counts it.
+func (sh *shard) accountLocked(in *entry, p inbox.Peer) (err error) {
+	if p.Client == nil {
+		return nil
+	}
+	in.known.add(sh.store.tag(*p.Client))
+	if q := sh.store.limits.Quota; q != nil {
+		if in.account, err = q.Open(*p.Client); err == nil && !sh.store.hold(in, in.cost()) {
+			err = inbox.ErrRateLimited
+		}
+	}
+	return err
 }
 
 // insertLocked reports whether there was memory for the inbox.
@@ -154,6 +171,7 @@ func (sh *shard) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, er
 	if n := len(before) - len(in.messages); n > 0 {
 		sh.messages, sh.bytes = sh.messages-n, sh.bytes+in.bytes-bytes
 		sh.store.memory.Add(-freed)
+		sh.store.hold(in, -freed)
 		if d := sh.store.Delivery; d != nil {
 			now := time.Now()
 			for i := range before[:n] {
@@ -179,6 +197,7 @@ func (sh *shard) removeLocked(in *entry) {
 	sh.inboxes.Delete(in.id)
 	sh.store.inboxes.Add(-1)
 	sh.store.memory.Add(-in.cost() - roomCost*int64(room-sh.inboxes.Room()))
+	sh.store.hold(in, -in.cost())
 	in.endTaking()
 	if in.waker != nil {
 		in.waker.Wake() // should one still wait, it opens the next life

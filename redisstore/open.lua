@@ -1,6 +1,6 @@
--- Authenticates the owner of an inbox, which is opened if there is none.
+-- Authenticates the owner of an inbox, which is opened if there is none and it may be.
 local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local life, ttl = ARGV[5], tonumber(ARGV[6])
+local life, ttl, OPENS = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 
 local b = load()
 if alive(b, now) then
@@ -8,5 +8,6 @@ if alive(b, now) then
   if new then save(b, ttl) end
   return code
 end
+if not OPENS then return NO_INBOX end
 save(begin(b, secret, address, life, ttl, now), ttl)
 return OK

@@ -124,13 +124,36 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	return false, reply.err()
 }
 
-// open authenticates p, whose inbox is made if there is none.
+// open authenticates p, whose inbox is made if there is none. It takes another round trip
+// to make one that counts against a quota.
 func (s *Store) open(ctx context.Context, at place, p inbox.Peer) error {
-	reply, err := s.run(ctx, &openScript, at, append(s.asks(p), token(), s.ttl(), ""), nil)
+	opens := "1"
+	if s.hasQuota(p) {
+		opens = "0"
+	}
+	args := append(s.asks(p), token(), s.ttl(), opens, "")
+	reply, err := s.run(ctx, &openScript, at, args, nil)
+	if err == nil && reply.code == codeNoInbox {
+		if err = s.mayOpen(p); err == nil {
+			args[len(args)-2] = "1"
+			reply, err = s.run(ctx, &openScript, at, args, nil)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	return reply.err()
+}
+
+// hasQuota reports whether the quota has a say in whether p may open an inbox.
+func (s *Store) hasQuota(p inbox.Peer) bool { return s.limits.Quota != nil && p.Client != nil }
+
+// mayOpen asks the quota.
+func (s *Store) mayOpen(p inbox.Peer) (err error) {
+	if s.hasQuota(p) {
+		_, err = s.limits.Quota.Open(*p.Client)
+	}
+	return err
 }
 
 // Look implements [inbox.Store]. It takes one round trip, and another when it
@@ -218,7 +241,9 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 	)
 	found, err := s.run(ctx, &receiveScript, at, args, nil)
 	if err == nil && found.code == codeNoInbox {
-		found, err = s.run(ctx, &openReceiveScript, at, args, nil)
+		if err = s.mayOpen(p); err == nil {
+			found, err = s.run(ctx, &openReceiveScript, at, args, nil)
+		}
 	}
 	if err == nil {
 		err = found.err()

@@ -90,6 +90,7 @@ func Run(t *testing.T, cfg Config) {
 		{"limits", limitCases},
 		{"share", shareCases},
 		{"guesses", guessCases},
+		{"quota", quotaCases},
 		{"concurrent", concurrentCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"inbox"
 	"inbox/internal/clientaddr"
 	"inbox/internal/limit"
 	"inbox/internal/meter"
@@ -21,6 +22,7 @@ type limitFlags struct {
 	LimitRecipients  limit.Rate `default:"50/s,burst=3000" group:"Limits of one address" help:"Messages to peers that are not there."`
 	LimitConnections int        `default:"2000" group:"Limits of one address" help:"Open connections."`
 	LimitInFlight    size       `default:"16MiB" group:"Limits of one address" help:"Bytes that the server holds on their way: bodies, answers that are not read, requests that wait over HTTP/2. At least eight bodies and 512KiB."`
+	LimitMemory      size       `default:"32MiB" group:"Limits of one address" help:"Bytes of the inboxes that it has opened, with all that is in them. It goes with --store memory."`
 	MaxConnections   int        `default:"0" group:"Limits" help:"Connections of all clients; 0: as many as file descriptors allow."`
 }
 
@@ -31,6 +33,8 @@ func (c *limitFlags) checkClients() error {
 		return errors.New("--limit-connections is not negative")
 	case c.LimitInFlight < 0:
 		return errors.New("--limit-in-flight is not negative")
+	case c.LimitMemory < 0:
+		return errors.New("--limit-memory is not negative")
 	case c.MaxConnections < 0:
 		return errors.New("--max-connections is not negative")
 	}
@@ -45,8 +49,16 @@ func (c *serveCommand) clients(refusals *meter.Refusals) *limit.Clients {
 	}
 	return limit.NewClients(limit.Config{
 		Requests: c.LimitRequests, Inboxes: c.LimitInboxes, Recipients: c.LimitRecipients,
-		Connections: int64(c.LimitConnections), Bytes: bytes, Refusals: refusals,
+		Connections: int64(c.LimitConnections), Bytes: bytes, Kept: int64(c.LimitMemory), Refusals: refusals,
 	})
+}
+
+// quota is what a store asks before it opens an inbox, or nil.
+func (c *limitFlags) quota(clients *limit.Clients) inbox.Quota {
+	if c.LimitInboxes.Off() && c.LimitMemory == 0 {
+		return nil
+	}
+	return clients
 }
 
 // limited answers an address that asks for too many pages.

@@ -149,11 +149,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if plain != nil {
 		defer plain.Close()
 	}
-	store, err := c.openStore(ctx, log)
+	refusals := meter.NewRefusals(c.LogClients)
+	clients := c.clients(refusals)
+	store, err := c.openStore(ctx, c.quota(clients), log)
 	if err != nil {
 		return err
 	}
-	refusals := meter.NewRefusals(c.LogClients)
 	store.Store = c.guard(store.Store, refusals)
 	if err := certs.open(c, store, listeners, plain, log); err != nil {
 		return err
@@ -162,7 +163,6 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
 		debug.SetMemoryLimit(memory / 10 * 9)
 	}
-	clients := c.clients(refusals)
 	inFlight := flight.NewShared(cmp.Or(int64(c.MaxInFlight), inFlightLimit(memory)), clients)
 	proxies, err := c.proxies()
 	if err != nil {

@@ -36,10 +36,10 @@ type opened struct {
 
 func nothing() error { return nil }
 
-func (c *serveCommand) limits() inbox.Limits {
+func (c *serveCommand) limits(quota inbox.Quota) inbox.Limits {
 	return c.limit(inbox.Limits{
 		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
-		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory) - c.maxHeld(),
+		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory) - c.maxHeld(), Quota: quota,
 	})
 }
 
@@ -56,9 +56,9 @@ func (c *serveCommand) maxHeld() int64 {
 	return int64(c.MaxMemory) / 16
 }
 
-func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened, error) {
+func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, log *slog.Logger) (*opened, error) {
 	if c.Store != inMemory {
-		return c.openRedis(ctx, log)
+		return c.openRedis(ctx, quota, log)
 	}
 	if c.Snapshot != "" {
 		if err := memstore.CheckSave(c.Snapshot); err != nil {
@@ -68,7 +68,7 @@ func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened
 			log.Warn("--snapshot: the inboxes may need more space than there is", "free", size(free), "max-memory", c.MaxMemory)
 		}
 	}
-	store := memstore.New(c.limits())
+	store := memstore.New(c.limits(quota))
 	pepper, loaded, err := c.load(store)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (c *serveCommand) openStore(ctx context.Context, log *slog.Logger) (*opened
 	return o, nil
 }
 
-func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened, error) {
+func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, log *slog.Logger) (*opened, error) {
 	key, err := readPepper(c.pepperFile())
 	if err != nil {
 		return nil, fmt.Errorf("--pepper-file: %w", err)
@@ -110,7 +110,7 @@ func (c *serveCommand) openRedis(ctx context.Context, log *slog.Logger) (*opened
 		return nil, err
 	}
 	config := redisstore.Config{
-		URL: c.Store, Password: password, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(), WaitReplicas: c.RedisWaitReplicas, Log: log,
+		URL: c.Store, Password: password, Prefix: c.RedisPrefix, Key: key, Limits: c.limits(quota), WaitReplicas: c.RedisWaitReplicas, Log: log,
 	}
 	if c.RedisCA != "" {
 		authorities, err := os.ReadFile(c.RedisCA)

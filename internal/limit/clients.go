@@ -1,10 +1,12 @@
 package limit
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 )
@@ -16,6 +18,7 @@ type Config struct {
 	Recipients  Rate  // messages to peers that are not there
 	Connections int64 // at a time
 	Bytes       int64 // in flight
+	Kept        int64 // bytes in the inboxes that it has opened
 
 	Refusals *meter.Refusals // counts what is refused
 }
@@ -46,13 +49,14 @@ const framesPerRequest = 10
 type Clients struct {
 	usual, rare        *Table
 	connections, bytes *Shares
+	kept               *Shares // bytes in the inboxes of a store
 	refusals           *meter.Refusals
 }
 
 // NewClients makes the limits of a server.
 func NewClients(c Config) *Clients {
 	return &Clients{
-		connections: NewShares(c.Connections), bytes: NewShares(c.Bytes),
+		connections: NewShares(c.Connections), bytes: NewShares(c.Bytes), kept: NewShares(c.Kept),
 		usual: tableOf(addresses, c.Requests, c.Inboxes),
 		// A client that goes on as before when it is told to wait is told as often as it
 		// may ask, and then no more.
@@ -119,13 +123,56 @@ func (c *Clients) Disconnect(client netip.Addr) {
 	}
 }
 
-// Open counts an inbox that is about to be opened, or returns the problem that answers
-// the request.
-func (c *Clients) Open(client netip.Addr) error {
+// Open implements [inbox.Quota]: it counts an inbox that is about to be opened, or
+// returns the problem that answers the request.
+func (c *Clients) Open(client netip.Addr) (account uint64, err error) {
 	if c == nil || !client.IsValid() {
-		return nil
+		return 0, nil
 	}
-	return c.refuse(c.usual.Take(c.usual.Key(client), inboxes, 1), meter.AddressInboxes, client)
+	err = c.refuse(c.usual.Take(c.usual.Key(client), inboxes, 1), meter.AddressInboxes, client)
+	if err == nil && c.kept != nil {
+		account = accountOf(client)
+	}
+	return account, err
+}
+
+// Keep implements [inbox.Quota]: it counts what a store in memory keeps.
+func (c *Clients) Keep(account uint64, n int64) bool {
+	client := addressOf(account)
+	if n < 0 {
+		c.kept.Give(client, int(-n))
+		return true
+	}
+	if c.kept.Take(client, int(n)) {
+		return true
+	}
+	c.refusals.Add(meter.AddressBytes, client)
+	return false
+}
+
+// fourInSix is the upper half of an account that is an IPv4 address. No address of the
+// internet begins with it.
+const fourInSix = 0xffff
+
+// accountOf packs an IPv4 address or a /64 in a number that is not 0.
+func accountOf(client netip.Addr) uint64 {
+	near := clientaddr.KeysOf(client).Near.Masked().Addr()
+	if near.Is4() {
+		four := near.As4()
+		return fourInSix<<32 | uint64(binary.BigEndian.Uint32(four[:]))
+	}
+	six := near.As16()
+	return max(1, binary.BigEndian.Uint64(six[:]))
+}
+
+// addressOf is the first address of an account.
+func addressOf(account uint64) netip.Addr {
+	if account>>32 == fourInSix {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(account))))
+	}
+	var six [16]byte
+	binary.BigEndian.PutUint64(six[:], account)
+	return netip.AddrFrom16(six)
 }
 
 // Recipient returns the problem that answers a send if the client has sent to too many
