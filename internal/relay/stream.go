@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -240,8 +241,10 @@ func localAddress() *net.TCPAddr {
 // limitSendBuffer finds the connection of the kernel.
 func limitSendBuffer(c net.Conn) {
 	for c != nil {
-		if t, ok := c.(*net.TCPConn); ok {
-			t.SetWriteBuffer(sendBuffer)
+		if k, ok := c.(syscall.Conn); ok {
+			if raw, err := k.SyscallConn(); err == nil {
+				setSendBuffer(raw, sendBuffer)
+			}
 			return
 		}
 		outer, ok := c.(interface{ NetConn() net.Conn })

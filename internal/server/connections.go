@@ -57,6 +57,9 @@ type counted struct {
 	once sync.Once
 }
 
+// NetConn is the connection beneath.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
 func (c *counted) Close() error {
 	c.once.Do(func() { c.s.left(addressOf(c.Conn)) })
 	return c.Conn.Close()
