@@ -47,3 +47,7 @@ func (h *Handler) count(err error, client netip.Addr) {
 	h.Meter.Request(meter.PeerJS, http.StatusServiceUnavailable)
 	h.Refusals.Add(meter.StoreUnavailable, client)
 }
+
+// Held returns the bytes of messages for peers who are not there, as counted against
+// Config.MaxHeld.
+func (h *Handler) Held() int64 { return h.held.Load() }

@@ -23,7 +23,6 @@ import (
 
 	"inbox/inboxhttp"
 	"inbox/internal/flight"
-	"inbox/internal/meter"
 	"inbox/internal/server"
 	"inbox/internal/turncred"
 	"inbox/peerjs"
@@ -149,13 +148,17 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if plain != nil {
 		defer plain.Close()
 	}
-	refusals := meter.NewRefusals(c.LogClients)
-	clients := c.clients(refusals)
-	store, err := c.openStore(ctx, c.quota(clients), log)
+	watched, err := c.watch(ctx, log)
 	if err != nil {
 		return err
 	}
-	store.Store = c.guard(store.Store, refusals)
+	defer watched.close()
+	clients := c.clients(watched.refusals)
+	store, err := c.openStore(ctx, c.quota(clients), watched, log)
+	if err != nil {
+		return err
+	}
+	store.Store = c.guard(watched.count(store.Store), watched.refusals)
 	if err := certs.open(c, store, listeners, plain, log); err != nil {
 		return err
 	}
@@ -178,7 +181,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	srv := server.New(server.Config{
 		TLS: certs.config, MaxWait: c.MaxWait, Log: log, Proxies: proxies, Other: other,
-		MaxConnections: c.MaxConnections, Clients: clients, Refusals: refusals,
+		MaxConnections: c.MaxConnections, Clients: clients, Refusals: watched.refusals,
 		Beneath: func(conn net.Conn) net.Conn { return &plainConn{Conn: conn, api: c.basePath() + "inbox"} },
 	})
 	own := c.listenTurn(ctx, turn, authority, log)
@@ -191,14 +194,14 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	handler, err := inboxhttp.New(inboxhttp.Config{
 		Store: store, Authenticator: store.pepper, InFlight: inFlight, Lot: srv.Lot,
 		MaxBody: int(c.MaxBody), MaxWait: c.MaxWait, MaxMessages: c.InboxCapacity,
-		AllowOrigins: c.AllowOrigin, Log: log, Clients: clients, Refusals: refusals,
+		AllowOrigins: c.AllowOrigin, Log: log, Clients: clients, Refusals: watched.refusals, Meter: watched.meter,
 		ICEServers: iceServers, ICEPublic: c.ICEPublic, Outcomes: calls,
 	})
 	if err != nil {
 		return err
 	}
 	peers, err := c.peerJS(peerjs.Config{
-		Store: store, Pepper: store.pepper, InFlight: inFlight, Lot: srv.Lot, Log: log, Clients: clients, Refusals: refusals,
+		Store: store, Pepper: store.pepper, InFlight: inFlight, Lot: srv.Lot, Log: log, Clients: clients, Refusals: watched.refusals, Meter: watched.meter,
 	})
 	if err != nil {
 		return err
@@ -215,7 +218,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	running, stop := context.WithCancel(context.Background())
 	background.Go(func() { store.run(running) })
 	background.Go(func() { returnMemory(running) })
-	background.Go(func() { logRefusals(running, refusals, log) })
+	background.Go(func() { logRefusals(running, watched.refusals, log) })
 	background.Go(func() { summarize(running, calls, log) })
 	if peers != nil {
 		background.Go(func() { peers.Run(running) })
@@ -223,6 +226,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if turn != nil {
 		background.Go(func() { turn.Run(running) })
 	}
+	watched.countConnections(srv.HTTP)
+	watched.add(serverFamilies(srv.Lot, inFlight, func() bool { return store.ready() && !handler.Draining() })...)
+	watched.add(peerFamilies(peers)...)
+	watched.add(certificateFamilies(certs.expiries)...)
+	watched.add(outcomeFamilies(calls)...)
+	watched.add(relayFamilies(turn)...)
+	background.Go(func() { watched.run(running, c.Pprof, log) })
 	defer background.Wait()
 	defer stop()
 

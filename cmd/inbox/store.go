@@ -56,9 +56,9 @@ func (c *serveCommand) maxHeld() int64 {
 	return int64(c.MaxMemory) / 16
 }
 
-func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, log *slog.Logger) (*opened, error) {
+func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, w *watched, log *slog.Logger) (*opened, error) {
 	if c.Store != inMemory {
-		return c.openRedis(ctx, quota, log)
+		return c.openRedis(ctx, quota, w, log)
 	}
 	if c.Snapshot != "" {
 		if err := memstore.CheckSave(c.Snapshot); err != nil {
@@ -68,7 +68,10 @@ func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, log *sl
 			log.Warn("--snapshot: the inboxes may need more space than there is", "free", size(free), "max-memory", c.MaxMemory)
 		}
 	}
-	store := memstore.New(c.limits(quota))
+	limits := c.limits(quota)
+	store := memstore.New(limits)
+	store.Delivery = w.delivery()
+	w.add(memoryFamilies(store, limits.Memory, limits.Inboxes)...)
 	pepper, loaded, err := c.load(store)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, log *sl
 	return o, nil
 }
 
-func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, log *slog.Logger) (*opened, error) {
+func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, w *watched, log *slog.Logger) (*opened, error) {
 	key, err := readPepper(c.pepperFile())
 	if err != nil {
 		return nil, fmt.Errorf("--pepper-file: %w", err)
@@ -129,10 +132,12 @@ func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, log *sl
 		}
 		config.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return files.get(), nil }
 	}
+	config.Delivery, config.RoundTrips = w.delivery(), w.roundTrips
 	store, err := redisstore.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}
+	w.add(redisFamilies(store, w.roundTrips)...)
 	files, err := store.Files(key)
 	if err != nil {
 		return nil, err

@@ -61,3 +61,6 @@ func (b *Budget) Give(client netip.Addr, n int) {
 
 // Used returns how many bytes are reserved.
 func (b *Budget) Used() int64 { return b.used.Load() }
+
+// Limit returns how many bytes may be reserved.
+func (b *Budget) Limit() int64 { return b.limit }

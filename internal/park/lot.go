@@ -147,6 +147,13 @@ func (l *Lot) WakeAll() {
 	}
 }
 
+// Len returns how many connections are parked.
+func (l *Lot) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spots.Len()
+}
+
 // Wait blocks until no spot is left or ctx ends.
 func (l *Lot) Wait(ctx context.Context) error {
 	select {

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"inbox"
+	"inbox/internal/metrics"
+)
+
+// The operations of a store.
+const (
+	opSend = iota
+	opLook
+	opAcknowledge
+	opLeave
+	opClose
+	opCount
+)
+
+var operationNames = [opCount]string{"send", "look", "acknowledge", "leave", "close"}
+
+// operations counts what a store is asked, and how it fails.
+type operations struct {
+	done, failed [opCount]atomic.Uint64
+	accepted     atomic.Uint64 // messages
+	replayed     atomic.Uint64 // sends of messages that were there
+	resets       atomic.Uint64
+}
+
+// note counts an operation. Only what is the store's fault counts as failed.
+func (o *operations) note(op int, err error) {
+	o.done[op].Add(1)
+	if err != nil && errors.Is(err, inbox.ErrUnavailable) {
+		o.failed[op].Add(1)
+	}
+}
+
+func (o *operations) families() []metrics.Family {
+	each := func(counts *[opCount]atomic.Uint64) func(func(float64, ...string)) {
+		return func(emit func(float64, ...string)) {
+			for op := range counts {
+				emit(float64(counts[op].Load()), operationNames[op])
+			}
+		}
+	}
+	return []metrics.Family{
+		metrics.Counters("inbox_store_operations_total", "Operations of the store, whether or not they succeeded.", []string{"operation"}, each(&o.done)),
+		metrics.Counters("inbox_store_errors_total", "Operations that failed because the store could not be reached.", []string{"operation"}, each(&o.failed)),
+		metrics.Counter("inbox_messages_accepted_total", "Messages that inboxes have accepted.", count(&o.accepted)),
+		metrics.Counter("inbox_messages_replayed_total", "Sends that were repeated with the same key, of messages that were accepted before.", count(&o.replayed)),
+		metrics.Counter("inbox_resets_total", "Receivers that were told that their inbox has a new life, and mail may be lost.", count(&o.resets)),
+	}
+}
+
+func count(n *atomic.Uint64) func() float64 {
+	return func() float64 { return float64(n.Load()) }
+}
+
+// countedStore counts the operations of a store.
+type countedStore struct {
+	inbox.Store
+	*operations
+}
+
+// Send implements [inbox.Store].
+func (s countedStore) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+	replayed, err = s.Store.Send(ctx, from, to, d)
+	s.note(opSend, err)
+	switch {
+	case replayed:
+		s.replayed.Add(1)
+	case err == nil:
+		s.accepted.Add(1)
+	}
+	return replayed, err
+}
+
+// Look implements [inbox.Store].
+func (s countedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	b, err := s.Store.Look(ctx, p, after, limit, w)
+	s.note(opLook, err)
+	if b.Reset {
+		s.resets.Add(1)
+	}
+	return b, err
+}
+
+// Acknowledge implements [inbox.Store].
+func (s countedStore) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
+	b, err := s.Store.Acknowledge(ctx, p, upTo, w)
+	s.note(opAcknowledge, err)
+	return b, err
+}
+
+// Leave implements [inbox.Store].
+func (s countedStore) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
+	err := s.Store.Leave(ctx, p, upTo, w)
+	s.note(opLeave, err)
+	return err
+}
+
+// Close implements [inbox.Store].
+func (s countedStore) Close(ctx context.Context, p inbox.Peer, life uint64) error {
+	err := s.Store.Close(ctx, p, life)
+	s.note(opClose, err)
+	return err
+}
+
+// connections counts those that net/http serves. Those that wait are in the Lot.
+type connections struct {
+	accepted atomic.Uint64
+	served   atomic.Int64
+}
+
+// note is an [http.Server.ConnState]. A connection that comes back from the Lot is new
+// to net/http, too.
+func (c *connections) note(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.accepted.Add(1)
+		c.served.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		c.served.Add(-1)
+	}
+}

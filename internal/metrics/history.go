@@ -1,0 +1,176 @@
+package metrics
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"inbox/internal/meter"
+)
+
+const (
+	// step is the time between two samples, and kept is how many there are: an hour.
+	step = 10 * time.Second
+	kept = 360
+	// mostSeries bounds the series that are kept, at 1.5 KB each. A server has half as many.
+	mostSeries = 500
+)
+
+// history keeps the last hour of all families for the page.
+type history struct {
+	families []Family
+
+	mu      sync.Mutex // guards what follows
+	samples int        // that were taken
+	at      time.Time  // of the last one
+	series  []*series
+	byKey   map[string]*series
+}
+
+// A series is one value over time. Of a counter, it keeps how much was added in each step.
+type series struct {
+	name    string
+	labels  []string // names and values in turn
+	counter bool
+	began   int     // the number of its first sample
+	seen    int     // the number of its last sample
+	value   float64 // the latest
+	points  [kept]float32
+	before  meter.Distribution // of a histogram
+}
+
+func newHistory(families []Family) *history {
+	return &history{families: families, byKey: make(map[string]*series)}
+}
+
+// sample reads all families once.
+func (h *history) sample(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.samples++
+	h.at = now
+	for i := range h.families {
+		f := &h.families[i]
+		switch {
+		case f.distribution != nil:
+			h.noteDistribution(f)
+		case f.buckets != nil:
+			b := f.buckets()
+			count := uint64(0)
+			for _, n := range b.Counts {
+				count += n
+			}
+			h.note(f.Name+"_count", true, nil, float64(count))
+			h.note(f.Name+"_sum", true, nil, b.Sum)
+		default:
+			f.read(func(value float64, labels ...string) {
+				var pairs []string
+				for i, name := range f.Labels {
+					pairs = append(pairs, name, labels[i])
+				}
+				h.note(f.Name, f.kind == prometheus.CounterValue, pairs, value)
+			})
+		}
+	}
+	// What is not there any more, such as a certificate, makes room.
+	h.series = slices.DeleteFunc(h.series, func(s *series) bool {
+		gone := h.samples-s.seen >= kept
+		if gone {
+			delete(h.byKey, s.key())
+		}
+		return gone
+	})
+}
+
+func (s *series) key() string { return s.name + "\x00" + strings.Join(s.labels, "\x00") }
+
+// noteDistribution keeps the median and the 99th percentile of each step.
+func (h *history) noteDistribution(f *Family) {
+	d := f.distribution()
+	if count := h.note(f.Name+"_count", true, nil, float64(d.Count)); count != nil {
+		lately := d.Since(count.before)
+		count.before = d
+		h.note(f.Name+"_p50", false, nil, lately.Quantile(0.5).Seconds())
+		h.note(f.Name+"_p99", false, nil, lately.Quantile(0.99).Seconds())
+	}
+}
+
+// note keeps a value of this sample. It returns nil when there are too many series.
+func (h *history) note(name string, counter bool, labels []string, value float64) *series {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		value = 0
+	}
+	s := &series{name: name, labels: labels, counter: counter, began: h.samples, value: value}
+	if known := h.byKey[s.key()]; known != nil {
+		s = known
+	} else {
+		if len(h.series) >= mostSeries {
+			return nil
+		}
+		h.byKey[s.key()] = s
+		h.series = append(h.series, s)
+	}
+	for missed := s.seen + 1; s.seen > 0 && missed < h.samples; missed++ {
+		s.points[missed%kept] = 0
+	}
+	point := value
+	if counter {
+		point = max(0, value-s.value)
+	}
+	s.value, s.seen = value, h.samples
+	s.points[h.samples%kept] = float32(point)
+	return s
+}
+
+// A state is what the page shows.
+type state struct {
+	Now     int64         `json:"now"`     // in seconds
+	Step    float64       `json:"step"`    // seconds between two samples
+	Samples int           `json:"samples"` // number of the last one
+	Series  []stateSeries `json:"series"`
+}
+
+type stateSeries struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Value  float64           `json:"value"`
+	Points []float32         `json:"points,omitempty"` // the oldest first; none if all are 0
+}
+
+// state returns the samples after the one with that number, at most an hour.
+func (h *history) state(after int) state {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := state{Now: h.at.Unix(), Step: step.Seconds(), Samples: h.samples, Series: make([]stateSeries, 0, len(h.series))}
+	after = max(after, h.samples-kept, 0)
+	for _, from := range h.series {
+		out := stateSeries{Name: from.name, Value: from.value}
+		if len(from.labels) > 0 {
+			out.Labels = make(map[string]string)
+			for i := 0; i < len(from.labels); i += 2 {
+				out.Labels[from.labels[i]] = from.labels[i+1]
+			}
+		}
+		some := false
+		for n := after + 1; n <= h.samples; n++ {
+			var point float32
+			if n >= from.began && n <= from.seen {
+				point = from.points[n%kept]
+			}
+			some = some || point != 0
+			out.Points = append(out.Points, point)
+		}
+		if !some {
+			out.Points = nil
+		}
+		if from.seen < h.samples {
+			out.Value = 0
+		}
+		s.Series = append(s.Series, out)
+	}
+	return s
+}

@@ -1,0 +1,95 @@
+// Small line charts in SVG. Nothing here knows what is drawn.
+
+const ns = "http://www.w3.org/2000/svg";
+const width = 360, height = 132;
+
+// element makes an HTML element. Text is text: nothing is parsed.
+export function element(name, properties = {}, ...children) {
+  const e = Object.assign(document.createElement(name), properties);
+  e.append(...children);
+  return e;
+}
+
+function shape(name, attributes) {
+  const e = document.createElementNS(ns, name);
+  for (const [key, value] of Object.entries(attributes)) e.setAttribute(key, value);
+  return e;
+}
+
+// roundUp returns the next larger of 1, 2, 2.5, 5, 10, and so on.
+export function roundUp(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 2.5, 5, 10].find((n) => n * power >= value * 0.999) * power;
+}
+
+// bar returns a bar that is filled to a part from 0 to 1.
+export function bar(part) {
+  const svg = shape("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" });
+  svg.append(shape("rect", { width: 100 * Math.min(1, Math.max(0, part)), height: 8 }));
+  return svg;
+}
+
+// chart draws lines of { name, color, points }, all equally long with the newest point
+// last, and shows their values where the pointer is. It returns an element.
+//   format  writes a value
+//   times   says when a point was, by its index
+//   floor   is the least top of the scale
+export function chart({ title, lines, format, times, floor = 0 }) {
+  const count = Math.max(2, ...lines.map((line) => line.points.length));
+  const top = roundUp(Math.max(floor, ...lines.flatMap((line) => line.points)));
+  const x = (i) => (i / (count - 1)) * width;
+  const y = (value) => height - (Math.min(value, top) / top) * (height - 2) - 1;
+
+  const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img" });
+  const now = (line) => line.points.at(-1) ?? 0;
+  svg.setAttribute("aria-label", `${title}: ` + lines.map((line) => `${line.name} ${format(now(line))}`).join(", "));
+  for (const part of [0, 0.5, 1]) svg.append(shape("line", { class: "grid", x1: 0, x2: width, y1: y(top * part), y2: y(top * part) }));
+  for (const line of lines) {
+    // Where it began later than the chart, it has no points on the left.
+    const from = count - line.points.length;
+    const path = line.points.map((value, i) => `${x(from + i).toFixed(1)},${y(value).toFixed(1)}`).join("L");
+    if (!path) continue;
+    if (lines.length === 1) svg.append(colored(shape("path", { class: "area", d: `M${x(from).toFixed(1)},${height}L${path}L${width},${height}Z` }), line));
+    svg.append(colored(shape("path", { class: "path", d: `M${path}` }), line));
+  }
+  const cursor = shape("line", { class: "cursor", y1: 0, y2: height, visibility: "hidden" });
+  svg.append(cursor);
+
+  const legend = element("ul", { className: "legend" });
+  const values = lines.map((line) => {
+    const value = element("b", { textContent: format(now(line)) });
+    const item = element("li", {}, element("span", { textContent: line.name }), value);
+    legend.append(colored(item, line));
+    return value;
+  });
+  const left = element("span", { textContent: times(0, count) });
+  const right = element("span", { textContent: "now" });
+  const show = (i) => {
+    cursor.setAttribute("visibility", i === null ? "hidden" : "visible");
+    if (i !== null) {
+      cursor.setAttribute("x1", x(i));
+      cursor.setAttribute("x2", x(i));
+    }
+    right.textContent = i === null || i === count - 1 ? "now" : times(i, count);
+    lines.forEach((line, n) => {
+      values[n].textContent = format(i === null ? now(line) : line.points[i - (count - line.points.length)] ?? 0);
+    });
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    show(Math.round(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * (count - 1)));
+  });
+  svg.addEventListener("pointerleave", () => show(null));
+
+  const drawing = element("div", { className: "chart" }, svg, element("span", { className: "top", textContent: format(top) }));
+  const whole = element("div", {}, drawing, element("div", { className: "times" }, left, right), legend);
+  return whole;
+}
+
+// colored gives an element the color of a line: by the object model, which a strict
+// Content-Security-Policy allows.
+function colored(e, line) {
+  e.style.setProperty("--color", `var(--${line.color})`);
+  return e;
+}
