@@ -357,6 +357,16 @@ func TestACMEWithoutAuthority(t *testing.T) {
 	} {
 		_, r := process(t, append(flags, "--listen=127.0.0.1:0", "--tls=acme", "--tls-domain=x.example.com", "--tls-storage="+t.TempDir(), "--http-listen=off", "--drain=0s")...)
 		r.log.await(t, `level=ERROR msg="no certificate: [^"]*`+want)
+		// Who looks whether it is alive finds that it is. A client of the name finds nothing.
+		at := strings.TrimPrefix(r.url, "https://x.example.com")
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+		if res, _ := get(t, client, "https://127.0.0.1"+at+"/readyz", "", ""); res.StatusCode != http.StatusOK {
+			t.Errorf("readyz: %s", res.Status)
+		}
+		if conn, err := tls.Dial("tcp", "127.0.0.1"+at, &tls.Config{InsecureSkipVerify: true, ServerName: "x.example.com"}); err == nil {
+			conn.Close()
+			t.Error("a client that asks for the name gets another certificate")
+		}
 		if u, err := url.Parse(r.url); err != nil || u.Hostname() != "x.example.com" {
 			t.Errorf("it says that it listens at %s, %v", r.url, err)
 		}

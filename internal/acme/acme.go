@@ -57,6 +57,10 @@ type Manager struct {
 	clock   *http.Client  // asks the authority for the time
 	changed chan struct{} // a certificate was cached
 
+	// placeholder is for those who look whether the server is alive, as orchestrators do,
+	// while there is no certificate at all. Clients that ask for a name never get it.
+	placeholder func() (*tls.Certificate, error)
+
 	mu       sync.Mutex // guards what follows
 	failures map[string]failure
 	troubled time.Time // when trouble was logged last
@@ -73,6 +77,7 @@ func New(c Config) *Manager {
 			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots}, DisableKeepAlives: true,
 		}},
 	}
+	m.placeholder = sync.OnceValues(func() (*tls.Certificate, error) { return selfSigned(time.Now()) })
 	m.names = slices.Clone(c.Names)
 	slices.SortStableFunc(m.names, func(a, b string) int { return rank(a) - rank(b) })
 	logger := zap.New(&bridge{log: c.Log, trouble: m.trouble})
@@ -150,11 +155,16 @@ func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 		return m.config.GetCertificate(hello)
 	}
 	h := *hello
-	if h.ServerName = name; len(m.cache.AllMatchingCertificates(name)) == 0 {
+	if h.ServerName = name; !m.has(name) {
 		h.ServerName = m.fallback()
+	}
+	if !m.has(h.ServerName) && !slices.Contains(m.names, name) {
+		return m.placeholder()
 	}
 	return m.config.GetCertificate(&h)
 }
+
+func (m *Manager) has(name string) bool { return len(m.cache.AllMatchingCertificates(name)) > 0 }
 
 // isReverse tells what an authority calls an address in a challenge (RFC 8738).
 func isReverse(name string) bool {
@@ -164,7 +174,7 @@ func isReverse(name string) bool {
 // fallback is the first name that has a certificate, or the first.
 func (m *Manager) fallback() string {
 	for _, name := range m.names {
-		if len(m.cache.AllMatchingCertificates(name)) > 0 {
+		if m.has(name) {
 			return name
 		}
 	}
