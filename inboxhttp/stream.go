@@ -297,6 +297,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 		s.wait.End()
 		return nil // nobody can be told any more
 	}
+	spot.For(s.client.addr)
 	s.session.Park(spot.Wake)
 	spot.Begin()
 	return nil

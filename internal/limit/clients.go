@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"inbox/internal/clientaddr"
@@ -51,6 +52,7 @@ type Clients struct {
 	connections, bytes *Shares
 	kept               *Shares // bytes in the inboxes of a store
 	refusals           *meter.Refusals
+	shared             atomic.Bool // a proxy has shared a connection among clients
 }
 
 // NewClients makes the limits of a server.
@@ -81,6 +83,9 @@ func (c *Clients) TableBytes() int { return c.usual.Bytes() + c.rare.Bytes() }
 func (c *Clients) Request(client netip.Addr) error {
 	if c == nil || !client.IsValid() {
 		return nil
+	}
+	if c.shared.Load() && c.connections.Over(client) {
+		return c.refuse(time.Second, meter.AddressConnections, client)
 	}
 	return c.refuse(c.usual.Take(c.usual.Key(client), requests, 1), meter.AddressRequests, client)
 }
@@ -116,7 +121,18 @@ func (c *Clients) Connect(client netip.Addr, secure bool) error {
 	return nil
 }
 
-// Disconnect returns a connection that Connect has counted.
+// Share counts a connection of a proxy until Disconnect, as long as it is one client's.
+// Request refuses a client that has more of them than it may.
+func (c *Clients) Share(client netip.Addr) {
+	if c != nil && client.IsValid() {
+		c.connections.Force(client, 1)
+		if !c.shared.Load() {
+			c.shared.Store(true)
+		}
+	}
+}
+
+// Disconnect returns a connection that Connect or Share has counted.
 func (c *Clients) Disconnect(client netip.Addr) {
 	if c != nil && client.IsValid() {
 		c.connections.Give(client, 1)

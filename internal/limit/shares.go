@@ -2,6 +2,7 @@ package limit
 
 import (
 	"hash/maphash"
+	"math"
 	"net/netip"
 	"sync"
 
@@ -47,7 +48,28 @@ func (s *Shares) Take(a netip.Addr, n int) bool {
 	return true
 }
 
-// Give returns n that Take has reserved.
+// Force reserves n for a client even if there is no room: see Over.
+func (s *Shares) Force(a netip.Addr, n int) {
+	if s == nil || !a.IsValid() {
+		return
+	}
+	k := clientaddr.KeysOf(a)
+	s.add(k.Near, int64(n), math.MaxInt64)
+	if k.Wide.IsValid() {
+		s.add(k.Wide, int64(n), math.MaxInt64)
+	}
+}
+
+// Over reports whether a client has more than it may, which only Force lets it have.
+func (s *Shares) Over(a netip.Addr) bool {
+	if s == nil || !a.IsValid() {
+		return false
+	}
+	k := clientaddr.KeysOf(a)
+	return !s.add(k.Near, 0, s.limit) || k.Wide.IsValid() && !s.add(k.Wide, 0, s.limit*wider)
+}
+
+// Give returns n that Take or Force has reserved.
 func (s *Shares) Give(a netip.Addr, n int) {
 	if s == nil || !a.IsValid() {
 		return
@@ -66,7 +88,7 @@ func (s *Shares) add(network netip.Prefix, n, limit int64) bool {
 	defer shard.Unlock()
 	used := shard.used.Get(network) + n
 	switch {
-	case n > 0 && used > limit:
+	case n >= 0 && used > limit:
 		return false
 	case used == 0:
 		shard.used.Delete(network)

@@ -67,3 +67,35 @@ func TestSharesForget(t *testing.T) {
 	}
 	off.Give(alice, 1<<40)
 }
+
+// What is forced counts like what is taken, and only that shows as too much.
+func TestForce(t *testing.T) {
+	s := NewShares(2)
+	one, neighbor := netip.MustParseAddr("2001:db8:0:1::1"), netip.MustParseAddr("2001:db8:0:1::2")
+	s.Take(one, 1)
+	s.Force(neighbor, 1)
+	if s.Over(one) || s.Take(one, 1) {
+		t.Error("two of two are too many, or leave room")
+	}
+	s.Force(neighbor, 1)
+	if !s.Over(one) {
+		t.Error("three of two are not too many")
+	}
+	for i := range 2*wider - 3 { // each /64 has no more than it may
+		s.Force(netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::", 2+i/2)), 1)
+	}
+	if last := netip.MustParseAddr("2001:db8:0:ff::"); s.Over(last) {
+		t.Error("as many as a /48 may have are too many")
+	} else if s.Force(last, 1); !s.Over(last) {
+		t.Error("more than a /48 may have are not too many")
+	}
+	s.Give(neighbor, 2)
+	if s.Over(one) {
+		t.Error("it is too much after it was given back")
+	}
+	var none *Shares
+	none.Force(one, 1)
+	if none.Over(one) {
+		t.Error("without a limit something is too much")
+	}
+}

@@ -22,6 +22,8 @@ type Lot struct {
 	poller  *poller        // nil before Start, and on systems without one
 	back    func(net.Conn) // see TakeBack; nil: nobody does
 	ended   func(netip.Addr)
+	begin   func(peer, client netip.Addr) bool // see Share
+	end     func(client netip.Addr)
 	workers workers
 	alarms  alarms
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
@@ -177,6 +179,13 @@ func (l *Lot) post(id uint64, e Events) {
 	if s != nil {
 		s.post(e)
 	}
+}
+
+// Share has begin called for each spot that is parked for a client: it reports whether the
+// client shares the connection, which comes from peer, with others. If so, end is called
+// when the spot has ended. Call it before the first Park.
+func (l *Lot) Share(begin func(peer, client netip.Addr) bool, end func(client netip.Addr)) {
+	l.begin, l.end = begin, end
 }
 
 func (l *Lot) hasEnded(s *Spot) {

@@ -58,6 +58,7 @@ type Spot struct {
 	secure  *tls.Conn // nil without TLS
 	bottom  *bottom   // beneath secure
 	remote  netip.AddrPort
+	guest   netip.Addr // whom it is parked for, if a proxy shares it
 	run     func(*Spot, Events)
 	waiter  atomic.Pointer[chan struct{}] // of await
 	state   atomic.Uint32
@@ -231,13 +232,23 @@ func (s *Spot) Close() {
 	s.fd = released
 }
 
-// RemoteAddr returns the address of the client, also when it has left. It is invalid
-// if the connection has none.
+// For says whose request the spot is parked for: see Lot.Share. Call it before Begin.
+func (s *Spot) For(client netip.Addr) {
+	if s.lot.begin != nil && client.IsValid() && s.lot.begin(s.remote.Addr(), client) {
+		s.guest = client
+	}
+}
+
+// RemoteAddr returns the address that the connection comes from, also when the client has
+// left. It is invalid if the connection has none.
 func (s *Spot) RemoteAddr() netip.AddrPort { return s.remote }
 
 func (s *Spot) end() {
 	s.state.Or(uint32(left))
 	s.run = nil // a store may keep the waker, and with it the spot, for a while
 	s.lot.alarms.clear(s)
+	if s.guest.IsValid() {
+		s.lot.end(s.guest)
+	}
 	s.lot.remove(s)
 }

@@ -24,38 +24,44 @@ var local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 // told the address.
 func (s *Server) addressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.address(r)
+		if client, told := s.address(r); told {
+			s.config.Clients.Share(client)
+			defer s.config.Clients.Disconnect(client)
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) address(r *http.Request) {
+// address reports whether a proxy has told another address than its own.
+func (s *Server) address(r *http.Request) (client netip.Addr, told bool) {
 	conn := park.ConnOf(r.Context())
 	if conn == nil {
-		return
+		return client, false
 	}
 	peer := peerOf(conn)
 	if !peer.IsValid() {
-		return
+		return client, false
 	}
 	if peer == local {
 		r.RemoteAddr = local.String()
 	}
 	lines := r.Header[string(s.config.Proxies.Header)]
 	if len(lines) == 0 {
-		return
+		return client, false
 	}
 	if !s.trusts(conn) {
 		s.config.Refusals.Add(meter.UntrustedHeader, peer.Addr())
-		return
+		return client, false
 	}
 	client, bad := s.config.Proxies.Trusted.Walk(s.config.Proxies.Header, lines, peer.Addr())
 	if bad {
 		s.config.Refusals.Add(meter.InvalidHeader, peer.Addr())
 	}
-	if client != peer.Addr() {
-		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+	if client == peer.Addr() {
+		return client, false
 	}
+	r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+	return client, true
 }
 
 // trusts reports whether the peer of conn is a proxy that may tell of its clients.

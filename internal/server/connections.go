@@ -34,6 +34,19 @@ func (s *Server) left(client netip.Addr) {
 	}
 }
 
+// shares counts a connection that is parked for a client, if it comes from a proxy, and
+// reports whether it does: then many clients share the proxy's connections.
+func (s *Server) shares(peer, client netip.Addr) bool {
+	if !peer.IsValid() {
+		peer = local.Addr()
+	}
+	if peer == client {
+		return false
+	}
+	s.config.Clients.Share(client)
+	return true
+}
+
 // connState hears of the ends of the connections that net/http has. Those that it has
 // lent to the Lot end there.
 func (s *Server) connState(conn net.Conn, state http.ConnState) {
