@@ -211,7 +211,7 @@ func (m *Manager) Run(ctx context.Context) {
 
 // obtain loads the certificate of a name, or orders one, until there is one.
 func (m *Manager) obtain(ctx context.Context, name string) {
-	for started := true; ctx.Err() == nil; started = false {
+	for obtained := false; ctx.Err() == nil; {
 		cert, err := m.config.CacheManagedCertificate(ctx, name)
 		if err == nil {
 			m.Log.Info("certificate loaded", "name", name, "until", cert.Leaf.NotAfter)
@@ -226,18 +226,22 @@ func (m *Manager) obtain(ctx context.Context, name string) {
 			sleep(ctx, troublePause)
 			continue
 		}
-		record := m.record(ctx, name)
-		if wait := record.wait(time.Now(), m.Pause, started); wait > 0 {
-			if started {
-				m.Log.Info("attempts to get a certificate failed a short time ago: waiting, so that the authority does not refuse",
+		if obtained { // and it is not there
+			m.trouble(err)
+			sleep(ctx, troublePause)
+		}
+		record, last := m.record(ctx, name), m.failure(name)
+		if wait := record.wait(time.Now(), m.Pause, last); wait > 0 {
+			if last.count == 0 {
+				m.Log.Warn("attempts to get a certificate have failed before this start: waiting, so that the authority does not refuse",
 					"name", name, "failures", len(record.Failed), "next_attempt", inWords(wait))
 			}
 			sleep(ctx, wait)
 		}
 		attempts := len(record.Failed)
 		counted := context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempts)
-		began := time.Now()
-		if err := m.config.ObtainCertSync(counted, name); err != nil && ctx.Err() == nil && !m.failedSince(name, began) {
+		err = m.config.ObtainCertSync(counted, name)
+		if obtained = err == nil; !obtained && ctx.Err() == nil && m.failure(name).count == last.count {
 			m.trouble(err)
 			sleep(ctx, troublePause)
 		}
@@ -321,7 +325,7 @@ func (m *Manager) Certificates() []Certificate {
 				all[i].NotAfter = cert.Leaf.NotAfter
 			}
 		}
-		all[i].Failed = m.failedAt(name)
+		all[i].Failed = m.failure(name).at
 	}
 	return all
 }

@@ -285,6 +285,31 @@ func TestRenew(t *testing.T) {
 	s.awaitLine(`msg="certificate issued" name=short.example.com renewal=true`)
 }
 
+// Certificates that cannot be opened, as those of another pepper, are ordered again.
+func TestForeignFiles(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{})
+	files := &memory{files: make(map[string][]byte), locks: make(map[string]bool), foreign: make(map[string]bool)}
+	for n := range 2 {
+		s := start(t, a, Config{Names: []string{"shared.example.com"}, Storage: NewShared(files)})
+		s.await("the certificate is there", func() bool {
+			_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: "shared.example.com"})
+			return err == nil
+		})
+		if got := a.Orders(); got != n+1 {
+			t.Errorf("%d orders after %d starts", got, n+1)
+		}
+		s.stop()
+		names, _ := files.Names(t.Context())
+		for _, name := range names {
+			files.foreign[name] = true
+		}
+		if len(files.locks) > 0 {
+			t.Errorf("it keeps the locks %v", files.locks)
+		}
+	}
+}
+
 // Over plain HTTP the challenges of our names are answered, and nothing else.
 func TestHTTPChallenge(t *testing.T) {
 	t.Parallel()

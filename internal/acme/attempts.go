@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
 )
 
 const (
@@ -41,16 +42,21 @@ func DefaultPause(failures int) time.Duration {
 }
 
 // A record is what the storage knows of the attempts to get a certificate: those that
-// failed since the last success.
+// the authority has refused since the last success.
 type record struct {
 	Failed []time.Time `json:"failed"`
 }
 
-// wait returns how long to wait before the next attempt. A server that has just started
-// does not wait for the pause: somebody may have put right what failed.
-func (r record) wait(now time.Time, pause func(int) time.Duration, started bool) time.Duration {
+// wait returns how long to wait before the next attempt, after failures of this server
+// and refusals of any. A server that has just started does not wait for the pause:
+// somebody may have put right what failed.
+func (r record) wait(now time.Time, pause func(int) time.Duration, last failure) time.Duration {
 	wait := r.full(now, mostObtaining)
-	if n := len(r.Failed); n > 0 && !started {
+	if last.count == 0 {
+		return wait
+	}
+	wait = max(wait, last.at.Add(pause(last.count)).Sub(now))
+	if n := len(r.Failed); n > 0 {
 		wait = max(wait, r.Failed[n-1].Add(pause(n)).Sub(now))
 	}
 	return wait
@@ -85,20 +91,19 @@ func (m *Manager) record(ctx context.Context, name string) (r record) {
 	return r
 }
 
-// failure is the last one for a name.
+// failure is the last one of this server for a name.
 type failure struct {
 	at     time.Time
+	count  int // in a row
 	what   string
 	logged time.Time
 }
 
-func (m *Manager) failedAt(name string) time.Time {
+func (m *Manager) failure(name string) failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.failures[name].at
+	return m.failures[name]
 }
-
-func (m *Manager) failedSince(name string, t time.Time) bool { return !m.failedAt(name).Before(t) }
 
 var errTooSoon = errors.New("too many attempts have failed within an hour")
 
@@ -142,10 +147,12 @@ func (m *Manager) failed(ctx context.Context, name string, renewal bool, err err
 	}
 	now := time.Now()
 	r := m.record(ctx, name)
-	r.Failed = append(r.Failed, now)
-	r.Failed = r.Failed[max(0, len(r.Failed)-mostRemembered):]
-	if err := m.storage.Store(ctx, recordKey(name), r.marshal()); err != nil {
-		m.trouble(err)
+	if _, refused := errors.AsType[acme.Problem](err); refused {
+		r.Failed = append(r.Failed, now)
+		r.Failed = r.Failed[max(0, len(r.Failed)-mostRemembered):]
+		if err := m.storage.Store(ctx, recordKey(name), r.marshal()); err != nil {
+			m.trouble(err)
+		}
 	}
 	what, detail := m.explain(err)
 	m.mu.Lock()
@@ -154,17 +161,17 @@ func (m *Manager) failed(ctx context.Context, name string, renewal bool, err err
 	if !again {
 		last.logged = now
 	}
-	m.failures[name] = failure{at: now, what: what, logged: last.logged}
+	last = failure{at: now, count: last.count + 1, what: what, logged: last.logged}
+	m.failures[name] = last
 	m.mu.Unlock()
-	if again {
+	switch {
+	case again:
 		m.Log.Debug("no certificate, as before: "+what, "name", name, "detail", detail)
-		return
-	}
-	if renewal {
+	case renewal:
 		m.Log.Error("the certificate is not renewed: "+what, "name", name, "detail", detail, "until", m.until(name))
-		return
+	default:
+		m.Log.Error("no certificate: "+what, "name", name, "detail", detail, "next_attempt", inWords(r.wait(now, m.Pause, last)))
 	}
-	m.Log.Error("no certificate: "+what, "name", name, "detail", detail, "next_attempt", inWords(r.wait(now, m.Pause, false)))
 }
 
 // until is when the certificate of a name ends.

@@ -64,19 +64,24 @@ func TestWaits(t *testing.T) {
 		return r
 	}
 	full := ago(50, 40, 30, 20, 10, 5, 3, 2)
+	failed := func(minutes, count int) failure {
+		return failure{at: now.Add(-time.Duration(minutes) * time.Minute), count: count}
+	}
 	for _, c := range []struct {
-		r       record
-		started bool
-		want    time.Duration
+		r    record
+		last failure // none: the server has just started
+		want time.Duration
 	}{
-		{ago(), false, 0}, {ago(), true, 0},
-		{ago(0), false, time.Minute}, {ago(0), true, 0}, {ago(2), false, -time.Minute},
-		{full, true, 10 * time.Minute}, {full, false, 28 * time.Minute},
-		{ago(70, 60, 59, 58, 20, 10, 5, 3), true, 0},
-		{ago(-600, -600, -600, -600, -600, -600, -600, -600), true, time.Hour}, // the clock was wrong
+		{ago(), failure{}, 0}, {ago(0), failure{}, 0},
+		{ago(0), failed(0, 1), time.Minute}, {ago(2), failed(2, 1), -time.Minute},
+		{ago(), failed(1, 2), time.Minute},            // the authority was not reached
+		{ago(5, 3, 0), failed(3, 1), 5 * time.Minute}, // another server has failed meanwhile
+		{full, failure{}, 10 * time.Minute}, {full, failed(2, 8), 28 * time.Minute},
+		{ago(70, 60, 59, 58, 20, 10, 5, 3), failure{}, 0},
+		{ago(-600, -600, -600, -600, -600, -600, -600, -600), failure{}, time.Hour}, // the clock was wrong
 	} {
-		if got := c.r.wait(now, DefaultPause, c.started); max(got, 0) != max(c.want, 0) {
-			t.Errorf("%v, %v: waits %v, want %v", c.r, c.started, got, c.want)
+		if got := c.r.wait(now, DefaultPause, c.last); max(got, 0) != max(c.want, 0) {
+			t.Errorf("%v, %v: waits %v, want %v", c.r, c.last, got, c.want)
 		}
 	}
 	last := time.Duration(0)
@@ -217,12 +222,14 @@ type memory struct {
 	mu    sync.Mutex
 	files map[string][]byte
 	locks map[string]bool
+
+	foreign map[string]bool // files that cannot be opened
 }
 
 func (m *memory) Load(_ context.Context, name string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if content, ok := m.files[name]; ok {
+	if content, ok := m.files[name]; ok && !m.foreign[name] {
 		return content, nil
 	}
 	return nil, fs.ErrNotExist
@@ -232,6 +239,7 @@ func (m *memory) Store(_ context.Context, name string, content []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.files[name] = slices.Clone(content)
+	delete(m.foreign, name)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -86,10 +87,13 @@ func (s shared) under(ctx context.Context, key string) (under []string, err erro
 	return under, err
 }
 
-// Exists implements certmagic.Storage.
+// Exists implements certmagic.Storage. A file that cannot be opened is not there.
 func (s shared) Exists(ctx context.Context, key string) bool {
+	if _, err := s.Load(ctx, key); err == nil {
+		return true
+	}
 	names, err := s.under(ctx, key)
-	return err == nil && len(names) > 0
+	return err == nil && slices.ContainsFunc(names, func(name string) bool { return name != key })
 }
 
 // List implements certmagic.Storage.
@@ -129,7 +133,7 @@ func (s shared) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error)
 	if err == nil {
 		return certmagic.KeyInfo{Key: key, Size: int64(len(content)), IsTerminal: true}, nil
 	}
-	if names, listed := s.under(ctx, key); listed == nil && len(names) > 0 {
+	if s.Exists(ctx, key) {
 		return certmagic.KeyInfo{Key: key}, nil
 	}
 	return certmagic.KeyInfo{}, err
