@@ -361,5 +361,44 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 		}
 	}
 	becomes(writeCertificate(t, certFile, keyFile))
+
+	// A file that is gone is said once, however many clients come.
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	current = serial()
+	said := strings.Count(r.log.String(), "cannot be used")
+	for looks := time.Now().Add(2500 * time.Millisecond); time.Now().Before(looks) || strings.Count(r.log.String(), "cannot be used") == said; {
+		if serial() != current {
+			t.Fatal("a file that is gone took the certificate away")
+		}
+	}
+	if n := strings.Count(r.log.String(), "cannot be used"); n != said+1 {
+		t.Errorf("a file that is gone was said %d times", n-said)
+	}
+	becomes(writeCertificate(t, certFile, keyFile))
+	r.end(t)
+}
+
+// A certificate whose time is over is served, and said. HSTS goes with it.
+func TestExpiredCertificate(t *testing.T) {
+	cert, content, err := selfSigned(ourNames(), time.Now().AddDate(0, 0, -selfSignedDays-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "both.pem")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, "--tls=files", "--tls-cert="+file, "--tls-key="+file, "--hsts", "--drain=0s")
+	r.log.await(t, `level=WARN msg="the certificate has (expired)`)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	res, _ := get(t, client, r.url+"/", "", "")
+	if got := res.Header.Get("Strict-Transport-Security"); got != hstsHeader {
+		t.Errorf("Strict-Transport-Security is %q", got)
+	}
+	if got := res.TLS.PeerCertificates[0]; !got.Equal(cert.Leaf) {
+		t.Error("another certificate")
+	}
 	r.end(t)
 }
