@@ -45,7 +45,7 @@ for (const entry of ["inbox", "messaging"]) {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2020,
-    compress: { passes: 3 },
+    compress: { passes: 3, sequences: false },
     format: { preamble: `//! inbox ${version}` },
   });
   mkdirSync(out, { recursive: true });

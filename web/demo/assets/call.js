@@ -2,9 +2,10 @@
 
 import { Inbox } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
-import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling, whileCalling } from "./calling.js";
+import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
+import { refusals } from "./failures.js";
 import { OwnMedia } from "./media.js";
 import { Meeting } from "./meeting.js";
 import { cleanText, friendlyName, isolate } from "./names.js";
@@ -150,7 +151,7 @@ const page = {
   },
   onproblem(name) {
     // The panel says what is wrong with the call that is being made.
-    if (whileCalling.includes(name) && !meeting?.worked) callingMet(name);
+    if (refusals.includes(name) && !meeting?.worked) callingMet(name);
     else showProblem(name, { advanced: () => backToSetup({ advanced: true }), reload: () => location.reload() });
   },
   onfine(...names) {

@@ -6,9 +6,6 @@ import { problems } from "./words.js";
 /** When a page that does not open was probably closed for good. */
 const CLOSED_AFTER = 30_000;
 
-/** What is wrong while calling, which the panel says instead of a notice. */
-export const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
-
 let since = 0;
 /** What is known: "rings", or a problem in words.js. */
 let known = "";

@@ -3,6 +3,9 @@
 import { CallError, InboxError } from "../inbox.js";
 import { problemOf } from "./server.js";
 
+/** Refusals of a message, as names in words.js, that pass by themselves once one gets through. */
+export const refusals = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
+
 /**
  * How a call, or an attempt at one, ended.
  *

@@ -4,6 +4,7 @@ import { Inbox, randomId, randomPassword } from "../inbox.js";
 import { claim } from "./claim.js";
 import { say, showState } from "./files-view.js";
 import { endingWords } from "./files-words.js";
+import { refusals } from "./failures.js";
 import { keepIce, showIce } from "./ice.js";
 import { Meeting } from "./meeting.js";
 import { cleanName, friendlyName } from "./names.js";
@@ -15,8 +16,6 @@ import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers
 import { clearAllProblems, clearProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
 
-/** What is wrong while calling, which the panel says instead of a notice. */
-const whileCalling = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
 /** When a page that does not open was probably closed for good, in milliseconds. */
 const CLOSED_AFTER = 30_000;
 
@@ -99,7 +98,7 @@ const page = {
   },
   onproblem(name) {
     // The panel says what is wrong with the call that is being made.
-    if (whileCalling.includes(name) && !meeting?.worked) return meets(name);
+    if (refusals.includes(name) && !meeting?.worked) return meets(name);
     showProblem(name, {
       advanced() {
         showIce(true);

@@ -8,7 +8,7 @@
  */
 
 import { CallError, accept, connect } from "../inbox.js";
-import { PATH_PROBLEMS, endingOf, passing, problemOfPath, unconnected } from "./failures.js";
+import { PATH_PROBLEMS, endingOf, passing, problemOfPath, refusals, unconnected } from "./failures.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathOf } from "./path.js";
 import { ownIceServers } from "./settings.js";
@@ -64,9 +64,6 @@ const MOST_TEXT = 16_384;
  * @property {import("../inbox.js").Call} [call] that rings
  * @property {Record<string, ReturnType<typeof setTimeout>>} timers by name
  */
-
-/** Problems that pass by themselves once a message gets through. */
-const TRANSIENT = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
 
 export class Meeting {
   /** Whether a call rings, instead of being answered at once. */
@@ -209,7 +206,7 @@ export class Meeting {
       const { type, why } = /** @type {any} */ (data);
       if (type === "hang-up") this.#finish(one, why === "no-candidates" ? "no-candidates-there" : "bye");
       else if (one.calls && !one.accepted) {
-        this.#page.onfine(...TRANSIENT);
+        this.#page.onfine(...refusals);
         this.#page.onstep("rings-there");
       }
     }
@@ -281,7 +278,7 @@ export class Meeting {
         const problem = passing(error, lasting);
         if (problem === undefined || performance.now() > until) return this.#finish(one, endingOf(error), { error });
         one.accepted = false;
-        this.#page.onfine(...TRANSIENT.filter((name) => name !== problem), "slow");
+        this.#page.onfine(...refusals.filter((name) => name !== problem), "slow");
         this.#page.onproblem(problem);
         this.#page.onstate(one.worked ? "reconnecting" : "calling", one.name);
         await pause(wait, one.ends.signal);
@@ -311,7 +308,7 @@ export class Meeting {
 
   /** @param {One} one */
   #connecting(one) {
-    this.#page.onfine(...TRANSIENT, ...PATH_PROBLEMS);
+    this.#page.onfine(...refusals, ...PATH_PROBLEMS);
     this.#page.onstate(one.worked ? "reconnecting" : "connecting", one.name);
     if (!one.worked) this.#page.onstep("connecting");
     this.#timer(one, "slow", SLOW_AFTER, () => this.#page.onproblem("slow"));
@@ -468,7 +465,7 @@ export class Meeting {
     // close() drops what the channel still holds.
     if (said) setTimeout(() => pc?.close(), GOODBYE_TIMEOUT);
     else pc?.close();
-    this.#page.onfine("slow", ...TRANSIENT);
+    this.#page.onfine("slow", ...refusals);
     this.#page.onchannel(false);
   }
 

@@ -186,8 +186,8 @@ export const problems = {
     text: "It holds as many inboxes as it may. This page goes on trying.",
   },
   "rate-limited": {
-    title: "The server asks for patience.",
-    text: "It got many requests from here. This page waits as long as it was asked to.",
+    title: "The server limits how often it is asked.",
+    text: "It got many requests, or wrong passwords, from your network. This page waits as long as the server asks, and then goes on by itself.",
   },
   "draining": {
     title: "The server is being restarted.",

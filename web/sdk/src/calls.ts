@@ -1,5 +1,6 @@
 import { randomId } from "./ids.js";
 import type { Inbox } from "./messaging.js";
+import { trim } from "./request.js";
 import { createSide, type Side } from "./side.js";
 import { isSignal, type Signal } from "./signal.js";
 
@@ -96,7 +97,7 @@ function createCalls(inbox: Inbox): Calls {
   function forget(peer: string, session: string, bye: () => Signal | undefined = () => undefined): void {
     live.delete(name(peer, session));
     over.set(name(peer, session), bye);
-    if (over.size > MAX_FORGOTTEN) over.delete(over.keys().next().value!);
+    trim(over, MAX_FORGOTTEN);
   }
 
   async function run({ signal }: AbortController): Promise<void> {

@@ -50,6 +50,9 @@ const SENTENCES: { readonly [code: string]: string } = {
   "proxy-auth": "A proxy asked for its own credentials.",
 };
 
+/** How many milliseconds to wait if a limit does not say for how long, as the close code of a socket. */
+const LIMITED = 1000;
+
 /** What an inbox server answers when it does not do what it was asked for, or that it does not answer. */
 export class InboxError extends Error {
   /** Tells it from other errors. */
@@ -58,11 +61,11 @@ export class InboxError extends Error {
   readonly code: InboxErrorCode;
   /** The HTTP status, also on a socket; 0 without an answer. */
   readonly status: number;
-  /** How many milliseconds the server asks to wait. */
+  /** How many milliseconds the server asks to wait. The SDK does so by itself where it tries again. */
   readonly retryAfter: number | undefined;
 
   /** @internal */
-  constructor(code: InboxErrorCode, status = 0, detail = SENTENCES[code] ?? `The inbox server answered: ${code}.`, retryAfter?: number, cause?: unknown) {
+  constructor(code: InboxErrorCode, status = 0, detail = SENTENCES[code] ?? `The inbox server answered: ${code}.`, retryAfter = status === 429 ? LIMITED : undefined, cause?: unknown) {
     super(detail, { cause });
     this.code = code;
     this.status = status;

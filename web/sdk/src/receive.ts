@@ -2,7 +2,7 @@ import { InboxError } from "./errors.js";
 import type { Link } from "./link.js";
 import { readMessage, type Message } from "./message.js";
 import { poll } from "./poll.js";
-import { ANSWER_TIMEOUT, ask, track, type Server } from "./request.js";
+import { ANSWER_TIMEOUT, ask, trim, track, type Server } from "./request.js";
 import { socket } from "./socket.js";
 import { stream } from "./stream.js";
 import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
@@ -238,7 +238,7 @@ export function createReceiver(
       const { cursor } = wire;
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
-      if (seen.size > MAX_CURSORS) seen.delete(seen.values().next().value!);
+      trim(seen, MAX_CURSORS);
       const entry = { content: readMessage(wire), handled: false };
       pending.push(entry);
       give(entry);

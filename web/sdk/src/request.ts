@@ -37,8 +37,13 @@ export function placeOf(name: string): Place {
   const place = places.get(name) ?? { left: 0 };
   places.delete(name);
   places.set(name, place);
-  if (places.size > PLACES) places.delete(places.keys().next().value!);
+  trim(places, PLACES);
   return place;
+}
+
+/** Forgets the oldest of what has become one too many. */
+export function trim<T>(all: Set<T> | Map<T, unknown>, most: number): void {
+  if (all.size > most) all.delete(all.keys().next().value!);
 }
 
 /** Notes what the server is about to answer. */

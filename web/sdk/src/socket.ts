@@ -16,7 +16,7 @@ const NOBODY = { to: "", body: "", key: "ping" };
 /** What a server takes that does not say how much. */
 const LARGEST = 16_000;
 
-type Frame = { type?: string; cursor?: string; maxBody?: number; reset?: boolean; code?: InboxErrorCode; status?: number; key?: string };
+type Frame = { type?: string; cursor?: string; maxBody?: number; reset?: boolean; code?: InboxErrorCode; status?: number; retryAfter?: number; key?: string };
 
 /** Receives and sends over a WebSocket. */
 export function socket(link: Link, signal: AbortSignal): Promise<never> {
@@ -60,7 +60,8 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
         else if (!link.send) end(new InboxError("not-inbox"));
         else if (type === "message") link.take(frame as WireMessage);
         else {
-          answers.get(key!)?.(type === "sent" ? undefined : new InboxError(frame.code!, frame.status));
+          const { code, status, retryAfter } = frame;
+          answers.get(key!)?.(type === "sent" ? undefined : new InboxError(code!, status, undefined, retryAfter && retryAfter * 1000));
           answers.delete(key!);
         }
       } catch (error) {

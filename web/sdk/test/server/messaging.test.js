@@ -266,7 +266,7 @@ test("an answer that is lost does not make a message two", async () => {
 });
 
 test("a recipient whose inbox is full is waited for", async () => {
-  const { url } = await startServer(["--inbox-capacity", "3"]);
+  const { url } = await startServer(["--inbox-capacity", "3", "--sender-share", "0"]);
   const alice = open(url, "alice");
   const bob = open(url, "bob");
   const first = receive(bob);
@@ -294,3 +294,24 @@ test("what is too large is refused, and the socket lives", async () => {
   await got.until(1);
   assert.equal(got.done, false);
 });
+
+for (const transport of TRANSPORTS) {
+  test(`a server that limits its address is waited for, and nothing is lost or comes twice: ${transport}`, async () => {
+    const { url } = await startServer(["--limit-requests", "20/s,burst=12"]);
+    const bob = open(url, "bob", { transports: [transport] });
+    const away = [];
+    bob.onaway = ({ code }) => away.push(code);
+    const got = receive(bob);
+    await until(() => bob.transport);
+    const alice = open(url, "alice");
+    const before = Date.now();
+    const sent = [];
+    for (let i = 0; i < 30; i++) sent.push(alice.send("bob", i));
+    await Promise.all(sent);
+    await got.until(30);
+    assert.deepEqual(got.items.map(({ data }) => data), Array.from({ length: 30 }, (_, i) => i));
+    assert.ok(Date.now() - before > 800, "nothing was limited");
+    assert.equal(got.done, false);
+    assert.deepEqual(away.filter((code) => code !== "rate-limited"), []);
+  });
+}
