@@ -5,11 +5,13 @@ package acmetest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -196,19 +198,13 @@ func (a *Authority) Roots() *x509.CertPool {
 	return roots
 }
 
-// FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2.
+// FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2, and below those that
+// the system gives to clients. No other test of this process gets the same.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	for range 100 {
-		one, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		port := one.Addr().(*net.TCPAddr).Port
-		two, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", port))
-		one.Close()
-		if err == nil {
-			two.Close()
+	for range 1000 {
+		port := 5000 + rand.IntN(6000)
+		if _, taken := claimed.LoadOrStore(port, true); !taken && free("127.0.0.1", port) && free("127.0.0.2", port) {
 			return port
 		}
 	}
@@ -216,32 +212,53 @@ func FreePort(tb testing.TB) int {
 	return 0
 }
 
-// build makes the programs, once for all tests of a package. They are in a module of their
-// own.
-var build = func() func(testing.TB) string {
-	var once sync.Once
-	var dir string
-	var failed error
-	return func(tb testing.TB) string {
-		tb.Helper()
-		once.Do(func() { dir, failed = compile() })
-		if failed != nil {
-			tb.Fatal(failed)
-		}
-		return dir
-	}
-}()
+var claimed sync.Map
 
-func compile() (string, error) {
+func free(host string, port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
+}
+
+// build makes the programs, once for each of their versions, and returns their directory.
+// They are in a module of their own.
+func build(tb testing.TB) string {
+	tb.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")
-	dir := filepath.Join(root, "build", "pebble")
-	cmd := exec.Command("go", "build", "-C", filepath.Join(root, ".ci", "pebble"), "-o", dir+string(filepath.Separator),
+	module := filepath.Join(root, ".ci", "pebble")
+	sums, err := os.ReadFile(filepath.Join(module, "go.sum"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all := filepath.Join(root, "build", "pebble")
+	dir := filepath.Join(all, fmt.Sprintf("%x", sha256.Sum256(append(sums, runtime.Version()...)))[:16])
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if err := os.MkdirAll(all, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	fresh, err := os.MkdirTemp(all, "new-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer os.RemoveAll(fresh)
+	cmd := exec.Command("go", "build", "-C", module, "-o", fresh+string(filepath.Separator),
 		"github.com/letsencrypt/pebble/v2/cmd/pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("pebble cannot be built: %v\n%s", err, out)
+		tb.Fatalf("pebble cannot be built: %v\n%s", err, out)
 	}
-	return dir, nil
+	// Tests of other packages may have been faster: then theirs stay.
+	if err := os.Rename(fresh, dir); err != nil {
+		if _, missing := os.Stat(dir); missing != nil {
+			tb.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // log collects what the programs write.
