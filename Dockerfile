@@ -12,6 +12,6 @@ COPY --from=build /inbox /inbox
 # A volume here keeps a snapshot and certificates.
 COPY --from=build --chown=65532:65532 /state /state
 USER 65532:65532
-EXPOSE 3000
+EXPOSE 3000 3478/tcp 3478/udp
 ENTRYPOINT ["/inbox"]
 CMD ["serve"]

@@ -71,6 +71,7 @@ type cli struct {
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`
+	BareEcho    bareEchoCommand    `cmd:"" hidden:""`
 
 	GwsRelay     gwsRelayCommand     `cmd:"" name:"bare-gws" hidden:""`
 	GorillaRelay gorillaRelayCommand `cmd:"" name:"bare-gorilla" hidden:""`

@@ -25,6 +25,7 @@ type turnCommand struct {
 	Rounds      int           `default:"11" help:"Rounds for each."`
 	Allocations int           `default:"1000" help:"Allocations whose memory is measured."`
 	Coturn      string        `default:"turnserver" placeholder:"FILE" help:"The program to compare with; it is left out if there is none."`
+	Call        time.Duration `default:"60s" help:"Length of a call with video over TLS; 0: none."`
 	Idle        time.Duration `default:"10s" help:"How long an idle server is looked at."`
 }
 
@@ -42,7 +43,7 @@ func (c *turnCommand) Run(e *env) error {
 	if err := e.apart(); err != nil {
 		return err
 	}
-	return errors.Join(c.packets(e), c.memory(e, false), c.memory(e, true), c.idle(e))
+	return errors.Join(c.packets(e), c.memory(e, false), c.memory(e, true), c.call(e), c.idle(e))
 }
 
 // unlimited are the flags of a server that is measured and not limited: all load comes
