@@ -129,7 +129,7 @@ func (w *watched) run(ctx context.Context, pprof bool, log *slog.Logger) {
 	if w.listener == nil {
 		return
 	}
-	log.Info("metrics", "url", "http://"+w.listener.Addr().String()+"/")
+	log.Info("metrics and a page for operators", "at", "http://"+w.listener.Addr().String()+"/")
 	metrics.New(metrics.Config{Families: w.families, Version: version(), Pprof: pprof, Log: log}).Run(ctx, w.listener)
 }
 

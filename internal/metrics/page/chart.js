@@ -16,11 +16,13 @@ function shape(name, attributes) {
   return e;
 }
 
-// roundUp returns the next larger of 1, 2, 2.5, 5, 10, and so on.
-export function roundUp(value) {
+// roundUp returns the next larger of 1, 2, 2.5, 5, 10, and so on, or of the powers of two
+// and what is between them.
+export function roundUp(value, base = 10) {
   if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((n) => n * power >= value * 0.999) * power;
+  const power = base ** Math.floor(Math.log(value) / Math.log(base) + 1e-9);
+  const steps = base === 10 ? [1, 2, 2.5, 5, 10] : [1, 1.25, 1.5, 2];
+  return (steps.find((n) => n * power >= value * 0.999) ?? base) * power;
 }
 
 // bar returns a bar that is filled to a part from 0 to 1.
@@ -35,9 +37,10 @@ export function bar(part) {
 //   format  writes a value
 //   times   says when a point was, by its index
 //   floor   is the least top of the scale
-export function chart({ title, lines, format, times, floor = 0 }) {
+//   base    is 2 for bytes
+export function chart({ title, lines, format, times, floor = 0, base = 10 }) {
   const count = Math.max(2, ...lines.map((line) => line.points.length));
-  const top = roundUp(Math.max(floor, ...lines.flatMap((line) => line.points)));
+  const top = roundUp(Math.max(floor, ...lines.flatMap((line) => line.points)), base);
   const x = (i) => (i / (count - 1)) * width;
   const y = (value) => height - (Math.min(value, top) / top) * (height - 2) - 1;
 

@@ -135,7 +135,7 @@ function memory() {
   if (has("inbox_peerjs_held_bytes")) levels.push(level("For absent PeerJS peers", value("inbox_peerjs_held_bytes"), value("inbox_peerjs_held_limit_bytes")));
   levels.push(level("The whole program", value("inbox_process_memory_bytes"), value("inbox_process_memory_limit_bytes")));
   const lines = [{ name: "the whole program", color: "a", points: points("inbox_process_memory_bytes") }];
-  return card("Memory", "Now, against the limits.", ...levels, chart({ title: "Memory", lines, format: bytes, times, floor: 1 << 24 }));
+  return card("Memory", "Now, against the limits.", ...levels, chart({ title: "Memory", lines, format: bytes, times, floor: 1 << 24, base: 2 }));
 }
 
 function connections() {
@@ -146,7 +146,7 @@ function connections() {
   const failed = all("inbox_requests_total").filter((series) => series.labels.code >= "500").map((series) => series.points);
   const rows = [
     ["requests", perSecond(last(rate(sum(all("inbox_requests_total").map((series) => series.points)))))],
-    ["answered with 500 or more in the last hour", count(hour(sum(failed)))],
+    ["answered with 5xx in the last hour", count(hour(sum(failed)))],
     ["store errors in the last hour", count(hour(sum(all("inbox_store_errors_total").map((series) => series.points))))],
   ];
   return card("Connections", "", chart({ title: "Connections", lines, format: count, times, floor: 4 }), table(rows));
@@ -205,7 +205,7 @@ function relay() {
     ["packets dropped in the last hour", count(hour(sum(all("inbox_turn_dropped_packets_total").map((series) => series.points))))],
     ["requests refused in the last hour", count(hour(sum(all("inbox_turn_refused_total").map((series) => series.points))))],
   ];
-  return card("Relay", "Bytes per second.", chart({ title: "Relay", lines, format: (n) => `${bytes(n)}/s`, times, floor: 1024 }), table(rows));
+  return card("Relay", "Bytes per second.", chart({ title: "Relay", lines, format: (n) => `${bytes(n)}/s`, times, floor: 1024, base: 2 }), table(rows));
 }
 
 function figures() {
