@@ -176,6 +176,12 @@ func TestTooManyWrongPasswords(t *testing.T) {
 						t.Errorf("%s: after too many guesses, %s got %q", name, password, code)
 					}
 				}
+				for _, to := range []string{"sink", "nobody"} { // nor does it hear who is there
+					code := stranger.request("POST", "?to="+to, id, "right", "*/*")
+					if name != "PeerJS" && code != "rate-limited" { // whose ids are others
+						t.Errorf("%s: a send to %s got %q", name, to, code)
+					}
+				}
 				if code := try(other, id, "guess"); code != "unauthorized" {
 					t.Errorf("%s: another address got %q", name, code)
 				}

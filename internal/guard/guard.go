@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"inbox"
@@ -36,11 +37,20 @@ type Store struct {
 	inbox.Store
 	tables   [2]*limit.Table // of addresses, and of pairs; nil without a limit
 	refusals *meter.Refusals
+
+	start   time.Time
+	refills time.Duration // the longest that a bucket takes to be full again
+	counts  atomic.Int64  // until then, since start, a wrong password may count
 }
 
 // New guards a store.
 func New(s inbox.Store, c Config) *Store {
-	g := &Store{Store: s, refusals: c.Refusals}
+	g := &Store{Store: s, refusals: c.Refusals, start: time.Now()}
+	for _, r := range []limit.Rate{c.Address, c.Inbox} {
+		if !r.Off() {
+			g.refills = max(g.refills, time.Duration(float64(r.Burst)/r.PerSecond*float64(time.Second)))
+		}
+	}
 	if !c.Address.Off() {
 		g.tables[0] = limit.NewTable(addresses, c.Address)
 	}
@@ -71,12 +81,11 @@ func (g *Store) try(p inbox.Peer) (t try, err error) {
 		return t, nil
 	}
 	t = try{store: g, peer: p}
+	if int64(time.Since(g.start)) > g.counts.Load() {
+		return t, nil // nobody has tried a wrong one lately
+	}
 	for i, table := range g.tables {
-		name := ""
-		if i > 0 {
-			name = p.ID
-		}
-		t.keys[i] = table.KeyOf(*p.Client, name)
+		t.keys[i] = t.key(i)
 		if table.IsFull(t.keys[i], 0) {
 			continue
 		}
@@ -95,6 +104,14 @@ var (
 	tooManyAtOne = problem.RateLimited.With("There were too many wrong passwords for this inbox.")
 )
 
+// key returns the key of table i for an attempt.
+func (t *try) key(i int) limit.Key {
+	if i == 0 {
+		return t.store.tables[i].Key(*t.peer.Client)
+	}
+	return t.store.tables[i].KeyOf(*t.peer.Client, t.peer.ID)
+}
+
 // giveBack takes back what was counted.
 func (t *try) giveBack() {
 	for i, taken := range t.taken {
@@ -109,9 +126,10 @@ func (t *try) end(err error) error {
 	switch {
 	case t.store == nil:
 	case errors.Is(err, inbox.ErrUnauthorized):
+		t.store.counts.Store(int64(time.Since(t.store.start) + t.store.refills))
 		for i, taken := range t.taken {
 			if !taken {
-				t.store.tables[i].Add(t.keys[i], 0, 1)
+				t.store.tables[i].Add(t.key(i), 0, 1)
 			}
 		}
 	default:

@@ -1,0 +1,103 @@
+package inbox_test
+
+import (
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Secrets are compared by Secret.Equal, which takes the same time wherever two differ. The
+// operators == and != stop at the first difference, also for a struct that holds a secret,
+// such as a Peer, and for the bytes of one.
+func TestSecretsAreComparedInConstantTime(t *testing.T) {
+	files := token.NewFileSet()
+	importing := importer.ForCompiler(files, "source", nil)
+	for _, dir := range []string{".", "memstore", "internal/guard"} {
+		var parsed []*ast.File
+		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(files, path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed = append(parsed, file)
+		}
+		info := types.Info{Types: make(map[ast.Expr]types.TypeAndValue)}
+		config := types.Config{Importer: importing}
+		if _, err := config.Check("inbox/"+dir, files, parsed, &info); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range parsed {
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BinaryExpr:
+					if (n.Op == token.EQL || n.Op == token.NEQ) && holdsSecret(info.TypeOf(n.X)) {
+						t.Errorf("%s: secrets are compared with %s: use Secret.Equal", files.Position(n.Pos()), n.Op)
+					}
+				case *ast.CallExpr:
+					for _, arg := range n.Args {
+						slice, ok := arg.(*ast.SliceExpr)
+						if ok && holdsSecret(info.TypeOf(slice.X)) && !strings.HasSuffix(types.ExprString(n.Fun), "ConstantTimeCompare") &&
+							!strings.HasSuffix(types.ExprString(n.Fun), "Sum") {
+							t.Errorf("%s: the bytes of a secret go to %s", files.Position(n.Pos()), types.ExprString(n.Fun))
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// holdsSecret reports whether comparing values of a type compares secrets.
+func holdsSecret(t types.Type) bool {
+	if t == nil {
+		return false
+	}
+	if named, ok := t.(*types.Named); ok && named.Obj().Name() == "Secret" {
+		return true
+	}
+	switch t := t.Underlying().(type) {
+	case *types.Struct:
+		for field := range t.Fields() {
+			if holdsSecret(field.Type()) {
+				return true
+			}
+		}
+	case *types.Array:
+		return holdsSecret(t.Elem())
+	}
+	return false
+}
+
+// The scripts of Redis compare secrets in one place. Lua has each string once, so that ==
+// compares two addresses.
+func TestScriptsCompareSecretsOnce(t *testing.T) {
+	paths, err := filepath.Glob("redisstore/*.lua")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	n := 0
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += strings.Count(string(content), "secret ==") + strings.Count(string(content), "secret ~=")
+	}
+	if n != 1 {
+		t.Errorf("the scripts compare secrets in %d places, want one: admit in common.lua", n)
+	}
+}
