@@ -34,6 +34,34 @@ func number(redis *redistest.Server, command ...string) int64 {
 	return -3
 }
 
+// shareFiles is the least that two servers do with files, wherever Redis keeps them.
+func shareFiles(t *testing.T, one, two *Store) {
+	ours, err := one.Files(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := two.Files(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if err := ours.Store(ctx, "x", []byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := theirs.Load(ctx, "x"); err != nil || string(got) != "content" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if ok, err := ours.TryLock(ctx, "x"); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if ok, err := theirs.TryLock(ctx, "x"); ok || err != nil {
+		t.Errorf("two have the lock: %v", err)
+	}
+	if err := errors.Join(ours.Unlock(ctx, "x"), theirs.Delete(ctx, "x")); err != nil {
+		t.Error(err)
+	}
+}
+
 // Two servers see the same files. Redis sees neither what is in them, nor an end of their
 // time, and another pepper opens none.
 func TestFiles(t *testing.T) {

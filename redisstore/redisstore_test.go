@@ -73,6 +73,7 @@ var spaces atomic.Uint64
 // over all cases: each case has a prefix of its own.
 func conform(t *testing.T, url string) {
 	one, two := open(t, Config{URL: url}), open(t, Config{URL: url})
+	t.Run("files", func(t *testing.T) { shareFiles(t, one, two) })
 	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
 		prefix := fmt.Sprintf("case%d:", spaces.Add(1))
 		return []inbox.Store{one.at(prefix, l), two.at(prefix, l)}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -223,9 +225,24 @@ func (certs *certificates) open(c *serveCommand, store *opened, listeners []net.
 	if config.Address = tcpAddress(listeners); config.Address == nil {
 		return errors.New("--tls acme needs a TCP address to listen on: an authority connects to port 443")
 	}
+	// Of certmagic, a few lines go past the logger that it is given.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(debugWriter{log})
 	certs.manager = acme.New(config)
 	certs.config, certs.expiries = certs.manager.TLS(), certs.manager.Certificates
 	return nil
+}
+
+// debugWriter logs lines for debugging, but for those that tell of a panic.
+type debugWriter struct{ log *slog.Logger }
+
+func (d debugWriter) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.HasPrefix(line, []byte("panic")) {
+		level = slog.LevelError
+	}
+	d.log.Log(context.Background(), level, strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // tcpAddress is the first address that is one of TCP, or nil.
