@@ -213,7 +213,7 @@ func relayFamilies(s *relay.Server) []family.Family {
 			part{"queue", &f.DroppedQueue}, part{"rate", &f.DroppedRate}, part{"total-rate", &f.DroppedTotal}, part{"peer", &f.DroppedPeer}, part{"source", &f.DroppedSource})),
 		family.Counters("inbox_turn_refused_total", "Requests to the relay that were refused.", reason, parts(
 			part{"realm", &f.RefusedRealm}, part{"name", &f.RefusedName}, part{"expired", &f.RefusedExpired}, part{"password", &f.RefusedPassword},
-			part{"quota", &f.RefusedQuota}, part{"peer", &f.RefusedPeer})),
+			part{"quota", &f.RefusedQuota}, part{"address", &f.RefusedAddress}, part{"peer", &f.RefusedPeer})),
 		family.Counters("inbox_turn_ended_total", "Allocations that the relay has ended.", reason, parts(part{"idle", &f.EndedIdle}, part{"greed", &f.EndedGreed})),
 	}
 }

@@ -23,6 +23,10 @@ type allocation struct {
 	active         atomic.Bool // a packet has passed since the timer was set
 	timer          *time.Timer
 	stopped, freed sync.Once
+
+	mu     sync.Mutex // guards what follows
+	source netip.Addr // that it counts for; not valid: for none yet
+	gone   bool
 }
 
 var (
@@ -75,8 +79,28 @@ func (a *allocation) Close() error {
 	return nil
 }
 
-// release gives back what allocate took.
+// from counts the allocation for the address of its client, which pion tells only now,
+// and reports whether there was room.
+func (a *allocation) from(source netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone || !source.IsValid() {
+		return true
+	}
+	if !a.s.sources.Take(source, 1) {
+		return false
+	}
+	a.source = source
+	return true
+}
+
+// release gives back what allocate and from took.
 func (a *allocation) release() {
+	a.mu.Lock()
+	if a.gone = true; a.source.IsValid() {
+		a.s.sources.Give(a.source, 1)
+	}
+	a.mu.Unlock()
 	a.s.users.close(a.account)
 	a.s.Figures.Allocations.Add(-1)
 }

@@ -30,6 +30,11 @@ const (
 	// with three networks takes 40 for one call.
 	MaxAllocations = 64
 
+	// maxOfAddress is how many allocations the clients of one address may have, or of one
+	// /64 of IPv6: a whole company behind a NAT. It keeps one attacker with many inboxes
+	// from taking all ports.
+	maxOfAddress = 1024
+
 	// maxChannels and maxPermissions bound an allocation: pion looks through its channels
 	// one by one for each packet, and keeps a timer for each permission.
 	maxChannels    = 64
@@ -65,8 +70,9 @@ type Server struct {
 	events  turn.EventHandler
 	relays  generator
 	users   *accounts
-	replies *limit.Table // unauthenticated answers over UDP
-	conns   *intake      // connections that ServeConn was given
+	sources *limit.Shares // allocations by address
+	replies *limit.Table  // unauthenticated answers over UDP
+	conns   *intake       // connections that ServeConn was given
 
 	scan       sync.Mutex // guards what follows
 	bound      map[netip.Addr]*turn.Server
@@ -99,6 +105,7 @@ type Figures struct {
 	RefusedExpired  atomic.Int64
 	RefusedPassword atomic.Int64
 	RefusedQuota    atomic.Int64 // the inbox has MaxAllocations
+	RefusedAddress  atomic.Int64 // the address has maxOfAddress
 	RefusedPeer     atomic.Int64 // permissions that were asked for and not granted
 
 	// Allocations that the server has ended.
@@ -117,7 +124,8 @@ type generator interface {
 func New(c Config) (*Server, error) {
 	s := &Server{
 		log: c.Log, keys: c.Credentials,
-		users: newAccounts(c.Rate, c.RateTotal),
+		users:   newAccounts(c.Rate, c.RateTotal),
+		sources: limit.NewShares(maxOfAddress),
 		// A browser on a machine with three networks asks 40 times at once.
 		bound: make(map[netip.Addr]*turn.Server), turns: make(map[*turn.Server]bool),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
@@ -141,6 +149,9 @@ func New(c Config) (*Server, error) {
 			if !verdict {
 				s.Figures.RefusedPassword.Add(1)
 			}
+		},
+		OnAllocationCreated: func(src, _ net.Addr, _, _, _ string, relay net.Addr, _ int) {
+			s.count(relay, func(a *allocation) bool { return a.from(source(src)) })
 		},
 		OnPermissionCreated: func(_, _ net.Addr, _, _, _ string, relay net.Addr, peer net.IP) {
 			s.count(relay, func(a *allocation) bool { return a.permitted(peer, true) })
@@ -253,12 +264,29 @@ func (s *Server) authenticate(r *turn.RequestAttributes) (user string, key []byt
 }
 
 // hasRoom answers with 486 where the generator could only say 508.
-func (s *Server) hasRoom(user, _ string, _ net.Addr) bool {
-	if s.users.allocations(user) < MaxAllocations {
-		return true
+func (s *Server) hasRoom(user, _ string, src net.Addr) bool {
+	if s.users.allocations(user) >= MaxAllocations {
+		s.Figures.RefusedQuota.Add(1)
+		return false
 	}
-	s.Figures.RefusedQuota.Add(1)
-	return false
+	// What is taken here is given back: only the allocation knows when it ends.
+	if !s.sources.Take(source(src), 1) {
+		s.Figures.RefusedAddress.Add(1)
+		return false
+	}
+	s.sources.Give(source(src), 1)
+	return true
+}
+
+// source returns the address of a client.
+func source(a net.Addr) netip.Addr {
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		return a.AddrPort().Addr().Unmap()
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 func (s *Server) permit(_ net.Addr, peer net.IP) bool {

@@ -279,6 +279,29 @@ func TestAllocationsOfAnInbox(t *testing.T) {
 	s.speak("tcp", "alice").allocate()
 }
 
+// One address has a bound of its own, however many inboxes it opens, and gets back what
+// it gives back.
+func TestAllocationsOfAnAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		var first *speaker
+		for i := range maxOfAddress {
+			p := s.speaker(s.pipe(), s.keys.Mint(fmt.Sprint("peer", i/MaxAllocations), time.Now()))
+			p.allocate()
+			if first == nil {
+				first = p
+			}
+		}
+		next := s.speaker(s.pipe(), s.keys.Mint("newcomer", time.Now()))
+		if code, _ := next.ask(stun.MethodAllocate, udp); code != 486 || s.Figures.RefusedAddress.Load() != 1 {
+			t.Errorf("one too many: %d, want 486", code)
+		}
+		if code, _ := first.ask(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0, 0)); code != 0 {
+			t.Fatalf("it is not given back: %d", code)
+		}
+		next.allocate()
+	})
+}
+
 // Every way to be nobody is refused and counted by its reason.
 func TestStrangersAreRefused(t *testing.T) {
 	s := start(t)
