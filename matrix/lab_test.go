@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -186,9 +187,14 @@ func (l *lab) namespace(name string) {
 	if err := os.MkdirAll(etc, 0o755); err != nil {
 		l.Fatal(err)
 	}
-	hosts := "127.0.0.1 localhost\n" + server4 + " " + serverName + "\n" + server6 + " " + serverName + "\n"
-	if err := os.WriteFile(etc+"/hosts", []byte(hosts), 0o644); err != nil {
-		l.Fatal(err)
+	for file, text := range map[string]string{
+		"hosts": "127.0.0.1 localhost\n" + server4 + " " + serverName + "\n" + server6 + " " + serverName + "\n",
+		// Nobody is asked for other names, and who asks all the same hears so at once.
+		"resolv.conf": "nameserver 127.0.0.1\n",
+	} {
+		if err := os.WriteFile(filepath.Join(etc, file), []byte(text), 0o644); err != nil {
+			l.Fatal(err)
+		}
 	}
 }
 

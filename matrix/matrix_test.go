@@ -114,6 +114,7 @@ func browser(name string) maker {
 			call
 			Browser, URL string
 		}{c, name, "https://" + serverName + "/"})
+		w.background(w.child(namespace, "names"), "names", "ready")
 		return w.command(namespace, "node", "../web/matrix/peer.js", string(text))
 	}
 }

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "proxy":
 		fmt.Fprintln(os.Stderr, serveProxy())
+	case "names":
+		fmt.Fprintln(os.Stderr, serveNames())
 	default:
 		var c call
 		err := json.Unmarshal([]byte(child), &c)

@@ -67,7 +67,7 @@ func newVariant(content []byte) variant {
 	return variant{etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content: content}
 }
 
-// Handler serves the pages: /, /call and /files, what they need under /assets/,
+// Handler serves the pages: /, /call, /files and /test, what they need under /assets/,
 // /favicon.ico, and the SDK: /inbox.js, and the part of it without WebRTC, /messaging.js,
 // whose former name is /mailbox.js.
 // All URLs in them are relative, so that it can be mounted under any path with

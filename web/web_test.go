@@ -60,7 +60,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	}
 	h := web.Handler()
 	all := urls(t)
-	for _, must := range []string{"/", "/call", "/files", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/favicon.ico", "/inbox.js", "/messaging.js", "/mailbox.js"} {
+	for _, must := range []string{"/", "/call", "/files", "/test", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/favicon.ico", "/inbox.js", "/messaging.js", "/mailbox.js"} {
 		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
 			t.Errorf("there is no %s", must)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"inbox/inboxhttp"
+	"inbox/internal/clientaddr"
 	"inbox/internal/limit"
 	"inbox/peerjs"
 	"inbox/web"
@@ -20,6 +21,14 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	mux.HandleFunc(base+"outcome", h.ServeOutcome)
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
+	})
+	// For /test: a VPN or a proxy takes requests and calls different ways.
+	mux.HandleFunc(base+"address", func(w http.ResponseWriter, r *http.Request) {
+		if a := clientaddr.Of(r.RemoteAddr); a.IsValid() {
+			answer(w, r, http.StatusOK, a.String())
+			return
+		}
+		answer(w, r, http.StatusNotFound, "unknown")
 	})
 	mux.HandleFunc(base+"readyz", func(w http.ResponseWriter, r *http.Request) {
 		switch {

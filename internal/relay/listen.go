@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pion/turn/v5"
+
+	"inbox/internal/turncred"
 )
 
 const (
@@ -71,8 +73,33 @@ func (s *Server) bindLocked(a netip.Addr, port uint16) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.bound[a] = t
+	s.bound[a] = append(s.bound[a], t)
+	if port == 65535 {
+		return port, nil
+	}
+	// Nothing but /test needs the second port, so it may be taken.
+	if c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port+1))); err == nil {
+		if t, err := s.serveSTUN(c); err == nil {
+			s.bound[a] = append(s.bound[a], t)
+		}
+	}
 	return port, nil
+}
+
+// serveSTUN takes ownership of c and answers Binding requests alone. A client that learns
+// another address from it than from the relay's own port is behind a symmetric NAT.
+func (s *Server) serveSTUN(c *net.UDPConn) (*turn.Server, error) {
+	t, err := turn.NewServer(turn.ServerConfig{
+		LoggerFactory: logs{s.log}, Realm: turncred.Realm, // and no AuthHandler: no TURN
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn: &packetConn{UDPConn: c, s: s}, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
+		}},
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return t, s.addTurn(t)
 }
 
 // Run follows the addresses of this machine, if ListenUDP has bound all, until ctx ends.
@@ -105,10 +132,12 @@ func (s *Server) follow(addresses []netip.Addr) {
 			}
 		}
 	}
-	for a, t := range s.bound {
+	for a, all := range s.bound {
 		if !now[a] {
 			delete(s.bound, a)
-			s.stop(t)
+			for _, t := range all {
+				s.stop(t)
+			}
 		}
 	}
 }

@@ -75,7 +75,7 @@ type Server struct {
 	conns   *intake       // connections that ServeConn was given
 
 	scan       sync.Mutex // guards what follows
-	bound      map[netip.Addr]*turn.Server
+	bound      map[netip.Addr][]*turn.Server
 	everywhere uint16 // the port that is bound on all addresses, or 0
 
 	mu      sync.Mutex            // guards what follows
@@ -127,7 +127,7 @@ func New(c Config) (*Server, error) {
 		users:   newAccounts(c.Rate, c.RateTotal),
 		sources: limit.NewShares(maxOfAddress),
 		// A browser on a machine with three networks asks 40 times at once.
-		bound: make(map[netip.Addr]*turn.Server), turns: make(map[*turn.Server]bool),
+		bound: make(map[netip.Addr][]*turn.Server), turns: make(map[*turn.Server]bool),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
 	}
 	switch {
@@ -215,16 +215,23 @@ func (s *Server) serve(c turn.ServerConfig) (*turn.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	intakes := make([]*intake, 0, 1)
+	for _, l := range c.ListenerConfigs {
+		intakes = append(intakes, l.Listener.(*intake))
+	}
+	return t, s.addTurn(t, intakes...)
+}
+
+// addTurn has Close end a TURN server and its listeners.
+func (s *Server) addTurn(t *turn.Server, intakes ...*intake) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, errors.Join(net.ErrClosed, t.Close())
+		return errors.Join(net.ErrClosed, t.Close())
 	}
 	s.turns[t] = true
-	for _, l := range c.ListenerConfigs {
-		s.intakes = append(s.intakes, l.Listener.(*intake))
-	}
-	return t, nil
+	s.intakes = append(s.intakes, intakes...)
+	return nil
 }
 
 // Close ends all allocations, listeners and connections.

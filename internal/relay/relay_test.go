@@ -244,3 +244,44 @@ func TestCloseEndsAll(t *testing.T) {
 		t.Error("a server that is closed takes a connection")
 	}
 }
+
+// The second port answers STUN alone.
+func TestSecondPort(t *testing.T) {
+	s := start(t)
+	for range 10 { // a port whose next one is taken has none
+		port, err := s.ListenUDP(netip.MustParseAddr("127.0.0.1"), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port+1).String()
+		conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := turn.NewClient(&turn.ClientConfig{
+			STUNServerAddr: second, TURNServerAddr: second, Conn: conn, Username: "anybody", Password: "any",
+			LoggerFactory: logs{slog.New(slog.DiscardHandler)}, RTO: 50 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		mapped, err := c.SendBindingRequest()
+		if err == nil && mapped.String() != conn.LocalAddr().String() {
+			t.Errorf("mapped is %v, want %v", mapped, conn.LocalAddr())
+		}
+		if err == nil {
+			if _, err := c.Allocate(); err == nil {
+				t.Error("the second port gives relayed addresses")
+			}
+		}
+		c.Close()
+		conn.Close()
+		if err == nil {
+			return
+		}
+	}
+	t.Error("no second port answers")
+}

@@ -5,7 +5,7 @@ import { addLine, showChat, showName, showOwn, showRemote, showState } from "./c
 import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
-import { refusals } from "./failures.js";
+import { offerTest, refusals } from "./failures.js";
 import { OwnMedia } from "./media.js";
 import { Meeting } from "./meeting.js";
 import { cleanText, friendlyName, isolate } from "./names.js";
@@ -194,6 +194,7 @@ const page = {
       shared = false;
       element("over-title").textContent = endingTitle(why);
       element("over-text").textContent = endings[why];
+      offerTest(element("find-out"), why);
       element("again").textContent = againWords(why);
     }
   },

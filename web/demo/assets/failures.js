@@ -66,6 +66,19 @@ export function problemOfPath(error) {
   return cause && PATH_PROBLEMS.includes(cause) ? cause : "no-path";
 }
 
+/** Endings whose cause the page /test may find. */
+const testable = ["no-path", "lost", "no-candidates", "no-webrtc", "not-sent"];
+
+/**
+ * Offers the test after a call that failed, and tells it how.
+ * @param {HTMLElement} place of the link
+ * @param {Ending | undefined} why
+ */
+export function offerTest(place, why) {
+  place.hidden = why === undefined || !testable.includes(why);
+  /** @type {HTMLAnchorElement} */ (place.firstElementChild).href = `test#ended=${why}`;
+}
+
 /**
  * @param {Ending} why
  * @returns {Ending} the same, of two who were never connected

@@ -1,5 +1,6 @@
 /** The files page's picture of what is going on. Everything from outside is set as text, never as markup. */
 
+import { offerTest } from "./failures.js";
 import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
 import { isolate } from "./names.js";
 import { stemAndType } from "./text.js";
@@ -36,6 +37,7 @@ export function showState(state, situation) {
   set(element("meet-text"), text);
   set(element("meet-hint"), hint);
   element("meet-hint").hidden = hint === "";
+  offerTest(element("find-out"), state === "ended" ? situation.ending : undefined);
   const absent = state === "calling" && met === "no-such-inbox";
   if (state === "calling" && met !== "") element("meet").dataset.problem = met;
   else delete element("meet").dataset.problem;
