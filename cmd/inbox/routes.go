@@ -22,14 +22,7 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
 	})
-	// For /test: a VPN or a proxy takes requests and calls different ways.
-	mux.HandleFunc(base+"address", func(w http.ResponseWriter, r *http.Request) {
-		if a := clientaddr.Of(r.RemoteAddr); a.IsValid() {
-			answer(w, r, http.StatusOK, a.String())
-			return
-		}
-		answer(w, r, http.StatusNotFound, "unknown")
-	})
+	mux.HandleFunc(base+"address", address)
 	mux.HandleFunc(base+"readyz", func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case h.Draining():
@@ -75,6 +68,16 @@ func peerjsRoutes(mux *http.ServeMux, base string, p *peerjs.Handler, pages http
 	if base != "/" {
 		mux.Handle(strings.TrimSuffix(base, "/"), orInfo(http.RedirectHandler(base, http.StatusPermanentRedirect)))
 	}
+}
+
+// address tells a client its own address, for /test: a VPN or a proxy takes requests and
+// calls different ways.
+func address(w http.ResponseWriter, r *http.Request) {
+	if a := clientaddr.Of(r.RemoteAddr); a.IsValid() {
+		answer(w, r, http.StatusOK, a.String())
+		return
+	}
+	answer(w, r, http.StatusNotFound, "unknown")
 }
 
 // answer is a line of text for whoever watches the server.
