@@ -28,6 +28,7 @@ import (
 	"inbox"
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
+	"inbox/internal/limit"
 	"inbox/internal/park"
 	"inbox/internal/redistest"
 	serving "inbox/internal/server"
@@ -50,6 +51,8 @@ type config struct {
 	limits           inbox.Limits
 	open             func(testing.TB, inbox.Limits) inbox.Store // memory
 	pepper           *inbox.Pepper
+
+	address *limit.Config // what one address may do
 
 	redis *redistest.Server // not nil: two servers share it, and get every other request each
 	first *server           // of whom this is the second
@@ -116,6 +119,7 @@ func start(tb testing.TB, c config) *server {
 	if c.sockets && c.limits.TTL == 0 {
 		c.limits.TTL = time.Hour // real time passes, and nothing is to expire meanwhile
 	}
+	c.limitAddresses()
 	if c.pepper == nil {
 		var key [inbox.PepperSize]byte
 		rand.Read(key[:])

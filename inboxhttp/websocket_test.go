@@ -301,7 +301,7 @@ type said struct {
 	Body64                              []byte
 	Replayed, Reset                     *bool
 	MaxBody                             int
-	Status                              int
+	Status, RetryAfter                  int
 }
 
 func (m said) content() string { return message{Body: m.Body, Body64: m.Body64}.content() }

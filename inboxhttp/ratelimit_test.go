@@ -1,0 +1,454 @@
+package inboxhttp_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/flight"
+	"inbox/internal/limit"
+)
+
+// PROTOCOL, section 9.1: what one address may do.
+
+// here is where requests come from. What one address does must not harm another.
+const here = "192.0.2.1"
+
+// limited is a server whose requests come from the address that their header X-Client
+// names, or from here.
+func limited(c limit.Config) config {
+	return config{address: &c, wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.RemoteAddr = net.JoinHostPort(orElse(r.Header.Get("X-Client"), here), "1")
+			next.ServeHTTP(w, r)
+		})
+	}}
+}
+
+// limitAddresses makes the limits, in the bubble by whose clock they count.
+func (c *config) limitAddresses() {
+	if c.address != nil && c.Clients == nil {
+		c.Clients = limit.NewClients(*c.address)
+		c.InFlight = flight.NewShared(0, c.Clients)
+		c.limits.Quota = c.Clients
+	}
+}
+
+var others atomic.Int32
+
+// fromAnother has a request come from an address that nothing came from before.
+func (r request) fromAnother() request {
+	n := others.Add(1)
+	return r.from(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String())
+}
+
+// from has a request come from an address.
+func (r request) from(address string) request {
+	header := http.Header{"X-Client": {address}}
+	for name, values := range r.header {
+		header[name] = values
+	}
+	r.header = header
+	return r
+}
+
+// wantLimited fails unless an answer is 429, and returns how long to wait.
+func (a answer) wantLimited() time.Duration {
+	a.Helper()
+	a.wantProblem("rate-limited")
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		a.Fatalf("Retry-After is %q", a.header.Get("Retry-After"))
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func TestRequestsOfOneAddress(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			c := limited(limit.Config{Requests: limit.Rate{PerSecond: 0.5, Burst: 10}})
+			c.http2 = http2
+			inBubble(t, c, func(s *server) {
+				for range 10 {
+					s.open("alice")
+				}
+				begun := time.Now()
+				for _, r := range []request{
+					{id: "alice"}, // which would wait
+					{id: "alice", header: http.Header{"Accept": {"text/event-stream"}}},
+					{id: "alice", query: "?limit=0"},
+					{id: "alice", method: http.MethodDelete},
+					sending("alice", "alice", "hello"),
+				} {
+					wait := s.do(r).wantLimited()
+					if wait != 2*time.Second || time.Since(begun) > 0 {
+						s.Errorf("%s %s: to wait for %v, told after %v", r.method, r.query, wait, time.Since(begun))
+					}
+				}
+				s.do(request{id: "bob", query: "?wait=0"}.fromAnother()).want(http.StatusNoContent)
+				time.Sleep(2 * time.Second)
+				s.open("alice")
+				s.do(request{id: "alice"}).wantLimited()
+			})
+		})
+	}
+}
+
+// A page can read how long to wait, and its preflights are never refused.
+func TestPagesReadRetryAfter(t *testing.T) {
+	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 1}}), func(s *server) {
+		page := http.Header{"Origin": {"https://app.example"}}
+		s.do(request{id: "alice", query: "?wait=0", header: page}).want(http.StatusNoContent)
+		a := s.do(request{id: "alice", query: "?wait=0", header: page})
+		a.wantLimited()
+		if a.header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "Retry-After") {
+			s.Errorf("a page cannot read the answer: %v", a.header)
+		}
+		for range 10 {
+			s.do(request{method: http.MethodOptions, header: http.Header{
+				"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"GET"},
+			}}).want(http.StatusNoContent)
+		}
+	})
+}
+
+// A request that is refused has done nothing: no message is lost, and none comes twice.
+func TestLimitedReceivesLoseNothing(t *testing.T) {
+	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 20}}), func(s *server) {
+		exhaust := func() {
+			for s.get("nobody", "?limit=0").status != http.StatusTooManyRequests {
+			}
+		}
+		s.open("alice")
+		for _, body := range []string{"1", "2", "3"} {
+			s.do(sending("bob", "alice", body).fromAnother()).want(http.StatusOK)
+		}
+		exhaust()
+		for range 3 {
+			s.poll("alice").wantLimited()
+		}
+		time.Sleep(time.Second)
+		s.poll("alice").want(http.StatusOK, "1")
+		time.Sleep(time.Second)
+		first := s.getJSON("alice", "?wait=0&after=0").wantBodies("2", "3")
+		for range 3 { // nothing is acknowledged
+			s.get("alice", "?limit=0&after="+first.cursor()).wantLimited()
+			s.getJSON("alice", "?after="+first.cursor()).wantLimited()
+		}
+		if n := s.held("alice"); n != 2 {
+			s.Errorf("%d messages are held, want the two that nobody acknowledged", n)
+		}
+		time.Sleep(time.Second)
+		s.get("alice", "?wait=0&after="+first.cursor()).want(http.StatusNoContent)
+	})
+}
+
+// A poll that comes again over its parked connection counts like any other.
+func TestParkedPollsCount(t *testing.T) {
+	for _, w := range []wire{tcp, overTLS} {
+		t.Run(w.name, func(t *testing.T) {
+			c := limited(limit.Config{Requests: limit.Rate{PerSecond: 1e-3, Burst: 4}})
+			c.sockets, c.tls = true, w.config.tls
+			s := start(t, c)
+			send := func(body string) { s.do(sending("bob", "alice", body).fromAnother()).want(http.StatusOK) }
+			alice := s.rawClient()
+			for i := range 4 {
+				alice.wait("alice", "", i < 2)
+				send(fmt.Sprint(i))
+				alice.answer(http.MethodGet).want(http.StatusOK, fmt.Sprint(i))
+			}
+			send("4")
+			parked := s.parked.Load()
+			for range 3 {
+				alice.ask("alice", "", "")
+				alice.answer(http.MethodGet).wantLimited()
+			}
+			if s.parked.Load() != parked {
+				t.Error("a refused poll went to net/http: the test is not about parked ones")
+			}
+			s.do(request{id: "alice", query: "?wait=0"}.fromAnother()).want(http.StatusOK, "4")
+		})
+	}
+}
+
+func TestLimitedSockets(t *testing.T) {
+	for _, w := range []wire{memory, tcp, overTLS} {
+		t.Run(w.name, func(t *testing.T) {
+			w.run(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1e-3, Burst: 8}}), func(s *server) {
+				s.do(request{id: "bob", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
+				alice := s.dialSocket(handshake{id: "alice"}) // the first
+				alice.wantOpened(false)
+				for i := range 7 {
+					alice.send("bob", fmt.Sprint(i), fmt.Sprint("key", i))
+					alice.wantSent(fmt.Sprint("key", i), false)
+				}
+				for range 2 { // the socket stays, and its sends fail
+					alice.send("bob", "more", "key7")
+					m := alice.hear()
+					if m.Type != "error" || m.Code != "rate-limited" || m.Status != 429 || m.Key != "key7" || m.RetryAfter < 1 || m.RetryAfter > 1001 {
+						s.Errorf("a send beyond the limit: %+v", m)
+					}
+				}
+				s.do(sending("bob", "alice", "hello").fromAnother()).want(http.StatusOK)
+				alice.say(`{"type":"ack","after":%q}`, alice.wantMessages("bob", "hello"))
+				if !s.bubble { // the acknowledgement has no answer
+					s.settle()
+				}
+
+				// A handshake with Basic gets an answer. Without, and that of a page, it
+				// becomes a socket that says why it ends.
+				_, a := s.shake(handshake{id: "carol"})
+				a.wantLimited()
+				s.dialSocket(handshake{}).wantClose(4429)
+				s.dialSocket(handshake{id: "carol", header: http.Header{"Origin": {"https://app.example"}}}).wantClose(4429)
+				_, a = s.shake(handshake{header: http.Header{"Sec-Websocket-Key": {"no key"}}})
+				a.wantLimited()
+			})
+		})
+	}
+}
+
+// A socket that acknowledges without end is closed: nothing else would stop it.
+func TestSocketThatAcknowledgesWithoutEnd(t *testing.T) {
+	c := limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}})
+	inBubble(t, c, func(s *server) {
+		alice := s.dialSocket(handshake{id: "alice"})
+		cursor := alice.wantOpened(false)
+		for range 21 { // ten for each request
+			alice.say(`{"type":"ack","after":%q}`, cursor)
+		}
+		alice.wantClose(4429)
+	})
+}
+
+// A client that goes on without a pause is told as often as it may ask. Then its
+// connections end without an answer.
+func TestClientThatDoesNotListen(t *testing.T) {
+	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}), func(s *server) {
+		for range 5 {
+			s.open("alice")
+		}
+		for range 5 {
+			s.get("alice", "?wait=0").wantLimited()
+		}
+		// DELETE is not repeated by net/http.
+		if a, err := s.try(s.Context(), request{id: "alice", method: http.MethodDelete}); err == nil {
+			s.Errorf("the sixth refusal is an answer: %d", a.status)
+		}
+		s.do(request{id: "bob", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
+		time.Sleep(time.Second)
+		s.open("alice")
+	})
+}
+
+func TestMessagesToPeersThatAreNotThere(t *testing.T) {
+	inBubble(t, limited(limit.Config{Recipients: limit.Rate{PerSecond: 1, Burst: 3}}), func(s *server) {
+		s.open("alice", "bob")
+		for range 2 {
+			s.post("alice", "nobody", "hello").wantProblem("no-such-inbox")
+		}
+		socket := s.dialSocket(handshake{id: "carol"})
+		socket.wantOpened(false)
+		socket.send("nobody", "hello", "1")
+		socket.wantError("1", "no-such-inbox")
+		// Nobody behind this address learns now who is there.
+		s.post("alice", "nobody", "hello").wantLimited()
+		s.post("alice", "bob", "hello").wantLimited()
+		socket.send("bob", "hello", "2")
+		socket.wantError("2", "rate-limited")
+		s.poll("bob").want(http.StatusNoContent)
+		s.do(sending("alice", "bob", "from there").fromAnother()).want(http.StatusOK)
+		s.poll("bob").want(http.StatusOK, "from there")
+		time.Sleep(time.Second)
+		s.post("alice", "bob", "later").want(http.StatusOK)
+	})
+}
+
+func TestNewInboxesOfOneAddress(t *testing.T) {
+	overStores(t, limited(limit.Config{Inboxes: limit.Rate{PerSecond: 1e-3, Burst: 3}}), func(s *server) {
+		if s.redis != nil { // its two servers share the inboxes, and here the limits too
+			s.Log("limits are local to a server; these two share an object")
+		}
+		s.open("alice", "bob", "carol")
+		for range 3 {
+			s.open("alice", "bob")
+			s.send("alice", "bob", "hello")
+		}
+		s.get("dave", "?limit=0").wantLimited()
+		s.get("dave", "").wantLimited() // at once
+		s.post("dave", "bob", "hello").wantLimited()
+		s.do(request{id: "dave", header: http.Header{"Accept": {"text/event-stream"}}}).wantLimited()
+		_, a := s.shake(handshake{id: "dave"})
+		a.wantLimited()
+		socket := s.dialSocket(handshake{})
+		socket.say(`{"type":"open","id":"dave","password":"x"}`)
+		socket.wantClose(4429)
+		s.do(request{id: "dave", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
+		s.open("dave") // it is there now
+	})
+}
+
+// A request that stands still, or waits over HTTP/2, counts in the bytes of its address.
+func TestBytesOfOneAddress(t *testing.T) {
+	t.Run("bodies", func(t *testing.T) {
+		c := limited(limit.Config{Bytes: 64 << 10})
+		c.sockets = true
+		s := start(t, c)
+		s.open("alice")
+		var stuck []*rawClient
+		for range 3 { // each is 8 KiB in a chunk, and a pause
+			r := s.rawClient()
+			r.write(fmt.Sprintf("POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n4000\r\n%s",
+				basic("bob:"+passwordOf("bob")), strings.Repeat("x", 0x3fff)))
+			stuck = append(stuck, r)
+		}
+		large := strings.Repeat("x", 40<<10)
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until the server has read them
+			a := s.post("bob", "alice", large)
+			if a.status == http.StatusTooManyRequests {
+				a.wantLimited()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("a body beyond the share got %d", a.status)
+			}
+			s.do(request{id: "alice", query: "?wait=0"})
+		}
+		s.do(sending("bob", "alice", large).fromAnother()).want(http.StatusOK)
+		for _, r := range stuck {
+			r.reset()
+		}
+	})
+	t.Run("waits over HTTP/2", func(t *testing.T) {
+		c := limited(limit.Config{Bytes: 48 << 10})
+		c.http2 = true
+		inBubble(t, c, func(s *server) {
+			var waits []*pending
+			for i := range 3 {
+				waits = append(waits, s.wait(fmt.Sprint(i), ""))
+			}
+			time.Sleep(time.Second)
+			s.get("4", "").wantLimited()
+			s.do(request{id: "5", query: "?wait=1"}.fromAnother()).want(http.StatusNoContent)
+			for _, w := range waits {
+				w.answer().want(http.StatusNoContent)
+			}
+			s.get("4", "?wait=1").want(http.StatusNoContent)
+		})
+	})
+}
+
+// A school: 500 pupils behind one address, of whom each makes a call within the same
+// minute. Half call the other half, who come up to ten seconds late, so that calls are
+// repeated. Nobody meets a limit.
+func TestSchoolMeetsNoLimit(t *testing.T) {
+	const pupils, exchanges = 500, 10
+	c := limited(limit.Config{
+		Requests: limit.Rate{PerSecond: 300, Burst: 3000}, Inboxes: limit.Rate{PerSecond: 10, Burst: 1000},
+		Recipients: limit.Rate{PerSecond: 50, Burst: 3000}, Bytes: 16 << 20, Kept: 32 << 20, Connections: 2000,
+	})
+	inBubble(t, c, func(s *server) {
+		var requests, missing atomic.Int64
+		do := func(client *http.Client, r request) answer {
+			r.client = client
+			for {
+				requests.Add(1)
+				a := s.do(r)
+				if a.status != http.StatusNotFound {
+					return a
+				}
+				missing.Add(1)
+				time.Sleep(300 * time.Millisecond) // the other pupil is late
+				r.body = strings.NewReader("offer")
+			}
+		}
+		pupil := func(name, other string, calls bool) {
+			client := s.newClient()
+			if calls {
+				do(client, sending(name, other, "offer")).want(http.StatusOK)
+			}
+			cursor, got := "0", 0
+			for got < exchanges {
+				a := do(client, request{id: name, query: "?after=" + cursor, header: http.Header{"Accept": {"application/json"}}})
+				cursor = a.header.Get("Inbox-Cursor")
+				if a.status != http.StatusOK {
+					continue
+				}
+				for range a.batch().Messages {
+					got++
+					do(client, sending(name, other, strings.Repeat("candidate ", 300))).want(http.StatusOK)
+				}
+			}
+			do(client, request{id: name, query: "?limit=0&after=" + cursor})
+		}
+		var all sync.WaitGroup
+		for i := range pupils / 2 {
+			caller, callee := fmt.Sprint("caller ", i), fmt.Sprint("callee ", i)
+			at := time.Duration(i) * 50 * time.Second / (pupils / 2)
+			all.Go(func() { time.Sleep(at); pupil(caller, callee, true) })
+			all.Go(func() { time.Sleep(at + time.Duration(i%10)*time.Second); pupil(callee, caller, false) })
+		}
+		begun := time.Now()
+		all.Wait()
+		if took := time.Since(begun); took > time.Minute+10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := requests.Load(); n < 44*pupils/2 {
+			t.Errorf("%d requests, want at least those of %d calls", n, pupils/2)
+		}
+		t.Logf("%d requests, of which %d came before the other pupil", requests.Load(), missing.Load())
+	})
+}
+
+// One address that does all it can harms no other.
+func TestFloodFromOneAddressHarmsNoOther(t *testing.T) {
+	c := limited(limit.Config{
+		Requests: limit.Rate{PerSecond: 1, Burst: 50}, Inboxes: limit.Rate{PerSecond: 1, Burst: 50}, Recipients: limit.Rate{PerSecond: 1, Burst: 50},
+	})
+	c.sockets = true
+	s := start(t, c)
+	ctx, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	for range 4 {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				conn, err := s.dial()
+				if err != nil {
+					return
+				}
+				conn.SetDeadline(time.Now().Add(time.Second))
+				r := bufio.NewReader(conn)
+				for range 20 {
+					fmt.Fprintf(conn, "POST /inbox?to=x HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 0\r\n\r\n", basic("a:b"))
+					if res, err := http.ReadResponse(r, nil); err == nil {
+						io.Copy(io.Discard, res.Body)
+					}
+				}
+				conn.Close()
+			}
+		})
+	}
+	for i := range 40 {
+		s.do(request{id: "alice", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
+		if i < 40/2 {
+			s.do(sending("bob", "alice", "hello").fromAnother()).want(http.StatusOK)
+			s.do(request{id: "alice", query: "?wait=0"}.fromAnother()).want(http.StatusOK, "hello")
+		}
+	}
+	stop()
+	flood.Wait()
+	if _, err := s.store.Send(t.Context(), s.peer("bob"), "alice", inbox.Draft{}); err != nil {
+		t.Error(err)
+	}
+}
