@@ -214,6 +214,7 @@ func (m *Manager) obtain(ctx context.Context, name string) {
 	for obtained := false; ctx.Err() == nil; {
 		cert, err := m.config.CacheManagedCertificate(ctx, name)
 		if err == nil {
+			m.forget(name)
 			m.Log.Info("certificate loaded", "name", name, "until", cert.Leaf.NotAfter)
 			return
 		}
@@ -238,7 +239,9 @@ func (m *Manager) obtain(ctx context.Context, name string) {
 			}
 			sleep(ctx, wait)
 		}
-		attempts := len(record.Failed)
+		// certmagic takes the staging authority unless it is told that this is the first
+		// attempt: each fourth counts as one, should staging alone be in trouble.
+		attempts := max(len(record.Failed), last.count) % 4
 		counted := context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempts)
 		err = m.config.ObtainCertSync(counted, name)
 		if obtained = err == nil; !obtained && ctx.Err() == nil && m.failure(name).count == last.count {
@@ -279,21 +282,21 @@ func (m *Manager) renew(ctx context.Context) {
 		interval := m.interval()
 		select {
 		case <-time.After(interval):
-			// certmagic adds the interval to what the authority suggests.
-			m.cache.SetOptions(certmagic.CacheOptions{
-				GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.config, nil },
-				RenewCheckInterval: interval, Logger: m.config.Logger,
-			})
-			if err := m.cache.RenewManagedCertificates(ctx); err != nil {
-				m.trouble(err)
-			}
-		case <-m.changed: // the interval, perhaps
+		case <-m.changed: // what was stored may have ended long ago
 		case <-clean.C:
 			_ = certmagic.CleanStorage(ctx, m.storage, certmagic.CleanStorageOptions{
 				Logger: m.config.Logger, Interval: cleanEach / 2, OCSPStaples: true, ExpiredCerts: true, ExpiredCertGracePeriod: keepFor,
 			})
 		case <-ctx.Done():
 			return
+		}
+		// certmagic takes the interval off what the authority suggests.
+		m.cache.SetOptions(certmagic.CacheOptions{
+			GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.config, nil },
+			RenewCheckInterval: m.interval(), Logger: m.config.Logger,
+		})
+		if err := m.cache.RenewManagedCertificates(ctx); err != nil {
+			m.trouble(err)
 		}
 	}
 }
@@ -323,6 +326,9 @@ func (m *Manager) Certificates() []Certificate {
 		for _, cert := range m.cache.AllMatchingCertificates(name) {
 			if cert.Leaf.NotAfter.After(all[i].NotAfter) {
 				all[i].NotAfter = cert.Leaf.NotAfter
+			}
+			if !cert.NeedsRenewal(m.config) {
+				m.forget(name) // another server may have renewed it
 			}
 		}
 		all[i].Failed = m.failure(name).at

@@ -2,10 +2,15 @@ package acme
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -283,6 +288,60 @@ func TestRenew(t *testing.T) {
 		t.Errorf("%d clients were refused between two certificates", refused)
 	}
 	s.awaitLine(`msg="certificate issued" name=short.example.com renewal=true`)
+}
+
+// A server that was off until after the end of its certificate gets another at once.
+func TestStoredCertificateHasExpired(t *testing.T) {
+	t.Parallel()
+	a := acmetest.Start(t, acmetest.Config{})
+	storage, err := NewDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "late.example.com"
+	first := start(t, a, Config{Names: []string{name}, Storage: storage})
+	first.await("the certificate is there", func() bool { return first.has(name) })
+	key := first.issuer.IssuerKey()
+	first.stop()
+	cert, private := expired(t, name)
+	for file, content := range map[string][]byte{
+		certmagic.StorageKeys.SiteCert(key, name): cert, certmagic.StorageKeys.SitePrivateKey(key, name): private,
+		certmagic.StorageKeys.SiteMeta(key, name): []byte(`{"sans": ["` + name + `"]}`),
+	} {
+		if err := storage.Store(t.Context(), file, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	s := start(t, a, Config{Names: []string{name}, Storage: storage})
+	s.await("a new certificate is there", func() bool {
+		_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: name})
+		return err == nil
+	})
+	if took := time.Since(began); took > mostInterval {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// expired makes a certificate that ended yesterday.
+func expired(t *testing.T, name string) (cert, private []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotBefore: time.Now().AddDate(0, 0, -91), NotAfter: time.Now().AddDate(0, 0, -1),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if private, err = certmagic.PEMEncodePrivateKey(key); err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), private
 }
 
 // Certificates that cannot be opened, as those of another pepper, are ordered again.

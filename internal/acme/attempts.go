@@ -99,6 +99,12 @@ type failure struct {
 	logged time.Time
 }
 
+func (m *Manager) forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.failures, name)
+}
+
 func (m *Manager) failure(name string) failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,9 +130,7 @@ func (m *Manager) event(ctx context.Context, event string, data map[string]any) 
 		err, _ := data["error"].(error)
 		m.failed(ctx, name, renewal, err)
 	case "cert_obtained":
-		m.mu.Lock()
-		delete(m.failures, name)
-		m.mu.Unlock()
+		m.forget(name)
 		if err := m.storage.Delete(ctx, recordKey(name)); err != nil {
 			m.trouble(err)
 		}
