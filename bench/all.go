@@ -25,6 +25,7 @@ func (c *allCommand) Run(e *env) error {
 		{"relay", &relayCommand{Form: []string{"lean", "full"}, Pairs: 64, Body: 400, InFlight: 4, Round: 150 * time.Millisecond, Rounds: 9, Openings: 1000}},
 		{"relay against gws", &relayCommand{Gws: true, Form: []string{"lean"}, Pairs: 64, Body: 400, InFlight: 4, Round: 150 * time.Millisecond, Rounds: 9, Openings: 5}},
 		{"ledger", &ledgerCommand{Messages: 20_000, Store: []string{"memory"}, Within: time.Minute}},
+		{"metrics", &metricsCommand{Conns: 16, Body: 1024, Form: []string{"ack"}, Round: 150 * time.Millisecond, Rounds: 15, N: 100_000, Scrapes: 20}},
 		{"abandoned", &abandonedCommand{N: 1000, AtOnce: 32}},
 		{"idle", &idleCommand{N: 300_000, Settle: 15 * time.Second}},
 		{"expiry", &expiryCommand{N: 100_000, Conns: 8, Rate: 2000, TTL: 10 * time.Second, Rounds: 1}},

@@ -111,6 +111,23 @@ func (p *process) listen(r io.Reader, announced chan<- string) {
 	io.Copy(io.Discard, r)
 }
 
+// announced waits for a URL that the server writes after a word, on any line.
+func (p *process) announced(word string) (url string, err error) {
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		p.mu.Lock()
+		for _, line := range p.tail {
+			if _, rest, ok := strings.Cut(line, " "+word); ok {
+				url = strings.Trim(strings.Fields(rest)[0], `"`)
+			}
+		}
+		p.mu.Unlock()
+		if url != "" {
+			return url, nil
+		}
+	}
+	return "", errors.Join(errors.New("the server did not say "+word), p.alive())
+}
+
 // alive is an error when the server has ended by itself, or has found a race.
 func (p *process) alive() error {
 	p.mu.Lock()
