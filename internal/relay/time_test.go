@@ -275,6 +275,9 @@ func TestRates(t *testing.T) {
 		next.Close()
 		pairs[0][1].Close()
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		s.users.mu.Lock()
+		defer s.users.mu.Unlock()
 		if n := s.users.byUser.Len(); n != 2 {
 			t.Errorf("%d accounts are left of 2", n)
 		}
