@@ -12,9 +12,10 @@ import (
 // Errors say in words what happened, and are known by package inbox's names.
 func TestErrors(t *testing.T) {
 	for want, err := range map[string]error{
-		"no-such-inbox: The recipient has none.":    &client.Error{Status: 404, Code: "no-such-inbox", Detail: "The recipient has none."},
-		"no-such-inbox: the recipient has no inbox": &client.Error{Status: 404, Code: "no-such-inbox"}, // from a socket
-		"rate-limited": &client.Error{Status: 429, Code: "rate-limited"},
+		"no-such-inbox: The recipient has none.":                         &client.Error{Status: 404, Code: "no-such-inbox", Detail: "The recipient has none."},
+		"no-such-inbox: the recipient has no inbox":                      &client.Error{Status: 404, Code: "no-such-inbox"}, // from a socket
+		"rate-limited: there were too many requests, or wrong passwords": &client.Error{Status: 429, Code: "rate-limited"},
+		"too-slow": &client.Error{Status: 408, Code: "too-slow"},
 		"the answer was 502 Bad Gateway, and not from an inbox server":                                &client.Error{Status: 502},
 		"tried again in vain: inbox-full: the recipient's inbox is full":                              &client.RetryError{Last: &client.Error{Status: 503, Code: "inbox-full"}},
 		"context canceled; before that: the answer was 502 Bad Gateway, and not from an inbox server": &client.RetryError{Last: &client.Error{Status: 502}, Ended: context.Canceled},
@@ -25,6 +26,7 @@ func TestErrors(t *testing.T) {
 	}
 	for code, want := range map[string]error{
 		"unauthorized":      inbox.ErrUnauthorized,
+		"rate-limited":      inbox.ErrRateLimited,
 		"no-such-inbox":     inbox.ErrNoInbox,
 		"bad-cursor":        inbox.ErrBadCursor,
 		"replaced":          inbox.ErrReplaced,
