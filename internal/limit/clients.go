@@ -139,6 +139,9 @@ func (c *Clients) Disconnect(client netip.Addr) {
 	}
 }
 
+// Connected returns how many networks have connections.
+func (c *Clients) Connected() int { return c.connections.Networks() }
+
 // Open implements [inbox.Quota]: it counts an inbox that is about to be opened, or
 // returns the problem that answers the request.
 func (c *Clients) Open(client netip.Addr) (account uint64, err error) {

@@ -81,6 +81,20 @@ func (s *Shares) Give(a netip.Addr, n int) {
 	}
 }
 
+// Networks returns how many networks have something.
+func (s *Shares) Networks() (n int) {
+	if s == nil {
+		return 0
+	}
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.Lock()
+		n += shard.used.Len()
+		shard.Unlock()
+	}
+	return n
+}
+
 // add changes what a network has. It refuses to go beyond limit.
 func (s *Shares) add(network netip.Prefix, n, limit int64) bool {
 	shard := &s.shards[maphash.Comparable(s.seed, network)%stripes]

@@ -24,6 +24,7 @@ import (
 
 	"inbox/internal/clientaddr"
 	"inbox/internal/inboxtest"
+	"inbox/internal/limit"
 	"inbox/internal/park"
 )
 
@@ -74,7 +75,7 @@ type service struct {
 
 func start(tb testing.TB, way way) *service {
 	s := &service{TB: tb, way: way, spots: make(map[*park.Spot]bool)}
-	c := Config{MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler)}
+	c := Config{MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler), Clients: limit.NewClients(limit.Config{Connections: 1000})}
 	if way.secure {
 		certificate := inboxtest.NewCertificate(tb, "test")
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
@@ -299,6 +300,9 @@ func TestHandBack(t *testing.T) {
 			if answers.Load() < clients*rounds/2 || s.parked.Load() == 0 {
 				t.Error("hardly anything was asked")
 			}
+			inboxtest.Until(t, "no connection counts any more", func() bool {
+				return s.open.Load() == 0 && s.Server.config.Clients.Connected() == 0
+			})
 		})
 	}
 }

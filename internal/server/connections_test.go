@@ -1,0 +1,148 @@
+package server
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox/internal/inboxtest"
+	"inbox/internal/limit"
+)
+
+// limitedServer answers every request at once.
+func limitedServer(t *testing.T, c Config) (address string, config *tls.Config) {
+	c.MaxWait, c.Log = time.Minute, slog.New(slog.DiscardHandler)
+	if c.TLS != nil {
+		certificate := inboxtest.NewCertificate(t, "test")
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.Pair}}
+		config = &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
+	}
+	s := New(c)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(ln); err != nil {
+		t.Fatal(err)
+	}
+	s.Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	var serving sync.WaitGroup
+	serving.Go(func() { s.Serve() })
+	t.Cleanup(func() {
+		s.Close()
+		serving.Wait()
+		if err := s.Wait(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	return ln.Addr().String(), config
+}
+
+// dialFrom connects from an address. With TLS the handshake is the client's first word.
+func dialFrom(t *testing.T, from, to string, config *tls.Config) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if config != nil {
+		return tls.Client(c, config)
+	}
+	return c
+}
+
+// answers reports whether a connection gets an answer.
+func answers(c net.Conn) bool {
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return false
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return false
+	}
+	io.Copy(io.Discard, res.Body)
+	return res.StatusCode == http.StatusOK
+}
+
+func TestConnectionsOfOneAddress(t *testing.T) {
+	for _, secure := range []*tls.Config{nil, {}} {
+		to, config := limitedServer(t, Config{TLS: secure, Clients: limit.NewClients(limit.Config{Connections: 3})})
+		var open []net.Conn
+		for range 3 {
+			c := dialFrom(t, "127.0.0.2", to, config)
+			if !answers(c) {
+				t.Fatal("a connection within the limit got no answer")
+			}
+			open = append(open, c)
+		}
+		for range 10 {
+			if answers(dialFrom(t, "127.0.0.2", to, config)) {
+				t.Error("a connection beyond the limit got an answer")
+			}
+		}
+		if !answers(dialFrom(t, "127.0.0.4", to, config)) || !answers(open[0]) {
+			t.Error("another address, or an open connection, got no answer")
+		}
+		open[1].Close()
+		inboxtest.Until(t, "another may come", func() bool { return answers(dialFrom(t, "127.0.0.2", to, config)) })
+	}
+}
+
+// Connections of a trusted proxy are those of all its clients: the limit of one address
+// does not bound them.
+func TestConnectionsOfATrustedProxy(t *testing.T) {
+	to, _ := limitedServer(t, Config{Clients: limit.NewClients(limit.Config{Connections: 1}), Proxies: trusting(t, "127.0.0.2")})
+	for range 5 {
+		if !answers(dialFrom(t, "127.0.0.2", to, nil)) {
+			t.Error("a connection of a trusted proxy got no answer")
+		}
+	}
+}
+
+// Beyond the limit of the server connections wait until others end.
+func TestConnectionsOfAServer(t *testing.T) {
+	to, _ := limitedServer(t, Config{MaxConnections: 2})
+	first, second := dialFrom(t, "127.0.0.2", to, nil), dialFrom(t, "127.0.0.3", to, nil)
+	if !answers(first) || !answers(second) {
+		t.Fatal("a connection within the limit got no answer")
+	}
+	third := dialFrom(t, "127.0.0.4", to, nil)
+	answered := make(chan bool, 1)
+	go func() { answered <- answers(third) }()
+	select {
+	case <-answered:
+		t.Fatal("a third connection did not wait")
+	case <-time.After(5 * resumeAfter): // to see that nothing happens takes time
+	}
+	first.Close()
+	if !<-answered {
+		t.Error("the third connection got no answer when another ended")
+	}
+}
+
+// A client that makes the server shake hands without end is refused before that.
+func TestHandshakesWithoutEnd(t *testing.T) {
+	to, config := limitedServer(t, Config{TLS: &tls.Config{}, Clients: limit.NewClients(limit.Config{Requests: limit.Rate{PerSecond: 1e-3, Burst: 3}})})
+	shaken := 0
+	for range 10 {
+		c := dialFrom(t, "127.0.0.2", to, config).(*tls.Conn)
+		if c.Handshake() == nil {
+			shaken++
+		}
+		c.Close()
+	}
+	if shaken != 6 { // three, and three more to be told so
+		t.Errorf("%d handshakes, want 6", shaken)
+	}
+	if !answers(dialFrom(t, "127.0.0.3", to, config)) {
+		t.Error("another address got no answer")
+	}
+}
