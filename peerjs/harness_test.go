@@ -185,7 +185,7 @@ func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Lis
 	}
 	transport := &http.Transport{DialContext: s.dial}
 	s.client = &http.Client{Transport: transport}
-	srv := &http.Server{Handler: mux}
+	srv := &http.Server{Handler: addressed(mux)}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { srv.Serve(ln) })

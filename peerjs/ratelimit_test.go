@@ -1,0 +1,176 @@
+package peerjs_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/internal/limit"
+	"inbox/peerjs"
+)
+
+// addressed has requests come from 192.0.2.1, or from the address that a parameter of
+// the query names, which no client of PeerJS sends.
+func addressed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		address := r.URL.Query().Get("from")
+		if address == "" {
+			address = "192.0.2.1"
+		}
+		r.RemoteAddr = net.JoinHostPort(address, "1")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitedBubble runs a test in a bubble, by whose clock the limits count.
+func limitedBubble(t *testing.T, c limit.Config, f func(s *server)) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) })
+		clients := limit.NewClients(c)
+		s := start(t, peerjs.Config{Clients: clients, Store: openMemory(t, inbox.Limits{Quota: clients})})
+		s.bubble = true
+		f(s)
+	})
+}
+
+// knockFrom connects from an address.
+func (s *server) knockFrom(address, id string) *client {
+	s.Helper()
+	c := s.dialQuery("key=peerjs&token=t&version=1.5.5&id=" + id + "&from=" + address)
+	c.id = id
+	return c
+}
+
+// next frames, which must not be ERROR: clients of PeerJS end for good when they hear one.
+func (c *client) wantOpen() {
+	c.Helper()
+	if f := c.hear(); !strings.Contains(f, `"OPEN"`) {
+		c.Fatalf("heard %s, want OPEN", f)
+	}
+}
+
+// A client that connects too often waits for its turn, and hears nothing meanwhile. One
+// for which there is no room within ten seconds is closed.
+func TestSocketsOfOneAddressWait(t *testing.T) {
+	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 0.5, Burst: 20}}, func(s *server) {
+		begun := time.Now()
+		var clients []*client
+		for i := range 20 {
+			clients = append(clients, s.knockFrom("192.0.2.1", fmt.Sprint(i)))
+			clients[i].wantOpen()
+		}
+		if time.Since(begun) > 0 {
+			t.Errorf("the burst took %v", time.Since(begun))
+		}
+		late := s.knockFrom("192.0.2.1", "late")
+		synctest.Wait()
+		s.knockFrom("192.0.2.2", "other").wantOpen()
+		if time.Since(begun) > 0 {
+			t.Error("another address had to wait")
+		}
+		late.wantOpen()
+		s.wantElapsed(time.Since(begun), 2*time.Second, 3*time.Second)
+		// Many more than there is room for.
+		var crowd []*client
+		for i := range 15 {
+			crowd = append(crowd, s.knockFrom("192.0.2.1", fmt.Sprint("crowd-", i)))
+		}
+		time.Sleep(30 * time.Second)
+		opened, closed := 0, 0
+		for _, c := range crowd {
+			for f := range c.frames {
+				if !strings.Contains(f, `"OPEN"`) {
+					t.Fatalf("a client that waits heard %s", f)
+				}
+				opened++
+				break
+			}
+			if c.code.Load() == 4429 {
+				closed++
+			}
+		}
+		if opened < 3 || opened+closed != len(crowd) {
+			t.Errorf("of %d, %d were opened and %d closed with 4429", len(crowd), opened, closed)
+		}
+	})
+}
+
+// A message beyond the limit waits, like one to a peer that is not there yet.
+func TestMessagesOfOneAddressWait(t *testing.T) {
+	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}, func(s *server) {
+		alice, bob := s.knockFrom("192.0.2.1", "alice"), s.knockFrom("192.0.2.2", "bob")
+		alice.wantOpen()
+		bob.wantOpen()
+		begun := time.Now()
+		for i := range 6 {
+			alice.offer("bob", fmt.Sprint(i))
+		}
+		for i := range 6 {
+			bob.wantFrom("alice", "OFFER", fmt.Sprint(i))
+		}
+		s.wantElapsed(time.Since(begun), time.Second, 4*time.Second)
+		alice.silent(10 * time.Second)
+	})
+}
+
+func TestNewIDsOfOneAddress(t *testing.T) {
+	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 0.1, Burst: 2}}, func(s *server) {
+		for range 2 {
+			if status, _, _ := s.get("/peerjs/id"); status != http.StatusOK {
+				t.Errorf("got %d", status)
+			}
+		}
+		status, _, header := s.get("/peerjs/id", "Origin", "https://app.example")
+		if status != http.StatusTooManyRequests || header.Get("Retry-After") != "10" || header.Get("Access-Control-Allow-Origin") == "" {
+			t.Errorf("got %d, %v", status, header)
+		}
+		if status, _, _ := s.get("/peerjs/id?from=192.0.2.2"); status != http.StatusOK {
+			t.Errorf("another address got %d", status)
+		}
+	})
+}
+
+// An address that opens too many inboxes waits, as with too many sockets.
+func TestInboxesOfOneAddressWait(t *testing.T) {
+	limitedBubble(t, limit.Config{Inboxes: limit.Rate{PerSecond: 0.5, Burst: 1}}, func(s *server) {
+		s.knockFrom("192.0.2.1", "alice").wantOpen()
+		begun := time.Now()
+		s.knockFrom("192.0.2.1", "bob").wantOpen()
+		s.wantElapsed(time.Since(begun), 2*time.Second, 3*time.Second)
+		s.knockFrom("192.0.2.2", "carol").wantOpen()
+		if strings.Contains(s.log.String(), "store failed") {
+			t.Errorf("a limit is logged as a failure: %s", s.log)
+		}
+	})
+}
+
+// What one address says to peers that are not there has a bound, and leaves room for
+// others.
+func TestHeldBytesOfOneAddress(t *testing.T) {
+	limitedBubble(t, limit.Config{Bytes: 64 << 10}, func(s *server) {
+		alice, bob := s.knockFrom("192.0.2.1", "alice"), s.knockFrom("192.0.2.1", "bob")
+		carol := s.knockFrom("192.0.2.2", "carol")
+		for _, c := range []*client{alice, bob, carol} {
+			c.wantOpen()
+		}
+		large := `"` + strings.Repeat("x", 40<<10) + `"`
+		alice.offer("nobody", large)
+		alice.handled()
+		begun := time.Now()
+		bob.offer("nobody", large)
+		bob.wantExpire("nobody")
+		if time.Since(begun) > 0 {
+			t.Errorf("a message without room expired after %v", time.Since(begun))
+		}
+		carol.offer("dave", large)
+		carol.handled()
+		s.knockFrom("192.0.2.3", "dave").wantOpen()
+		carol.silent(10 * time.Second)
+		alice.wantExpire("nobody")
+	})
+}
