@@ -29,16 +29,9 @@ import (
 // fewDescriptors starts the program with a small limit of descriptors.
 func fewDescriptors(t *testing.T, limit int, flags ...string) (*exec.Cmd, *running) {
 	t.Helper()
-	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	script := fmt.Sprintf(`ulimit -n %d && exec inbox "$@"`, limit)
-	cmd := exec.Command("sh", append([]string{"-c", script, "sh", "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0"}, flags...)...)
-	cmd.Stderr = r.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	r.url = strings.TrimSuffix(r.log.await(t, `msg=listening url=([^\s"]+)`), "/")
-	return cmd, r
+	cmd := exec.Command("sh", append([]string{"-c", script, "sh", "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0", "--limits=off"}, flags...)...)
+	return cmd, started(t, cmd)
 }
 
 // When more clients come than there are descriptors, the connections that the server
@@ -102,7 +95,7 @@ const (
 )
 
 func (c *crowd) run() {
-	ctx, stop := context.WithTimeout(c.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(c.Context(), 4*time.Minute)
 	defer stop()
 	var polls [pairs + patient][2]*http.Client
 	for i := range polls {

@@ -125,13 +125,7 @@ func (f front) start(t *testing.T) (url string, config *tls.Config) {
 		_, r := process(t, flags...)
 		_, server, _ = strings.Cut(r.url, "://")
 	} else {
-		r := &running{log: &lines{changed: make(chan struct{}, 1)}}
-		cmd := exec.Command("inbox", append([]string{"serve"}, flags...)...)
-		cmd.Stderr = r.log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		r := begun(t, exec.Command("inbox", append([]string{"serve"}, flags...)...))
 		r.log.await(t, `msg=listening (unix=)`)
 	}
 	content, err := os.ReadFile(deploy + f.file)

@@ -31,15 +31,9 @@ type keptServer struct {
 const keptMemory = 32 << 20
 
 func startKept(t *testing.T, binary string) *keptServer {
-	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	cmd := exec.Command(binary, "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0", "--inbox-ttl=1h", "--limits=off", fmt.Sprint("--max-memory=", keptMemory))
-	cmd.Stderr = r.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	url := strings.TrimSuffix(r.log.await(t, `msg=listening url=([^\s"]+)`), "/")
-	s := &keptServer{T: t, pid: cmd.Process.Pid, addr: strings.TrimPrefix(url, "http://")}
+	r := started(t, cmd)
+	s := &keptServer{T: t, pid: cmd.Process.Pid, addr: strings.TrimPrefix(r.url, "http://")}
 	c := s.dial()
 	s.http = bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c))
 	s.ask("GET", "?limit=0", "warm")

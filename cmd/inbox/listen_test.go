@@ -135,10 +135,8 @@ func TestSystemd(t *testing.T) {
 		}
 		return string(b[:n])
 	}
-	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=2; exec inbox serve --listen systemd --drain=0s`)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
-	cmd.Stderr = r.log
 	for _, ln := range []interface{ File() (*os.File, error) }{tcp.(*net.TCPListener), local.(*net.UnixListener)} {
 		f, err := ln.File()
 		if err != nil {
@@ -147,10 +145,7 @@ func TestSystemd(t *testing.T) {
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	r := begun(t, cmd)
 	if got := state(); got != "READY=1" {
 		t.Fatalf("the first state is %q", got)
 	}
@@ -181,13 +176,7 @@ func TestPort(t *testing.T) {
 	if addresses := new(serveCommand).addresses(); len(addresses) != 1 || addresses[0] != ":"+port {
 		t.Errorf("it listens at %v, want :%s", addresses, port)
 	}
-	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
-	cmd := exec.Command("inbox", "serve")
-	cmd.Stderr = r.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	r := begun(t, exec.Command("inbox", "serve"))
 	r.log.await(t, `msg=listening url=(http://localhost:`+port+`/)`)
 	_, other := process(t, "--listen=127.0.0.1:0")
 	if strings.HasSuffix(other.url, ":"+port) {

@@ -21,19 +21,31 @@ import (
 // process starts the program as a process of its own. Its log can be waited for.
 func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
 	t.Helper()
-	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	if !strings.Contains(strings.Join(flags, " "), "--listen") {
 		flags = append(flags, "--listen=127.0.0.1:0")
 	}
-	flags = append([]string{"--turn-listen=127.0.0.1:0"}, flags...)
-	cmd := exec.Command("inbox", append([]string{"serve"}, flags...)...)
+	cmd := exec.Command("inbox", append([]string{"serve", "--turn-listen=127.0.0.1:0"}, flags...)...)
+	return cmd, started(t, cmd)
+}
+
+// begun starts a server as a process that ends with the test.
+func begun(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{log: &lines{changed: make(chan struct{}, 1)}}
 	cmd.Stderr = r.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return r
+}
+
+// started is begun for a server whose URL the log tells.
+func started(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := begun(t, cmd)
 	r.url = strings.TrimSuffix(r.log.await(t, `msg=listening url=([^\s"]+)`), "/")
-	return cmd, r
+	return r
 }
 
 // The first signal drains, and the second ends at once, however long the drain
