@@ -89,7 +89,13 @@ var generous = []string{
 // serve starts a server for a measurement.
 func (e *env) serve(flags ...string) (*process, error) {
 	args := slices.Concat([]string{"serve", "--listen=127.0.0.1:0"}, generous, flags)
-	return start(e.ctx, e.server, e.load, e.binary, append(args, e.ServerFlag...)...)
+	p, err := start(e.ctx, e.server, e.load, e.binary, append(args, e.ServerFlag...)...)
+	if err == nil && e.Nginx != "" {
+		if err = e.behindNginx(p); err != nil {
+			p.stop()
+		}
+	}
+	return p, err
 }
 
 // bare starts a baseline.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
@@ -41,11 +39,9 @@ func (c *ledgerCommand) Run(e *env) error {
 				return err
 			}
 			defer redis.stop()
-			pepper := filepath.Join(temp, "pepper")
-			if err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
+			if flags, err = redis.flags(temp); err != nil {
 				return err
 			}
-			flags = []string{"--store=redis://" + redis.addr, "--pepper-file=" + pepper}
 		}
 		var servers []*process
 		for _, tls := range []string{"off", "self-signed"} {

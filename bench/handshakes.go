@@ -46,7 +46,7 @@ func (c *handshakesCommand) Run(e *env) error {
 	var lanes sync.WaitGroup
 	results := make([]laneResult, c.AtOnce)
 	for i := range results {
-		lanes.Go(func() { results[i] = runLane(e.ctx, server.addr, i, began.Add(c.Duration)) })
+		lanes.Go(func() { results[i] = runLane(e.ctx, server, i, began.Add(c.Duration)) })
 	}
 	lanes.Wait()
 	took := time.Since(began)
@@ -93,7 +93,7 @@ type laneResult struct {
 	tally  tally
 }
 
-func runLane(ctx context.Context, addr string, i int, end time.Time) (r laneResult) {
+func runLane(ctx context.Context, p *process, i int, end time.Time) (r laneResult) {
 	var conns [4]*conn // those of a peer stay with its successor
 	defer func() { hangUp(conns[:]) }()
 	for n := 0; time.Now().Before(end) && ctx.Err() == nil && len(r.errors) < 3; n++ {
@@ -101,7 +101,7 @@ func runLane(ctx context.Context, addr string, i int, end time.Time) (r laneResu
 			if conns[k] != nil {
 				continue
 			}
-			c, err := dial(ctx, addr, i, time.Until(end)+4*longest)
+			c, err := p.dial(ctx, i, time.Until(end)+4*longest, 8<<10)
 			if err != nil {
 				r.errors = append(r.errors, err)
 				return r

@@ -84,6 +84,7 @@ type options struct {
 	Source     string   `default:".." placeholder:"DIR" help:"Where to build the server from."`
 	Race       bool     `help:"Build the server with the race detector: for the handshakes, not for figures."`
 	ServerFlag []string `placeholder:"FLAG" sep:"none" help:"Start the server with this flag, too, as in --server-flag=--log-level=warn. Repeatable."`
+	Nginx      string   `placeholder:"FILE" type:"existingfile" help:"Let clients go through this nginx, with keep-alive connections to the server."`
 	JSON       string   `name:"json" placeholder:"FILE" help:"Write the figures to this file."`
 }
 

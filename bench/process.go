@@ -22,6 +22,8 @@ type process struct {
 	done chan struct{} // closed when it has ended
 	tls  *tls.Config   // not nil: it speaks TLS
 
+	stopped func() // if not nil, called by stop
+
 	mu         sync.Mutex     // guards what follows
 	tail       []string       // what it said last
 	cause      string         // the line that tells of a panic
@@ -151,6 +153,10 @@ func (p *process) alive() error {
 func (p *process) stop() {
 	p.cmd.Process.Kill()
 	<-p.done
+	if p.stopped != nil {
+		p.stopped()
+		p.stopped = nil
+	}
 }
 
 // dump ends the process with a dump of its goroutines and counts them, by what

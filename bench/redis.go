@@ -41,11 +41,11 @@ func (c *redisCommand) Run(e *env) error {
 		return err
 	}
 	defer redis.stop()
-	pepper := filepath.Join(temp, "pepper")
-	if err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
+	flags, err := redis.flags(temp)
+	if err != nil {
 		return err
 	}
-	flags := []string{"--store=redis://" + redis.addr, "--pepper-file=" + pepper, "--inbox-ttl=10m"}
+	flags = append(flags, "--inbox-ttl=10m")
 	var servers []*process
 	for _, f := range [][]string{flags, flags, {"--inbox-ttl=10m"}} {
 		p, err := e.serve(f...)
@@ -181,7 +181,7 @@ func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process
 		if err != nil {
 			return err
 		}
-		if err := cycles.compareReal(e, targets, true, 1024, conns); err != nil {
+		if err := cycles.compare(e, targets, true, true, 1024, conns); err != nil {
 			return err
 		}
 		after, err := redis.scripts()
@@ -198,35 +198,6 @@ func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process
 			Against: "memory", Baseline: base, Ratio: median(ratios), Note: spread(ratios) + "; " + rates(targets[0].samples, targets[1].samples)})
 		e.report.add(row{Group: "redis: CPU of Redis", What: "a script, " + plural(conns, "connection"),
 			Measured: micros(used-cpu, int(after-before)), Unit: "µs"})
-	}
-	return nil
-}
-
-// compareReal is compare of servers that all hold inboxes.
-func (c *cycleCommand) compareReal(e *env, targets []*target, ack bool, size, conns int) error {
-	life := time.Duration(c.Rounds+1)*3*(c.Round+time.Second) + 30*time.Second
-	for _, t := range targets {
-		for i := range conns {
-			cy, err := dialCycler(e, t.p, i, ack, size, life)
-			if err != nil {
-				return err
-			}
-			defer cy.Close()
-			t.cyclers = append(t.cyclers, cy)
-		}
-		if _, err := t.rehearse(nil); err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
-		}
-	}
-	for round := range c.Rounds {
-		for i := range targets {
-			t := targets[(round+i)%len(targets)]
-			s, err := measureCycles(e, t, c.Round)
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
-			}
-			t.samples = append(t.samples, s)
-		}
 	}
 	return nil
 }
@@ -259,6 +230,13 @@ func startRedis(e *env, program, dir string) (*redisServer, error) {
 	}
 	r.stop()
 	return nil, fmt.Errorf("%s does not answer", program)
+}
+
+// flags are those of servers that share this Redis.
+func (r *redisServer) flags(dir string) ([]string, error) {
+	pepper := filepath.Join(dir, "pepper")
+	err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600)
+	return []string{"--store=redis://" + r.addr, "--pepper-file=" + pepper}, err
 }
 
 func (r *redisServer) stop() {
