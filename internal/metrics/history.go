@@ -26,7 +26,6 @@ type history struct {
 
 	mu      sync.Mutex // guards what follows
 	samples int        // that were taken
-	at      time.Time  // of the last one
 	series  []*series
 	byKey   map[string]*series
 }
@@ -48,45 +47,53 @@ func newHistory(families []Family) *history {
 }
 
 // sample reads all families once.
-func (h *history) sample(now time.Time) {
+func (h *history) sample() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.samples++
-	h.at = now
+	for i := range h.families {
+		if f := &h.families[i]; f.distribution != nil {
+			h.noteDistribution(f)
+		}
+	}
+	h.values(func(name string, counter bool, labels []string, value float64) { h.note(name, counter, labels, value) })
+	// What is not there any more, such as a certificate, makes room.
+	h.series = slices.DeleteFunc(h.series, func(s *series) bool {
+		gone := h.samples-s.seen >= kept
+		if gone {
+			delete(h.byKey, key(s.name, s.labels))
+		}
+		return gone
+	})
+}
+
+// values visits what all families show now, but for native histograms.
+func (h *history) values(visit func(name string, counter bool, labels []string, value float64)) {
 	for i := range h.families {
 		f := &h.families[i]
 		switch {
 		case f.distribution != nil:
-			h.noteDistribution(f)
 		case f.buckets != nil:
 			b := f.buckets()
 			count := uint64(0)
 			for _, n := range b.Counts {
 				count += n
 			}
-			h.note(f.Name+"_count", true, nil, float64(count))
-			h.note(f.Name+"_sum", true, nil, b.Sum)
+			visit(f.Name+"_count", true, nil, float64(count))
+			visit(f.Name+"_sum", true, nil, b.Sum)
 		default:
 			f.read(func(value float64, labels ...string) {
 				var pairs []string
 				for i, name := range f.Labels {
 					pairs = append(pairs, name, labels[i])
 				}
-				h.note(f.Name, f.kind == prometheus.CounterValue, pairs, value)
+				visit(f.Name, f.kind == prometheus.CounterValue, pairs, value)
 			})
 		}
 	}
-	// What is not there any more, such as a certificate, makes room.
-	h.series = slices.DeleteFunc(h.series, func(s *series) bool {
-		gone := h.samples-s.seen >= kept
-		if gone {
-			delete(h.byKey, s.key())
-		}
-		return gone
-	})
 }
 
-func (s *series) key() string { return s.name + "\x00" + strings.Join(s.labels, "\x00") }
+func key(name string, labels []string) string { return name + "\x00" + strings.Join(labels, "\x00") }
 
 // noteDistribution keeps the median and the 99th percentile of each step.
 func (h *history) noteDistribution(f *Family) {
@@ -105,13 +112,13 @@ func (h *history) note(name string, counter bool, labels []string, value float64
 		value = 0
 	}
 	s := &series{name: name, labels: labels, counter: counter, began: h.samples, value: value}
-	if known := h.byKey[s.key()]; known != nil {
+	if known := h.byKey[key(name, labels)]; known != nil {
 		s = known
 	} else {
 		if len(h.series) >= mostSeries {
 			return nil
 		}
-		h.byKey[s.key()] = s
+		h.byKey[key(name, labels)] = s
 		h.series = append(h.series, s)
 	}
 	for missed := s.seen + 1; s.seen > 0 && missed < h.samples; missed++ {
@@ -141,14 +148,22 @@ type stateSeries struct {
 	Points []float32         `json:"points,omitempty"` // the oldest first; none if all are 0
 }
 
-// state returns the samples after the one with that number, at most an hour.
-func (h *history) state(after int) state {
+// state returns what the families show at a time, and the samples after the one with that
+// number, at most an hour.
+func (h *history) state(now time.Time, after int) state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := state{Now: h.at.Unix(), Step: step.Seconds(), Samples: h.samples, Series: make([]stateSeries, 0, len(h.series))}
+	latest := make(map[string]float64)
+	h.values(func(name string, _ bool, labels []string, value float64) { latest[key(name, labels)] = value })
+	s := state{Now: now.Unix(), Step: step.Seconds(), Samples: h.samples, Series: make([]stateSeries, 0, len(h.series))}
 	after = max(after, h.samples-kept, 0)
 	for _, from := range h.series {
 		out := stateSeries{Name: from.name, Value: from.value}
+		if value, ok := latest[key(from.name, from.labels)]; ok {
+			out.Value = value
+		} else if from.seen < h.samples {
+			out.Value = 0
+		}
 		if len(from.labels) > 0 {
 			out.Labels = make(map[string]string)
 			for i := 0; i < len(from.labels); i += 2 {
@@ -166,9 +181,6 @@ func (h *history) state(after int) state {
 		}
 		if !some {
 			out.Points = nil
-		}
-		if from.seen < h.samples {
-			out.Value = 0
 		}
 		s.Series = append(s.Series, out)
 	}

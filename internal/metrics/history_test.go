@@ -25,7 +25,7 @@ func find(t *testing.T, s state, name string) stateSeries {
 }
 
 // A counter shows what was added in each step, a gauge what it was; both with the latest
-// value.
+// value, which may be newer than the last sample.
 func TestHistory(t *testing.T) {
 	gauge, counter := 0.0, 100.0
 	h := newHistory([]Family{
@@ -33,28 +33,28 @@ func TestHistory(t *testing.T) {
 		Counter("counter_total", "", func() float64 { return counter }),
 	})
 	for i := range 4 {
-		h.sample(time.Unix(int64(1000+10*i), 0))
+		h.sample()
 		gauge, counter = gauge+1, counter+float64(10*i)
 	}
-	s := h.state(0)
+	s := h.state(time.Unix(1030, 0), 0)
 	if s.Samples != 4 || s.Now != 1030 || s.Step != 10 {
 		t.Errorf("the state is sample %d at %d, every %g s", s.Samples, s.Now, s.Step)
 	}
-	if got := find(t, s, "gauge"); got.Value != 3 || !slices.Equal(got.Points, []float32{0, 1, 2, 3}) {
+	if got := find(t, s, "gauge"); got.Value != 4 || !slices.Equal(got.Points, []float32{0, 1, 2, 3}) {
 		t.Errorf("the gauge is %+v", got)
 	}
-	if got := find(t, s, "counter_total"); got.Value != 130 || !slices.Equal(got.Points, []float32{0, 0, 10, 20}) {
+	if got := find(t, s, "counter_total"); got.Value != 160 || !slices.Equal(got.Points, []float32{0, 0, 10, 20}) {
 		t.Errorf("the counter is %+v", got)
 	}
-	if got := find(t, h.state(3), "gauge"); !slices.Equal(got.Points, []float32{3}) {
+	if got := find(t, h.state(time.Unix(1030, 0), 3), "gauge"); !slices.Equal(got.Points, []float32{3}) {
 		t.Errorf("after sample 3 the gauge has %v", got.Points)
 	}
 	for _, after := range []int{4, 5, 1 << 40} {
-		if got := find(t, h.state(after), "gauge"); len(got.Points) != 0 {
+		if got := find(t, h.state(time.Unix(1030, 0), after), "gauge"); len(got.Points) != 0 {
 			t.Errorf("after sample %d the gauge has %v", after, got.Points)
 		}
 	}
-	if got := find(t, h.state(-7), "gauge"); len(got.Points) != 4 {
+	if got := find(t, h.state(time.Unix(1030, 0), -7), "gauge"); len(got.Points) != 4 {
 		t.Errorf("after sample -7 the gauge has %v", got.Points)
 	}
 }
@@ -72,16 +72,16 @@ func TestHistoryIsBounded(t *testing.T) {
 		}),
 	})
 	n = 10 * mostSeries
-	h.sample(time.Now())
+	h.sample()
 	if got := len(h.series); got != mostSeries {
 		t.Errorf("%d series are kept, want %d", got, mostSeries)
 	}
 	n = 1
 	for range kept + 10 {
 		tick++
-		h.sample(time.Now())
+		h.sample()
 	}
-	s := h.state(0)
+	s := h.state(time.Unix(1030, 0), 0)
 	if got := len(s.Series); got != 2 {
 		t.Errorf("%d series are kept after an hour, want 2", got)
 	}
@@ -101,12 +101,12 @@ func TestSeriesThatComesBack(t *testing.T) {
 	})})
 	for i := range 6 {
 		there = i < 2 || i > 4
-		h.sample(time.Now())
-		if got := find(t, h.state(0), "gauge"); there != (got.Value == 7) {
+		h.sample()
+		if got := find(t, h.state(time.Unix(1030, 0), 0), "gauge"); there != (got.Value == 7) {
 			t.Errorf("sample %d has the value %g", i, got.Value)
 		}
 	}
-	if got := find(t, h.state(0), "gauge").Points; !slices.Equal(got, []float32{7, 7, 0, 0, 0, 7}) {
+	if got := find(t, h.state(time.Unix(1030, 0), 0), "gauge").Points; !slices.Equal(got, []float32{7, 7, 0, 0, 0, 7}) {
 		t.Errorf("the points are %v", got)
 	}
 }
@@ -115,15 +115,15 @@ func TestSeriesThatComesBack(t *testing.T) {
 func TestHistoryOfDurations(t *testing.T) {
 	var m meter.Histogram
 	h := newHistory([]Family{Histogram("delivery_seconds", "", &m)})
-	h.sample(time.Now())
+	h.sample()
 	for range 100 {
 		m.Observe(time.Second)
 	}
-	h.sample(time.Now())
+	h.sample()
 	m.Observe(time.Minute)
-	h.sample(time.Now())
-	h.sample(time.Now())
-	s := h.state(0)
+	h.sample()
+	h.sample()
+	s := h.state(time.Unix(1030, 0), 0)
 	if got := find(t, s, "delivery_seconds_count").Points; !slices.Equal(got, []float32{0, 100, 1, 0}) {
 		t.Errorf("the counts are %v", got)
 	}

@@ -98,11 +98,11 @@ func (l *debugLog) Write(line []byte) (int, error) {
 func (s *Server) sample(ctx context.Context) {
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	s.history.sample(time.Now())
+	s.history.sample()
 	for {
 		select {
-		case now := <-tick.C:
-			s.history.sample(now)
+		case <-tick.C:
+			s.history.sample()
 		case <-ctx.Done():
 			return
 		}
@@ -174,7 +174,7 @@ func (s *Server) serveState(w http.ResponseWriter, r *http.Request) {
 		state
 		Version string `json:"version"`
 		Started int64  `json:"started"`
-	}{s.history.state(after), s.config.Version, s.started.Unix()}
+	}{s.history.state(time.Now(), after), s.config.Version, s.started.Unix()}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(answer) // or the client is gone
 }
