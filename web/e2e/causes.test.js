@@ -35,7 +35,7 @@ test("names of mDNS are no fault", () => {
 
 test("the quota of the relay", () => {
   const full = gathered("turn:host:3478?transport=udp", [], [{ code: 486, text: "Allocation Quota Reached", address: "" }]);
-  assert.ok(names({ ice: [stun(mapped), full] }).includes("relay-full"));
+  assert.ok(names({ ice: [stun(mapped), full] }).includes("relay-busy"));
 });
 
 test("STUN alone is not answered", () => {

@@ -175,13 +175,13 @@ test("the relay gives addresses, and passes nothing on", async () => {
     },
   });
   const { found } = await tests(url);
-  assert.equal(found["relay-broken"], "bad");
+  assert.equal(found["relay-failed"], "bad");
 });
 
 test("the relay is not reached at all", async () => {
   const url = await proxy({ ice: (ice) => urlsOf(ice, (url) => url.replace(/:\d+/, ":9")) });
   const { found } = await tests(url);
-  assert.equal(found["no-relay-reached"], "bad");
+  assert.equal(found["relay-unreachable"], "bad");
 });
 
 test("the server names no relay, or nothing", async () => {
@@ -232,4 +232,7 @@ test("a call that found no path leads here, and says so", async () => {
   const page = await person(browser);
   await page.goto(`${server.local}test#ended=no-path`);
   assert.equal(await page.textContent("#came-from"), "Your call: No path was found between the two of you.");
+  await page.goto("about:blank");
+  await page.goto(`${server.local}test#ended=no-path&cause=udp-blocked`);
+  assert.equal(await page.textContent("#came-from"), "Your call: No path was found between the two of you. Your network lets no calls through.");
 });

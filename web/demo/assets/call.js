@@ -194,7 +194,7 @@ const page = {
       shared = false;
       element("over-title").textContent = endingTitle(why);
       element("over-text").textContent = endings[why];
-      offerTest(element("find-out"), why);
+      offerTest(element("find-out"), why, error?.tried.cause);
       element("again").textContent = againWords(why);
     }
   },

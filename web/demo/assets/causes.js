@@ -153,14 +153,14 @@ function aboutRelay(ice) {
     return say("relay-refused", "bad", "The relay refuses the access that the server gave.", "Their clocks or their secrets differ. Operators: compare --ice-secret-file with the TURN server's, and set both clocks by the network.");
   }
   if (refused(486) || refused(508)) {
-    return say("relay-full", "bad", "The relay gives this device no more room.", "Close other calls and pages, and test again in a few minutes.");
+    return say("relay-busy", "bad", "The relay gives this device no more room.", "Close other calls and pages, and test again in a few minutes.");
   }
   if (given.length === 0) {
-    return say("no-relay-reached", "bad", "The relay is not reached.", "Calls connect only to peers with an open network. Operators: let the ports of the relay through the firewall, or serve it over TLS on port 443.");
+    return say("relay-unreachable", "bad", "The relay is not reached.", "Calls connect only to peers with an open network. Operators: let the ports of the relay through the firewall, or serve it over TLS on port 443.");
   }
   const broken = given.filter(({ self }) => self && !self.connected);
   if (broken.length === given.length) {
-    return say("relay-broken", "bad", "The relay gives addresses, but passes nothing on.", "Calls that need it fail. Operators: with several servers, both peers need their addresses at one relay; a TURN server behind NAT needs its public address.");
+    return say("relay-failed", "bad", "The relay gives addresses, but passes nothing on.", "Calls that need it fail. Operators: with several servers, both peers need their addresses at one relay; a TURN server behind NAT needs its public address.");
   }
   const best = Math.min(...given.flatMap(({ self }) => (self?.connected ? [self.ms] : [])));
   return say("relay", "ok", `A call through the relay connects in ${(best / 1000).toFixed(1)} s.`);

@@ -70,13 +70,15 @@ export function problemOfPath(error) {
 const testable = ["no-path", "lost", "no-candidates", "no-webrtc", "not-sent"];
 
 /**
- * Offers the test after a call that failed, and tells it how.
+ * Offers the test after a call that failed, and tells it how, and the cause that is known.
  * @param {HTMLElement} place of the link
  * @param {Ending | undefined} why
+ * @param {string} [cause] as the SDK says it
  */
-export function offerTest(place, why) {
+export function offerTest(place, why, cause) {
   place.hidden = why === undefined || !testable.includes(why);
-  /** @type {HTMLAnchorElement} */ (place.firstElementChild).href = `test#ended=${why}`;
+  const known = new URLSearchParams({ ended: why ?? "", ...(cause && { cause }) });
+  /** @type {HTMLAnchorElement} */ (place.firstElementChild).href = `test#${known}`;
 }
 
 /**

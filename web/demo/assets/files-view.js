@@ -37,7 +37,7 @@ export function showState(state, situation) {
   set(element("meet-text"), text);
   set(element("meet-hint"), hint);
   element("meet-hint").hidden = hint === "";
-  offerTest(element("find-out"), state === "ended" ? situation.ending : undefined);
+  offerTest(element("find-out"), state === "ended" ? situation.ending : undefined, situation.cause);
   const absent = state === "calling" && met === "no-such-inbox";
   if (state === "calling" && met !== "") element("meet").dataset.problem = met;
   else delete element("meet").dataset.problem;

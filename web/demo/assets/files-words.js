@@ -7,6 +7,7 @@ import { endings, problems } from "./words.js";
  * @typedef {object} Situation
  * @property {boolean} linked whether this page was opened by a link to somebody
  * @property {import("./failures.js").Ending} ending why it ended, if it did
+ * @property {string} [cause] why it failed, as the SDK says it
  * @property {string} name the other side's; empty while it is unknown
  * @property {string} met what is wrong while calling, as a name in words.js; empty if nothing is
  * @property {boolean} gone whether that has been so for a while

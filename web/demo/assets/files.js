@@ -33,6 +33,8 @@ let leaving = new AbortController();
 let attached = false;
 /** @type {import("./failures.js").Ending} */
 let ending = "hung-up";
+/** @type {string | undefined} */
+let cause;
 /** @type {import("./files-view.js").State} */
 let shown = "opening";
 /** What is wrong while calling, as a name in words.js; empty if nothing is. */
@@ -127,8 +129,9 @@ const page = {
     outgoing.hear(data);
     incoming.hear(data);
   },
-  onend(why) {
+  onend(why, error) {
     ending = why;
+    cause = error?.tried.cause;
     document.body.dataset.ending = why;
     say(endingWords(why).text);
   },
@@ -153,7 +156,7 @@ const theirName = () => meeting?.peerName || "The other side";
 function state(now) {
   if (now !== shown) meets("");
   shown = now;
-  showState(now, { linked: isLinked(), ending, name: meeting?.peerName ?? "", met, gone: gone === null, short });
+  showState(now, { linked: isLinked(), ending, cause, name: meeting?.peerName ?? "", met, gone: gone === null, short });
   showAll();
 }
 

@@ -2,11 +2,12 @@
 
 import { findings, verdict } from "./causes.js";
 import { copy } from "./copy.js";
+import { PATH_PROBLEMS } from "./failures.js";
 import { probeDevices, probeIce, probeMailbox, probeServer } from "./probes.js";
 import { reportOf } from "./report.js";
 import { element } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
-import { endings } from "./words.js";
+import { endings, problems } from "./words.js";
 
 /** @type {import("./probes.js").Facts} */
 let facts;
@@ -96,10 +97,12 @@ element("devices").addEventListener("click", async () => {
   say("Tested");
 });
 
-// A call that failed names how it ended.
-const cause = new URLSearchParams(location.hash.slice(1)).get("ended");
-if (cause !== null && Object.hasOwn(endings, cause)) {
-  element("came-from").textContent = `Your call: ${endings[/** @type {keyof typeof endings} */ (cause)]}`;
+// A call that failed says how it ended, and the cause that it knows.
+const known = new URLSearchParams(location.hash.slice(1));
+const [ended, cause] = [known.get("ended"), known.get("cause")];
+if (ended !== null && Object.hasOwn(endings, ended)) {
+  const why = cause !== null && PATH_PROBLEMS.includes(cause) ? ` ${problems[cause].title}` : "";
+  element("came-from").textContent = `Your call: ${endings[/** @type {keyof typeof endings} */ (ended)]}${why}`;
   element("came-from").hidden = false;
 }
 run();
