@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pion/stun/v4"
+
+	"inbox/internal/turncred"
 )
 
 // fuzzed is a connection from which bytes come as they are, some at a time.
@@ -32,7 +34,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(append([]byte{0x40, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0}, binding.Raw...), 7)
 	f.Fuzz(func(t *testing.T, data []byte, piece int) {
 		frames := func(piece int) (all [][]byte) {
-			in := &intake{s: new(Server), conns: make(map[*stream]struct{})}
+			in := &intake{s: &Server{relays: new(Switch), keys: turncred.New("x")}, conns: make(map[*stream]struct{})}
 			c := &fuzzed{r: bytes.NewReader(data), piece: piece}
 			s := &stream{Conn: c, in: in, r: c, since: time.Now()}
 			buf := make([]byte, 1600)

@@ -95,6 +95,11 @@ func (o *open) isOurs(a netip.Addr) bool {
 	return false
 }
 
+func (o *open) hasIPv6() bool {
+	_, ok := o.address(false)
+	return ok
+}
+
 func (o *open) at(a netip.AddrPort) *socket {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

@@ -30,7 +30,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		case !isTURN(b[:n]):
 			continue
 		}
-		return n, c.client(from), nil
+		return c.s.anyFamily(b, n), c.client(from), nil
 	}
 }
 

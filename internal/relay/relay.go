@@ -117,6 +117,7 @@ type Figures struct {
 type generator interface {
 	turn.RelayAddressGenerator
 	permits(peer netip.Addr) bool
+	hasIPv6() bool
 	find(netip.AddrPort) *allocation // nil: there is none
 }
 

@@ -154,8 +154,9 @@ func (c *stream) Read(p []byte) (int, error) {
 	n, err := c.readFrame(p)
 	if err != nil {
 		c.Close()
+		return n, err
 	}
-	return n, err
+	return c.in.s.anyFamily(p, n), nil
 }
 
 func (c *stream) readFrame(p []byte) (int, error) {

@@ -52,6 +52,8 @@ func newSwitch(s *Server, address netip.Addr) *Switch {
 
 func (w *Switch) permits(peer netip.Addr) bool { return peer == w.address }
 
+func (w *Switch) hasIPv6() bool { return false }
+
 func (w *Switch) at(p uint16) *port {
 	if p < firstPort {
 		return nil

@@ -217,14 +217,13 @@ func TestPermissionsAreCapped(t *testing.T) {
 	})
 }
 
-// Ports cannot be chosen, reserved or tried, and IPv6 has no virtual address.
+// Ports cannot be chosen, reserved or tried.
 func TestAllocationsThatAreRefused(t *testing.T) {
 	s := start(t)
 	for name, attributes := range map[string][]stun.Setter{
 		"an even port":             {udp, raw(stun.AttrEvenPort, 0)},
 		"a pair of ports":          {udp, raw(stun.AttrEvenPort, 0x80)},
 		"a reserved port":          {udp, raw(stun.AttrReservationToken, []byte("12345678")...)},
-		"IPv6":                     {udp, ipv6},
 		"a protocol that is none":  {raw(stun.AttrRequestedTransport, 99, 0, 0, 0)},
 		"no protocol":              {},
 		"packets without fragment": {udp, raw(stun.AttrDontFragment)},
@@ -238,22 +237,45 @@ func TestAllocationsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Clients over IPv6 that do not ask for a family get the same virtual address as the
-// others, so that they can talk to each other.
+// Clients over IPv6 get the same virtual address as the others, so that they can talk to
+// each other, whether or not they ask for another family, as pion does.
 func TestClientsOverBothFamiliesMeet(t *testing.T) {
 	s := start(t)
+	for _, transport := range []string{"udp", "tcp"} {
+		for name, attributes := range map[string][]stun.Setter{"no family": {udp}, "IPv6": {udp, ipv6}, "IPv4": {udp, raw(stun.AttrRequestedAddressFamily, 1, 0, 0, 0)}} {
+			code, answer := s.speak(transport, "alice").ask(stun.MethodAllocate, attributes...)
+			if code != 0 || !relayedAddress(t, answer).IP.Equal(virtual.AsSlice()) {
+				t.Errorf("%s over %s: %d, %v", name, transport, code, answer)
+			}
+		}
+		p := s.speak(transport, "alice")
+		p.password = "wrong"
+		if code, _ := p.ask(stun.MethodAllocate, udp, ipv6); code != 401 {
+			t.Errorf("a wrong password over %s: %d, want 401", transport, code)
+		}
+		if code, _ := s.speak(transport, "alice").ask(stun.MethodAllocate, udp, raw(stun.AttrRequestedAddressFamily, 9, 0, 0, 0)); code != 440 {
+			t.Errorf("no family at all over %s: %d, want 440", transport, code)
+		}
+	}
 	port, err := s.ListenUDP(netip.IPv6Loopback(), 0)
 	if err != nil {
 		t.Skip("this machine has no IPv6: ", err)
 	}
-	conn, err := net.Dial("udp6", netip.AddrPortFrom(netip.IPv6Loopback(), port).String())
+	conn, err := net.ListenPacket("udp6", "[::1]:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, answer := s.speaker(conn, s.keys.Mint("alice", time.Now())).ask(stun.MethodAllocate, udp)
-	if code != 0 || !relayedAddress(t, answer).IP.Equal(virtual.AsSlice()) {
-		t.Errorf("%d, %v", code, answer)
+	client := s.client("udp", "alice", func(c *turn.ClientConfig) {
+		c.Conn.Close()
+		c.Conn, c.TURNServerAddr = conn, netip.AddrPortFrom(netip.IPv6Loopback(), port).String()
+		c.RequestedAddressFamily = turn.RequestedAddressFamilyIPv6
+	})
+	relayed, err := client.Allocate()
+	if err != nil {
+		t.Fatal(err)
 	}
+	s.Cleanup(func() { relayed.Close() })
+	s.meet(relayed, s.allocate("udp", "bob"))
 }
 
 // One inbox has MaxAllocations, others are not concerned, and what is given back can be
