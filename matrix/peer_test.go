@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -120,11 +119,6 @@ func (p *peer) open(ctx context.Context, other string) error {
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	// By default, a call that only a relay connects waits two seconds for a better way.
 	settings.SetRelayAcceptanceMinWait(relayWait)
-	if !hasIPv4() && len(config.ICEServers) > 0 {
-		// Candidates of one family meet no others: a peer without IPv4 asks for an IPv4
-		// address of the relay, as browsers do. For pion, that costs the direct way.
-		settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
-	}
 	if p.Proxy != "" {
 		address, err := url.Parse(p.Proxy)
 		if err != nil {
@@ -313,15 +307,6 @@ func (p *peer) path() (path, transport string) {
 		}
 	}
 	return "relay", transport
-}
-
-// hasIPv4 reports whether this machine has an IPv4 address beside loopback.
-func hasIPv4() bool {
-	addresses, _ := net.InterfaceAddrs()
-	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
-		n, ok := a.(*net.IPNet)
-		return ok && n.IP.To4() != nil && !n.IP.IsLoopback()
-	})
 }
 
 // serveProxy serves CONNECT to port 443, and nothing else.
