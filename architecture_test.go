@@ -58,7 +58,6 @@ var mayImport = map[string][]string{
 		"inbox/internal/meter",
 		"inbox/internal/metrics",
 		"inbox/internal/outcome",
-		"inbox/internal/park",
 		"inbox/internal/problem",
 		"inbox/internal/relay",
 		"inbox/internal/server",

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
 	"sync/atomic"
 
 	"inbox"
@@ -108,22 +106,4 @@ func (s countedStore) Close(ctx context.Context, p inbox.Peer, life uint64) erro
 	err := s.Store.Close(ctx, p, life)
 	s.note(opClose, err)
 	return err
-}
-
-// connections counts those that net/http serves. Those that wait are in the Lot.
-type connections struct {
-	accepted atomic.Uint64
-	served   atomic.Int64
-}
-
-// note is an [http.Server.ConnState]. A connection that comes back from the Lot is new
-// to net/http, too.
-func (c *connections) note(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		c.accepted.Add(1)
-		c.served.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		c.served.Add(-1)
-	}
 }

@@ -12,8 +12,8 @@ import (
 	"inbox/internal/meter"
 	family "inbox/internal/metrics"
 	"inbox/internal/outcome"
-	"inbox/internal/park"
 	"inbox/internal/relay"
+	"inbox/internal/server"
 	"inbox/memstore"
 	"inbox/peerjs"
 	"inbox/redisstore"
@@ -81,7 +81,7 @@ func redisFamilies(s *redisstore.Store, trips *meter.Histogram) []family.Family 
 }
 
 // serverFamilies are of everything that all protocols share.
-func serverFamilies(lot *park.Lot, inFlight *flight.Budget, ready func() bool) []family.Family {
+func serverFamilies(s *server.Server, inFlight *flight.Budget, ready func() bool) []family.Family {
 	return []family.Family{
 		family.Gauge("inbox_ready", "1 while the server can use the inboxes and does not stop, else 0.", func() float64 {
 			if ready() {
@@ -89,7 +89,9 @@ func serverFamilies(lot *park.Lot, inFlight *flight.Budget, ready func() bool) [
 			}
 			return 0
 		}),
-		family.Gauge("inbox_connections_parked", "Connections that wait without a goroutine.", func() float64 { return float64(lot.Len()) }),
+		family.Gauge("inbox_connections", "Connections that are open.", func() float64 { open, _ := s.Connections(); return float64(open) }),
+		family.Gauge("inbox_connections_parked", "Those of them that wait without a goroutine.", func() float64 { return float64(s.Lot.Len()) }),
+		family.Counter("inbox_connections_accepted_total", "Connections that were accepted.", func() float64 { _, accepted := s.Connections(); return float64(accepted) }),
 		family.Gauge("inbox_in_flight_bytes", "Bytes of bodies and answers on their way.", func() float64 { return float64(inFlight.Used()) }),
 		family.Gauge("inbox_in_flight_limit_bytes", "Bytes that may be on their way (--max-in-flight).", func() float64 { return float64(inFlight.Limit()) }),
 		family.Gauge("inbox_process_memory_bytes", "Memory that the program has from the system.", processMemory),
@@ -107,13 +109,6 @@ func processMemory() float64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
 	return float64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
-}
-
-func (c *connections) families() []family.Family {
-	return []family.Family{
-		family.Gauge("inbox_connections_served", "Connections that are asking, or that net/http keeps for a next request.", func() float64 { return float64(c.served.Load()) }),
-		family.Counter("inbox_connections_begun_total", "Connections that came, from a client or from their parking.", count(&c.accepted)),
-	}
 }
 
 func peerFamilies(p *peerjs.Handler) []family.Family {

@@ -24,9 +24,9 @@ import (
 	"inbox/internal/meter"
 	"inbox/internal/metrics"
 	"inbox/internal/outcome"
-	"inbox/internal/park"
 	"inbox/internal/redistest"
 	"inbox/internal/relay"
+	"inbox/internal/server"
 	"inbox/memstore"
 	"inbox/peerjs"
 	"inbox/redisstore"
@@ -39,8 +39,7 @@ func everyFamily() (all []metrics.Family) {
 	all = append(all, trafficFamilies(&m, meter.NewRefusals(false))...)
 	all = append(all, memoryFamilies(memstore.New(inbox.Limits{}), 1, 1)...)
 	all = append(all, redisFamilies(new(redisstore.Store), new(meter.Histogram))...)
-	all = append(all, serverFamilies(new(park.Lot), flight.New(0), func() bool { return true })...)
-	all = append(all, new(connections).families()...)
+	all = append(all, serverFamilies(new(server.Server), flight.New(0), func() bool { return true })...)
 	all = append(all, peerFamilies(new(peerjs.Handler))...)
 	all = append(all, certificateFamilies(func() []acme.Certificate { return nil })...)
 	all = append(all, outcomeFamilies(new(outcome.Counts))...)
@@ -350,6 +349,7 @@ func TestReceiversAreCounted(t *testing.T) {
 		`inbox_requests_total{code="200",transport="stream"}`: 1,
 		`inbox_requests_total{code="101",transport="socket"}`: 1,
 		`inbox_requests_total{code="101",transport="peerjs"}`: 1,
+		`inbox_connections_accepted_total`:                    5, // one of them for the send
 		`inbox_messages_accepted_total`:                       1,
 		`inbox_messages`:                                      1,
 		`inbox_messages_bytes`:                                2,

@@ -226,8 +226,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if turn != nil {
 		background.Go(func() { turn.Run(running) })
 	}
-	watched.countConnections(srv.HTTP)
-	watched.add(serverFamilies(srv.Lot, inFlight, func() bool { return store.ready() && !handler.Draining() })...)
+	watched.add(serverFamilies(srv, inFlight, func() bool { return store.ready() && !handler.Draining() })...)
 	watched.add(peerFamilies(peers)...)
 	watched.add(certificateFamilies(certs.expiries)...)
 	watched.add(outcomeFamilies(calls)...)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 
@@ -112,16 +111,6 @@ func (w *watched) count(s inbox.Store) inbox.Store {
 		return s
 	}
 	return countedStore{s, w.operations}
-}
-
-// countConnections counts the connections that net/http serves.
-func (w *watched) countConnections(s *http.Server) {
-	if w.listener == nil {
-		return
-	}
-	c := new(connections)
-	s.ConnState = c.note
-	w.add(c.families()...)
 }
 
 // run serves the metrics until ctx ends.

@@ -18,7 +18,7 @@ const (
 	// What everybody shares.
 	IDPasswords       // wrong passwords for one id
 	SenderShare       // one sender's part of an inbox
-	ServerConnections // connections of the whole server
+	ServerConnections // a second in which new connections waited
 
 	// What proxies, or clients in their place, tell of an address.
 	UntrustedHeader   // ignored: the peer is no trusted proxy
@@ -58,7 +58,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	AddressBytes:        {"address-bytes", "too many bytes on their way from one address"},
 	IDPasswords:         {"id-passwords", "too many wrong passwords for one id"},
 	SenderShare:         {"sender-share", "one sender has filled its part of an inbox"},
-	ServerConnections:   {"server-connections", "the server has as many connections as it may"},
+	ServerConnections:   {"server-connections", "the server accepted no connection for a second, since as many are open as may be"},
 	UntrustedHeader:     {"untrusted-header", "addresses told by peers that --trusted-proxy does not list"},
 	InvalidHeader:       {"invalid-header", "lists of proxies with an entry that is no address"},
 	UntrustedProtocol:   {"untrusted-proxy-protocol", "PROXY protocol from peers that --trusted-proxy does not list"},
@@ -89,8 +89,9 @@ func (r Reason) String() string { return reasons[r].name }
 func (r Reason) Meaning() string { return reasons[r].meaning }
 
 // Expected reports whether clients run into r in normal use: a caller repeats its
-// message until the other peer is there. The log leaves it out.
-func (r Reason) Expected() bool { return r == NoSuchInbox }
+// message until the other peer is there. The log leaves it out, and what it has said
+// already.
+func (r Reason) Expected() bool { return r == NoSuchInbox || r == ServerConnections }
 
 // IsLimit reports whether r is a limit of this server, which an operator can raise, and
 // not a mistake of the client.

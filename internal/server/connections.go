@@ -18,8 +18,12 @@ func (s *Server) admit(conn net.Conn) bool {
 		}
 	}
 	s.open.Add(1)
+	s.accepted.Add(1)
 	return true
 }
+
+// Connections returns how many connections are open, and how many were accepted so far.
+func (s *Server) Connections() (open, accepted int64) { return s.open.Load(), s.accepted.Load() }
 
 // left counts the end of a connection that was admitted, from the address that its
 // RemoteAddr has.

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/throttle"
 )
@@ -33,11 +35,13 @@ func reserveOf(limit int) int {
 // Reserve returns a listener that accepts connections from ln only while a reserve of
 // descriptors is free. Others wait in the kernel's backlog. It logs once a second while
 // it does not accept.
-func Reserve(ln net.Listener, log *slog.Logger) net.Listener { return reserve(ln, log, 0, nil) }
+func Reserve(ln net.Listener, log *slog.Logger) net.Listener {
+	return reserve(ln, log, 0, nil, nil)
+}
 
 // reserve also waits while as many connections are open as there may be; 0: any number.
-func reserve(ln net.Listener, log *slog.Logger, most int, open *atomic.Int64) net.Listener {
-	r := &reserving{Listener: ln, log: log, most: most, open: open, closed: make(chan struct{})}
+func reserve(ln net.Listener, log *slog.Logger, most int, open *atomic.Int64, refusals *meter.Refusals) net.Listener {
+	r := &reserving{Listener: ln, log: log, most: most, open: open, refused: refusals, closed: make(chan struct{})}
 	if raw, ok := ln.(syscall.Conn); ok {
 		control, err := raw.SyscallConn()
 		if err == nil {
@@ -57,6 +61,7 @@ type reserving struct {
 	log     *slog.Logger
 	most    int                 // connections; 0: any number
 	open    *atomic.Int64       // nil with most 0
+	refused *meter.Refusals     // counts the seconds in which no connection is accepted
 	control syscall.RawConn     // nil if there are no descriptors to reserve
 	full    throttle.EachSecond // warnings that no connection is accepted
 	closed  chan struct{}
@@ -71,6 +76,7 @@ func (r *reserving) Accept() (net.Conn, error) {
 		}
 		if r.full.Allow() {
 			r.log.Warn(why)
+			r.refused.Add(meter.ServerConnections, netip.Addr{})
 		}
 		select {
 		case <-time.After(resumeAfter):

@@ -54,6 +54,7 @@ type Server struct {
 	config   Config
 	listener *listener
 	open     atomic.Int64        // connections
+	accepted atomic.Int64        // connections, ever
 	refused  throttle.EachSecond // warnings that a proxy does not speak the PROXY protocol
 }
 
@@ -80,7 +81,7 @@ func New(c Config) *Server {
 // wait without a goroutine each.
 func (s *Server) Listen(all ...net.Listener) error {
 	for _, ln := range all {
-		s.listener.all = append(s.listener.all, reserve(ln, s.config.Log, s.config.MaxConnections, &s.open))
+		s.listener.all = append(s.listener.all, reserve(ln, s.config.Log, s.config.MaxConnections, &s.open, s.config.Refusals))
 	}
 	if slices.ContainsFunc(all, func(ln net.Listener) bool { _, ok := ln.(syscall.Conn); return ok }) {
 		if err := s.Lot.Start(); err != nil {

@@ -140,8 +140,8 @@ function memory() {
 
 function connections() {
   const lines = [
-    { name: "waiting", color: "a", points: points("inbox_connections_parked") },
-    { name: "asking", color: "b", points: points("inbox_connections_served") },
+    { name: "open", color: "a", points: points("inbox_connections") },
+    { name: "waiting", color: "b", points: points("inbox_connections_parked") },
   ];
   const failed = all("inbox_requests_total").filter((series) => series.labels.code >= "500").map((series) => series.points);
   const rows = [
