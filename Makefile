@@ -94,6 +94,7 @@ deps:
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	command -v redis-server valkey-server redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v caddy >/dev/null || missing="$$missing caddy"; \
 	command -v haproxy >/dev/null || missing="$$missing haproxy"; \

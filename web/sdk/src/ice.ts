@@ -49,13 +49,15 @@ async function currentPath(pc: RTCPeerConnection): Promise<object> {
   };
 }
 
-/** Why no path was found, in a word of the protocol. fault is what a single server was at fault for, if one was. */
-export function causeOf(pc: RTCPeerConnection, { local, remote }: Tried, fault: string | undefined): string {
+/**
+ * Why no path was found, in a word of the protocol. fault is what a single server was at fault
+ * for, if one was; silent, whether one did not answer over UDP.
+ */
+export function causeOf(pc: RTCPeerConnection, { local, remote }: Tried, fault: string | undefined, silent: boolean): string {
   const servers = JSON.stringify(pc.getConfiguration().iceServers);
-  const answered = local.includes("srflx");
   if (!local.length) return "no-candidates";
   if (local.includes("relay")) return remote.includes("relay") ? "relay-failed" : "peer-no-relay";
-  if (fault) return fault;
-  if (/"turn/.test(servers) && (answered || /"turns|=tcp/.test(servers))) return "relay-unreachable";
-  return answered || !/"s?tu[rn]/.test(servers) ? "no-relay" : "udp-blocked";
+  // One that answered may have told nothing new: that a public address is what it is.
+  const blocked = silent && !local.includes("srflx");
+  return fault ?? (/"turn/.test(servers) && (!blocked || /"turns|=tcp/.test(servers)) ? "relay-unreachable" : blocked ? "udp-blocked" : "no-relay");
 }

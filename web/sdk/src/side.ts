@@ -14,6 +14,11 @@ const STEP_TIMEOUT = 30_000;
 const RECOVERY_TIME = 4000;
 /** The polite side waits this much longer, so that both sides rarely restart at once. */
 const POLITE_DELAY = 2000;
+/**
+ * How long to wait for more candidates when the first ones lead nowhere. Those of a relay come
+ * later than others, and a browser that may use nothing else gives up before they are there.
+ */
+const LATE_CANDIDATES = 2000;
 /** How long a connection that worked may be gone. */
 const LOST_TIMEOUT = 60_000;
 /** After how much of their time credentials are renewed, in milliseconds for each second. */
@@ -79,6 +84,8 @@ export function createSide(
   let reports: boolean | undefined;
   /** What the browser said that a STUN or TURN server was at fault for. */
   let fault: string | undefined;
+  /** Whether one did not answer over UDP and IPv4. */
+  let silent = false;
   /** When the other side answered. */
   let since: number | undefined;
   let onerror: NonNullable<ConnectOptions["onerror"]> = console.error;
@@ -185,7 +192,7 @@ export function createSide(
       const code = error instanceof CallError ? error.code : error instanceof InboxError ? "setup-failed" : "closed";
       const reason = error instanceof CallError ? error.reason : undefined;
       if (!side.worked && /^ice|^no-w/.test(code)) {
-        tried.cause = pc ? causeOf(pc, tried, fault) : code;
+        tried.cause = pc ? causeOf(pc, tried, fault, silent) : code;
         tellOutcome({ result: "failed", cause: tried.cause });
       }
       over.abort(error);
@@ -266,8 +273,10 @@ export function createSide(
     close = made.close.bind(made);
     made.close = () => side.fail("closed");
     negotiation = negotiate(made, side);
-    made.addEventListener("icecandidateerror", ({ errorCode, errorText }) => {
+    made.addEventListener("icecandidateerror", ({ errorCode, errorText, url, address }) => {
       fault ??= errorCode === 401 ? "relay-refused" : errorCode === 486 ? "relay-busy" : /lookup/.test(errorText) ? "dns" : undefined;
+      // Without IPv6, all servers are silent over it, which harms nobody.
+      if (errorCode === 701 && !/turns|=tcp/.test(url) && !/:/.test(address!)) silent = true;
     });
     made.addEventListener("connectionstatechange", () => {
       const state = made.connectionState;
@@ -280,7 +289,7 @@ export function createSide(
         resolve(made);
       } else if (state === "failed" || state === "disconnected") {
         if (!limit) expire(LOST_TIMEOUT);
-        mending = setTimeout(mend, (state === "failed" ? 0 : RECOVERY_TIME) + (side.polite ? POLITE_DELAY : 0));
+        mending = setTimeout(mend, (state !== "failed" ? RECOVERY_TIME : side.worked ? 0 : LATE_CANDIDATES) + (side.polite ? POLITE_DELAY : 0));
       }
     });
   }

@@ -102,13 +102,39 @@ test("ICE that fails is begun anew once, and then it has failed", async (t) => {
   await inbox.hears("bob", answerTo(offer));
   inbox.take();
   pc.becomes("failed");
-  await advance(1, 1);
+  await advance(1900);
+  assert.equal(pc.restarts, 0);
+  await advance(200);
+  assert.equal(pc.restarts, 1);
   assert.deepEqual(inbox.take("offer").map(({ n }) => n), [2]);
   pc.becomes("connecting");
   pc.becomes("failed");
-  await advance(1, 1);
+  await advance(2100);
   assert.equal(call.error.code, "ice-failed");
   assert.equal(call.error.tried.restarts, 1);
+});
+
+// A browser that may use nothing but a relay gives up when it has seen the other side's
+// direct candidates, and goes on when those of a relay come.
+test("ICE that fails before the last candidates are there is given time", async (t) => {
+  const { inbox, call, offer, pc } = await calling(t);
+  await inbox.hears("bob", answerTo(offer));
+  pc.becomes("failed");
+  await advance(100);
+  await inbox.hears("bob", { type: "candidates", session: offer.session, candidates: [{ candidate: "candidate:1 1 udp 1 198.51.100.1 1 typ relay", sdpMid: "0" }] });
+  pc.becomes("connecting");
+  pc.becomes("connected");
+  await advance(10_000);
+  assert.equal(call.value, pc);
+  assert.equal(pc.restarts, 0);
+});
+
+test("a connection that worked and has failed is begun anew at once", async (t) => {
+  const { pc } = await connected(t);
+  pc.becomes("failed");
+  await advance(1, 1);
+  await settle();
+  assert.equal(pc.restarts, 1);
 });
 
 test("close says bye, once", async (t) => {
