@@ -47,7 +47,16 @@ func TestHeld(t *testing.T) {
 			case 1:
 				what = "an expiry"
 				time.Sleep(ttl + time.Second)
-			case 2, 3, 4, 5:
+			case 2, 3:
+				what = "a pop"
+				found, err := s.Look(t.Context(), a, inbox.Cursor{}, 1+rand.IntN(8), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if end := s.Take(t.Context(), a, found, nil); end != nil {
+					end(rand.IntN(2) == 0)
+				}
+			case 4, 5:
 				what = "an acknowledgement"
 				found, err := s.Look(t.Context(), a, inbox.Cursor{}, rand.IntN(8), nil)
 				if err != nil {

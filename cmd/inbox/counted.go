@@ -14,12 +14,13 @@ const (
 	opSend = iota
 	opLook
 	opAcknowledge
+	opTake
 	opLeave
 	opClose
 	opCount
 )
 
-var operationNames = [opCount]string{"send", "look", "acknowledge", "leave", "close"}
+var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close"}
 
 // operations counts what a store is asked, and how it fails.
 type operations struct {
@@ -92,6 +93,14 @@ func (s countedStore) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.
 	b, err := s.Store.Acknowledge(ctx, p, upTo, w)
 	s.note(opAcknowledge, err)
 	return b, err
+}
+
+// Take implements [inbox.Store].
+func (s countedStore) Take(ctx context.Context, p inbox.Peer, b inbox.Batch, w *inbox.Waker) (end func(delivered bool)) {
+	if end = s.Store.Take(ctx, p, b, w); end != nil { // else the pop acknowledges
+		s.note(opTake, nil)
+	}
+	return end
 }
 
 // Leave implements [inbox.Store].
