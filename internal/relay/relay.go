@@ -31,7 +31,7 @@ const (
 	MaxAllocations = 64
 
 	// maxOfAddress is how many allocations the clients of one address may have, or of one
-	// /64 of IPv6: a whole company behind a NAT. It keeps one attacker with many inboxes
+	// /64 of IPv6, and half of how many connections: a whole company behind a NAT. It keeps one attacker with many inboxes
 	// from taking all ports.
 	maxOfAddress = 1024
 
@@ -71,8 +71,10 @@ type Server struct {
 	relays  generator
 	users   *accounts
 	sources *limit.Shares // allocations by address
-	replies *limit.Table  // unauthenticated answers over UDP
-	conns   *intake       // connections that ServeConn was given
+
+	connected *limit.Shares // connections by address
+	replies   *limit.Table  // unauthenticated answers over UDP
+	conns     *intake       // connections that ServeConn was given
 
 	scan       sync.Mutex // guards what follows
 	bound      map[netip.Addr][]*turn.Server
@@ -105,7 +107,7 @@ type Figures struct {
 	RefusedExpired  atomic.Int64
 	RefusedPassword atomic.Int64
 	RefusedQuota    atomic.Int64 // the inbox has MaxAllocations
-	RefusedAddress  atomic.Int64 // the address has maxOfAddress
+	RefusedAddress  atomic.Int64 // the address has as many allocations or connections as it may
 	RefusedPeer     atomic.Int64 // permissions that were asked for and not granted
 
 	// Allocations that the server has ended.
@@ -126,7 +128,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		log: c.Log, keys: c.Credentials,
 		users:   newAccounts(c.Rate, c.RateTotal),
-		sources: limit.NewShares(maxOfAddress),
+		sources: limit.NewShares(maxOfAddress), connected: limit.NewShares(2 * maxOfAddress),
 		// A browser on a machine with three networks asks 40 times at once.
 		bound: make(map[netip.Addr][]*turn.Server), turns: make(map[*turn.Server]bool),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
@@ -154,6 +156,7 @@ func New(c Config) (*Server, error) {
 		OnAllocationCreated: func(src, _ net.Addr, _, _, _ string, relay net.Addr, _ int) {
 			s.count(relay, func(a *allocation) bool { return a.from(source(src)) })
 		},
+		OnAllocationDeleted: func(_, dst net.Addr, _, _, _ string) { s.bereft(dst) },
 		OnPermissionCreated: func(_, _ net.Addr, _, _, _ string, relay net.Addr, peer net.IP) {
 			s.count(relay, func(a *allocation) bool { return a.permitted(peer, true) })
 		},
@@ -284,6 +287,21 @@ func (s *Server) hasRoom(user, _ string, src net.Addr) bool {
 	}
 	s.sources.Give(source(src), 1)
 	return true
+}
+
+// bereft tells a connection that its allocation has ended.
+func (s *Server) bereft(local net.Addr) {
+	if _, ok := local.(*net.TCPAddr); !ok {
+		return
+	}
+	s.mu.Lock()
+	intakes := s.intakes
+	s.mu.Unlock()
+	for _, in := range intakes {
+		if c := in.of(local); c != nil {
+			c.bereft()
+		}
+	}
 }
 
 // source returns the address of a client.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,6 +29,9 @@ const (
 	sendBuffer = 128 << 10
 
 	frameHeader = 4
+
+	// maxConnections bounds the connections of all clients. There are fewer virtual ports.
+	maxConnections = 20_000
 )
 
 // intake hands connections to pion. It remembers them, since pion's Close ends those of
@@ -40,11 +44,11 @@ type intake struct {
 	once   sync.Once
 
 	mu    sync.Mutex // guards conns
-	conns map[*stream]struct{}
+	conns map[uint64]*stream
 }
 
 func newIntake(s *Server, ln net.Listener) *intake {
-	return &intake{s: s, ln: ln, added: make(chan *stream), closed: make(chan struct{}), conns: make(map[*stream]struct{})}
+	return &intake{s: s, ln: ln, added: make(chan *stream), closed: make(chan struct{}), conns: make(map[uint64]*stream)}
 }
 
 // Accept returns the next connection.
@@ -84,10 +88,12 @@ func (in *intake) add(c net.Conn) {
 	}
 }
 
-// wrap remembers a connection. It returns nil if the intake is closed.
+// wrap remembers a connection. It closes it and returns nil if there are too many, or if
+// the intake is closed.
 func (in *intake) wrap(c net.Conn) *stream {
 	limitSendBuffer(c)
-	w := &stream{Conn: c, in: in, r: c, local: localAddress(), since: time.Now()}
+	w := &stream{Conn: c, in: in, r: c, id: connections.Add(1), source: source(c.RemoteAddr())}
+	w.since.Store(time.Now().UnixNano())
 	if in.ln != nil { // else it is TLS, which has a record in memory already
 		w.r = bufio.NewReaderSize(c, 2<<10)
 	}
@@ -99,8 +105,14 @@ func (in *intake) wrap(c net.Conn) *stream {
 		return nil
 	default:
 	}
-	in.conns[w] = struct{}{}
-	in.s.Figures.Connections.Add(1)
+	f := &in.s.Figures
+	if f.Connections.Load() >= maxConnections || !in.s.connected.Take(w.source, 1) {
+		f.RefusedAddress.Add(1)
+		c.Close()
+		return nil
+	}
+	in.conns[w.id] = w
+	f.Connections.Add(1)
 	return w
 }
 
@@ -119,12 +131,12 @@ func (in *intake) Close() error {
 }
 
 // Addr is for nobody, but a listener has one.
-func (in *intake) Addr() net.Addr { return localAddress() }
+func (in *intake) Addr() net.Addr { return localAddress(0) }
 
 func (in *intake) closeConns() {
 	in.mu.Lock()
 	all := make([]*stream, 0, len(in.conns))
-	for c := range in.conns {
+	for _, c := range in.conns {
 		all = append(all, c)
 	}
 	in.mu.Unlock()
@@ -140,9 +152,10 @@ type stream struct {
 	net.Conn
 	in        *intake
 	r         io.Reader
-	local     *net.TCPAddr
-	since     time.Time
-	allocated atomic.Bool // the client has had an allocation
+	id        uint64
+	source    netip.Addr   // of the client
+	since     atomic.Int64 // when it began to have no allocation, in Unix nanoseconds
+	allocated atomic.Bool  // it has one
 	once      sync.Once
 	err       error
 }
@@ -162,7 +175,7 @@ func (c *stream) Read(p []byte) (int, error) {
 func (c *stream) readFrame(p []byte) (int, error) {
 	by := time.Now().Add(silence)
 	if !c.allocated.Load() {
-		by = c.since.Add(strangerTimeout)
+		by = time.Unix(0, c.since.Load()).Add(strangerTimeout)
 	}
 	c.SetReadDeadline(by)
 	got, err := io.ReadAtLeast(c.r, p[:frameHeader], 1)
@@ -219,24 +232,44 @@ func (c *stream) Write(p []byte) (int, error) {
 func (c *stream) Close() error {
 	c.once.Do(func() {
 		c.in.mu.Lock()
-		delete(c.in.conns, c)
+		delete(c.in.conns, c.id)
 		c.in.mu.Unlock()
+		c.in.s.connected.Give(c.source, 1)
 		c.in.s.Figures.Connections.Add(-1)
 		c.err = c.Conn.Close()
 	})
 	return c.err
 }
 
+// bereft makes the client a stranger again: its allocation has ended.
+func (c *stream) bereft() {
+	c.since.Store(time.Now().UnixNano())
+	c.allocated.Store(false)
+	c.SetReadDeadline(time.Now().Add(strangerTimeout))
+}
+
 // LocalAddr is another for each connection: pion takes clients for the same whose
 // addresses are, and behind two proxies two clients can have the same.
-func (c *stream) LocalAddr() net.Addr { return c.local }
+func (c *stream) LocalAddr() net.Addr { return localAddress(c.id) }
 
+// connections counts the connections of all servers.
 var connections atomic.Uint64
 
-func localAddress() *net.TCPAddr {
+func localAddress(id uint64) *net.TCPAddr {
 	ip := make(net.IP, net.IPv6len)
-	binary.BigEndian.PutUint64(ip[8:], connections.Add(1))
+	binary.BigEndian.PutUint64(ip[8:], id)
 	return &net.TCPAddr{IP: ip}
+}
+
+// of returns the connection with a local address, or nil.
+func (in *intake) of(local net.Addr) *stream {
+	t, ok := local.(*net.TCPAddr)
+	if !ok || len(t.IP) != net.IPv6len {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.conns[binary.BigEndian.Uint64(t.IP[8:])]
 }
 
 // limitSendBuffer finds the connection of the kernel.

@@ -113,14 +113,90 @@ func TestLongFrames(t *testing.T) {
 	})
 }
 
-// A client with an allocation may be silent for longer than it may go without a refresh,
-// and then is taken for gone.
+// A client may be silent while others send to it, but not for longer than it may go
+// without a refresh: then it is taken for gone. One that hears nothing loses its
+// allocation, and then its connection.
 func TestSilentClients(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
-		c := s.pipe()
-		s.speaker(c, s.keys.Mint("alice", time.Now())).allocate()
-		if got := closedAfter(c); got != silence {
+		hears := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
+		port := hears.allocate()
+		stop := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Minute):
+					if a := s.relays.find(netip.AddrPortFrom(virtual, uint16(port))); a != nil {
+						a.passed(1)
+					}
+				}
+			}
+		}()
+		if code, _ := hears.ask(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0x0E, 0x0F)); code != 0 { // an hour
+			t.Fatal(code)
+		}
+		if got := closedAfter(hears.conn); got != silence {
+			t.Errorf("one that hears packets is closed after %v", got)
+		}
+		close(stop)
+		deaf := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
+		deaf.allocate()
+		if got := closedAfter(deaf.conn); got != idle+strangerTimeout {
+			t.Errorf("one that hears nothing is closed after %v", got)
+		}
+	})
+}
+
+// A connection whose allocation has ended is a stranger's again, whatever it sends, unless
+// it begins another.
+func TestConnectionsWithoutAllocationEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		p := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
+		for range 3 {
+			p.allocate()
+			time.Sleep(time.Minute)
+			if code, _ := p.ask(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0, 0)); code != 0 {
+				t.Fatalf("a refresh: %d", code)
+			}
+		}
+		if got := closedAfter(p.conn); got != strangerTimeout {
 			t.Errorf("closed after %v", got)
+		}
+		p = s.speaker(s.pipe(), s.keys.Mint("bob", time.Now()))
+		p.allocate()
+		begun := time.Now()
+		for range 100 { // it asks for its address, and relays nothing
+			time.Sleep(20 * time.Second)
+			request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.exchange(request) == nil {
+				break
+			}
+		}
+		if got := time.Since(begun); got > idle+strangerTimeout+time.Minute {
+			t.Errorf("one without packets lasted %v", got)
+		}
+	})
+}
+
+// One address has a bounded number of connections.
+func TestConnectionsOfAnAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, s *service) {
+		var all []net.Conn
+		for range 2 * maxOfAddress {
+			all = append(all, s.pipe())
+		}
+		if got := closedAfter(s.pipe()); got != 0 {
+			t.Errorf("one too many: closed after %v", got)
+		}
+		all[0].Close()
+		synctest.Wait()
+		s.speaker(s.pipe(), s.keys.Mint("alice", time.Now())).allocate()
+		for _, c := range all {
+			c.Close()
 		}
 	})
 }
