@@ -29,10 +29,10 @@ func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
 	w := &world{lab: newLab(t), within: 30 * time.Second}
 	dir := t.TempDir()
-	certificate := inboxtest.NewCertificate(t, "Matrix", serverName)
-	w.authority = filepath.Join(dir, "cert.pem")
-	key, program := filepath.Join(dir, "key.pem"), filepath.Join(dir, "inbox")
-	for name, data := range map[string][]byte{w.authority: certificate.Cert, key: certificate.Key} {
+	certificate := inboxtest.IssueCertificate(t, serverName)
+	w.authority = filepath.Join(dir, "authority.pem")
+	cert, key, program := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "inbox")
+	for name, data := range map[string][]byte{w.authority: certificate.Authority, cert: certificate.Cert, key: certificate.Key} {
 		if err := os.WriteFile(name, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func newWorld(t *testing.T, flags ...string) *world {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	arguments := append([]string{"serve", "--listen", ":443", "--tls", "files", "--tls-cert", w.authority, "--tls-key", key}, flags...)
+	arguments := append([]string{"serve", "--listen", ":443", "--tls", "files", "--tls-cert", cert, "--tls-key", key}, flags...)
 	w.start("server", "inbox", "listening", program, arguments...)
 	return w
 }

@@ -29,7 +29,7 @@ import (
 func TestRelayTransports(t *testing.T) {
 	cert := os.Getenv("SSL_CERT_FILE")
 	if os.Getenv("INBOX_RELAY_TRANSPORTS") == "" {
-		certificate := inboxtest.NewCertificate(t, "Relay", "localhost")
+		certificate := inboxtest.NewCertificate(t, "Relay")
 		dir := t.TempDir()
 		cert = filepath.Join(dir, "cert.pem")
 		for name, data := range map[string][]byte{cert: certificate.Cert, filepath.Join(dir, "key.pem"): certificate.Key} {

@@ -14,44 +14,81 @@ import (
 	"time"
 )
 
-// A Certificate is for localhost and 127.0.0.1, and signs itself.
+// A Certificate is for localhost and 127.0.0.1, and valid for an hour.
 type Certificate struct {
 	Pair      tls.Certificate
 	Cert, Key []byte // the same as PEM files
+	Authority []byte // whoever signed it, as a PEM file
 	Pool      *x509.CertPool
 }
 
-// NewCertificate makes a Certificate whose subject has that name. It is also for hosts.
-func NewCertificate(tb testing.TB, name string, hosts ...string) Certificate {
+// NewCertificate makes a Certificate whose subject has that name, and which signs itself.
+func NewCertificate(tb testing.TB, name string) Certificate {
+	tb.Helper()
+	key := newKey(tb)
+	template := leaf(name, nil)
+	der := sign(tb, template, template, key, key)
+	return newCertificate(tb, der, der, key)
+}
+
+// IssueCertificate makes a Certificate that an authority of its own has signed. It is also
+// for hosts.
+func IssueCertificate(tb testing.TB, hosts ...string) Certificate {
+	tb.Helper()
+	authorityKey, key := newKey(tb), newKey(tb)
+	authority := leaf("authority", nil)
+	authority.IsCA, authority.BasicConstraintsValid = true, true
+	authorityDER := sign(tb, authority, authority, authorityKey, authorityKey)
+	return newCertificate(tb, sign(tb, leaf("localhost", hosts), authority, key, authorityKey), authorityDER, key)
+}
+
+func newKey(tb testing.TB) *ecdsa.PrivateKey {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
+	return key
+}
+
+func leaf(name string, hosts []string) *x509.Certificate {
+	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
+	return &x509.Certificate{
+		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name},
 		DNSNames:     append([]string{"localhost"}, hosts...),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+}
+
+func sign(tb testing.TB, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) []byte {
+	tb.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return der
+}
+
+func newCertificate(tb testing.TB, der, authority []byte, key *ecdsa.PrivateKey) Certificate {
+	tb.Helper()
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	c := Certificate{
-		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-		Pool: x509.NewCertPool(),
+		Cert:      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		Key:       pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+		Authority: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority}),
+		Pool:      x509.NewCertPool(),
 	}
 	if c.Pair, err = tls.X509KeyPair(c.Cert, c.Key); err != nil {
 		tb.Fatal(err)
 	}
-	c.Pool.AddCert(c.Pair.Leaf)
+	if !c.Pool.AppendCertsFromPEM(c.Authority) {
+		tb.Fatal("the authority cannot be read")
+	}
 	return c
 }
