@@ -98,7 +98,7 @@ func (s *Store) check(ctx context.Context, c Config) error {
 		}
 	}
 	// One part proves what the user may do; the others are probed all the time.
-	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, s.probeArgs(0)).Error()
+	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, s.probeArgs(0, true)).Error()
 	if err != nil {
 		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.link.prefix+"*)")
 	}

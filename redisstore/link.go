@@ -43,6 +43,7 @@ type link struct {
 	delivery, roundTrips *meter.Histogram // nil: not counted
 	failovers            atomic.Uint64    // seen by probes
 	reconnects           atomic.Uint64    // by rebuild
+	probes               int              // of the goroutine that probes
 	used, most           atomic.Int64     // memory of all primaries, and their maxmemory or 0
 
 	spoiled     atomic.Int64 // inboxes that another program has destroyed

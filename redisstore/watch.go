@@ -16,6 +16,8 @@ const (
 	downAfter    = 1200 * time.Millisecond // of failing probes
 	deafAfter    = 2*probeEvery - time.Second
 	rebuildEvery = 2 * time.Second
+
+	figuresEvery = 5 // probes of a cluster
 )
 
 // doubt has the watch look now.
@@ -65,7 +67,10 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	answers := make(chan []answer, 1)
-	go func() { answers <- l.probeAll(ctx) }() // which may take longer, to connect
+	// A primary of a cluster answers for many parts, and need not tell its figures each time.
+	figures := !l.cluster || l.probes%figuresEvery == 0
+	l.probes++
+	go func() { answers <- l.probeAll(ctx, figures) }() // which may take longer, to connect
 	var all []answer
 	select {
 	case all = <-answers:
@@ -73,7 +78,9 @@ func (l *link) probe(ctx context.Context) (failing, down bool) {
 		all = slices.Repeat([]answer{{err: errTooLong}}, len(l.parts))
 	}
 	came := l.ours(time.Now())
-	l.note(all)
+	if figures {
+		l.note(all)
+	}
 	var lost, back int
 	var why error
 	for i, a := range all {
@@ -113,16 +120,16 @@ type answer struct {
 	err error
 }
 
-func (l *link) probeAll(ctx context.Context) []answer {
+func (l *link) probeAll(ctx context.Context, figures bool) []answer {
 	c := l.clients.Load().commands
 	commands := make(rueidis.Commands, len(l.parts))
 	for i := range l.parts {
-		commands[i] = c.B().Evalsha().Sha1(probeScript.sha).Numkeys(1).Key(l.probeKey(i)).Arg(l.probeArgs(i)...).Build()
+		commands[i] = c.B().Evalsha().Sha1(probeScript.sha).Numkeys(1).Key(l.probeKey(i)).Arg(l.probeArgs(i, figures)...).Build()
 	}
 	all := make([]answer, len(l.parts))
 	for i, r := range c.DoMulti(ctx, commands...) {
 		if re, ok := rueidis.IsRedisErr(r.Error()); ok && re.IsNoScript() {
-			r = probeScript.lua.Exec(ctx, c, []string{l.probeKey(i)}, l.probeArgs(i))
+			r = probeScript.lua.Exec(ctx, c, []string{l.probeKey(i)}, l.probeArgs(i, figures))
 		}
 		all[i].reply, all[i].err = parseReply(r)
 	}
@@ -130,8 +137,12 @@ func (l *link) probeAll(ctx context.Context) []answer {
 }
 
 // probeArgs are those of probe.lua, which is never late.
-func (l *link) probeArgs(part int) []string {
-	return []string{l.channel(uint8(part)) + l.server, strconv.Itoa(biggest)}
+func (l *link) probeArgs(part int, figures bool) []string {
+	asked := "0"
+	if figures {
+		asked = "1"
+	}
+	return []string{l.channel(uint8(part)) + l.server, asked, strconv.Itoa(biggest)}
 }
 
 func (l *link) probeKey(part int) string {
