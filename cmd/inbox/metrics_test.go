@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"inbox"
 	"inbox/internal/acme"
@@ -435,5 +437,34 @@ func TestMetricsAreApart(t *testing.T) {
 		if res.StatusCode != want {
 			t.Errorf("a request for %s gets %d, want %d", host, res.StatusCode, want)
 		}
+	}
+}
+
+// A server that starts while another one is stopping waits for its metrics' port, and one
+// whose port is another program's says so.
+func TestMetricsPortIsTaken(t *testing.T) {
+	for what, ready := range map[string]string{"a server that is stopping": "0", "a server that is not": "1"} {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := make(chan struct{}, 10)
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "# TYPE inbox_ready gauge\ninbox_ready "+ready+"\n")
+			asked <- struct{}{}
+		})}
+		go srv.Serve(taken)
+		if ready == "0" {
+			go func() { <-asked; srv.Close() }()
+		}
+		c := serveCommand{watchFlags: watchFlags{MetricsListen: taken.Addr().String()}, Drain: time.Minute}
+		ln, err := c.listenMetrics(t.Context(), slog.New(slog.DiscardHandler))
+		if (err == nil) != (ready == "0") {
+			t.Errorf("behind %s: %v", what, err)
+		}
+		if err == nil {
+			ln.Close()
+		}
+		srv.Close()
 	}
 }

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
+	"syscall"
+	"time"
 
 	"inbox"
 	"inbox/internal/meter"
@@ -75,10 +80,9 @@ func (c *serveCommand) watch(ctx context.Context, log *slog.Logger) (*watched, e
 	if c.MetricsListen == "" {
 		return w, nil
 	}
-	var config net.ListenConfig
 	var err error
-	if w.listener, err = config.Listen(ctx, "tcp", c.MetricsListen); err != nil {
-		return nil, fmt.Errorf("--metrics-listen: cannot listen: %w", err)
+	if w.listener, err = c.listenMetrics(ctx, log); err != nil {
+		return nil, err
 	}
 	if a, ok := w.listener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !a.IP.IsPrivate() {
 		log.Warn("--metrics-listen is not a private address: everybody who reaches it reads the metrics, and it has no password", "address", a)
@@ -87,6 +91,52 @@ func (c *serveCommand) watch(ctx context.Context, log *slog.Logger) (*watched, e
 	w.add(w.operations.families()...)
 	w.add(trafficFamilies(w.meter, w.refusals)...)
 	return w, nil
+}
+
+// listenMetrics takes the address. A server that is stopping serves its metrics to its
+// end, when its other port is free already: listenMetrics waits for it.
+func (c *serveCommand) listenMetrics(ctx context.Context, log *slog.Logger) (net.Listener, error) {
+	var config net.ListenConfig
+	last, waits := time.Now().Add(settle), false
+	for {
+		ln, err := config.Listen(ctx, "tcp", c.MetricsListen)
+		if err == nil {
+			return ln, nil
+		}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			if !waits && isStopping(ctx, c.MetricsListen) {
+				waits, last = true, time.Now().Add(c.Drain+settle)
+				log.Info("waiting for the server at this address, which is stopping", "metrics-listen", c.MetricsListen, "at_most", c.Drain+settle)
+			}
+			if pause(ctx, last) {
+				continue
+			}
+		}
+		return nil, fmt.Errorf("--metrics-listen: cannot listen: %w", err)
+	}
+}
+
+// isStopping asks whoever listens at an address whether it shows the metrics of a server
+// that is stopping.
+func isStopping(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	host, port, _ := net.SplitHostPort(address)
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/metrics", nil)
+	if err != nil {
+		return false
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return bytes.Contains(text, []byte("\ninbox_ready 0\n"))
 }
 
 // add shows more metrics: each part of the server says which it has (families.go). Without

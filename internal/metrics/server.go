@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+
+	"inbox/internal/meter"
 )
 
 const (
@@ -167,14 +169,23 @@ func ownName(host string) bool {
 	return err == nil || name == "localhost"
 }
 
+var meanings = func() map[string]string {
+	all := make(map[string]string)
+	for _, why := range meter.Reasons() {
+		all[why.String()] = why.Meaning()
+	}
+	return all
+}()
+
 // serveState answers the page: with the samples of the last hour, or those after a number.
 func (s *Server) serveState(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.Atoi(r.URL.Query().Get("after")) // or all of them
 	answer := struct {
 		state
-		Version string `json:"version"`
-		Started int64  `json:"started"`
-	}{s.history.state(time.Now(), after), s.config.Version, s.started.Unix()}
+		Version string            `json:"version"`
+		Started int64             `json:"started"`
+		Reasons map[string]string `json:"reasons"` // what each reason of a refusal means
+	}{s.history.state(time.Now(), after), s.config.Version, s.started.Unix(), meanings}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(answer) // or the client is gone
 }

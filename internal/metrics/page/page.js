@@ -119,7 +119,7 @@ function refusals() {
   const reasons = all("inbox_refused_total").filter((series) => series.labels.reason !== "no-such-inbox");
   const refused = rate(sum(reasons.map((series) => series.points)), 60);
   const rows = reasons.map((series) => [series.labels.reason, hour(series.points)]).filter(([, n]) => n > 0)
-    .sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, n]) => [reason, count(n)]);
+    .sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, n]) => [state.reasons[reason] ?? reason, count(n)]);
   const lines = [{ name: "refused", color: "b", points: refused }];
   const note = rows.length > 0 ? "Per minute, and by reason in the last hour." : "Per minute. Nothing was refused in the last hour.";
   return card("Refusals", note, chart({ title: "Refusals", lines, format: perMinute, times, floor: 6 }), ...(rows.length > 0 ? [table(rows)] : []));
