@@ -165,7 +165,7 @@ func TestCompletion(t *testing.T) {
 	wants := [][2]string{
 		{"inbox |se", "send serve"},
 		{"inbox |--ba", "--base-path"},
-		{"inbox serve |--tls-", "--tls-cert --tls-key"},
+		{"inbox serve |--tls-", "--tls-cert --tls-directory --tls-directory-ca --tls-domain --tls-email --tls-key --tls-storage"},
 		{"inbox serve --tls |s", "self-signed"},
 		{"inbox send --to bob |--pass", "--password --password-file"},
 		{"inbox completion |z", "zsh"},
