@@ -166,7 +166,7 @@ func outcomeFamilies(c *outcome.Counts) []family.Family {
 		family.Counters("inbox_ice_transports_total", "Calls that connected, by transport.", []string{"transport"}, words(outcome.Transport)),
 		family.Counters("inbox_ice_families_total", "Calls that connected, by the family of their addresses.", []string{"family"}, words(outcome.Family)),
 		family.Counters("inbox_ice_failures_total", "Calls that did not connect, by cause.", []string{"cause"}, words(outcome.Cause)),
-		family.Classic("inbox_ice_connect_seconds", "Time from a call's start until it connected.", func() (b family.Buckets) {
+		family.Classic("inbox_ice_connect_seconds", "Time from the answer to a call until it connected.", func() (b family.Buckets) {
 			counts, sum := c.Times()
 			for _, bound := range outcome.Bounds {
 				b.Bounds = append(b.Bounds, bound.Seconds())

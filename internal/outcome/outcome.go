@@ -53,7 +53,7 @@ type Report struct {
 	Transport string `json:"transport"`
 	Family    string `json:"family"`
 	Cause     string `json:"cause"`
-	MS        *int64 `json:"ms"` // from the call's start to its result, in milliseconds; nil if it is not said
+	MS        *int64 `json:"ms"` // from the other side's answer to the result, in milliseconds; nil if it is not said
 }
 
 // Parse reads a report. It accepts any word in every field: Add counts those that it does
