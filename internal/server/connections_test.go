@@ -13,6 +13,7 @@ import (
 
 	"inbox/internal/inboxtest"
 	"inbox/internal/limit"
+	"inbox/internal/meter"
 )
 
 // limitedServer answers every request at once.
@@ -109,7 +110,8 @@ func TestConnectionsOfATrustedProxy(t *testing.T) {
 
 // Beyond the limit of the server connections wait until others end.
 func TestConnectionsOfAServer(t *testing.T) {
-	to, _ := limitedServer(t, Config{MaxConnections: 2})
+	refusals := meter.NewRefusals(false)
+	to, _ := limitedServer(t, Config{MaxConnections: 2, Refusals: refusals})
 	first, second := dialFrom(t, "127.0.0.2", to, nil), dialFrom(t, "127.0.0.3", to, nil)
 	if !answers(first) || !answers(second) {
 		t.Fatal("a connection within the limit got no answer")
@@ -125,6 +127,9 @@ func TestConnectionsOfAServer(t *testing.T) {
 	first.Close()
 	if !<-answered {
 		t.Error("the third connection got no answer when another ended")
+	}
+	if refusals.Count(meter.ServerConnections) == 0 {
+		t.Error("its wait was not counted")
 	}
 }
 
