@@ -85,7 +85,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 		parking.wait.End()
 		return nil // nobody can be told any more
 	}
-	spot.For(c.addr)
+	spot.For(r.Context())
 	s.Park(spot.Wake)
 	spot.Begin()
 	return nil

@@ -59,7 +59,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	h.Meter.Request(meter.Stream, http.StatusOK)
 	s.wait.Begin(h.Meter, meter.Stream)
 	if h.canPark(r) {
-		return s.park(w)
+		return s.park(w, r)
 	}
 	defer s.wait.End()
 	s.client.ctx, s.client.http2, s.client.waited = r.Context(), s.http2, true
@@ -284,7 +284,7 @@ func (s *stream) emitTo(until time.Time) error {
 }
 
 // park serves a stream without a goroutine of its own.
-func (s *stream) park(w http.ResponseWriter) error {
+func (s *stream) park(w http.ResponseWriter, r *http.Request) error {
 	conn, _, err := park.Hijack(w) // what came after the request is not looked at: this is its last
 	if err != nil {
 		s.wait.End()
@@ -297,7 +297,7 @@ func (s *stream) park(w http.ResponseWriter) error {
 		s.wait.End()
 		return nil // nobody can be told any more
 	}
-	spot.For(s.client.addr)
+	spot.For(r.Context())
 	s.session.Park(spot.Wake)
 	spot.Begin()
 	return nil

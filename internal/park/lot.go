@@ -22,15 +22,15 @@ type Lot struct {
 	poller  *poller        // nil before Start, and on systems without one
 	back    func(net.Conn) // see TakeBack; nil: nobody does
 	ended   func(netip.Addr)
-	begin   func(peer, client netip.Addr) bool // see Share
-	end     func(client netip.Addr)
+	left    func(netip.Addr)
 	workers workers
 	alarms  alarms
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
 
-	mu    sync.Mutex // guards what follows
-	spots shrink.Map[uint64, *Spot]
-	last  uint64 // the newest spot's number; numbers are never reused, so a late event finds nobody
+	mu     sync.Mutex // guards what follows
+	spots  shrink.Map[uint64, *Spot]
+	guests shrink.Map[uint64, netip.Addr] // few have one: see Spot.For
+	last   uint64                         // the newest spot's number; numbers are never reused, so a late event finds nobody
 }
 
 // NewLot returns a Lot in which a goroutine per connection reads. A panic in a
@@ -181,12 +181,9 @@ func (l *Lot) post(id uint64, e Events) {
 	}
 }
 
-// Share has begin called for each spot that is parked for a client: it reports whether the
-// client shares the connection, which comes from peer, with others. If so, end is called
-// when the spot has ended. Call it before the first Park.
-func (l *Lot) Share(begin func(peer, client netip.Addr) bool, end func(client netip.Addr)) {
-	l.begin, l.end = begin, end
-}
+// Left has f called with the client for each spot that ends, of those whose connection a
+// proxy shares among clients. Call it before the first Park.
+func (l *Lot) Left(f func(client netip.Addr)) { l.left = f }
 
 func (l *Lot) hasEnded(s *Spot) {
 	if l.ended != nil {
@@ -197,9 +194,14 @@ func (l *Lot) hasEnded(s *Spot) {
 // remove forgets a spot that has ended.
 func (l *Lot) remove(s *Spot) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.spots.Delete(s.id)
+	client := l.guests.Get(s.id)
+	l.guests.Delete(s.id)
 	if l.spots.Len() == 0 {
 		close(*l.none.Load())
+	}
+	l.mu.Unlock()
+	if s.guest {
+		l.left(client)
 	}
 }

@@ -58,7 +58,6 @@ type Spot struct {
 	secure  *tls.Conn // nil without TLS
 	bottom  *bottom   // beneath secure
 	remote  netip.AddrPort
-	guest   netip.Addr // whom it is parked for, if a proxy shares it
 	run     func(*Spot, Events)
 	waiter  atomic.Pointer[chan struct{}] // of await
 	state   atomic.Uint32
@@ -69,6 +68,7 @@ type Spot struct {
 	gone    bool          // said once: the end is behind what is still to be read
 	peeked  bool          // first was read
 	located bool          // remote is what a proxy told
+	guest   bool          // lot.guests has whom it is parked for
 	first   [1]byte
 }
 
@@ -232,13 +232,6 @@ func (s *Spot) Close() {
 	s.fd = released
 }
 
-// For says whose request the spot is parked for: see Lot.Share. Call it before Begin.
-func (s *Spot) For(client netip.Addr) {
-	if s.lot.begin != nil && client.IsValid() && s.lot.begin(s.remote.Addr(), client) {
-		s.guest = client
-	}
-}
-
 // RemoteAddr returns the address that the connection comes from, also when the client has
 // left. It is invalid if the connection has none.
 func (s *Spot) RemoteAddr() netip.AddrPort { return s.remote }
@@ -247,8 +240,5 @@ func (s *Spot) end() {
 	s.state.Or(uint32(left))
 	s.run = nil // a store may keep the waker, and with it the spot, for a while
 	s.lot.alarms.clear(s)
-	if s.guest.IsValid() {
-		s.lot.end(s.guest)
-	}
 	s.lot.remove(s)
 }

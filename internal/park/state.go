@@ -3,6 +3,7 @@ package park
 import (
 	"context"
 	"net"
+	"net/netip"
 )
 
 // State is what the kernel knows of a TCP connection.
@@ -16,16 +17,57 @@ const (
 
 type contextKey struct{}
 
+// stay is the time that net/http has a connection.
+type stay struct {
+	conn  net.Conn
+	guest netip.Addr // see Share
+}
+
 // ConnContext is for http.Server.ConnContext: the handlers can then park the connection
 // of a request, and ask the kernel about it.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, contextKey{}, c)
+	return context.WithValue(ctx, contextKey{}, &stay{conn: c})
 }
 
 // ConnOf returns the connection that ConnContext has put into ctx, or nil.
 func ConnOf(ctx context.Context) net.Conn {
-	c, _ := ctx.Value(contextKey{}).(net.Conn)
-	return c
+	if s, ok := ctx.Value(contextKey{}).(*stay); ok {
+		return s.conn
+	}
+	return nil
+}
+
+// Share notes whom a request over HTTP/1 is for, if a proxy shares its connection among
+// clients. Call Unshare when the request has ended.
+func Share(ctx context.Context, client netip.Addr) {
+	if s, ok := ctx.Value(contextKey{}).(*stay); ok {
+		s.guest = client
+	}
+}
+
+// Unshare reports whether the request has ended with its handler. If not, its Spot has the
+// client now: see Spot.For.
+func Unshare(ctx context.Context) bool {
+	s, ok := ctx.Value(contextKey{}).(*stay)
+	if !ok || !s.guest.IsValid() {
+		return false
+	}
+	s.guest = netip.Addr{}
+	return true
+}
+
+// For says whose request the spot is parked for: that of ctx. If a proxy shares the
+// connection, Lot.Left hears of the client when the spot has ended. Call it before Begin.
+func (s *Spot) For(ctx context.Context) {
+	stay, ok := ctx.Value(contextKey{}).(*stay)
+	if !ok || !stay.guest.IsValid() || s.lot.left == nil {
+		return
+	}
+	s.guest = true
+	s.lot.mu.Lock()
+	defer s.lot.mu.Unlock()
+	s.lot.guests.Put(s.id, stay.guest)
+	stay.guest = netip.Addr{}
 }
 
 // Context returns a context whose connection is that of s, for StateOf.
@@ -37,7 +79,7 @@ func (s *Spot) Context() context.Context {
 // Spot.
 func StateOf(ctx context.Context) (state State) {
 	ask := func(fd uintptr) { state = socketState(int(fd)) }
-	c, _ := ctx.Value(contextKey{}).(net.Conn)
+	c := ConnOf(ctx)
 	if s, ok := ctx.Value(contextKey{}).(*Spot); ok {
 		if s.reader == nil {
 			ask(uintptr(s.fd))

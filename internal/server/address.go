@@ -25,8 +25,8 @@ var local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 func (s *Server) addressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if client, told := s.address(r); told {
-			s.config.Clients.Share(client)
-			defer s.config.Clients.Disconnect(client)
+			s.share(client, w, r, next)
+			return
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"inbox/internal/park"
 )
 
 // admit counts a new connection, or closes it and reports false: its client has as many
@@ -38,17 +40,22 @@ func (s *Server) left(client netip.Addr) {
 	}
 }
 
-// shares counts a connection that is parked for a client, if it comes from a proxy, and
-// reports whether it does: then many clients share the proxy's connections.
-func (s *Server) shares(peer, client netip.Addr) bool {
-	if !peer.IsValid() {
-		peer = local.Addr()
-	}
-	if peer == client {
-		return false
-	}
+// share counts a request that came through a proxy as a connection of its client, as long
+// as it waits too, and calls next. The proxy shares its own connections among clients.
+func (s *Server) share(client netip.Addr, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	s.config.Clients.Share(client)
-	return true
+	if r.ProtoMajor >= 2 { // it waits in its handler
+		defer s.config.Clients.Disconnect(client)
+		next.ServeHTTP(w, r)
+		return
+	}
+	park.Share(r.Context(), client)
+	defer func() {
+		if park.Unshare(r.Context()) {
+			s.config.Clients.Disconnect(client)
+		}
+	}()
+	next.ServeHTTP(w, r)
 }
 
 // connState hears of the ends of the connections that net/http has. Those that it has

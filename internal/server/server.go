@@ -72,7 +72,7 @@ func New(c Config) *Server {
 	s.HTTP.ErrorLog = log.New(&serverLog{log: c.Log}, "", 0)
 	s.HTTP.ConnState = s.connState
 	s.Lot.Ended(s.left)
-	s.Lot.Share(s.shares, s.config.Clients.Disconnect)
+	s.Lot.Left(s.config.Clients.Disconnect)
 	s.Lot.TakeBack(func(conn net.Conn) { s.listener.put(conn, nil) })
 	return s
 }

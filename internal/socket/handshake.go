@@ -135,7 +135,7 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 	if err != nil {
 		return nil, err
 	}
-	spot.For(s.client)
+	spot.For(r.Context())
 	spot.Begin()
 	return spot.Wake, nil
 }
