@@ -34,6 +34,7 @@ func (c *allCommand) Run(e *env) error {
 		{"waiting, socket", waitShortly("socket")},
 		{"waiting, poll", waitShortly("poll")},
 		{"waiting, stream", waitShortly("stream")},
+		{"turn", &turnCommand{Pairs: 4, Window: 16, Bytes: 120, Round: 300 * time.Millisecond, Rounds: 7, Allocations: 300, Coturn: "turnserver", Call: 5 * time.Second, Idle: 3 * time.Second}},
 	} {
 		if time.Since(began) > c.Within-lastTakes {
 			e.report.note("Left out for want of time: %s.", q.name)
