@@ -30,7 +30,7 @@ func TestLimitedByTheServer(t *testing.T) {
 			var sending sync.WaitGroup
 			sending.Go(func() {
 				for i := range messages {
-					if err := alice.Send(s.Context(), "bob", []byte(fmt.Sprint(i))); err != nil {
+					if err := alice.Send(s.Context(), "bob", fmt.Append(nil, i)); err != nil {
 						s.Errorf("send %d: %v", i, err)
 					}
 				}

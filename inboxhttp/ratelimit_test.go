@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -56,9 +57,7 @@ func (r request) fromAnother() request {
 // from has a request come from an address.
 func (r request) from(address string) request {
 	header := http.Header{"X-Client": {address}}
-	for name, values := range r.header {
-		header[name] = values
-	}
+	maps.Copy(header, r.header)
 	r.header = header
 	return r
 }

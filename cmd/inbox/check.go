@@ -63,7 +63,7 @@ func (c *checkCommand) Run(ctx context.Context, s streams) error {
 func printResult(w io.Writer, r check.Result) {
 	const columns, indent = 80, len("warning  ") + len("private pages  ")
 	line := fmt.Sprintf("%-7s  %-13s ", r.State, r.Check)
-	for _, word := range strings.Fields(r.Detail + " " + r.Advice) {
+	for word := range strings.FieldsSeq(r.Detail + " " + r.Advice) {
 		if len(line)+1+len(word) > columns && len(line) > indent {
 			fmt.Fprintln(w, line)
 			line = strings.Repeat(" ", indent-1)

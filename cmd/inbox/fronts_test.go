@@ -357,7 +357,7 @@ func TestProxiesInFront(t *testing.T) {
 			}
 
 			// Who guesses too often is refused, whatever the transport, and nobody else is.
-			for i := 0; i < 30; i++ {
+			for range 30 {
 				greedy.ask(http.MethodGet, "?limit=0", wrong)
 			}
 			for _, c := range []struct {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-func ms(n int64) *int64 { return &n }
+//go:fix inline
+func ms(n int64) *int64 { return new(n) }
 
 func add(c *Counts, n int, r Report) {
 	for range n {
@@ -46,7 +47,7 @@ func TestSummary(t *testing.T) {
 func TestTimes(t *testing.T) {
 	var c Counts
 	for _, n := range []int64{0, 100, 101, 30_000, 30_001, 1 << 62} {
-		c.Add(Report{Result: "connected", MS: ms(n)})
+		c.Add(Report{Result: "connected", MS: new(n)})
 	}
 	c.Add(Report{Result: "connected"})
 	c.Add(Report{Result: "failed", MS: ms(5)})
