@@ -15,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"inbox/internal/guard"
 	"inbox/internal/inboxtest"
 	"inbox/internal/problem"
 	"inbox/internal/redistest"
@@ -251,5 +252,21 @@ func TestSenderShare(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// All tables that count by address take at most 2 MiB, for 65,536 addresses, whoever comes.
+func TestTablesOfAddresses(t *testing.T) {
+	var c cli
+	parse(t, &c)
+	clients := c.Serve.clients(nil)
+	guarded, ok := c.Serve.guard(nil, nil).(*guard.Store)
+	if !ok || clients == nil {
+		t.Fatal("there are no limits")
+	}
+	if n := clients.TableBytes() + guarded.TableBytes(); n > 2<<20 {
+		t.Errorf("the tables take %d KiB, want at most 2 MiB", n>>10)
+	} else {
+		t.Logf("%d KiB", n>>10)
 	}
 }
