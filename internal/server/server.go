@@ -44,9 +44,8 @@ type Config struct {
 }
 
 // A Server serves HTTP/1.1 and HTTP/2 on its listeners. Each request has the address of
-// its client in RemoteAddr. Its Lot is for all handlers:
-// connections over HTTP/1.1 wait there, with or without TLS, and come back to net/http
-// with their next request.
+// its client in RemoteAddr. Its Lot is for all handlers: connections over HTTP/1.1 wait
+// there, with or without TLS, and come back to net/http with their next request.
 type Server struct {
 	HTTP *http.Server
 	Lot  *park.Lot
