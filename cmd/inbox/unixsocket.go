@@ -43,7 +43,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 // is EADDRINUSE.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) { // whoever had it has removed it
+	if errors.Is(err, fs.ErrNotExist) { // its owner has removed it
 		return nil
 	}
 	if err != nil {
@@ -58,7 +58,7 @@ func removeStale(path string) error {
 		return syscall.EADDRINUSE
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return syscall.EADDRINUSE // or nobody knows
+		return syscall.EADDRINUSE // or it cannot be told
 	}
 	return os.Remove(path)
 }

@@ -1,11 +1,11 @@
-// Package clientaddr reads the addresses of clients: those that proxies tell of, and what
-// limits count by.
+// Package clientaddr reads the addresses of clients that proxies pass on, and returns the
+// networks that limits count by.
 package clientaddr
 
 import "net/netip"
 
-// Keys are the networks that limits count an address by. Whoever has one address of IPv6
-// usually has all of a /64, and may have a /48.
+// Keys are the networks that limits count an address by. A subscriber usually has a whole
+// /64 of IPv6, and may have a /48.
 type Keys struct {
 	Near netip.Prefix // the IPv4 address, or the /64
 	Wide netip.Prefix // the /48; not valid for IPv4

@@ -17,7 +17,7 @@ const (
 
 type contextKey struct{}
 
-// stay is the time that net/http has a connection.
+// stay is a connection as long as net/http has it.
 type stay struct {
 	conn  net.Conn
 	guest netip.Addr // see Share
@@ -37,16 +37,16 @@ func ConnOf(ctx context.Context) net.Conn {
 	return nil
 }
 
-// Share notes whom a request over HTTP/1 is for, if a proxy shares its connection among
-// clients. Call Unshare when the request has ended.
+// Share notes the client of a request over HTTP/1 whose connection a proxy shares among
+// clients. Call Unshare when the handler has returned.
 func Share(ctx context.Context, client netip.Addr) {
 	if s, ok := ctx.Value(contextKey{}).(*stay); ok {
 		s.guest = client
 	}
 }
 
-// Unshare reports whether the request has ended with its handler. If not, its Spot has the
-// client now: see Spot.For.
+// Unshare forgets the client, and reports whether there was one. There is none if a Spot
+// has taken it over: see Spot.For.
 func Unshare(ctx context.Context) bool {
 	s, ok := ctx.Value(contextKey{}).(*stay)
 	if !ok || !s.guest.IsValid() {
@@ -56,8 +56,8 @@ func Unshare(ctx context.Context) bool {
 	return true
 }
 
-// For says whose request the spot is parked for: that of ctx. If a proxy shares the
-// connection, Lot.Left hears of the client when the spot has ended. Call it before Begin.
+// For takes over the client that Share has noted for the request of ctx, if any. Lot.Left
+// hears of the client when the spot has ended. Call it before Begin.
 func (s *Spot) For(ctx context.Context) {
 	stay, ok := ctx.Value(contextKey{}).(*stay)
 	if !ok || !stay.guest.IsValid() || s.lot.left == nil {

@@ -11,8 +11,9 @@ import (
 	"inbox/internal/park"
 )
 
-// Other is a protocol beside HTTP on the port of HTTPS. The server knows its connections
-// by what the client names in ALPN, or else, without ALPN, by their first byte.
+// Other is a protocol beside HTTP on the port of HTTPS. The server recognizes its
+// connections by the protocol that the client names in ALPN, or without ALPN by the first
+// byte.
 type Other struct {
 	ALPN   []string
 	Begins func(first byte) bool
@@ -21,7 +22,8 @@ type Other struct {
 	Serve func(conn net.Conn)
 }
 
-// lingers reports whether something is read from conn before net/http or Other has it.
+// lingers reports whether the server reads from conn before it hands conn to net/http or
+// Other.
 func (s *Server) lingers(conn net.Conn) bool {
 	return s.config.Other != nil && s.config.TLS != nil || s.tellsAddress(conn)
 }
@@ -49,8 +51,9 @@ func (s *Server) beneath(conn net.Conn) net.Conn {
 	return park.Secure(conn, s.config.TLS)
 }
 
-// arrive reads what comes before the first request, and gives the connection to who
-// speaks its protocol. All that has as long as a header of HTTP.
+// arrive reads the PROXY protocol and finishes the TLS handshake, where there are any, and
+// hands the connection to net/http or Other. Both together may take as long as a header
+// of HTTP.
 func (s *Server) arrive(conn net.Conn) {
 	if !s.listener.arrivals.add(conn) {
 		return
@@ -113,7 +116,8 @@ func (s *Server) welcome(conn net.Conn) (c net.Conn, other bool, err error) {
 	return park.Unread(conn, first), s.config.Other.Begins(first[0]), nil
 }
 
-// arrivals are the connections that nobody else knows of yet, so that they can be closed.
+// arrivals are the connections that net/http does not have yet. Closing the server closes
+// them.
 type arrivals struct {
 	mu     sync.Mutex // guards what follows
 	conns  map[net.Conn]bool

@@ -25,8 +25,8 @@ const (
 	mostAddresses = 4 << 10 // some proxies add the certificate of a client
 )
 
-// located reads the header that a trusted proxy sends before all else, and nothing beyond
-// it, so that the connection stays one of the kernel's.
+// located reads the PROXY protocol of a trusted proxy and not a byte beyond it, so that the
+// connection can still park.
 func (s *Server) located(conn net.Conn) (net.Conn, error) {
 	header, err := readHeader(conn)
 	if err != nil {
