@@ -3,10 +3,11 @@ package peerjs_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"inbox"
 	"inbox/internal/inboxtest"
 	"inbox/internal/redistest"
+	serving "inbox/internal/server"
 	"inbox/memstore"
 	"inbox/peerjs"
 	"inbox/redisstore"
@@ -72,16 +74,46 @@ func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *serve
 	})
 }
 
-// overStores runs a test in a bubble over memory, and in real time over two servers
-// that share a Redis. What depends on when something happens, or on limits that only
-// memory has, is left to the bubble.
+// overStores runs a test in a bubble over memory, and in real time over TLS and over two
+// servers that share a Redis. What depends on when something happens, or on limits that
+// only memory has, is left to the bubble.
 func overStores(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
 	t.Helper()
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) { inBubbleWith(t, l, c, f) })
 	// Where messages are held for longer than any test takes, a machine that is busy
 	// makes none expire.
+	t.Run("TLS", func(t *testing.T) { f(overTLS(t, l, c)) })
 	t.Run("two servers", func(t *testing.T) { f(twoServers(t, l, c, time.Hour)) })
+}
+
+// overTLS starts one over memory, where sockets wait on parked connections.
+func overTLS(t *testing.T, l inbox.Limits, c peerjs.Config) *server {
+	t.Helper()
+	l.TTL = time.Hour
+	c.Store = openMemory(t, l)
+	certificate := inboxtest.NewCertificate(t, "test")
+	s := serve(t, c, loopback(t), &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	s.handler.HoldFor(time.Hour)
+	dial := s.dial
+	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		return secure, secure.HandshakeContext(ctx)
+	}
+	return s
+}
+
+func loopback(tb testing.TB) net.Listener {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ln
 }
 
 // twoServers starts two over one Redis, to which connections go in turn. They hold
@@ -93,13 +125,8 @@ func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duratio
 	var both [2]*server
 	for i := range both {
 		c.Store = openRedis(t, redis, l)
-		both[i] = serve(t, c, func(h *peerjs.Handler) (net.Listener, error) {
-			h.HoldFor(hold)
-			if err := h.Lot.Start(); err != nil {
-				return nil, err
-			}
-			return net.Listen("tcp", "127.0.0.1:0")
-		})
+		both[i] = serve(t, c, loopback(t), nil)
+		both[i].handler.HoldFor(hold)
 	}
 	both[0].twin = both[1]
 	return both[0]
@@ -150,12 +177,16 @@ func start(tb testing.TB, c peerjs.Config) *server {
 	if c.Store == nil {
 		c.Store = openMemory(tb, inbox.Limits{})
 	}
-	return serve(tb, c, func(*peerjs.Handler) (net.Listener, error) { return inboxtest.Listen(), nil })
+	return serve(tb, c, inboxtest.Listen(), nil)
 }
 
-// serve serves from what listen returns.
-func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Listener, error)) *server {
+// serve serves what comes to a listener.
+func serve(tb testing.TB, c peerjs.Config, ln net.Listener, secure *tls.Config) *server {
 	tb.Helper()
+	srv := serving.New(serving.Config{TLS: secure, MaxWait: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	srv.HTTP.ReadHeaderTimeout = 0
+	srv.HTTP.ErrorLog = log.New(io.Discard, "", 0)
+	c.Lot = srv.Lot
 	s := &server{TB: tb, store: c.Store, log: new(bytes.Buffer)}
 	c.Pepper = pepper
 	var mu sync.Mutex
@@ -173,22 +204,24 @@ func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Lis
 	mux.HandleFunc("/{key}/id", s.handler.NewID)
 	mux.HandleFunc("/{key}/peers", s.handler.Peers)
 	mux.HandleFunc("/{$}", s.handler.Info)
-	ln, err := listen(s.handler)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	s.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		if in, ok := ln.(*inboxtest.Listener); ok {
 			return in.Dial(ctx, "", "")
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
 	}
-	transport := &http.Transport{DialContext: s.dial}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return s.dial(ctx, network, address)
+	}
+	transport := &http.Transport{DialContext: dial}
 	s.client = &http.Client{Transport: transport}
-	srv := &http.Server{Handler: addressed(mux)}
+	if err := srv.Listen(ln); err != nil {
+		tb.Fatal(err)
+	}
+	srv.Handle(addressed(mux))
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { srv.Serve(ln) })
+	running.Go(func() { srv.Serve() })
 	running.Go(func() { s.handler.Run(ctx) })
 	tb.Cleanup(func() {
 		s.handler.Drain(0)
@@ -196,7 +229,7 @@ func serve(tb testing.TB, c peerjs.Config, listen func(*peerjs.Handler) (net.Lis
 		srv.Close()
 		stop()
 		running.Wait()
-		if err := errors.Join(s.handler.Lot.Wait(context.Background()), s.handler.Lot.Close()); err != nil {
+		if err := srv.Wait(context.Background()); err != nil {
 			tb.Error(err)
 		}
 	})
