@@ -31,7 +31,7 @@ type cycler struct {
 const numberDigits = 8
 
 func dialCycler(e *env, p *process, i int, ack bool, size int, life time.Duration) (*cycler, error) {
-	c, err := dialSized(e.ctx, p.addr, i, life, 16<<10)
+	c, err := p.dial(e.ctx, i, life, 16<<10)
 	if err != nil {
 		return nil, err
 	}

@@ -157,10 +157,9 @@ func TestResetAfterTheFlush(t *testing.T) {
 					s.send("bob", "alice", body)
 					c := s.rawClient()
 					flushed <- func() {
-						if len(body) > 4<<10 {
-							c.r.Peek(1) // it has arrived, and most of it is not read
-						}
+						c.untilArrived()
 						way.leave(c)
+						c.untilKnown()
 					}
 					c.ask("alice", "?wait=0", "")
 					inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"inbox/internal/inboxtest"
@@ -69,6 +70,21 @@ func (c *rawClient) kernel() park.Kernel {
 }
 
 func (c *rawClient) tcp() *net.TCPConn { return c.kernel().(*net.TCPConn) }
+
+// untilArrived waits until there is something to read, and reads nothing.
+func (c *rawClient) untilArrived() {
+	c.Helper()
+	raw, err := c.kernel().SyscallConn()
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := raw.Read(func(fd uintptr) bool {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		return n > 0 || err != syscall.EAGAIN
+	}); err != nil {
+		c.Error(err)
+	}
+}
 
 // untilKnown waits until the kernel has told the server's end that the client has
 // left: on a busy machine that takes a moment.

@@ -78,7 +78,6 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbo
 	if !c.present() {
 		return context.Canceled
 	}
-	h.Meter.Request(a.transport(), http.StatusOK)
 	// A small answer is one write, and its messages are hidden meanwhile. The end of any
 	// other goes out after the acknowledgement, so its length stays open. A client that
 	// has read its answer, and asks again over another connection, would find the same
@@ -87,6 +86,10 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbo
 	if small {
 		end = h.Store.Take(c.ctx, p, b, waker)
 	}
+	if end == nil && waker != nil && waker.Err() != nil {
+		return waker.Err() // it takes nothing
+	}
+	h.Meter.Request(a.transport(), http.StatusOK)
 	rc := http.NewResponseController(w)
 	oneWrite, delivered := end != nil, false
 	if oneWrite {
