@@ -1,10 +1,11 @@
 /** Two people meet: they see, hear and write to each other. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
+import { before, test } from "node:test";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, person, reaches, saysNoMore, sees, step, until, waits, writes,
+  areConnected, assertNoFaults, calls, hears, launch, person, reaches, saysNoMore, sees, step, until, waits, writes,
 } from "./browser.js";
 
 let browser;
@@ -19,14 +20,7 @@ before(async () => {
     launch(),
   ]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 /** Everything that two people can do in a call. */
 async function talk(alice, bob) {

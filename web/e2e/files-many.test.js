@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
+import { before, test } from "node:test";
 import { crc32 } from "node:zlib";
-import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, until } from "./browser.js";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
+import { assertNoFaults, launch, until } from "./browser.js";
 import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeDirectory, makeFile, pair, press, row, tells } from "./files.js";
 
 let browser, server;
@@ -14,14 +15,7 @@ let browser, server;
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 /** So many small files. @param {string} prefix @param {number} count */
 const many = (prefix, count) => Array.from({ length: count }, (_, i) => makeFile(`${prefix} ${i + 1}.txt`, 1000 + i));

@@ -1,9 +1,10 @@
 /** Files go from one browser to another, whole, or it is said why not. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, launchSleeper, person, reaches, until } from "./browser.js";
+import { before, test } from "node:test";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
+import { assertNoFaults, launch, launchSleeper, person, reaches, until } from "./browser.js";
 import { MB, areConnected, arrives, becomes, chooses, download, gate, hasParts, makeFile, pair, press, row, tells } from "./files.js";
 
 let browser, server;
@@ -11,14 +12,7 @@ let browser, server;
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 test("several files in both directions: a small one, an empty one, one of a whole number of parts", async () => {
   const [alice, bob] = await pair(browser, server);

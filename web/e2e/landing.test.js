@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, person, reaches } from "./browser.js";
+import { before, test } from "node:test";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
+import { launch, person, reaches } from "./browser.js";
 
 const run = promisify(execFile);
 let browser, server;
@@ -13,14 +14,7 @@ let browser, server;
 before(async () => {
   [server, browser] = await Promise.all([startServer(["--base-path", "/it/is-here/"]), launch()]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 /** Pastes a command of the page into a shell. */
 async function paste(page, name) {

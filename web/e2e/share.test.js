@@ -5,10 +5,11 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
-import { after, afterEach, before, test } from "node:test";
+import { before, test } from "node:test";
 import jsQR from "jsqr";
-import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, fillSetup, launch, person, reaches, waits } from "./browser.js";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
+import { fillSetup, launch, person, reaches, waits } from "./browser.js";
 
 let browser, server;
 /** The same, as other devices reach it. */
@@ -21,14 +22,7 @@ before(async () => {
   ]);
   reachable = server.url.replace("127.0.0.1", "inbox.test");
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 /** What the camera of a phone reads from a page, as it is on the screen. */
 async function scan(page) {

@@ -1,23 +1,17 @@
 /** In a call: what one sees of oneself, what the buttons say, and the chat. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
-import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, step, waits, writes } from "./browser.js";
+import { before, test } from "node:test";
+import { tidies } from "./hooks.js";
+import { startServer } from "./server.js";
+import { areConnected, calls, launch, person, reaches, step, waits, writes } from "./browser.js";
 
 let browser, server;
 
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch()]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+tidies(() => browser);
 
 /** Two people in a call. */
 async function call(options = {}) {
