@@ -1,0 +1,88 @@
+package peerjs_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+	"inbox/peerjs"
+	"inbox/redisstore"
+)
+
+// overStores runs a test in a bubble over memory, and in real time over TLS and over two
+// servers that share a Redis. What depends on when something happens, or on limits that
+// only memory has, is left to the bubble.
+func overStores(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) { inBubbleWith(t, l, c, f) })
+	// Where messages are held for longer than any test takes, a machine that is busy
+	// makes none expire.
+	t.Run("TLS", func(t *testing.T) { f(overTLS(t, l, c)) })
+	t.Run("two servers", func(t *testing.T) { f(twoServers(t, l, c, time.Hour)) })
+}
+
+// overTLS starts one over memory, where sockets wait on parked connections.
+func overTLS(t *testing.T, l inbox.Limits, c peerjs.Config) *server {
+	t.Helper()
+	l.TTL = time.Hour
+	c.Store = openMemory(t, l)
+	certificate := inboxtest.NewCertificate(t, "test")
+	s := serve(t, c, loopback(t), &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	s.handler.HoldFor(time.Hour)
+	dial := s.dial
+	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		return secure, secure.HandshakeContext(ctx)
+	}
+	return s
+}
+
+func loopback(tb testing.TB) net.Listener {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ln
+}
+
+// twoServers starts two over one Redis, to which connections go in turn. They hold
+// messages for so long.
+func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duration) *server {
+	t.Helper()
+	l.TTL = time.Hour
+	redis := redistest.Start(t)
+	var both [2]*server
+	for i := range both {
+		c.Store = openRedis(t, redis, l)
+		both[i] = serve(t, c, loopback(t), nil)
+		both[i].handler.HoldFor(hold)
+	}
+	both[0].twin = both[1]
+	return both[0]
+}
+
+func openRedis(tb testing.TB, redis *redistest.Server, l inbox.Limits) inbox.Store {
+	tb.Helper()
+	store, err := redisstore.Open(tb.Context(), redisstore.Config{URL: "redis://" + redis.Addr, Limits: l})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Until(tb, "the store is ready", store.Ready)
+	return store
+}
