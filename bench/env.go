@@ -83,7 +83,7 @@ func (e *env) prepare() (err error) {
 // nothing: all clients here share a few addresses.
 var generous = []string{
 	"--limit-requests=1000000/s,burst=1000000", "--limit-inboxes=1000000/s,burst=1000000",
-	"--limit-recipients=1000000/s,burst=1000000", "--limit-connections=1000000", "--limit-in-flight=1GiB",
+	"--limit-recipients=1000000/s,burst=1000000", "--limit-connections=1000000", "--limit-in-flight=1GiB", "--limit-memory=0",
 }
 
 // serve starts a server for a measurement.
