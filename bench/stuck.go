@@ -144,8 +144,9 @@ type stuck struct {
 	on     *process
 	peers  []peer
 	conns  []net.Conn
-	other  *conn // that does not get stuck
-	stored int   // bytes of messages for each, that came after the memory was read
+	other  *conn  // that does not get stuck
+	from   net.IP // of all; nil: of several
+	stored int    // bytes of messages for each, that came after the memory was read
 }
 
 func (c *stuckCommand) measure(e *env, k stuckKind) error {
@@ -254,7 +255,7 @@ func (s *stuck) connect() error {
 }
 
 func (s *stuck) dial(buffer int) (net.Conn, error) {
-	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: loopback(len(s.conns))}}
+	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: s.address()}}
 	if buffer > 0 {
 		d.Control = func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
@@ -270,6 +271,13 @@ func (s *stuck) dial(buffer int) (net.Conn, error) {
 	}
 	t := tls.Client(c, config)
 	return t, t.Handshake()
+}
+
+func (s *stuck) address() net.IP {
+	if s.from != nil {
+		return s.from
+	}
+	return loopback(len(s.conns))
 }
 
 func (s *stuck) dialOther() (*conn, error) {
