@@ -23,6 +23,12 @@ type fillCommand struct {
 
 const fillGroup = "fill: resident memory that one address makes the server hold"
 
+// usual are the limits that a server has by default.
+var usual = []string{
+	"--limit-requests=300/s,burst=3000", "--limit-inboxes=10/s,burst=1000", "--limit-recipients=50/s,burst=3000",
+	"--limit-connections=2000", "--limit-in-flight=16MiB", "--limit-memory=32MiB",
+}
+
 // mostFilled is what one address may fill, in bytes.
 const mostFilled = 64 << 20
 
@@ -60,7 +66,7 @@ func (c *fillCommand) Run(e *env) error {
 }
 
 func (c *fillCommand) measure(e *env, k stuckKind) error {
-	flags := []string{"--limits=on", "--inbox-ttl=1h", "--turn=off", "--limit-requests=300/s,burst=3000"}
+	flags := append([]string{"--inbox-ttl=1h", "--turn=off"}, usual...)
 	if k.tls {
 		flags = append(flags, "--tls=self-signed")
 	}
