@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"inbox/internal/flight"
+	"inbox/internal/limit"
 	"inbox/internal/park"
 	"inbox/internal/problem"
 	"inbox/internal/server"
@@ -21,13 +22,17 @@ import (
 // it. It is also what a body may take without being counted.
 const bodyBuffer = 4 << 10
 
+// secureCost is what a body over TLS counts for beside its bytes.
+const secureCost = 32 << 10
+
 // incoming is a body that is being read, and that counts as in flight until it is
 // released.
 type incoming struct {
 	flight.Message
 	inFlight *flight.Budget
 	client   netip.Addr
-	until    time.Time // all of it has to be there
+	until    time.Time      // all of it has to be there
+	secure   *limit.Clients // hold secureCost for it; nil without TLS
 }
 
 // body reads a body into memory of its size. Memory is taken as the bytes
@@ -53,6 +58,12 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
 	}
 	rc := http.NewResponseController(w)
+	if r.TLS != nil { // which holds a record, and more than a parked connection does
+		if err := h.Clients.Hold(in.client, secureCost); err != nil {
+			return nil, err
+		}
+		in.secure = h.Clients
+	}
 	in.Cut = func() { rc.SetReadDeadline(time.Now()) } // or it goes on for a while
 	in.until = time.Now().Add(server.BodyTimeout)
 	conn, pace, next := inKernel(r), park.Pace{}, 1 // what is asked for next, when so much was read
@@ -111,7 +122,12 @@ func bodyError(err error) error {
 }
 
 // release gives back what the body counts for: it is the store's, or nobody's.
-func (in *incoming) release() { in.Release(in.client, in.inFlight) }
+func (in *incoming) release() {
+	in.Release(in.client, in.inFlight)
+	if in.secure != nil {
+		in.secure.Release(in.client, secureCost)
+	}
+}
 
 // inKernel is the connection whose unread bytes are those of the body, or nil: with TLS
 // and over HTTP/2 they are something else.

@@ -139,6 +139,9 @@ func (c *Clients) Disconnect(client netip.Addr) {
 	}
 }
 
+// Held returns how many networks have bytes in flight.
+func (c *Clients) Held() int { return c.bytes.Networks() }
+
 // Connected returns how many networks have connections.
 func (c *Clients) Connected() int { return c.connections.Networks() }
 

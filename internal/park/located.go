@@ -29,6 +29,9 @@ type located struct {
 	remote *net.TCPAddr
 }
 
+// NetConn is the connection beneath.
+func (c *located) NetConn() net.Conn { return c.Kernel }
+
 // RemoteAddr returns the address that the proxy told.
 func (c *located) RemoteAddr() net.Addr { return c.remote }
 

@@ -23,6 +23,7 @@ type Lot struct {
 	back    func(net.Conn) // see TakeBack; nil: nobody does
 	ended   func(netip.Addr)
 	left    func(netip.Addr)
+	returns func(net.Conn, netip.AddrPort) net.Conn
 	workers workers
 	alarms  alarms
 	none    atomic.Pointer[chan struct{}] // closed when there are no spots
@@ -81,6 +82,10 @@ func (l *Lot) Watches(c net.Conn) bool {
 // TakeBack has f called with the connections of HandBack. Call it before the first
 // Park.
 func (l *Lot) TakeBack(f func(net.Conn)) { l.back = f }
+
+// Returns has f wrap each connection of the kernel's that leaves, before it is handed
+// back. What f returns must park like it. Call it before the first Park.
+func (l *Lot) Returns(f func(conn net.Conn, client netip.AddrPort) net.Conn) { l.returns = f }
 
 // Ended has f called with the client's address for each connection that ends here. Call
 // it before the first Park.

@@ -189,6 +189,9 @@ func (s *Spot) Leave() (net.Conn, error) {
 	fd := s.fd
 	s.fd = released
 	c, err := newConn(fd)
+	if err == nil && s.lot.returns != nil {
+		c = s.lot.returns(c, s.remote)
+	}
 	if err != nil {
 		s.lot.hasEnded(s)
 	} else if s.located {

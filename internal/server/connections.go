@@ -21,7 +21,15 @@ func (s *Server) admit(conn net.Conn) bool {
 	}
 	s.open.Add(1)
 	s.accepted.Add(1)
+	s.counts(headingOf(conn), conn)
 	return true
+}
+
+// counts has headers count for the client of conn, unless that is a proxy.
+func (s *Server) counts(h *heading, conn net.Conn) {
+	if h != nil && !s.trusts(conn) {
+		h.client = peerOf(conn).Addr()
+	}
 }
 
 // Connections returns how many connections are open, and how many were accepted so far.
@@ -61,7 +69,12 @@ func (s *Server) share(client netip.Addr, w http.ResponseWriter, r *http.Request
 // connState hears of the ends of the connections that net/http has. Those that it has
 // lent to the Lot end there.
 func (s *Server) connState(conn net.Conn, state http.ConnState) {
-	if state == http.StateClosed {
+	switch state {
+	case http.StateIdle:
+		if h := headingOf(conn); h != nil {
+			h.next()
+		}
+	case http.StateClosed:
 		s.left(addressOf(conn))
 	}
 }

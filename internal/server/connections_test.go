@@ -2,11 +2,14 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -149,5 +152,50 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 	}
 	if !answers(dialFrom(t, "127.0.0.3", to, config)) {
 		t.Error("another address got no answer")
+	}
+}
+
+// Headers without their ends count for their client, also those of a later request. One
+// that comes whole does not, however many there are.
+func TestHeadersWithoutEnd(t *testing.T) {
+	for _, secure := range []*tls.Config{nil, {}} {
+		clients := limit.NewClients(limit.Config{Bytes: 4 * headingCost})
+		to, config := limitedServer(t, Config{TLS: secure, Clients: clients})
+		start := "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a:\r\n", 800)
+		var stuck []net.Conn
+		for i := range 4 {
+			c := dialFrom(t, "127.0.0.2", to, config)
+			if i%2 == 0 && !answers(c) {
+				t.Fatal("no answer to a whole request")
+			}
+			if _, err := io.WriteString(c, start); err != nil {
+				t.Fatal(err)
+			}
+			stuck = append(stuck, c)
+		}
+		full := func() bool { return clients.Hold(netip.MustParseAddr("127.0.0.2"), 1) != nil }
+		inboxtest.Until(t, "the headers have come", func() bool {
+			if full() {
+				return true
+			}
+			clients.Release(netip.MustParseAddr("127.0.0.2"), 1)
+			return false
+		})
+		c := dialFrom(t, "127.0.0.2", to, config)
+		io.WriteString(c, start)
+		if got, _ := io.ReadAll(c); len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) { // and then it ends
+			t.Errorf("a header beyond the share was answered with %q", got)
+		}
+		if !answers(dialFrom(t, "127.0.0.2", to, config)) || !answers(dialFrom(t, "127.0.0.3", to, config)) {
+			t.Error("a whole request got no answer")
+		}
+		for i, c := range stuck { // an end, or the connection's
+			if i == 0 {
+				io.WriteString(c, "\r\n")
+				continue
+			}
+			c.Close()
+		}
+		inboxtest.Until(t, "nothing is held", func() bool { return clients.Held() == 0 })
 	}
 }

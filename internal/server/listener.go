@@ -28,6 +28,9 @@ func newListener() *listener {
 func (l *listener) accept(from net.Listener, s *Server) {
 	for {
 		conn, err := from.Accept()
+		if err == nil {
+			conn = s.heads(conn)
+		}
 		if err == nil && s.lingers(conn) {
 			if s.tellsAddress(conn) || s.admit(conn) {
 				go s.arrive(conn)

@@ -81,6 +81,9 @@ type unproxied struct {
 	begun    bool // the first byte has come; only Read uses it
 }
 
+// NetConn is the connection beneath.
+func (c *unproxied) NetConn() net.Conn { return c.Kernel }
+
 var errUntrusted = errors.New("PROXY protocol from a peer that is no trusted proxy")
 
 // Read refuses a first byte that begins neither HTTP nor TLS.

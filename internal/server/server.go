@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -72,6 +73,13 @@ func New(c Config) *Server {
 	s.HTTP.ConnState = s.connState
 	s.Lot.Ended(s.left)
 	s.Lot.Left(s.config.Clients.Disconnect)
+	s.Lot.Returns(func(conn net.Conn, client netip.AddrPort) net.Conn {
+		again := s.heads(conn)
+		if h, ok := again.(*heading); ok && !s.config.Proxies.Trusted.Has(client.Addr()) {
+			h.client = client.Addr()
+		}
+		return again
+	})
 	s.Lot.TakeBack(func(conn net.Conn) { s.listener.put(conn, nil) })
 	return s
 }
@@ -95,7 +103,7 @@ func (s *Server) Listen(all ...net.Listener) error {
 }
 
 // Handle sets the handler of all requests. Call it once, before Serve.
-func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = s.addressed(bounded(h)) }
+func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = s.headed(s.addressed(bounded(h))) }
 
 // Serve answers the requests of all connections that the listeners accept, until End or
 // Close. Then it returns http.ErrServerClosed. Call it after Listen and Handle.
