@@ -23,7 +23,7 @@ import (
 type watchFlags struct {
 	MetricsListen string `placeholder:"ADDRESS" group:"Watching" help:"Serve metrics for Prometheus at /metrics, and a page for people at /, as in 127.0.0.1:9600. It has no password: choose an address that only you reach."`
 	Pprof         bool   `name:"pprof" group:"Watching" help:"Serve profiles of the program there too, at /debug/pprof/."`
-	LogClients    bool   `name:"log-clients" group:"Watching" help:"Log the full addresses of clients: with refusals, and in debug lines. Without it, the log names networks (/24, /48) with refusals alone."`
+	LogClients    bool   `name:"log-clients" group:"Watching" help:"Log the full addresses of clients: with refusals, and with each request in debug lines. Without it, the log names networks (/24, /48) with refusals alone."`
 }
 
 // checkMetrics refuses to serve metrics where clients ask.

@@ -68,7 +68,7 @@ func (s *Server) arrive(conn net.Conn) {
 	}
 	s.listener.arrivals.remove(raw)
 	if err != nil {
-		s.config.Log.Debug("a connection did not begin as it has to", "error", err)
+		s.config.Log.Debug("a connection did not begin as it has to", "error", anonymous(err.Error()))
 		raw.Close()
 		if admitted {
 			s.left(client)

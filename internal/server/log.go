@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"inbox/internal/throttle"
@@ -26,6 +27,13 @@ func (s *serverLog) Write(line []byte) (int, error) {
 			level = slog.LevelWarn
 		}
 	}
-	s.log.Log(context.Background(), level, strings.TrimSuffix(string(line), "\n"))
+	s.log.Log(context.Background(), level, anonymous(strings.TrimSuffix(string(line), "\n")))
 	return len(line), nil
 }
+
+// address is one of IPv4, or one of IPv6 with a port.
+var address = regexp.MustCompile(`(\d{1,3}\.){3}\d{1,3}(:\d+)?|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[^\]\s]*)?\](:\d+)?`)
+
+// anonymous returns a text of net or net/http without the addresses of clients, which
+// nobody asked to log.
+func anonymous(text string) string { return address.ReplaceAllString(text, "(address)") }

@@ -31,5 +31,22 @@ func TestServerLog(t *testing.T) {
 		if strings.Count(got, "level=ERROR") != 1 || strings.Contains(got, "handshake") {
 			t.Error(got)
 		}
+		if strings.Contains(got, "192.0.2") {
+			t.Errorf("a client's address is logged: %s", got)
+		}
 	})
+}
+
+func TestLogNamesNoAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"http: TLS handshake error from 192.0.2.1:1: EOF":                  "http: TLS handshake error from (address): EOF",
+		"read tcp 192.0.2.1:443->[2001:db8::1]:5: i/o timeout":             "read tcp (address)->(address): i/o timeout",
+		"http: panic serving [fe80::1%eth0]:5: runtime error: index [5]":   "http: panic serving (address): runtime error: index [5]",
+		"http2: server connection error from [::ffff:192.0.2.1]:1: EOF":    "http2: server connection error from (address): EOF",
+		"tls: client offered only unsupported versions: [302 301] in 1.22": "tls: client offered only unsupported versions: [302 301] in 1.22",
+	} {
+		if got := anonymous(text); got != want {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
 }
