@@ -22,10 +22,12 @@ import (
 type Peer struct {
 	ID     string // see [CheckID]; one with a colon belongs to another protocol than our own
 	Secret Secret
-	// Client is the address that the credentials came from, or the first of its /64, as
-	// long as no store has found the secret right: see [Limits.Guesses]. Nil for a peer
-	// that was let in.
+	// Client is the address that the credentials came from, or the first of its /64: see
+	// [Limits.Guesses] and [Limits.Quota]. Nil if neither is for this peer.
 	Client *netip.Addr
+	// Admitted says that a store has found the secret right before. If it is wrong now, that
+	// is no guess. What the peer opens counts all the same.
+	Admitted bool
 }
 
 // A Draft is a message on its way into an inbox.

@@ -53,7 +53,7 @@ func (s *Session) Look(ctx context.Context) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
-	s.peer.Client = nil // it was let in
+	s.peer.Admitted = true
 	if b.Reset {
 		s.acked = Cursor{}
 	}

@@ -42,7 +42,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	if err != nil {
 		return err
 	}
-	p.Client = nil // the look has let it in
+	p.Admitted = true // by the look
 	if len(b.Messages) == 0 {
 		setCursor(w.Header(), b)
 		h.answer(w, a.transport(), http.StatusNoContent)

@@ -23,7 +23,7 @@ func inUnits(g inbox.Guesses) inbox.Guesses {
 // Errors: ErrUnauthorized, ErrRateLimited.
 func (s *Store) admitLocked(in *entry, p inbox.Peer, now time.Duration) error {
 	right := in.secret.Equal(p.Secret)
-	if p.Client == nil {
+	if p.Client == nil || p.Admitted {
 		if !right {
 			return inbox.ErrUnauthorized
 		}

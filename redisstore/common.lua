@@ -150,7 +150,7 @@ end
 
 -- remember notes the tag of an address that has shown the secret.
 local function remember(b, address)
-  b.addresses = address .. string.sub(b.addresses or string.rep('\0', 16), 1, 12)
+  b.addresses = string.sub(address, 1, 4) .. string.sub(b.addresses or string.rep('\0', 16), 1, 12)
 end
 
 -- refilled is when the bucket of wrong secrets will be full after one more. What no server
@@ -161,12 +161,13 @@ local function refilled(every, burst)
   return full + every
 end
 
--- admit compares the secret of a peer at the address with that tag, or '' for one that was
--- let in before. Of wrong ones, burst can be tried at once, and then one every so many
+-- admit compares the secret of a peer at the address with that tag. Without a tag, and for
+-- a peer that was admitted before, whose tag ends with a plus sign, no guess counts. Of wrong ones, burst can be tried at once, and then one every so many
 -- microseconds. Beyond that the answer does not depend on the secret, except at an
 -- address that has shown the right one. Returns whether the address is new.
 local function admit(b, secret, address, every, burst)
-  local known = address == ''
+  local guesses = #address == 4
+  local known = not guesses
   for i = 1, b.addresses and not known and 16 or 0, 4 do
     known = known or string.sub(b.addresses, i, i + 3) == address
   end
@@ -175,7 +176,7 @@ local function admit(b, secret, address, every, burst)
     if not known then remember(b, address) end
     return OK, not known
   end
-  if address ~= '' and every > 0 then
+  if guesses and every > 0 then
     local full = math.min(refilled(every, burst), now + every * burst)
     call('SET', KEYS[5], string.format('%.0f', full), 'PXAT', string.format('%.0f', math.ceil(full / 1000)))
   end

@@ -211,7 +211,7 @@ func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *i
 		return nil // it never attached, or was ended
 	}
 	defer s.receivers.leave(r)
-	p.Client = nil // it was let in when it attached
+	p.Admitted = true // when it attached
 	_, err := s.receive(ctx, leave, at, p, upTo, 0, r)
 	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
 		return nil
@@ -306,6 +306,9 @@ func (s *Store) asks(p inbox.Peer) []string {
 	address := ""
 	if p.Client != nil {
 		address = s.addressTag(*p.Client)
+		if p.Admitted {
+			address += "+"
+		}
 	}
 	return append(make([]string, 0, most), string(p.Secret[:]), address, s.guesses.every, s.guesses.burst)
 }

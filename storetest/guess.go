@@ -63,7 +63,7 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "a peer that was let in is asked for no address", limits: slowly, run: func(h *harness) {
+	{name: "a peer without an address makes no guess", limits: slowly, run: func(h *harness) {
 		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
 		for range 5 {
 			h.want(waysIn["look"](h, stranger("alice")), inbox.ErrUnauthorized) // does not count
@@ -73,6 +73,26 @@ var guessCases = []testCase{
 			waysIn["look"](h, at(2+i, stranger("alice")))
 		}
 		h.want(waysIn["look"](h, peer("alice")), nil)
+	}},
+
+	{name: "a peer that was admitted before makes no guess", limits: slowly, run: func(h *harness) {
+		admitted := func(i int, p inbox.Peer) inbox.Peer {
+			p = at(i, p)
+			p.Admitted = true
+			return p
+		}
+		look := waysIn["look"]
+		h.want(look(h, admitted(0, peer("alice"))), nil) // opens it, and is known then
+		for range 5 {
+			h.want(look(h, admitted(1, stranger("alice"))), inbox.ErrUnauthorized)
+		}
+		h.want(look(h, at(2, peer("alice"))), nil)
+		for i := range 5 {
+			look(h, at(3+i, stranger("alice")))
+		}
+		h.want(look(h, at(0, peer("alice"))), nil)
+		h.want(look(h, at(9, peer("alice"))), inbox.ErrRateLimited)
+		h.want(look(h, admitted(9, peer("alice"))), nil)
 	}},
 
 	{name: "an inbox knows the last addresses of its owner", limits: slowly, run: func(h *harness) {

@@ -71,17 +71,21 @@ func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
 	m.lives++
 	in := &modelInbox{owner: p.Secret, life: m.lives, expires: now.Add(m.limits.TTL)}
 	m.inboxes[p.ID] = in
-	return in, in.admit(m.limits, p)
+	if p.Client != nil {
+		in.known = []netip.Addr{*p.Client}
+	}
+	return in, nil
 }
 
 // admit lets a peer in, or counts its wrong secret.
 func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer) error {
 	right := in.owner == p.Secret
-	known := p.Client == nil || slices.Contains(in.known, *p.Client)
+	exempt := p.Client == nil || p.Admitted
+	known := exempt || slices.Contains(in.known, *p.Client)
 	switch {
 	case !known && l.Guesses.Burst > 0 && in.guesses >= l.Guesses.Burst:
 		return inbox.ErrRateLimited
-	case !right && p.Client != nil:
+	case !right && !exempt:
 		in.guesses++
 		return inbox.ErrUnauthorized
 	case !right:

@@ -52,7 +52,7 @@ var quotaCases = []testCase{
 			_, err := h.trySend(at(address, peer(id)), "bob", "", "")
 			h.want(err, want)
 		}
-		h.open("bob") // a peer that was let in has no quota
+		h.open("bob") // a peer without an address has no quota
 		for range 3 {
 			ask("alice", here, nil) // each time the same inbox
 			send("alice", here, nil)
@@ -74,5 +74,14 @@ var quotaCases = []testCase{
 		ask("alice", here, errQuota) // an inbox that was closed is opened anew
 		ask("alice", there, nil)
 		ask("erin", there, errQuota)
+
+		admitted := at(here, peer("alice"))
+		admitted.Admitted = true
+		_, err := h.tryAsk(admitted, start, all)
+		h.want(err, nil)
+		h.close("alice")
+		_, err = h.tryAsk(admitted, start, all) // in the last life
+		h.want(err, errQuota)
+		h.wantAlive("alice", false)
 	}},
 }

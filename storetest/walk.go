@@ -233,7 +233,7 @@ func (w *walker) close(t *rapid.T) {
 	if in := w.model.inboxes[p.ID]; in != nil && (in.owner == p.Secret) != drawSeldom.Draw(t, "right password") {
 		p = stranger(p.ID)
 	}
-	p.Client = drawClient(t)
+	p = drawFrom(t, p)
 	now := w.begin()
 	err := w.h.store().Close(w.h.Context(), p, 0)
 	if !w.end(now, err) {

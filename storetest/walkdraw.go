@@ -29,12 +29,13 @@ var clients = func() (all []*netip.Addr) {
 	return all
 }()
 
-// drawClient returns an address, or nil for a peer that was let in.
-func drawClient(t *rapid.T) *netip.Addr {
+// drawFrom has a peer come from an address, perhaps as one that was admitted before.
+func drawFrom(t *rapid.T, p inbox.Peer) inbox.Peer {
 	if drawSeldom.Draw(t, "from an address") {
-		return rapid.SampledFrom(clients).Draw(t, "address")
+		p.Client = rapid.SampledFrom(clients).Draw(t, "address")
+		p.Admitted = drawSeldom.Draw(t, "admitted")
 	}
-	return nil
+	return p
 }
 
 // drawPeer mostly returns the same one, but an inbox that is gone may be opened
@@ -44,8 +45,7 @@ func drawPeer(t *rapid.T, id string) inbox.Peer {
 	if drawRight.Draw(t, "right password") {
 		p = peer(id)
 	}
-	p.Client = drawClient(t)
-	return p
+	return drawFrom(t, p)
 }
 
 // cursor draws one with the model's lives.

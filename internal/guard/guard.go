@@ -77,7 +77,7 @@ type try struct {
 // count either: they are those of many clients behind one address. Otherwise each counts
 // from its beginning, so that no more can be tried at the same time than one by one.
 func (g *Store) try(p inbox.Peer) (t try, err error) {
-	if p.Client == nil {
+	if p.Client == nil || p.Admitted {
 		return t, nil
 	}
 	t = try{store: g, peer: p}
