@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"inbox"
-	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -30,9 +29,9 @@ func (h *Handler) countFailure(t meter.Transport, p problem.Problem, client neti
 }
 
 // countPreflight counts a preflight that was answered with this header.
-func (h *Handler) countPreflight(header http.Header, r *http.Request) {
+func (h *Handler) countPreflight(header http.Header, client netip.Addr) {
 	if header.Get("Access-Control-Allow-Origin") == "" {
-		h.countFailure(meter.HTTP, problem.ForbiddenOrigin, clientaddr.Of(r.RemoteAddr))
+		h.countFailure(meter.HTTP, problem.ForbiddenOrigin, client)
 		return
 	}
 	h.Meter.Request(meter.HTTP, http.StatusNoContent)

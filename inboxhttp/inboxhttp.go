@@ -106,7 +106,7 @@ func New(c Config) (*Handler, error) {
 		c.Lot = park.NewLot(c.Log)
 	}
 	h := &Handler{Config: c, draining: make(chan struct{})}
-	h.opened, h.unopened = socketOptions(c.MaxBody, c.InFlight)
+	h.opened, h.unopened = socketOptions(c)
 	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodDelete: h.close}, "GET, POST, DELETE, OPTIONS", true}
 	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
 	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
@@ -169,11 +169,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = nothingRuns
+	client := clientaddr.Of(r.RemoteAddr)
+	if r.Method == http.MethodOptions && h.Clients.Frame(client) != nil {
+		panic(http.ErrAbortHandler) // no browser asks for so many
+	}
 	if h.pages.CORS(w, r) {
-		h.countPreflight(header, r)
+		h.countPreflight(header, client)
 		return
 	}
-	client := clientaddr.Of(r.RemoteAddr)
 	err := h.Clients.Request(client)
 	switch {
 	case err == nil:

@@ -104,7 +104,8 @@ func TestRequestsOfOneAddress(t *testing.T) {
 	}
 }
 
-// A page can read how long to wait, and its preflights are never refused.
+// A page can read how long to wait, and its preflights are answered meanwhile, as long as
+// they are those of a browser.
 func TestPagesReadRetryAfter(t *testing.T) {
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 1}}), func(s *server) {
 		page := http.Header{"Origin": {"https://app.example"}}
@@ -118,6 +119,9 @@ func TestPagesReadRetryAfter(t *testing.T) {
 			s.do(request{method: http.MethodOptions, header: http.Header{
 				"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"GET"},
 			}}).want(http.StatusNoContent)
+		}
+		if a, err := s.try(s.Context(), request{method: http.MethodOptions}); err == nil {
+			s.Errorf("OPTIONS without end gets an answer: %d", a.status)
 		}
 	})
 }
@@ -216,19 +220,6 @@ func TestLimitedSockets(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A socket that acknowledges without end is closed: nothing else would stop it.
-func TestSocketThatAcknowledgesWithoutEnd(t *testing.T) {
-	c := limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}})
-	inBubble(t, c, func(s *server) {
-		alice := s.dialSocket(handshake{id: "alice"})
-		cursor := alice.wantOpened(false)
-		for range 21 { // ten for each request
-			alice.say(`{"type":"ack","after":%q}`, cursor)
-		}
-		alice.wantClose(4429)
-	})
 }
 
 // A client that goes on without a pause is told as often as it may ask. Then its

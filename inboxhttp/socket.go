@@ -11,7 +11,6 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
-	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -26,12 +25,13 @@ const (
 
 // socketOptions are of a socket that was opened by its handshake, and of one that
 // an open frame has to open.
-func socketOptions(maxBody int, inFlight *flight.Budget) (opened, unopened socket.Options) {
+func socketOptions(c Config) (opened, unopened socket.Options) {
 	opened = socket.Options{
 		Subprotocol: "inbox.v1",
-		MaxMessage:  2*maxBody + 4<<10, // escaped or in base64, and what stands around it
+		MaxMessage:  2*c.MaxBody + 4<<10, // escaped or in base64, and what stands around it
 		TooLarge:    ws.StatusCode(problem.TooLarge.Close),
-		InFlight:    inFlight,
+		InFlight:    c.InFlight,
+		Frame:       c.Clients.Frame,
 	}
 	unopened = opened
 	unopened.FirstMessage = openTimeout
@@ -65,7 +65,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 		if _, err := h.Store.Look(r.Context(), peer, after, 0, waker); err != nil {
 			return err
 		}
-		peer.Client = nil // it was let in
+		peer.Admitted = true
 		p.open(peer, after, waker)
 		p.waits = true
 	}

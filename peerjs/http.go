@@ -22,6 +22,8 @@ func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.Handl
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	switch {
+	case r.Method == http.MethodOptions && h.Clients.Frame(clientaddr.Of(r.RemoteAddr)) != nil:
+		panic(http.ErrAbortHandler) // no browser asks for so many
 	case h.pages.CORS(w, r): // a preflight, which is answered
 	case !h.pages.May(r):
 		h.Meter.Request(meter.PeerJS, http.StatusForbidden)

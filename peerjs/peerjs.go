@@ -120,7 +120,7 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{
 		Config: c, prefix: "peerjs:" + c.Key + ":", holdFor: holdFor,
-		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight},
+		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight, Frame: c.Clients.Frame},
 	}
 	var err error
 	// Any origin is named, as by peerjs-server.

@@ -174,3 +174,25 @@ func TestHeldBytesOfOneAddress(t *testing.T) {
 		alice.wantExpire("nobody")
 	})
 }
+
+// A request that cannot become a socket counts like any other, and a preflight as a frame.
+func TestRequestsWithoutSocketCount(t *testing.T) {
+	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 3}}, func(s *server) {
+		for _, want := range []int{426, 426, 426, 429} {
+			if got, _, _ := s.get("/peerjs"); got != want {
+				t.Errorf("GET without an upgrade: %d, want %d", got, want)
+			}
+		}
+		for range 30 {
+			s.ask(http.MethodOptions, "/peerjs", "Origin", "https://app.example", "Access-Control-Request-Method", "GET")
+		}
+		req, err := http.NewRequest(http.MethodOptions, "http://inbox.test/peerjs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := s.client.Do(req); err == nil {
+			res.Body.Close()
+			t.Errorf("OPTIONS without end gets %d", res.StatusCode)
+		}
+	})
+}

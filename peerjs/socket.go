@@ -72,19 +72,24 @@ func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
+	refuse := func(text string, status int) { // a socket counts when it has begun
+		if !h.limited(w, clientaddr.Of(r.RemoteAddr)) {
+			http.Error(w, text, status)
+		}
+	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
-		http.Error(w, "Clients of PeerJS connect here.", http.StatusMethodNotAllowed)
+		refuse("Clients of PeerJS connect here.", http.StatusMethodNotAllowed)
 		return
 	}
 	if !socket.IsUpgrade(r.Header) {
 		w.Header().Set("Upgrade", "websocket")
-		http.Error(w, "Clients of PeerJS connect here, by WebSocket.", http.StatusUpgradeRequired)
+		refuse("Clients of PeerJS connect here, by WebSocket.", http.StatusUpgradeRequired)
 		return
 	}
 	if err := socket.Check(w, r, &h.options); err != nil {
 		refused, _ := errors.AsType[socket.HandshakeError](err)
-		http.Error(w, refused.Detail, refused.Status)
+		refuse(refused.Detail, refused.Status)
 		return
 	}
 	if h.draining.Load() != nil {

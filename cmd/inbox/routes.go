@@ -22,7 +22,7 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
 	})
-	mux.HandleFunc(base+"address", address)
+	mux.Handle(base+"address", limited(clients, http.HandlerFunc(address)))
 	mux.HandleFunc(base+"readyz", func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case h.Draining():

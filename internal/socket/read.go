@@ -59,6 +59,11 @@ func (s *Socket) frame(header ws.Header, now time.Time) error {
 	if err := ws.CheckHeader(header, state); err != nil {
 		return Close{ws.StatusProtocolError, err.Error()}
 	}
+	if s.options.Frame != nil && (header.OpCode.IsControl() || !header.Fin) {
+		if err := s.options.Frame(s.client); err != nil {
+			return err
+		}
+	}
 	if header.OpCode.IsControl() {
 		return s.controlFrame(header)
 	}

@@ -64,6 +64,10 @@ type Options struct {
 	TooLarge     ws.StatusCode  // 1009
 	FirstMessage time.Duration  // until which it has to have come; no limit
 	InFlight     *flight.Budget // that messages count for until they were handled
+
+	// Frame, if not nil, counts each frame of a client that ends no message. Its error ends
+	// the socket: nothing else stops a client that sends pings without end.
+	Frame func(client netip.Addr) error
 }
 
 // A Socket is one client's connection.

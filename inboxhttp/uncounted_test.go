@@ -1,0 +1,71 @@
+package inboxhttp_test
+
+import (
+	"net/http"
+	"testing"
+
+	"inbox/internal/limit"
+)
+
+// PROTOCOL, section 9.1: what would get around the limits of one address.
+
+// A socket that acknowledges without end is closed: nothing else would stop it.
+func TestSocketThatAcknowledgesWithoutEnd(t *testing.T) {
+	c := limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}})
+	inBubble(t, c, func(s *server) {
+		alice := s.dialSocket(handshake{id: "alice"})
+		cursor := alice.wantOpened(false)
+		for range 21 { // ten for each request
+			alice.say(`{"type":"ack","after":%q}`, cursor)
+		}
+		alice.wantClose(4429)
+	})
+}
+
+// Nor does anything else stop a socket that sends pings, or frames of a message that never
+// ends.
+func TestSocketThatSaysNothingWithoutEnd(t *testing.T) {
+	for name, endless := range map[string][]byte{"pings": frame(fin|opPing, "x"), "pieces": frame(0, "")} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}}), func(s *server) {
+				alice := s.dialSocket(handshake{id: "alice"})
+				alice.wantOpened(false)
+				if name == "pieces" {
+					alice.write(frame(opText, ""))
+				}
+				for range 21 {
+					alice.write(endless)
+				}
+				for {
+					f, ok := alice.next()
+					if !ok || f.op == opClose {
+						if code := closeCode(f); code != 4429 {
+							s.Errorf("the socket ended with %d", code)
+						}
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// What a client opens counts also when it was let in before: over a parked connection, or
+// over a socket whose inbox was closed.
+func TestNewLivesOfOneAddress(t *testing.T) {
+	for _, w := range []wire{tcp, overTLS} {
+		t.Run(w.name, func(t *testing.T) {
+			c := limited(limit.Config{Inboxes: limit.Rate{PerSecond: 1e-3, Burst: 2}})
+			c.sockets, c.tls = true, w.config.tls
+			s := start(t, c)
+			alice := s.rawClient()
+			for range 2 {
+				alice.wait("alice", "", true)
+				s.do(request{id: "alice", method: http.MethodDelete}).want(http.StatusNoContent)
+				alice.answer(http.MethodGet).wantProblem("closed")
+			}
+			alice.ask("alice", "", "")
+			alice.answer(http.MethodGet).wantLimited()
+		})
+	}
+}
