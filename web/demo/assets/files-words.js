@@ -36,7 +36,7 @@ export function meetWords(state, { linked, ending, name, met, gone, short }) {
     };
     case "waiting": return {
       status: "Waiting for somebody", title: "Send files",
-      text: "From this browser to another one, directly, and of any size, in both directions. No server keeps anything of them.",
+      text: "From this browser to another one, encrypted, and of any size, in both directions. No server keeps anything of them.",
     };
     case "calling": {
       if (met === "no-such-inbox" && gone) return {

@@ -79,8 +79,8 @@ export class Setup {
     element("setup").dataset.mode = calls ? "call" : "wait";
     element("setup-title").textContent = calls ? "Call the person who gave you this link" : "Start a call";
     element("setup-text").textContent = calls
-      ? "Their page rings. When they answer, you see and hear each other: picture, sound and chat go directly between the two of you. A call is for two."
-      : "You get a link. Give it to one person: your page rings when that person opens it. A call is for two, and picture, sound and chat go directly between you.";
+      ? "Their page rings. When they answer, you see and hear each other: picture, sound and chat go encrypted from one of you to the other. A call is for two."
+      : "You get a link. Give it to one person: your page rings when that person opens it. A call is for two. Picture, sound and chat go encrypted from one of you to the other.";
     element("instead").hidden = !calls;
     element("start").textContent = calls ? "Call" : "Get a link";
     return isOwn ? "own-link" : broken ? "broken-link" : undefined;
