@@ -67,6 +67,7 @@ type cli struct {
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: from one to the other, commands, memory, CPU against memory."`
 	Stuck      stuckCommand      `cmd:"" help:"Memory that clients make the server hold who stop in the middle."`
 	Guess      guessCommand      `cmd:"" help:"Wrong passwords that one address, and very many, can try."`
+	Hostile    hostileCommand    `cmd:"" help:"How long others wait beside very many connections that are stuck, slow or hostile."`
 	Fill       fillCommand       `cmd:"" help:"Memory that one address makes the server hold, within its limits."`
 	Turn       turnCommand       `cmd:"" help:"The relay for calls: CPU of a packet against coturn, memory of an allocation, cost when idle."`
 	Metrics    metricsCommand    `cmd:"" help:"What limits and metrics cost: CPU of a message against a server without, and of a scrape."`

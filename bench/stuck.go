@@ -313,10 +313,7 @@ func (s *stuck) fill(p peer) error {
 
 // write writes as much of a request as the server takes.
 func (s *stuck) write(i int, request []byte) error {
-	c := s.conns[len(s.conns)-1]
-	if s.streams == 0 {
-		c = s.conns[i]
-	}
+	c := s.conns[i/max(1, s.streams)]
 	c.SetWriteDeadline(time.Now().Add(time.Second))
 	if _, err := c.Write(request); err != nil {
 		if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
