@@ -5,9 +5,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"inbox/internal/clientaddr"
+	"inbox/internal/limit"
 )
 
 const (
@@ -30,7 +34,39 @@ func Plain(h http.Handler, l *slog.Logger) *http.Server {
 	return s
 }
 
-// Bounded returns a listener for Plain, which leaves the reserve of descriptors alone.
+// Bounded returns a listener for Plain, which leaves the reserve of descriptors alone, and
+// some of its connections to others than one address: an authority is one of them.
 func Bounded(ln net.Listener, log *slog.Logger) net.Listener {
-	return netutil.LimitListener(Reserve(ln, log), mostPlain)
+	return &fair{netutil.LimitListener(Reserve(ln, log), mostPlain), limit.NewShares(mostPlain / 10)}
+}
+
+// fair closes connections of an address that has too many.
+type fair struct {
+	net.Listener
+	shares *limit.Shares
+}
+
+func (l *fair) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		client := clientaddr.Of(conn.RemoteAddr().String())
+		if l.shares.Take(client, 1) {
+			return &fairConn{Conn: conn, left: func() { l.shares.Give(client, 1) }}, nil
+		}
+		conn.Close()
+	}
+}
+
+type fairConn struct {
+	net.Conn
+	left func()
+	once sync.Once
+}
+
+func (c *fairConn) Close() error {
+	c.once.Do(c.left)
+	return c.Conn.Close()
 }
