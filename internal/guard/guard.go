@@ -39,7 +39,7 @@ type Store struct {
 	refusals *meter.Refusals
 
 	start   time.Time
-	refills time.Duration // the longest that a bucket takes to be full again
+	refills time.Duration // the longest that a bucket that owes nothing takes to be full again
 	counts  atomic.Int64  // until then, since start, a wrong password may count
 }
 
@@ -126,12 +126,13 @@ func (t *try) end(err error) error {
 	switch {
 	case t.store == nil:
 	case errors.Is(err, inbox.ErrUnauthorized):
-		t.store.counts.Store(int64(time.Since(t.store.start) + t.store.refills))
+		full := t.store.refills
 		for i, taken := range t.taken {
 			if !taken {
-				t.store.tables[i].Add(t.key(i), 0, 1)
+				full = max(full, t.store.tables[i].Add(t.key(i), 0, 1))
 			}
 		}
+		t.store.countFor(full)
 	default:
 		t.giveBack()
 		if errors.Is(err, inbox.ErrRateLimited) {
@@ -140,6 +141,14 @@ func (t *try) end(err error) error {
 		}
 	}
 	return err
+}
+
+// countFor notes that a wrong password counts for so long from now on.
+func (g *Store) countFor(d time.Duration) {
+	until := int64(time.Since(g.start) + d)
+	for old := g.counts.Load(); old < until && !g.counts.CompareAndSwap(old, until); {
+		old = g.counts.Load()
+	}
 }
 
 // Send implements [inbox.Store].

@@ -20,6 +20,9 @@ const (
 	stripes = 64
 	// wider is how many times a network of size /48 may do what one of its /64 may.
 	wider = 16
+	// owed is how many times its burst a bucket can owe. Events that are counted when they
+	// have happened, many at the same time, gain nothing by that.
+	owed = 60
 )
 
 // A Table counts events by address with GCRA, the generic cell rate algorithm: for each
@@ -154,17 +157,19 @@ func (t *Table) IsFull(k Key, kind int) bool {
 	return full(k.near) && (k.wide == 0 || full(k.wide))
 }
 
-// Add counts n events that have happened, whether or not there was room. A negative n
-// takes events back that Take or Add has counted.
-func (t *Table) Add(k Key, kind, n int) {
+// Add counts n events that have happened, whether or not there was room, and returns how
+// long the buckets take to be full again. A negative n takes events back that Take or Add
+// has counted.
+func (t *Table) Add(k Key, kind, n int) time.Duration {
 	if t == nil || t.kinds[kind].each == 0 {
-		return
+		return 0
 	}
 	now, b := t.now(), t.kinds[kind]
-	t.add(k.near, kind, b, n, now)
+	full := t.add(k.near, kind, b, n, now)
 	if k.wide != 0 {
-		t.add(k.wide, kind, b.wider(), n, now)
+		full = max(full, t.add(k.wide, kind, b.wider(), n, now))
 	}
+	return full
 }
 
 // wider is the bucket of a /48.
@@ -240,15 +245,16 @@ func (t *Table) wait(key uint64, kind int, b bucket, now int64) time.Duration {
 	return time.Duration(max(0, row[1+kind]+b.each-now-b.full))
 }
 
-func (t *Table) add(key uint64, kind int, b bucket, n int, now int64) {
+func (t *Table) add(key uint64, kind int, b bucket, n int, now int64) time.Duration {
 	set, lock := t.set(key)
 	defer lock.Unlock()
 	row := t.find(set, key)
 	if row == nil {
 		if n < 0 {
-			return // it was forgotten with its row
+			return 0 // it was forgotten with its row
 		}
 		row = t.row(set, key)
 	}
-	row[1+kind] = max(0, min(max(row[1+kind], now)+b.each*int64(n), now+b.full))
+	row[1+kind] = max(0, min(max(row[1+kind], now)+b.each*int64(n), now+owed*b.full))
+	return time.Duration(row[1+kind] - now)
 }

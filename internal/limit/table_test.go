@@ -74,11 +74,17 @@ func TestAddCountsBeyondTheBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable(8, Rate{PerSecond: 1, Burst: 5})
 		key := table.Key(alice)
-		table.Add(key, 0, 100)
-		if got := table.Wait(key, 0); got != time.Second {
-			t.Errorf("waits for %v, want a second: a bucket is not emptier than empty", got)
+		if full := table.Add(key, 0, 100); full != 100*time.Second {
+			t.Errorf("full in %v, want 100 s", full)
 		}
-		table.Add(key, 0, -3)
+		if got := table.Wait(key, 0); got != 96*time.Second {
+			t.Errorf("waits for %v, want 96 s", got)
+		}
+		table.Add(key, 0, 1000)
+		if got := table.Wait(key, 0); got != 296*time.Second {
+			t.Errorf("waits for %v, want 296 s: a bucket owes 60 times its burst at most", got)
+		}
+		table.Add(key, 0, -298)
 		if n := many(table, alice, 0, 10); n != 3 {
 			t.Errorf("%d had room, want the 3 that were taken back", n)
 		}
