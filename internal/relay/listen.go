@@ -135,6 +135,7 @@ func (s *Server) follow(addresses []netip.Addr) {
 	for a, all := range s.bound {
 		if !now[a] {
 			delete(s.bound, a)
+			s.forget(netip.AddrPortFrom(a, s.everywhere))
 			for _, t := range all {
 				s.stop(t)
 			}

@@ -82,6 +82,7 @@ type Server struct {
 
 	mu      sync.Mutex            // guards what follows
 	turns   map[*turn.Server]bool // one for each listener
+	sockets map[netip.AddrPort]*packetConn
 	intakes []*intake
 	closed  bool
 }
@@ -130,7 +131,7 @@ func New(c Config) (*Server, error) {
 		users:   newAccounts(c.Rate, c.RateTotal),
 		sources: limit.NewShares(maxOfAddress), connected: limit.NewShares(2 * maxOfAddress),
 		// A browser on a machine with three networks asks 40 times at once.
-		bound: make(map[netip.Addr][]*turn.Server), turns: make(map[*turn.Server]bool),
+		bound: make(map[netip.Addr][]*turn.Server), turns: make(map[*turn.Server]bool), sockets: make(map[netip.AddrPort]*packetConn),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
 	}
 	switch {
@@ -153,7 +154,8 @@ func New(c Config) (*Server, error) {
 				s.Figures.RefusedPassword.Add(1)
 			}
 		},
-		OnAllocationCreated: func(src, _ net.Addr, _, _, _ string, relay net.Addr, _ int) {
+		OnAllocationCreated: func(src, dst net.Addr, _, _, _ string, relay net.Addr, _ int) {
+			s.reach(src, dst, relay)
 			s.count(relay, func(a *allocation) bool { return a.from(source(src)) })
 		},
 		OnAllocationDeleted: func(_, dst net.Addr, _, _, _ string) { s.bereft(dst) },
@@ -163,10 +165,12 @@ func New(c Config) (*Server, error) {
 		OnPermissionDeleted: func(_, _ net.Addr, _, _, _ string, relay net.Addr, peer net.IP) {
 			s.count(relay, func(a *allocation) bool { return a.permitted(peer, false) })
 		},
-		OnChannelCreated: func(_, _ net.Addr, _, _, _ string, relay, _ net.Addr, _ uint16) {
+		OnChannelCreated: func(_, _ net.Addr, _, _, _ string, relay, peer net.Addr, number uint16) {
+			s.bind(relay, peer, number)
 			s.count(relay, func(a *allocation) bool { return a.channels.Add(1) <= maxChannels })
 		},
-		OnChannelDeleted: func(_, _ net.Addr, _, _, _ string, relay, _ net.Addr, _ uint16) {
+		OnChannelDeleted: func(_, _ net.Addr, _, _, _ string, relay, peer net.Addr, _ uint16) {
+			s.bind(relay, peer, 0)
 			s.count(relay, func(a *allocation) bool { return a.channels.Add(-1) <= maxChannels })
 		},
 	}
@@ -179,8 +183,13 @@ func New(c Config) (*Server, error) {
 
 // servePacket takes ownership of c, which has one address, and serves its clients.
 func (s *Server) servePacket(c *net.UDPConn) (*turn.Server, error) {
+	p := &packetConn{UDPConn: c, s: s}
+	local := addrPort(c.LocalAddr().(*net.UDPAddr))
+	s.mu.Lock()
+	s.sockets[local] = p
+	s.mu.Unlock()
 	t, err := s.serve(turn.ServerConfig{PacketConnConfigs: []turn.PacketConnConfig{{
-		PacketConn: &packetConn{UDPConn: c, s: s}, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
+		PacketConn: p, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
 	}}})
 	if err != nil {
 		c.Close()

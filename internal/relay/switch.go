@@ -102,7 +102,9 @@ type port struct {
 	id   uint32 // of this allocation alone, unlike the port's number
 	addr *net.UDPAddr
 
-	known atomic.Pointer[[]uint32] // ids of the allocations that this one has sent to
+	known  atomic.Pointer[[]uint32]       // ids of the allocations that this one has sent to
+	direct atomic.Pointer[direct]         // nil: the client is reached over the queue
+	bound  atomic.Pointer[map[int]uint16] // channels by the port of the peer
 
 	mu     sync.Mutex // guards what follows
 	filled sync.Cond
@@ -142,7 +144,7 @@ func (p *port) WriteTo(b []byte, peer net.Addr) (int, error) {
 	if !p.s.charge(p.account, len(b)) {
 		return len(b), nil
 	}
-	if !to.put(b, p.addr) {
+	if !to.send(b, p) && !to.put(b, p.addr) {
 		p.s.Figures.DroppedQueue.Add(1)
 		return len(b), nil
 	}
@@ -219,6 +221,7 @@ func (p *port) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // hangUp ends ReadFrom.
 func (p *port) hangUp() {
+	p.direct.Store(nil)
 	p.mu.Lock()
 	p.w.queued.Add(-int64(p.count))
 	p.closed, p.queue, p.count = true, nil, 0
