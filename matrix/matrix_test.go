@@ -115,7 +115,31 @@ func browser(name string) maker {
 			Browser, URL string
 		}{c, name, "https://" + serverName + "/"})
 		w.background(w.child(namespace, "names"), "names", "ready")
+		if name == "firefox" {
+			w.trustInFirefox(namespace)
+		}
 		return w.command(namespace, "node", "../web/matrix/peer.js", string(text))
+	}
+}
+
+// trustInFirefox has a policy that Firefox reads name our authority: no flag lets it trust
+// the certificate of a TURN server.
+func (w *world) trustInFirefox(namespace string) {
+	w.Helper()
+	policy, err := json.Marshal(map[string]any{"policies": map[string]any{"Certificates": map[string]any{"Install": []string{w.authority}}}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	const place = "/etc/firefox" // there has to be one for the namespace's to take its place
+	if err := os.Mkdir(place, 0o755); err == nil {
+		w.Cleanup(func() { os.Remove(place) })
+	}
+	dir := filepath.Join("/etc/netns", w.prefix+namespace, "firefox", "policies")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policies.json"), policy, 0o644); err != nil {
+		w.Fatal(err)
 	}
 }
 
