@@ -214,7 +214,8 @@ test("no path: ICE failed, and what was tried", async (t) => {
     })), [url, a, b]);
   assert.equal(error.code, "ice-failed");
   assert.deepEqual(error.tried.local, []);
-  assert.deepEqual(error.tried.remote, ["host"]);
+  assert.ok(error.tried.remote.includes("host"), `${error.tried.remote}`);
+  assert.equal(error.tried.cause, "no-candidates");
   assert.equal(await bob.evaluate(async () => (await until(() => inbox.failures[0])).code), "ice-failed");
 });
 
