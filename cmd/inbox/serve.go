@@ -42,6 +42,7 @@ type serveCommand struct {
 	PeerJS          bool   `name:"peerjs" default:"true" group:"PeerJS" help:"Serve PeerJS clients too; --peerjs=false does not."`
 	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"The key that PeerJS clients have to send."`
 	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
+	PeerJSHeld      size   `name:"peerjs-held" default:"0" group:"PeerJS" help:"Bytes of messages that wait for peers who are not there, of all clients; 0: a sixteenth of --max-memory."`
 
 	iceFlags
 	turnFlags
@@ -53,6 +54,7 @@ type serveCommand struct {
 	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
 	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all that this server keeps: inboxes, messages, keys."`
 	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and answers on their way, in all; 0: an eighth of the memory."`
+	MaxSlow       size          `default:"0" group:"Limits" help:"Bytes of messages that come slowly, of all clients, beyond 8KiB of each; 0: a 256th of --max-in-flight, at least 2MiB."`
 	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
 
 	limitFlags
@@ -167,6 +169,9 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		debug.SetMemoryLimit(memory / 10 * 9)
 	}
 	inFlight := flight.NewShared(cmp.Or(int64(c.MaxInFlight), inFlightLimit(memory)), clients)
+	if c.MaxSlow > 0 {
+		inFlight.BoundSlow(int64(c.MaxSlow))
+	}
 	proxies, err := c.proxies()
 	if err != nil {
 		return err

@@ -52,6 +52,12 @@ func (c *serveCommand) checkLimits() error {
 		return errors.New("--max-body is at most 1GiB")
 	case c.Store == inMemory && c.MaxMemory < c.MaxBody+c.MaxBody/4+leastMemory:
 		return fmt.Errorf("--max-memory %v is too little for --max-body %v: such a message would not fit beside its inbox", c.MaxMemory, c.MaxBody)
+	case c.MaxSlow < 0:
+		return errors.New("--max-slow is not negative")
+	case c.PeerJSHeld < 0:
+		return errors.New("--peerjs-held is not negative")
+	case c.Store == inMemory && c.PeerJSHeld > c.MaxMemory/2:
+		return fmt.Errorf("--peerjs-held %v is more than half of --max-memory %v, which it is a part of", c.PeerJSHeld, c.MaxMemory)
 	case c.MaxInFlight != 0 && c.MaxInFlight < leastInFlight+8*c.MaxBody:
 		return fmt.Errorf("--max-in-flight %v is too little for --max-body %v: want at least %v, or 0 for an eighth of the memory",
 			c.MaxInFlight, c.MaxBody, leastInFlight+8*c.MaxBody)

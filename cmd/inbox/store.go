@@ -50,6 +50,8 @@ func (c *serveCommand) maxHeld() int64 {
 	switch {
 	case !c.PeerJS:
 		return 0
+	case c.PeerJSHeld > 0:
+		return int64(c.PeerJSHeld)
 	case c.Store != inMemory:
 		return defaultMaxMemory / 16
 	}

@@ -35,6 +35,10 @@ func NewShared(limit int64, clients *limit.Clients) *Budget {
 	return &Budget{limit: limit, slow: slow{limit: int(max(minSlow, limit/256))}, clients: clients}
 }
 
+// BoundSlow sets the memory that parts of messages share which come slowly, in bytes,
+// instead of a 256th of the limit. Call it before the first Take.
+func (b *Budget) BoundSlow(limit int64) { b.slow.limit = int(limit) }
+
 // Take reserves n bytes for a client, or returns the problem that answers it. The caller
 // gives them back with Give, for the same client.
 func (b *Budget) Take(client netip.Addr, n int) error {

@@ -54,3 +54,14 @@ func TestTheMessageThatPausedLongestIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// An operator can give slow messages more memory, or less.
+func TestBoundSlow(t *testing.T) {
+	b := New(0)
+	b.BoundSlow(3 * Chunk)
+	var m Message
+	if !grow(&m, b, 4) || grow(&m, b, 1) {
+		t.Error("there is room for another number than the one chunk that is free, and three")
+	}
+	m.Release(alice, b)
+}
