@@ -56,8 +56,11 @@ func TestPairs(t *testing.T) {
 	case "chromium":
 		t.Log(table(w.mustConnect(t, pairs(true), browser("chromium"), browser("chromium"))))
 	case "firefox":
-		// Firefox was not made to speak to a TURN server through an HTTP proxy.
-		few := slices.DeleteFunc(pairs(false), func(p [2]network) bool { return p[0].proxy || p[1].proxy })
+		// Firefox was not made to speak to a TURN server through an HTTP proxy, and it gives
+		// up where a tenth of all packets is lost (docs/connecting.md).
+		few := slices.DeleteFunc(pairs(false), func(p [2]network) bool {
+			return p[0].proxy || p[1].proxy || p[0].loss > 0 && p[1].loss > 0
+		})
 		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("firefox"))))
 		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("chromium"))))
 	default:
