@@ -66,9 +66,9 @@ func (c *stuckCommand) kinds() []stuckKind {
 	small[0] |= 1 // a text; the others continue it
 	theirs := appendFrame(nil, ws.OpText, bytes.Repeat([]byte{'x'}, 256<<10))
 	lines := strings.Repeat("a:b\r\n", 3000)
-	names := ""
+	var names strings.Builder
 	for i := range 2000 {
-		names += fmt.Sprintf("a%03x:\r\n", i)
+		names.WriteString(fmt.Sprintf("a%03x:\r\n", i))
 	}
 	header := func(text string) func(s *stuck, i int) error {
 		return func(s *stuck, i int) error { return s.write(i, []byte("GET /inbox HTTP/1.1\r\nHost: x\r\n"+text)) }
@@ -101,7 +101,7 @@ func (c *stuckCommand) kinds() []stuckKind {
 			return s.write(i, []byte{0x0f, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 'x'})
 		}},
 		{name: "header of one name, without its end", begin: header(lines)},
-		{name: "header of many names, without its end", begin: header(names)},
+		{name: "header of many names, without its end", begin: header(names.String())},
 		{name: "socket that does not read", inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
 		{name: "socket that does not read, TLS", tls: true, inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
 		{name: "socket, frame without its end", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
