@@ -68,7 +68,7 @@ type Handler struct {
 
 	inboxes, servers, reports endpoint
 
-	rare *limit.Table // guests by address, and reports by id
+	rare *limit.Table // guests and reporters by address, and reports by id
 }
 
 // A verb answers one method, or returns why not.
@@ -110,7 +110,7 @@ func New(c Config) (*Handler, error) {
 	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodDelete: h.close}, "GET, POST, DELETE, OPTIONS", true}
 	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
 	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
-	h.rare = limit.NewTable(rareRows, guestRate, reportRate)
+	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate)
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 	"inbox/internal/outcome"
 	"inbox/internal/problem"
@@ -35,6 +36,9 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request) error {
 		}
 		if wait := h.rare.Take(h.rare.KeyOf(netip.Addr{}, p.ID), reports, 1); wait > 0 {
 			return problem.RateLimited.With("An inbox reports at most one outcome a minute.").After(wait)
+		}
+		if wait := h.rare.Take(h.rare.Key(clientaddr.Of(r.RemoteAddr)), reporters, 1); wait > 0 {
+			return problem.RateLimited.With("This address reports too many outcomes.").After(wait)
 		}
 		h.Outcomes.Add(report)
 	}

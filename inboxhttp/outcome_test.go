@@ -1,6 +1,7 @@
 package inboxhttp_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -119,6 +120,21 @@ func TestOutcomeOnceAMinute(t *testing.T) {
 		wantCounts(s, counts, map[string]int64{
 			"connected direct": 3, "transport unknown": 3, "family unknown": 3, "failed unknown": 3, "cause unknown": 3,
 		})
+	})
+}
+
+// Who makes up ids cannot make up any number of calls.
+func TestOutcomesOfOneAddress(t *testing.T) {
+	with, counts := counting()
+	inBubble(t, config{Config: with}, func(s *server) {
+		for i := range 1000 {
+			s.do(report(fmt.Sprint("id ", i), `{"result":"failed"}`)).want(http.StatusNoContent)
+		}
+		s.do(report("alice", `{"result":"failed"}`)).wantProblem("rate-limited").wantHeader("Retry-After", "1")
+		time.Sleep(time.Second)
+		s.do(report("bob", `{"result":"failed"}`)).want(http.StatusNoContent)
+		s.do(report("carol", `{"result":"failed"}`)).wantProblem("rate-limited")
+		wantCounts(s, counts, map[string]int64{"failed unknown": 1001, "cause unknown": 1001})
 	})
 }
 
