@@ -18,6 +18,9 @@ import (
 	"github.com/pion/turn/v5"
 )
 
+// mostServers is how many ICE servers are tried, which takes up to a step's time each.
+const mostServers = 32
+
 type iceServer struct {
 	URLs       []string `json:"urls"`
 	Username   string   `json:"username"`
@@ -78,6 +81,9 @@ func (c *checker) iceServers(ctx context.Context, a peer) Result {
 		}
 	}
 	switch {
+	case n > mostServers:
+		c.ice = nil
+		return failed("Check the URL, and --ice-server.", "The server names %d ICE servers: no browser tries so many.", n)
 	case n == 0:
 		return warning("Leave --turn at closed, or name servers with --ice-server.",
 			"The server names no STUN and no TURN server: only peers of one network connect.")

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A State is how a check ended.
@@ -110,12 +111,22 @@ func (c *checker) do(ctx context.Context, name string, f func(context.Context) R
 	step, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	r := f(step)
-	r.Check = name
+	r.Check, r.Detail = name, printable(r.Detail)
 	if ctx.Err() != nil {
 		return false // the result says only that it was interrupted
 	}
 	c.report(r)
 	return r.State == OK || r.State == Warning
+}
+
+// printable keeps what a server says from controlling the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func ok(format string, a ...any) Result { return Result{State: OK, Detail: fmt.Sprintf(format, a...)} }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/pion/turn/v5"
 
@@ -287,6 +288,35 @@ func TestNoServer(t *testing.T) {
 		if _, ok := got["poll"]; ok {
 			t.Errorf("%s: the checks go on", address)
 		}
+	}
+}
+
+// A hostile server neither controls the terminal of whoever checks it nor keeps them busy.
+func TestHostileServer(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/readyz":
+			io.WriteString(w, "ok\n")
+		case "/ice":
+			io.WriteString(w, `{"iceServers":[{"urls":["stun:127.0.0.1:1"`+strings.Repeat(`,"stun:127.0.0.1:1"`, 1000)+`]}]}`)
+		default:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"detail":"gone\u001b[2J\u009b2J\r\n"}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	results := run(t, check.Config{URL: s.URL, Timeout: 5 * time.Second})
+	if got := results["ICE servers"]; got.State != check.Failed || !strings.Contains(got.Detail, "1001") {
+		t.Errorf("1,001 ICE servers: %+v", got)
+	}
+	for name, r := range results {
+		if strings.ContainsFunc(r.Detail, unicode.IsControl) {
+			t.Errorf("%s: %q", name, r.Detail)
+		}
+	}
+	if got := results["poll"].Detail; !strings.Contains(got, "gone") {
+		t.Errorf("poll: %q", got)
 	}
 }
 
