@@ -9,7 +9,6 @@ import (
 	"time"
 )
 
-//go:fix inline
 func add(c *Counts, n int, r Report) {
 	for range n {
 		c.Add(r)
