@@ -105,7 +105,7 @@ func (c *checker) poll(ctx context.Context, a, b peer) Result {
 	if err != nil {
 		return noAnswer(err)
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {
 		return refused("A poll is refused", resp)
 	}
