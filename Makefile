@@ -103,7 +103,7 @@ deps:
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-		for service in nginx caddy haproxy; do \
+		for service in nginx caddy haproxy prometheus; do \
 			case "$$missing" in *$$service*) $(SUDO) systemctl disable --now $$service 2>/dev/null || true;; esac; \
 		done; \
 	fi
