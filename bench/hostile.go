@@ -18,7 +18,7 @@ import (
 type hostileCommand struct {
 	N         int           `name:"n" default:"10000" help:"Hostile connections. Each takes a descriptor, here and there."`
 	Addresses int           `default:"50" help:"Addresses that they come from."`
-	Flood     int           `default:"400" help:"Requests that each of these makes in a second; 300 are served."`
+	Flood     int           `default:"400" help:"Requests that a tenth of these make in a second, each; 300 are served."`
 	Settle    time.Duration `default:"10s" help:"How long they are there before the others are measured."`
 	Round     time.Duration `default:"10s" help:"How long the others are measured, without them and with them."`
 }
@@ -52,6 +52,9 @@ func (c *hostileCommand) Run(e *env) error {
 		h := &hostile{ctx: ctx, to: server.addr, from: net.IPv4(127, 0, 1, byte(1+i%c.Addresses)), open: &open, opened: &opened, peer: newPeer()}
 		h.flood = time.Second * floodConns / time.Duration(c.Flood)
 		kind := i / c.Addresses
+		if i%c.Addresses*10 >= c.Addresses {
+			kind += floodConns // never a flood
+		}
 		crowd.Go(func() { h.run(kind) })
 		if i%50 == 49 {
 			if err := e.sleep(10 * time.Millisecond); err != nil {
@@ -150,7 +153,7 @@ func (h *hostile) run(kind int) {
 			c.Close()
 			h.open.Add(-1)
 		}
-		h.pause(500 * time.Millisecond)
+		h.pause(2 * time.Second)
 	}
 }
 
@@ -181,7 +184,7 @@ func (h *hostile) talk(c net.Conn, kind int) {
 			if _, err := c.Write([]byte{b}); err != nil || h.ctx.Err() != nil {
 				return
 			}
-			h.pause(200 * time.Millisecond)
+			h.pause(time.Second)
 		}
 	case kind%8 == 1: // half a body
 		io.WriteString(c, head+"Content-Length: 60000\r\n\r\n"+strings.Repeat("x", 20000))
