@@ -66,10 +66,20 @@ func (c *hostileCommand) Run(e *env) error {
 		return err
 	}
 	there := open.Load()
+	cpu, err := server.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
 	after, err := c.others(e, server)
 	if err != nil {
 		return err
 	}
+	used, err := server.cpu()
+	if err != nil {
+		return err
+	}
+	busy := 100 * (used - cpu).Seconds() / time.Since(began).Seconds()
 	stop()
 	crowd.Wait()
 	if err := server.alive(); err != nil {
@@ -78,8 +88,8 @@ func (c *hostileCommand) Run(e *env) error {
 	with, without := percentile(after, 99), percentile(before, 99)
 	e.report.add(row{Group: "hostile: 99th percentile of a request of others", What: fmt.Sprintf("%d connections from %d addresses", there, c.Addresses),
 		Unit: "ms", Measured: with, Against: "without them", Baseline: without, Ratio: with / without, OfRatio: true, Goal: new(2.0),
-		Note: fmt.Sprintf("median %.2f ms, without them %.2f ms; %d requests of others; %d hostile connections opened in all",
-			percentile(after, 50), percentile(before, 50), len(after), opened.Load())})
+		Note: fmt.Sprintf("median %.2f ms, without them %.2f ms; %d requests of others; %d hostile connections opened in all; the server is %.0f %% busy",
+			percentile(after, 50), percentile(before, 50), len(after), opened.Load(), busy)})
 	return nil
 }
 
