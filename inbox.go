@@ -207,7 +207,8 @@ type Limits struct {
 	// Guesses bounds the wrong secrets that all peers with a Client together can try at
 	// one inbox; no bound. Beyond it they get ErrRateLimited whether their secret is
 	// right or wrong, but for those at an address that has shown the right one in this
-	// life of the inbox: it remembers the last [KnownAddresses] of these.
+	// life of the inbox, and but for those that name a cursor of this life, which only
+	// the owner was told. The inbox remembers the last [KnownAddresses] addresses.
 	Guesses Guesses
 
 	// Quota bounds what the peers of one client have in all; nothing does.

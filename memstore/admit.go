@@ -19,9 +19,10 @@ func inUnits(g inbox.Guesses) inbox.Guesses {
 }
 
 // admitLocked lets a peer in whose secret is right. What the answer depends on before
-// the secret is compared says nothing of it.
+// the secret is compared says nothing of it. life is that of a cursor which the peer has
+// named, or 0.
 // Errors: ErrUnauthorized, ErrRateLimited.
-func (s *Store) admitLocked(in *entry, p inbox.Peer, now time.Duration) error {
+func (s *Store) admitLocked(in *entry, p inbox.Peer, life uint64, now time.Duration) error {
 	right := in.secret.Equal(p.Secret)
 	if p.Client == nil || p.Admitted {
 		if !right {
@@ -33,7 +34,7 @@ func (s *Store) admitLocked(in *entry, p inbox.Peer, now time.Duration) error {
 	now /= guessUnit
 	full, ok := s.guesses.Refilled(in.refilled(now, s.guesses), now)
 	switch known := in.known.has(tag); {
-	case !known && !ok:
+	case !known && life != in.life && !ok:
 		return inbox.ErrRateLimited
 	case !right:
 		in.guesses = uint32(full)

@@ -160,7 +160,7 @@ func (s *Store) openSender(from inbox.Peer, now time.Duration) (string, error) {
 	sh := s.shard(from.ID)
 	sh.Lock()
 	defer sh.Unlock()
-	in, err := sh.openLocked(from, now)
+	in, err := sh.openLocked(from, 0, now)
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +197,7 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 		return inbox.Batch{}, w.Err()
 	}
 	now := s.now()
-	in, err := sh.openLocked(p, now)
+	in, err := sh.openLocked(p, after.Life, now)
 	if err != nil {
 		return inbox.Batch{}, err
 	}
@@ -253,7 +253,7 @@ func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
 	if in == nil {
 		return nil
 	}
-	if err := s.admitLocked(in, p, s.now()); err != nil {
+	if err := s.admitLocked(in, p, life, s.now()); err != nil {
 		return err
 	}
 	if life != 0 && life != in.life {

@@ -106,11 +106,11 @@ func (sh *shard) findLocked(id string, now time.Duration) *entry {
 	return in
 }
 
-// openLocked returns p's inbox, a new one if it has none.
+// openLocked returns p's inbox, a new one if it has none. See admitLocked.
 // Errors: ErrUnauthorized, ErrRateLimited, ErrServerFull.
-func (sh *shard) openLocked(p inbox.Peer, now time.Duration) (*entry, error) {
+func (sh *shard) openLocked(p inbox.Peer, life uint64, now time.Duration) (*entry, error) {
 	if in := sh.findLocked(p.ID, now); in != nil {
-		return in, sh.store.admitLocked(in, p, now)
+		return in, sh.store.admitLocked(in, p, life, now)
 	}
 	if !sh.store.reserveInbox() {
 		return nil, inbox.ErrServerFull

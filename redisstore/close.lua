@@ -5,7 +5,7 @@ local request, ttl, server, channel, life = ARGV[5], tonumber(ARGV[6]), ARGV[7],
 
 local b = load()
 if not alive(b, now) or b.closer == request then return {OK, ''} end
-local code, new = admit(b, secret, address, every, burst)
+local code, new = admit(b, secret, address, every, burst, life)
 if code ~= OK then return {code} end
 -- The earlier life is this inbox too: see renew.
 if life ~= '' and life ~= b.life and life ~= b.earlier then

@@ -162,16 +162,18 @@ local function refilled(every, burst)
 end
 
 -- admit compares the secret of a peer at the address with that tag. Without a tag, and for
--- a peer that was admitted before, whose tag ends with a plus sign, no guess counts. Of wrong ones, burst can be tried at once, and then one every so many
--- microseconds. Beyond that the answer does not depend on the secret, except at an
--- address that has shown the right one. Returns whether the address is new.
-local function admit(b, secret, address, every, burst)
+-- a peer that was admitted before, whose tag ends with a plus sign, no guess counts. Of
+-- wrong ones, burst can be tried at once, and then one every so many microseconds. Beyond
+-- that the answer does not depend on the secret, except at an address that has shown the
+-- right one, and for a peer that names a cursor of this LIFE: only the owner was told it.
+-- Returns whether the address is new.
+local function admit(b, secret, address, every, burst, life)
   local guesses = #address == 4
   local known = not guesses
   for i = 1, b.addresses and not known and 16 or 0, 4 do
     known = known or string.sub(b.addresses, i, i + 3) == address
   end
-  if not known and every > 0 and refilled(every, burst) > now + every * burst then return RATE_LIMITED end
+  if not known and life ~= b.life and every > 0 and refilled(every, burst) > now + every * burst then return RATE_LIMITED end
   if b.secret == secret then
     if not known then remember(b, address) end
     return OK, not known

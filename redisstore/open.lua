@@ -4,7 +4,7 @@ local life, ttl, OPENS = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 
 local b = load()
 if alive(b, now) then
-  local code, new = admit(b, secret, address, every, burst)
+  local code, new = admit(b, secret, address, every, burst, '')
   if new then save(b, ttl) end
   return code
 end

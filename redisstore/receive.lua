@@ -27,7 +27,7 @@ if not lives then
   b = begin(b, secret, address, life, ttl, now)
 else
   local code
-  code, new = admit(b, secret, address, every, burst)
+  code, new = admit(b, secret, address, every, burst, after_life)
   if code ~= OK then return {code} end
 end
 

@@ -121,6 +121,23 @@ var guessCases = []testCase{
 		h.want(waysIn["look"](h, at(1, peer("alice"))), nil)
 	}},
 
+	{name: "a cursor of this life tells an owner from strangers, wherever it comes from", limits: slowly, run: func(h *harness) {
+		b := h.ask("alice", start, 0)
+		for i := range 5 {
+			waysIn["look"](h, at(i, stranger("alice")))
+		}
+		h.want(waysIn["look"](h, at(10, peer("alice"))), inbox.ErrRateLimited)
+		_, err := h.tryAsk(at(10, stranger("alice")), b.Cursor, all)
+		h.want(err, inbox.ErrUnauthorized)
+		_, err = h.tryAsk(at(11, peer("alice")), inbox.Cursor{Life: b.Cursor.Life + 1}, all)
+		h.want(err, inbox.ErrRateLimited)
+		h.want(h.store().Close(h.Context(), at(11, peer("alice")), b.Cursor.Life+1), inbox.ErrRateLimited)
+		_, err = h.tryAsk(at(11, peer("alice")), b.Cursor, all)
+		h.want(err, nil)
+		h.want(waysIn["look"](h, at(11, peer("alice"))), nil) // its address is known now
+		h.want(h.store().Close(h.Context(), at(12, peer("alice")), b.Cursor.Life), nil)
+	}},
+
 	{name: "wrong secrets are forgotten with the inbox, and count for one alone", limits: slowly, run: func(h *harness) {
 		h.open("alice")
 		h.open("carol")

@@ -61,9 +61,9 @@ func (m *model) expire(now time.Time) {
 }
 
 // open returns p's inbox, a new one if there is none.
-func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
+func (m *model) open(p inbox.Peer, life uint64, now time.Time) (*modelInbox, error) {
 	if in := m.inboxes[p.ID]; in != nil {
-		return in, in.admit(m.limits, p)
+		return in, in.admit(m.limits, p, life)
 	}
 	if len(m.inboxes) >= m.limits.Inboxes {
 		return nil, inbox.ErrServerFull
@@ -77,13 +77,13 @@ func (m *model) open(p inbox.Peer, now time.Time) (*modelInbox, error) {
 	return in, nil
 }
 
-// admit lets a peer in, or counts its wrong secret.
-func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer) error {
+// admit lets a peer in, who may have named a cursor of a life, or counts its wrong secret.
+func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer, life uint64) error {
 	right := in.owner == p.Secret
 	exempt := p.Client == nil || p.Admitted
 	known := exempt || slices.Contains(in.known, *p.Client)
 	switch {
-	case !known && l.Guesses.Burst > 0 && in.guesses >= l.Guesses.Burst:
+	case !known && life != in.life && l.Guesses.Burst > 0 && in.guesses >= l.Guesses.Burst:
 		return inbox.ErrRateLimited
 	case !right && !exempt:
 		in.guesses++
@@ -112,7 +112,7 @@ func (m *model) hasRoom(in *modelInbox, owner, sender string, size int) bool {
 
 func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (replayed bool, err error) {
 	m.expire(now)
-	if _, err := m.open(from, now); err != nil {
+	if _, err := m.open(from, 0, now); err != nil {
 		return false, err
 	}
 	in := m.inboxes[to]
@@ -149,7 +149,7 @@ func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelRec
 	if r != nil && r.ended != nil {
 		return inbox.Batch{}, r.ended
 	}
-	in, err := m.open(p, now)
+	in, err := m.open(p, after.Life, now)
 	if err != nil {
 		return inbox.Batch{}, err
 	}
@@ -212,7 +212,7 @@ func (m *model) close(p inbox.Peer, now time.Time) error {
 	if in == nil {
 		return nil
 	}
-	if err := in.admit(m.limits, p); err != nil {
+	if err := in.admit(m.limits, p, 0); err != nil {
 		return err
 	}
 	if in.receiver != nil {
