@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type allocation struct {
 	active         atomic.Bool // a packet has passed since the timer was set
 	timer          *time.Timer
 	stopped, freed sync.Once
+	closing        atomic.Bool // pion has called Close
 
 	mu     sync.Mutex // guards what follows
 	source netip.Addr // that it counts for; not valid: for none yet
@@ -70,6 +72,7 @@ func (a *allocation) end() { a.stopped.Do(a.stop) }
 
 // Close is how pion ends an allocation.
 func (a *allocation) Close() error {
+	a.closing.Store(true)
 	a.end()
 	a.freed.Do(func() {
 		a.timer.Stop()
@@ -92,6 +95,15 @@ func (a *allocation) from(source netip.Addr) bool {
 	}
 	a.source = source
 	return true
+}
+
+// endReader ends the goroutine that reads packets, if pion has closed the allocation. With
+// an error instead, that goroutine would remove the allocation of its client, which may be
+// the next one by then.
+func (a *allocation) endReader() {
+	if a.closing.Load() {
+		runtime.Goexit()
+	}
 }
 
 // release gives back what allocate and from took.

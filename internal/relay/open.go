@@ -206,6 +206,7 @@ func (c *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 		n, from, err := c.UDPConn.ReadFromUDPAddrPort(b)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
+				c.endReader()
 				return 0, nil, err
 			}
 			continue

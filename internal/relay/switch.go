@@ -206,6 +206,7 @@ func (p *port) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 	if p.closed {
 		p.mu.Unlock()
+		p.endReader()
 		return 0, nil, net.ErrClosed
 	}
 	d := p.queue[p.first]
