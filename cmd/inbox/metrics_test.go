@@ -438,6 +438,25 @@ func TestMetricsAreApart(t *testing.T) {
 			t.Errorf("a request for %s gets %d, want %d", host, res.StatusCode, want)
 		}
 	}
+	// A page of another site that asks for a profile as if it were a picture; a link there.
+	for _, c := range []struct {
+		site, dest string
+		want       int
+	}{{"cross-site", "image", 403}, {"cross-site", "iframe", 403}, {"cross-site", "document", 200}, {"same-origin", "empty", 200}, {"none", "document", 200}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, profiled.metrics+"/debug/pprof/heap", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Sec-Fetch-Site": {c.site}, "Sec-Fetch-Dest": {c.dest}}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != c.want {
+			t.Errorf("a request for a %s (%s) gets %d, want %d", c.dest, c.site, res.StatusCode, c.want)
+		}
+	}
 }
 
 // A server that starts while another one is stopping waits for its metrics' port, and one

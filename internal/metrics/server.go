@@ -155,6 +155,10 @@ func private(addr net.Addr, next http.Handler) http.Handler {
 			http.Error(w, "Ask for this page by the address that the server listens at, or as localhost.", http.StatusForbidden)
 			return
 		}
+		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Dest") != "document" {
+			http.Error(w, "Other sites may link here, and nothing else.", http.StatusForbidden) // they could start profiles
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

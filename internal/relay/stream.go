@@ -140,9 +140,12 @@ func (in *intake) closeConns() {
 		all = append(all, c)
 	}
 	in.mu.Unlock()
+	// At the same time: TLS waits seconds for each that does not read.
+	var closing sync.WaitGroup
 	for _, c := range all {
-		c.Close()
+		closing.Go(func() { c.Close() })
 	}
+	closing.Wait()
 }
 
 // A stream is a connection with the deadlines that pion does not set. Each Read returns
