@@ -155,6 +155,35 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 	}
 }
 
+// The beginning of a header that comes together with the request before, or while that is
+// answered, counts as any other. It is the same when net/http sets its deadlines in another
+// order than we know.
+func TestHeadersBehindARequest(t *testing.T) {
+	for _, secure := range []*tls.Config{nil, {}} {
+		clients := limit.NewClients(limit.Config{Bytes: 4 * headingCost})
+		to, config := limitedServer(t, Config{TLS: secure, Clients: clients})
+		for range 4 {
+			c := dialFrom(t, "127.0.0.2", to, config)
+			defer c.Close()
+			whole := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+			if _, err := io.WriteString(c, whole+strings.Repeat(whole, 2)+"GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a:\r\n", 300)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		inboxtest.Until(t, "the headers have come", func() bool { return isFull(clients, "127.0.0.2") })
+	}
+}
+
+// isFull reports whether a client may hold nothing more.
+func isFull(clients *limit.Clients, address string) bool {
+	client := netip.MustParseAddr(address)
+	if clients.Hold(client, 1) != nil {
+		return true
+	}
+	clients.Release(client, 1)
+	return false
+}
+
 // Headers without their ends count for their client, also those of a later request. One
 // that comes whole does not, however many there are.
 func TestHeadersWithoutEnd(t *testing.T) {
@@ -173,14 +202,7 @@ func TestHeadersWithoutEnd(t *testing.T) {
 			}
 			stuck = append(stuck, c)
 		}
-		full := func() bool { return clients.Hold(netip.MustParseAddr("127.0.0.2"), 1) != nil }
-		inboxtest.Until(t, "the headers have come", func() bool {
-			if full() {
-				return true
-			}
-			clients.Release(netip.MustParseAddr("127.0.0.2"), 1)
-			return false
-		})
+		inboxtest.Until(t, "the headers have come", func() bool { return isFull(clients, "127.0.0.2") })
 		c := dialFrom(t, "127.0.0.2", to, config)
 		io.WriteString(c, start)
 		if got, _ := io.ReadAll(c); len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) { // and then it ends

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"inbox/internal/park"
 )
@@ -33,6 +34,12 @@ type heading struct {
 	begins atomic.Bool // a request: what is read belongs to its header
 	fresh  atomic.Bool // a request: forget what was read before it
 	held   atomic.Bool
+
+	// deadlines are how many net/http sets between two requests: one for the wait, and
+	// one for the header, when its first bytes are there. A read beyond the last is for
+	// the rest of a header whose beginning may have come with the request before.
+	deadlines atomic.Int32
+	inHeader  atomic.Bool
 
 	// Of what was read since then. Only Read uses it, which nobody calls twice at once.
 	read int
@@ -65,8 +72,19 @@ func headingOf(conn net.Conn) *heading {
 	return nil
 }
 
+// SetReadDeadline is how net/http shows where it is between two requests.
+func (h *heading) SetReadDeadline(t time.Time) error {
+	if h.deadlines.Load() > 0 && h.deadlines.Add(-1) == 0 {
+		h.inHeader.Store(true)
+	}
+	return h.Kernel.SetReadDeadline(t)
+}
+
 // Read ends the connection of a client that has too many headers without their ends.
 func (h *heading) Read(p []byte) (int, error) {
+	if h.inHeader.Load() && h.begins.Load() && h.client.IsValid() && !h.held.Load() && !h.hold() {
+		return 0, errClosed
+	}
 	n, err := h.Kernel.Read(p)
 	if n == 0 || !h.client.IsValid() || !h.begins.Load() || h.held.Load() {
 		return n, err
@@ -82,15 +100,27 @@ func (h *heading) Read(p []byte) (int, error) {
 	} else if h.isWhole(p[:n]) || h.read <= prefaceOfHTTP2 {
 		return n, err
 	}
+	if !h.hold() {
+		return 0, errClosed
+	}
+	return n, err
+}
+
+// errClosed is an error about which net/http says nothing to the client.
+var errClosed = &net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}
+
+// hold counts a header that has not come whole. It closes the connection of a client that
+// has too many of them.
+func (h *heading) hold() bool {
 	if h.s.config.Clients.Hold(h.client, headingCost) != nil {
 		h.Close()
-		return 0, &net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed} // net/http says nothing then
+		return false
 	}
 	h.held.Store(true)
 	if !h.begins.Load() { // a handler began meanwhile
 		h.release()
 	}
-	return n, err
+	return true
 }
 
 // isWhole reports whether a header ends in what was just read.
@@ -113,6 +143,7 @@ func ends(p []byte) bool {
 // headed notes that a header is whole: its handler has begun.
 func (h *heading) headed() {
 	if h != nil && h.begins.Swap(false) {
+		h.inHeader.Store(false)
 		h.release()
 	}
 }
@@ -120,6 +151,7 @@ func (h *heading) headed() {
 // next notes that a request has ended. What is read from now on belongs to the next.
 func (h *heading) next() {
 	h.fresh.Store(true)
+	h.deadlines.Store(2)
 	h.begins.Store(true)
 }
 
