@@ -87,8 +87,8 @@ test("addresses in the chat are links, and nothing else is", async () => {
     ["https://example.com/\u202Efdp.exe", ["https://example.com/fdp.exe"]],
     ["nothttps://example.com", []],
   ];
-  for (const [text, expected] of linked) {
-    await writes(bob, alice, "–");
+  for (const [i, [text, expected]] of linked.entries()) {
+    await writes(bob, alice, `– ${i}`); // so that the last line is not that of the text before
     await bob.fill("#text", text);
     await bob.press("#text", "Enter");
     const line = alice.locator("#log [data-kind='theirs']").last();

@@ -104,7 +104,7 @@ function redisServer() {
  */
 export const targets = {
   "inbox": {
-    start: async ({ path = "/", key = "peerjs" }) => [await startServer(flags(path, key))],
+    start: async ({ path = "/", key = "peerjs", more = [] }) => [await startServer([...flags(path, key), ...more])],
   },
   "two inboxes, one Redis": {
     start: async ({ path = "/", key = "peerjs" }) => {
