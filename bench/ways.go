@@ -105,8 +105,8 @@ func (r *recipient) complete() bool {
 	return true
 }
 
-// anew is after how many messages a recipient comes over a new connection.
-const anew = 150
+// perConnection is how many messages a recipient fetches before it opens a new connection.
+const perConnection = 150
 
 // receive receives until ctx ends.
 func (r *recipient) receive(ctx context.Context, i int) error {
@@ -135,7 +135,7 @@ func (r *recipient) polls(ctx context.Context, i int) error {
 		if strings.HasSuffix(r.transport, ", pop") {
 			query = fmt.Sprint("?limit=", 1+n%20)
 		}
-		if n%anew == 0 {
+		if n%perConnection == 0 {
 			clients[n%2].CloseIdleConnections()
 		}
 		res, err := r.ask(ctx, clients[n%2], query+wait, "application/json")
@@ -204,7 +204,7 @@ func (r *recipient) streams(ctx context.Context, i int) error {
 			return err
 		}
 		lines := bufio.NewScanner(res.Body)
-		for n := 0; (pops || n < anew) && lines.Scan(); {
+		for n := 0; (pops || n < perConnection) && lines.Scan(); {
 			data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
 			if !ok {
 				continue
@@ -241,7 +241,7 @@ func (r *recipient) sockets(ctx context.Context, i int) error {
 	for cursor := "0"; ctx.Err() == nil; {
 		err := r.socket(ctx, i, func(s *socket) error {
 			err := s.send(fmt.Appendf(nil, `{"type":"open","id":"%s","password":"%s","after":"%s"}`, r.id, r.password, cursor))
-			for n := 0; err == nil && n < anew; {
+			for n := 0; err == nil && n < perConnection; {
 				var frame []byte
 				if frame, err = s.next(); err != nil {
 					return err

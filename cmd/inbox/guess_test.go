@@ -148,7 +148,7 @@ var transports = map[string]func(c *caller, id, password string) string{
 // otherLife is a cursor of a life that no inbox has.
 const otherLife = "AAAAAAAAAAEAAAAAAAAAAQ"
 
-// Whoever has tried too many wrong passwords for an inbox hears the same whether the next
+// A client that tried too many wrong passwords for an inbox gets the same answer whether the next
 // is right or wrong, on every transport, and the owner at another address notices nothing.
 func TestTooManyWrongPasswords(t *testing.T) {
 	for name, flags := range map[string][]string{

@@ -6,7 +6,6 @@
  *
  * @typedef {object} Finding
  * @property {string} name for tests, and for the report
- * @property {"Messages" | "Network" | "Calls" | "Devices"} group
  * @property {Level} level
  * @property {string} title
  * @property {string} [text] what it means for calls, and what to do
@@ -26,7 +25,7 @@ const has = ({ candidates }, type) => candidates.some((candidate) => candidate.t
 
 /**
  * @param {Facts} facts
- * @returns {Finding[]} those that matter most first, within each group
+ * @returns {Finding[]} about the messages, the network, the relay and the devices, in this order
  */
 export function findings(facts) {
   return [...aboutServer(facts), ...aboutMailbox(facts), ...aboutCalls(facts), ...aboutDevices(facts)];
@@ -41,11 +40,11 @@ function aboutServer({ server, clock }) {
       "no-answer": "Check that this device is online. If other pages open, tell the operator of the server.",
       "not-inbox": "A proxy or a login page answers instead. Log in to this network, then test again.",
     }[server] ?? `It answers with ${server}. Tell its operator.`;
-    return [{ name: "server", group: "Messages", level: "bad", title: "The server does not answer as it should.", text }];
+    return [{ name: "server", level: "bad", title: "The server does not answer as it should.", text }];
   }
   if (clock === undefined || Math.abs(clock) <= CLOCK_OFF) return [];
   return [{
-    name: "clock", group: "Messages", level: "warning",
+    name: "clock", level: "warning",
     title: `The clock of this device is ${Math.round(Math.abs(clock) / 60)} minutes ${clock > 0 ? "ahead of" : "behind"} the server's.`,
     text: "Set it by the network: the certificate and the access to the relay depend on the time.",
   }];
@@ -58,7 +57,7 @@ function aboutMailbox({ mailbox }) {
   /** @type {Finding[]} */
   const found = [];
   /** @param {string} name @param {Level} level @param {string} title @param {string} [text] */
-  const say = (name, level, title, text) => found.push({ name, group: "Messages", level, title, text });
+  const say = (name, level, title, text) => found.push({ name, level, title, text });
   if (poll !== "ok") say("poll", "bad", "Messages do not arrive.", "Nobody can call or be called from here. Something between this device and the server changes requests.");
   if (socket !== "ok") say("socket", "note", "WebSockets do not get through.", "A proxy takes the upgrade away. Messages take another way, and calls work. Operators: let the proxy pass Upgrade and Connection.");
   if (stream === "held") say("stream", "note", "A proxy holds streams back.", "Messages take another way, and calls work. Operators: switch off buffering, for nginx with proxy_buffering off.");
@@ -76,16 +75,16 @@ function aboutCalls(facts) {
   const { webrtc, ice, iceStatus } = facts;
   if (webrtc !== undefined) {
     return [{
-      name: "no-webrtc", group: "Calls", level: "bad", title: "This browser makes no connections.",
+      name: "no-webrtc", level: "bad", title: "This browser makes no connections.",
       text: `A policy, a setting or an extension has switched WebRTC off. Use another browser, or ask whoever manages this one. It says: ${webrtc}`,
     }];
   }
   if (ice === undefined) return [];
   if (iceStatus !== 200) {
-    return [{ name: "no-ice", group: "Calls", level: "warning", title: "The server names no STUN and TURN servers.", text: `Only devices of one network connect with each other. The answer was ${iceStatus || "lost"}.` }];
+    return [{ name: "no-ice", level: "warning", title: "The server names no STUN and TURN servers.", text: `Only devices of one network connect with each other. The answer was ${iceStatus || "lost"}.` }];
   }
   if (ice.length === 0) {
-    return [{ name: "no-ice", group: "Calls", level: "warning", title: "The server has no relay.", text: "Only devices of one network, and some others, connect with each other. Operators: leave --turn at closed." }];
+    return [{ name: "no-ice", level: "warning", title: "The server has no relay.", text: "Only devices of one network, and some others, connect with each other. Operators: leave --turn at closed." }];
   }
   return [...aboutNetwork(facts, ice), ...aboutRelay(ice)];
 }
@@ -95,7 +94,7 @@ function aboutNetwork({ mappings, address }, ice) {
   /** @type {Finding[]} */
   const found = [];
   /** @param {string} name @param {Level} level @param {string} title @param {string} [text] */
-  const say = (name, level, title, text) => found.push({ name, group: "Network", level, title, text });
+  const say = (name, level, title, text) => found.push({ name, level, title, text });
   const all = ice.flatMap(({ candidates }) => candidates);
   const mapped = all.filter(({ type }) => type === "srflx");
   // A device with a public address of its own needs no other one.
@@ -141,7 +140,7 @@ function isPublic(address) {
 function aboutRelay(ice) {
   const relays = ice.filter(({ url }) => isTurn(url));
   /** @param {string} name @param {Level} level @param {string} title @param {string} [text] @returns {Finding[]} */
-  const say = (name, level, title, text) => [{ name, group: "Calls", level, title, text }];
+  const say = (name, level, title, text) => [{ name, level, title, text }];
   if (relays.length === 0) {
     return say("no-relay", "warning", "The server names no relay.", "Peers behind strict networks do not connect. Operators: leave --turn at closed, or name one with --ice-server.");
   }
@@ -169,7 +168,7 @@ function aboutRelay(ice) {
 /** @param {Facts} facts @returns {Finding[]} */
 function aboutDevices({ secure, devices }) {
   if (!secure) {
-    return [{ name: "insecure", group: "Devices", level: "warning", title: "This address gets no camera and no microphone.", text: "Browsers give them to pages of https and of localhost only. Open the page with https." }];
+    return [{ name: "insecure", level: "warning", title: "This address gets no camera and no microphone.", text: "Browsers give them to pages of https and of localhost only. Open the page with https." }];
   }
   if (devices === undefined) return [];
   return Object.entries(devices).map(([name, how]) => {
@@ -180,7 +179,7 @@ function aboutDevices({ secure, devices }) {
       NotFoundError: "None was found. Connect one, or call without.",
       NotReadableError: "Another program uses it, or it is broken.",
     }[how] ?? `The browser says ${how}.`;
-    return { name: device, group: /** @type {const} */ ("Devices"), level: /** @type {Level} */ (how === "ok" ? "ok" : "warning"), title: how === "ok" ? `The ${device} works.` : `The ${device} does not work.`, text };
+    return { name: device, level: /** @type {Level} */ (how === "ok" ? "ok" : "warning"), title: how === "ok" ? `The ${device} works.` : `The ${device} does not work.`, text };
   });
 }
 
