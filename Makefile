@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint prose bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,10 @@ lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	@changes="$$(go fix -diff ./...)"; [ -z "$$changes" ] || { echo "go fix would change:"; echo "$$changes"; exit 1; }
 	go tool -modfile=.ci/tools/go.mod staticcheck ./...
 	@.ci/govulncheck
+
+prose: ## The language of docs, comments, errors, help and tests
+	@.ci/commits
+	@.ci/prose
 
 bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore
