@@ -18,33 +18,34 @@ import (
 	"inbox/internal/server"
 )
 
-// bodyBuffer is the size of net/http's buffer: a read that has room for as much goes past
-// it. It is also what a body may take without being counted.
+// bodyBuffer is the size of net/http's read buffer, in bytes; larger reads bypass it.
+// Bodies up to this size do not count as bytes in flight.
 const bodyBuffer = 4 << 10
 
-// secureCost is what a body over TLS counts for beside its bytes.
+// secureCost is what a body over TLS counts for in addition to its own bytes: crypto/tls
+// buffers a whole record.
 const secureCost = 32 << 10
 
-// incoming is a body that is being read, and that counts as in flight until it is
-// released.
+// incoming is a body while it is being read. Its bytes count as in flight until release.
 type incoming struct {
 	flight.Message
 	inFlight *flight.Budget
 	client   netip.Addr
-	until    time.Time      // all of it has to be there
-	secure   *limit.Clients // hold secureCost for it; nil without TLS
+	until    time.Time      // deadline for the whole body
+	secure   *limit.Clients // secureCost is reserved here; nil without TLS
 }
 
-// body reads a body into memory of its size. Memory is taken as the bytes
-// arrive, not as they are announced: an announcement costs its sender nothing.
+// body reads the request body. It allocates memory as bytes arrive, not as Content-Length
+// announces them, so that an announcement alone costs the server nothing. A body larger
+// than MaxBody fails with problem.TooLarge.
 func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > int64(h.MaxBody) {
 		return nil, problem.TooLarge
 	}
 	if r.ContentLength == 0 {
 		if !r.ProtoAtLeast(1, 1) && r.Header.Get("Content-Length") == "" {
-			// There may be chunks, which net/http does not read over HTTP/1.0.
-			return nil, badRequest("Over HTTP/1.0 a body has a Content-Length.")
+			// The body may be chunked, which net/http does not decode over HTTP/1.0.
+			return nil, badRequest("Over HTTP/1.0 a body needs a Content-Length.")
 		}
 		return nil, nil
 	}
@@ -58,20 +59,20 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 		src, rest = http.MaxBytesReader(w, src, int64(h.MaxBody)), math.MaxInt
 	}
 	rc := http.NewResponseController(w)
-	if r.TLS != nil { // which holds a record, and more than a parked connection does
+	if r.TLS != nil { // crypto/tls buffers a record, and the connection is not parked
 		if err := h.Clients.Hold(in.client, secureCost); err != nil {
 			return nil, err
 		}
 		in.secure = h.Clients
 	}
-	in.Cut = func() { rc.SetReadDeadline(time.Now()) } // or it goes on for a while
+	in.Cut = func() { rc.SetReadDeadline(time.Now()) } // otherwise the blocked read would keep its memory
 	in.until = time.Now().Add(server.BodyTimeout)
-	conn, pace, next := inKernel(r), park.Pace{}, 1 // what is asked for next, when so much was read
+	conn, pace, next := inKernel(r), park.Pace{}, 1 // next: read so much before waiting in the kernel
 	first := bufferPool.Get().(*[bodyBuffer]byte)
 	defer bufferPool.Put(first)
 	for rest > 0 {
-		// Reads of this size go past the buffer of net/http, but for what it had read
-		// already: the rest is in the kernel, or on its way there.
+		// Once its buffer is empty, net/http passes reads of this size straight to the
+		// connection. The rest of the body is then in the kernel or still on its way.
 		if conn != nil && in.Len() >= next && bodyBuffer < rest && rest < math.MaxInt {
 			whole := park.AwaitBytes(conn, in.Len(), rest, &pace, in.until)
 			for whole && rest > 0 {
@@ -99,7 +100,7 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 			part = part[copy(p, part):]
 		}
 		if err == io.EOF {
-			break // of a body of unknown length; with another, rest is 0
+			break // the end of a body of unknown length; otherwise rest would be 0
 		}
 		if err != nil {
 			return nil, bodyError(err)
@@ -110,7 +111,8 @@ func (h *Handler) body(in *incoming, w http.ResponseWriter, r *http.Request) ([]
 
 var bufferPool = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
 
-// bodyError says what an error of a read means.
+// bodyError converts a read error into the problem for the client. It keeps deadline
+// errors, which become problem.TooSlow.
 func bodyError(err error) error {
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
@@ -121,7 +123,8 @@ func bodyError(err error) error {
 	return badRequest("The body could not be read to its end.")
 }
 
-// release gives back what the body counts for: it is the store's, or nobody's.
+// release returns the reserved bytes to the budget. Call it when the store owns the body
+// or the request has failed.
 func (in *incoming) release() {
 	in.Release(in.client, in.inFlight)
 	if in.secure != nil {
@@ -129,8 +132,8 @@ func (in *incoming) release() {
 	}
 }
 
-// inKernel is the connection whose unread bytes are those of the body, or nil: with TLS
-// and over HTTP/2 they are something else.
+// inKernel returns the connection if its unread bytes are exactly those of the body, and
+// nil over TLS and HTTP/2, where they are not.
 func inKernel(r *http.Request) net.Conn {
 	if r.TLS != nil || r.ProtoMajor != 1 {
 		return nil

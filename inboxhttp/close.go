@@ -7,7 +7,7 @@ import (
 	"inbox/internal/meter"
 )
 
-// close is DELETE.
+// close handles DELETE: it closes the peer's inbox.
 func (h *Handler) close(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.peer(r)
 	if err != nil {
@@ -24,15 +24,15 @@ func (h *Handler) close(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// closedLife reads which life of the inbox a DELETE means, which any cursor of that
-// life names; 0 means whichever there is.
+// closedLife reads the life parameter of a DELETE: any cursor of the life to close. It
+// returns 0, which matches every life, if the parameter is absent.
 func closedLife(r *http.Request) (uint64, error) {
 	q, err := query(r, "life")
 	if err != nil || !q.Has("life") {
 		return 0, err
 	}
 	c, err := inbox.ParseCursor(q.Get("life"))
-	if err == nil && c.Life == 0 { // the position before every life names none
+	if err == nil && c.Life == 0 { // "0" is before every life and identifies none
 		err = inbox.ErrBadCursor
 	}
 	return c.Life, err

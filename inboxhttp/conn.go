@@ -7,24 +7,25 @@ import (
 	"inbox/internal/park"
 )
 
-// client is who waits for an answer.
+// client describes the connection that an answer goes to.
 type client struct {
-	ctx    context.Context // ends when net/http sees the client leave
+	ctx    context.Context // canceled when net/http notices that the client has left
 	addr   netip.Addr      // may be invalid
 	http2  bool
-	waited bool // it asked a while ago
+	waited bool // the request waited before it was answered
 }
 
-// present reports whether the client is there to read an answer: it has neither
-// closed nor reset its connection, nor its stream.
+// present reports whether the client can still read an answer: it has neither closed nor
+// reset its connection or stream.
 func (c client) present() bool {
 	return c.ctx.Err() == nil && (!c.waited || park.StateOf(c.ctx) == park.Open)
 }
 
-// delivered reports whether what was just flushed was not refused. A client that
-// closes without having read it resets the connection (RFC 9293, 3.10.4), one
-// that has read it may well have closed by now. A stream of HTTP/2 has not ended
-// yet: there is no reason to leave it but not wanting it.
+// delivered reports whether the client accepted what was just flushed, as far as the
+// kernel knows. A client that closes with unread bytes resets the connection (RFC 9293,
+// 3.10.4). An orderly close is no sign of loss: the client may have read the answer
+// already. A canceled HTTP/2 stream is one, because the server has not ended the stream
+// yet.
 func (c client) delivered() bool {
 	if c.http2 && c.ctx.Err() != nil {
 		return false

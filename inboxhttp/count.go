@@ -10,13 +10,14 @@ import (
 	"inbox/internal/socket"
 )
 
-// answer writes the header of an answer that is no error, and counts it.
+// answer writes the header of a successful answer and counts the request.
 func (h *Handler) answer(w http.ResponseWriter, t meter.Transport, status int) {
 	h.Meter.Request(t, status)
 	w.WriteHeader(status)
 }
 
-// countFailure counts an error that a client was told and, if it is a refusal, to whom.
+// countFailure counts a failed request and, if the server refused it, the refusal by
+// reason and client.
 func (h *Handler) countFailure(t meter.Transport, p problem.Problem, client netip.Addr) {
 	h.Meter.Request(t, p.Status)
 	why, ok := meter.ReasonOf(p.Code)
@@ -28,7 +29,7 @@ func (h *Handler) countFailure(t meter.Transport, p problem.Problem, client neti
 	}
 }
 
-// countPreflight counts a preflight that was answered with this header.
+// countPreflight counts a preflight by the response headers that CORS has set.
 func (h *Handler) countPreflight(header http.Header, client netip.Addr) {
 	if header.Get("Access-Control-Allow-Origin") == "" {
 		h.countFailure(meter.HTTP, problem.ForbiddenOrigin, client)
@@ -37,7 +38,7 @@ func (h *Handler) countPreflight(header http.Header, client netip.Addr) {
 	h.Meter.Request(meter.HTTP, http.StatusNoContent)
 }
 
-// transport says what a request that fails was for.
+// transport returns the transport that a failed request asked for.
 func (h *Handler) transport(r *http.Request) meter.Transport {
 	switch {
 	case r.Method != http.MethodGet:
@@ -47,13 +48,13 @@ func (h *Handler) transport(r *http.Request) meter.Transport {
 	case accept(r.Header) == eventStream:
 		return meter.Stream
 	}
-	a, _ := h.ask(r, false)
-	return a.transport()
+	q, _ := h.pollQuery(r, false)
+	return q.transport()
 }
 
-// transport says how the request is answered: at once, or after a wait.
-func (a ask) transport() meter.Transport {
-	if a.wait > 0 && a.limit > 0 {
+// transport returns LongPoll if the request may wait, and HTTP otherwise.
+func (q pollQuery) transport() meter.Transport {
+	if q.wait > 0 && q.limit > 0 {
 		return meter.LongPoll
 	}
 	return meter.HTTP

@@ -9,29 +9,29 @@ import (
 	"inbox/internal/park"
 )
 
-// A transport is what a poll or a stream makes of a session: how it answers, and when
-// it has something to say though nothing came. It is driven by [drive] in its handler's
-// goroutine, or by [parked] without one. Sockets are driven by package socket, which
-// also reads.
+// A transport answers one poll or stream from an [inbox.Session]: it writes what a look
+// returns and decides when to write without new messages. Either [drive] runs it in the
+// handler's goroutine, or [parked] runs it without a goroutine. Sockets have their own
+// driver in package socket, because they also read.
 type transport interface {
-	// found takes what a look has found, or why the stay has ended.
+	// found handles the result of a look, or the error that ended the session.
 	found(inbox.Batch, error) step
 	// idle is called when there is no reason to look.
 	idle() step
-	// due is when idle has to be called at the latest.
+	// due returns the latest time of the next call to idle.
 	due() time.Time
 }
 
-// A step is what a transport wants next.
+// A step tells the driver what to do next.
 type step int
 
 const (
-	rest step = iota // until the session is woken, or something is due
+	rest step = iota // wait until the session is woken or something is due
 	look
-	end // the stay is over, and the transport has said so
+	end // the session has ended and the transport has written its end
 )
 
-// advance looks, if there is a reason to, until the transport rests or ends.
+// advance looks if there is a reason to, and repeats until the transport rests or ends.
 func advance(ctx context.Context, s *inbox.Session, t transport, woken bool) step {
 	next := look
 	if !woken && !s.Due() {
@@ -43,9 +43,9 @@ func advance(ctx context.Context, s *inbox.Session, t transport, woken bool) ste
 	return next
 }
 
-// drive runs a session in the goroutine of its handler: over HTTP/2, and where
-// connections cannot be parked. It returns when the stay has ended or, with an error,
-// when the client has left. woken says that there is a reason to look already.
+// drive runs a session in its handler's goroutine: over HTTP/2 and wherever connections
+// cannot be parked. It returns nil when the session has ended and an error when the
+// client has left. If woken is true, the first step is a look.
 func drive(ctx context.Context, s *inbox.Session, t transport, woken bool) error {
 	for advance(ctx, s, t, woken) == rest {
 		var err error
@@ -63,8 +63,8 @@ type parked struct {
 	wait    meter.Wait
 }
 
-// drive is called for each event, and watches for the next one if the transport rests.
-// A client that has left ends the stay.
+// drive handles one event. If the transport rests afterwards, drive arms the timer and
+// watches the connection for the next event. It ends the session if the client has left.
 func (p *parked) drive(t transport, e, watch park.Events) {
 	if e&park.Gone != 0 && park.StateOf(p.spot.Context()) != park.Open {
 		p.leave()
@@ -83,7 +83,8 @@ func (p *parked) drive(t transport, e, watch park.Events) {
 	}
 }
 
-// leave is for an end that the inbox does not know of.
+// leave ends the session from this side, as when the client has left, and closes the
+// connection.
 func (p *parked) leave() {
 	p.wait.End()
 	p.session.Leave(context.Background())

@@ -13,8 +13,8 @@ import (
 	"inbox/internal/problem"
 )
 
-// problemOf returns the problem that an error becomes. An error of no other kind is
-// the store's: it did not do what it should.
+// problemOf converts an error into the problem that the client receives. Every error
+// without a problem of its own is a failure of the store: StoreUnavailable.
 func problemOf(err error) problem.Problem {
 	if p, ok := errors.AsType[problem.Problem](err); ok {
 		return p
@@ -33,13 +33,14 @@ func problemOf(err error) problem.Problem {
 	return problem.StoreUnavailable
 }
 
-// fail answers with an error. It is the one place that does, over HTTP. A 401 challenges
-// programs alone: a browser would ask its user for a password, remember it, and add it
-// to requests of other pages. It returns what the client was told.
+// fail writes an error as problem+json and returns the problem. All HTTP errors of this
+// package go through it. A 401 challenges only programs: a browser would prompt its user
+// for a password, remember it and add it to requests of other pages. If the client has
+// left, fail panics with http.ErrAbortHandler.
 func (h *Handler) fail(w http.ResponseWriter, err error, program bool) problem.Problem {
 	if errors.Is(err, context.Canceled) {
-		// Nobody is there to read an answer, and half an answer would look like
-		// an empty message: end the connection or stream without one.
+		// The client has left. End the connection or stream without an answer: half an
+		// answer would look like an empty message.
 		panic(http.ErrAbortHandler)
 	}
 	h.logStore(err)
@@ -59,7 +60,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error, program bool) problem.P
 		Code   string `json:"code"`
 	}{"about:blank", http.StatusText(p.Status), p.Status, p.Detail, p.Code})
 	if err != nil {
-		panic(err) // four strings and a number
+		panic(err) // impossible: four strings and a number
 	}
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -68,15 +69,16 @@ func (h *Handler) fail(w http.ResponseWriter, err error, program bool) problem.P
 	return p
 }
 
-// logStore logs what is the store's fault.
+// logStore logs err, at most once a second, if it is a failure of the store.
 func (h *Handler) logStore(err error) {
 	if err != nil && problemOf(err).Code == problem.StoreUnavailable.Code && h.storeFaults.Allow() {
 		h.Log.Error("store failed", "error", err)
 	}
 }
 
-// retryAfter is in whole seconds, and at least as long as the problem says. It is random
-// where many clients hear it at once, so that they do not come back at once.
+// retryAfter returns the value of Retry-After in whole seconds, at least what the problem
+// demands. It is random from 1 to 5 where many clients fail together, so that they do not
+// retry together.
 func retryAfter(p problem.Problem) int {
 	switch {
 	case p.RetryAfter > 0:

@@ -8,7 +8,7 @@ import (
 	"inbox/internal/jsontext"
 )
 
-// request is what a client says, in one text frame.
+// request is one text frame from the client, decoded.
 type request struct {
 	kind, id, password, after, to, key string
 	body                               []byte
@@ -16,12 +16,12 @@ type request struct {
 }
 
 var (
-	errNotObject = errors.New("a message is a JSON object")
-	errNotString = errors.New("the members of a message that have a meaning are strings")
+	errNotObject = errors.New("a message must be a JSON object")
+	errNotString = errors.New("known members of a message must be strings")
 )
 
-// parse reads a frame, and keeps nothing of it. Of members with one name the last
-// counts. Those with other names are of a later version.
+// parse decodes a frame and retains none of its bytes. If a name is repeated, the last
+// member wins. Unknown members are ignored, since a later version may define them.
 func (q *request) parse(frame []byte) error {
 	var kind, id, password, after, to, key, body, body64 []byte
 	object := jsontext.Object(frame, func(name, value []byte) {
@@ -64,7 +64,7 @@ func (q *request) parse(frame []byte) error {
 	return nil
 }
 
-// text returns the text of a member, or "" if it is missing.
+// text returns the decoded string of a member, or "" if it is absent.
 func text(value []byte) string {
 	if value == nil {
 		return ""
@@ -72,8 +72,8 @@ func text(value []byte) string {
 	return jsontext.String(value)
 }
 
-// appendOpened says where the inbox stands, and how large a body may be: a client that
-// sends a larger one would lose its socket.
+// appendOpened appends the opened frame: the position in the inbox and maxBody. A client
+// needs maxBody because the server closes a socket on which a larger message arrives.
 func appendOpened(to []byte, b inbox.Batch, maxBody int) []byte {
 	to = append(to, `{"type":"opened","cursor":"`...)
 	to = b.Start().Append(to)
@@ -85,7 +85,7 @@ func appendOpened(to []byte, b inbox.Batch, maxBody int) []byte {
 	return append(to, '}')
 }
 
-// appendSent answers a send.
+// appendSent appends the answer to a send: a sent frame, or an error frame for err.
 func appendSent(to []byte, q *request, err error) []byte {
 	switch err {
 	case nil:

@@ -10,30 +10,30 @@ import (
 	"inbox/internal/park"
 )
 
-// writeTimeout is how long the client of a connection of our own may take to read an
-// answer, or what one look finds for a stream: a reader that is stuck, or that reads a
-// byte now and then, holds a goroutine and its messages no longer.
+// writeTimeout is how long a client may take to read an answer on a hijacked connection,
+// or one batch of a stream. A stuck or trickling reader holds a goroutine and its
+// messages no longer than this.
 const writeTimeout = 10 * time.Second
 
-// canPark reports whether a request's connection may be taken from net/http and
-// parked: HTTP/1.1, and a server that takes connections back.
+// canPark reports whether the request's connection can be taken from net/http and parked.
+// That needs HTTP/1.1 and a server that takes connections back.
 func (h *Handler) canPark(r *http.Request) bool {
 	c := park.ConnOf(r.Context())
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && c != nil && h.Lot.Lends(c)
 }
 
-// answer is the http.ResponseWriter of a request whose connection was taken:
-// what a handler writes goes out at a flush, at the end, or when it is a piece.
+// answer is the http.ResponseWriter of a request whose connection was hijacked. It sends
+// what the handler writes on a flush, on finish, or as soon as a whole piece is buffered.
 type answer struct {
 	spot   *park.Spot
-	common string // header lines
-	close  bool   // after this answer
+	common string // preformatted header lines
+	close  bool   // close the connection after this answer
 	header http.Header
 	status int
-	body   []byte    // at most a piece, that has not gone out
-	began  bool      // the header has gone out
-	chunks bool      // without a length
-	until  time.Time // the client has to have read all of it by then, but for the kernel's share
+	body   []byte    // not sent yet; at most pieceSize
+	began  bool      // the header was sent
+	chunks bool      // Transfer-Encoding: chunked
+	until  time.Time // write deadline for the whole answer; the kernel may buffer the rest
 	err    error
 }
 
@@ -59,13 +59,13 @@ func (a *answer) Write(p []byte) (n int, err error) {
 	return n + len(p), a.err
 }
 
-// SetWriteDeadline is for http.ResponseController.
+// SetWriteDeadline implements the method that http.ResponseController calls.
 func (a *answer) SetWriteDeadline(until time.Time) error {
 	a.until = until
 	return nil
 }
 
-// FlushError is for http.ResponseController.
+// FlushError implements the method that http.ResponseController calls.
 func (a *answer) FlushError() error {
 	if !a.began {
 		a.chunks = a.header.Get("Content-Length") == ""
@@ -76,7 +76,7 @@ func (a *answer) FlushError() error {
 	return a.send("")
 }
 
-// finish sends what was not sent yet.
+// finish sends the rest of the answer.
 func (a *answer) finish() error {
 	switch {
 	case a.chunks:
@@ -101,13 +101,13 @@ func (a *answer) appendHead(to []byte) []byte {
 	to = append(append(to, ' '), http.StatusText(a.status)...)
 	to = time.Now().UTC().AppendFormat(append(to, "\r\nDate: "...), http.TimeFormat)
 	b := bytes.NewBuffer(append(append(to, "\r\n"...), a.common...))
-	a.header.Write(b) // a bytes.Buffer does not fail
+	a.header.Write(b) // a bytes.Buffer never fails
 	b.WriteString("\r\n")
 	return b.Bytes()
 }
 
-// send writes what there is, with the header before it if that has not gone out, and
-// end after it.
+// send writes the buffered body, preceded by the header if that was not sent yet and
+// followed by end.
 func (a *answer) send(end string) error {
 	var head []byte
 	if !a.began {
@@ -125,8 +125,8 @@ func (a *answer) send(end string) error {
 	return a.err
 }
 
-// writeChunk writes data in the chunked coding of RFC 9112, 7.1, with something before
-// it and after it.
+// writeChunk writes data as one chunk (RFC 9112, 7.1), with before and after in the same
+// write if data is short.
 func writeChunk(spot *park.Spot, before, data []byte, after string, until time.Time) error {
 	tail := []byte(after)
 	if len(data) > 0 {
@@ -136,8 +136,9 @@ func writeChunk(spot *park.Spot, before, data []byte, after string, until time.T
 	return writeParts(spot, before, data, tail, until)
 }
 
-// writeParts writes three parts, together when that is not much to copy: a client that
-// does not read holds a long part once.
+// writeParts writes three parts, in one write if data is shorter than a piece. A longer
+// part is written as it is, so that a client that does not read makes the server keep no
+// second copy.
 func writeParts(spot *park.Spot, before, data, after []byte, until time.Time) error {
 	if len(data) < pieceSize {
 		before, data, after = append(append(before, data...), after...), nil, nil
@@ -152,7 +153,8 @@ func writeParts(spot *park.Spot, before, data, after []byte, until time.Time) er
 	return nil
 }
 
-// shared keeps one copy of a text that most have in common.
+// shared deduplicates a string that most connections have in common: it remembers the
+// last one.
 type shared struct{ last atomic.Pointer[string] }
 
 func (s *shared) of(text []byte) string {

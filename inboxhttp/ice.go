@@ -21,11 +21,12 @@ type ICEServer struct {
 	Credential string   `json:"credential,omitempty"`
 }
 
-// iceTTL is how long clients can begin to use the servers of an answer. Clients that
-// cannot ask again, such as PeerJS, need them for as long as a page stays open.
+// iceTTL is how long the credentials of an answer can be used to start a connection. It
+// is long because some clients, such as PeerJS, cannot fetch new ones while a page stays
+// open.
 const iceTTL = 12 * time.Hour
 
-// ice is GET /ice. It neither opens an inbox nor keeps one alive.
+// ice handles GET /ice. It neither opens an inbox nor extends its life.
 func (h *Handler) ice(w http.ResponseWriter, r *http.Request) error {
 	guest := h.ICEPublic && len(r.Header["Authorization"]) == 0 && browser.MayHaveSent(r.Header)
 	var p inbox.Peer
@@ -43,9 +44,9 @@ func (h *Handler) ice(w http.ResponseWriter, r *http.Request) error {
 	}
 	if guest {
 		if wait := h.rare.Take(h.rare.Key(clientaddr.Of(r.RemoteAddr)), guests, 1); wait > 0 {
-			return problem.RateLimited.With("This address asks for ICE servers too often.").After(wait)
+			return problem.RateLimited.With("This address requests ICE servers too often.").After(wait)
 		}
-		p.ID = "guest:" + rand.Text() // no id has a colon
+		p.ID = "guest:" + rand.Text() // cannot be a peer: ids contain no colon
 	} else if err := h.checkPassword(r, p); err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (h *Handler) ice(w http.ResponseWriter, r *http.Request) error {
 		TTL        int64       `json:"ttl"`
 	}{servers, int64(iceTTL / time.Second)})
 	if err != nil {
-		panic(err) // strings and a number
+		panic(err) // impossible: strings and a number
 	}
 	w.Header().Set("Content-Type", applicationJSON)
 	setLength(w.Header(), len(body))
@@ -67,11 +68,11 @@ func (h *Handler) ice(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// noLife is a life that no inbox has: one is drawn from 64 bits.
+// noLife matches no inbox in practice: lives are random 64-bit numbers.
 const noLife = 1<<64 - 1
 
-// checkPassword fails if the inbox of p has another password. There need not be one, and
-// none is opened.
+// checkPassword fails if p's inbox has another password. It succeeds if there is no
+// inbox, and opens none.
 func (h *Handler) checkPassword(r *http.Request, p inbox.Peer) error {
 	return h.Store.Close(r.Context(), p, noLife)
 }

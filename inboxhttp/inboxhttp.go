@@ -1,5 +1,12 @@
-// Package inboxhttp speaks the inbox protocol (docs/protocol.md) over HTTP: one
-// file per verb, and errors.go for everything that can go wrong.
+// Package inboxhttp serves the inbox protocol (docs/protocol.md) over HTTP: polls, long
+// polls, event streams and WebSockets.
+//
+// [New] returns a [Handler], which is the http.Handler of /inbox; its ServeICE and
+// ServeOutcome methods serve the two other URLs. Each verb and transport has a file of
+// its own: receive.go dispatches a GET to poll.go, stream.go or socket.go. Every error
+// passes through errors.go. A request that waits runs an [inbox.Session], either in its
+// handler's goroutine or, where a [park.Lot] can take the connection, without one
+// (drive.go).
 package inboxhttp
 
 import (
@@ -24,65 +31,69 @@ import (
 	"inbox/internal/throttle"
 )
 
-// Config says how to speak. Zero fields mean the documented default.
+// Config configures a [Handler]. A zero field has the default that its comment states.
 type Config struct {
 	Store         inbox.Store         // required
 	Authenticator inbox.Authenticator // required
 
-	MaxBody      int             // bytes of a message; 64 KiB
-	MaxWait      time.Duration   // of a receiver; 25 s
-	MaxMessages  int             // in one answer; 100
-	InFlight     *flight.Budget  // of bodies and answers that are on their way; 256 MiB
-	AllowOrigins []string        // of pages that may ask; all
-	Log          *slog.Logger    // failures of the store, refused pages; none
-	Lot          *park.Lot       // of the server: connections wait there; one that watches none
-	Clients      *limit.Clients  // of one address; no limits
-	Refusals     *meter.Refusals // of requests, frames and sockets; not counted
-	Meter        *meter.Meter    // counts requests and receivers; not counted
+	MaxBody      int             // longest message, in bytes; default 64 KiB
+	MaxWait      time.Duration   // longest wait of a receiver; default 25 s
+	MaxMessages  int             // most messages in one answer; default 100
+	InFlight     *flight.Budget  // bounds bodies and answers in flight; default 256 MiB
+	AllowOrigins []string        // origins of pages that may use the server; default all
+	Log          *slog.Logger    // logs store failures and refused origins; default discard
+	Lot          *park.Lot       // where connections wait; by default one that parks none
+	Clients      *limit.Clients  // limits per client address; nil means none
+	Refusals     *meter.Refusals // counts refusals by reason; nil counts nothing
+	Meter        *meter.Meter    // counts requests and receivers; nil counts nothing
 
-	// ICEServers returns the servers that a client can use, for a peer with this id. It
-	// must be safe for concurrent use. None.
+	// ICEServers returns the STUN and TURN servers that the peer with this id can use. It
+	// must be safe for concurrent use. If it is nil, GET /ice returns an empty list.
 	ICEServers func(r *http.Request, id string) []ICEServer
-	ICEPublic  bool            // tells them to pages without a password too
-	Outcomes   *outcome.Counts // counts how calls went; nothing does
+	ICEPublic  bool            // allowed pages need no password for GET /ice
+	Outcomes   *outcome.Counts // counts reports of how calls went; nil counts nothing
 }
 
-// Handler serves the URL of inboxes, whatever its path, and has methods for the two
-// others of the protocol. It is safe for concurrent use.
-// Connections should come from a server whose ConnContext is [park.ConnContext], and
-// which limits the time for headers, bodies and answers, as internal/server does.
+// A Handler serves the inbox protocol. ServeHTTP serves /inbox, whatever its path is;
+// ServeICE and ServeOutcome serve the two other URLs. All methods are safe for concurrent
+// use.
+//
+// Connections should come from a server whose ConnContext is [park.ConnContext] and which
+// sets deadlines for headers, bodies and answers, as internal/server does.
 type Handler struct {
 	Config
 	pages     *browser.Pages
 	draining  chan struct{}
 	drainOnce sync.Once
 
-	// What is logged at most once a second, since all peers meet the same faults.
+	// These throttle the log to one line a second: when the store fails, every request
+	// fails.
 	storeFaults, removeFaults throttle.EachSecond
 
-	headers shared // of answers on parked connections
+	headers shared // common header lines of answers on parked connections
 
-	unparked atomic.Int64 // long polls that may be parked soon
+	unparked atomic.Int64 // long polls that wait in their handlers before they park
 
 	opened, unopened socket.Options
 
 	inboxes, servers, reports endpoint
 
-	rare *limit.Table // guests and reporters by address, and reports by id
+	rare *limit.Table // guests and reporters by address, reports by id
 }
 
-// A verb answers one method, or returns why not.
+// A verb handles one method. Its caller answers with the error that it returns.
 type verb = func(http.ResponseWriter, *http.Request) error
 
-// An endpoint is one URL of the protocol: what answers each of its methods but OPTIONS,
-// and the list of all.
+// An endpoint is one URL of the protocol: the handler of each method except OPTIONS, and
+// the value of the Allow header.
 type endpoint struct {
 	verbs map[string]verb
 	allow string
-	waits bool // for messages, or it is a stream or a socket
+	waits bool // a GET may wait
 }
 
-// New checks the configuration.
+// New returns a Handler. It fails if a required field of c is missing or an origin is
+// malformed.
 func New(c Config) (*Handler, error) {
 	if c.Store == nil || c.Authenticator == nil {
 		return nil, errors.New("inboxhttp: a Store and an Authenticator are required")
@@ -114,8 +125,8 @@ func New(c Config) (*Handler, error) {
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,
-		// The star is for what proxies and tracing add. A browser takes it, since there
-		// are no credentials.
+		// "*" covers the headers that proxies and tracing tools add. Browsers honor it
+		// because requests carry no credentials.
 		Expose: "X-From, Inbox-Cursor, Inbox-Reset, Idempotency-Replayed, Retry-After, *",
 	})
 	if err != nil {
@@ -124,14 +135,14 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// CheckOrigins says which of Config.AllowOrigins is wrong, and how.
+// CheckOrigins validates a value for Config.AllowOrigins.
 func CheckOrigins(origins []string) error {
 	_, err := browser.New(browser.Config{Origins: origins})
 	return err
 }
 
-// Drain ends the receivers that wait, and those that come, with ErrDraining.
-// Sends go on. There is no way back.
+// Drain ends all receivers, present and future, with ErrDraining. Sends still work. It
+// cannot be undone.
 func (h *Handler) Drain() {
 	h.drainOnce.Do(func() { close(h.draining) })
 	h.Lot.WakeAll()
@@ -147,21 +158,21 @@ func (h *Handler) Draining() bool {
 	}
 }
 
-// What every answer carries: bodies come from strangers and are meant for one
-// reader, once.
+// These headers are on every answer: bodies come from strangers and are for one reader,
+// once.
 var (
 	noStore     = []string{"no-store"}
 	noSniff     = []string{"nosniff"}
 	nothingRuns = []string{"default-src 'none'; sandbox"}
 )
 
-// ServeHTTP serves inboxes.
+// ServeHTTP serves the inbox URL.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.inboxes) }
 
 // ServeICE serves the list of STUN and TURN servers.
 func (h *Handler) ServeICE(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.servers) }
 
-// ServeOutcome takes reports of how calls went.
+// ServeOutcome receives reports of how calls went.
 func (h *Handler) ServeOutcome(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.reports) }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
@@ -171,7 +182,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 	header["Content-Security-Policy"] = nothingRuns
 	client := clientaddr.Of(r.RemoteAddr)
 	if r.Method == http.MethodOptions && h.Clients.Frame(client) != nil {
-		panic(http.ErrAbortHandler) // no browser asks for so many
+		panic(http.ErrAbortHandler) // far more preflights than any browser sends
 	}
 	if h.pages.CORS(w, r) {
 		h.countPreflight(header, client)
@@ -183,7 +194,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 		err = h.verb(w, r, to)
 	case !h.Clients.Listens(client):
 		panic(http.ErrAbortHandler)
-	case to.waits && opensLater(r):
+	case to.waits && opensByFrame(r):
 		err = h.refuseSocket(w, r, err)
 	}
 	if err != nil {
@@ -210,5 +221,5 @@ func (h *Handler) verb(w http.ResponseWriter, r *http.Request, to endpoint) erro
 		h.answer(w, meter.HTTP, http.StatusNoContent)
 		return nil
 	}
-	return problem.MethodNotAllowed // HEAD too: it must never take a message
+	return problem.MethodNotAllowed // HEAD too, which must never take a message
 }

@@ -10,17 +10,17 @@ import (
 	"inbox/internal/jsontext"
 )
 
-// What is said as JSON is appended to the buffer that goes out: building it is a
-// good part of what passing on a message costs.
+// JSON is appended directly to the output buffer: encoding is a large part of the cost of
+// delivering a message.
 
-// appendBatchStart appends the JSON form of a batch up to its messages.
+// appendBatchStart appends the JSON of a batch up to its messages.
 func appendBatchStart(to []byte, c inbox.Cursor) []byte {
 	to = append(to, `{"cursor":"`...)
 	to = c.Append(to)
 	return append(to, `","messages":[`...)
 }
 
-// appendBatchEnd appends what comes after them.
+// appendBatchEnd appends the JSON of a batch after its messages.
 func appendBatchEnd(to []byte, reset bool) []byte {
 	to = append(to, ']')
 	if reset {
@@ -29,31 +29,33 @@ func appendBatchEnd(to []byte, reset bool) []byte {
 	return append(to, '}')
 }
 
-// pieceSize is about how much of an answer is made at once. What one client does not
-// read costs the server a piece, and not all that an inbox may hold.
+// pieceSize is how many bytes of an answer are encoded before they are written. A client
+// that does not read costs the server about one piece instead of the whole encoded
+// answer.
 const pieceSize = 8 << 10
 
-// What is made of a body before the piece is looked at again. Escaping makes six bytes
-// of one at most, base64 four of three.
+// The encoder takes this many bytes of a body per step. Escaping expands one byte to at
+// most six, and base64 three to four.
 const (
 	escapeStep = 1 << 10
 	base64Step = 3 << 10
 )
 
-// pieceBuffers hold a piece and what the last step may put on top of it.
+// pieceBuffers has buffers for a piece and the output of the step that completes it.
 var pieceBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
-// pieces writes JSON in pieces. A message is never whole in memory a second time:
-// escaped it may be six times as long.
+// pieces encodes JSON and writes it piece by piece, so that no message is in memory a
+// second time: its escaped form can be six times as long.
 type pieces struct {
 	array *[16 << 10]byte
 	buf   []byte
-	write func(piece []byte) error // which keeps nothing of it
-	wrote bool                     // a piece
-	err   error                    // the first one
+	write func(piece []byte) error // must not retain piece
+	wrote bool                     // at least one piece was written
+	err   error                    // the first error of write
 }
 
-// newPieces returns pieces that write to write. Free them at the end.
+// newPieces returns an encoder that passes each piece to write. The caller must call
+// free.
 func newPieces(write func(piece []byte) error) *pieces {
 	array := pieceBuffers.Get().(*[16 << 10]byte)
 	return &pieces{array: array, buf: array[:0], write: write}
@@ -64,7 +66,7 @@ func (p *pieces) free() {
 	p.array, p.buf = nil, nil
 }
 
-// flush writes what there is.
+// flush writes what is buffered.
 func (p *pieces) flush() error {
 	if p.err == nil && len(p.buf) > 0 {
 		p.err = p.write(p.buf)
@@ -74,15 +76,15 @@ func (p *pieces) flush() error {
 	return p.err
 }
 
-// next writes a piece if there is one.
+// next flushes if a whole piece is buffered.
 func (p *pieces) next() {
 	if len(p.buf) >= pieceSize {
 		p.flush()
 	}
 }
 
-// message adds the JSON form of a message, the same in a batch, in a stream and on a
-// socket. start is what comes first in the object.
+// message encodes a message. Batches, streams and sockets use the same form. start is
+// inserted at the beginning of the object.
 func (p *pieces) message(start string, m *inbox.Message) {
 	text := utf8.Valid(m.Body)
 	p.buf = appendMessageStart(p.buf, start, m, text)
@@ -101,7 +103,7 @@ func (p *pieces) message(start string, m *inbox.Message) {
 
 const messageEnd = `"}`
 
-// appendMessageStart appends the JSON form of a message up to its body.
+// appendMessageStart appends the JSON of a message up to its body.
 func appendMessageStart(to []byte, start string, m *inbox.Message, text bool) []byte {
 	to = append(to, '{')
 	to = append(to, start...)
@@ -117,9 +119,9 @@ func appendMessageStart(to []byte, start string, m *inbox.Message, text bool) []
 	return append(to, `","body64":"`...)
 }
 
-// messageSize is how long the JSON form of a message is.
+// messageSize returns the length of the encoded message, in bytes.
 func messageSize(start string, m *inbox.Message) int {
-	var buf [2 << 10]byte // an id is at most half of it, escaped
+	var buf [2 << 10]byte // an escaped id takes at most half of it
 	text := utf8.Valid(m.Body)
 	size := len(appendMessageStart(buf[:0], start, m, text)) + len(messageEnd)
 	if text {

@@ -11,22 +11,22 @@ import (
 	"inbox/internal/problem"
 )
 
-// maxOutcome bounds a report, in bytes: five words and a number have 150.
+// maxOutcome is the maximum length of a report, in bytes. A full report takes about 150.
 const maxOutcome = 1 << 10
 
-// outcome is POST /outcome.
+// outcome handles POST /outcome.
 func (h *Handler) outcome(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.peer(r)
 	if err != nil {
 		return err
 	}
-	if encoded(r.Header) {
+	if hasContentEncoding(r.Header) {
 		return problem.EncodedBody
 	}
 	report, err := readOutcome(w, r)
 	if err != nil {
 		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // the rest is not waited for
+			w.Header().Set("Connection", "close") // do not wait for the rest of the body
 		}
 		return err
 	}
@@ -35,7 +35,7 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if wait := h.rare.Take(h.rare.KeyOf(netip.Addr{}, p.ID), reports, 1); wait > 0 {
-			return problem.RateLimited.With("An inbox reports at most one outcome a minute.").After(wait)
+			return problem.RateLimited.With("An inbox may report one outcome a minute.").After(wait)
 		}
 		if wait := h.rare.Take(h.rare.Key(clientaddr.Of(r.RemoteAddr)), reporters, 1); wait > 0 {
 			return problem.RateLimited.With("This address reports too many outcomes.").After(wait)

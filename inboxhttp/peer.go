@@ -10,18 +10,18 @@ import (
 	"inbox/internal/problem"
 )
 
-// peer reads who asks: RFC 7617 with UTF-8.
+// peer authenticates the request: Basic (RFC 7617) with UTF-8.
 func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 	values := r.Header["Authorization"]
 	if len(values) > 1 {
 		return inbox.Peer{}, badCredentials("There is more than one Authorization header.")
 	}
 	if len(values) == 0 {
-		return inbox.Peer{}, unauthorized("Basic credentials are needed: an id and a password of your choice.")
+		return inbox.Peer{}, unauthorized("Basic credentials are required: an id and a password of your choice.")
 	}
 	scheme, encoded, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return inbox.Peer{}, unauthorized("The Authorization header is not of the Basic scheme.")
+		return inbox.Peer{}, unauthorized("The Authorization header does not use the Basic scheme.")
 	}
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(encoded, " "))
 	if err != nil {
@@ -29,13 +29,13 @@ func (h *Handler) peer(r *http.Request) (inbox.Peer, error) {
 	}
 	id, password, found := strings.Cut(string(decoded), ":")
 	if !found {
-		return inbox.Peer{}, unauthorized("The credentials hold no colon between id and password.")
+		return inbox.Peer{}, unauthorized("The credentials have no colon between id and password.")
 	}
 	return h.authenticate(inbox.Credentials{ID: strings.Clone(id), Password: password, Client: clientaddr.Of(r.RemoteAddr)})
 }
 
-// authenticate checks the form of credentials and turns them into a peer. The
-// password goes no further.
+// authenticate validates credentials and returns the peer they stand for. The password is
+// not kept.
 func (h *Handler) authenticate(c inbox.Credentials) (inbox.Peer, error) {
 	if err := inbox.CheckID(c.ID); err != nil {
 		return inbox.Peer{}, badCredentials(sentence(err))
@@ -54,7 +54,7 @@ func unauthorized(detail string) error {
 	return problem.Unauthorized.With(detail)
 }
 
-// sentence makes a sentence of an error.
+// sentence turns an error into a sentence for a problem's detail.
 func sentence(err error) string {
 	s := err.Error()
 	return strings.ToUpper(s[:1]) + s[1:] + "."

@@ -16,47 +16,48 @@ import (
 	"inbox/internal/park"
 )
 
-// parkAfter is how long a long poll waits in its handler before its connection
-// is parked. In the middle of a handshake the next message comes sooner, and
-// then costs no more than any request.
+// parkAfter is how long a long poll waits in its handler before its connection is parked.
+// During a handshake the next message usually arrives sooner and is then as cheap as with
+// a plain request.
 const parkAfter = 250 * time.Millisecond
 
-// maxUnparked is how many do so at a time. When thousands come at once, their
-// goroutines would take more memory than all that waits.
+// maxUnparked bounds how many long polls wait inside their handlers at once. If thousands
+// arrive together, their goroutines would otherwise take more memory than all parked
+// connections.
 const maxUnparked = 256
 
-// waiterCost is what a request that waits over HTTP/2 counts for in the bytes of its
-// client: about what its goroutine and its stream take.
+// waiterCost is how many bytes in flight a request counts for while it waits over HTTP/2:
+// about the memory of its goroutine and its stream.
 const waiterCost = 16 << 10
 
-// keepAlive is how long a connection that was parked is kept for a next request.
+// keepAlive is how long a parked connection waits for its next request.
 const keepAlive = 75 * time.Second
 
-// poll is a GET that waits for one answer, or not at all.
-func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a ask) error {
+// poll handles a GET that returns one answer, whether it may wait or not.
+func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, q pollQuery) error {
 	c := client{ctx: r.Context(), addr: clientaddr.Of(r.RemoteAddr), http2: r.ProtoMajor >= 2}
 	switch {
-	case a.limit == 0:
-		b, err := h.Store.Acknowledge(r.Context(), p, a.after, nil)
-		return h.deliver(w, c, p, nil, a, b, err)
-	case a.wait == 0:
-		b, err := h.look(r.Context(), p, a)
-		return h.deliver(w, c, p, nil, a, b, err)
+	case q.limit == 0:
+		b, err := h.Store.Acknowledge(r.Context(), p, q.after, nil)
+		return h.deliver(w, c, p, nil, q, b, err)
+	case q.wait == 0:
+		b, err := h.look(r.Context(), p, q)
+		return h.deliver(w, c, p, nil, q, b, err)
 	}
-	s := h.session(p, a, nil)
+	s := h.session(p, q, nil)
 	b, err := s.Look(r.Context())
 	if err != nil || len(b.Messages) > 0 || b.Reset {
-		return h.deliver(w, c, p, s.Waker(), a, b, err)
+		return h.deliver(w, c, p, s.Waker(), q, b, err)
 	}
 	c.waited = true
-	waits := pollWait{ask: a, deadline: time.Now().Add(a.wait)}
+	waits := pollWait{query: q, deadline: time.Now().Add(q.wait)}
 	held := &heldPoll{pollWait: waits, h: h, session: s, w: w, client: c}
 	var wait meter.Wait
 	wait.Begin(h.Meter, meter.LongPoll)
-	defer func() { wait.End() }() // unless it is parked
+	defer func() { wait.End() }() // unless parkedPoll takes it over
 	before := park.PrefixedOf(park.ConnOf(r.Context()))
-	switch idle := before != nil && before.Idle; { // whose last poll found nothing waits again
-	case !h.canPark(r), a.wait <= parkAfter && !idle:
+	switch idle := before != nil && before.Idle; { // idle: the last poll on this connection found nothing and will probably wait again
+	case !h.canPark(r), q.wait <= parkAfter && !idle:
 		return held.drive(false)
 	case !idle:
 		if woken, err := h.beforeParking(r.Context(), s); err != nil || woken {
@@ -83,7 +84,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	spot, err := h.Lot.Park(conn, parking.run)
 	if err != nil {
 		parking.wait.End()
-		return nil // nobody can be told any more
+		return nil // the connection is gone, and there is nobody to answer
 	}
 	spot.For(r.Context())
 	s.Park(spot.Wake)
@@ -91,10 +92,10 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, a a
 	return nil
 }
 
-// look is for a poll that does not wait, and that is nobody's receiver. It waits for the
-// end of a pop that hides messages, but not for many such pops.
-func (h *Handler) look(ctx context.Context, p inbox.Peer, a ask) (inbox.Batch, error) {
-	b, err := h.Store.Look(ctx, p, a.after, a.limit, nil)
+// look looks for a poll that does not wait and is not a receiver. If a pop hides messages
+// at that moment, look waits for it to finish, for at most 2*popTimeout in all.
+func (h *Handler) look(ctx context.Context, p inbox.Peer, q pollQuery) (inbox.Batch, error) {
+	b, err := h.Store.Look(ctx, p, q.after, q.limit, nil)
 	if b.Taken == nil {
 		return b, err
 	}
@@ -103,7 +104,7 @@ func (h *Handler) look(ctx context.Context, p inbox.Peer, a ask) (inbox.Batch, e
 	for b.Taken != nil {
 		select {
 		case <-b.Taken:
-			b, err = h.Store.Look(ctx, p, a.after, a.limit, nil)
+			b, err = h.Store.Look(ctx, p, q.after, q.limit, nil)
 		case <-ctx.Done():
 			return b, err
 		}
@@ -111,12 +112,12 @@ func (h *Handler) look(ctx context.Context, p inbox.Peer, a ask) (inbox.Batch, e
 	return b, err
 }
 
-// session begins a stay at p's inbox, for the messages that were asked for.
-func (h *Handler) session(p inbox.Peer, a ask, wake func()) *inbox.Session {
-	return inbox.NewSession(h.Store, p, a.after, a.limit, inbox.NewWaker(wake), h.draining)
+// session returns a session of p for the messages that q asks for.
+func (h *Handler) session(p inbox.Peer, q pollQuery, wake func()) *inbox.Session {
+	return inbox.NewSession(h.Store, p, q.after, q.limit, inbox.NewWaker(wake), h.draining)
 }
 
-// beforeParking waits for a moment, and reports whether the session was woken.
+// beforeParking waits up to parkAfter and reports whether the session was woken.
 func (h *Handler) beforeParking(ctx context.Context, s *inbox.Session) (woken bool, err error) {
 	defer h.unparked.Add(-1)
 	if h.unparked.Add(1) > maxUnparked {
@@ -125,18 +126,19 @@ func (h *Handler) beforeParking(ctx context.Context, s *inbox.Session) (woken bo
 	return s.Wait(ctx, time.Now().Add(parkAfter))
 }
 
-// pollWait is what both kinds of polls that wait have in common.
+// pollWait is the state that both kinds of waiting polls share.
 type pollWait struct {
-	ask      ask
-	deadline time.Time // of the wait; of a parked poll then of the next request
+	query    pollQuery
+	deadline time.Time // end of the wait or, once a parked poll is answered, of the keep-alive
 }
 
-// goesOn reports whether a look has found nothing to answer with yet.
-func (p *pollWait) goesOn(b inbox.Batch, err error) bool {
+// keepWaiting reports whether to keep waiting: the look found nothing to answer with and there
+// is time left.
+func (p *pollWait) keepWaiting(b inbox.Batch, err error) bool {
 	return err == nil && len(b.Messages) == 0 && !b.Reset && time.Now().Before(p.deadline)
 }
 
-// idle implements [transport]: at the end of its time a poll looks once more.
+// idle implements [transport]: at its deadline a poll looks once more.
 func (p *pollWait) idle() step {
 	if time.Now().Before(p.deadline) {
 		return rest
@@ -147,7 +149,7 @@ func (p *pollWait) idle() step {
 // due implements [transport].
 func (p *pollWait) due() time.Time { return p.deadline }
 
-// heldPoll is a long poll that waits in its handler.
+// heldPoll is a long poll that waits in its handler's goroutine.
 type heldPoll struct {
 	pollWait
 	h       *Handler
@@ -159,10 +161,10 @@ type heldPoll struct {
 
 // found implements [transport].
 func (p *heldPoll) found(b inbox.Batch, err error) step {
-	if p.goesOn(b, err) {
+	if p.keepWaiting(b, err) {
 		return rest
 	}
-	p.err = p.h.deliver(p.w, p.client, p.session.Peer(), p.session.Waker(), p.ask, b, err)
+	p.err = p.h.deliver(p.w, p.client, p.session.Peer(), p.session.Waker(), p.query, b, err)
 	return end
 }
 
@@ -180,26 +182,25 @@ func (p *heldPoll) drive(woken bool) error {
 	return p.err
 }
 
-// parkedPoll is a long poll whose connection was taken from net/http, first
-// while it waits, and then until the next request comes.
+// parkedPoll is a long poll whose connection was taken from net/http: first while it
+// waits, then until the next request arrives.
 //
-// Most of what a peer that waits costs is that it asks again and again. So the
-// bytes of a request are kept, and when the very same come again, or the same with
-// another cursor, there is nothing to parse: the wait begins anew, and net/http
-// does not hear of it.
+// Most of the cost of a waiting peer is in its repeated requests. So parkedPoll keeps the
+// bytes of the request. If the same bytes arrive again, or differ only in the cursor, it
+// starts the next wait without parsing anything and without net/http.
 type parkedPoll struct {
-	parked // its session is nil once the poll is answered
+	parked // session is nil between polls
 	pollWait
 	h        *Handler
 	peer     inbox.Peer
-	remote   netip.Addr // of the client
-	unread   []byte     // what was read beyond the request
-	readable bool       // there is more to read
-	request  []byte     // nil if it is not known
+	remote   netip.Addr // the client's address
+	unread   []byte     // read beyond the request
+	readable bool       // the connection may have more to read
+	request  []byte     // bytes of the last request; nil if unknown
 	header   string
 	close    bool
-	program  bool // no browser has sent the request
-	waited   bool // it came a while ago
+	program  bool // the request did not come from a browser
+	waited   bool // the request waited before it was answered
 	idled    bool // the last wait found nothing
 }
 
@@ -210,8 +211,9 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 		p.next(e)
 		return
 	}
-	// Not for what it may send meanwhile: a next request stays in the kernel. But
-	// when that was watched for before, it is cheaper to be told.
+	// While the poll waits, the next request stays in the kernel: watch only for the
+	// client's leaving. But if Readable was watched before, changing that costs more than
+	// an early event.
 	watch := park.Gone
 	if p.request != nil {
 		watch = park.Readable
@@ -221,7 +223,7 @@ func (p *parkedPoll) run(spot *park.Spot, e park.Events) {
 
 // found implements [transport].
 func (p *parkedPoll) found(b inbox.Batch, err error) step {
-	if p.goesOn(b, err) {
+	if p.keepWaiting(b, err) {
 		p.waited = true
 		return rest
 	}
@@ -234,7 +236,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	p.wait.End()
 	c := client{ctx: p.spot.Context(), addr: p.remote, waited: p.waited}
 	idled := len(b.Messages) == 0
-	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.ask, b, err); err != nil {
+	if err := p.h.deliver(w, c, p.peer, p.session.Waker(), p.query, b, err); err != nil {
 		if errors.Is(err, context.Canceled) { // the client has left
 			p.spot.Close()
 			return
@@ -245,7 +247,7 @@ func (p *parkedPoll) answer(b inbox.Batch, err error) {
 	p.answered(w)
 }
 
-// refuse answers the next request with an error, before it has done anything.
+// refuse answers the next request with an error before it has any effect.
 func (p *parkedPoll) refuse(err error) {
 	if !p.h.Clients.Listens(p.remote) {
 		p.spot.Close()
@@ -263,7 +265,7 @@ func (p *parkedPoll) writer() *answer {
 	}
 }
 
-// answered ends an answer and waits for the next request.
+// answered completes an answer and waits for the next request.
 func (p *parkedPoll) answered(w *answer) {
 	if w.finish() != nil || w.close {
 		p.spot.Close()
@@ -276,8 +278,8 @@ func (p *parkedPoll) answered(w *answer) {
 	p.next(0)
 }
 
-// next waits for the next request. It hands the connection back when it is there,
-// unless it is the same one.
+// next waits for the next request on the connection. If that is not a repetition of the
+// last one, it hands the connection back to net/http.
 func (p *parkedPoll) next(e park.Events) {
 	switch {
 	case len(p.unread) > 0:
@@ -295,7 +297,7 @@ func (p *parkedPoll) next(e park.Events) {
 	}
 }
 
-// requestBuffers are what a next request is read into.
+// requestBuffers has buffers that the next request is read into.
 var requestBuffers = sync.Pool{New: func() any { return new([2 << 10]byte) }}
 
 func (p *parkedPoll) read() {
@@ -307,31 +309,31 @@ func (p *parkedPoll) read() {
 		p.next(0)
 	case err != nil:
 		p.spot.Close()
-	case n == len(buffer), // there may be more, and a spot does not rest before that is read
-		!p.again(buffer[:n]):
+	case n == len(buffer), // there may be more to read, and a spot rests only when all was read
+		!p.repeats(buffer[:n]):
 		p.spot.HandBack(bytes.Clone(buffer[:n]), p.idled)
 	default:
 		if err := p.h.Clients.Request(p.remote); err != nil {
 			p.refuse(err)
 			return
 		}
-		p.session = p.h.session(p.peer, p.ask, p.spot.Wake)
+		p.session = p.h.session(p.peer, p.query, p.spot.Wake)
 		p.wait.Begin(p.h.Meter, meter.LongPoll)
-		p.deadline, p.waited = time.Now().Add(p.ask.wait), false
+		p.deadline, p.waited = time.Now().Add(p.query.wait), false
 		p.run(p.spot, park.Woken)
 	}
 }
 
-// again reports whether a request is the last one again, and takes over its
-// cursor.
-func (p *parkedPoll) again(request []byte) bool {
+// repeats reports whether request repeats the last one, possibly with another cursor, which
+// it adopts.
+func (p *parkedPoll) repeats(request []byte) bool {
 	switch {
 	case p.request == nil:
 		return false
 	case bytes.Equal(request, p.request):
 		return true
-	case p.ask.pop:
-		return false // a cursor in it is none
+	case p.query.pop:
+		return false // a pop has no cursor that could differ
 	}
 	before, _, rest := cutCursor(p.request)
 	before2, cursor, rest2 := cutCursor(request)
@@ -342,12 +344,12 @@ func (p *parkedPoll) again(request []byte) bool {
 	if err != nil {
 		return false
 	}
-	p.ask.after, p.request = after, bytes.Clone(request)
+	p.query.after, p.request = after, bytes.Clone(request)
 	return true
 }
 
-// cutCursor finds the cursor in a request whose query begins with it, or else
-// none.
+// cutCursor splits a request around the cursor if its query begins with after=. Otherwise
+// it returns the whole request as before.
 func cutCursor(request []byte) (before, cursor, rest []byte) {
 	const name = "?after="
 	at := bytes.IndexByte(request, '?')

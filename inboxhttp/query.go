@@ -16,7 +16,7 @@ func badRequest(detail string) error {
 	return problem.BadRequest.With(detail)
 }
 
-// query reads a query. Each of the names stands in it at most once.
+// query parses the query string. It fails if one of the names occurs more than once.
 func query(r *http.Request, names ...string) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -27,60 +27,61 @@ func query(r *http.Request, names ...string) (url.Values, error) {
 	}
 	for _, name := range names {
 		if len(q[name]) > 1 {
-			return nil, badRequest("The query holds " + name + " more than once.")
+			return nil, badRequest("The query has the parameter " + name + " more than once.")
 		}
 	}
 	return q, nil
 }
 
-// ask is what a GET asks for.
-type ask struct {
-	pop   bool // no after: remove what was delivered
+// pollQuery is the decoded query of a GET.
+type pollQuery struct {
+	pop   bool // no after: remove what is delivered
 	after inbox.Cursor
 	limit int
 	wait  time.Duration
 	json  bool
 }
 
-func (h *Handler) ask(r *http.Request, json bool) (ask, error) {
+func (h *Handler) pollQuery(r *http.Request, json bool) (pollQuery, error) {
 	q, err := query(r, "after", "wait", "limit")
 	if err != nil {
-		return ask{}, err
+		return pollQuery{}, err
 	}
-	if !q.Has("after") && (len(r.Header["Last-Event-Id"]) > 0 || misnamesPosition(q)) {
-		return ask{}, badRequest("A poll says with after where it is: without it, it would remove messages.")
+	if !q.Has("after") && (len(r.Header["Last-Event-Id"]) > 0 || hasForeignPosition(q)) {
+		return pollQuery{}, badRequest("A poll gives its position in the parameter after. Without after, it would remove messages.")
 	}
-	a := ask{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: json}
-	if !a.pop {
-		if a.after, err = inbox.ParseCursor(q.Get("after")); err != nil {
-			return ask{}, err
+	p := pollQuery{pop: !q.Has("after"), limit: 1, wait: h.MaxWait, json: json}
+	if !p.pop {
+		if p.after, err = inbox.ParseCursor(q.Get("after")); err != nil {
+			return pollQuery{}, err
 		}
 	}
-	if a.json {
-		a.limit = min(100, h.MaxMessages)
+	if p.json {
+		p.limit = min(100, h.MaxMessages)
 	}
 	if q.Has("limit") {
 		n, err := number(q.Get("limit"), "limit", h.MaxMessages)
 		if err != nil {
-			return ask{}, err
+			return pollQuery{}, err
 		}
-		if a.json || n == 0 {
-			a.limit = n
+		if p.json || n == 0 {
+			p.limit = n
 		}
 	}
 	if q.Has("wait") {
 		seconds, err := number(q.Get("wait"), "wait", int(h.MaxWait/time.Second)+1)
 		if err != nil {
-			return ask{}, err
+			return pollQuery{}, err
 		}
-		a.wait = min(time.Duration(seconds)*time.Second, h.MaxWait)
+		p.wait = min(time.Duration(seconds)*time.Second, h.MaxWait)
 	}
-	return a, nil
+	return p, nil
 }
 
-// misnamesPosition reports whether a query names a position in the words of another
-// protocol. A GET without a position removes messages, which its client cannot mean then.
-func misnamesPosition(q url.Values) bool {
+// hasForeignPosition reports whether a parameter looks like a position in the terms of
+// another protocol. Without after, a GET removes messages, which such a client does not
+// intend.
+func hasForeignPosition(q url.Values) bool {
 	for name := range q {
 		name = plainName(name)
 		for _, word := range [...]string{"after", "cursor", "eventid", "lastevent", "lastid", "lastmessage", "offset", "position", "resume", "since"} {
@@ -92,8 +93,9 @@ func misnamesPosition(q url.Values) bool {
 	return false
 }
 
-// lastEventIDs returns what a query has in place of the header Last-Event-ID. Polyfills
-// of EventSource cannot set headers, and each has a spelling of its own.
+// lastEventIDs returns the values of query parameters that stand in for Last-Event-ID.
+// EventSource polyfills cannot set headers, and they spell the parameter in different
+// ways.
 func lastEventIDs(q url.Values) (values []string) {
 	for name, given := range q {
 		if strings.Contains(plainName(name), "lasteventid") {
@@ -103,7 +105,7 @@ func lastEventIDs(q url.Values) (values []string) {
 	return values
 }
 
-// plainName returns the ASCII letters of a name, in lower case.
+// plainName returns the ASCII letters of name in lower case and drops everything else.
 func plainName(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -116,32 +118,32 @@ func plainName(name string) string {
 	}, name)
 }
 
-// number reads a whole number, and cuts what is more than most.
+// number parses a whole number and caps it at most.
 func number(s, name string, most int) (int, error) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
-			return 0, badRequest("In the query, " + name + " is not a whole number.")
+			return 0, badRequest("The query parameter " + name + " is not a whole number.")
 		}
 	}
 	if s == "" {
-		return 0, badRequest("In the query, " + name + " is empty.")
+		return 0, badRequest("The query parameter " + name + " is empty.")
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil { // only digits, so there are too many of them
+	if err != nil { // only digits, so it is out of range
 		return most, nil
 	}
 	return min(n, most), nil
 }
 
-// The forms of an answer that Accept may name. A mere */* names none: the raw
-// form is what curl shows best.
+// These are the answer formats that Accept can select. A bare */* selects neither, since
+// the raw form is best for curl.
 const (
 	applicationJSON = "application/json"
 	eventStream     = "text/event-stream"
 )
 
-// accept returns the first of the two that Accept names and does not refuse, or
-// nothing.
+// accept returns the first of the two formats that Accept names with a quality above 0,
+// or "".
 func accept(header http.Header) string {
 	for media := range browser.Accepted(header) {
 		if media == applicationJSON || media == eventStream {

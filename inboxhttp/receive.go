@@ -11,7 +11,7 @@ import (
 	"inbox/internal/socket"
 )
 
-// receive is GET: a poll, a stream or a socket.
+// receive handles GET: a poll, a stream or a socket.
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 	if socket.IsUpgrade(r.Header) {
 		return h.socket(w, r)
@@ -27,25 +27,25 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 	if accepted == eventStream {
 		return h.stream(w, r, p)
 	}
-	a, err := h.ask(r, accepted == applicationJSON)
+	q, err := h.pollQuery(r, accepted == applicationJSON)
 	if err != nil {
 		return err
 	}
-	if h.Draining() && a.limit > 0 {
+	if h.Draining() && q.limit > 0 {
 		return inbox.ErrDraining
 	}
-	return h.poll(w, r, p, a)
+	return h.poll(w, r, p, q)
 }
 
-// deliver answers a poll with what a look has found.
-func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch, err error) error {
+// deliver answers a poll with the result of a look.
+func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, q pollQuery, b inbox.Batch, err error) error {
 	if err != nil {
 		return err
 	}
-	p.Admitted = true // by the look
+	p.Admitted = true // the look has accepted the secret
 	if len(b.Messages) == 0 {
 		setCursor(w.Header(), b)
-		h.answer(w, a.transport(), http.StatusNoContent)
+		h.answer(w, q.transport(), http.StatusNoContent)
 		return nil
 	}
 	size := 0
@@ -60,36 +60,36 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	}
 	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
 	setCursor(w.Header(), b)
-	if a.pop {
-		return h.pop(w, c, p, waker, a, b, small)
+	if q.pop {
+		return h.pop(w, c, p, waker, q, b, small)
 	}
-	h.Meter.Request(a.transport(), http.StatusOK)
-	_ = writeBatch(w, b, a.json, true) // or the client is gone, and comes again
+	h.Meter.Request(q.transport(), http.StatusOK)
+	_ = writeBatch(w, b, q.json, true) // if it fails, the client has left and will ask again
 	return nil
 }
 
-// popTimeout bounds how long a pop may hide messages while it writes its answer. The
-// kernel takes such an answer at once, unless the client has left earlier ones unread.
+// popTimeout bounds how long a pop may hide messages while it writes. The kernel accepts
+// such a small answer immediately unless the client has left earlier answers unread.
 const popTimeout = time.Second
 
-// pop writes messages and then acknowledges them for their owner: what was not
-// flushed to a connection that lives stays in the inbox.
-func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, a ask, b inbox.Batch, small bool) error {
+// pop writes messages and then acknowledges them on the client's behalf. If the flush
+// fails or the connection is gone, they stay in the inbox.
+func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbox.Waker, q pollQuery, b inbox.Batch, small bool) error {
 	if !c.present() {
 		return context.Canceled
 	}
-	// A small answer is one write, and its messages are hidden meanwhile. The end of any
-	// other goes out after the acknowledgement, so its length stays open. A client that
-	// has read its answer, and asks again over another connection, would find the same
-	// messages.
+	// A small answer goes out in one write, while Take hides its messages. Any longer
+	// answer ends only after the acknowledgement, so it is chunked. Otherwise a client
+	// that has read the whole answer and asks again over another connection could receive
+	// the same messages.
 	var end func(delivered bool)
 	if small {
 		end = h.Store.Take(c.ctx, p, b, waker)
 	}
 	if end == nil && waker != nil && waker.Err() != nil {
-		return waker.Err() // it takes nothing
+		return waker.Err() // a replaced or closed receiver takes nothing
 	}
-	h.Meter.Request(a.transport(), http.StatusOK)
+	h.Meter.Request(q.transport(), http.StatusOK)
 	rc := http.NewResponseController(w)
 	oneWrite, delivered := end != nil, false
 	if oneWrite {
@@ -102,16 +102,17 @@ func (h *Handler) pop(w http.ResponseWriter, c client, p inbox.Peer, waker *inbo
 		}
 	}
 	defer func() { end(delivered) }()
-	if writeBatch(w, b, a.json, oneWrite) == nil && rc.Flush() == nil {
+	if writeBatch(w, b, q.json, oneWrite) == nil && rc.Flush() == nil {
 		delivered = c.delivered()
 	}
 	return nil
 }
 
-// remove acknowledges what a pop has delivered, but not for a receiver that was ended
-// meanwhile, and opens no inbox that was closed.
+// remove acknowledges what a pop has delivered. If the receiver was replaced or the inbox
+// closed meanwhile, it does nothing.
 func (h *Handler) remove(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, waker *inbox.Waker) {
-	// Not under the request's context: what was delivered is not to come again.
+	// Detached from the request: a delivered message must not be delivered twice because
+	// the client has left.
 	_, err := h.Store.Acknowledge(context.WithoutCancel(ctx), p, upTo, waker)
 	if err != nil && !errors.Is(err, inbox.ErrReplaced) && !errors.Is(err, inbox.ErrClosed) && h.removeFaults.Allow() {
 		h.Log.Warn("a delivered message could not be removed and may be delivered again", "error", err)
@@ -130,22 +131,23 @@ func setCursor(header http.Header, b inbox.Batch) {
 }
 
 const (
-	// maxAnswer bounds the bodies in one answer, in bytes, if there is more than one:
-	// while its client does not read, they stay in memory, also when they have left the
-	// inbox by then.
+	// maxAnswer bounds the bodies in one answer, in bytes, unless there is only one. They
+	// stay in memory until the client reads them, even after another request has
+	// acknowledged them.
 	maxAnswer = 64 << 10
 
-	// kernelBuffers is a size of bodies that the kernel takes over HTTP/1, whether or not
-	// the client reads: nothing is held for it. HTTP/2 has windows.
+	// kernelBuffers is how many bytes of bodies the kernel accepts over HTTP/1 whether or
+	// not the client reads, so that the server need not hold them. HTTP/2 has flow
+	// control instead.
 	kernelBuffers = 4 << 10
 
-	// answerBuffers is what an answer holds beside its messages.
+	// answerBuffers is what an answer holds in addition to its messages, in bytes.
 	answerBuffers = 2 * pieceSize
 )
 
-// writeBatch writes a batch as its reader asked for it, with the headers that tell
-// how to read it and, if it is to be sized and is one piece, its length. It lets go of
-// each message that it has written.
+// writeBatch writes a batch, as JSON or raw, with Content-Type and the other headers of
+// the format. If sized is true and the answer is a single piece, it also sets
+// Content-Length. It drops its reference to each JSON message that it has written.
 func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error {
 	header := w.Header()
 	if !asJSON {
@@ -181,8 +183,8 @@ func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error 
 
 var octetStream = []string{"application/octet-stream"}
 
-// encodeFrom percent-encodes what a header cannot carry, and the percent sign,
-// so that decodeURIComponent gives every id back.
+// encodeFrom percent-encodes the percent sign and every byte that a header cannot carry.
+// decodeURIComponent restores the id.
 func encodeFrom(id string) string {
 	const hex = "0123456789ABCDEF"
 	plain := func(c byte) bool { return c >= '!' && c <= '~' && c != '%' }

@@ -14,7 +14,7 @@ import (
 	"inbox/internal/socket"
 )
 
-// send is POST ?to=<id>.
+// send handles POST ?to=<id>.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	client := clientaddr.Of(r.RemoteAddr)
 	from, err := h.peer(r)
@@ -29,7 +29,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if encoded(r.Header) {
+	if hasContentEncoding(r.Header) {
 		return problem.EncodedBody
 	}
 	in := incoming{inFlight: h.InFlight, client: client}
@@ -37,11 +37,11 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	body, err := h.body(&in, w, r)
 	if err != nil {
 		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // the rest is not waited for
+			w.Header().Set("Connection", "close") // do not wait for the rest of the body
 		}
 		return err
 	}
-	replayed, err := h.pass(r.Context(), client, from, to, inbox.Draft{Key: key, Body: body})
+	replayed, err := h.submit(r.Context(), client, from, to, inbox.Draft{Key: key, Body: body})
 	if err != nil {
 		return err
 	}
@@ -52,14 +52,14 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// encoded reports whether a body is not what its bytes say.
-func encoded(header http.Header) bool {
+// hasContentEncoding reports whether the body has a Content-Encoding other than identity.
+func hasContentEncoding(header http.Header) bool {
 	return socket.Listed(header["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") })
 }
 
-// pass sends a message of a client, which may send only so many to peers that are not
-// there.
-func (h *Handler) pass(ctx context.Context, client netip.Addr, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
+// submit sends a message through the store. It enforces the client's limit on messages to
+// absent recipients.
+func (h *Handler) submit(ctx context.Context, client netip.Addr, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
 	if err := h.Clients.Recipient(client); err != nil {
 		return false, err
 	}
@@ -70,8 +70,8 @@ func (h *Handler) pass(ctx context.Context, client netip.Addr, from inbox.Peer, 
 	return replayed, err
 }
 
-// recipient comes from the query alone, never from a body, so that whoever
-// looks at the URL sees the same one.
+// recipient returns the to parameter. The body never names a recipient, so that filters
+// that see only the URL see the same one as the server.
 func recipient(r *http.Request) (string, error) {
 	q, err := query(r)
 	if err != nil {
@@ -80,7 +80,7 @@ func recipient(r *http.Request) (string, error) {
 	switch len(q["to"]) {
 	case 1:
 	case 0:
-		return "", badRecipient("The query names no recipient: it has to hold to=, and the recipient's id.")
+		return "", badRecipient("The query names no recipient. Add the parameter to with the recipient's id.")
 	default:
 		return "", badRecipient("The query names more than one recipient.")
 	}

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	openTimeout = 5 * time.Second // until the first frame
+	openTimeout = 5 * time.Second // to receive the first frame
 
-	windowMessages = 32        // unacknowledged on the wire
-	windowBytes    = 256 << 10 // of their bodies
+	windowMessages = 32        // unacknowledged messages on the wire
+	windowBytes    = 256 << 10 // unacknowledged bytes of bodies on the wire
 )
 
-// socketOptions are of a socket that was opened by its handshake, and of one that
-// an open frame has to open.
+// socketOptions returns the options of a socket that the handshake opens, and of one that
+// its first frame has to open.
 func socketOptions(c Config) (opened, unopened socket.Options) {
 	opened = socket.Options{
 		Subprotocol: "inbox.v1",
-		MaxMessage:  2*c.MaxBody + 4<<10, // escaped or in base64, and what stands around it
+		MaxMessage:  2*c.MaxBody + 4<<10, // escaped or in base64, plus the rest of the object
 		TooLarge:    ws.StatusCode(problem.TooLarge.Close),
 		InFlight:    c.InFlight,
 		Frame:       c.Clients.Frame,
@@ -38,16 +38,17 @@ func socketOptions(c Config) (opened, unopened socket.Options) {
 	return opened, unopened
 }
 
-// socket is a GET that becomes a WebSocket.
+// socket handles a GET that becomes a WebSocket.
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	options := &h.unopened
 	if err := socket.Check(w, r, options); err != nil {
 		return refusedHandshake(err)
 	}
 	p := &socketPeer{h: h}
-	var waker *inbox.Waker // if the handshake opens the inbox
-	// A browser sends no Authorization of a page's own choice here, but may add
-	// one that it remembers: what comes with an Origin does not count.
+	var waker *inbox.Waker // set if the handshake opens the inbox
+	// Pages cannot set Authorization on a WebSocket handshake, but a browser may add
+	// credentials that it remembers. So Authorization does not count when there is an
+	// Origin.
 	authorized, fromPage := len(r.Header["Authorization"]) > 0, r.Header.Get("Origin") != ""
 	p.ignored = authorized && fromPage
 	if authorized && !fromPage {
@@ -61,7 +62,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		waker = inbox.NewWaker(nil)
-		// Without messages: they are looked for when the handshake is over.
+		// The limit is 0: messages are sent after the handshake.
 		if _, err := h.Store.Look(r.Context(), peer, after, 0, waker); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	}
 	wake, err := socket.Accept(w, r, h.Lot, options, p)
 	if err != nil {
-		return nil // the client has gone, or net/http has
+		return nil // the client has left, or the connection cannot be hijacked
 	}
 	h.Meter.Request(meter.Socket, http.StatusSwitchingProtocols)
 	if waker != nil {
@@ -80,24 +81,26 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// opensLater reports whether a request asks for a socket that its first frame opens.
-// Browsers show no page the answer to a handshake that is refused.
-func opensLater(r *http.Request) bool {
+// opensByFrame reports whether a request is a handshake whose socket is opened by its first
+// frame. Browsers hide the answer to a refused handshake from the page, so the server
+// refuses these sockets with a close code.
+func opensByFrame(r *http.Request) bool {
 	return socket.IsUpgrade(r.Header) && (len(r.Header["Authorization"]) == 0 || r.Header.Get("Origin") != "")
 }
 
-// refuseSocket makes a request a socket that only hears why it ends.
+// refuseSocket completes the handshake, so that the page can read the close code, and
+// closes the socket.
 func (h *Handler) refuseSocket(w http.ResponseWriter, r *http.Request, why error) error {
 	if socket.Check(w, r, &h.unopened) != nil {
 		return why
 	}
-	// An error means that the client has gone, or net/http has.
+	// After an error there is nobody to tell.
 	_, _ = socket.Accept(w, r, h.Lot, &h.unopened, &socketPeer{h: h, refused: why})
 	return nil
 }
 
-// refusedHandshake is the answer to a request that cannot become a socket, or to a GET
-// with a body.
+// refusedHandshake converts a HandshakeError, or the error of socket.NoBody, into a
+// problem.
 func refusedHandshake(err error) error {
 	refused, _ := errors.AsType[socket.HandshakeError](err)
 	for _, p := range []problem.Problem{problem.UpgradeRequired, problem.TooSlow} {
@@ -116,23 +119,23 @@ func socketPosition(r *http.Request) (inbox.Cursor, error) {
 	return inbox.ParseCursor(q.Get("after"))
 }
 
-// socketPeer is who talks on a socket.
+// socketPeer is the server's side of one socket. It implements [socket.Protocol].
 type socketPeer struct {
 	h       *Handler
-	refused error          // the socket only ends
+	refused error          // why the socket is closed after the handshake
 	session *inbox.Session // nil until opened
-	greet   bool           // the opened frame is still to be sent
-	ignored bool           // the handshake had credentials that do not count
-	waits   bool           // it is, or was, the inbox's receiver
+	greet   bool           // the opened frame has not been sent yet
+	ignored bool           // the handshake had credentials, which the server ignored
+	waits   bool           // it is or was the receiver of the inbox
 	wait    meter.Wait
 }
 
-// open makes this socket the peer's receiver, by the next look.
+// open starts a session, which becomes the inbox's receiver with its next look.
 func (p *socketPeer) open(peer inbox.Peer, after inbox.Cursor, w *inbox.Waker) {
 	p.session, p.greet = inbox.NewSession(p.h.Store, peer, after, windowMessages, w, p.h.draining), true
 }
 
-// Look looks into the inbox and sends what the window has room for.
+// Look looks into the inbox and sends as many messages as the window allows.
 func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 	if p.session == nil {
 		if p.refused != nil {
@@ -167,12 +170,13 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 	}
 	messages, size := inbox.First(fresh[:n], maxAnswer)
 	if len(messages) < n {
-		s.Wake() // for the others
+		s.Wake() // send the rest in another run
 	}
 	return p.write(s, messages, size)
 }
 
-// write sends messages whose bodies have that size, and lets go of each.
+// write sends messages, whose bodies have size bytes in all, and drops its reference to
+// each.
 func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int) error {
 	if size > kernelBuffers {
 		size += answerBuffers
@@ -198,20 +202,20 @@ func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int)
 	return nil
 }
 
-// Message does what a client says.
+// Message handles one frame from the client.
 func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error {
 	var q request
 	if err := q.parse(text); err != nil {
-		return socket.Close{Code: ws.StatusInvalidFramePayloadData, Reason: "a message is a JSON object"}
+		return socket.Close{Code: ws.StatusInvalidFramePayloadData, Reason: "a message must be a JSON object"}
 	}
 	switch {
 	case p.session == nil && q.kind != "open":
-		return closeFor(problem.BadRequest, p.unopened("the first frame is open"))
+		return closeFor(problem.BadRequest, p.unopened("the first frame must have the type open"))
 	case p.session == nil:
 		if err := p.handleOpen(s, &q); err != nil {
 			return err
 		}
-		return p.Look(s, now) // before the frames that may follow are answered
+		return p.Look(s, now) // send opened before answering any frames that follow
 	case q.kind == "send":
 		err := p.send(s.Client(), &q)
 		if errors.Is(err, inbox.ErrRateLimited) && !p.h.Clients.Listens(s.Client()) {
@@ -231,7 +235,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		s.LookSoon()
 		return nil
 	default:
-		return closeFor(problem.BadRequest, "a frame is send or ack")
+		return closeFor(problem.BadRequest, "the type of a frame must be send or ack")
 	}
 }
 
@@ -250,7 +254,7 @@ func (p *socketPeer) handleOpen(s *socket.Socket, q *request) error {
 	return nil
 }
 
-// send carries out a send; what it returns becomes the answer.
+// send executes a send frame. The caller turns the returned error into the answer.
 func (p *socketPeer) send(client netip.Addr, q *request) error {
 	if err := p.h.Clients.Request(client); err != nil {
 		return err
@@ -260,12 +264,12 @@ func (p *socketPeer) send(client netip.Addr, q *request) error {
 	}
 	if q.key != "" {
 		if err := inbox.CheckKey(q.key); err != nil {
-			q.key = "" // not worth repeating
+			q.key = "" // do not echo an invalid key
 			return problem.BadKey.With(sentence(err))
 		}
 	}
 	if q.hasBody == q.hasBody64 {
-		return badRequest("A send has either body or body64.")
+		return badRequest("A send needs either body or body64, not both.")
 	}
 	if q.hasBody64 {
 		n, err := base64.StdEncoding.Decode(q.body, q.body)
@@ -277,7 +281,7 @@ func (p *socketPeer) send(client netip.Addr, q *request) error {
 	if len(q.body) > p.h.MaxBody {
 		return problem.TooLarge
 	}
-	replayed, err := p.h.pass(context.Background(), client, p.session.Peer(), q.to, inbox.Draft{Key: q.key, Body: q.body})
+	replayed, err := p.h.submit(context.Background(), client, p.session.Peer(), q.to, inbox.Draft{Key: q.key, Body: q.body})
 	p.h.logStore(err)
 	if err == nil && replayed {
 		return errReplayed
@@ -293,10 +297,10 @@ func (p *socketPeer) countSend(client netip.Addr, err error) {
 	p.h.countFailure(meter.Socket, problemOf(err), client)
 }
 
-// errReplayed is success, with a remark.
+// errReplayed means that a send succeeded earlier with the same key.
 var errReplayed = errors.New("replayed")
 
-// End lets go of the inbox, which lives on for a while, and says why.
+// End leaves the inbox, which lives for another TTL, and returns the close frame for why.
 func (p *socketPeer) End(s *socket.Socket, why error) socket.Close {
 	p.wait.End()
 	if p.waits {
@@ -309,7 +313,7 @@ func (p *socketPeer) End(s *socket.Socket, why error) socket.Close {
 	return c
 }
 
-// closeOf says why the socket ends.
+// closeOf converts the reason why a socket ends into a close frame.
 func (p *socketPeer) closeOf(why error) socket.Close {
 	if c, ok := errors.AsType[socket.Close](why); ok {
 		return c
@@ -328,7 +332,7 @@ func (p *socketPeer) closeOf(why error) socket.Close {
 	return closeFor(because, because.Code)
 }
 
-// unopened is the reason for the end of a socket that no frame has opened.
+// unopened returns the close reason of a socket whose first frame was missing or wrong.
 func (p *socketPeer) unopened(reason string) string {
 	if p.ignored {
 		reason += ": the server ignores Authorization when Origin is present"
@@ -336,7 +340,7 @@ func (p *socketPeer) unopened(reason string) string {
 	return reason
 }
 
-// closeFor ends a socket because of a problem. The reason is for people.
+// closeFor returns the close frame for a problem. The reason is for people.
 func closeFor(p problem.Problem, reason string) socket.Close {
 	return socket.Close{Code: ws.StatusCode(p.Close), Reason: reason}
 }

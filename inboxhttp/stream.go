@@ -13,11 +13,12 @@ import (
 	"inbox/internal/problem"
 )
 
-// heartbeat is how often a stream without messages says that it lives.
+// heartbeat is how long a stream may be silent before the server writes a comment.
 const heartbeat = 15 * time.Second
 
-// stream is a GET with Accept: text/event-stream. Once the peer is
-// authenticated it reports nothing by a status: an EventSource gives up on one.
+// stream handles a GET with Accept: text/event-stream. After authentication it reports
+// errors as events, not as statuses, because an EventSource gives up when it sees an
+// error status.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) error {
 	s := &stream{h: h, http2: r.ProtoMajor >= 2, client: client{addr: clientaddr.Of(r.RemoteAddr)}}
 	after, pop, err := streamPosition(r)
@@ -25,28 +26,28 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 	s.pop = pop
 	s.session = inbox.NewSession(h.Store, p, after, h.MaxMessages, inbox.NewWaker(nil), h.draining)
 	b, err := s.session.Look(r.Context())
-	if errors.Is(err, inbox.ErrBadCursor) { // never given out: as good as one of an earlier life
+	if errors.Is(err, inbox.ErrBadCursor) { // treat it like a cursor of an earlier life
 		unreadable = true
 		s.session.Acknowledge(inbox.Cursor{})
 		b, err = s.session.Look(r.Context())
 	}
 	var over error
-	if errors.Is(err, inbox.ErrDraining) { // the stream says so, to whom the inbox is
+	if errors.Is(err, inbox.ErrDraining) { // the owner gets the event instead of a status
 		over = err
 		b, err = h.Store.Acknowledge(r.Context(), p, inbox.Cursor{}, nil)
 	}
 	if err != nil {
-		return err // the peer is not authenticated, or has no inbox
+		return err // not authenticated, or no room for an inbox
 	}
 	s.at = b.Start()
-	// The client sees at once that nothing on the way holds the stream back. Some wait for
-	// three bytes, which may be a byte order mark.
+	// The comment shows the client immediately that nothing on the way buffers the
+	// stream. Some clients wait for three bytes, in case they are a byte order mark.
 	s.out.WriteString(": begins\n")
 	if unreadable {
 		s.out.event("reset", s.at)
 	}
 	s.add(b, over)
-	if held := s.held(); held > 0 { // later there is no status to say so
+	if held := s.held(); held > 0 { // the last chance to refuse with a status
 		if err := h.InFlight.Take(s.client.addr, held); err != nil {
 			return err
 		}
@@ -55,7 +56,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 
 	header := w.Header()
 	header["Content-Type"] = []string{"text/event-stream"}
-	header["X-Accel-Buffering"] = []string{"no"} // what nginx must be told
+	header["X-Accel-Buffering"] = []string{"no"} // turns off buffering in nginx
 	h.Meter.Request(meter.Stream, http.StatusOK)
 	s.wait.Begin(h.Meter, meter.Stream)
 	if h.canPark(r) {
@@ -71,16 +72,16 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, p inbox.Peer) e
 		}
 		defer h.Clients.Release(s.client.addr, waiterCost)
 	}
-	_ = drive(r.Context(), s.session, s, false) // an error is the client's leaving
+	_ = drive(r.Context(), s.session, s, false) // an error means that the client has left
 	return nil
 }
 
-// streamPosition reads where a stream begins: Last-Event-ID in the header, else in the
-// query, else after. Without any of them it pops. With one that cannot be read it does
-// not: its client meant to say where.
+// streamPosition returns where a stream begins. The header Last-Event-ID takes precedence
+// over its variants in the query, and these over after. With none of them the stream
+// pops. With an unreadable position it does not, because the client meant to give one.
 func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
 	header := r.Header["Last-Event-Id"]
-	if text, err := theOnly(header); text != "" || err != nil {
+	if text, err := single(header); text != "" || err != nil {
 		return parsePosition(text, err)
 	}
 	q, err := query(r, "after")
@@ -88,15 +89,15 @@ func streamPosition(r *http.Request) (after inbox.Cursor, pop bool, err error) {
 		return inbox.Cursor{}, false, err
 	}
 	ids := lastEventIDs(q)
-	text, err := theOnly(ids)
+	text, err := single(ids)
 	switch {
 	case text != "" || err != nil:
 		return parsePosition(text, err)
 	case q.Has("after"):
 		return parsePosition(q.Get("after"), nil)
-	case len(header) > 0 || len(ids) > 0: // nothing has come yet
+	case len(header) > 0 || len(ids) > 0: // an empty position: nothing received yet
 		return inbox.Cursor{}, false, nil
-	case misnamesPosition(q):
+	case hasForeignPosition(q):
 		return inbox.Cursor{}, false, inbox.ErrBadCursor
 	}
 	return inbox.Cursor{}, true, nil
@@ -109,8 +110,8 @@ func parsePosition(text string, err error) (after inbox.Cursor, pop bool, _ erro
 	return after, false, err
 }
 
-// theOnly returns the one value that is not empty, or an error if there are two.
-func theOnly(values []string) (only string, err error) {
+// single returns the one value that is not empty. It fails if there are different ones.
+func single(values []string) (only string, err error) {
 	for _, value := range values {
 		if value != "" && only != "" && value != only {
 			return "", inbox.ErrBadCursor
@@ -122,27 +123,28 @@ func theOnly(values []string) (only string, err error) {
 	return only, nil
 }
 
-// stream is the state of one, whichever driver it has.
+// stream is an open event stream, parked or not.
 type stream struct {
 	parked
 	h        *Handler
 	pop      bool
 	http2    bool
-	over     bool            // the stay: the stream ends when all is written
-	out      eventBuffer     // what comes before the messages
-	at       inbox.Cursor    // the position that the last event has told
-	messages []inbox.Message // to be written: our own copy, as many as one answer holds
-	more     bool            // was found than that
-	written  inbox.Cursor    // of the last message that went out
+	over     bool            // the session has ended; end the stream when everything is written
+	out      eventBuffer     // events to write before the messages
+	at       inbox.Cursor    // position that the last event carried
+	messages []inbox.Message // to be written: our own copy, at most one answer's worth
+	more     bool            // the last look returned more than that
+	written  inbox.Cursor    // cursor of the last message written
 	wrote    time.Time
 
-	head []byte // of the answer, until it was written, if the connection is parked
+	head []byte // header of the answer until it is written; only if parked
 
-	client client              // else; its address always
-	w      http.ResponseWriter // else
+	client client              // client.addr is always set; the rest only if not parked
+	w      http.ResponseWriter // only if not parked
 }
 
-// add notes the messages of a look, as many as one answer holds, or the reason for the end.
+// add queues the messages of a look, at most one answer's worth, or the event that ends
+// the stream.
 func (s *stream) add(b inbox.Batch, err error) {
 	if s.over {
 		return
@@ -153,7 +155,7 @@ func (s *stream) add(b inbox.Batch, err error) {
 		case problem.Replaced.Code, problem.Closed.Code, problem.Draining.Code:
 			s.out.event(code, s.at)
 		}
-		return // of anything else the client learns by coming back
+		return // any other reason the client learns when it reconnects
 	}
 	if b.Reset {
 		s.at = b.Start()
@@ -173,7 +175,8 @@ func (s *stream) found(b inbox.Batch, err error) step {
 // due implements [transport].
 func (s *stream) due() time.Time { return s.wrote.Add(heartbeat) }
 
-// idle writes everything that is pending, or a comment if the stream was silent.
+// idle writes everything that is pending, or a comment if the stream has been silent for
+// too long.
 func (s *stream) idle() step {
 	acked := s.session.Acknowledged()
 	if !s.pending() && !s.over && !time.Now().Before(s.due()) {
@@ -191,11 +194,11 @@ func (s *stream) idle() step {
 	case s.over:
 		if s.spot != nil {
 			s.wait.End()
-			s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // whole, to whom that matters
+			s.spot.Write([]byte("0\r\n\r\n"), writeTimeout) // ends the chunked body in order
 			s.spot.Close()
 		}
 		return end
-	case s.more || s.session.Acknowledged() != acked: // by a pop
+	case s.more || s.session.Acknowledged() != acked: // changed by a pop
 		return look
 	}
 	return rest
@@ -204,7 +207,8 @@ func (s *stream) idle() step {
 // pending reports whether there is something to write.
 func (s *stream) pending() bool { return s.out.Len() > 0 || len(s.messages) > 0 }
 
-// held is what the server holds for the stream while its client does not read.
+// held returns how many bytes the server holds for the stream while its client does not
+// read.
 func (s *stream) held() int {
 	size := 0
 	for i := range s.messages {
@@ -216,7 +220,8 @@ func (s *stream) held() int {
 	return size + answerBuffers
 }
 
-// emit writes what add has noted, in pieces, by to. After an error the stream ends.
+// emit encodes what add has queued and passes it to the function to in pieces. After an
+// error the stream must end.
 func (s *stream) emit(to func(piece []byte) error) error {
 	held := s.held()
 	if err := s.h.InFlight.Take(s.client.addr, held); err != nil {
@@ -226,11 +231,11 @@ func (s *stream) emit(to func(piece []byte) error) error {
 	p := newPieces(to)
 	defer p.free()
 	p.buf = append(p.buf, s.out.Bytes()...)
-	s.out = eventBuffer{} // and its memory
+	s.out = eventBuffer{} // and free its memory
 	for i := range s.messages {
 		m := &s.messages[i]
 		p.buf = append(append(append(p.buf, "id: "...), m.Cursor.String()...), "\nevent: message\ndata: "...)
-		p.message("", m) // JSON holds no line break
+		p.message("", m) // JSON contains no line breaks
 		p.buf = append(p.buf, "\n\n"...)
 		p.next()
 		s.at, s.written = m.Cursor, m.Cursor
@@ -241,9 +246,9 @@ func (s *stream) emit(to func(piece []byte) error) error {
 	return p.flush()
 }
 
-// write sends everything that add has noted and reports whether the client is there. A
-// stream that pops writes messages only to a client that is connected as far as the
-// kernel knows, and acknowledges them with the next look.
+// write sends everything that is queued and reports whether the client is still there. A
+// popping stream writes messages only while the kernel considers the connection open, and
+// acknowledges them with the next look.
 func (s *stream) write() bool {
 	pops := s.pop && len(s.messages) > 0
 	c := s.client
@@ -260,8 +265,7 @@ func (s *stream) write() bool {
 	return true
 }
 
-// emitTo writes to whatever the stream has: a parked connection, or the answer of its
-// handler.
+// emitTo writes to the parked connection or to the handler's ResponseWriter.
 func (s *stream) emitTo(until time.Time) error {
 	if s.spot != nil {
 		return s.emit(func(piece []byte) error {
@@ -271,9 +275,9 @@ func (s *stream) emitTo(until time.Time) error {
 		})
 	}
 	rc := http.NewResponseController(s.w)
-	// An error means that there are no deadlines here, as in a test.
+	// It fails where there are no deadlines, as in tests.
 	_ = rc.SetWriteDeadline(until)
-	// HTTP/2 ends a stream whose deadline passes, written to or not.
+	// HTTP/2 resets a stream when its deadline passes, even if nothing is being written.
 	defer rc.SetWriteDeadline(time.Time{})
 	return s.emit(func(piece []byte) error {
 		if _, err := s.w.Write(piece); err != nil {
@@ -283,9 +287,9 @@ func (s *stream) emitTo(until time.Time) error {
 	})
 }
 
-// park serves a stream without a goroutine of its own.
+// park moves the stream to a parked connection, which needs no goroutine.
 func (s *stream) park(w http.ResponseWriter, r *http.Request) error {
-	conn, _, err := park.Hijack(w) // what came after the request is not looked at: this is its last
+	conn, _, err := park.Hijack(w) // ignore what follows the request: it is the last one on this connection
 	if err != nil {
 		s.wait.End()
 		return err
@@ -295,7 +299,7 @@ func (s *stream) park(w http.ResponseWriter, r *http.Request) error {
 	spot, err := s.h.Lot.Park(conn, s.run)
 	if err != nil {
 		s.wait.End()
-		return nil // nobody can be told any more
+		return nil // the connection is gone, and there is nobody to answer
 	}
 	spot.For(r.Context())
 	s.session.Park(spot.Wake)
@@ -308,14 +312,15 @@ func (s *stream) run(spot *park.Spot, e park.Events) {
 	s.drive(s, e, park.Gone)
 }
 
-// eventBuffer writes the event stream format of the HTML standard, 9.2.
+// eventBuffer formats server-sent events (HTML standard, 9.2).
 type eventBuffer struct{ bytes.Buffer }
 
-// comment has no empty line after it: some clients take that for an empty message. So the
-// next event ends the comment.
+// comment writes a comment line without an empty line after it, which some clients would
+// take for an empty message. The next event ends it.
 func (b *eventBuffer) comment() { b.WriteString(":\n") }
 
-// event has an id, so that a client to which no message came can resume too.
+// event gives every event an id, so that a client can resume before it has received a
+// message.
 func (b *eventBuffer) event(code string, at inbox.Cursor) {
 	b.WriteString("id: " + at.String() + "\nevent: " + code + "\ndata: {\"code\":\"" + code + "\"}\n\n")
 }

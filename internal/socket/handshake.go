@@ -43,15 +43,15 @@ func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
 	upgrades := Listed(r.Header["Connection"], func(s string) bool { return strings.EqualFold(s, "upgrade") })
 	switch {
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !upgrades || !namesWebSocket(r.Header):
-		return bad("A WebSocket begins with an Upgrade over HTTP/1.1, which a proxy has to pass on.")
+		return bad("A WebSocket starts with an Upgrade over HTTP/1.1. A proxy in front must pass it on.")
 	case !isKey(r.Header["Sec-Websocket-Key"]):
-		return bad("There has to be one Sec-WebSocket-Key, of 16 bytes in base64.")
+		return bad("The request needs exactly one Sec-WebSocket-Key: 16 bytes in base64.")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		w.Header().Set("Sec-WebSocket-Version", "13")
 		w.Header().Set("Upgrade", "websocket")
-		return HandshakeError{http.StatusUpgradeRequired, "The version of the WebSocket protocol is 13."}
+		return HandshakeError{http.StatusUpgradeRequired, "The server supports version 13 of the WebSocket protocol only."}
 	case o.Subprotocol != "" && !Listed(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return s == o.Subprotocol }):
-		return bad("The Sec-WebSocket-Protocol has to be " + o.Subprotocol + ".")
+		return bad("The Sec-WebSocket-Protocol must be " + o.Subprotocol + ".")
 	}
 	return NoBody(w, r)
 }
@@ -65,12 +65,12 @@ func NoBody(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if r.ContentLength > 0 {
-		return bad("A GET has no body.")
+		return bad("A GET must not have a body.")
 	}
 	var one [1]byte
 	switch _, err := io.ReadFull(r.Body, one[:]); {
 	case err == nil:
-		return bad("A GET has no body.")
+		return bad("A GET must not have a body.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return HandshakeError{http.StatusRequestTimeout, "The end of the body took too long to arrive."}
 	case err != io.EOF:
