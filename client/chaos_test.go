@@ -13,8 +13,8 @@ import (
 	"inbox/memstore"
 )
 
-// Connections are cut all the time, answers get lost, and the server is restarted
-// with a snapshot: nothing is lost, nothing comes twice, and the order stays.
+// Connections are cut constantly, responses get lost, and the server restarts from a
+// snapshot. No message is lost, duplicated or reordered.
 func TestChaos(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -70,7 +70,7 @@ func chaos(s *server, seed uint64) {
 	d := &dice{r: rand.New(rand.NewPCG(seed, 100))}
 	for n := range cuts {
 		select {
-		case <-time.After(time.Duration(d.roll(20)) * time.Millisecond): // of the bubble's time
+		case <-time.After(time.Duration(d.roll(20)) * time.Millisecond): // in the bubble's time
 		case <-quiet:
 		}
 		if n%25 == 5 {
@@ -88,7 +88,7 @@ func chaos(s *server, seed uint64) {
 	}
 }
 
-// dice is a source of chance for several goroutines.
+// dice is a random source for several goroutines.
 type dice struct {
 	mu sync.Mutex
 	r  *rand.Rand // guarded by mu

@@ -1,31 +1,30 @@
-// Package client sends messages to the inboxes of other peers and receives those
-// in its own.
+// Package client is the Go client of an inbox server. It sends messages to the inboxes of
+// other peers and receives the messages in its own.
 //
 //	c, err := client.New(client.Config{URL: "https://example.com/inbox", ID: "alice", Password: "…"})
 //	err = c.Send(ctx, "bob", []byte("hello"))
-//	for m, err := range c.All(ctx) { … } // acknowledged when the loop comes round
+//	for m, err := range c.All(ctx) { … } // each iteration acknowledges the message before
 //
-// What is behind it: messages come over a socket, or by long polls where a proxy
-// lets no socket through. A connection that breaks is opened again at the place
-// where it broke, and what comes twice is dropped. A send that may have failed is
-// repeated with the same idempotency key, so that it arrives once. What all this is
-// built on, and what a server promises, is in docs/protocol.md.
+// The client receives over a WebSocket and falls back to long polls where a proxy blocks
+// WebSockets. It reconnects by itself, resumes after the last message that it received, and
+// drops duplicates. A send that may have failed is retried with the same idempotency key,
+// so that it arrives once. The protocol underneath, and what a server guarantees, is
+// described in docs/protocol.md.
 //
 // # Errors
 //
-// What the server refuses is an [*Error], and also the error of package inbox
-// that it stands for: errors.Is(err, inbox.ErrNoInbox). What was tried again in
-// vain is a [*RetryError] around the last failure.
+// If the server refuses a request, the error is an [*Error]. It wraps the matching error of
+// package inbox, so errors.Is(err, inbox.ErrNoInbox) works. If retries were exhausted or
+// the context ended between them, the error is a [*RetryError] that wraps the last failure.
 //
-// An [*Error] with the code not-inbox says that something other than an inbox server
-// answered, such as a web page; proxy-auth says that a proxy asked for its own
-// credentials. Neither is retried.
+// Two codes of an [*Error] do not come from an inbox server, and neither is retried:
+// not-inbox means that something else answered, such as a web page, and proxy-auth means
+// that a proxy wants credentials of its own.
 //
-// Receiving knows three kinds of errors. Most end it for good, such as
-// [inbox.ErrReplaced], [inbox.ErrUnauthorized] and [inbox.ErrClosed]: every later
-// Receive fails with the same one, and All ends. After a [*RetryError] (the
-// server is away) and after [ErrReset] (messages may have been missed) it goes on
-// as soon as it is asked again.
+// Most errors end receiving for good, such as [inbox.ErrReplaced], [inbox.ErrUnauthorized]
+// and [inbox.ErrClosed]: [Client.All] ends, and every later [Client.Receive] returns the
+// same error. Receiving can continue after two others: a [*RetryError] (the server is
+// unreachable) and [ErrReset] (messages may have been missed).
 package client
 
 import (
@@ -46,74 +45,78 @@ import (
 	"inbox"
 )
 
-// Config says who receives, and where. Zero fields but the first three have
-// defaults.
+// Config configures a [Client]. URL, ID and Password are required; every other field has
+// a default.
 type Config struct {
-	URL      string // of the server's inboxes, as in https://example.com/inbox
-	ID       string // of this peer; see [inbox.CheckID]
-	Password string // of its inbox: the first who comes with an id chooses it
+	URL      string // inbox endpoint of the server, such as https://example.com/inbox
+	ID       string // this peer's id; see [inbox.CheckID]
+	Password string // of this peer's inbox; the first peer to use an id sets its password
 
-	// HTTP makes the requests; http.DefaultClient. Its Timeout, or 15 s, is for
-	// each request that does not wait; its Transport has to let an answer take
-	// half a minute. Redirects are not followed, whatever its CheckRedirect says:
-	// one that turned a send into a GET would take a message.
+	// HTTP makes the requests. The default is http.DefaultClient. Its Timeout (default 15
+	// s) applies to each request that does not wait; its Transport must allow responses
+	// that take 30 s. The client never follows redirects and ignores CheckRedirect: a
+	// redirect that turned a send into a GET would remove a message from the inbox.
 	HTTP *http.Client
 
-	// After is the cursor of the last message that was processed earlier, as by
-	// another Client. Receiving acknowledges it and goes on from there.
+	// After is the cursor of the last message that an earlier Client processed. Receiving
+	// acknowledges that message and resumes after it. The default is the start of the
+	// inbox.
 	After inbox.Cursor
 
-	// RetryFor is how long a send, or a receive without contact to the server,
-	// is tried again; 30 s. Negative: as long as the context lasts.
+	// RetryFor bounds how long a send is retried, and how long a receive waits while the
+	// server is unreachable. The default is 30 s. A negative value retries until the
+	// context ends.
 	RetryFor time.Duration
 
-	// Wait is how long a send waits for a recipient that has no inbox yet.
-	// Zero: it fails at once. Negative: as long as the context lasts.
+	// Wait is how long a send waits for a recipient that has no inbox yet. By default
+	// such a send fails immediately. A negative value waits until the context ends.
 	Wait time.Duration
 
-	// PollOnly receives by long polls without trying a socket first.
+	// PollOnly makes the client receive by long polls only, without trying a WebSocket
+	// first.
 	PollOnly bool
 
-	// Log is told, at level debug, which transport is used and what is tried
-	// again. It is never told an id, a password or a body. None.
+	// Log receives records at debug level about the transport in use and about retries.
+	// They never contain ids, passwords or bodies. By default nothing is logged.
 	Log *slog.Logger
 }
 
-// String keeps the id and the password from being printed.
+// String returns a description without the id and the password.
 func (c Config) String() string { return "inbox client at " + c.URL }
 
-// GoString does so for %#v.
+// GoString returns the same as String, so that %#v does not print the password.
 func (c Config) GoString() string { return c.String() }
 
-// LogValue does so for log/slog.
+// LogValue returns the same as String, so that log/slog does not print the password.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// A Client acts for one peer. It is safe for concurrent use.
+// A Client sends and receives as one peer. It is safe for concurrent use.
 //
-// It connects when it is first used, and holds a connection while somebody
-// receives, and for a minute after a Receive. Nothing has to be closed; Leave and
-// Close do it at once.
+// A Client connects on first use. It stays connected while a call receives, and for a
+// minute after the last [Client.Receive]. There is no need to close a Client;
+// [Client.Leave] and [Client.Close] disconnect immediately.
 type Client struct {
 	url           string
-	base          *url.URL // below which the URL and others are
+	base          *url.URL // parent of url; ice and outcome are below it
 	authorization string
 	http          *http.Client
-	bound         time.Duration // of a request that does not wait
+	bound         time.Duration // timeout of a request that does not wait
 	retryFor      time.Duration
 	wait          time.Duration
 	log           *slog.Logger
 
-	life     context.Context // until Close
+	life     context.Context // canceled by Close
 	end      context.CancelCauseFunc
-	inFlight sync.RWMutex // held, for reading, by requests that would open the inbox
+	inFlight sync.RWMutex // read-locked by requests that could open the inbox
 
 	lanes    lanes
 	receiver receiver
-	socket   atomic.Pointer[socket] // while one is open
-	closing  sync.Mutex             // held by Close
+	socket   atomic.Pointer[socket] // nil unless one is open
+	closing  sync.Mutex             // serializes Close
 }
 
-// New checks the configuration. It does not connect.
+// New returns a Client for config. It returns an error if the URL, the ID, the password
+// or the proxy setting is invalid. It does not connect.
 func New(config Config) (*Client, error) {
 	u, err := url.Parse(config.URL)
 	port := 0
@@ -122,15 +125,15 @@ func New(config Config) (*Client, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("client: the URL cannot be read: %w", errors.Unwrap(err))
+		return nil, fmt.Errorf("client: invalid URL: %w", errors.Unwrap(err))
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, errors.New("client: the URL is not of the form https://example.com/inbox")
+		return nil, errors.New("client: the URL must look like https://example.com/inbox")
 	case u.Port() != "" && (port < 1 || port > 65535):
 		return nil, fmt.Errorf("client: the URL has port %s, want 1 to 65535", u.Port())
 	case u.User != nil:
-		return nil, errors.New("client: the URL holds credentials: they belong in ID and Password")
+		return nil, errors.New("client: the URL contains credentials (use ID and Password instead)")
 	case strings.ContainsAny(config.URL, "?#"):
-		return nil, errors.New("client: the URL has a query or a fragment, which does not belong there")
+		return nil, errors.New("client: the URL must not have a query or a fragment")
 	}
 	if err := inbox.CheckID(config.ID); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
@@ -169,8 +172,8 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// checkProxy asks for the proxy of a URL once. A setting that names none, such as a
-// mistyped $HTTPS_PROXY, would fail every request.
+// checkProxy validates the proxy setting for u. A setting that is not a usable URL, such
+// as a mistyped $HTTPS_PROXY, would make every request fail.
 func checkProxy(client *http.Client, u *url.URL) error {
 	t, ok := client.Transport.(*http.Transport)
 	if client.Transport == nil {
@@ -181,24 +184,25 @@ func checkProxy(client *http.Client, u *url.URL) error {
 	}
 	proxy, err := t.Proxy(&http.Request{Method: http.MethodGet, URL: u, Header: make(http.Header)})
 	if err != nil {
-		return errors.New("client: the proxy setting cannot be read: want a URL, as in http://proxy.example.com:3128")
+		return errors.New("client: invalid proxy setting: want a URL such as http://proxy.example.com:3128")
 	}
 	if proxy != nil && !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) {
-		return fmt.Errorf("client: a proxy is http, https, socks5 or socks5h, not %q", proxy.Scheme)
+		return fmt.Errorf("client: proxy scheme %q, want http, https, socks5 or socks5h", proxy.Scheme)
 	}
 	return nil
 }
 
-// String keeps the password from being printed.
+// String returns a description without the password.
 func (c *Client) String() string { return "inbox client at " + c.url }
 
-// GoString does so for %#v.
+// GoString returns the same as String, so that %#v does not print the password.
 func (c *Client) GoString() string { return c.String() }
 
-// Close closes the inbox, with whatever it holds, and the client. Everything that
-// waits, and every later call, fails with [inbox.ErrClosed].
+// Close closes the inbox and discards the messages in it. Calls that are waiting and all
+// later calls, except [Client.Report], fail with [inbox.ErrClosed]. Close returns an
+// error if the server did not confirm the close.
 //
-// To end without closing the inbox, use Leave.
+// To disconnect and keep the inbox, use [Client.Leave].
 func (c *Client) Close(ctx context.Context) error {
 	c.closing.Lock()
 	defer c.closing.Unlock()
@@ -208,10 +212,10 @@ func (c *Client) Close(ctx context.Context) error {
 	life := c.receiver.life()
 	c.end(inbox.ErrClosed)
 	c.receiver.fail(inbox.ErrClosed)
-	// Nothing may reach the server after the DELETE: it would open the inbox again.
+	// No request may reach the server after the DELETE, since it would reopen the inbox.
 	idle := make(chan struct{})
 	go func() {
-		c.inFlight.Lock() // none begins any more
+		c.inFlight.Lock() // no request begins after this
 		defer c.inFlight.Unlock()
 		close(idle)
 	}()
@@ -221,8 +225,9 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 	err := c.delete(ctx, life)
 	if err == nil && !c.receiver.endedInTime() {
-		// It was not waiting at the inbox when that was closed. It may be by now, and have
-		// opened another life.
+		// The receiver was not waiting at the server when the inbox was closed. Its
+		// request may have arrived since and reopened the inbox under a new life, so
+		// close it again.
 		c.receiver.stop(true)
 		err = c.delete(ctx, inbox.Cursor{})
 	}
@@ -230,8 +235,8 @@ func (c *Client) Close(ctx context.Context) error {
 	return err
 }
 
-// delete closes the inbox in the life of a cursor, or in any. A DELETE that names a life
-// and arrives late closes nothing that was opened since.
+// delete closes the inbox in the given life or, with a zero cursor, in any life. A
+// delayed DELETE that names a life cannot close an inbox that was opened since.
 func (c *Client) delete(ctx context.Context, life inbox.Cursor) error {
 	query := ""
 	if life != (inbox.Cursor{}) {

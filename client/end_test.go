@@ -24,21 +24,21 @@ func TestReplaced(t *testing.T) {
 			close(ended)
 		}()
 		synctest.Wait()
-		// Neither comes back in that time.
+		// Neither client reconnects in that time.
 		time.AfterFunc(10*time.Minute, func() { s.put("alice", "bob", "hello") })
 		receive(s, fresh, "hello")
 		wantErr(s, <-ended, inbox.ErrReplaced)
 		if err, more := <-ended; more {
-			s.Errorf("All went on with %v", err)
+			s.Errorf("All continued with %v", err)
 		}
 		_, err := old.Receive(s.Context())
 		wantErr(s, err, inbox.ErrReplaced)
-		wantErr(s, old.Send(s.Context(), "nobody", nil), inbox.ErrNoInbox) // sending goes on
+		wantErr(s, old.Send(s.Context(), "nobody", nil), inbox.ErrNoInbox) // sending still works
 		fresh.Leave()
 	})
 }
 
-// What was processed before a client was replaced does not come again.
+// Messages that were processed before a client was replaced are not delivered again.
 func TestReplacedAcknowledges(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("bob")
@@ -55,13 +55,13 @@ func TestReplacedAcknowledges(t *testing.T) {
 			}
 			close(handed)
 		}()
-		time.Sleep(90 * time.Second) // 1 is processed, 2 is not
+		time.Sleep(90 * time.Second) // 1 is processed, 2 is not yet
 		if _, err := s.store.Look(s.Context(), s.peer("bob"), inbox.Cursor{}, 0, inbox.NewWaker(nil)); err != nil {
 			s.Fatal(err)
 		}
 		for range handed {
 		}
-		s.wantInside("bob", "3") // 2 was in the hands of old, and 3 is not for it
+		s.wantInside("bob", "3") // old had received 2; 3 is for its successor
 	})
 }
 
@@ -92,7 +92,7 @@ func TestClosed(t *testing.T) {
 	})
 }
 
-// Close is called in the loop, too.
+// Close may be called inside the loop.
 func TestCloseInLoop(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -116,7 +116,7 @@ func TestCloseInLoop(t *testing.T) {
 	})
 }
 
-// Close ends everything that waits, and the inbox stays closed.
+// Close ends every waiting call, and the inbox stays closed.
 func TestClose(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		config.Wait = time.Hour
@@ -162,7 +162,7 @@ func TestUnauthorized(t *testing.T) {
 	})
 }
 
-// The name is taken by somebody else after the inbox has expired.
+// Another peer takes the id after the inbox has expired.
 func TestNameTaken(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -180,8 +180,8 @@ func TestNameTaken(t *testing.T) {
 	})
 }
 
-// A DELETE names the life of the inbox while the client receives. Otherwise the client
-// cannot know which life is the present one.
+// A DELETE names the life of the inbox only while the client is receiving. Otherwise the
+// client cannot know the present life.
 func TestCloseNamesTheLife(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string

@@ -18,49 +18,50 @@ import (
 	"inbox/internal/problem"
 )
 
-// ErrReset is returned by Receive, and yielded by All, when the inbox that was
-// received from has ended (it expired, or the server lost it) and begins anew.
-// Messages may have been missed. Receiving goes on when it is asked again.
-var ErrReset = errors.New("the inbox began anew: messages may have been missed")
+// ErrReset means that the inbox was lost and opened again, because it expired or the
+// server lost its state, so messages may have been missed. Receive returns it and All
+// yields it. Receiving continues with the next call or iteration.
+var ErrReset = errors.New("the inbox was reset: messages may have been missed")
 
-// An Error is an answer of the server that says no.
+// An Error is a response that refuses a request.
 type Error struct {
-	Status     int           // of HTTP
-	Code       string        // as in docs/protocol.md; proxy-auth, not-inbox, or empty if somebody else answered
+	Status     int           // HTTP status
+	Code       string        // see docs/protocol.md; proxy-auth, not-inbox or empty if no inbox server answered
 	Detail     string        // for people
-	RetryAfter time.Duration // what the server asked for, or zero
+	RetryAfter time.Duration // how long the server asks to wait, or 0
 }
 
 func (e *Error) Error() string {
 	switch {
 	case e.Code == "":
-		return fmt.Sprintf("the answer was %d %s%s, and not from an inbox server", e.Status, http.StatusText(e.Status), e.Detail)
+		return fmt.Sprintf("unexpected response: %d %s%s (not from an inbox server)", e.Status, http.StatusText(e.Status), e.Detail)
 	case e.Detail != "":
 		return e.Code + ": " + e.Detail
 	}
-	if p, _ := problem.OfCode(e.Code); p.Err != nil { // on a socket there are no details
+	if p, _ := problem.OfCode(e.Code); p.Err != nil { // errors on a socket have no detail
 		return e.Code + ": " + p.Err.Error()
 	}
 	return e.Code
 }
 
-// Unwrap returns the error of package inbox that e stands for, or nil.
+// Unwrap returns the error of package inbox that matches e.Code, or nil.
 func (e *Error) Unwrap() error {
 	p, _ := problem.OfCode(e.Code)
 	return p.Err
 }
 
-// A RetryError says that something was tried again and again, in vain.
+// A RetryError means that an operation was retried until its time ran out or its context
+// ended.
 type RetryError struct {
 	Last  error // the last failure
-	Ended error // the context's error, or nil if the time for trying was over
+	Ended error // the context's error, or nil if [Config.RetryFor] or [Config.Wait] ran out
 }
 
 func (e *RetryError) Error() string {
 	if e.Ended != nil {
-		return fmt.Sprintf("%v; before that: %v", e.Ended, e.Last)
+		return fmt.Sprintf("%v (last error: %v)", e.Ended, e.Last)
 	}
-	return fmt.Sprintf("tried again in vain: %v", e.Last)
+	return fmt.Sprintf("gave up after retries: %v", e.Last)
 }
 
 func (e *RetryError) Unwrap() []error {
@@ -70,12 +71,12 @@ func (e *RetryError) Unwrap() []error {
 	return []error{e.Last}
 }
 
-// errQuick is an empty answer to a request that was to wait. Asking again at once
-// would be a loop.
-var errQuick = errors.New("something answers in the server's place: nothing arrived, and the request did not wait")
+// errImmediate means that a long poll returned nothing without waiting. Repeating it
+// immediately would be a busy loop.
+var errImmediate = errors.New("the server answered a long poll immediately with nothing; a proxy or cache may be answering in its place")
 
-// errLarge is an answer that the client has no memory for.
-var errLarge = fmt.Errorf("an answer is larger than %d MiB", maxAnswer>>20)
+// errLarge means that a response exceeds maxAnswer.
+var errLarge = fmt.Errorf("the response is larger than %d MiB", maxAnswer>>20)
 
 // temporary reports whether the same request may succeed later.
 func temporary(err error) bool {
@@ -89,19 +90,19 @@ func temporary(err error) bool {
 		return false
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return false // what answers does not speak TLS
+		return false // the other end does not speak TLS
 	}
 	if alert, ok := errors.AsType[tls.AlertError](err); ok {
 		const internalError, userCanceled = 80, 90 // RFC 8446, 6.2
 		return alert == internalError || alert == userCanceled
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
-		return false // there is no such address, and never will be
+		return false // a malformed address stays malformed
 	}
 	return !errors.Is(err, errLarge) && !errors.Is(err, inbox.ErrClosed)
 }
 
-// errorOf reads an answer that is not a success.
+// errorOf converts a response other than a success to an Error.
 func errorOf(status int, header http.Header, body []byte) *Error {
 	e := &Error{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"))}
 	var said struct{ Code, Detail string }
@@ -122,8 +123,9 @@ func errorOf(status int, header http.Header, body []byte) *Error {
 	return e
 }
 
-// asksForOther reports whether an answer asks for credentials other than those of an
-// inbox, whose realm is inbox even where a proxy has replaced the page.
+// asksForOther reports whether a response demands credentials other than those of an
+// inbox. Challenges for inboxes have the realm inbox, even where a proxy has replaced the
+// body.
 func asksForOther(status int, header http.Header) bool {
 	switch status {
 	case http.StatusProxyAuthRequired:
@@ -134,7 +136,7 @@ func asksForOther(status int, header http.Header) bool {
 	return false
 }
 
-// notInbox describes an answer that says yes, but is no inbox server's.
+// notInbox describes a successful response that did not come from an inbox server.
 func notInbox(a answer) *Error {
 	what := "an empty page"
 	switch media := mediaType(a.header); {
@@ -154,18 +156,18 @@ func printable(s string) bool {
 	return len(s) < 100 && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// mediaType is the Content-Type without its parameters.
+// mediaType returns the Content-Type without its parameters.
 func mediaType(header http.Header) string {
 	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
-// seconds converts a number of seconds that a server has said.
+// seconds converts a number of seconds sent by the server.
 func seconds(n float64) time.Duration {
-	return time.Duration(min(max(n, 0), 1e9) * float64(time.Second)) // 1e9 are 30 years
+	return time.Duration(min(max(n, 0), 1e9) * float64(time.Second)) // 1e9 s are about 30 years
 }
 
-// retryAfter reads both forms of the header (RFC 9110, 10.2.3).
+// retryAfter parses both forms of a Retry-After header (RFC 9110, 10.2.3).
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
@@ -176,14 +178,14 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// proxyRefused reports whether a proxy refused to connect us to the server because it
-// wants credentials. Of its answer, net/http gives the text after the status.
+// proxyRefused reports whether a proxy refused a CONNECT because it wants credentials.
+// net/http only exposes the status text of the proxy's response.
 func proxyRefused(err error) bool {
 	return strings.Contains(strings.ToLower(err.Error()), "proxy authentication required")
 }
 
-// failure says what became of a request without an answer. The URL that
-// net/http puts before it is left out: it may name the recipient.
+// failure converts the error of a request that got no response. It removes the URL that
+// net/http prepends, which may name the recipient.
 func failure(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
@@ -192,7 +194,7 @@ func failure(err error) error {
 		return &Error{Status: http.StatusProxyAuthRequired, Code: problem.ProxyAuth.Code, Detail: problem.ProxyAuth.Detail}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("the server did not answer in time")
+		return errors.New("the server did not respond in time")
 	}
-	return fmt.Errorf("the server cannot be reached: %w", err)
+	return fmt.Errorf("cannot reach the server: %w", err)
 }

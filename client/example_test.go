@@ -14,7 +14,7 @@ import (
 	"inbox/memstore"
 )
 
-// exampleServer stands for the server that the examples use.
+// exampleServer starts an inbox server for an example.
 func exampleServer() *httptest.Server {
 	handler, err := inboxhttp.New(inboxhttp.Config{Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{})})
 	if err != nil {
@@ -23,7 +23,7 @@ func exampleServer() *httptest.Server {
 	return httptest.NewServer(handler)
 }
 
-// Two peers, one message each way.
+// Two peers exchange messages.
 func Example() {
 	server := exampleServer()
 	defer server.Close()
@@ -37,7 +37,7 @@ func Example() {
 	defer alice.Close(ctx)
 	bob, err := client.New(client.Config{
 		URL: server.URL + "/inbox", ID: "bob", Password: "another",
-		Wait: 10 * time.Second, // alice may come a little later
+		Wait: 10 * time.Second, // alice may start a little later
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -47,7 +47,7 @@ func Example() {
 	go func() {
 		for m, err := range alice.All(ctx) {
 			if err != nil {
-				continue // All knows itself when to end
+				continue // All ends by itself after the last error
 			}
 			if err := alice.Send(ctx, m.From, append([]byte("you said: "), m.Body...)); err != nil {
 				log.Print(err)
@@ -66,7 +66,7 @@ func Example() {
 	// alice: you said: hello
 }
 
-// What the server refuses is recognized with the errors of package inbox.
+// Errors of package inbox identify why the server refused a message.
 func ExampleClient_Send_errors() {
 	server := exampleServer()
 	defer server.Close()
@@ -80,7 +80,7 @@ func ExampleClient_Send_errors() {
 	// true
 }
 
-// A loop that tells the kinds of errors apart.
+// A loop that handles each kind of error.
 func ExampleClient_All() {
 	server := exampleServer()
 	defer server.Close()
@@ -97,10 +97,10 @@ func ExampleClient_All() {
 	for m, err := range alice.All(ctx) {
 		switch {
 		case errors.Is(err, client.ErrReset):
-			log.Print("messages may have been missed: call again")
+			log.Print("messages may have been missed")
 			continue
 		case err != nil:
-			log.Print(err) // the server is away, or this was the last round
+			log.Print(err) // the server is unreachable, or the loop is about to end
 			continue
 		}
 		fmt.Printf("%s\n", m.Body)
@@ -108,7 +108,7 @@ func ExampleClient_All() {
 			break
 		}
 	}
-	// The last one was not acknowledged: the loop did not come round.
+	// The loop ended before an iteration that would have acknowledged the last message.
 	if err := alice.Acknowledge(ctx); err != nil {
 		log.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"inbox/client"
 )
 
-// Whatever answers, a client neither panics nor asks without end, and ends in time.
+// Whatever a server responds, the client does not panic, does not loop, and ends in time.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, "application/json", "AAAAAAAAAAEAAAAAAAAAAA", "1", []byte(`{"messages":[{"cursor":"AAAAAAAAAAEAAAAAAAAAAQ","from":"bob","time":"2026-01-01T00:00:00Z","body":"hello"}],"reset":true}`))
 	f.Add(200, "application/json", "AAAAAAAAAAEAAAAAAAAAAA", "", []byte(`{"messages":[{"cursor":"0","body64":"/w=="}]}`))
@@ -33,7 +33,7 @@ func FuzzAnswer(f *testing.F) {
 					asked++
 					header := http.Header{"Content-Type": {media}, "Inbox-Cursor": {cursor}, "Inbox-Reset": {"true"}, "Retry-After": {retryAfter}}
 					status, body := status, body
-					if status == http.StatusOK && r.URL.Query().Get("limit") == "0" { // else no message is ever asked for
+					if status == http.StatusOK && r.URL.Query().Get("limit") == "0" { // otherwise the client never requests a message
 						status, body = http.StatusNoContent, nil
 					}
 					return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
@@ -46,18 +46,18 @@ func FuzzAnswer(f *testing.F) {
 			defer cancel()
 			begin := time.Now()
 			alice.Send(ctx, "bob", []byte("hello"))
-			if d := time.Since(begin); d > 46*time.Second { // the last request may have begun after 30
+			if d := time.Since(begin); d > 46*time.Second { // the last request may begin after 30 s
 				t.Errorf("sending took %v", d)
 			}
 			n := 0
 			for range alice.All(ctx) {
-				if n++; n == 100 { // a message, or a reset, in each answer
+				if n++; n == 100 { // every response has a message or a reset
 					break
 				}
 			}
 			alice.Close(ctx)
 			if asked > 1000 {
-				t.Errorf("asked %d times", asked)
+				t.Errorf("made %d requests", asked)
 			}
 		})
 	})

@@ -29,40 +29,40 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// config is what a test wants of its server.
+// config configures the test server.
 type config struct {
-	inboxhttp.Config // but Store and Authenticator
+	inboxhttp.Config // Store and Authenticator are set by start
 	limits           inbox.Limits
-	sockets          bool                            // over loopback instead of memory
-	wrap             func(http.Handler) http.Handler // what stands before the server
+	sockets          bool                            // loopback instead of memory
+	wrap             func(http.Handler) http.Handler // wraps the server's handler
 }
 
-// server is the real server. It can be ended and begun again, at the same URL.
+// server is a real server that can be stopped and restarted at the same URL.
 type server struct {
 	testing.TB
 	config
 	url     string
-	address string // with sockets
+	address string // with sockets only
 	pepper  *inbox.Pepper
 	store   inbox.Store
 	handler *inboxhttp.Handler
 	srv     *serving.Server
 	http    *http.Server
 	serving sync.WaitGroup
-	away    func() // ends the store's own goroutine
+	away    func() // stops the store's goroutine
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	ln    *listener
 	conns map[net.Conn]bool
 }
 
-// inBubble runs a test where time passes only while everybody waits.
+// inBubble runs a test in a synctest bubble.
 func inBubble(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(start(t, c)) })
 }
 
-// both runs a test in a bubble and over loopback.
+// both runs a test in a bubble and again over loopback.
 func both(t *testing.T, c config, f func(t *testing.T, s *server)) {
 	t.Helper()
 	t.Run("memory", func(t *testing.T) {
@@ -86,14 +86,13 @@ func start(tb testing.TB, c config) *server {
 
 func (s *server) newStore() *memstore.Store { return memstore.New(s.limits) }
 
-// resume serves the inboxes of a store that was served before, as after a
-// snapshot.
+// resume restarts the server with an existing store, as after loading a snapshot.
 func (s *server) resume(store inbox.Store) {
 	s.Helper()
 	s.begin(store.(*memstore.Store))
 }
 
-// begin serves the inboxes of a store.
+// begin starts the server with a store.
 func (s *server) begin(store *memstore.Store) {
 	s.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -137,7 +136,7 @@ func (s *server) begin(store *memstore.Store) {
 	s.serving.Go(func() { serve.Serve() })
 }
 
-// kernel is a listener whose connections are the kernel's.
+// kernel is a listener for connections of the kernel.
 type kernel struct {
 	net.Listener
 	syscall.Conn
@@ -153,14 +152,14 @@ func (s *server) listen() net.Listener {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if s.address == "" { // nobody else looks yet
+	if s.address == "" { // no other goroutine uses it yet
 		s.address = ln.Addr().String()
 		s.url = "http://" + s.address + "/inbox"
 	}
 	return ln
 }
 
-// stop is a crash: every connection is cut.
+// stop simulates a crash: it cuts every connection.
 func (s *server) stop() {
 	s.mu.Lock()
 	running := s.ln != nil
@@ -179,7 +178,7 @@ func (s *server) stop() {
 	s.serving.Wait()
 }
 
-// cut ends all connections there are.
+// cut closes all connections.
 func (s *server) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +188,7 @@ func (s *server) cut() {
 	clear(s.conns)
 }
 
-// listener keeps the connections that it has accepted.
+// listener keeps track of accepted connections.
 type listener struct {
 	net.Listener
 	s *server
@@ -205,7 +204,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// dial connects, or is refused when the server is away.
+// dial connects to the server, or is refused while it is stopped.
 func (s *server) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if s.sockets {
 		return (&net.Dialer{}).DialContext(ctx, network, s.address)
@@ -219,15 +218,15 @@ func (s *server) dial(ctx context.Context, network, address string) (net.Conn, e
 	return ln.Listener.(*inboxtest.Listener).Dial(ctx, network, address)
 }
 
-// transport is of a client of this server's.
+// transport returns an http.Transport that dials the server.
 func (s *server) transport() *http.Transport {
 	t := &http.Transport{DialContext: s.dial}
 	s.Cleanup(t.CloseIdleConnections)
 	return t
 }
 
-// client makes a client that ends with the test. Zero fields of its
-// configuration are filled in.
+// client returns a client that disconnects at the end of the test. It fills in the zero
+// fields of the configuration.
 func (s *server) client(id string, config client.Config) *client.Client {
 	s.Helper()
 	config.ID = id
@@ -248,7 +247,7 @@ func (s *server) client(id string, config client.Config) *client.Client {
 	return c
 }
 
-// open opens inboxes, and leaves no receiver there.
+// open opens inboxes without attaching a receiver.
 func (s *server) open(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
@@ -262,7 +261,7 @@ func (s *server) peer(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: s.pepper.Secret(id, "password of "+id)}
 }
 
-// put puts messages into an inbox, without the protocol.
+// put puts messages directly into an inbox.
 func (s *server) put(from, to string, bodies ...string) {
 	s.Helper()
 	for _, body := range bodies {
@@ -272,7 +271,7 @@ func (s *server) put(from, to string, bodies ...string) {
 	}
 }
 
-// inside is what lies in an inbox.
+// inside returns the bodies of the messages in an inbox.
 func (s *server) inside(id string) []string {
 	s.Helper()
 	b, err := s.store.Look(s.Context(), s.peer(id), inbox.Cursor{}, 1000, nil)
@@ -300,7 +299,7 @@ func send(tb testing.TB, c *client.Client, to, body string) {
 	}
 }
 
-// receive receives messages with these bodies.
+// receive receives messages and checks their bodies.
 func receive(tb testing.TB, c *client.Client, bodies ...string) (last inbox.Message) {
 	tb.Helper()
 	for _, want := range bodies {
@@ -323,13 +322,13 @@ func wantErr(tb testing.TB, got, want error) {
 	}
 }
 
-// roundTrip is an http.RoundTripper.
+// roundTrip is a function that implements http.RoundTripper.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// lossy loses the answers for which lose says so: the server has done what it was
-// asked to.
+// lossy returns an http.Client that drops responses for which lose returns true. The
+// server has already handled those requests.
 func (s *server) lossy(lose func(*http.Request) bool) *http.Client {
 	inner := s.transport()
 	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -345,8 +344,8 @@ func (s *server) lossy(lose func(*http.Request) bool) *http.Client {
 	})}
 }
 
-// within bounds what a test may take, in the time of its bubble.
-func within(tb testing.TB, d time.Duration) context.Context {
+// withTimeout returns a context that ends after d.
+func withTimeout(tb testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), d)
 	tb.Cleanup(cancel)
 	return ctx

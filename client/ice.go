@@ -10,22 +10,23 @@ import (
 	"inbox"
 )
 
-// An ICEServer is a STUN or TURN server, with the fields of RTCIceServer and of pion's
-// webrtc.ICEServer.
+// An ICEServer is a STUN or TURN server. Its fields match RTCIceServer in browsers and
+// webrtc.ICEServer in pion.
 type ICEServer struct {
 	URLs       []string `json:"urls"`
 	Username   string   `json:"username"`
 	Credential string   `json:"credential"`
 }
 
-// ICE is what the server knows for calls.
+// ICE is the list of STUN and TURN servers for calls.
 type ICE struct {
-	Servers []ICEServer   // none if the server knows none, or is older than this URL
-	TTL     time.Duration // how long a call can begin to use them; a long one asks again before that
+	Servers []ICEServer   // empty if the server offers none or does not have this endpoint
+	TTL     time.Duration // how long Servers can be used to begin calls; fetch them again before that
 }
 
-// ICE asks the server for STUN and TURN servers. It neither opens the inbox nor keeps it
-// alive, and makes one attempt: a call can also begin without.
+// ICE fetches the STUN and TURN servers that this peer may use. It neither opens the
+// inbox nor keeps it alive. It makes a single attempt, since a call can begin without
+// these servers.
 func (c *Client) ICE(ctx context.Context) (ICE, error) {
 	if c.life.Err() != nil {
 		return ICE{}, inbox.ErrClosed
@@ -41,7 +42,7 @@ func (c *Client) ICE(ctx context.Context) (ICE, error) {
 	return ice, nil
 }
 
-// isICE recognizes the answer by its form, since other APIs also answer with JSON.
+// isICE recognizes the response by its fields, since other APIs also respond with JSON.
 func isICE(a answer) bool {
 	_, ok := parseICE(a.body)
 	return a.status == http.StatusOK && mediaType(a.header) == "application/json" && ok
@@ -58,20 +59,20 @@ func parseICE(body []byte) (ICE, bool) {
 	return ICE{*said.ICEServers, time.Duration(said.TTL) * time.Second}, true
 }
 
-// An Outcome says how a call went, in words of docs/protocol.md (section 12.2). The server
-// counts a word that it does not know as other. A Client reports nothing by itself.
+// An Outcome describes how a call went, in the words of docs/protocol.md, section 12.2.
+// The server counts unknown words as other.
 type Outcome struct {
-	Result    string        // connected, failed
-	Path      string        // direct, relay; empty if it is not known, as are the others
-	Transport string        // udp, tcp, tls
-	Family    string        // ipv4, ipv6
+	Result    string        // connected or failed
+	Path      string        // direct or relay; this and the next three are empty if unknown
+	Transport string        // udp, tcp or tls
+	Family    string        // ipv4 or ipv6
 	Cause     string        // of a failure, such as udp-blocked
-	Time      time.Duration // from the answer to the result; 0 if it is not known
+	Time      time.Duration // from the answer to the result; 0 if unknown
 }
 
-// Report tells the server how a call went. It makes one attempt. The server takes one
-// report a minute of an inbox: beyond that, the Code of the [*Error] is rate-limited. It
-// can be called after Close.
+// Report tells the server how a call went. A Client never does so by itself. Report makes
+// a single attempt. The server accepts one report per inbox and minute and refuses others
+// with an [*Error] whose Code is rate-limited. Report also works after Close.
 func (c *Client) Report(ctx context.Context, o Outcome) error {
 	body, err := json.Marshal(struct {
 		Result    string `json:"result"`

@@ -26,7 +26,7 @@ func TestICE(t *testing.T) {
 		if len(got.Servers) != 2 || got.TTL != 12*time.Hour || !reflect.DeepEqual(got.Servers[1], client.ICEServer{URLs: []string{"turn:a", "turns:a"}, Username: "u", Credential: "of alice"}) {
 			t.Errorf("got %+v", got)
 		}
-		// It has opened no inbox: another password can have the name.
+		// It has not opened an inbox, so another password can still claim the id.
 		if err := s.client("alice", client.Config{Password: "another"}).Send(t.Context(), "alice", []byte("x")); err != nil && !errors.Is(err, inbox.ErrNoInbox) {
 			t.Error(err)
 		}
@@ -36,7 +36,7 @@ func TestICE(t *testing.T) {
 	})
 }
 
-func TestICEOfNone(t *testing.T) {
+func TestICEWithoutServers(t *testing.T) {
 	both(t, config{}, func(t *testing.T, s *server) {
 		alice := s.client("alice", client.Config{})
 		if got, err := alice.ICE(t.Context()); err != nil || len(got.Servers) != 0 {
@@ -44,7 +44,7 @@ func TestICEOfNone(t *testing.T) {
 		}
 		alice.Close(t.Context())
 		if _, err := alice.ICE(t.Context()); !errors.Is(err, inbox.ErrClosed) {
-			t.Errorf("after the end: %v", err)
+			t.Errorf("after Close: %v", err)
 		}
 	})
 }
@@ -63,7 +63,7 @@ func TestReport(t *testing.T) {
 		alice.Close(s.Context())
 		time.Sleep(time.Minute)
 		if err := alice.Report(s.Context(), client.Outcome{Result: "failed", Cause: "dns"}); err != nil {
-			s.Errorf("after the end: %v", err)
+			s.Errorf("after Close: %v", err)
 		}
 		if line, calls := (&outcome.Summary{Counts: counts}).Next(); line != "50 % relay, 50 % failed: dns" || calls != 2 {
 			s.Errorf("counted %q of %d calls", line, calls)

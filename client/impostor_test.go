@@ -18,8 +18,8 @@ import (
 	"inbox/client"
 )
 
-// impostors answer in the place of an inbox server, each with the code that a client
-// reports.
+// impostors are servers other than an inbox server, each with the code that the client
+// must report.
 var impostors = map[string]struct {
 	code   string
 	answer http.HandlerFunc
@@ -28,7 +28,7 @@ var impostors = map[string]struct {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		io.WriteString(w, "<!doctype html><title>App</title>")
 	}},
-	"a page that is not cached": {"not-inbox", func(w http.ResponseWriter, r *http.Request) {
+	"an uncached page": {"not-inbox", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", "text/html")
 		io.WriteString(w, "<!doctype html><title>Welcome to our hotel</title>")
@@ -39,12 +39,12 @@ var impostors = map[string]struct {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"messages":[{"cursor":"AAAAAAAAAAEAAAAAAAAAAA","from":"x"}]}`)
 	}},
-	"JSON that is not cached": {"not-inbox", func(w http.ResponseWriter, r *http.Request) {
+	"uncached JSON": {"not-inbox", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{}`)
 	}},
-	"an answer that there is nothing": {"not-inbox", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }},
+	"an empty success":                {"not-inbox", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }},
 	"a queue that accepts everything": {"not-inbox", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusAccepted) }},
 	"an echo of the body":             {"not-inbox", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }},
 	"a socket of another protocol": {"not-inbox", func(w http.ResponseWriter, r *http.Request) {
@@ -62,26 +62,26 @@ var impostors = map[string]struct {
 	"a redirect to the right path": {"", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/inbox", http.StatusPermanentRedirect)
 	}},
-	"a page that is missing": {"", http.NotFound},
-	"a captive portal that says so": {"", func(w http.ResponseWriter, r *http.Request) {
+	"a missing page": {"", http.NotFound},
+	"a captive portal with status 511": {"", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNetworkAuthenticationRequired)
 	}},
 	"a proxy with a password": {"proxy-auth", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="staging"`)
 		http.Error(w, "<h1>401</h1>", http.StatusUnauthorized)
 	}},
-	"a proxy with a problem of its own": {"proxy-auth", func(w http.ResponseWriter, r *http.Request) {
+	"a proxy with problem details": {"proxy-auth", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer`)
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusUnauthorized)
 		io.WriteString(w, `{"code":"TOKEN_MISSING","detail":"log in"}`)
 	}},
-	"a proxy that says nothing": {"proxy-auth", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }},
-	"a forward proxy":           {"proxy-auth", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }},
+	"a proxy without a challenge": {"proxy-auth", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }},
+	"a forward proxy":             {"proxy-auth", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }},
 }
 
-// Every call to something other than an inbox server fails at once and says what
-// answered. Nothing counts as sent, received, acknowledged or closed.
+// Every call to an impostor fails immediately and reports what answered. Nothing counts
+// as sent, received, acknowledged or closed.
 func TestImpostors(t *testing.T) {
 	for name, impostor := range impostors {
 		t.Run(name, func(t *testing.T) {
@@ -98,10 +98,10 @@ func TestImpostors(t *testing.T) {
 						s.Errorf("%s: retried for %v: %v", what, time.Since(begin), err)
 					}
 					if errors.Is(err, inbox.ErrUnauthorized) {
-						s.Errorf("%s: %v is taken for the inbox's own", what, err)
+						s.Errorf("%s: %v is mistaken for a refusal by the inbox", what, err)
 					}
 					if impostor.code == "" && strings.Contains(err.Error(), "?to=") {
-						s.Errorf("%s: %v names who is written to", what, err)
+						s.Errorf("%s: %v names the recipient", what, err)
 					}
 				}
 				alice := s.client("alice", client.Config{})
@@ -109,14 +109,14 @@ func TestImpostors(t *testing.T) {
 				for _, pollOnly := range []bool{false, true} {
 					bob := s.client("bob", client.Config{PollOnly: pollOnly, After: inbox.Cursor{Life: 1, Seq: 1}})
 					_, err := bob.Receive(s.Context())
-					check(fmt.Sprint("receive, by polls only: ", pollOnly), err)
+					check(fmt.Sprint("receive, PollOnly=", pollOnly), err)
 					if got := bob.Transport(); got != "" {
 						s.Errorf("receives by %q", got)
 					}
 					bob.Leave()
 				}
 				check("acknowledge", s.client("bob", client.Config{After: inbox.Cursor{Life: 1, Seq: 1}}).Acknowledge(s.Context()))
-				if got, err := alice.ICE(s.Context()); name != "a page that is missing" {
+				if got, err := alice.ICE(s.Context()); name != "a missing page" {
 					check("ICE servers", err)
 				} else if err != nil || len(got.Servers) > 0 {
 					s.Errorf("an older server has %v, %v", got, err)
@@ -128,8 +128,8 @@ func TestImpostors(t *testing.T) {
 	}
 }
 
-// A challenge of the inbox is the inbox's, also when a proxy replaces the page that comes
-// with it, or drops the challenge and keeps the page.
+// A challenge for the realm inbox counts as the inbox's, even if a proxy replaces the
+// body or drops the challenge and keeps the body.
 func TestOwnChallenge(t *testing.T) {
 	const challenge, page = `Basic realm="inbox", charset="UTF-8"`, `{"code":"unauthorized","detail":"This inbox has another password."}`
 	for _, answer := range [][3]string{
@@ -153,7 +153,7 @@ func TestOwnChallenge(t *testing.T) {
 	}
 }
 
-// A proxy on the way to an https server refuses before the server is asked.
+// A proxy on the way to an https server refuses before the server sees the request.
 func TestProxyAsksForCredentials(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Proxy-Authenticate", `Basic realm="company"`)
@@ -181,24 +181,24 @@ func TestProxyAsksForCredentials(t *testing.T) {
 	}
 }
 
-// New refuses what no retry could fix.
+// New rejects configurations that no retry could fix.
 func TestNewRefuses(t *testing.T) {
 	for url, want := range map[string]string{
-		"":                                    "the URL is not of the form",
-		"example.com/inbox":                   "the URL is not of the form",
-		"ws://example.com/inbox":              "the URL is not of the form",
-		"http:///inbox":                       "the URL is not of the form",
+		"":                                    "the URL must look like",
+		"example.com/inbox":                   "the URL must look like",
+		"ws://example.com/inbox":              "the URL must look like",
+		"http:///inbox":                       "the URL must look like",
 		"http://example.com:99999/inbox":      "port 99999, want 1 to 65535",
 		"http://example.com:0/inbox":          "port 0, want 1 to 65535",
-		"http://example.com:http/inbox":       "the URL cannot be read",
-		"http://exa mple.com/inbox":           "the URL cannot be read",
-		"http://alice:secret@example.com/":    "the URL holds credentials",
+		"http://example.com:http/inbox":       "invalid URL",
+		"http://exa mple.com/inbox":           "invalid URL",
+		"http://alice:secret@example.com/":    "the URL contains credentials",
 		"http://example.com/inbox?":           "a query or a fragment",
 		"http://example.com/inbox?after=0":    "a query or a fragment",
 		"http://example.com/inbox#":           "a query or a fragment",
 		"http://example.com/inbox#fragment":   "a query or a fragment",
-		" http://example.com/inbox":           "the URL cannot be read",
-		"http://example.com/inbox\r\nX-Evil:": "the URL cannot be read",
+		" http://example.com/inbox":           "invalid URL",
+		"http://example.com/inbox\r\nX-Evil:": "invalid URL",
 	} {
 		_, err := client.New(client.Config{URL: url, ID: "alice", Password: "secret"})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
@@ -206,8 +206,8 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 	for name, proxy := range map[string]func(*http.Request) (*url.URL, error){
-		"that cannot be read":  func(*http.Request) (*url.URL, error) { return nil, errors.New("invalid proxy URL") },
-		"of an unknown scheme": http.ProxyURL(&url.URL{Scheme: "ftp", Host: "proxy.test"}),
+		"with an invalid URL":    func(*http.Request) (*url.URL, error) { return nil, errors.New("invalid proxy URL") },
+		"with an unknown scheme": http.ProxyURL(&url.URL{Scheme: "ftp", Host: "proxy.test"}),
 	} {
 		_, err := client.New(client.Config{URL: "http://example.com/inbox", ID: "alice", Password: "secret", HTTP: &http.Client{Transport: &http.Transport{Proxy: proxy}}})
 		if err == nil || !strings.Contains(err.Error(), "proxy") {
@@ -216,7 +216,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// An address that does not exist, found only while connecting, ends the retries.
+// An invalid address that is only found when dialing ends the retries.
 func TestPermanentFailures(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		begin := time.Now()

@@ -14,11 +14,10 @@ import (
 	"inbox/internal/meter"
 )
 
-// A client that the server limits waits and goes on: nothing is lost, nothing comes twice,
-// and nothing is out of order.
+// A rate-limited client waits and continues. No message is lost, duplicated or reordered.
 func TestLimitedByTheServer(t *testing.T) {
 	for _, pollOnly := range []bool{false, true} {
-		t.Run(fmt.Sprint("poll only: ", pollOnly), func(t *testing.T) {
+		t.Run(fmt.Sprint("PollOnly=", pollOnly), func(t *testing.T) {
 			t.Parallel()
 			const messages = 40
 			refusals := meter.NewRefusals(false)
@@ -51,8 +50,8 @@ func TestLimitedByTheServer(t *testing.T) {
 	}
 }
 
-// The last acknowledgement of a client that leaves is tried again if it is limited, so
-// that the next client does not get the same messages.
+// A client that disconnects retries a rate-limited final acknowledgement, so that the
+// next client does not get the same messages.
 func TestLimitedAcknowledgement(t *testing.T) {
 	refused := 0
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -82,15 +81,15 @@ func TestLimitedAcknowledgement(t *testing.T) {
 				break
 			}
 		}
-		s.wantInside("bob", "2") // the loop did not come round
+		s.wantInside("bob", "2") // no iteration acknowledged 2
 		if refused < 3 {
 			s.Errorf("%d acknowledgements, want some refused", refused)
 		}
 	})
 }
 
-// The wait of an error frame counts, and a socket that was limited is not opened again at
-// once.
+// The client honors the wait in an error frame, and a rate-limited socket is not reopened
+// immediately.
 func TestLimitedSocketWaits(t *testing.T) {
 	var opened []time.Time
 	limits := limit.NewClients(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 4}})
@@ -115,7 +114,7 @@ func TestLimitedSocketWaits(t *testing.T) {
 	}
 	receive(s, bob, "0", "1", "2", "3", "4", "5")
 	if len(opened) > 2 {
-		s.Errorf("%d sockets were opened: an error for a send does not end one", len(opened))
+		s.Errorf("%d sockets were opened: an error for a send must not end one", len(opened))
 	}
 	_ = bob.Acknowledge(s.Context())
 }

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	maxWait     = 25 * time.Second       // of a long poll; the server may cut it
-	maxMessages = 32                     // in an answer
-	tooQuick    = 250 * time.Millisecond // for a long poll that brought nothing
-	keepAlive   = 20 * time.Second       // while polled messages are processed
-	lookAgain   = time.Second            // meanwhile, for others who wait
+	maxWait      = 25 * time.Second       // how long a poll asks the server to wait; the server may respond earlier
+	maxMessages  = 32                     // per response
+	minWait      = 250 * time.Millisecond // a long poll that returns nothing sooner than this did not wait
+	keepAlive    = 20 * time.Second       // how often the inbox is kept alive while polled messages are processed
+	checkWaiters = time.Second            // how often to check for other callers meanwhile
 )
 
-// poll is one long poll. It asks for what comes after all that was processed, and
-// waits only if that is all that came.
+// poll makes one request for the messages after those that were processed. The server may
+// only hold it open if every message received so far was processed.
 func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	processed, err := r.untilProcessed(ctx)
 	if err != nil {
@@ -29,25 +29,26 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	const transport = "long poll"
 	r.mu.Lock()
 	after := r.acked
-	r.tellingLocked(after)
+	r.forgetLocked(after)
 	limit, wait := maxMessages, maxWait
 	switch {
 	case after == inbox.Cursor{}:
-		// First learn where the inbox is. From there on a reset is told, even if no
-		// message has been processed until then.
+		// Learn the position of the inbox first. From then on a reset is reported, even
+		// if no message has been processed yet.
 		limit, wait = 0, 0
 	case !processed || r.transport != transport:
-		wait = 0 // first see whether anybody is there
+		wait = 0 // first confirm that the server responds
 	}
 	r.mu.Unlock()
 	begin := time.Now()
-	got, err := r.c.ask(ctx, after, limit, wait)
+	got, err := r.c.fetch(ctx, after, limit, wait)
 	if errors.Is(err, errLarge) {
-		got, err = r.c.ask(ctx, after, 1, wait)
+		got, err = r.c.fetch(ctx, after, 1, wait)
 	}
 	if err == nil && got.reset && len(got.messages) > 0 {
-		// Where their inbox began is in an answer without messages. They come again.
-		got, err = r.c.ask(ctx, after, 0, 0)
+		// Only a response without messages has the position where the new life began. The
+		// messages are fetched again afterwards.
+		got, err = r.c.fetch(ctx, after, 0, 0)
 	}
 	if err != nil {
 		return err
@@ -57,9 +58,9 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	for _, m := range got.messages {
 		news = r.take(ctx, m) || news
 	}
-	waited := time.Since(begin) >= tooQuick
+	waited := time.Since(begin) >= minWait
 	if wait > 0 && !waited && !news {
-		return errQuick
+		return errImmediate
 	}
 	if waited || news {
 		*b = backoff{}
@@ -67,16 +68,16 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	return nil
 }
 
-// got is the answer to a poll.
-type got struct {
-	at       inbox.Cursor // without messages, the position up to which all is acknowledged
+// pollResult is the parsed response to a poll.
+type pollResult struct {
+	at       inbox.Cursor // with no messages: the position up to which everything is acknowledged
 	reset    bool
 	messages []inbox.Message
 }
 
-// ask asks for what comes after a cursor. With a limit of 0 it learns the
-// position, and replaces nobody.
-func (c *Client) ask(ctx context.Context, after inbox.Cursor, limit int, wait time.Duration) (got, error) {
+// fetch requests the messages after a cursor. With limit 0 it returns the position only
+// and does not replace another receiver.
+func (c *Client) fetch(ctx context.Context, after inbox.Cursor, limit int, wait time.Duration) (pollResult, error) {
 	a, err := c.do(ctx, request{
 		method: http.MethodGet,
 		query: "after=" + after.String() + "&limit=" + strconv.Itoa(limit) +
@@ -86,36 +87,36 @@ func (c *Client) ask(ctx context.Context, after inbox.Cursor, limit int, wait ti
 		success: isBatch,
 	})
 	if err != nil {
-		return got{}, err
+		return pollResult{}, err
 	}
 	if a.status == http.StatusNoContent {
 		at, err := inbox.ParseCursor(a.header.Get("Inbox-Cursor"))
 		if err != nil {
-			return got{}, err
+			return pollResult{}, err
 		}
-		return got{at: at, reset: a.header.Get("Inbox-Reset") != ""}, nil
+		return pollResult{at: at, reset: a.header.Get("Inbox-Reset") != ""}, nil
 	}
 	var b batch
 	if json.Unmarshal(a.body, &b) != nil || len(b.Messages) == 0 || limit == 0 {
-		return got{}, notInbox(a)
+		return pollResult{}, notInbox(a)
 	}
-	g := got{reset: b.Reset}
+	g := pollResult{reset: b.Reset}
 	for _, m := range b.Messages {
 		decoded, err := m.decode()
 		if err != nil {
-			return got{}, notInbox(a)
+			return pollResult{}, notInbox(a)
 		}
 		g.messages = append(g.messages, decoded)
 	}
 	return g, nil
 }
 
-// untilProcessed waits until all that came is acknowledged, and keeps the inbox
-// from expiring meanwhile. It reports false if others wait for messages while one
-// is still being processed.
+// untilProcessed waits until every received message is acknowledged, and keeps the inbox
+// alive meanwhile. It returns false early if other callers wait for messages while one is
+// still being processed.
 func (r *receiver) untilProcessed(ctx context.Context) (bool, error) {
 	begin := time.Now()
-	ticker := time.NewTicker(lookAgain)
+	ticker := time.NewTicker(checkWaiters)
 	defer ticker.Stop()
 	for {
 		r.mu.Lock()
@@ -135,7 +136,7 @@ func (r *receiver) untilProcessed(ctx context.Context) (bool, error) {
 			}
 			if time.Since(begin) >= keepAlive {
 				begin = time.Now()
-				// Why it failed, if so, the next poll will find out.
+				// If this failed, the next poll reports why.
 				if r.c.acknowledge(ctx, upTo) == nil {
 					r.confirm(upTo)
 				}

@@ -9,62 +9,64 @@ import (
 	"inbox"
 )
 
-// linger is how long the connection is held after a Receive, for the next one.
+// linger is how long the connection stays open after a Receive, so that the next one
+// finds it.
 const linger = time.Minute
 
-// Receive returns the oldest message that this Client has not handed over yet,
-// and waits until there is one. The next call acknowledges it: a message whose
-// receiver did not come so far is received again, by another Client.
+// Receive returns the oldest message that this Client has not returned yet, and waits
+// until there is one. The next call to Receive acknowledges it. A message whose caller
+// never gets that far stays in the inbox for the next Client.
 //
-// Concurrent calls get different messages, and each acknowledges what the others
-// got before.
+// Concurrent calls return different messages. Each call acknowledges every message that
+// was returned before it. If the server stays unreachable for [Config.RetryFor], Receive
+// returns a [*RetryError] and can be called again.
 func (c *Client) Receive(ctx context.Context) (inbox.Message, error) {
 	c.receiver.join()
 	defer c.receiver.part(linger)
 	return c.receiver.next(ctx)
 }
 
-// All receives messages until the loop is left, ctx ends, or receiving fails for
-// good. It acknowledges a message when the loop comes round, and not when it is
-// left: Acknowledge does that. The message is not handed over again by this
-// Client in any case.
+// All returns an iterator over received messages. It ends when the loop breaks, when ctx
+// ends, or when receiving fails for good. Each new iteration acknowledges the message of
+// the one before. Breaking out of the loop does not acknowledge the last message: call
+// Acknowledge for that. Either way this Client does not return the message again.
 //
-// Errors come in between, with an empty message, and "continue" is right after
-// each: All knows itself which one is the last.
+// Errors are yielded with a zero message. The loop may always "continue" after one: All
+// ends by itself after the last.
 func (c *Client) All(ctx context.Context) iter.Seq2[inbox.Message, error] {
 	return func(yield func(inbox.Message, error) bool) {
 		c.receiver.join()
 		defer c.receiver.part(0)
 		for {
 			m, err := c.receiver.next(ctx)
-			goesOn := err == nil || c.receiver.goesOn() && ctx.Err() == nil
-			if !yield(m, err) || !goesOn {
+			more := err == nil || c.receiver.live() && ctx.Err() == nil
+			if !yield(m, err) || !more {
 				return
 			}
 		}
 	}
 }
 
-// Acknowledge acknowledges every message that was handed over, and returns when
-// the server knows. It is for the last message: those before acknowledge
-// themselves.
+// Acknowledge acknowledges every message that was returned so far, and blocks until the
+// server has confirmed it. Only the last message needs this, since receiving acknowledges
+// the ones before.
 func (c *Client) Acknowledge(ctx context.Context) error {
 	return c.receiver.acknowledge(ctx)
 }
 
-// Leave ends the connection that a Receive has left open, if nobody receives at
-// the moment. The inbox stays, with what is in it, until it expires.
+// Leave closes the connection that Receive keeps open. It does nothing while a call
+// receives. The inbox and its messages stay until the inbox expires.
 func (c *Client) Leave() { c.receiver.leave() }
 
-// Transport says how messages are received at the moment: "socket", "long poll",
-// or "" without contact to the server.
+// Transport returns how the client currently receives: "socket", "long poll", or "" while
+// it is not connected.
 func (c *Client) Transport() string {
 	c.receiver.mu.Lock()
 	defer c.receiver.mu.Unlock()
 	return c.receiver.transport
 }
 
-// next hands over what was fetched, and waits for it.
+// next returns the next message from the queue, and waits for one if the queue is empty.
 func (r *receiver) next(ctx context.Context) (inbox.Message, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +87,7 @@ func (r *receiver) next(ctx context.Context) (inbox.Message, error) {
 		if !r.waitLocked(ctx) {
 			err := &RetryError{Last: r.last}
 			if r.last == nil {
-				err.Last = errors.New("the server did not answer in time")
+				err.Last = errors.New("the server did not respond in time")
 			}
 			r.since = time.Now()
 			return inbox.Message{}, err
@@ -93,8 +95,8 @@ func (r *receiver) next(ctx context.Context) (inbox.Message, error) {
 	}
 }
 
-// waitLocked waits for a change, without the lock, and reports false if contact
-// to the server is lost for too long.
+// waitLocked releases the lock and waits for a change. It returns false if the server has
+// been unreachable for too long.
 func (r *receiver) waitLocked(ctx context.Context) bool {
 	changed := r.changed
 	var givenUp <-chan time.Time
@@ -123,7 +125,7 @@ func (r *receiver) takeLocked() (inbox.Message, error) {
 	m := r.queue[0]
 	r.queue[0] = inbox.Message{}
 	r.queue = r.queue[1:]
-	r.tellLocked()
+	r.notifyLocked()
 	stale := r.stale > 0
 	if stale {
 		r.stale--
@@ -138,19 +140,19 @@ func (r *receiver) takeLocked() (inbox.Message, error) {
 	return m, nil
 }
 
-// acknowledgeLocked notes that what was handed over is processed.
+// acknowledgeLocked marks the message that was returned last as processed.
 func (r *receiver) acknowledgeLocked() {
 	if !r.inHand {
 		return
 	}
 	r.inHand = false
-	if r.handed != (inbox.Cursor{}) { // else it went with its inbox
+	if r.handed != (inbox.Cursor{}) { // otherwise the message belongs to an earlier life
 		r.acked = r.handed
 	}
-	r.tellLocked()
+	r.notifyLocked()
 }
 
-// acknowledge is acknowledgeLocked, and returns when the server knows.
+// acknowledge does the same as acknowledgeLocked, and waits for the server to confirm it.
 func (r *receiver) acknowledge(ctx context.Context) error {
 	r.mu.Lock()
 	r.acknowledgeLocked()
@@ -161,7 +163,7 @@ func (r *receiver) acknowledge(ctx context.Context) error {
 		return nil
 	}
 	if err != nil && !errors.Is(err, inbox.ErrReplaced) {
-		return err // the inbox is gone, and must not be opened again
+		return err // the inbox is gone, and a request would reopen it
 	}
 	err = r.c.persist(ctx, false, func(ctx context.Context) error { return r.c.acknowledge(ctx, upTo) })
 	if err == nil {

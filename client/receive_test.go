@@ -16,7 +16,7 @@ import (
 	"inbox/client"
 )
 
-// transports runs a test with each transport, in a bubble.
+// transports runs a test in a bubble, once with each transport.
 func transports(t *testing.T, c config, f func(s *server, config client.Config)) {
 	t.Helper()
 	for _, poll := range []bool{false, true} {
@@ -34,10 +34,10 @@ func TestReceiveAcknowledges(t *testing.T) {
 		receive(s, bob, "1")
 		s.wantInside("bob", "1", "2", "3")
 		receive(s, bob, "2", "3")
-		if m, err := bob.Receive(within(s, time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
+		if m, err := bob.Receive(withTimeout(s, time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
 			s.Fatalf("received %q, error %v", m.Body, err)
 		}
-		s.wantInside("bob") // the call acknowledged all the same
+		s.wantInside("bob") // the last call acknowledged, although it timed out
 		if got, want := bob.Transport() == "socket", !config.PollOnly; got != want {
 			s.Errorf("received by %q", bob.Transport())
 		}
@@ -61,17 +61,17 @@ func TestAllAcknowledges(t *testing.T) {
 			}
 		}
 		loop("1", "2")
-		s.wantInside("bob", "2", "3", "4") // the loop was left, and did not come round
+		s.wantInside("bob", "2", "3", "4") // the break acknowledged nothing
 		if got := bob.Transport(); got != "" {
 			s.Errorf("still receives by %s", got)
 		}
-		loop("3") // 2 was handed over already
+		loop("3") // 2 was already returned
 		if err := bob.Acknowledge(s.Context()); err != nil {
 			s.Fatal(err)
 		}
 		s.wantInside("bob", "4")
 
-		// Another client gets what was not acknowledged.
+		// Another client gets the message that was not acknowledged.
 		receive(s, s.client("bob", config), "4")
 	})
 }
@@ -94,9 +94,10 @@ func TestAllEnds(t *testing.T) {
 	})
 }
 
-// However a loop is left, the connection ends, and the message in hand stays.
+// However a loop ends, the client disconnects, and the current message stays in the
+// inbox.
 func TestAllLeft(t *testing.T) {
-	for way, leave := range map[string]func(){"break": func() {}, "panic": func() { panic("of the loop's body") }} {
+	for way, leave := range map[string]func(){"break": func() {}, "panic": func() { panic("in the loop") }} {
 		transports(t, config{}, func(s *server, config client.Config) {
 			s.open("bob")
 			s.put("alice", "bob", "1", "2", "3")
@@ -114,12 +115,13 @@ func TestAllLeft(t *testing.T) {
 			if transport := bob.Transport(); transport != "" {
 				s.Errorf("%s: there is still a %s", way, transport)
 			}
-			receive(s, bob, "3") // by this Client, nothing twice
+			receive(s, bob, "3") // this Client returns nothing twice
 		})
 	}
 }
 
-// More than the window of a socket, and more than an answer to a poll.
+// More messages than a socket's window, and more bytes than one response, arrive
+// complete.
 func TestMany(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -171,7 +173,7 @@ func TestConcurrentReceives(t *testing.T) {
 	})
 }
 
-// Processing a message may take long: the inbox does not expire meanwhile.
+// The inbox does not expire while a message is processed for a long time.
 func TestLongProcessing(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -190,8 +192,7 @@ func TestLongProcessing(t *testing.T) {
 	})
 }
 
-// After a Receive the connection is held for a while, then it is given up and the
-// inbox may expire.
+// The connection outlives a Receive by linger. Then the inbox may expire.
 func TestLinger(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -200,13 +201,13 @@ func TestLinger(t *testing.T) {
 		receive(s, bob, "1")
 		time.Sleep(50 * time.Second)
 		if bob.Transport() == "" {
-			s.Error("the connection is not held")
+			s.Error("the connection was closed too early")
 		}
 		time.Sleep(15 * time.Second)
 		if got := bob.Transport(); got != "" {
 			s.Errorf("still receives by %s", got)
 		}
-		s.put("alice", "bob", "2") // the inbox is alive
+		s.put("alice", "bob", "2") // the inbox still exists
 		receive(s, bob, "2")
 		bob.Leave()
 		time.Sleep(61 * time.Second)
@@ -215,8 +216,8 @@ func TestLinger(t *testing.T) {
 	})
 }
 
-// Nobody's goroutines outlive a Leave.
-func TestLeaveWhileAsking(t *testing.T) {
+// Leave ends all goroutines, but not while a call receives.
+func TestLeaveWhileReceiving(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		bob := s.client("bob", config)
 		received := make(chan error)
@@ -225,7 +226,7 @@ func TestLeaveWhileAsking(t *testing.T) {
 			received <- err
 		}()
 		synctest.Wait()
-		bob.Leave() // does nothing: somebody receives
+		bob.Leave() // does nothing: a call is receiving
 		s.put("alice", "bob", "hello")
 		if err := <-received; err != nil {
 			s.Fatal(err)
@@ -248,7 +249,7 @@ func TestAfter(t *testing.T) {
 	})
 }
 
-// A cursor that the server has never given out is like one of an earlier life.
+// A cursor that the server never issued is treated like one of an earlier life.
 func TestBadCursor(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -291,7 +292,7 @@ func TestNew(t *testing.T) {
 		if c, err := client.New(config); err == nil || c != nil {
 			t.Errorf("%s: no error", name)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: the error tells the password: %v", name, err)
+			t.Errorf("%s: the error contains the password: %v", name, err)
 		}
 	}
 	c, err := client.New(good)
@@ -312,7 +313,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// A client's own timeout is not for requests that wait.
+// The Timeout of an http.Client does not apply to requests that wait.
 func TestHTTPTimeout(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		for _, config := range []client.Config{{}, {PollOnly: true}} {

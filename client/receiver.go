@@ -10,39 +10,39 @@ import (
 	"inbox"
 )
 
-// farewell is how long the last acknowledgement may take.
-const farewell = 3 * time.Second
+// finalAckTimeout bounds the last acknowledgement before the client disconnects.
+const finalAckTimeout = 3 * time.Second
 
-// receiver keeps messages until they are handed over. While somebody asks for
-// them, a goroutine fetches more.
+// receiver queues messages until a caller takes them. A goroutine fetches them while a
+// call to Receive or All is active, and for linger after it.
 type receiver struct {
 	c        *Client
 	pollOnly bool
 
-	mu      sync.Mutex      // guards what follows
-	changed chan struct{}   // closed, and made anew, when something below has changed
-	queue   []inbox.Message // not handed over yet; one without a cursor stands for a reset
-	stale   int             // of them, those of an earlier life: nobody waits for their acknowledgement
+	mu      sync.Mutex      // guards the fields below
+	changed chan struct{}   // closed and replaced whenever a field below changes
+	queue   []inbox.Message // not yet returned; a message with a zero cursor stands for a reset
+	stale   int             // leading elements of queue from an earlier life, which are never acknowledged
 
-	// Cursors are opaque: they are told apart, and not compared for order.
-	handed    inbox.Cursor   // of the last message handed over, unless it is stale
-	inHand    bool           // it is not acknowledged yet
-	acked     inbox.Cursor   // how far the caller has come, in the inbox's present life
-	confirmed inbox.Cursor   // how far the server is sure to know of
-	came      []inbox.Cursor // of what may come again: it came after what the server was told last
+	// Cursors are opaque: they are compared for equality only, never for order.
+	handed    inbox.Cursor   // of the last message returned, unless it is stale
+	inHand    bool           // that message is not acknowledged yet
+	acked     inbox.Cursor   // last message that the caller processed in the present life
+	confirmed inbox.Cursor   // last acknowledgement that the server is known to have
+	came      []inbox.Cursor // messages received since the last acknowledgement was sent; the server may send them again
 
-	asking    int                // calls of Receive, and loops over All
-	waiting   int                // of them, those that have nothing to process
-	cancel    context.CancelFunc // ends the goroutine; nil if there is none
-	done      chan struct{}      // closed when it has ended
-	idle      *time.Timer        // ends it when nobody asks again
-	ended     error              // why nothing will ever come again
-	transport string             // empty without contact
-	since     time.Time          // when contact was lost, or the goroutine began
-	last      error              // the last failure since
+	asking    int                // active calls of Receive and loops over All
+	waiting   int                // callers among them that have no message to process
+	cancel    context.CancelFunc // ends the goroutine; nil if none runs
+	done      chan struct{}      // closed when the goroutine has ended
+	idle      *time.Timer        // ends the goroutine after linger
+	ended     error              // why receiving failed for good
+	transport string             // empty while disconnected
+	since     time.Time          // when the connection was lost, or the goroutine began
+	last      error              // last failure since then
 
-	pollUntil time.Time // then a socket is tried again
-	cutOff    int       // sockets in a row that did not last
+	pollUntil time.Time // do not try a socket before
+	cutOff    int       // short-lived sockets in a row
 }
 
 func (r *receiver) init(c *Client, config Config) {
@@ -51,12 +51,12 @@ func (r *receiver) init(c *Client, config Config) {
 	r.acked = config.After
 }
 
-func (r *receiver) tellLocked() {
+func (r *receiver) notifyLocked() {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
 
-// join makes sure that messages are fetched until part is called.
+// join starts the fetching goroutine if it is not running. Each join needs a part.
 func (r *receiver) join() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +78,7 @@ func (r *receiver) join() {
 	}()
 }
 
-// part ends the fetching, after a while, if nobody asks any more.
+// part undoes a join. When the last caller is gone, fetching ends after the given time.
 func (r *receiver) part(after time.Duration) {
 	r.mu.Lock()
 	r.asking--
@@ -91,18 +91,19 @@ func (r *receiver) part(after time.Duration) {
 	}
 }
 
-// leave ends the fetching if nobody asks. What was acknowledged on a socket may
-// not have been read there, so it is said once more.
+// leave ends fetching if there is no active caller. The server may not have read an
+// acknowledgement that was sent on the socket, so leave first sends it again by a
+// request.
 func (r *receiver) leave() {
 	r.mu.Lock()
 	upTo := r.acked
 	tell := r.asking == 0 && upTo != r.confirmed && (r.transport != "" || errors.Is(r.ended, inbox.ErrReplaced))
 	r.mu.Unlock()
 	if tell {
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		ctx, cancel := context.WithTimeout(context.Background(), finalAckTimeout)
 		defer cancel()
 		err := r.c.acknowledge(ctx, upTo)
-		if errors.Is(err, inbox.ErrRateLimited) { // or the messages come again
+		if errors.Is(err, inbox.ErrRateLimited) { // otherwise the messages would be delivered again
 			err = r.c.persist(ctx, false, func(ctx context.Context) error { return r.c.acknowledge(ctx, upTo) })
 		}
 		if err == nil {
@@ -112,8 +113,8 @@ func (r *receiver) leave() {
 	r.stop(false)
 }
 
-// stop ends the fetching, and waits for its end. Unless forced, it does nothing
-// if somebody asks, or if Close is about to do it.
+// stop ends the goroutine and waits for it. Unless force is set, it does nothing while a
+// call is active or Close is running.
 func (r *receiver) stop(force bool) {
 	r.mu.Lock()
 	cancel, done := r.cancel, r.done
@@ -122,12 +123,12 @@ func (r *receiver) stop(force bool) {
 		return
 	}
 	r.cancel, r.transport = nil, ""
-	cancel() // under the lock: from now on the goroutine changes nothing
+	cancel() // while locked: the goroutine changes nothing after this
 	r.mu.Unlock()
 	<-done
 }
 
-// endedInTime waits a moment for the fetching to end by itself.
+// endedInTime waits up to finalAckTimeout for the goroutine to end by itself.
 func (r *receiver) endedInTime() bool {
 	r.mu.Lock()
 	done := r.done
@@ -135,7 +136,7 @@ func (r *receiver) endedInTime() bool {
 	if done == nil {
 		return true
 	}
-	timer := time.NewTimer(farewell)
+	timer := time.NewTimer(finalAckTimeout)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -145,8 +146,8 @@ func (r *receiver) endedInTime() bool {
 	}
 }
 
-// life returns a cursor of the inbox's present life. While nothing is received it returns
-// none: the inbox may have expired, and a send may have opened it again.
+// life returns a cursor of the inbox's present life. It returns the zero cursor while
+// disconnected: the inbox may have expired, and a send may have opened it again.
 func (r *receiver) life() inbox.Cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,18 +157,18 @@ func (r *receiver) life() inbox.Cursor {
 	return r.confirmed
 }
 
-// goesOn reports whether there may come something yet.
-func (r *receiver) goesOn() bool {
+// live reports whether receiving has not failed for good.
+func (r *receiver) live() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ended == nil
 }
 
-// What follows is what the goroutine tells. Once its context has ended it changes
-// nothing any more: there may be another.
+// The goroutine reports through the methods below. They do nothing once its context has
+// ended, since another goroutine may have taken over.
 
-// opened notes that the server was asked for what comes after a cursor, and at
-// which position, perhaps of another life, the inbox was found.
+// opened records a connection that resumes after the cursor after. The inbox is at
+// position at; with reset, that position belongs to a new life.
 func (r *receiver) opened(ctx context.Context, transport string, after, at inbox.Cursor, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,17 +187,17 @@ func (r *receiver) opened(ctx context.Context, transport string, after, at inbox
 	default:
 		r.confirmed = after
 	}
-	r.tellLocked()
+	r.notifyLocked()
 }
 
-// resetLocked goes on in another life of the inbox.
+// resetLocked continues at a position in a new life of the inbox.
 func (r *receiver) resetLocked(at inbox.Cursor) {
 	r.queue = append(r.queue, inbox.Message{})
 	r.stale, r.handed = len(r.queue), inbox.Cursor{}
 	r.acked, r.confirmed, r.came = at, at, nil
 }
 
-// take puts a message into the queue, unless it came before.
+// take appends a message to the queue. It reports false if m is a duplicate.
 func (r *receiver) take(ctx context.Context, m inbox.Message) (fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -205,27 +206,28 @@ func (r *receiver) take(ctx context.Context, m inbox.Message) (fresh bool) {
 	}
 	r.queue = append(r.queue, m)
 	r.came = append(r.came, m.Cursor)
-	r.tellLocked()
+	r.notifyLocked()
 	return true
 }
 
-// tellingLocked notes what the server is about to be told on the way by which
-// messages come: those up to there do not come again.
-func (r *receiver) tellingLocked(upTo inbox.Cursor) {
+// forgetLocked notes that an acknowledgement up to upTo is about to be sent. The server
+// does not send the messages before it again, so they no longer matter for finding
+// duplicates.
+func (r *receiver) forgetLocked(upTo inbox.Cursor) {
 	if i := slices.Index(r.came, upTo); i >= 0 {
 		r.came = slices.Delete(r.came, 0, i+1)
 	}
 }
 
-// confirm notes what the server knows. An older position does no harm: it is only
-// told the newer one again.
+// confirm records what the server has acknowledged. Recording an older position is
+// harmless: the newer one is sent again.
 func (r *receiver) confirm(upTo inbox.Cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.confirmed = upTo
 }
 
-// lost notes a failure that may pass.
+// lost records a temporary failure.
 func (r *receiver) lost(ctx context.Context, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +238,7 @@ func (r *receiver) lost(ctx context.Context, err error) {
 		r.transport, r.since = "", time.Now()
 	}
 	r.last = err
-	r.tellLocked()
+	r.notifyLocked()
 }
 
 // fail ends receiving for good.
@@ -248,7 +250,7 @@ func (r *receiver) fail(err error) {
 	}
 	r.transport = ""
 	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
-		r.queue, r.stale = nil, 0 // they are for another receiver, or for nobody
+		r.queue, r.stale = nil, 0 // they belong to another receiver now, or are gone
 	}
-	r.tellLocked()
+	r.notifyLocked()
 }

@@ -13,18 +13,18 @@ import (
 
 const (
 	requestTimeout = 15 * time.Second // of a request that does not wait
-	maxAnswer      = 64 << 20         // bytes that are read of an answer
-	maxProblem     = 64 << 10         // and of one that says no
+	maxAnswer      = 64 << 20         // bytes read from a successful response
+	maxProblem     = 64 << 10         // bytes read from an error response
 )
 
 type request struct {
 	method, query string
-	path          string // in place of the last part of the URL, if it is another than the inbox's
-	key           string // idempotency
-	json          bool   // is what the answer should be
+	path          string // relative to Client.base, if it is not the inbox's own URL
+	key           string // Idempotency-Key
+	json          bool   // accept JSON
 	success       func(answer) bool
 	body          []byte
-	wait          time.Duration // how long the server may wait
+	wait          time.Duration // how long the server may hold the request
 }
 
 type answer struct {
@@ -33,7 +33,8 @@ type answer struct {
 	body   []byte
 }
 
-// do makes a request. An answer other than a success of an inbox server is an *Error.
+// do sends a request. It returns an *Error unless the response is a success from an inbox
+// server.
 func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.bound+r.wait)
 	defer cancel()
@@ -55,7 +56,7 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 			req.Header.Set("Idempotency-Key", r.key)
 		}
 		if len(r.body) > maxSocketBody {
-			req.Header.Set("Expect", "100-continue") // it may be too large: then none of it is sent
+			req.Header.Set("Expect", "100-continue") // if the body is too large, the server refuses it before it is sent
 		}
 	}
 	if r.json {
@@ -81,22 +82,22 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 		return answer{}, errLarge
 	}
 	a := answer{resp.StatusCode, resp.Header, body}
-	// Every answer of an inbox server says no-store. A login page, the first page of a
-	// site, or a server that accepts everything is not one.
+	// Every response of an inbox server is marked no-store. Login pages, the start pages
+	// of web sites and servers that accept everything are not.
 	if !strings.Contains(strings.ToLower(a.header.Get("Cache-Control")), "no-store") || !r.success(a) {
 		return answer{}, notInbox(a)
 	}
 	return a, nil
 }
 
-// The successes of the protocol.
+// The successful responses of the protocol.
 func isSent(a answer) bool { return a.status == http.StatusOK && len(a.body) == 0 }
 func isDone(a answer) bool { return a.status == http.StatusNoContent }
 
-// isEmpty recognizes an answer without messages. It always has a position.
+// isEmpty recognizes a response without messages, which always has a cursor.
 func isEmpty(a answer) bool { return a.status == http.StatusNoContent && a.hasCursor() }
 
-// isBatch recognizes both answers to a poll.
+// isBatch recognizes a response to a poll, with or without messages.
 func isBatch(a answer) bool {
 	return isEmpty(a) || a.status == http.StatusOK && a.hasCursor() && mediaType(a.header) == "application/json"
 }
@@ -106,8 +107,8 @@ func (a answer) hasCursor() bool {
 	return err == nil
 }
 
-// acknowledge tells the server, and returns when it knows. It takes nothing and
-// replaces nobody.
+// acknowledge sends an acknowledgement and waits for the server to confirm it. It
+// receives nothing and does not replace another receiver.
 func (c *Client) acknowledge(ctx context.Context, upTo inbox.Cursor) error {
 	c.inFlight.RLock()
 	defer c.inFlight.RUnlock()

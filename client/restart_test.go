@@ -10,7 +10,7 @@ import (
 	"inbox/client"
 )
 
-// Receiving while the server is away says so every now and then, and goes on.
+// While the server is away, receiving reports it periodically and continues.
 func TestReceiveWhileAway(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.stop()
@@ -34,19 +34,19 @@ func TestReceiveWhileAway(t *testing.T) {
 				s.put("alice", "bob", "hello")
 			}
 		}
-		_, err := bob.Receive(within(s, time.Second))
+		_, err := bob.Receive(withTimeout(s, time.Second))
 		wantErr(s, err, context.DeadlineExceeded)
 		bob.Leave()
 		s.stop()
-		_, err = bob.Receive(within(s, time.Second))
+		_, err = bob.Receive(withTimeout(s, time.Second))
 		wantErr(s, err, context.DeadlineExceeded)
 		if _, ok := errors.AsType[*client.RetryError](err); !ok {
-			s.Errorf("the error does not tell why: %v", err)
+			s.Errorf("the error does not give the reason: %v", err)
 		}
 	})
 }
 
-// A server that sends everybody away, and one that takes over.
+// A draining server sends its clients away, and another takes over.
 func TestDraining(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -73,8 +73,8 @@ func TestDraining(t *testing.T) {
 	})
 }
 
-// Without a snapshot a restart is a reset, which is told once, and only to those
-// whom it concerns.
+// A restart without a snapshot is reported as a reset, once, and only to clients that may
+// have missed something.
 func TestReset(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -87,7 +87,7 @@ func TestReset(t *testing.T) {
 		s.put("alice", "bob", "3", "4")
 		s.put("alice", "carol", "1")
 		receive(s, fresh, "1")
-		receive(s, old, "2") // it was here already
+		receive(s, old, "2") // already fetched
 		_, err := old.Receive(s.Context())
 		wantErr(s, err, client.ErrReset)
 		receive(s, old, "3", "4")
@@ -98,8 +98,8 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// What was fetched from an earlier life is handed over, and its acknowledgement says
-// nothing to the present one.
+// Messages fetched from an earlier life are still returned. Acknowledging them does not
+// affect the present life.
 func TestResetWithMessagesInTheQueue(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -108,7 +108,7 @@ func TestResetWithMessagesInTheQueue(t *testing.T) {
 		receive(s, bob, "1")
 		s.stop()
 		s.begin(s.newStore())
-		time.Sleep(30 * time.Second) // on a socket it is noticed meanwhile
+		time.Sleep(30 * time.Second) // long enough for a socket to notice
 		s.open("bob")
 		s.put("alice", "bob", "4", "5")
 		receive(s, bob, "2", "3")
@@ -117,23 +117,23 @@ func TestResetWithMessagesInTheQueue(t *testing.T) {
 		receive(s, bob, "4")
 		s.wantInside("bob", "4", "5")
 		receive(s, bob, "5")
-		if m, err := bob.Receive(within(s, time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
+		if m, err := bob.Receive(withTimeout(s, time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
 			s.Errorf("received %q, error %v", m.Body, err)
 		}
 		s.wantInside("bob")
 	})
 }
 
-// An inbox without any message can be lost too.
+// The loss of an empty inbox is reported too.
 func TestResetOfAnEmptyInbox(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		bob := s.client("bob", config)
-		_, err := bob.Receive(within(s, time.Second))
+		_, err := bob.Receive(withTimeout(s, time.Second))
 		wantErr(s, err, context.DeadlineExceeded)
 		s.stop()
 		s.begin(s.newStore())
 		n := 0
-		for m, err := range bob.All(within(s, time.Hour)) {
+		for m, err := range bob.All(withTimeout(s, time.Hour)) {
 			switch n++; n {
 			case 1:
 				wantErr(s, err, client.ErrReset)
@@ -147,12 +147,12 @@ func TestResetOfAnEmptyInbox(t *testing.T) {
 			}
 		}
 		if n != 3 {
-			s.Errorf("the loop came round %d times", n)
+			s.Errorf("the loop ran %d times", n)
 		}
 	})
 }
 
-// With a snapshot nobody notices a restart.
+// A restart with a snapshot is invisible to clients.
 func TestRestartWithSnapshot(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
@@ -165,7 +165,7 @@ func TestRestartWithSnapshot(t *testing.T) {
 		s.resume(store)
 		s.put("alice", "bob", "4")
 		receive(s, bob, "3", "4")
-		_, err := bob.Receive(within(s, time.Minute))
+		_, err := bob.Receive(withTimeout(s, time.Minute))
 		wantErr(s, err, context.DeadlineExceeded)
 		s.wantInside("bob")
 		bob.Leave()

@@ -10,24 +10,23 @@ import (
 	"inbox"
 )
 
-// The wait before the first retry and the longest one: each is twice the one
-// before, and half of it is drawn by lot.
+// Backoff doubles from firstWait to longestWait. Half of each wait is random.
 const (
 	firstWait   = 200 * time.Millisecond
 	longestWait = 8 * time.Second
 
-	arrival = time.Second // the longest for a recipient that may come
+	arrival = time.Second // longest wait between tries while the recipient has no inbox yet
 
-	// A client that is limited waits at least limited, also if nobody says for how long: the
-	// close code of a socket does not. A server that wants it to wait for longer than
-	// longestRetryAfter is asked after that time.
+	// A rate-limited client waits at least limited, even if the server names no time (a
+	// close code cannot). Longer Retry-After values than longestRetryAfter are capped.
 	limited           = time.Second
 	longestRetryAfter = 5 * time.Minute
 )
 
 type backoff struct{ wait time.Duration }
 
-// next is how long to wait after err, and at least what the server asked for.
+// next returns how long to wait after err. It is never shorter than the server's
+// Retry-After.
 func (b *backoff) next(err error) time.Duration {
 	b.wait = min(max(firstWait, 2*b.wait), longestWait)
 	d := b.wait/2 + rand.N(b.wait/2)
@@ -42,8 +41,8 @@ func (b *backoff) next(err error) time.Duration {
 	return max(d, asked+rand.N(asked/4+1))
 }
 
-// persist calls f until it succeeds or fails for good, or there is no time left.
-// With absent, a recipient without an inbox may still get one.
+// persist calls f until it succeeds, fails for good, or time runs out. With absent set, a
+// missing recipient inbox is retried for Config.Wait.
 func (c *Client) persist(ctx context.Context, absent bool, f func(context.Context) error) error {
 	var b backoff
 	var last error
@@ -71,14 +70,14 @@ func (c *Client) persist(ctx context.Context, absent bool, f func(context.Contex
 			}
 			wait = min(wait, left)
 		}
-		c.log.Debug("trying again", "in", wait, "after", err)
+		c.log.Debug("retrying", "in", wait, "after", err)
 		if !sleep(ctx, wait) {
 			return ended(ctx, last)
 		}
 	}
 }
 
-// ended is the error of a context that is over, with the last failure before.
+// ended returns the error for a context that is done, wrapping the last failure.
 func ended(ctx context.Context, last error) error {
 	err := ctx.Err()
 	if errors.Is(context.Cause(ctx), inbox.ErrClosed) {
@@ -90,7 +89,7 @@ func ended(ctx context.Context, last error) error {
 	return &RetryError{Last: last, Ended: err}
 }
 
-// sleep reports whether ctx lasted as long.
+// sleep reports whether d passed before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -18,7 +18,7 @@ func TestSendWaits(t *testing.T) {
 		alice := s.client("alice", client.Config{Wait: 10 * time.Second})
 		sent := make(chan error)
 		go func() { sent <- alice.Send(s.Context(), "bob", []byte("hello")) }()
-		time.Sleep(9 * time.Second) // of the bubble's time: exactly this long
+		time.Sleep(9 * time.Second) // in the bubble's time, so exactly this long
 		s.open("bob")
 		if err := <-sent; err != nil {
 			s.Fatal(err)
@@ -64,14 +64,14 @@ func TestRetryAfter(t *testing.T) {
 		send(s, s.client("alice", client.Config{}), "bob", "hello")
 		for i, at := range least {
 			if late := times[i+1].Sub(at); late < 0 || late > 2*time.Second {
-				s.Errorf("came back %v after it was asked to", late)
+				s.Errorf("retried %v after the requested time", late)
 			}
 		}
 		s.wantInside("bob", "hello")
 	})
 }
 
-// A date that has almost come is no wait at all.
+// A Retry-After date less than a second away is valid.
 func TestRetryAfterAlmostOver(t *testing.T) {
 	var refused atomic.Bool
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -81,7 +81,7 @@ func TestRetryAfterAlmostOver(t *testing.T) {
 				return
 			}
 			at := time.Now().Truncate(time.Second).Add(time.Second)
-			time.Sleep(time.Until(at) - 2) // nanoseconds, of the bubble's time
+			time.Sleep(time.Until(at) - 2) // 2 ns, in the bubble's time
 			w.Header().Set("Retry-After", at.UTC().Format(http.TimeFormat))
 			w.WriteHeader(http.StatusServiceUnavailable)
 		})
@@ -93,7 +93,7 @@ func TestRetryAfterAlmostOver(t *testing.T) {
 	})
 }
 
-// A server that wants to be asked later than there is time is not asked again.
+// If Retry-After exceeds the remaining time, there is no retry.
 func TestRetryAfterTooLong(t *testing.T) {
 	c := config{wrap: func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +126,7 @@ func TestSendGivesUp(t *testing.T) {
 			}
 		}
 		begin := time.Now()
-		err := s.client("alice", client.Config{RetryFor: -1}).Send(within(s, time.Hour), "bob", nil)
+		err := s.client("alice", client.Config{RetryFor: -1}).Send(withTimeout(s, time.Hour), "bob", nil)
 		wantErr(s, err, context.DeadlineExceeded)
 		if _, ok := errors.AsType[*client.RetryError](err); !ok || time.Since(begin) != time.Hour {
 			s.Errorf("after %v: %v", time.Since(begin), err)
@@ -151,7 +151,7 @@ func TestServerComesBack(t *testing.T) {
 	})
 }
 
-// The answers to the first sends are lost: the messages are there once.
+// If the responses to the first sends are lost, each message still arrives once.
 func TestLostAnswers(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("bob")
@@ -171,7 +171,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// A socket that breaks between a send and its answer: the message is there once.
+// If a socket breaks between a send and its confirmation, the message still arrives once.
 func TestLostSocketAnswer(t *testing.T) {
 	both(t, config{}, func(t *testing.T, s *server) {
 		alice := s.client("alice", client.Config{})
@@ -183,7 +183,7 @@ func TestLostSocketAnswer(t *testing.T) {
 			want = append(want, body)
 			sent := make(chan error)
 			go func() { sent <- alice.Send(t.Context(), "bob", []byte(body)) }()
-			s.cut() // before, during, or after
+			s.cut() // before, during or after the send
 			if err := <-sent; err != nil {
 				t.Fatal(err)
 			}

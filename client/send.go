@@ -13,24 +13,25 @@ import (
 	"inbox"
 )
 
-// Send puts a message into the inbox of the peer called to, and returns when it is
-// there. What may have failed is tried again; the message arrives once all the
-// same. Sends to one recipient go one after the other.
+// Send delivers a message to the inbox of the peer named to. It returns once the server
+// has stored the message. Failed attempts are retried for [Config.RetryFor], and the
+// message still arrives only once. Sends to the same recipient happen one at a time, in
+// the order of the calls.
 //
-// A body is at most what the server takes, 64 KiB unless it was told otherwise: the
-// Code of the [*Error] is too-large then. If the recipient has no inbox, errors.Is(err,
-// [inbox.ErrNoInbox]); see also [Config.Wait]. After a [*RetryError], or when ctx ends, the message may have
-// arrived or not.
+// If the body exceeds the server's limit (64 KiB by default), Send returns an [*Error]
+// whose Code is too-large. If the recipient has no inbox, it returns [inbox.ErrNoInbox];
+// see [Config.Wait]. If Send returns a [*RetryError] or the context's error, the message
+// may or may not have arrived.
 func (c *Client) Send(ctx context.Context, to string, body []byte) error {
 	return c.SendDraft(ctx, to, inbox.Draft{Body: body})
 }
 
-// SendDraft is Send with a key of the caller's choice: a message with the same
-// recipient, key and body arrives once, however often and from wherever it is
-// sent. Send chooses a random one.
+// SendDraft does the same as [Client.Send] with an idempotency key chosen by the caller.
+// Messages with the same sender, recipient, key and body arrive once, however often and
+// from wherever they are sent. If d.Key is empty, a random key is used.
 func (c *Client) SendDraft(ctx context.Context, to string, d inbox.Draft) error {
 	if err := inbox.CheckID(to); err != nil {
-		return fmt.Errorf("the recipient: %w", err)
+		return fmt.Errorf("recipient: %w", err)
 	}
 	if d.Key == "" {
 		d.Key = rand.Text()
@@ -40,7 +41,7 @@ func (c *Client) SendDraft(ctx context.Context, to string, d inbox.Draft) error 
 	if c.life.Err() != nil {
 		return inbox.ErrClosed
 	}
-	d.Body = bytes.Clone(d.Body) // net/http may read it after it has given up
+	d.Body = bytes.Clone(d.Body) // net/http may still read it after Do has returned
 	open, cancel := c.untilClosed(ctx)
 	defer cancel()
 	leave, err := c.lanes.enter(open, to)
@@ -48,11 +49,11 @@ func (c *Client) SendDraft(ctx context.Context, to string, d inbox.Draft) error 
 		return ended(open, nil)
 	}
 	defer leave()
-	// An attempt is not cut off by Close, which waits for it.
+	// Close does not interrupt an attempt; it waits for it.
 	return c.persist(open, true, func(context.Context) error { return c.sendOnce(ctx, to, d) })
 }
 
-// untilClosed returns a context that also ends with Close.
+// untilClosed returns a context that also ends when the Client is closed.
 func (c *Client) untilClosed(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.life, func() { cancel(inbox.ErrClosed) })
@@ -90,19 +91,19 @@ func (c *Client) sendOnce(ctx context.Context, to string, d inbox.Draft) error {
 	return err
 }
 
-// lanes let one send after the other to each recipient. A lane is there as long
-// as somebody is in it.
+// lanes serialize the sends to each recipient. A lane exists only while it has users.
 type lanes struct {
-	mu  sync.Mutex // guards what follows
+	mu  sync.Mutex // guards all and its lanes
 	all map[string]*lane
 }
 
 type lane struct {
-	turn  chan struct{} // holds one while somebody sends
+	turn  chan struct{} // full while a send is active
 	users int
 }
 
-// enter waits for its turn, in the order of the calls, and returns how to end it.
+// enter waits for a turn in the order of the calls. The caller must call leave
+// afterwards.
 func (l *lanes) enter(ctx context.Context, to string) (leave func(), err error) {
 	l.mu.Lock()
 	mine := l.all[to]

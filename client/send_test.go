@@ -17,7 +17,7 @@ import (
 	"inbox/client"
 )
 
-// bodies are hard to carry.
+// bodies are difficult to encode.
 var bodies = map[string][]byte{
 	"empty":        {},
 	"text":         []byte("hello"),
@@ -38,7 +38,7 @@ func TestBodies(t *testing.T) {
 				bob := s.client("bob", client.Config{PollOnly: pollOnly})
 				s.open("bob")
 				for name, body := range bodies {
-					// The first goes by itself, the second over bob's own socket.
+					// The first sends by request, the second over bob's own socket.
 					for _, from := range []*client.Client{s.client("alice", client.Config{}), bob} {
 						if err := from.Send(t.Context(), "bob", body); err != nil {
 							t.Fatalf("%s: %v", name, err)
@@ -94,10 +94,10 @@ func TestSendErrors(t *testing.T) {
 				t.Errorf("a large body: %v", err)
 			}
 			if err := alice.Send(t.Context(), "a:b", nil); err == nil {
-				t.Error("sent to an id that cannot be")
+				t.Error("sent to an invalid id")
 			}
 			if err := alice.SendDraft(t.Context(), "bob", inbox.Draft{Key: "a key"}); err == nil {
-				t.Error("sent with a key that cannot be")
+				t.Error("sent with an invalid key")
 			}
 			wantErr(t, alice.Send(expired(), "bob", nil), context.Canceled)
 			s.wantInside("bob")
@@ -106,7 +106,7 @@ func TestSendErrors(t *testing.T) {
 	})
 }
 
-// ready has a client receive over a socket, which it then sends over too.
+// ready makes a client receive, and therefore send, over a socket.
 func ready(tb testing.TB, s *server, c *client.Client, id string) {
 	tb.Helper()
 	s.open(id)
@@ -117,7 +117,7 @@ func ready(tb testing.TB, s *server, c *client.Client, id string) {
 	}
 }
 
-// A body that is too large by far is refused before it is on its way, and once.
+// A body far above the limit is refused once, before it is transmitted.
 func TestMuchTooLarge(t *testing.T) {
 	var posts, expecting atomic.Int32
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -143,13 +143,12 @@ func TestMuchTooLarge(t *testing.T) {
 			t.Error(err)
 		}
 		if posts.Load() != 1 || expecting.Load() != 1 {
-			t.Errorf("%d posts, %d of them asked first", posts.Load(), expecting.Load())
+			t.Errorf("%d POSTs, %d of them with Expect", posts.Load(), expecting.Load())
 		}
 	})
 }
 
-// A body that is too large for the server's frames must not end the socket for
-// the others for good.
+// A body too large for a frame must not disable the socket for other messages.
 func TestTooLargeForASocket(t *testing.T) {
 	c := config{}
 	c.MaxBody = 1 << 10
@@ -182,7 +181,7 @@ func TestOwnKey(t *testing.T) {
 	})
 }
 
-// Sends to one recipient wait for each other, sends to others do not.
+// Sends to the same recipient wait for each other. Sends to other recipients do not.
 func TestOrder(t *testing.T) {
 	release := make(chan struct{})
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -203,12 +202,12 @@ func TestOrder(t *testing.T) {
 		for i := range 20 {
 			want = append(want, fmt.Sprint(i))
 			sends.Go(func() { send(t, alice, "slow", fmt.Sprint(i)) })
-			synctest.Wait() // it is in the lane
+			synctest.Wait() // it has entered the lane
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		sends.Go(func() { wantErr(t, alice.Send(ctx, "slow", nil), context.Canceled) })
 		synctest.Wait()
-		cancel() // one that waits leaves
+		cancel() // a waiting send leaves the lane
 		send(t, alice, "fast", "does not wait")
 		s.wantInside("slow")
 		close(release)
@@ -217,7 +216,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// A redirect that makes a GET of a POST would take a message.
+// Following a redirect that turns a POST into a GET would take a message.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	c := config{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -239,7 +238,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	})
 }
 
-// A hotel's login page is no success.
+// The login page of a captive portal does not count as success.
 func TestLoginPage(t *testing.T) {
 	c := config{wrap: func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

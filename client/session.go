@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	maxQueue    = 128              // messages that are not handed over
-	shortLived  = 10 * time.Second // of a socket that something cuts off
-	socketAgain = 5 * time.Minute  // after which another is tried
+	maxQueue    = 128              // messages received but not yet returned
+	shortLived  = 10 * time.Second // a socket that ends sooner counts as cut off
+	socketAgain = 5 * time.Minute  // how long to poll before trying another socket
 )
 
-// run fetches messages until ctx ends or there is no point in going on.
+// run fetches messages until ctx ends or receiving fails for good.
 func (r *receiver) run(ctx context.Context) {
 	var b backoff
-	for ctx.Err() == nil && r.goesOn() {
+	for ctx.Err() == nil && r.live() {
 		err := r.session(ctx, &b)
 		if err == nil {
 			continue
@@ -35,19 +35,19 @@ func (r *receiver) run(ctx context.Context) {
 		}
 		r.lost(ctx, err)
 		wait := b.next(err)
-		r.c.log.Debug("connecting again", "in", wait, "after", err)
+		r.c.log.Debug("reconnecting", "in", wait, "after", err)
 		r.rest(ctx, wait)
 	}
 }
 
-// rest is sleep that ends with Close.
+// rest sleeps for d, or until the Client is closed.
 func (r *receiver) rest(ctx context.Context, d time.Duration) {
 	ctx, cancel := r.c.untilClosed(ctx)
 	defer cancel()
 	sleep(ctx, d)
 }
 
-// session is a socket, for as long as it lasts, or a poll.
+// session receives over one socket until that ends, or makes one poll.
 func (r *receiver) session(ctx context.Context, b *backoff) error {
 	r.mu.Lock()
 	poll := r.pollOnly || time.Now().Before(r.pollUntil)
@@ -62,15 +62,15 @@ func (r *receiver) session(ctx context.Context, b *backoff) error {
 	if err := r.poll(ctx, b); err != nil {
 		return err
 	}
-	r.c.log.Debug("no socket gets through")
+	r.c.log.Debug("sockets are blocked, polling instead")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pollUntil = time.Now().Add(socketAgain)
 	return nil
 }
 
-// startOver is for a cursor that the server does not know. It reports false if
-// there was none.
+// startOver handles a cursor that the server rejects. It reports false if the client had
+// none to drop.
 func (r *receiver) startOver(ctx context.Context) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,14 +78,14 @@ func (r *receiver) startOver(ctx context.Context) bool {
 		return false
 	}
 	r.resetLocked(inbox.Cursor{})
-	r.tellLocked()
+	r.notifyLocked()
 	return true
 }
 
 func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 	r.mu.Lock()
 	after := r.acked
-	r.tellingLocked(after)
+	r.forgetLocked(after)
 	r.mu.Unlock()
 	s, err := r.c.dial(ctx, after)
 	if err != nil {
@@ -124,7 +124,7 @@ func (r *receiver) fromSocket(ctx context.Context, b *backoff) error {
 	return err
 }
 
-// listen takes what comes on a socket until it ends.
+// listen handles frames from a socket until it ends.
 func (r *receiver) listen(ctx context.Context, after inbox.Cursor, s *socket) error {
 	for {
 		if err := r.untilRoom(s.ctx); err != nil {
@@ -139,7 +139,7 @@ func (r *receiver) listen(ctx context.Context, after inbox.Cursor, s *socket) er
 			s.answered(h.Key, nil)
 		case "error":
 			s.answered(h.Key, &Error{Status: h.Status, Code: h.Code, RetryAfter: seconds(h.RetryAfter)})
-		default: // others are of a later version
+		default: // ignore frames of later versions
 			if err := r.handle(ctx, after, h); err != nil {
 				return err
 			}
@@ -147,8 +147,8 @@ func (r *receiver) listen(ctx context.Context, after inbox.Cursor, s *socket) er
 	}
 }
 
-// handle takes what concerns the receiver.
-func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h heard) error {
+// handle processes the frames that concern the receiver.
+func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h serverFrame) error {
 	switch h.Type {
 	case "opened":
 		at, err := inbox.ParseCursor(h.Cursor)
@@ -166,14 +166,14 @@ func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h heard) erro
 	return nil
 }
 
-// acknowledgeOn tells the server what is processed, as long as the socket lasts.
+// acknowledgeOn sends acknowledgements on a socket for as long as it lasts.
 func (r *receiver) acknowledgeOn(s *socket) {
 	var told inbox.Cursor
 	for {
 		r.mu.Lock()
 		upTo, news, changed := r.acked, r.acked != r.confirmed && r.acked != told, r.changed
 		if news {
-			r.tellingLocked(upTo)
+			r.forgetLocked(upTo)
 		}
 		r.mu.Unlock()
 		if news {
@@ -191,8 +191,8 @@ func (r *receiver) acknowledgeOn(s *socket) {
 	}
 }
 
-// untilRoom waits while the queue is full. A server that keeps to the protocol
-// does not fill it.
+// untilRoom waits while the queue is full. A server that follows the protocol never fills
+// it.
 func (r *receiver) untilRoom(ctx context.Context) error {
 	for {
 		r.mu.Lock()

@@ -20,48 +20,47 @@ import (
 const subprotocol = "inbox.v1"
 
 const (
-	openTimeout   = 10 * time.Second // of the handshake and the first frame
+	openTimeout   = 10 * time.Second // for the handshake and the first frame
 	writeTimeout  = 10 * time.Second
-	sentTimeout   = 15 * time.Second // from a send to its answer
-	silence       = 25 * time.Second // then we ping; the server does so after 20 s in which it heard nothing
+	sentTimeout   = 15 * time.Second // from sending a message to its confirmation
+	silence       = 25 * time.Second // ping after this; the server pings after 20 s without traffic
 	pongTimeout   = 10 * time.Second
-	maxSocketBody = 64 << 10 // larger ones are sent by themselves
+	maxSocketBody = 64 << 10 // larger bodies are sent by a request of their own
 )
 
-// errNoSocket says that there is something between us and the server that lets no
-// socket through.
-var errNoSocket = errors.New("no socket gets through")
+// errNoSocket means that something between the client and the server blocks WebSockets.
+var errNoSocket = errors.New("no WebSocket gets through")
 
-// errSocketGone says that a socket is of no use any more.
-var errSocketGone = errors.New("the socket is gone")
+// errSocketGone means that the socket can no longer be used.
+var errSocketGone = errors.New("the WebSocket is gone")
 
-// socket is an open WebSocket. The receiver reads, senders write.
+// socket is an open WebSocket. One goroutine reads from it; any goroutine may write.
 type socket struct {
 	conn  *websocket.Conn
-	ctx   context.Context // until it is gone
+	ctx   context.Context // ends with the socket
 	leave context.CancelFunc
-	alive *time.Timer // ends ctx if the server does not open, then probes whether it is there
+	alive *time.Timer // cancels ctx if opening takes too long; then sends pings
 
-	mu    sync.Mutex            // guards what follows
-	sends map[string]chan error // that wait for their answer, by key; nil once gone
+	mu    sync.Mutex            // guards sends
+	sends map[string]chan error // pending sends by key; nil once the socket is gone
 }
 
-// dial opens a socket that goes on after a cursor. It fails with errNoSocket
-// where a long poll may get through.
+// dial opens a socket that resumes after a cursor. It returns errNoSocket if a long poll
+// may still work.
 func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) {
 	s := &socket{sends: make(map[string]chan error)}
 	s.ctx, s.leave = context.WithCancel(ctx)
 	s.alive = time.AfterFunc(openTimeout, s.leave)
 	var resp *http.Response
 	var err error
-	// Should the Upgrade be lost on the way, this is a GET. It takes nothing, does
-	// not wait, and replaces nobody.
+	// If a proxy strips the Upgrade header, the server sees a GET. It has a cursor
+	// and wait=0, so it takes no messages, does not wait, and replaces no receiver.
 	s.conn, resp, err = websocket.Dial(s.ctx, c.url+"?after="+after.String()+"&wait=0", &websocket.DialOptions{
 		HTTPClient:     c.http,
 		HTTPHeader:     http.Header{"Authorization": {c.authorization}},
 		Subprotocols:   []string{subprotocol},
-		OnPingReceived: func(context.Context, []byte) bool { s.heard(); return true },
-		OnPongReceived: func(context.Context, []byte) { s.heard() },
+		OnPingReceived: func(context.Context, []byte) bool { s.touch(); return true },
+		OnPongReceived: func(context.Context, []byte) { s.touch() },
 	})
 	if err != nil {
 		s.close()
@@ -75,7 +74,7 @@ func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) 
 	return s, nil
 }
 
-// handshakeError tells the server's own no from that of something in between.
+// handshakeError tells a refusal by the server from one by something in between.
 func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -87,7 +86,7 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" || !temporary(err) {
 			return failure(err)
 		}
-		return errNoSocket // cut off, or silent
+		return errNoSocket // the connection was cut or timed out
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Body == nil {
 		return errNoSocket
@@ -99,16 +98,16 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	case isKnown && e.Code != problem.BadRequest.Code:
 		return e
 	case e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:
-		return e // a proxy, whose server is away
+		return e // from a proxy whose server is unavailable
 	}
 	return errNoSocket
 }
 
-// heard notes that the server is there.
-func (s *socket) heard() { s.alive.Reset(silence) }
+// touch notes that the server has been heard from.
+func (s *socket) touch() { s.alive.Reset(silence) }
 
-// opened begins to watch whether the server is there. One that hears from us has no
-// reason to ping.
+// opened starts pinging the server when it is silent. A server that receives frames from
+// the client has no reason to ping.
 func (s *socket) opened() {
 	s.alive.Stop()
 	s.alive = time.AfterFunc(silence, func() {
@@ -120,21 +119,21 @@ func (s *socket) opened() {
 	})
 }
 
-// read returns what the server says next.
-func (s *socket) read() (heard, error) {
+// read returns the next frame.
+func (s *socket) read() (serverFrame, error) {
 	_, data, err := s.conn.Read(s.ctx)
 	if err != nil {
-		return heard{}, readError(err)
+		return serverFrame{}, readError(err)
 	}
-	s.heard()
-	var h heard
+	s.touch()
+	var h serverFrame
 	if err := json.Unmarshal(data, &h); err != nil {
-		return heard{}, errNoSocket // whatever speaks there, the answer to a poll tells
+		return serverFrame{}, errNoSocket // the response to a poll will show what is answering
 	}
 	return h, nil
 }
 
-// readError says what the end of a socket means.
+// readError converts the error that ended a socket.
 func readError(err error) error {
 	e, ok := errors.AsType[websocket.CloseError](err)
 	if !ok {
@@ -146,9 +145,9 @@ func readError(err error) error {
 	p, ok := problem.OfClose(int(e.Code))
 	switch p.Code {
 	case problem.BadRequest.Code:
-		return errNoSocket // it does not understand us, or something garbles what we say
+		return errNoSocket // the server does not understand the frames, or a proxy garbles them
 	case problem.TooLarge.Code, problem.TooSlow.Code:
-		return errSocketGone // a send is made again as a request, whose answer says so
+		return errSocketGone // the send is retried as a request, whose response explains the error
 	}
 	if !ok {
 		return errSocketGone
@@ -167,14 +166,15 @@ func (s *socket) write(frame []byte) error {
 }
 
 func (s *socket) acknowledge(upTo inbox.Cursor) error {
-	return s.write(said{Type: "ack", After: upTo.String()}.encode())
+	return s.write(clientFrame{Type: "ack", After: upTo.String()}.encode())
 }
 
-// send fails with errSocketGone if it is to be tried by other means.
+// send sends a message and waits for its confirmation. It returns errSocketGone if the
+// message should be sent by a request instead.
 func (s *socket) send(ctx context.Context, to string, d inbox.Draft) error {
 	answer := make(chan error, 1)
 	s.mu.Lock()
-	if s.sends == nil || s.sends[d.Key] != nil { // the same key to somebody else
+	if s.sends == nil || s.sends[d.Key] != nil { // gone, or the key is already in use
 		s.mu.Unlock()
 		return errSocketGone
 	}
@@ -199,7 +199,7 @@ func (s *socket) send(ctx context.Context, to string, d inbox.Draft) error {
 	}
 }
 
-// answered gives a send its answer.
+// answered delivers the server's response to the send with the given key.
 func (s *socket) answered(key string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func (s *socket) close() {
 	s.alive.Stop()
 	s.leave()
 	if s.conn != nil {
-		// An error means that it was closed already.
+		// An error means that it is already closed.
 		_ = s.conn.CloseNow()
 	}
 	s.mu.Lock()

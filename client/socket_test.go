@@ -15,13 +15,13 @@ import (
 	"inbox/client"
 )
 
-// What each close code does to a client: docs/protocol.md, section 6.
+// How the client reacts to each close code: docs/protocol.md, section 6.
 func TestCloseCodes(t *testing.T) {
 	const socket, poll = "socket", "long poll"
 	for code, want := range map[websocket.StatusCode]any{
 		1000: socket,
 		1001: socket,
-		1002: poll, // what is said to the server arrives garbled, or is not understood
+		1002: poll, // frames arrive garbled, or the server does not understand them
 		1003: poll,
 		1007: poll,
 		1008: socket,
@@ -74,8 +74,8 @@ func TestCloseCodes(t *testing.T) {
 	}
 }
 
-// A server that hears acknowledgements has no reason to ping, and nothing else to
-// say: the socket stays.
+// A server that receives acknowledgements has no reason to ping and may send nothing
+// else. The socket stays open.
 func TestOnlyAcknowledging(t *testing.T) {
 	var sockets atomic.Int32
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -102,12 +102,12 @@ func TestOnlyAcknowledging(t *testing.T) {
 	})
 }
 
-// Messages that are too much for one answer come one by one.
+// Messages that exceed the response limit together are fetched one by one.
 func TestLargeAnswers(t *testing.T) {
 	c := config{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet && r.URL.Query().Get("limit") == "32" {
-				for page := make([]byte, 1<<20); ; { // without end
+				for page := make([]byte, 1<<20); ; { // endless
 					if _, err := w.Write(page); err != nil {
 						return
 					}
@@ -123,7 +123,7 @@ func TestLargeAnswers(t *testing.T) {
 	})
 }
 
-// A send that gets no answer on the socket is made again as a request.
+// A send without confirmation on the socket is retried as a request.
 func TestSendWithoutAnswer(t *testing.T) {
 	var heard atomic.Int32
 	c := config{wrap: func(next http.Handler) http.Handler {
@@ -159,7 +159,7 @@ func TestSendWithoutAnswer(t *testing.T) {
 		if got := alice.Transport(); got != "socket" {
 			s.Fatalf("receives by %q", got)
 		}
-		wantErr(s, alice.Send(within(s, time.Second), "bob", []byte("1")), context.DeadlineExceeded)
+		wantErr(s, alice.Send(withTimeout(s, time.Second), "bob", []byte("1")), context.DeadlineExceeded)
 		send(s, alice, "bob", "2")
 		s.wantInside("bob", "2")
 		if n := heard.Load(); n != 2 {

@@ -13,7 +13,7 @@ import (
 	"inbox/client"
 )
 
-// With TLS the polls and sends use HTTP/2, and the socket HTTP/1.1.
+// Over TLS, polls and sends use HTTP/2, and the socket uses HTTP/1.1.
 func TestTLS(t *testing.T) {
 	s := start(t, config{})
 	var versions sync.Map
@@ -22,7 +22,7 @@ func TestTLS(t *testing.T) {
 		s.handler.ServeHTTP(w, r)
 	}))
 	front.EnableHTTP2 = true
-	front.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that is refused
+	front.Config.ErrorLog = log.New(io.Discard, "", 0) // for the failed handshake
 	front.StartTLS()
 	t.Cleanup(front.Close)
 
@@ -42,7 +42,7 @@ func TestTLS(t *testing.T) {
 		}
 	}
 
-	// Neither is worth trying again: a certificate that is not known, and no TLS.
+	// Neither an unknown certificate nor a server without TLS is worth a retry.
 	unknown := &http.Transport{}
 	t.Cleanup(unknown.CloseIdleConnections)
 	c := s.client("bob", client.Config{URL: front.URL + "/inbox", HTTP: &http.Client{Transport: unknown}})

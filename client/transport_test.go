@@ -18,7 +18,7 @@ import (
 
 func isUpgrade(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }
 
-// obstacles are what stands between peers and servers.
+// obstacles are proxies between client and server.
 var obstacles = map[string]func(next http.Handler, w http.ResponseWriter, r *http.Request){
 	"strips the upgrade": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
@@ -28,19 +28,19 @@ var obstacles = map[string]func(next http.Handler, w http.ResponseWriter, r *htt
 		}
 		next.ServeHTTP(w, r)
 	},
-	"strips what is for the next hop": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	"strips hop-by-hop headers": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Connection")
 		r.Header.Del("Upgrade")
 		next.ServeHTTP(w, r)
 	},
-	"strips half of it": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	"strips only Connection": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Connection")
 		next.ServeHTTP(w, r)
 	},
 	"refuses": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "<h1>Forbidden by policy</h1>", http.StatusForbidden)
 	},
-	"does not understand": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	"does not implement it": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotImplemented)
 	},
 	"closes": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -49,7 +49,7 @@ var obstacles = map[string]func(next http.Handler, w http.ResponseWriter, r *htt
 	"hangs": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	},
-	"switches, and is silent": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	"upgrades and stays silent": func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {
 			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -96,7 +96,7 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// A proxy that ends sockets after a while, and one that does so at once.
+// A proxy closes sockets after a while, or immediately.
 func TestCutOff(t *testing.T) {
 	for _, after := range []time.Duration{time.Minute, time.Second, 0} {
 		t.Run(after.String(), func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// cutting closes a hijacked connection after a while.
+// cutting closes a hijacked connection after a delay.
 type cutting struct {
 	http.ResponseWriter
 	after time.Duration
@@ -140,7 +140,7 @@ func (c *cutting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// A dead network: nothing arrives, and nobody says so.
+// A dead network drops everything silently.
 func TestSilence(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		var dead atomic.Bool
@@ -155,7 +155,7 @@ func TestSilence(t *testing.T) {
 		s.open("bob")
 		bob := s.client("bob", client.Config{HTTP: &http.Client{Transport: transport}})
 		time.AfterFunc(5*time.Minute, func() { s.put("alice", "bob", "1") })
-		receive(s, bob, "1") // pings keep it alive
+		receive(s, bob, "1") // pings keep the socket open
 		if got := bob.Transport(); got != "socket" {
 			s.Errorf("receives by %q", got)
 		}
@@ -165,7 +165,7 @@ func TestSilence(t *testing.T) {
 		if e, ok := errors.AsType[*client.RetryError](err); !ok || e.Ended != nil {
 			s.Errorf("error %v", err)
 		}
-		// The last ping may have come just before.
+		// The last pong may have arrived just before.
 		if d := time.Since(begin); d > (25+10+30)*time.Second {
 			s.Errorf("noticed after %v", d)
 		}
@@ -175,7 +175,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// deadly is a connection over which nothing comes any more once it is dead.
+// deadly is a connection on which nothing arrives once dead is set.
 type deadly struct {
 	net.Conn
 	dead   *atomic.Bool
@@ -200,8 +200,8 @@ func (d *deadly) Close() error {
 	return d.Conn.Close()
 }
 
-// Whatever answers in a server's place is neither taken for one nor asked without
-// end.
+// A response that is not an inbox server's is never mistaken for one, and does not cause
+// a busy loop.
 func TestNotAnInbox(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"not found": http.NotFound,
@@ -224,13 +224,13 @@ func TestNotAnInbox(t *testing.T) {
 				})
 			}}
 			inBubble(t, c, func(s *server) {
-				m, err := s.client("bob", client.Config{}).Receive(within(s, 10*time.Minute))
+				m, err := s.client("bob", client.Config{}).Receive(withTimeout(s, 10*time.Minute))
 				if err == nil {
 					s.Errorf("received %q", m.Body)
 				}
 				s.Log(err)
-				if n := asked.Load(); n > 300 { // about one per 2 seconds
-					s.Errorf("asked %d times", n)
+				if n := asked.Load(); n > 300 { // about one per 2 s
+					s.Errorf("made %d requests", n)
 				}
 			})
 		})

@@ -9,7 +9,7 @@ import (
 	"inbox"
 )
 
-// message is a message as it goes over the wire, in a batch or on a socket.
+// message is a message as encoded in a batch or a frame.
 type message struct {
 	Cursor string    `json:"cursor"`
 	From   string    `json:"from"`
@@ -30,14 +30,14 @@ func (m *message) decode() (inbox.Message, error) {
 	return inbox.Message{Cursor: at, From: m.From, Time: m.Time, Body: body}, nil
 }
 
-// batch is the JSON form of an answer to a poll.
+// batch is the JSON response to a poll.
 type batch struct {
 	Messages []message `json:"messages"`
 	Reset    bool      `json:"reset"`
 }
 
-// heard is what a server says on a socket.
-type heard struct {
+// serverFrame is a frame from the server.
+type serverFrame struct {
 	Type string `json:"type"`
 	message
 	Reset  bool   `json:"reset"`
@@ -48,8 +48,8 @@ type heard struct {
 	RetryAfter float64 `json:"retryAfter"` // seconds
 }
 
-// said is what a client says there.
-type said struct {
+// clientFrame is a frame to the server.
+type clientFrame struct {
 	Type   string  `json:"type"`
 	To     string  `json:"to,omitempty"`
 	Body   *string `json:"body,omitempty"`
@@ -58,20 +58,20 @@ type said struct {
 	After  string  `json:"after,omitempty"`
 }
 
-func (s said) encode() []byte {
+func (s clientFrame) encode() []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {
-		panic(err) // strings and bytes
+		panic(err) // cannot happen: the fields are strings and bytes
 	}
 	return b.Bytes()
 }
 
-// frameOf is a send. The server takes frames of twice a body's size and a little
-// more, and an escaped text can be longer than that: then it goes as base64.
+// frameOf encodes a send. The server accepts frames of about twice the size of a body. If
+// escaping makes a text longer than that, it is sent as base64.
 func frameOf(to string, d inbox.Draft) []byte {
-	s := said{Type: "send", To: to, Key: d.Key}
+	s := clientFrame{Type: "send", To: to, Key: d.Key}
 	if utf8.Valid(d.Body) {
 		text := string(d.Body)
 		s.Body = &text

@@ -92,7 +92,7 @@ func cause(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.Err
 	}
-	return strings.TrimPrefix(err.Error(), "the server cannot be reached: ")
+	return strings.TrimPrefix(err.Error(), "cannot reach the server: ")
 }
 
 // Enabled, Handle, WithAttrs and WithGroup make it a handler of the client's log.
