@@ -1,19 +1,20 @@
 /**
- * Builds the package: types and readable modules with tsc (build/), and from
- * these the files that are shipped (dist/).
+ * Builds the package. tsc checks the sources and writes modules and declarations to
+ * build/. esbuild bundles each entry point, terser shortens it, and the result goes to
+ * dist/, with source maps and with the declarations that users can reach.
  *
- *     node build.js [DIRECTORY for both, instead of this one]
+ *     node build.js [DIRECTORY]   where build/ and dist/ go; this folder by default
  */
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
 
-/** Names of properties that only our own modules see: they are for readers, and short for browsers. */
+/** Properties that only our own modules use: esbuild shortens their names. */
 const INTERNAL = [
   "adopt", "agreed", "answered", "begin", "busy", "closes", "closing", "connected", "content", "create", "due", "end", "fail",
   "failure", "first", "form", "handled", "hear", "hold", "interrupted", "known", "left", "onmove", "opened", "options", "over",
@@ -30,39 +31,48 @@ for (const old of [built, out]) rmSync(old, { recursive: true, force: true });
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
+mkdirSync(out, { recursive: true });
 for (const entry of ["inbox", "messaging"]) {
-  const { outputFiles } = await build({
-    entryPoints: [join(here, "src", `${entry}.ts`)],
-    bundle: true,
-    write: false,
-    minifySyntax: true,
-    format: "esm",
-    target: "es2022",
-    mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
-    logLevel: "warning",
-  });
-  // Its names compress better than those of esbuild: 5 % less.
-  const { code } = await minify(outputFiles[0].text, {
+  const [map, bundle] = (
+    await build({
+      entryPoints: [join(here, "src", `${entry}.ts`)],
+      // esbuild writes nothing. The name makes the sources in the map relative to dist/.
+      outfile: join(here, "dist", `${entry}.js`),
+      write: false,
+      bundle: true,
+      sourcemap: "external",
+      minifySyntax: true,
+      format: "esm",
+      target: "es2022",
+      mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+      logLevel: "warning",
+    })
+  ).outputFiles;
+  // terser chooses names that compress 5 % better than those of esbuild.
+  const shipped = await minify(bundle.text, {
     module: true,
     ecma: 2020,
     compress: { passes: 3, sequences: false },
     format: { preamble: `//! inbox ${version}` },
+    sourceMap: { filename: `${entry}.js`, content: map.text, includeSources: true, url: `${entry}.js.map` },
   });
-  mkdirSync(out, { recursive: true });
-  writeFileSync(join(out, `${entry}.js`), `${code}\n`);
+  writeFileSync(join(out, `${entry}.js`), `${shipped.code}\n`);
+  writeFileSync(join(out, `${entry}.js.map`), shipped.map);
 }
 
-// The former name of messaging.js.
+// The deprecated name of messaging.js.
 writeFileSync(join(out, "mailbox.js"), 'export * from "./messaging.js"; // deprecated: import messaging.js\n');
 
-// Of the declarations, only those that a user can reach.
+// Only the declarations that an entry point reaches are shipped.
 const reached = new Set();
-const reach = (name) => {
-  if (reached.has(name)) return;
-  reached.add(name);
-  const from = join(built, name);
-  for (const [, next] of readFileSync(from, "utf8").matchAll(/from "\.\/([^"]+)\.js"/g)) reach(`${next}.d.ts`);
-  mkdirSync(out, { recursive: true });
-  copyFileSync(from, join(out, name));
+const reach = (module) => {
+  if (reached.has(module)) return;
+  reached.add(module);
+  const declarations = readFileSync(join(built, `${module}.d.ts`), "utf8");
+  writeFileSync(join(out, `${module}.d.ts`), declarations);
+  // The map leads to src/, which is shipped too, wherever build/ is.
+  const map = JSON.parse(readFileSync(join(built, `${module}.d.ts.map`), "utf8"));
+  writeFileSync(join(out, `${module}.d.ts.map`), JSON.stringify({ ...map, sources: [`../src/${module}.ts`] }));
+  for (const [, next] of declarations.matchAll(/from "\.\/([^"]+)\.js"/g)) reach(next);
 };
-reach("inbox.d.ts");
+reach("inbox");

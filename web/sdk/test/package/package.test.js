@@ -1,88 +1,84 @@
-/** What is shipped: how large it is, what is in it, and that others can use it. */
+/** What the package and the server ship: its size, its files, its names and its documentation. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
-import { after, test } from "node:test";
+import { dirname, join, relative } from "node:path";
+import { test } from "node:test";
 import { brotliCompressSync, gzipSync } from "node:zlib";
+import { install, root } from "../support/packed.js";
 
-const here = resolve(import.meta.dirname, "../..");
 const require = createRequire(import.meta.url);
-const read = (name) => readFileSync(join(here, name), "utf8");
-const run = (script, ...given) => execFileSync(process.execPath, [script, ...given], { cwd: here, encoding: "utf8" });
+const served = join(root, "../dist");
+const read = (name) => readFileSync(join(root, name), "utf8");
+const run = (script, ...given) => execFileSync(process.execPath, [script, ...given], { cwd: root, encoding: "utf8" });
 
-// What a browser has to be told about each kind of answer that is no inbox server's, and
-// about an inbox that is closed and opened again at once, did not fit into 4 and 8 KiB.
+// The goals were 4 and 8 KiB. An error of its own for each kind of answer that does not
+// come from an inbox server, and an inbox that is closed and reopened, did not fit into them.
 for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808]]) {
-  // gzip is the larger of the two, and understood by every server.
-  test(`${name} is at most ${budget} bytes, by gzip`, (t) => {
-    const all = read(`dist/${name}`);
-    const size = gzipSync(all, { level: 9 }).length;
-    t.diagnostic(`${all.length} bytes, ${size} by gzip, ${brotliCompressSync(all).length} by brotli`);
-    assert.ok(size <= budget, `${size}`);
+  // gzip is larger than brotli, and every server can compress with it.
+  test(`${name} is at most ${budget} bytes after gzip`, (t) => {
+    const content = readFileSync(join(served, name));
+    const size = gzipSync(content, { level: 9 }).length;
+    t.diagnostic(`${content.length} bytes, ${size} after gzip, ${brotliCompressSync(content).length} after brotli`);
+    assert.ok(size <= budget, `${size} bytes`);
   });
 }
 
-test("a build is the same each time", () => {
+test("two builds are identical", () => {
   const folder = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
   try {
     run("build.js", folder);
     const names = readdirSync(join(folder, "dist")).sort();
-    assert.deepEqual(names, readdirSync(join(here, "dist")).sort());
+    assert.deepEqual(names, readdirSync(join(root, "dist")).sort());
     for (const name of names) assert.equal(readFileSync(join(folder, "dist", name), "utf8"), read(`dist/${name}`), name);
   } finally {
     rmSync(folder, { recursive: true });
   }
 });
 
-test("the server's copy is of this build", () => {
-  const served = join(here, "../dist");
+test("the server's copy is up to date", () => {
   assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js"]);
   for (const name of readdirSync(served)) {
-    assert.ok(readFileSync(join(served, name), "utf8") === read(`dist/${name}`), `web/dist/${name} is old: npm run dist makes it anew`);
+    // The server does not serve the source maps.
+    const built = read(`dist/${name}`).replace(/^\/\/# sourceMappingURL=.*\n/m, "");
+    assert.ok(readFileSync(join(served, name), "utf8") === built, `web/dist/${name} is out of date (try: make dist)`);
   }
 });
 
-/** The package as npm makes it, in a project that has it installed. */
-function installed() {
-  const project = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
-  const npm = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ["npm"];
-  const output = execFileSync(npm[0], [...npm.slice(1), "pack", "--json", "--ignore-scripts", "--pack-destination", project], {
-    cwd: here, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"],
-  });
-  const [{ filename }] = Object.values(JSON.parse(output));
-  const folder = join(project, "node_modules/@inbox/sdk");
-  mkdirSync(folder, { recursive: true });
-  execFileSync("tar", ["-xzf", join(project, filename), "-C", folder, "--strip-components=1"]);
-  writeFileSync(join(project, "package.json"), JSON.stringify({ type: "module" }));
-  return { project, folder };
-}
-
-const { project, folder } = installed();
-after(() => rmSync(project, { recursive: true }));
+const { project, folder } = install();
 
 test("the package contains what it should, and nothing else", () => {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const scripts = ["inbox.js", "messaging.js"];
+  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "send"].map((name) => `${name}.d.ts`);
   assert.deepEqual(files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort(), [
     "LICENSE",
     "README.md",
-    ...["accept.d.ts", "call-error.d.ts", "connect.d.ts", "errors.d.ts", "ids.d.ts", "inbox.d.ts", "inbox.js",
-      "mailbox.js", "message.d.ts", "messaging.d.ts", "messaging.js", "receive.d.ts", "send.d.ts"].map((name) => `dist/${name}`),
+    ...["mailbox.js", ...[...scripts, ...declarations].flatMap((name) => [name, `${name}.map`])].map((name) => `dist/${name}`),
+    "mailbox/package.json",
+    "messaging/package.json",
     "package.json",
-  ]);
+    ...readdirSync(join(root, "src")).map((name) => `src/${name}`),
+  ].sort());
 });
 
-test("it depends on nothing, and no address of a registry is in the lockfile", () => {
+test("the manifest is complete", () => {
+  const manifest = JSON.parse(read("package.json"));
+  for (const name of ["name", "version", "description", "keywords", "license", "engines", "exports", "main", "types", "files"]) assert.ok(manifest[name], name);
+  assert.deepEqual([manifest.private, manifest.sideEffects], [undefined, false]);
+});
+
+test("the package has no dependencies, and the lockfile names no registry", () => {
   const { dependencies, peerDependencies, optionalDependencies, devDependencies } = JSON.parse(read("package.json"));
   assert.deepEqual([dependencies, peerDependencies, optionalDependencies], [undefined, undefined, undefined]);
   for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
   assert.doesNotMatch(read("package-lock.json"), /"resolved"/);
 });
 
-test("Node can import it under its names, and nothing else of it", () => {
+test("Node can import the entry points, and no other file", () => {
   writeFileSync(join(project, "names.js"), `
     const names = [];
     for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox"]) names.push(Object.keys(await import(name)).sort());
@@ -97,34 +93,20 @@ test("Node can import it under its names, and nothing else of it", () => {
   ]);
 });
 
-test("random ids and passwords are readable, and never the same", async () => {
+test("random ids and passwords are readable and differ", async () => {
   const { randomId, randomPassword } = await import("../../dist/inbox.js");
   const made = new Set(Array.from({ length: 1000 }, (_, i) => (i % 2 ? randomId() : randomPassword())));
   assert.equal(made.size, 1000);
   for (const one of made) assert.match(one, /^[0-9abcdefghjkmnpqrstvwxyz]{26}$/);
 });
 
-test("what users write compiles under the strictest settings", () => {
-  const { compilerOptions } = JSON.parse(read("tsconfig.json"));
-  copyFileSync(join(here, "test/package/types.ts"), join(project, "types.ts"));
-  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({
-    compilerOptions: { ...compilerOptions, noEmit: true, rootDir: ".", skipLibCheck: false },
-    files: ["types.ts"],
-  }));
-  try {
-    run(require.resolve("typescript/bin/tsc"), "--project", project);
-  } catch (error) {
-    assert.fail(error.stdout);
-  }
-});
-
-test("declarations show no machinery", () => {
-  for (const name of readdirSync(join(here, "dist")).filter((name) => name.endsWith(".d.ts"))) {
+test("declarations show nothing internal", () => {
+  for (const name of readdirSync(join(root, "dist")).filter((name) => name.endsWith(".d.ts"))) {
     assert.doesNotMatch(read(`dist/${name}`), /\b(Receiver|Link|Server|Owner|WireMessage|Side|Calls)\b|@internal/, name);
   }
 });
 
-test("everything that users see is documented", () => {
+test("every exported name is documented", () => {
   // One warning is enough to fail.
   run(join(dirname(require.resolve("typedoc/package.json")), "bin/typedoc"), "--emit", "none", "--logLevel", "Warn");
 });

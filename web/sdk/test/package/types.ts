@@ -1,4 +1,4 @@
-/** What a user writes has to compile, under the strictest settings. It is not run. */
+/** Uses every exported name. The tests compile it under the strictest settings and do not run it. */
 
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "@inbox/sdk";
 import type { Call, CallErrorCode, Connection, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
@@ -58,11 +58,11 @@ for await (const call of accept(inbox, { iceServers: [] })) {
 }
 await inbox.close({ signal });
 
-// @ts-expect-error an id is needed
+// @ts-expect-error id is required
 new Inbox("/inbox", { password: "x" });
-// @ts-expect-error there is no such transport
+// @ts-expect-error pigeon is not a transport
 new Inbox("/inbox", { id: "x", password: "x", transports: ["pigeon"] });
-// @ts-expect-error nobody makes errors but us: their codes are known
+// @ts-expect-error nonsense is not an error code
 new InboxError("nonsense").code === "nonsense";
-// @ts-expect-error machinery is not shown
+// @ts-expect-error the declarations leave out internals
 inbox.receiver;
