@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"inbox/internal/redislink"
 )
 
 const checkTimeout = 20 * time.Second
@@ -20,51 +21,25 @@ const checkTimeout = 20 * time.Second
 // Open connects to Redis and checks what the store needs of it. Its errors are
 // for whoever set it up.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	option, err := ParseURL(c.URL)
+	shared, err := redislink.Open(ctx, redislink.Config{
+		URL: c.URL, Password: c.Password, RootCAs: c.RootCAs, ClientCertificate: c.ClientCertificate, Prefix: c.Prefix, Log: c.Log,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("the address of redis: %w", err)
-	}
-	switch {
-	case c.Password != "" && option.Password != "":
-		return nil, errors.New("the URL of redis holds a password, and another one is configured")
-	case c.Password != "":
-		option.Password = c.Password
-	}
-	if t := option.TLSConfig; t != nil {
-		t.RootCAs, t.GetClientCertificate = c.RootCAs, c.ClientCertificate
-	}
-	if c.Prefix == "" {
-		c.Prefix = "inbox:"
-	}
-	if strings.ContainsAny(c.Prefix, "{}") {
-		return nil, errors.New("the prefix of keys in redis holds no { and no }")
+		return nil, err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &link{
-		option: tune(option), prefix: c.Prefix, server: newServerName(), waitReplicas: int64(c.WaitReplicas),
-		log: c.Log, hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"), doubted: make(chan struct{}, 1), swept: make(chan struct{}, 1),
-		ended: make(chan struct{}), started: time.Now(), delivery: c.Delivery, roundTrips: c.RoundTrips,
+		Link: shared, waitReplicas: int64(c.WaitReplicas), log: c.Log,
+		hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"), swept: make(chan struct{}, 1),
+		delivery: c.Delivery, roundTrips: c.RoundTrips,
 	}
-	connected, err := l.connect()
-	for begin := time.Now(); isTimeout(err) && time.Since(begin) < checkTimeout && ctx.Err() == nil; connected, err = l.connect() {
-		l.log.Warn("redis is slow to answer, trying again", "error", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redis cannot be reached: %w", err)
-	}
-	l.clients.Store(connected)
-	l.cluster = connected.commands.Mode() == rueidis.ClientModeCluster
-	l.parts = make([]health, 1)
-	if l.cluster {
-		l.parts = make([]health, partitions)
-	}
-	s := newStore(l, c.Prefix, c.Limits)
+	s := newStore(l, l.Prefix(), c.Limits)
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := s.check(ctx, c); err != nil {
-		connected.close()
+		shared.Close()
 		if errors.Is(err, context.DeadlineExceeded) { // and not what we asked for
 			err = fmt.Errorf("redis did not answer within %v", checkTimeout)
 		}
@@ -73,15 +48,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// isTimeout tells one who is slow from one who is not there.
-func isTimeout(err error) bool {
-	var slow net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
-}
-
 // check asks every server of Redis that there is, and tries the scripts.
 func (s *Store) check(ctx context.Context, c Config) error {
-	client := s.clients.Load().commands
+	client := s.Client()
 	nodes := client.Nodes()
 	for addr, node := range nodes {
 		text, err := node.Do(ctx, node.B().Info().Build()).ToString()
@@ -91,18 +60,24 @@ func (s *Store) check(ctx context.Context, c Config) error {
 		if err := checkInfo(parseInfo(text), s.log.With("redis", addr)); err != nil {
 			return fmt.Errorf("redis at %s: %w", addr, err)
 		}
+		if err := redislink.Load(ctx, node); err != nil {
+			return refusedScript(err, addr, "probe")
+		}
 		for _, sc := range allScripts {
 			if err := node.Do(ctx, node.B().ScriptLoad().Script(sc.source).Build()).Error(); err != nil {
-				return refused(err, "redis at "+addr+" does not load the script "+sc.name+" (the user needs SCRIPT LOAD, EVAL and EVALSHA)")
+				return refusedScript(err, addr, sc.name)
 			}
 		}
 	}
 	// One part proves what the user may do; the others are probed all the time.
-	err := probeScript.lua.Exec(ctx, client, []string{s.probeKey(0)}, s.probeArgs(0, true)).Error()
-	if err != nil {
-		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.link.prefix+"*)")
+	if err := s.Try(ctx); err != nil {
+		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.Prefix()+"*)")
 	}
 	return s.checkPepper(ctx, client, c)
+}
+
+func refusedScript(err error, addr, name string) error {
+	return refused(err, "redis at "+addr+" does not load the script "+name+" (the user needs SCRIPT LOAD, EVAL and EVALSHA)")
 }
 
 // refused says what Redis refuses, or else that it was not reached.
@@ -117,7 +92,7 @@ func refused(err error, what string) error {
 // peers would be others to them.
 func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config) error {
 	own := base64.RawURLEncoding.EncodeToString(derive(c.Key, "fingerprint")[:9])
-	name := s.link.prefix + "{" + tags()[0] + "}pepper"
+	name := s.Prefix() + "{" + redislink.Tag(0) + "}pepper"
 	const remembered = 24 * time.Hour
 	set := client.B().Set().Key(name).Value(own).Nx().Get().PxMilliseconds(remembered.Milliseconds()).Build()
 	theirs, err := client.Do(ctx, set).ToString()

@@ -8,6 +8,7 @@ import (
 
 	"inbox"
 	"inbox/internal/inboxtest"
+	"inbox/internal/redislink"
 	"inbox/internal/redistest"
 )
 
@@ -193,7 +194,7 @@ func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
 }
 
 func slotOf(s *Store, id string) int {
-	return int(crc16(tags()[s.place(id).partition])) % 16384
+	return redislink.Slot(redislink.Tag(s.place(id).partition))
 }
 
 func TestClusterSlotsMoveUnderLoad(t *testing.T) {

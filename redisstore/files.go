@@ -19,6 +19,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"inbox"
+	"inbox/internal/redislink"
 )
 
 //go:embed lock.lua
@@ -73,7 +74,7 @@ func (s *Store) Files(key [inbox.PepperSize]byte) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	tagged := s.link.prefix + "{" + tags()[0] + "}"
+	tagged := s.Prefix() + "{" + redislink.Tag(0) + "}"
 	return &Files{l: s.link, seal: seal, key: tagged + "files", lockedAt: tagged + "lock:", locks: make(map[string]*lock)}, nil
 }
 
@@ -144,7 +145,7 @@ func (f *Files) again(ctx context.Context, once func(context.Context, rueidis.Cl
 	ctx, cancel := context.WithTimeoutCause(ctx, fileTimeout, errTooLong)
 	defer cancel()
 	for {
-		m, err := once(ctx, f.l.clients.Load().commands)
+		m, err := once(ctx, f.l.Client())
 		if err == nil || rueidis.IsRedisNil(err) {
 			return m, err
 		}
@@ -154,10 +155,10 @@ func (f *Files) again(ctx context.Context, once func(context.Context, rueidis.Cl
 		if err, final := finalError(err); final {
 			return m, err
 		}
-		f.l.doubt()
+		f.l.Doubt()
 		select {
 		case <-time.After(100 * time.Millisecond):
-		case <-f.l.ended:
+		case <-f.l.Ended():
 			return m, unavailable(err)
 		case <-ctx.Done():
 			return m, f.l.gaveUp(ctx, err)
@@ -193,7 +194,7 @@ func (f *Files) keep(ctx context.Context, name string, k *lock) {
 	for {
 		select {
 		case <-time.After(lockRenewed):
-		case <-f.l.ended:
+		case <-f.l.Ended():
 			return
 		case <-ctx.Done():
 			return

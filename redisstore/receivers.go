@@ -10,6 +10,7 @@ import (
 	"weak"
 
 	"inbox"
+	"inbox/internal/redislink"
 	"inbox/internal/shrink"
 )
 
@@ -30,7 +31,7 @@ const (
 // is collected, although Redis goes on to name it as the inbox's last receiver.
 type receivers struct {
 	last   atomic.Uint64
-	shards [partitions]shard
+	shards [redislink.Partitions]shard
 }
 
 type shard struct {
@@ -49,7 +50,7 @@ type receiver struct {
 	next     time.Time     // look that we cause
 }
 
-func (rs *receivers) shard(number uint64) *shard { return &rs.shards[number%partitions] }
+func (rs *receivers) shard(number uint64) *shard { return &rs.shards[number%redislink.Partitions] }
 
 // enter returns the receiver of a waker, or nil if that was ended. It is known
 // before the script runs, so that no wake misses it.
@@ -64,7 +65,7 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	if w.Err() != nil { // it was forgotten for that, and is not to come as a new one
 		return nil
 	}
-	r := &receiver{waker: weakly, number: rs.last.Add(1)*partitions + uint64(partition), forget: forget}
+	r := &receiver{waker: weakly, number: rs.last.Add(1)*redislink.Partitions + uint64(partition), forget: forget}
 	r.touch()
 	sh.byWaker.Put(weakly, r)
 	sh.byNumber.Put(r.number, r)

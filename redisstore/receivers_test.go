@@ -7,6 +7,7 @@ import (
 
 	"inbox"
 	"inbox/internal/inboxtest"
+	"inbox/internal/redislink"
 )
 
 // A client that polls with a new receiver each time leaves nothing behind, although
@@ -34,7 +35,7 @@ func TestReceiversThatNobodyHoldsAreForgotten(t *testing.T) {
 		}
 		return left == 1
 	})
-	if room > partitions*64 {
+	if room > redislink.Partitions*64 {
 		t.Errorf("the maps have kept room for %d receivers", room)
 	}
 	if rs.waker(r.number) != kept || rs.find(kept, 3) != r {

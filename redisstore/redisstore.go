@@ -26,6 +26,7 @@ import (
 
 	"inbox"
 	"inbox/internal/meter"
+	"inbox/internal/redislink"
 )
 
 // Config says where the inboxes are. Zero fields mean the documented default,
@@ -104,7 +105,7 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	args := []string{
 		token(), "0", key, string(content),
 		strconv.Itoa(len(d.Body)), strconv.Itoa(s.limits.Messages), strconv.Itoa(s.limits.Bytes), strconv.Itoa(inbox.KeysRemembered),
-		token(), s.ttl(), s.server, s.channel(recipient.partition),
+		token(), s.ttl(), s.Server(), s.Channel(recipient.partition),
 		sender.tag, strconv.Itoa(s.alone.messages), strconv.Itoa(s.alone.bytes), "",
 	}
 	if from.ID == to {
@@ -233,11 +234,11 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 	defer cancel()
 	receiver, looked := "", ""
 	if r != nil {
-		receiver, looked = s.server+numberBytes(r.number), s.receivers.sinceLooked(r)
+		receiver, looked = s.Server()+numberBytes(r.number), s.receivers.sinceLooked(r)
 	}
 	args := append(s.asks(p),
 		lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10), strconv.Itoa(limit), receiver, looked,
-		token(), s.ttl(), s.server, s.channel(at.partition), what, measured(s.delivery), "",
+		token(), s.ttl(), s.Server(), s.Channel(at.partition), what, measured(s.delivery), "",
 	)
 	found, err := s.run(ctx, &receiveScript, at, args, nil)
 	if err == nil && found.code == codeNoInbox {
@@ -286,7 +287,7 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
-	args := append(s.asks(p), token(), s.ttl(), s.server, s.channel(at.partition), lifeBytes(life), "")
+	args := append(s.asks(p), token(), s.ttl(), s.Server(), s.Channel(at.partition), lifeBytes(life), "")
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
 		return err
@@ -341,7 +342,7 @@ func (s *Store) place(id string) place {
 	h.buf = append(h.buf[:0], id...)
 	h.mac.Write(h.buf)
 	sum := h.mac.Sum(h.buf[:0])
-	key := s.prefix + "{" + tags()[sum[16]] + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	key := s.prefix + "{" + redislink.Tag(sum[16]) + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
 	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w"}, sum[16], string(sum[17:25])}
 }
 

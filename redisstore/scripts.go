@@ -14,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"inbox"
+	"inbox/internal/redislink"
 )
 
 var (
@@ -27,8 +28,6 @@ var (
 	receiveSource string
 	//go:embed close.lua
 	closeSource string
-	//go:embed probe.lua
-	probeSource string
 )
 
 // A script runs in one slot. Without allow-oom Redis refuses to begin it when
@@ -51,9 +50,8 @@ var (
 	receiveScript     = newScript("receive", allowOOM, "local OPENS = false\n"+receiveSource)
 	openReceiveScript = newScript("receive", "", "local OPENS = true\n"+receiveSource)
 	closeScript       = newScript("close", allowOOM, closeSource)
-	probeScript       = newScript("probe", allowOOM, probeSource)
 
-	allScripts = []*script{&openScript, &sendScript, &receiveScript, &openReceiveScript, &closeScript, &probeScript}
+	allScripts = []*script{&openScript, &sendScript, &receiveScript, &openReceiveScript, &closeScript}
 )
 
 func newScript(name, flags, source string) script {
@@ -63,7 +61,7 @@ func newScript(name, flags, source string) script {
 }
 
 var (
-	errTooLong = errors.New("redis did not answer in time")
+	errTooLong = redislink.ErrTimeout
 	errAway    = errors.New("redis is away")
 )
 
@@ -73,15 +71,15 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", inbox.ErrUnavail
 // though it may have run, it calls again, if not nil. The last of args is for the
 // end of ctx, as Redis reckons.
 func (l *link) run(ctx context.Context, sc *script, at place, args []string, again func()) (reply, error) {
-	health := l.health(at.partition)
-	if health.down.Load() {
+	health := l.Part(at.partition)
+	if health.Down() {
 		return reply{}, unavailable(errAway)
 	}
 	// What was tried may be on its way until the deadline, so nobody is told
 	// anything earlier.
 	deadline, _ := ctx.Deadline()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		args[len(args)-1] = strconv.FormatInt(l.ours(deadline)+health.ahead.Load(), 10)
+		args[len(args)-1] = strconv.FormatInt(l.Clock(deadline)+health.Ahead(), 10)
 		rep, err := l.exec(ctx, sc, at, args)
 		if err == nil && rep.code != codeLate {
 			return rep, nil
@@ -91,24 +89,24 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 			continue // it finds no inbox now
 		}
 		if ctx.Err() != nil {
-			health.doubtful.Store(true)
+			health.Suspect()
 			return reply{}, l.gaveUp(ctx, err)
 		}
 		if err == nil { // the clock of Redis is another than we knew
-			health.tell(rep, l.ours(time.Now()))
+			health.Observe(rep.clock(), l.Clock(time.Now()))
 			continue
 		}
 		if err, final := finalError(err); final {
 			return reply{}, err
 		}
-		health.doubtful.Store(true)
-		l.doubt()
+		health.Suspect()
+		l.Doubt()
 		if again != nil {
 			again()
 		}
 		select {
 		case <-time.After(pause):
-		case <-l.ended:
+		case <-l.Ended():
 			return reply{}, unavailable(err)
 		case <-ctx.Done():
 			return reply{}, l.gaveUp(ctx, err)
@@ -138,7 +136,7 @@ func (s *Store) Spoiled() int64 { return s.spoiled.Load() }
 
 // exec runs a script once, and ends with ctx.
 func (l *link) exec(ctx context.Context, sc *script, at place, args []string) (reply, error) {
-	if !l.health(at.partition).doubtful.Load() {
+	if !l.Part(at.partition).Doubtful() {
 		return l.execAsClient(ctx, sc, at.keys, args)
 	}
 	// A client may connect for seconds, whatever ctx says.
@@ -167,7 +165,7 @@ func (l *link) execAsClient(ctx context.Context, sc *script, keys, args []string
 	if sc.append && l.waitReplicas > 0 {
 		return l.execAndWait(ctx, sc, keys, args)
 	}
-	return parseReply(sc.lua.Exec(ctx, l.clients.Load().commands, keys, args))
+	return parseReply(sc.lua.Exec(ctx, l.Client(), keys, args))
 }
 
 // gaveUp says why ctx ended: the caller left, or Redis took too long.
@@ -175,7 +173,7 @@ func (l *link) gaveUp(ctx context.Context, err error) error {
 	if !errors.Is(context.Cause(ctx), errTooLong) {
 		return ctx.Err()
 	}
-	l.doubt()
+	l.Doubt()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errTooLong
 	}
@@ -217,7 +215,7 @@ func (s shortOfReplicas) Error() string {
 func (l *link) execAndWait(ctx context.Context, sc *script, keys, args []string) (rep reply, err error) {
 	deadline, _ := ctx.Deadline()
 	timeout := max(time.Until(deadline)-100*time.Millisecond, 10*time.Millisecond)
-	outer := l.clients.Load().commands.Dedicated(func(c rueidis.DedicatedClient) error {
+	outer := l.Client().Dedicated(func(c rueidis.DedicatedClient) error {
 		for _, command := range []rueidis.Completed{
 			c.B().Evalsha().Sha1(sc.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
 			c.B().Eval().Script(sc.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),

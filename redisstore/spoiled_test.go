@@ -143,7 +143,7 @@ func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer first.clients.Load().close()
+	defer first.Link().Close()
 	m := redis.Must("KEYS", "*pepper")
 	keys, err := m.AsStrSlice()
 	if err != nil || len(keys) != 1 {
@@ -156,12 +156,12 @@ func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
-		s.clients.Load().close()
+		s.Link().Close()
 		other := c
 		other.Key[0]++
 		if s, err := Open(t.Context(), other); err == nil {
 			t.Errorf("%s: then another pepper is taken", what)
-			s.clients.Load().close()
+			s.Link().Close()
 		}
 	}
 }

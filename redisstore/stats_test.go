@@ -94,7 +94,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("the figures of a quiet Redis are %+v", st)
 	}
 	redis.Kill()
-	s.doubt()
+	s.Doubt()
 	inboxtest.Until(t, "Redis counts as down", func() bool { return s.Stats().Down == 1 })
 	redis.Restart()
 	inboxtest.Until(t, "the restart is counted", func() bool { st := s.Stats(); return st.Failovers == 1 && st.Down == 0 })

@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"inbox/redisstore"
+	"inbox/internal/redislink"
 )
 
 // What is compared with the flags' defaults to see whether they were set.
@@ -73,7 +73,7 @@ func (c *serveCommand) checkRedis() error {
 		}
 		return nil
 	}
-	option, err := redisstore.ParseURL(c.Store)
+	option, err := redislink.ParseURL(c.Store)
 	switch {
 	case err != nil:
 		return fmt.Errorf("--store is memory or the URL of redis: %w", err)

@@ -1,18 +1,27 @@
-package redisstore
+package redislink
 
 import (
 	"strconv"
 	"sync"
 )
 
-// partitions is how many parts the inboxes are in. Each has a hash tag, so that
-// a server can hear of all inboxes of a part over one channel of a cluster.
-const partitions = 256
+// Partitions is the number of partitions, a power of two. The hash of a name selects
+// one. Each has a hash tag of its own, so a server can listen to a whole partition
+// over one channel of a cluster.
+const Partitions = 256
+
+// Tag returns the hash tag of a partition, without the braces.
+func Tag(partition uint8) string { return tags()[partition] }
+
+// Slot returns the slot of a tag in a cluster.
+func Slot(tag string) int { return int(crc16(tag) % slots) }
+
+const slots = 16384
 
 // tags are the hash tags of the partitions: short words whose slots lie evenly
 // over all the slots of a cluster, whatever the number of its primaries.
-var tags = sync.OnceValue(func() *[partitions]string {
-	const slots, each = 16384, 16384 / partitions
+var tags = sync.OnceValue(func() *[Partitions]string {
+	const each = slots / Partitions
 	var words [slots]string
 	for i := range 40 * slots {
 		word := strconv.FormatInt(int64(i), 36)
@@ -20,7 +29,7 @@ var tags = sync.OnceValue(func() *[partitions]string {
 			words[slot] = word
 		}
 	}
-	var tags [partitions]string
+	var tags [Partitions]string
 	for i := range tags { // the middle of each part, or the word that is next to it
 		for slot := i*each + each/2; tags[i] == ""; slot++ {
 			tags[i] = words[slot]
