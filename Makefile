@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint prose bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint prose module bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 prose: ## The language of docs, comments, errors, help and tests
 	@.ci/commits
 	@.ci/prose
+
+module: ## Move the tree to another module path: make module MODULE=example.org/you/inbox
+	@[ -n "$(MODULE)" ] || { echo "say where to: make module MODULE=example.org/you/inbox"; exit 2; }
+	go run ./tools/module $(MODULE)
 
 bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore

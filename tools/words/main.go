@@ -2,7 +2,7 @@
 // JavaScript and TypeScript (errors, help, names of tests), and the comments of shell scripts,
 // YAML and other files whose comments begin with #.
 //
-//	go run .ci/words/main.go DIR FILE...
+//	go run ./tools/words DIR FILE...
 //
 // The sentences of FILE go to DIR/FILE.txt. Line numbers stay the same.
 package main
