@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// mayImport is the import table of docs/architecture.md: which packages of this
-// module a package may import. The root package is the center, and imports the
-// standard library alone. A new package needs a line here, and a room there.
+// mayImport mirrors the import table of docs/architecture.md: the packages of this module
+// that each package may import. The root package imports only the standard library. A new
+// package needs a line here and a room in that document.
 var mayImport = map[string][]string{
 	".":                   {},
 	"memstore":            {".", "internal/meter", "internal/shrink"},
@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/socket":     {"internal/clientaddr", "internal/flight", "internal/park", "internal/problem"},
 	"internal/throttle":   {},
 	"internal/turncred":   {},
-	// The only place that knows more than one of the boxes.
+	// The only package that connects all the others.
 	"cmd/inbox": {
 		".",
 		"client",
@@ -72,7 +72,7 @@ var mayImport = map[string][]string{
 	},
 	"tools/module": {},
 	"tools/words":  {},
-	// For people to read.
+	// Examples and test support.
 	"examples":           {},
 	"examples/chat":      {"client"},
 	"internal/acmetest":  {"internal/inboxtest"},
@@ -118,29 +118,29 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
+func TestPackagesImportOnlyAllowedPackages(t *testing.T) {
 	for _, p := range packages(t) {
 		dir := p.dir(p.ImportPath)
 		may, known := mayImport[dir]
 		if !known {
-			t.Errorf("%s is new: give it a line in mayImport of this test and a room in docs/architecture.md", dir)
+			t.Errorf("%s is new: add a line to mayImport in this test and a room to docs/architecture.md", dir)
 			continue
 		}
 		for _, imported := range p.Imports {
 			if ours := p.dir(imported); ours != "" && !slices.Contains(may, ours) {
-				t.Errorf("%s imports %s, which it may not know: see docs/architecture.md", dir, ours)
+				t.Errorf("%s imports %s, which docs/architecture.md does not allow", dir, ours)
 			}
 			domain, _, _ := strings.Cut(imported, "/")
 			if library := strings.Contains(domain, "."); library && dir == "." && p.dir(imported) == "" {
-				t.Errorf("the root package imports %s: it may import the standard library only", imported)
+				t.Errorf("the root package imports %s, want only the standard library", imported)
 			}
 		}
 	}
 }
 
-// A file that grows beyond this has become two things.
+// A file that grows beyond the limit covers more than one subject.
 func TestFilesStayShort(t *testing.T) {
-	const most = 500
+	const limit = 500
 	skip := []string{".git", "node_modules", "build", "dist"}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -155,8 +155,8 @@ func TestFilesStayShort(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if n := strings.Count(string(content), "\n"); n > most {
-				t.Errorf("%s has %d lines, more than %d", path, n, most)
+			if n := strings.Count(string(content), "\n"); n > limit {
+				t.Errorf("%s has %d lines, want at most %d", path, n, limit)
 			}
 		}
 		return nil

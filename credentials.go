@@ -2,27 +2,29 @@ package inbox
 
 import "net/netip"
 
-// Credentials are what a client presents to act as a peer. Their form is for the
-// protocol to check: see [CheckID] and [CheckPassword].
+// Credentials are what a client presents to authenticate as a peer. The protocol that
+// receives them validates their form; see [CheckID] and [CheckPassword].
 type Credentials struct {
 	ID       string
 	Password string
-	Client   netip.Addr // that they came from; the zero Addr if wrong ones are not counted
+	// Client is the address the credentials came from. The zero Addr exempts them from
+	// the limit on wrong passwords.
+	Client netip.Addr
 }
 
-// An Authenticator turns credentials into the Peer that they stand for, for every
-// protocol of a server. Whether that peer may have the inbox is for the [Store] to
-// say, which keeps the secret of the first who opened it.
+// An Authenticator maps credentials to the Peer they identify. All protocols of a server
+// share one. It does not decide whether that peer may use the inbox: the [Store] does,
+// because it keeps the secret of the peer that opened the inbox.
 //
-// Authenticate does not keep the password. It must be safe for concurrent use.
+// Authenticate must not retain the password, and must be safe for concurrent use.
 //
 // Errors: ErrUnauthorized.
 type Authenticator interface {
 	Authenticate(Credentials) (Peer, error)
 }
 
-// Authenticate implements [Authenticator] for passwords: every password stands for
-// some peer of that id. It does not fail.
+// Authenticate implements [Authenticator] for passwords. It never fails: every password
+// yields a valid Peer, and the store rejects the wrong ones.
 func (p *Pepper) Authenticate(c Credentials) (Peer, error) {
 	peer := Peer{ID: c.ID, Secret: p.Secret(c.ID, c.Password)}
 	if c.Client.IsValid() {
@@ -32,12 +34,12 @@ func (p *Pepper) Authenticate(c Credentials) (Peer, error) {
 	return peer, nil
 }
 
-// network returns the address that all of one client count as: an IPv4 address, or the
-// first of a /64.
+// network returns the address under which a client is counted: an IPv4 address, or the
+// first address of an IPv6 /64.
 func network(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
-		p, _ := a.Prefix(64) // without an error for IPv6
+		p, _ := a.Prefix(64) // never fails for IPv6
 		a = p.Addr()
 	}
 	return a

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// Digest stands for a sender, its idempotency key and the body. Half of a
-// SHA-256: who finds two of the same deceives nobody but itself.
+// Digest returns a hash of the sender, the idempotency key and the body. Half of a
+// SHA-256 is enough: a collision can only harm the sender who constructs it.
 func (d Draft) Digest(from string) [16]byte {
 	h := sha256.New()
 	head := make([]byte, 0, 4+MaxID+MaxKey)

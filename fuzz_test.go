@@ -8,12 +8,12 @@ import (
 	"inbox"
 )
 
-// mayBeID states once more, and otherwise, what an id is.
+// mayBeID is an independent implementation of the rules for ids.
 func mayBeID(id string) bool {
 	if len(id) < 1 || len(id) > 512 {
 		return false
 	}
-	white := map[rune]bool{ // of Unicode, beside the control characters
+	white := map[rune]bool{ // Unicode white space, without the control characters
 		' ': true, 0xa0: true, 0x1680: true, 0x2028: true, 0x2029: true, 0x202f: true, 0x205f: true, 0x3000: true,
 	}
 	for r := rune(0x2000); r <= 0x200a; r++ {
@@ -70,10 +70,10 @@ func FuzzCursor(f *testing.F) {
 		got, err := inbox.ParseCursor(c.String())
 		if life == 0 && seq != 0 {
 			if err == nil {
-				t.Errorf("%v, which is of no life, was read as %v", c, got)
+				t.Errorf("%v, which has no life, was parsed as %v", c, got)
 			}
 		} else if err != nil || got != c {
-			t.Errorf("%v was written as %q and read as %v, %v", c, c.String(), got, err)
+			t.Errorf("%v was formatted as %q and parsed as %v, %v", c, c.String(), got, err)
 		}
 	})
 }
@@ -86,7 +86,7 @@ func FuzzParseCursor(f *testing.F) {
 		c, err := inbox.ParseCursor(s)
 		switch {
 		case err == nil && c.String() != s:
-			t.Errorf("%q was read as %v, which is written %q", s, c, c.String())
+			t.Errorf("%q was parsed as %v, which is formatted as %q", s, c, c.String())
 		case err != nil && (!errors.Is(err, inbox.ErrBadCursor) || c != inbox.Cursor{}):
 			t.Errorf("ParseCursor(%q) = %v, %v", s, c, err)
 		}

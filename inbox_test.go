@@ -10,7 +10,7 @@ import (
 	"inbox"
 )
 
-func TestIDs(t *testing.T) {
+func TestCheckID(t *testing.T) {
 	for id, ok := range map[string]bool{
 		"a":                              true,
 		"alice":                          true,
@@ -19,7 +19,7 @@ func TestIDs(t *testing.T) {
 		"日本語 🦊":                          true,
 		strings.Repeat("x", 512):         true,
 		strings.Repeat("é", 256):         true,
-		"\u200b":                         true, // is no white space
+		"\u200b":                         true, // not white space
 		"":                               false,
 		strings.Repeat("x", 513):         false,
 		strings.Repeat("x", 511) + "é":   false,
@@ -27,7 +27,7 @@ func TestIDs(t *testing.T) {
 		":":                              false,
 		"\xff":                           false,
 		"a\xc3":                          false,
-		"\xed\xa0\x80":                   false, // half of a surrogate pair
+		"\xed\xa0\x80":                   false, // half a surrogate pair
 		" a":                             false,
 		"a ":                             false,
 		" ":                              false,
@@ -48,7 +48,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-func TestPasswords(t *testing.T) {
+func TestCheckPassword(t *testing.T) {
 	for password, ok := range map[string]bool{
 		"":                       false,
 		"p":                      true,
@@ -63,7 +63,7 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-func TestKeys(t *testing.T) {
+func TestCheckKey(t *testing.T) {
 	for key, ok := range map[string]bool{
 		"":                      false,
 		"k":                     true,
@@ -81,7 +81,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestCursorsGoOverTheWire(t *testing.T) {
+func TestCursorsRoundTrip(t *testing.T) {
 	for _, c := range []inbox.Cursor{
 		{}, {Life: 1}, {Life: 1, Seq: 1}, {Life: math.MaxUint64, Seq: math.MaxUint64}, {Life: 1 << 63}, {Life: 0x0102030405060708, Seq: 9},
 	} {
@@ -98,11 +98,11 @@ func TestCursorsGoOverTheWire(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCursor(t *testing.T) {
+func TestParseCursorRejectsMalformedInput(t *testing.T) {
 	good := inbox.Cursor{Life: 7, Seq: 7}.String()
 	for _, s := range []string{
 		"", "00", "1", "-1", " 0", "0 ", good + "=", good + "==", good[:21], good + "A", " " + good, good + "\n",
-		good[:21] + "B", // bits that belong to nothing
+		good[:21] + "B", // unused bits set
 		good[:10] + "\n" + good[10:21], good[:10] + "+" + good[11:], good[:10] + "/" + good[11:],
 		inbox.Cursor{Life: 0, Seq: 7}.String(), strings.Repeat("A", 22), strings.Repeat("é", 11),
 	} {
@@ -112,13 +112,13 @@ func TestWhatIsNoCursor(t *testing.T) {
 	}
 }
 
-func TestZeroLimitsAreTheDefaults(t *testing.T) {
+func TestZeroLimitsMeanTheDefaults(t *testing.T) {
 	want := inbox.Limits{TTL: time.Minute, Messages: 100, Bytes: 1 << 20, Inboxes: 1_000_000, Memory: 1 << 30, Share: 100}
 	if got := (inbox.Limits{}).WithDefaults(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	own := inbox.Limits{TTL: 1, Messages: 2, Bytes: 3, Inboxes: 4, Memory: 5, Share: 6, Guesses: inbox.Guesses{Every: 7, Burst: 8}}
 	if got := own.WithDefaults(); got != own {
-		t.Errorf("%+v became %+v", own, got)
+		t.Errorf("WithDefaults changed %+v to %+v", own, got)
 	}
 }

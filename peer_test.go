@@ -68,7 +68,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 			t.Errorf("%s is %q, without a placeholder", how, s)
 		}
 	}
-	// What the test looks for is what a secret would print.
+	// Make sure that shows recognizes a secret that is printed.
 	for _, verb := range []string{"%v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%b", "%U"} {
 		if s := fmt.Sprintf(verb, [32]byte(secret)); !shows(s, secret) {
 			t.Errorf("the test would not notice %s: %s", verb, s)
@@ -76,8 +76,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 }
 
-// shows reports whether four bytes in a row of a secret are in s, however they
-// are written.
+// shows reports whether s contains four consecutive bytes of the secret in any notation.
 func shows(s string, secret inbox.Secret) bool {
 	s = strings.ToLower(s)
 	for i := range len(secret) - 4 {
@@ -96,7 +95,7 @@ func shows(s string, secret inbox.Secret) bool {
 	return false
 }
 
-func TestSecretsAreCompared(t *testing.T) {
+func TestSecretEqual(t *testing.T) {
 	p := newPepper()
 	a := p.Secret("alice", "password")
 	if !a.Equal(p.Secret("alice", "password")) {
@@ -106,7 +105,7 @@ func TestSecretsAreCompared(t *testing.T) {
 		b := a
 		b[i/8] ^= 1 << (i % 8)
 		if a.Equal(b) {
-			t.Errorf("secrets that differ in bit %d are equal", i)
+			t.Errorf("secrets that differ only in bit %d are equal", i)
 		}
 	}
 }
@@ -127,11 +126,11 @@ func TestSecretDependsOnKeyIDAndPassword(t *testing.T) {
 	} {
 		secret := m.pepper.Secret(m.id, m.password)
 		if was, ok := seen[secret]; ok {
-			t.Errorf("%+v and %+v have one secret", was, m)
+			t.Errorf("%+v and %+v have the same secret", was, m)
 		}
 		seen[secret] = m
 		if again := inbox.NewPepper(m.pepper.Key()).Secret(m.id, m.password); again != secret {
-			t.Errorf("%+v: a pepper of the same key makes another secret", m)
+			t.Errorf("%+v: a pepper with the same key returns another secret", m)
 		}
 	}
 }
@@ -145,7 +144,7 @@ func TestPepperIsSafeForConcurrentUse(t *testing.T) {
 		peers.Go(func() {
 			for range 500 {
 				if p.Secret(id, "password") != want {
-					t.Error("the same id and password made another secret")
+					t.Error("the same id and password returned another secret")
 					return
 				}
 			}

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// Secrets are compared by Secret.Equal, which takes the same time wherever two differ. The
-// operators == and != stop at the first difference, also for a struct that holds a secret,
-// such as a Peer, and for the bytes of one.
+// Secrets are compared with Secret.Equal, which takes the same time wherever two secrets
+// differ. The operators == and != stop at the first difference. They do so even for a
+// struct that contains a secret, such as a Peer, and for a secret's bytes.
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	files := token.NewFileSet()
 	importing := importer.ForCompiler(files, "source", nil)
@@ -51,7 +51,7 @@ func TestSecretsAreComparedInConstantTime(t *testing.T) {
 						slice, ok := arg.(*ast.SliceExpr)
 						if ok && holdsSecret(info.TypeOf(slice.X)) && !strings.HasSuffix(types.ExprString(n.Fun), "ConstantTimeCompare") &&
 							!strings.HasSuffix(types.ExprString(n.Fun), "Sum") {
-							t.Errorf("%s: the bytes of a secret go to %s", files.Position(n.Pos()), types.ExprString(n.Fun))
+							t.Errorf("%s: the bytes of a secret are passed to %s", files.Position(n.Pos()), types.ExprString(n.Fun))
 						}
 					}
 				}
@@ -61,7 +61,7 @@ func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	}
 }
 
-// holdsSecret reports whether comparing values of a type compares secrets.
+// holdsSecret reports whether comparing two values of type t compares secrets.
 func holdsSecret(t types.Type) bool {
 	if t == nil {
 		return false
@@ -82,8 +82,8 @@ func holdsSecret(t types.Type) bool {
 	return false
 }
 
-// The scripts of Redis compare secrets in one place. Lua has each string once, so that ==
-// compares two addresses.
+// The Redis scripts compare secrets in a single place. Lua interns strings, so ==
+// on them compares two addresses.
 func TestScriptsCompareSecretsOnce(t *testing.T) {
 	paths, err := filepath.Glob("redisstore/*.lua")
 	if err != nil || len(paths) == 0 {
@@ -98,6 +98,6 @@ func TestScriptsCompareSecretsOnce(t *testing.T) {
 		n += strings.Count(string(content), "secret ==") + strings.Count(string(content), "secret ~=")
 	}
 	if n != 1 {
-		t.Errorf("the scripts compare secrets in %d places, want one: admit in common.lua", n)
+		t.Errorf("the scripts compare secrets in %d places, want only admit in common.lua", n)
 	}
 }

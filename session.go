@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// A Session is one receiver's stay at an inbox, on whatever transport: it looks,
-// says when to look again, and ends with a reason. It knows the position in the
-// inbox; its [Waker] receives the wakes. A session that waits looks each half TTL
-// at the latest, which keeps the inbox alive and makes up for a lost wake.
+// A Session is one receiver's stay at an inbox, independent of the transport. It tracks
+// the position in the inbox, and its [Waker] receives the wakes. While it waits, it looks
+// at least once every half TTL, which keeps the inbox alive and makes up for lost wakes.
 //
-// A driver runs it. A parked connection looks when it is woken or Due. A goroutine
-// calls Wait between two looks, or Receive for all of that.
+// The transport drives it. A parked connection calls Look when it is woken or Due. A
+// goroutine alternates between Look and Wait, or calls Receive, which does both.
 //
 // The methods are not safe for concurrent use.
 type Session struct {
@@ -20,32 +19,32 @@ type Session struct {
 	waker    *Waker
 	limit    int
 	draining <-chan struct{}
-	acked    Cursor    // acknowledged by the next look
-	sent     Cursor    // of the last message that the client was given
-	again    time.Time // when to look at the latest
+	acked    Cursor    // the next Look acknowledges up to here
+	sent     Cursor    // the last message the client was given
+	again    time.Time // the deadline of the next look
 	woken    chan struct{}
 }
 
-// NewSession returns a session of p that begins after the given position. A look
-// returns at most limit messages. The session becomes the inbox's receiver with
-// its first look. When draining is closed, which may be nil, the next look ends it.
+// NewSession returns a session of p that begins after the given position. A look returns
+// at most limit messages. The first look makes the session the inbox's receiver. After
+// draining is closed, the next look ends the session; draining may be nil.
 func NewSession(s Store, p Peer, after Cursor, limit int, w *Waker, draining <-chan struct{}) *Session {
 	return &Session{store: s, peer: p, waker: w, limit: limit, acked: after, draining: draining}
 }
 
-// Waker returns the waker that was given to NewSession.
+// Waker returns the waker passed to NewSession.
 func (s *Session) Waker() *Waker { return s.waker }
 
 // Peer returns the owner of the inbox.
 func (s *Session) Peer() Peer { return s.peer }
 
-// Look acknowledges what was given to Acknowledge, restarts the inbox's expiry
-// and returns the oldest messages: see [Store.Look]. Those that the client was
-// given before are among them; see Fresh.
+// Look acknowledges up to the position passed to Acknowledge, restarts the inbox's expiry
+// and returns the oldest messages; see [Store.Look]. They include messages that the
+// client was given before; see Fresh.
 //
-// Errors: those of [Store.Look], and ErrDraining, for which the session leaves.
+// Errors: those of [Store.Look], and ErrDraining, in which case the session has left.
 func (s *Session) Look(ctx context.Context) (Batch, error) {
-	if s.drains() {
+	if s.isDraining() {
 		s.Leave(ctx)
 		return Batch{}, ErrDraining
 	}
@@ -61,14 +60,14 @@ func (s *Session) Look(ctx context.Context) (Batch, error) {
 	return b, nil
 }
 
-// Again is when the session has to look at the latest.
+// Again returns the time by which the session has to look, woken or not.
 func (s *Session) Again() time.Time { return s.again }
 
-// Due reports whether the session has to look although nobody woke it: Again has
-// come, or the server drains.
-func (s *Session) Due() bool { return !time.Now().Before(s.again) || s.drains() }
+// Due reports whether the session has to look even though it was not woken: Again has
+// passed, or the server is draining.
+func (s *Session) Due() bool { return !time.Now().Before(s.again) || s.isDraining() }
 
-func (s *Session) drains() bool {
+func (s *Session) isDraining() bool {
 	select {
 	case <-s.draining:
 		return true
@@ -77,18 +76,19 @@ func (s *Session) drains() bool {
 	}
 }
 
-// Acknowledge has the next look, or Leave, acknowledge the messages up to c.
+// Acknowledge marks the messages up to c as processed. The next Look or Leave
+// acknowledges them in the store.
 func (s *Session) Acknowledge(c Cursor) { s.acked = c }
 
-// Acknowledged returns the position last given to Acknowledge, or to NewSession.
-// After a reset it is zero.
+// Acknowledged returns the position last passed to Acknowledge or NewSession. It is zero
+// after a reset.
 func (s *Session) Acknowledged() Cursor { return s.acked }
 
-// Sent notes that the client was given the messages up to c, though it may not
-// have acknowledged them.
+// Sent records that the client was given the messages up to c, whether or not it has
+// acknowledged them.
 func (s *Session) Sent(c Cursor) { s.sent = c }
 
-// Fresh returns those of the messages that the client was not given yet.
+// Fresh returns the messages that the client has not been given yet.
 func (s *Session) Fresh(messages []Message) []Message {
 	for i := range messages {
 		if messages[i].Cursor.Life != s.sent.Life || messages[i].Cursor.Seq > s.sent.Seq {
@@ -99,14 +99,15 @@ func (s *Session) Fresh(messages []Message) []Message {
 }
 
 // Wait blocks until the session is woken or Due, or until the given time. It reports
-// whether there is a reason to look other than that Again has come.
+// false if only time has passed, and true if the session was woken or the server is
+// draining.
 //
-// Errors: ctx.Err, for which the session leaves.
+// Errors: ctx.Err, in which case the session has left.
 func (s *Session) Wait(ctx context.Context, until time.Time) (woken bool, err error) {
 	if s.woken == nil {
-		woken := make(chan struct{}, 1) // two wakes mean no more than one
+		woken := make(chan struct{}, 1) // several pending wakes count as one
 		s.woken = woken
-		s.waker.Notify(func() { // perhaps while Park replaces it
+		s.waker.Notify(func() { // Park may be replacing this function
 			select {
 			case woken <- struct{}{}:
 			default:
@@ -131,23 +132,23 @@ func (s *Session) Wait(ctx context.Context, until time.Time) (woken bool, err er
 	}
 }
 
-// Park has wake called for every wake from now on, instead of freeing Wait, which
-// must not be called any more. It calls wake at once if there was a wake that no
-// Wait has returned for. wake must not block.
+// Park makes every later wake call wake, instead of ending a Wait. Wait must not be
+// called afterwards. If a wake is pending that no Wait has consumed, Park calls wake
+// immediately. wake must not block.
 func (s *Session) Park(wake func()) {
 	s.waker.Notify(wake)
 	select {
-	case <-s.woken: // nil without a Wait
+	case <-s.woken: // a nil channel if Wait was never called
 		wake()
 	default:
 	}
 	s.woken = nil
 }
 
-// Receive looks until there is something to return: a fresh message, a reset or
-// an error. After wait it returns the empty batch of a last look.
+// Receive looks until there is a fresh message, a reset or an error to return. After the
+// given time it returns the empty batch of its last look.
 //
-// Errors: those of Look, and those of Wait.
+// Errors: those of Look and Wait.
 func (s *Session) Receive(ctx context.Context, wait time.Duration) (Batch, error) {
 	deadline := time.Now().Add(wait)
 	for {
@@ -161,10 +162,10 @@ func (s *Session) Receive(ctx context.Context, wait time.Duration) (Batch, error
 	}
 }
 
-// Leave ends the stay, unless the store has ended it: the inbox acknowledges what
-// was given to Acknowledge and lives for a whole TTL from now. A session that ends
-// without a last look calls it, also when ctx has ended.
+// Leave ends the stay unless the store has already ended it. It acknowledges up to the
+// position passed to Acknowledge, and the inbox lives for a full TTL from now. Call it
+// when a session ends without a last look, even if ctx has ended.
 func (s *Session) Leave(ctx context.Context) {
-	// After an error the messages stay, and the inbox lives from the last look on.
+	// If this fails, the messages stay, and the inbox expires a TTL after its last look.
 	_ = s.store.Leave(context.WithoutCancel(ctx), s.peer, s.acked, s.waker)
 }

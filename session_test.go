@@ -8,7 +8,7 @@ import (
 	"inbox"
 )
 
-func TestFreshMessagesAreBeyondWhatWasSent(t *testing.T) {
+func TestFreshSkipsMessagesAlreadySent(t *testing.T) {
 	of := func(life uint64, seqs ...uint64) (messages []inbox.Message) {
 		for _, seq := range seqs {
 			messages = append(messages, inbox.Message{Cursor: inbox.Cursor{Life: life, Seq: seq}})
@@ -36,14 +36,14 @@ func TestFreshMessagesAreBeyondWhatWasSent(t *testing.T) {
 	}
 }
 
-// A wake that comes while a session stops waiting in a goroutine and parks reaches the
-// parked session, whichever of the two functions it finds.
-func TestAWakeWhileParkingIsHeard(t *testing.T) {
+// A wake that arrives while a session stops waiting in a goroutine and parks reaches the
+// parked session, whichever of the two functions the wake loads.
+func TestWakeDuringParkIsNotLost(t *testing.T) {
 	for range 500 {
 		w := inbox.NewWaker(nil)
 		s := inbox.NewSession(nil, inbox.Peer{}, inbox.Cursor{}, 100, w, nil)
 		if woken, err := s.Wait(t.Context(), time.Now()); woken || err != nil {
-			t.Fatalf("a session that nobody woke: %v, %v", woken, err)
+			t.Fatalf("Wait of a session that was not woken: %v, %v", woken, err)
 		}
 		var waking sync.WaitGroup
 		start := make(chan struct{})

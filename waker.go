@@ -2,22 +2,22 @@ package inbox
 
 import "sync/atomic"
 
-// A Waker is what a [Store] holds of a receiver: it can be woken, and told why
-// its stay has ended. It knows nothing of an inbox, so one connection can wait
-// for several things through several wakers.
+// A Waker is a [Store]'s handle on a receiver: the store wakes it when a message arrives,
+// and ends it with a reason when its stay is over. It does not refer to an inbox, so one
+// connection can wait for several things with several wakers.
 //
-// A wake is a hint to look again; the store is the truth. A lost wake costs time
-// and never a message.
+// A wake is a hint to look again; the store is the truth. Losing a wake delays a message
+// but never loses it.
 //
 // All methods are safe for concurrent use, and none of them blocks.
 type Waker struct {
 	notify atomic.Pointer[func()]
-	early  atomic.Bool // a wake came before Notify
+	early  atomic.Bool // woken before Notify set a function
 	ended  atomic.Pointer[error]
 }
 
-// NewWaker returns a Waker that calls notify for every wake. notify must not
-// block. If it is nil, wakes are remembered until [Waker.Notify].
+// NewWaker returns a Waker that calls notify for every wake. notify must not block. If it
+// is nil, the Waker remembers a wake until [Waker.Notify].
 func NewWaker(notify func()) *Waker {
 	w := &Waker{}
 	if notify != nil {
@@ -26,9 +26,9 @@ func NewWaker(notify func()) *Waker {
 	return w
 }
 
-// Notify replaces the function that a wake calls. It calls notify at once if the
-// Waker was woken while it had none. A wake that comes at this moment calls the
-// new function, and perhaps the old one too.
+// Notify replaces the function that a wake calls. If the Waker was woken while it had no
+// function, Notify calls the new one immediately. A concurrent wake calls the new
+// function, and possibly the old one too.
 func (w *Waker) Notify(notify func()) {
 	w.notify.Store(&notify)
 	if w.early.Swap(false) {
@@ -36,32 +36,32 @@ func (w *Waker) Notify(notify func()) {
 	}
 }
 
-// Wake makes the receiver look again.
+// Wake tells the receiver to look again.
 func (w *Waker) Wake() {
 	notify := w.notify.Load()
 	if notify != nil {
 		(*notify)()
-		// Notify may have replaced it before it was called.
+		// Notify may have replaced the function after it was loaded above.
 		if later := w.notify.Load(); later != notify {
 			(*later)()
 		}
 		return
 	}
 	w.early.Store(true)
-	// Notify may have come in between, too early to see that.
+	// Notify may have run in between without seeing early.
 	if notify := w.notify.Load(); notify != nil && w.early.Swap(false) {
 		(*notify)()
 	}
 }
 
-// End wakes the receiver and fails its later operations with why: ErrReplaced or
-// ErrClosed. The first reason stays.
+// End wakes the receiver and makes its later operations fail with why, which is
+// ErrReplaced or ErrClosed. The first reason wins.
 func (w *Waker) End(why error) {
 	w.ended.CompareAndSwap(nil, &why)
 	w.Wake()
 }
 
-// Err returns the reason given to End, or nil.
+// Err returns the reason passed to End, or nil.
 func (w *Waker) Err() error {
 	if why := w.ended.Load(); why != nil {
 		return *why

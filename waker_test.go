@@ -10,7 +10,7 @@ import (
 func TestWakerStaysEnded(t *testing.T) {
 	r := inbox.NewWaker(nil)
 	if err := r.Err(); err != nil {
-		t.Errorf("a new receiver has ended with %v", err)
+		t.Errorf("a new waker has already ended: %v", err)
 	}
 	r.End(inbox.ErrReplaced)
 	r.End(inbox.ErrClosed)
@@ -27,17 +27,17 @@ func TestWakingNeverBlocks(t *testing.T) {
 	}
 }
 
-func TestNotifyReportsAnEarlierWake(t *testing.T) {
+func TestNotifyDeliversAnEarlierWake(t *testing.T) {
 	r := inbox.NewWaker(nil)
 	r.Wake()
 	wakes := 0
 	r.Notify(func() { wakes++ })
 	if wakes != 1 {
-		t.Errorf("it was called %d times at once, want 1", wakes)
+		t.Errorf("Notify called the function %d times, want 1", wakes)
 	}
 	r.Wake()
 	r.End(inbox.ErrReplaced)
 	if wakes != 3 {
-		t.Errorf("it was called %d times for a wake and an end", wakes-1)
+		t.Errorf("the function was called %d times for a wake and an end, want 2", wakes-1)
 	}
 }

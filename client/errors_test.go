@@ -12,9 +12,9 @@ import (
 // Error texts describe the failure, and errors.Is matches the errors of package inbox.
 func TestErrors(t *testing.T) {
 	for want, err := range map[string]error{
-		"no-such-inbox: The recipient has none.":                         &client.Error{Status: 404, Code: "no-such-inbox", Detail: "The recipient has none."},
-		"no-such-inbox: the recipient has no inbox":                      &client.Error{Status: 404, Code: "no-such-inbox"}, // as on a socket
-		"rate-limited: there were too many requests, or wrong passwords": &client.Error{Status: 429, Code: "rate-limited"},
+		"no-such-inbox: The recipient has none.":             &client.Error{Status: 404, Code: "no-such-inbox", Detail: "The recipient has none."},
+		"no-such-inbox: the recipient has no inbox":          &client.Error{Status: 404, Code: "no-such-inbox"}, // as on a socket
+		"rate-limited: too many requests or wrong passwords": &client.Error{Status: 429, Code: "rate-limited"},
 		"too-slow": &client.Error{Status: 408, Code: "too-slow"},
 		"unexpected response: 502 Bad Gateway (not from an inbox server)":                                &client.Error{Status: 502},
 		"gave up after retries: inbox-full: the recipient's inbox is full":                               &client.RetryError{Last: &client.Error{Status: 503, Code: "inbox-full"}},

@@ -36,7 +36,7 @@ const exitCodes = `Exit codes:
   2    the command line makes no sense
   3    nothing arrived in time
   4    the recipient has no inbox
-  5    the inbox has another password
+  5    wrong password for this inbox
   6    the inbox was closed, or another receiver has taken over
   130  interrupted`
 

@@ -79,7 +79,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	EncodedBody:         {"encoded-body", "compressed messages"},
 	InboxFull:           {"inbox-full", "inboxes that are full because their owners do not read"},
 	StoreUnavailable:    {"store-unavailable", "the inboxes could not be reached"},
-	ServerFull:          {"server-full", "the server holds as much as it may"},
+	ServerFull:          {"server-full", "the server is full"},
 }
 
 // String returns the name, as in metrics.

@@ -37,7 +37,7 @@ func want(t *testing.T, where string, got, want []string) {
 		}
 	}
 	if len(got) != len(slices.Compact(slices.Clone(got))) {
-		t.Errorf("%s has something twice: %q", where, got)
+		t.Errorf("%s contains duplicates: %q", where, got)
 	}
 }
 
@@ -49,7 +49,7 @@ func codes() []string {
 	return slices.Collect(maps.Keys(all))
 }
 
-// closes is every close code with the code and the status that it stands for.
+// closes formats every close code with the code and the status it stands for.
 func closes() (all []string) {
 	for code := range 5000 {
 		if p, ok := OfClose(code); ok {
@@ -59,24 +59,24 @@ func closes() (all []string) {
 	return all
 }
 
-func TestTheCatalogueAgreesWithItself(t *testing.T) {
+func TestCatalogueIsConsistent(t *testing.T) {
 	details := make(map[string]bool)
 	for _, p := range All {
 		if p.Retry != RetryStatus(p.Status) {
-			t.Errorf("%s: a client that does not know the code must do the same by its status %d", p.Code, p.Status)
+			t.Errorf("%s: a client that does not know the code would act differently on its status %d", p.Code, p.Status)
 		}
 		if p.Close >= 4000 && p.Close != 4000+p.Status && p.Code != Closed.Code {
 			t.Errorf("%s: close code %d for status %d", p.Code, p.Close, p.Status)
 		}
 		if !strings.HasSuffix(p.Detail, ".") || details[p.Detail] {
-			t.Errorf("%s: the detail is not one sentence of its own: %q", p.Code, p.Detail)
+			t.Errorf("%s: the detail is not a unique sentence: %q", p.Code, p.Detail)
 		}
 		details[p.Detail] = true
 		if byCode, ok := OfCode(p.Code); !ok || byCode.Code != p.Code {
 			t.Errorf("%s is not found by its code", p.Code)
 		}
 		if byClose, ok := OfClose(p.Close); ok != (p.Close != 0) || ok && byClose.Retry != p.Retry {
-			t.Errorf("%s: close code %d tells a client to do something else", p.Code, p.Close)
+			t.Errorf("%s: a client would act differently on close code %d", p.Code, p.Close)
 		}
 	}
 	for _, unknown := range []int{0, 1000, 1005, 1006, 1011, 4000, 4999} {
@@ -89,7 +89,7 @@ func TestTheCatalogueAgreesWithItself(t *testing.T) {
 	}
 }
 
-func TestTheProtocolHasTheCatalogue(t *testing.T) {
+func TestProtocolMatchesCatalogue(t *testing.T) {
 	protocol := read(t, "docs/protocol.md")
 	var got, wanted []string
 	for _, row := range regexp.MustCompile("(?m)^\\| (\\d{3}) \\| `([a-z-]+)` \\|").FindAllStringSubmatch(protocol, -1) {
@@ -113,7 +113,7 @@ func TestTheProtocolHasTheCatalogue(t *testing.T) {
 	}
 }
 
-func TestOpenAPIHasTheCatalogue(t *testing.T) {
+func TestOpenAPIMatchesCatalogue(t *testing.T) {
 	var api struct {
 		Paths map[string]map[string]struct {
 			Responses map[string]any
@@ -131,7 +131,7 @@ func TestOpenAPIHasTheCatalogue(t *testing.T) {
 	}
 	want(t, "openapi.yaml", api.Components.Schemas.Problem.Properties.Code.Examples, codes())
 	for _, p := range All {
-		found := p.Code == MethodNotAllowed.Code // of methods that are not described
+		found := p.Code == MethodNotAllowed.Code // its methods are not described
 		for _, operation := range api.Paths["/inbox"] {
 			_, has := operation.Responses[fmt.Sprint(p.Status)]
 			found = found || has
@@ -142,11 +142,11 @@ func TestOpenAPIHasTheCatalogue(t *testing.T) {
 	}
 }
 
-func TestTheSDKHasTheCatalogue(t *testing.T) {
+func TestSDKMatchesCatalogue(t *testing.T) {
 	source := read(t, "web/sdk/src/errors.ts")
 	_, union, _ := strings.Cut(source, "export type InboxErrorCode =")
 	union, _, _ = strings.Cut(union, ";")
-	own := []string{"unreachable", "timeout", "unsupported", NotInbox.Code, ProxyAuth.Code} // what the SDK itself finds out
+	own := []string{"unreachable", "timeout", "unsupported", NotInbox.Code, ProxyAuth.Code} // detected by the SDK itself
 	var got []string
 	for _, code := range regexp.MustCompile(`"([a-z-]+)"`).FindAllStringSubmatch(union, -1) {
 		if !slices.Contains(own, code[1]) {
