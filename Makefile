@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-peerjs test-firefox dist docs lint prose module bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox dist docs lint prose module bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,11 +18,11 @@ help: ## Say what there is to make
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
-test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules ## Everything: lint, Go with -race, browsers
+test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules ## Everything: lint, Go with -race, browsers
 	@# What is timed by a real Redis has the machine for itself. Then two at a time, since
 	@# browsers wait more than they work: the pages, which take longest, and all the rest.
 	$(MAKE) --no-print-directory test-go
-	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-peerjs
+	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-docs test-peerjs
 
 test-go: ## Only the Go tests
 	go test -race -timeout 8m ./...
@@ -30,13 +30,16 @@ test-go: ## Only the Go tests
 	cd examples/pion && go vet ./... && go test -race ./...
 	cd matrix && go vet . && go test -parallel 4
 
-test-web: test-sdk test-pages test-peerjs ## Only the browser tests, and the SDK's
+test-web: test-sdk test-pages test-docs test-peerjs ## Only the browser tests, and the SDK's
 
 test-sdk: build/inbox-test web/sdk/node_modules
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 test-pages: build/inbox-test web/node_modules
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+test-docs: build/inbox-test web/node_modules web/docs/node_modules
+	cd web/docs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 test-peerjs: build/inbox-test web/peerjs/node_modules
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
@@ -122,9 +125,9 @@ deps-firefox:
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends firefox-esr >/dev/null; \
 	}
 
-web/node_modules web/sdk/node_modules web/peerjs/node_modules: %/node_modules: %/package-lock.json
+web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules: %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf build web/node_modules web/peerjs/node_modules web/sdk/{node_modules,build,dist,docs}
+	rm -rf build web/{,peerjs/,docs/}node_modules web/sdk/{node_modules,build,dist,docs}
