@@ -176,6 +176,7 @@ func TestCompletion(t *testing.T) {
 		{"inbox send --to bob |redistls", "redistls_test.go"},
 		{"inbox send --to bob --password-file |redistls", "redistls_test.go"},
 		{"inbox --tls-cert |redistls", "redistls_test.go"},
+		{"inbox serve --config |config_", "config_test.go"},
 	}
 	for shell, program := range map[string]string{
 		"bash": `source <(inbox completion bash)

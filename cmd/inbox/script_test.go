@@ -69,7 +69,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range []string{
 		"PATH", "HOME", "GOMEMLIMIT",
 		"INBOX_INBOX_TTL", "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT", "INBOX_BASE_PATH", "INBOX_DRAIN", "INBOX_REDIS_PASSWORD",
-		"INBOX_TYPO", "INBOX_TTL", "INBOX_PORT", "INBOX_PORT_80_TCP_ADDR", "INBOX_SERVICE_HOST",
+		"INBOX_CONFIG", "INBOX_TYPO", "INBOX_TTL", "INBOX_PORT", "INBOX_PORT_80_TCP_ADDR", "INBOX_SERVICE_HOST",
 	} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}

@@ -75,6 +75,8 @@ type serveCommand struct {
 
 	watchFlags
 
+	configFlags
+
 	LogFormat string `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
 	LogLevel  level  `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
 }
@@ -120,6 +122,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	// are not to end with it.
 	signal.Ignore(syscall.SIGPIPE)
 	log := c.logger(s.err)
+	c.logConfig(log)
 	c.warn(log)
 	if c.Limits == "off" {
 		c.limitFlags, c.guardFlags = limitFlags{}, guardFlags{}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// configFlags name the file with the server's settings.
+type configFlags struct {
+	Config string `type:"path" placeholder:"FILE" group:"Running" help:"Read settings from this file: YAML, a line for each flag, as in 'max-body: 64KiB'. A flag or a variable wins over the file."`
+}
+
+// mostConfig bounds the size of a configuration file, in bytes. All flags with their help
+// fit into a tenth of it.
+const mostConfig = 256 << 10
+
+// BeforeResolve reads the file of --config. kong calls it when it has read the command
+// line and the environment. It returns the first mistake in the file, with its line.
+func (c *serveCommand) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
+	flags := trace.Command.Flags
+	i := slices.IndexFunc(flags, func(f *kong.Flag) bool { return f.Name == "config" })
+	name, _ := ctx.FlagValue(flags[i]).(string)
+	if name == "" {
+		return nil
+	}
+	settings, err := readConfig(name, flags)
+	if err != nil {
+		return err
+	}
+	ctx.AddResolver(settings)
+	return nil
+}
+
+// logConfig says which file the settings come from.
+func (c *configFlags) logConfig(log *slog.Logger) {
+	if c.Config != "" {
+		log.Info("settings read", "file", c.Config)
+	}
+}
+
+// fileSettings holds the values of a configuration file by the names of their flags.
+type fileSettings map[string]string
+
+// Validate implements kong.Resolver. readConfig has found all mistakes.
+func (fileSettings) Validate(*kong.Application) error { return nil }
+
+// Resolve implements kong.Resolver. A variable in the environment wins over the file.
+func (s fileSettings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	value, ok := s[flag.Name]
+	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
+		return nil, nil
+	}
+	return value, nil
+}
+
+func isSet(variable string) bool {
+	_, set := os.LookupEnv(variable)
+	return set
+}
+
+// readConfig returns the settings in a file. Each is one of flags, and has a value that
+// its flag takes. Errors begin with the file's name and the line.
+func readConfig(name string, flags []*kong.Flag) (fileSettings, error) {
+	content, err := readUpTo(context.Background(), name, mostConfig)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	mapping, err := parseYAML(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", name, err)
+	}
+	settings := make(fileSettings)
+	for i := 0; i+1 < len(mapping); i += 2 {
+		key, value := mapping[i], mapping[i+1]
+		at := func(format string, args ...any) error {
+			return fmt.Errorf("%s:%d: %w", name, key.Line, fmt.Errorf(format, args...))
+		}
+		j := slices.IndexFunc(flags, func(f *kong.Flag) bool { return f.Name == key.Value })
+		if j < 0 {
+			return nil, at("%q is not a setting%s", key.Value, suggestion(key.Value, flags))
+		}
+		if key.Value == "config" {
+			return nil, at("a configuration file cannot name another with config")
+		}
+		if _, twice := settings[key.Value]; twice {
+			return nil, at("%s is there twice: keep one of them", key.Value)
+		}
+		text, err := settingText(value)
+		if err != nil {
+			return nil, at("%s %w", key.Value, err)
+		}
+		if err := checkSetting(flags[j], text); err != nil {
+			return nil, at("%w", err)
+		}
+		settings[key.Value] = text
+	}
+	return settings, nil
+}
+
+// ofYAML matches an error of the YAML library that names a line.
+var ofYAML = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
+
+// parseYAML returns the keys and values of a document, one after the other. Its errors
+// begin with the line.
+func parseYAML(content []byte) ([]*yaml.Node, error) {
+	var document, another yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(content))
+	err := d.Decode(&document)
+	if errors.Is(err, io.EOF) {
+		return nil, nil // nothing but comments
+	}
+	if err == nil {
+		err = d.Decode(&another)
+	}
+	switch {
+	case err == nil:
+		return nil, fmt.Errorf("%d: a second document begins here: a configuration file has one", another.Line)
+	case !errors.Is(err, io.EOF):
+		line, why := "1", strings.TrimPrefix(err.Error(), "yaml: ")
+		if m := ofYAML.FindStringSubmatch(err.Error()); m != nil {
+			line, why = m[1], m[2]
+		}
+		return nil, fmt.Errorf("%s: this line, or one next to it, is not YAML: %s (write 'name: value', and put a value in quotes that begins with one of * & ! [ { %% @ or holds ': ' or ' #')", line, why)
+	}
+	root := document.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return nil, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%d: want lines of the form 'name: value'", root.Line)
+	}
+	return root.Content, nil
+}
+
+// settingText returns a value as it would stand on the command line. The error completes
+// a sentence that begins with the name of the setting.
+func settingText(value *yaml.Node) (string, error) {
+	switch value.Kind {
+	case yaml.ScalarNode:
+		if value.Tag == "!!null" {
+			return "", errors.New("has no value: write one, or put # in front of the line")
+		}
+		return value.Value, nil
+	case yaml.SequenceNode:
+		var all []string
+		for _, element := range value.Content {
+			if element.Kind != yaml.ScalarNode || element.Tag == "!!null" {
+				return "", errors.New("is a list of something else than values")
+			}
+			all = append(all, element.Value)
+		}
+		return strings.Join(all, ","), nil
+	case yaml.MappingNode:
+		return "", errors.New("has settings below it: all settings begin at the left margin")
+	}
+	return "", errors.New("is a reference: if a value begins with *, put it in quotes")
+}
+
+// checkSetting fails unless a flag takes the value.
+func checkSetting(flag *kong.Flag, text string) error {
+	target := reflect.New(flag.Target.Type()).Elem()
+	err := flag.Parse(kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text}), target)
+	if err != nil {
+		// The line is about a setting, and not about a flag.
+		return errors.New(strings.TrimPrefix(err.Error(), "--"))
+	}
+	if flag.Enum != "" && !slices.Contains(flag.EnumSlice(), text) {
+		return fmt.Errorf("%s: want one of %s, not %q", flag.Name, strings.Join(flag.EnumSlice(), ", "), text)
+	}
+	return nil
+}
+
+// suggestion names the flag that a misspelled one may mean, or where to find all.
+func suggestion(name string, flags []*kong.Flag) string {
+	plain := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(strings.TrimLeft(name, "-"), "INBOX_")), "_", "-")
+	best, least := "", len(plain)/3+2
+	for _, flag := range flags {
+		if d := distance(plain, flag.Name); d < least && !flag.Hidden {
+			best, least = flag.Name, d
+		}
+	}
+	if best == "" {
+		return ": inbox serve --help lists them"
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// distance returns how many bytes have to be inserted, deleted or replaced to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
