@@ -9,18 +9,19 @@ import (
 	"inbox"
 )
 
-// guessUnit is what an entry counts the time of its wrong secrets in, so that 4 bytes
-// are enough for two years. The time of one is rounded up to it.
+// guessUnit is the unit in which an entry stores the time of its wrong secrets: coarse
+// enough for 4 bytes to cover two years. Guesses.Every is rounded up to it.
 const guessUnit = 1 << 24 // nanoseconds, 17 ms
 
-// inUnits returns g as entries count.
+// inUnits converts g.Every to units of guessUnit.
 func inUnits(g inbox.Guesses) inbox.Guesses {
 	return inbox.Guesses{Every: (g.Every + guessUnit - 1) / guessUnit, Burst: g.Burst}
 }
 
-// admitLocked lets a peer in whose secret is right. What the answer depends on before
-// the secret is compared says nothing of it. life is that of a cursor which the peer has
-// named, or 0.
+// admitLocked checks a peer's secret. Nothing that the answer depends on before the
+// secret is compared reveals the secret. life is the life of the cursor that the peer
+// presented, or 0.
+//
 // Errors: ErrUnauthorized, ErrRateLimited.
 func (s *Store) admitLocked(in *entry, p inbox.Peer, life uint64, now time.Duration) error {
 	right := in.secret.Equal(p.Secret)
@@ -45,8 +46,8 @@ func (s *Store) admitLocked(in *entry, p inbox.Peer, life uint64, now time.Durat
 	return nil
 }
 
-// refilled is when the bucket of wrong secrets is full. A time further ahead than that can
-// be is long ago: the number has come round since.
+// refilled returns when the bucket of wrong secrets will be full. The stored time wraps
+// around: a value further ahead than the bucket allows lies in the past.
 func (in *entry) refilled(now time.Duration, g inbox.Guesses) time.Duration {
 	ahead := time.Duration(int32(in.guesses - uint32(now)))
 	if in.guesses == 0 || ahead > g.Every*time.Duration(g.Burst) {
@@ -55,9 +56,9 @@ func (in *entry) refilled(now time.Duration, g inbox.Guesses) time.Duration {
 	return now + ahead
 }
 
-// addresses are those that have shown an inbox's secret, the latest first, as tags. Two
-// share a tag by chance, one in four thousand millions: such an address is only not
-// slowed down by others.
+// addresses contains hashes of the addresses that presented the inbox's secret, latest
+// first. Two addresses collide with a probability of one in four billion; a collision
+// only exempts an address from the limit on guesses.
 type addresses [inbox.KnownAddresses]uint32
 
 func (a *addresses) has(tag uint32) bool { return slices.Contains(a[:], tag) }
@@ -67,7 +68,7 @@ func (a *addresses) add(tag uint32) {
 	a[0] = tag
 }
 
-// tag names an address. It is never 0.
+// tag returns the hash of an address. It is never 0.
 func (s *Store) tag(client netip.Addr) uint32 {
 	return max(1, uint32(maphash.Comparable(s.seed, client)))
 }

@@ -14,7 +14,7 @@ import (
 	"inbox/memstore"
 )
 
-// cycle is what each message goes through.
+// cycle sends, receives and acknowledges one message.
 func cycle(b *testing.B, s *memstore.Store, from, to inbox.Peer, d inbox.Draft) {
 	ctx := context.Background()
 	if _, err := s.Send(ctx, from, to.ID, d); err != nil {
@@ -29,8 +29,8 @@ func cycle(b *testing.B, s *memstore.Store, from, to inbox.Peer, d inbox.Draft) 
 	}
 }
 
-// BenchmarkCycle is a send, a receive and an acknowledgement. One allocation is
-// the message's.
+// BenchmarkCycle measures a send, a receive and an acknowledgement of one message. The
+// message accounts for one of the allocations.
 func BenchmarkCycle(b *testing.B) {
 	s := memstore.New(inbox.Limits{})
 	from, to := peer("alice"), peer("bob")
@@ -42,7 +42,7 @@ func BenchmarkCycle(b *testing.B) {
 	}
 }
 
-// BenchmarkCycleParallel has pairs of peers that know nothing of each other.
+// BenchmarkCycleParallel runs independent pairs of peers.
 func BenchmarkCycleParallel(b *testing.B) {
 	s := memstore.New(inbox.Limits{})
 	d := inbox.Draft{Body: make([]byte, 1000)}
@@ -58,8 +58,8 @@ func BenchmarkCycleParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkSendWithKey is a cycle whose send has a key: one that is new, and
-// pushes out the oldest, or the send before once more.
+// BenchmarkSendWithKey measures a cycle whose send has a new key, which evicts the oldest
+// one, and a repeated send.
 func BenchmarkSendWithKey(b *testing.B) {
 	keys := make([]string, 4*inbox.KeysRemembered)
 	for i := range keys {
@@ -92,13 +92,13 @@ func BenchmarkSendWithKey(b *testing.B) {
 	})
 }
 
-// BenchmarkExpire lets 100,000 inboxes expire at once. max-pause-ms is the
-// longest that somebody else waited for a cycle meanwhile, quiet-pause-ms the
-// longest in a second when nothing expired. Cycles in which the system gave the
-// core to another program say nothing about the store, and are left out.
+// BenchmarkExpire expires 100,000 inboxes together. max-pause-ms is the longest cycle of
+// another peer meanwhile, quiet-pause-ms the longest in a second in which nothing
+// expires. Cycles during which the system preempted the thread are ignored, since they
+// say nothing about the store.
 func BenchmarkExpire(b *testing.B) {
 	const n = 100_000
-	runtime.LockOSThread() // the system counts by thread
+	runtime.LockOSThread() // the system counts preemptions per thread
 	defer runtime.UnlockOSThread()
 	var quiet, worst time.Duration
 	for b.Loop() {
@@ -139,10 +139,9 @@ func BenchmarkExpire(b *testing.B) {
 	b.ReportMetric(float64(quiet.Microseconds())/1000, "quiet-pause-ms")
 }
 
-// coreLost counts how often the system took the core from this thread though it
-// had work to do, where the system tells.
+// coreLost returns how often the system preempted this thread, or 0 if it is unknown.
 func coreLost() int64 {
-	const thisThread = 1 // RUSAGE_THREAD of Linux
+	const thisThread = 1 // RUSAGE_THREAD on Linux
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(thisThread, &usage); err != nil {
 		return 0
@@ -150,8 +149,7 @@ func coreLost() int64 {
 	return int64(usage.Nivcsw)
 }
 
-// BenchmarkIdleInbox is what the heap holds for an inbox where nothing happens,
-// with its id of 36 bytes.
+// BenchmarkIdleInbox measures the heap memory of an idle inbox with an id of 36 bytes.
 func BenchmarkIdleInbox(b *testing.B) {
 	const n = 300_000
 	var each float64

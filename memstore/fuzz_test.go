@@ -15,7 +15,7 @@ import (
 	"inbox/memstore"
 )
 
-// What a snapshot is made of, for tests that forge one.
+// Copies of the unexported types of a snapshot, for tests that forge one.
 type (
 	header struct {
 		Time   time.Time
@@ -53,7 +53,7 @@ func forge(t testing.TB, h header, records ...record) []byte {
 	return b.Bytes()
 }
 
-// loadContent loads a file of that content and the checksum that belongs to it.
+// loadContent loads a file with the given content and a matching checksum.
 func loadContent(t testing.TB, path string, content []byte) (*memstore.Store, error) {
 	t.Helper()
 	sum := sha256.Sum256(content)
@@ -70,7 +70,7 @@ func loadFile(t testing.TB, path string, file []byte) (*memstore.Store, error) {
 	return s, err
 }
 
-func TestSnapshotThatIsForged(t *testing.T) {
+func TestForgedSnapshots(t *testing.T) {
 	now := header{Time: time.Now()}
 	good := func(change func(*record)) record {
 		r := record{ID: "alice", Life: 7, Last: 2, TTL: time.Minute, Messages: []message{{From: "bob", Time: time.Now(), Body: []byte("hello")}}}
@@ -82,18 +82,18 @@ func TestSnapshotThatIsForged(t *testing.T) {
 		records []record
 		ok      bool
 	}{
-		"as it should be":                  {[]record{good(same)}, true},
-		"nothing":                          {nil, true},
-		"an id of another protocol":        {[]record{good(func(r *record) { r.ID, r.Messages[0].From = "p:k:\x01", "p:k:\xff" })}, true},
-		"two inboxes of one id":            {[]record{good(same), good(same)}, false},
-		"no life":                          {[]record{good(func(r *record) { r.Life = 0 })}, false},
-		"an id that nobody can have":       {[]record{good(func(r *record) { r.ID = "" })}, false},
-		"a sender whom nobody can be":      {[]record{good(func(r *record) { r.Messages[0].From = "" })}, false},
-		"more messages than numbers":       {[]record{good(func(r *record) { r.Last = 0 })}, false},
-		"more keys than are remembered":    {[]record{good(func(r *record) { r.Keys = make([][16]byte, inbox.KeysRemembered+1) })}, false},
-		"one key many times":               {[]record{good(func(r *record) { r.Keys = make([][16]byte, 9) })}, true},
-		"a life that is over":              {[]record{good(func(r *record) { r.TTL = -1 << 63 })}, true},
-		"a life that is longer than a TTL": {[]record{good(func(r *record) { r.TTL = 1<<63 - 1 })}, true},
+		"a valid snapshot":              {[]record{good(same)}, true},
+		"no inboxes":                    {nil, true},
+		"an id of another protocol":     {[]record{good(func(r *record) { r.ID, r.Messages[0].From = "p:k:\x01", "p:k:\xff" })}, true},
+		"two inboxes with the same id":  {[]record{good(same), good(same)}, false},
+		"no life":                       {[]record{good(func(r *record) { r.Life = 0 })}, false},
+		"an empty id":                   {[]record{good(func(r *record) { r.ID = "" })}, false},
+		"an empty sender":               {[]record{good(func(r *record) { r.Messages[0].From = "" })}, false},
+		"more messages than numbers":    {[]record{good(func(r *record) { r.Last = 0 })}, false},
+		"more keys than are remembered": {[]record{good(func(r *record) { r.Keys = make([][16]byte, inbox.KeysRemembered+1) })}, false},
+		"a repeated key":                {[]record{good(func(r *record) { r.Keys = make([][16]byte, 9) })}, true},
+		"an expired inbox":              {[]record{good(func(r *record) { r.TTL = -1 << 63 })}, true},
+		"a life longer than the TTL":    {[]record{good(func(r *record) { r.TTL = 1<<63 - 1 })}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := loadContent(t, filepath.Join(t.TempDir(), "snapshot"), forge(t, now, c.records...))
@@ -106,21 +106,21 @@ func TestSnapshotThatIsForged(t *testing.T) {
 		})
 	}
 	if _, err := loadContent(t, filepath.Join(t.TempDir(), "snapshot"), []byte("inbox snapshot 2\n")); !errors.Is(err, memstore.ErrDamaged) {
-		t.Errorf("another version: got the error %v", err)
+		t.Errorf("another version: %v", err)
 	}
 }
 
-// reload saves and loads what was loaded.
+// reload saves a loaded store and loads the result.
 func reload(t *testing.T, s *memstore.Store) {
 	t.Helper()
 	path := save(t, s)
 	again := memstore.New(inbox.Limits{TTL: time.Hour})
 	if _, err := again.Load(path); err != nil {
-		t.Fatalf("what was loaded and saved cannot be loaded: %v", err)
+		t.Fatalf("cannot load what was loaded and saved: %v", err)
 	}
 	inboxes, memory := s.Usage()
-	if i, m := again.Usage(); i > inboxes || m > memory { // fewer, if any expired meanwhile
-		t.Fatalf("%d inboxes of %d bytes became %d of %d", inboxes, memory, i, m)
+	if i, m := again.Usage(); i > inboxes || m > memory { // fewer if some expired meanwhile
+		t.Fatalf("%d inboxes of %d bytes became %d of %d bytes", inboxes, memory, i, m)
 	}
 }
 
@@ -131,9 +131,9 @@ func FuzzSnapshot(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(file)                               // raw
-		f.Add(file[:len(file)-sha256.Size])       // as content
-		f.Add(file[:(len(file)-sha256.Size)*2/3]) // cut in the midst of it
+		f.Add(file)                               // for loadFile
+		f.Add(file[:len(file)-sha256.Size])       // for loadContent
+		f.Add(file[:(len(file)-sha256.Size)*2/3]) // truncated
 	}
 	add()
 	for i := range 3 {

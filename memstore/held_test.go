@@ -13,9 +13,8 @@ import (
 	"inbox/memstore"
 )
 
-// The counts that metrics show are those of the messages that are really there, after
-// whatever adds and removes some.
-func TestHeld(t *testing.T) {
+// Held agrees with the messages that are in the inboxes, after every kind of operation.
+func TestHeldIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := run(t, inbox.Limits{TTL: ttl, Messages: 8})
 		const peers = 20
@@ -36,7 +35,7 @@ func TestHeld(t *testing.T) {
 				t.Fatalf("after %s the store counts %d messages of %d bytes, and has %d of %d", after, messages, bytes, wantMessages, wantBytes)
 			}
 		}
-		check(s, "the start") // which opens all inboxes
+		check(s, "the start") // this opens all inboxes
 		for range 2000 {
 			a, b := peer(fmt.Sprint(rand.IntN(peers))), peer(fmt.Sprint(rand.IntN(peers)))
 			what := "a send"
@@ -63,7 +62,7 @@ func TestHeld(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.Acknowledge(t.Context(), a, found.Cursor, nil)
-			default: // some of which are refused
+			default: // sends, some of which are refused
 				s.Send(t.Context(), a, b.ID, inbox.Draft{Body: make([]byte, rand.IntN(100))})
 			}
 			check(s, what)
@@ -80,9 +79,9 @@ func TestHeld(t *testing.T) {
 	})
 }
 
-// Each message counts once, with the time from its send to its acknowledgement. What
-// is closed or expires was not delivered.
-func TestDelivery(t *testing.T) {
+// Delivery observes each message once, with the time from its send to its
+// acknowledgement. Messages of an inbox that expires or is closed were not delivered.
+func TestDeliveryObservesAcknowledgedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := run(t, inbox.Limits{TTL: ttl})
 		s.Delivery = new(meter.Histogram)
@@ -105,11 +104,11 @@ func TestDelivery(t *testing.T) {
 		send()
 		time.Sleep(time.Second)
 		last := look(inbox.Cursor{}).Cursor
-		look(last) // 3 s and 1 s
+		look(last) // they waited 3 s and 1 s
 		look(last)
 		look(opened)
 		send()
-		time.Sleep(ttl + time.Second) // it expires
+		time.Sleep(ttl + time.Second) // the inbox expires
 		look(inbox.Cursor{})
 		send()
 		if err := s.Close(t.Context(), p, 0); err != nil {

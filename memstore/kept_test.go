@@ -21,19 +21,19 @@ import (
 	"inbox/memstore"
 )
 
-// keptLimit is large enough that what the runtime itself takes does not show.
+// keptLimit is large enough that the runtime's own memory does not matter.
 const keptLimit = 64 << 20
 
-// filler fills a store with one kind of thing. Its methods stop the test when the store
-// takes no more.
+// A filler fills a store with one kind of content. Its methods panic with full when the
+// store is full.
 type filler struct {
 	*memstore.Store
-	n int // for names
+	n int // number of names generated
 }
 
 var x = []byte("x")
 
-// full is how a filler ends.
+// full is the panic value that ends a round.
 type full struct{}
 
 func (f *filler) name(length int) string {
@@ -63,7 +63,7 @@ func (f *filler) send(from, to, key string, body []byte) {
 
 func (f *filler) close(id string) { f.check(f.Close(context.Background(), inbox.Peer{ID: id}, 0)) }
 
-// acknowledge removes the oldest n messages.
+// acknowledge removes the n oldest messages.
 func (f *filler) acknowledge(id string, n int) {
 	b, err := f.Look(context.Background(), inbox.Peer{ID: id}, start, n, nil)
 	f.check(err)
@@ -71,7 +71,7 @@ func (f *filler) acknowledge(id string, n int) {
 	f.check(err)
 }
 
-// kept are the worst inputs for each kind of thing that a store keeps.
+// kept contains the worst case for each kind of content that a store keeps.
 var kept = map[string]func(f *filler){
 	"ids of senders that have closed": func(f *filler) {
 		to := f.name(1)
@@ -89,14 +89,14 @@ var kept = map[string]func(f *filler){
 			f.send(to, to, "", nil)
 		}
 	},
-	"a message more than a power of two": func(f *filler) {
+	"one message more than a power of two": func(f *filler) {
 		to := f.name(1)
 		f.open(to)
 		for range 65 {
 			f.send(to, to, "", []byte("x"))
 		}
 	},
-	"bodies just above a size of the allocator": func(f *filler) {
+	"bodies just above a size class": func(f *filler) {
 		to := f.name(1)
 		f.open(to)
 		for range 25 {
@@ -110,14 +110,14 @@ var kept = map[string]func(f *filler){
 			f.send(to, to, "", bytes.Repeat(x, 32<<10+1))
 		}
 	},
-	"bodies with room behind them": func(f *filler) {
+	"bodies with spare capacity": func(f *filler) {
 		to := f.name(1)
 		f.open(to)
 		for range 20 {
 			f.send(to, to, "", bytes.Repeat(x, 4000)[:1000])
 		}
 	},
-	"bodies that were base64": func(f *filler) {
+	"bodies decoded from base64": func(f *filler) {
 		to := f.name(1)
 		f.open(to)
 		for range 10 {
@@ -139,8 +139,8 @@ var kept = map[string]func(f *filler){
 	},
 	"inboxes with short ids": func(f *filler) { f.open(f.name(1)) },
 	"inboxes with long ids":  func(f *filler) { f.open(f.name(inbox.MaxID)) },
-	"inboxes whose receiver is gone": func(f *filler) {
-		id, state := f.name(1), new([256]byte) // about what a connection leaves
+	"inboxes whose receiver has left": func(f *filler) {
+		id, state := f.name(1), new([256]byte) // about what a connection leaves behind
 		w := inbox.NewWaker(func() { state[0]++ })
 		_, err := f.Look(context.Background(), inbox.Peer{ID: id}, start, 1, w)
 		f.check(err)
@@ -149,14 +149,14 @@ var kept = map[string]func(f *filler){
 	"nine idempotency keys in each inbox":  keysIn(9),
 	"900 idempotency keys in each inbox":   keysIn(900),
 	"3,000 idempotency keys in each inbox": keysIn(3000),
-	"room of maps": func(f *filler) {
+	"maps with free room": func(f *filler) {
 		if f.n == 0 {
 			var ids []string
 			for range 60_000 {
 				ids = append(ids, f.name(1))
 				f.open(ids[len(ids)-1])
 			}
-			for i, id := range ids { // a map is made anew when a quarter is left
+			for i, id := range ids { // a map is rebuilt when a quarter is left
 				if i%10 < 7 {
 					f.close(id)
 				}
@@ -196,8 +196,7 @@ func keysIn(n int) func(f *filler) {
 	}
 }
 
-// Of whatever kind the things are that a store keeps, a process takes no more memory
-// for them than the limit says.
+// The resident memory of a process stays within the limit, whatever the store keeps.
 func TestResidentMemoryIsWithinTheLimit(t *testing.T) {
 	if kind := os.Getenv("KEPT"); kind != "" {
 		fill(kind)
@@ -206,7 +205,7 @@ func TestResidentMemoryIsWithinTheLimit(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("resident memory cannot be read here")
 	}
-	// Without the race detector, whose memory is beside that of the program.
+	// Build without the race detector, which needs memory of its own.
 	binary := filepath.Join(t.TempDir(), "kept.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -222,21 +221,21 @@ func TestResidentMemoryIsWithinTheLimit(t *testing.T) {
 			}
 			t.Logf("%.1f MiB resident, %.1f counted", float64(resident)/(1<<20), float64(counted)/(1<<20))
 			if counted > keptLimit {
-				t.Errorf("%d bytes are counted, the limit is %d", counted, keptLimit)
+				t.Errorf("%d bytes are counted, want at most %d", counted, keptLimit)
 			}
 			if resident < keptLimit/4 {
-				t.Errorf("%d bytes are resident: that is not all that is kept, or much less than is counted", resident)
+				t.Errorf("only %d bytes are resident: the store did not keep everything, or it counts far too much", resident)
 			}
-			// Garbage leaves gaps, which are filled sooner or later.
+			// Garbage leaves gaps, which are reused sooner or later.
 			if resident > keptLimit*115/100 {
-				t.Errorf("%d bytes are resident, the limit is %d", resident, keptLimit)
+				t.Errorf("%d bytes are resident, want at most about %d", resident, keptLimit)
 			}
 		})
 	}
 }
 
-// fill fills a store until it takes no more, for a while, and prints what the process
-// has come to take.
+// fill fills a store until it has refused 20 times, and prints the resident and the
+// counted memory.
 func fill(kind string) {
 	s := memstore.New(inbox.Limits{TTL: 24 * time.Hour, Memory: keptLimit, Inboxes: 1 << 30})
 	f := &filler{Store: s}

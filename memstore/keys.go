@@ -5,11 +5,11 @@ import "inbox"
 // digest is an [inbox.Draft.Digest].
 type digest = [16]byte
 
-// keys are the idempotency keys that an inbox remembers, at most
-// inbox.KeysRemembered: the oldest makes room. A nil *keys is empty.
+// keys are the idempotency keys that an inbox remembers, at most inbox.KeysRemembered. A
+// new key replaces the oldest. A nil *keys is empty.
 type keys struct {
 	seen   map[digest]struct{}
-	ring   []digest // in the order of arrival from oldest on, once it is full
+	ring   []digest // in the order of arrival; once full, it starts at oldest
 	oldest int
 }
 
@@ -30,7 +30,7 @@ func (k *keys) len() int {
 
 func (k *keys) full() bool { return k.len() == inbox.KeysRemembered }
 
-// remember adds a digest that is not there yet.
+// remember adds a digest that is not in k yet. It returns k, or a new keys if k is nil.
 func (k *keys) remember(d digest) *keys {
 	if k == nil {
 		k = &keys{seen: make(map[digest]struct{})}

@@ -1,4 +1,10 @@
-// Package memstore keeps inboxes in the memory of one process.
+// Package memstore implements [inbox.Store] in the memory of one process. Inboxes do not
+// survive the process unless [Store.Save] writes them to a snapshot file, from which
+// [Store.Load] restores them.
+//
+// Inboxes are spread over shards, each with its own lock. Everything the store keeps
+// counts against [inbox.Limits.Memory], so a full store refuses sends instead of
+// exhausting the machine. See docs/stores.md for the design.
 package memstore
 
 import (
@@ -13,33 +19,34 @@ import (
 	"inbox/internal/meter"
 )
 
-// shardCount is far above the number of cores, so that two requests seldom meet
-// at one lock, and small enough to look at every shard once a second.
+// shardCount is far above the number of cores, so that two requests rarely contend for a
+// lock, and small enough to visit every shard once a second.
 const shardCount = 128
 
-// Store is an [inbox.Store] in memory. Make one with [New], and [Store.Run] it.
+// Store is an [inbox.Store] in memory. Create one with [New] and start [Store.Run]. It is
+// safe for concurrent use.
 //
-// Each inbox belongs to one of many shards, and a shard's lock guards all that
-// is in it: there is no lock for an inbox and none for all of them.
+// Each inbox belongs to one of many shards, and the shard's lock guards everything in it.
+// There are no locks for single inboxes and no lock for the whole store.
 type Store struct {
-	// Delivery, if not nil, counts how long each message was here until its owner
-	// acknowledged it. Set it before the first use.
+	// Delivery, if not nil, records the time from each message's send to its
+	// acknowledgement. Set it before the first use.
 	Delivery *meter.Histogram
 
 	limits  inbox.Limits
 	alone   struct{ messages, bytes int } // see [inbox.Limits.Alone]
-	guesses inbox.Guesses                 // in units
+	guesses inbox.Guesses                 // with Every in guessUnits
 	seed    maphash.Seed
-	start   time.Time // expiries are counted from here, on the monotonic clock
+	start   time.Time // origin of all expiry times, on the monotonic clock
 	shards  [shardCount]shard
 
-	inboxes atomic.Int64 // in all shards, expired ones included until removed
-	memory  atomic.Int64 // of all that is kept, as cost.go counts it
+	inboxes atomic.Int64 // in all shards, including expired ones not yet removed
+	memory  atomic.Int64 // bytes in use, as cost.go counts them
 }
 
 var _ inbox.Store = (*Store)(nil)
 
-// New makes an empty store.
+// New returns an empty store with the given limits.
 func New(l inbox.Limits) *Store {
 	s := &Store{limits: l.WithDefaults(), seed: maphash.MakeSeed(), start: time.Now()}
 	s.alone.messages, s.alone.bytes = s.limits.Alone()
@@ -50,8 +57,8 @@ func New(l inbox.Limits) *Store {
 	return s
 }
 
-// Run removes expired inboxes until ctx ends. Without it they answer as if they
-// were gone, but keep their memory.
+// Run removes expired inboxes once a second until ctx ends. Without Run, expired inboxes
+// behave as if they were gone but keep their memory.
 func (s *Store) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -65,14 +72,14 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// Usage reports how many inboxes there are and how many bytes they take with all that
-// is in them, as counted against the limits.
+// Usage returns the number of inboxes and the bytes they take with all their contents, as
+// counted against the limits.
 func (s *Store) Usage() (inboxes, memory int64) {
 	return s.inboxes.Load(), s.memory.Load()
 }
 
-// Held reports how many messages there are, and the bytes of their bodies. It takes each
-// shard's lock once and looks at no inbox.
+// Held returns the number of messages and the total size of their bodies. It is cheap: it
+// takes each shard's lock once and visits no inbox.
 func (s *Store) Held() (messages, bytes int64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -87,7 +94,7 @@ func (s *Store) Held() (messages, bytes int64) {
 func (s *Store) Send(_ context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
 	replayed, err = s.send(from, to, d)
 	if err == inbox.ErrServerFull {
-		s.removeExpired() // which may be what it is full of
+		s.removeExpired() // expired inboxes may be what fills the server
 		replayed, err = s.send(from, to, d)
 	}
 	return replayed, err
@@ -154,8 +161,8 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 	return false, nil
 }
 
-// openSender opens the sender's inbox if it has none, and returns its id: the
-// one copy of it that all its messages share.
+// openSender opens the sender's inbox if it does not exist. It returns the entry's own
+// copy of the id, which all messages of this sender share.
 func (s *Store) openSender(from inbox.Peer, now time.Duration) (string, error) {
 	sh := s.shard(from.ID)
 	sh.Lock()
@@ -177,8 +184,8 @@ func (s *Store) Acknowledge(_ context.Context, p inbox.Peer, upTo inbox.Cursor, 
 	return s.receive(p, upTo, 0, w, false)
 }
 
-// receive does what Look and Acknowledge have in common, once more if the server
-// was full.
+// receive implements Look and Acknowledge. If the server is full, it removes expired
+// inboxes and tries once more.
 func (s *Store) receive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker, attach bool) (inbox.Batch, error) {
 	b, err := s.tryReceive(p, after, limit, w, attach)
 	if err == inbox.ErrServerFull {
@@ -192,7 +199,7 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 	sh := s.shard(p.ID)
 	sh.Lock()
 	defer sh.Unlock()
-	// Under the lock, since that is where a receiver is ended.
+	// Check this under the lock, because that is where receivers are ended.
 	if w != nil && w.Err() != nil {
 		return inbox.Batch{}, w.Err()
 	}
@@ -266,15 +273,16 @@ func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
 	return nil
 }
 
-// now is the time since the store was made: monotonic, and half as long as a
-// time.Time.
+// now returns the time since the store was created. It is monotonic, and a third of the
+// size of a time.Time.
 func (s *Store) now() time.Duration { return time.Since(s.start) }
 
 func (s *Store) shard(id string) *shard {
 	return &s.shards[maphash.String(s.seed, id)%shardCount]
 }
 
-// removeExpired costs one look per shard and what it removes.
+// removeExpired removes every expired inbox. Its cost is proportional to the number of
+// shards and of inboxes removed.
 func (s *Store) removeExpired() {
 	for i := range s.shards {
 		for s.shards[i].removeExpired(s.now()) {
@@ -290,7 +298,8 @@ func (s *Store) reserveInbox() bool {
 	return true
 }
 
-// hold counts bytes of an inbox under its account, and reports whether there was room.
+// hold adds n bytes to the account of an inbox. It reports false if the account has no
+// room for them.
 func (s *Store) hold(in *entry, n int64) bool {
 	return in.account == 0 || s.limits.Quota.Keep(in.account, n)
 }
@@ -303,7 +312,8 @@ func (s *Store) reserveMemory(cost int64) bool {
 	return true
 }
 
-// newLife draws the number that tells the lives of an inbox apart.
+// newLife returns a random number other than zero that distinguishes the lives of an
+// inbox.
 func newLife() uint64 {
 	for {
 		var b [8]byte

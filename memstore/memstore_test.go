@@ -21,21 +21,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Unless the command line says otherwise; the seed of a walk that fails will do.
+	// Defaults for the random walks; the command line overrides them. A failed walk can
+	// be repeated from its seed, so it needs no file.
 	flag.Set("rapid.checks", "400")
 	flag.Set("rapid.nofailfile", "true")
 	goleak.VerifyTestMain(m)
 }
 
-// The inboxes live for a whole number of seconds, so that Run removes them at
-// the very moment at which a case looks.
+// The inboxes live for a whole number of seconds, so that Run removes them at exactly the
+// moment when a case looks.
 const ttl = 5 * time.Second
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Open: running})
 }
 
-func TestStoreThatDoesNotRun(t *testing.T) {
+func TestStoreWithoutRun(t *testing.T) {
 	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
 		return []inbox.Store{memstore.New(l)}
 	}})
@@ -43,7 +44,7 @@ func TestStoreThatDoesNotRun(t *testing.T) {
 
 func running(t storetest.T, l inbox.Limits) []inbox.Store { return []inbox.Store{run(t, l)} }
 
-// run returns a store that runs until the test ends.
+// run returns a store whose Run is active until the test ends.
 func run(t storetest.T, l inbox.Limits) *memstore.Store {
 	s := memstore.New(l)
 	ctx, stop := context.WithCancel(context.Background())
@@ -86,7 +87,7 @@ func closeInbox(t testing.TB, s *memstore.Store, id string) {
 	}
 }
 
-// start is the position before every message.
+// start precedes every message.
 var start inbox.Cursor
 
 func TestMemoryIsLimited(t *testing.T) {
@@ -108,7 +109,7 @@ func TestMemoryIsLimited(t *testing.T) {
 						}
 					}
 					if sent < 5 {
-						t.Errorf("10,000 bytes hold %d messages of 1,000", sent)
+						t.Errorf("10,000 bytes have room for %d messages of 1,000, want at least 5", sent)
 					}
 					time.Sleep(ttl - 1)
 					ask(t, s, "carol", start, 0)
@@ -118,7 +119,7 @@ func TestMemoryIsLimited(t *testing.T) {
 						}
 					}
 					if key != "" {
-						send(t, s, "bob", "alice", key, fmt.Sprint(0, body)) // a replay needs no room
+						send(t, s, "bob", "alice", key, fmt.Sprint(0, body)) // a replay needs no memory
 					}
 					makeRoom(t, s)
 					send(t, s, "bob", "carol", key, body)
@@ -131,7 +132,7 @@ func TestMemoryIsLimited(t *testing.T) {
 	}
 }
 
-// An expired inbox that somebody else is just removing makes room, too.
+// An expired inbox makes room even while Run is removing it.
 func TestExpiredInboxMakesRoomWhileRunRemovesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := run(t, inbox.Limits{TTL: time.Second, Inboxes: 2})
@@ -161,7 +162,7 @@ func TestUsageIsExact(t *testing.T) {
 		closeInbox(t, s, "alice")
 		wantUsage(t, s, 0, 0)
 
-		// A key that pushes out another costs nothing.
+		// A key that evicts another one costs nothing.
 		ask(t, s, "alice", start, 0)
 		for i := range 2 * inbox.KeysRemembered {
 			send(t, s, "alice", "alice", fmt.Sprint(i), "")
@@ -174,13 +175,13 @@ func TestUsageIsExact(t *testing.T) {
 		closeInbox(t, s, "alice")
 		wantUsage(t, s, 0, 0)
 
-		// Whatever happens, and however much of it at once.
+		// Usage stays exact under concurrent random operations.
 		var peers sync.WaitGroup
 		for range 8 {
 			peers.Go(func() {
 				r := rand.New(rand.NewPCG(rand.Uint64(), 0))
 				for range 3000 {
-					anybody(t, s, r)
+					randomOperation(t, s, r)
 				}
 			})
 		}
@@ -193,8 +194,8 @@ func TestUsageIsExact(t *testing.T) {
 	})
 }
 
-// anybody does something.
-func anybody(t *testing.T, s *memstore.Store, r *rand.Rand) {
+// randomOperation performs one random operation.
+func randomOperation(t *testing.T, s *memstore.Store, r *rand.Rand) {
 	id := fmt.Sprint(r.IntN(12))
 	var err error
 	switch r.IntN(40) {
@@ -229,7 +230,7 @@ func wantUsage(t testing.TB, s *memstore.Store, inboxes, memory int64) {
 	}
 }
 
-func TestRunRemovesWhatExpired(t *testing.T) {
+func TestRunRemovesExpiredInboxes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, late = 10_000, 100
 		s := run(t, inbox.Limits{TTL: ttl})
@@ -238,7 +239,7 @@ func TestRunRemovesWhatExpired(t *testing.T) {
 			send(t, s, fmt.Sprint(i), fmt.Sprint(i), "k", "hello")
 		}
 		_, memory := s.Usage()
-		one := memory / n // about: ids are of one to four bytes
+		one := memory / n // approximately: ids have one to four bytes
 		time.Sleep(ttl / 2)
 		for i := range late {
 			ask(t, s, fmt.Sprint(i), start, 0)
@@ -246,7 +247,7 @@ func TestRunRemovesWhatExpired(t *testing.T) {
 		wantUsage(t, s, n, memory)
 		time.Sleep(ttl/2 + time.Second)
 		if inboxes, memory := s.Usage(); inboxes != late || memory < late*one*8/10 || memory > late*one+128*20*100 {
-			t.Errorf("%d inboxes and %d bytes are left, want %d and about %d, with the room of the maps", inboxes, memory, late, late*one)
+			t.Errorf("%d inboxes and %d bytes are left, want %d and about %d plus the room of the maps", inboxes, memory, late, late*one)
 		}
 		time.Sleep(ttl/2 + time.Second)
 		wantUsage(t, s, 0, 0)
@@ -264,13 +265,13 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Error("it did not")
+		t.Error("Run did not return")
 	}
 }
 
-// What a store holds is given back, not only what the inboxes hold.
-func TestEmptyStoreIsSmallAgain(t *testing.T) {
-	const n, perInbox = 50_000, 5 // bytes that may stay
+// The store frees its own memory too, not only that of the inboxes.
+func TestEmptyStoreFreesItsMemory(t *testing.T) {
+	const n, perInbox = 50_000, 5 // bytes that may remain
 	s := memstore.New(inbox.Limits{})
 	before := heap()
 	for i := range n {
@@ -282,12 +283,12 @@ func TestEmptyStoreIsSmallAgain(t *testing.T) {
 	}
 	wantUsage(t, s, 0, 0)
 	if left := heap() - before; left > n*perInbox {
-		t.Errorf("of %d bytes, %d are left", full, left)
+		t.Errorf("of %d bytes, %d were not freed", full, left)
 	}
 	runtime.KeepAlive(s)
 }
 
-// heap is how many bytes live.
+// heap returns the number of live bytes on the heap.
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

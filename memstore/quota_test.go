@@ -10,8 +10,8 @@ import (
 	"inbox/memstore"
 )
 
-// What the inboxes of one address take has a bound, whoever fills them, and all of it is
-// given back.
+// The inboxes of one address are bounded in total, whoever fills them. Everything counted
+// is returned in the end.
 func TestQuotaOfBytes(t *testing.T) {
 	const most = 100 << 10
 	clients := limit.NewClients(limit.Config{Kept: most})
@@ -63,7 +63,7 @@ func TestQuotaOfBytes(t *testing.T) {
 			id := string(rune('a' + i))
 			store.Close(ctx, peer(id, "192.0.2.1"), 0)
 		}
-		if round == 1 { // what is acknowledged makes room
+		if round == 1 { // acknowledging makes room
 			all, err := store.Look(ctx, peer("alice", "192.0.2.1"), inbox.Cursor{}, 1<<20, nil)
 			if err != nil {
 				t.Fatal(err)

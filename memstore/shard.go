@@ -9,36 +9,37 @@ import (
 	"inbox/internal/shrink"
 )
 
-// entry is one inbox. Its shard's lock guards it. A million of them wait in
-// memory, so each field is paid for a million times.
+// An entry is one inbox, guarded by its shard's lock. A store may keep a million idle
+// inboxes, so every field costs memory a million times.
 type entry struct {
 	id       string
 	secret   inbox.Secret
 	life     uint64
-	last     uint64          // the sequence number given out last
-	messages []inbox.Message // oldest first, without gaps: the last one has number last
-	waker    *inbox.Waker    // of the last receiver, unless it has left
-	taken    *taking         // nil, or a pop that is writing
-	keys     *keys           // nil until a sender uses one
-	bytes    int             // of the bodies in messages
-	account  uint64          // that it counts under, see [inbox.Quota]; 0: it does not
-	live     int64           // what messages are counted for
-	dead     int64           // the same, of acknowledged ones that the slice's array still holds
-	run      uint32          // how many messages at the end are of one sender
-	guesses  uint32          // when the bucket of wrong secrets is full again: see guessUnit
-	known    addresses       // of the owner
+	last     uint64          // the latest sequence number
+	messages []inbox.Message // oldest first, with consecutive numbers ending at last
+	waker    *inbox.Waker    // the last receiver's, unless it has left
+	taken    *taking         // the pop in progress, or nil
+	keys     *keys           // nil until a sender uses a key
+	bytes    int             // total size of the bodies in messages
+	account  uint64          // see [inbox.Quota]; 0 if the inbox has none
+	live     int64           // cost of messages
+	dead     int64           // cost of acknowledged messages that the slice's array still references
+	run      uint32          // how many of the last messages are from the same sender
+	guesses  uint32          // when the bucket of wrong secrets is full again, in guessUnits
+	known    addresses       // addresses of the owner
 
 	expires    time.Duration // on the store's clock
-	prev, next *entry        // in the shard's list
+	prev, next *entry        // neighbors in the shard's expiry list
 }
 
-// isOf reports whether an inbox holds messages, all of one sender that is not its owner.
+// isOf reports whether the inbox has messages and all of them are from sender, who is not
+// its owner.
 func (in *entry) isOf(sender string) bool {
 	held := len(in.messages)
 	return held > 0 && int64(in.run) >= int64(held) && in.messages[held-1].From == sender && sender != in.id
 }
 
-// count counts a message that is about to be appended for its sender.
+// count updates run before a message of sender is appended.
 func (in *entry) count(sender string) {
 	held := len(in.messages)
 	switch {
@@ -49,11 +50,11 @@ func (in *entry) count(sender string) {
 	}
 }
 
-// first is the number of the oldest message, or of the next if there is none.
+// first returns the number of the oldest message, or of the next one if there is none.
 func (in *entry) first() uint64 { return in.last - uint64(len(in.messages)) + 1 }
 
-// acknowledge removes the messages up to and including seq and returns what is counted
-// no longer.
+// acknowledge removes the messages up to and including seq. It returns the cost that this
+// frees.
 func (in *entry) acknowledge(seq uint64) (freed int64) {
 	first := in.first()
 	if seq < first {
@@ -66,8 +67,8 @@ func (in *entry) acknowledge(seq uint64) (freed int64) {
 		in.live -= costOf(m)
 		in.dead += costOf(m)
 	}
-	// The array is never written to where a batch may look at it: it is left behind, at
-	// once when empty, else when most of what it holds is dead. What it holds counts.
+	// Batches may still refer to the array, so it is never overwritten. It is replaced
+	// when most of its contents have been acknowledged. Until then all of it counts.
 	in.messages = in.messages[n:]
 	if in.dead >= in.live {
 		in.messages = append([]inbox.Message(nil), in.messages...)
@@ -76,27 +77,28 @@ func (in *entry) acknowledge(seq uint64) (freed int64) {
 	return freed
 }
 
-// cost is what an inbox has been counted for.
+// cost returns what the inbox counts for in total.
 func (in *entry) cost() int64 {
 	return inboxCost + sizeCost(len(in.id)) + in.live + in.dead + costOfKeys(in.keys.len())
 }
 
-// A shard is a part of all inboxes, with a lock of its own.
+// A shard is a part of all inboxes, with its own lock.
 //
-// All inboxes live equally long after they were asked for, so a list in the
-// order of asking is also in the order of expiry: the ones to remove are at its
-// head, and nobody looks at the rest.
+// Every inbox lives for the same time after its owner last looked. So a list in the order
+// of the last look is also in the order of expiry: the inboxes to remove are at its head,
+// and the rest need not be visited.
 type shard struct {
-	sync.Mutex // guards everything below, and each entry
+	sync.Mutex // guards everything below, including each entry
 	store      *Store
 	inboxes    shrink.Map[string, *entry]
 	head, tail *entry // head expires first
-	messages   int    // in all of them
-	bytes      int    // of their bodies
+	messages   int    // number of messages in all inboxes
+	bytes      int    // total size of their bodies
 	_          [64]byte
 }
 
-// findLocked returns the inbox of that id, or nil.
+// findLocked returns the inbox with the given id, or nil. It removes the inbox if it has
+// expired.
 func (sh *shard) findLocked(id string, now time.Duration) *entry {
 	in := sh.inboxes.Get(id)
 	if in != nil && in.expires <= now {
@@ -106,7 +108,9 @@ func (sh *shard) findLocked(id string, now time.Duration) *entry {
 	return in
 }
 
-// openLocked returns p's inbox, a new one if it has none. See admitLocked.
+// openLocked returns p's inbox and opens it if it does not exist. For life see
+// admitLocked.
+//
 // Errors: ErrUnauthorized, ErrRateLimited, ErrServerFull.
 func (sh *shard) openLocked(p inbox.Peer, life uint64, now time.Duration) (*entry, error) {
 	if in := sh.findLocked(p.ID, now); in != nil {
@@ -128,7 +132,8 @@ func (sh *shard) openLocked(p inbox.Peer, life uint64, now time.Duration) (*entr
 	return in, nil
 }
 
-// accountLocked notes whose a new inbox is, and counts it.
+// accountLocked records which client opened a new inbox and charges the inbox to its
+// quota.
 func (sh *shard) accountLocked(in *entry, p inbox.Peer) (err error) {
 	if p.Client == nil {
 		return nil
@@ -142,7 +147,8 @@ func (sh *shard) accountLocked(in *entry, p inbox.Peer) (err error) {
 	return err
 }
 
-// insertLocked reports whether there was memory for the inbox.
+// insertLocked adds the inbox to the shard. It reports false if the memory limit has no
+// room for it.
 func (sh *shard) insertLocked(in *entry) bool {
 	cost := in.cost()
 	if sh.inboxes.Len() == sh.inboxes.Room() {
@@ -157,8 +163,8 @@ func (sh *shard) insertLocked(in *entry) bool {
 	return true
 }
 
-// acknowledgeLocked removes the messages up to and including upTo. It reports a cursor of
-// another life as a reset.
+// acknowledgeLocked removes the messages up to and including upTo. It reports a reset if
+// the cursor belongs to another life.
 func (sh *shard) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, err error) {
 	if upTo.Life != in.life {
 		return upTo.Life != 0, nil
@@ -182,14 +188,14 @@ func (sh *shard) acknowledgeLocked(in *entry, upTo inbox.Cursor) (reset bool, er
 	return false, nil
 }
 
-// touchLocked restarts an expiry.
+// touchLocked restarts the expiry of an inbox.
 func (sh *shard) touchLocked(in *entry, now time.Duration) {
 	in.expires = now + sh.store.limits.TTL
 	sh.unlinkLocked(in)
 	sh.appendLocked(in)
 }
 
-// removeLocked ends the life of an inbox.
+// removeLocked removes an inbox and returns everything it counted for.
 func (sh *shard) removeLocked(in *entry) {
 	sh.unlinkLocked(in)
 	sh.messages, sh.bytes = sh.messages-len(in.messages), sh.bytes-in.bytes
@@ -200,16 +206,16 @@ func (sh *shard) removeLocked(in *entry) {
 	sh.store.hold(in, -in.cost())
 	in.endTaking()
 	if in.waker != nil {
-		in.waker.Wake() // should one still wait, it opens the next life
+		in.waker.Wake() // a receiver that still waits opens the next life
 	}
 }
 
-// removedPerLock bounds how many inboxes are removed under one hold of a lock, so that
-// nobody waits until all are gone.
+// removedPerLock bounds how many inboxes are removed without releasing the lock, so that
+// requests do not wait for all of them.
 const removedPerLock = 64
 
-// removeExpired removes at most removedPerLock inboxes and reports whether there may be
-// more.
+// removeExpired removes at most removedPerLock inboxes. It reports whether there may be
+// more to remove.
 func (sh *shard) removeExpired(now time.Duration) (more bool) {
 	sh.Lock()
 	defer sh.Unlock()

@@ -18,13 +18,13 @@ import (
 	"inbox"
 )
 
-// A snapshot file is magic, then a gob stream (a header, then its inboxes), then
-// the SHA-256 of all that. Readers check the sum before they decode anything.
+// A snapshot file consists of magic, a gob stream (a header, then the inboxes) and the
+// SHA-256 of both. Load verifies the sum before it decodes anything.
 const magic = "inbox snapshot 1\n"
 
 type snapshotHeader struct {
 	Time   time.Time
-	Pepper [inbox.PepperSize]byte // the secrets are of no use without it
+	Pepper [inbox.PepperSize]byte // the secrets are useless without it
 }
 
 type snapshotInbox struct {
@@ -32,7 +32,7 @@ type snapshotInbox struct {
 	Secret   [sha256.Size]byte
 	Life     uint64
 	Last     uint64
-	TTL      time.Duration // that was left
+	TTL      time.Duration // time left to live
 	Messages []snapshotMessage
 	Keys     []digest
 }
@@ -43,10 +43,10 @@ type snapshotMessage struct {
 	Body []byte
 }
 
-// Save writes all inboxes to a file that only its owner can read, under another
-// name first: whatever happens, path holds a whole snapshot or what it held
-// before. Senders and receivers should have stopped; what changes meanwhile may
-// or may not be in it.
+// Save writes all inboxes to path, readable by its owner only. It writes a temporary file
+// and renames it, so path always contains either the complete snapshot or what it
+// contained before. Stop senders and receivers first: changes during Save may or may not
+// be included.
 func (s *Store) Save(path string, pepper *inbox.Pepper) (err error) {
 	if err := removeUnfinished(path); err != nil {
 		return err
@@ -76,17 +76,17 @@ func (s *Store) Save(path string, pepper *inbox.Pepper) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
-// unfinished is where a snapshot is written. It is always the same name, so that what
-// a crash leaves there, with the messages in it, does not stay.
+// unfinished returns the name of the temporary file. It is always the same, so that the
+// next Save or Load removes what a crash left behind, which contains messages.
 func unfinished(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".unfinished")
 }
 
-// CheckSave reports why Save could not write a snapshot of some size to path, as far as
-// that can be known before: it writes and removes a file of the name that Save uses.
+// CheckSave tests whether Save could write a snapshot to path, as far as that is known in
+// advance. It writes and removes the temporary file that Save uses.
 func CheckSave(path string) (err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", path)
+		return fmt.Errorf("%s is not a regular file", path)
 	}
 	if err := removeUnfinished(path); err != nil {
 		return err
@@ -95,7 +95,7 @@ func CheckSave(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(make([]byte, 1<<20)) // a file system that is full may still take a name
+	_, err = f.Write(make([]byte, 1<<20)) // a full file system may still be able to create a file
 	err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 	return err
 }
 
-// snapshot copies what lives in a shard, in the order of expiry.
+// snapshot copies the inboxes of a shard that have not expired, in the order of expiry.
 func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 	sh.Lock()
 	defer sh.Unlock()
@@ -156,20 +156,20 @@ func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 	return all
 }
 
-// ErrDamaged says that a file is not what Save wrote.
+// ErrDamaged means that a file is not an intact snapshot.
 var ErrDamaged = errors.New("damaged snapshot")
 
-// Load reads what Save wrote into an empty store and returns the key of the
-// pepper that its secrets need. Inboxes go on with the cursors they had and with
-// what was left of their lives, less the time since; of a snapshot older than
-// the TTL nothing is left.
+// Load reads a snapshot into an empty store and returns the key of the pepper that its
+// secrets depend on. Inboxes keep their cursors and the remainder of their lives, minus
+// the time since the snapshot was saved. Nothing is left of a snapshot older than the
+// TTL.
 //
-// The caller MUST remove the file before it serves: loaded a second time, it
-// would give out sequence numbers twice. What a Save that did not come to its end
-// has left is removed here.
+// The caller MUST remove the file before it serves requests: loading it a second time
+// would issue sequence numbers twice. Load also removes the temporary file of an
+// interrupted Save.
 //
-// Errors: fs.ErrNotExist, ErrDamaged, or that the limits are too small for it.
-// After an error the store is not to be used.
+// Errors: fs.ErrNotExist, ErrDamaged, or an error that says which limit the snapshot
+// exceeds. The store must not be used after an error.
 func (s *Store) Load(path string) (pepper [inbox.PepperSize]byte, err error) {
 	if err := removeUnfinished(path); err != nil {
 		return pepper, err
@@ -190,7 +190,7 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 	damaged := func(what string) error { return fmt.Errorf("%w: %s", ErrDamaged, what) }
 	content := size - sha256.Size
 	if content < int64(len(magic)) {
-		return pepper, damaged("it is too short")
+		return pepper, damaged("the file is too short")
 	}
 	sum, want := sha256.New(), make([]byte, sha256.Size)
 	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, content)); err != nil {
@@ -200,19 +200,19 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 		return pepper, err
 	}
 	if !bytes.Equal(sum.Sum(nil), want) {
-		return pepper, damaged("its checksum does not fit")
+		return pepper, damaged("the checksum does not match")
 	}
 	body := bufio.NewReaderSize(io.NewSectionReader(r, 0, content), int(min(content, 1<<20)))
 	start := make([]byte, len(magic))
 	if _, err := io.ReadFull(body, start); err != nil || string(start) != magic {
-		return pepper, damaged("it is not a snapshot of this version")
+		return pepper, damaged("not a snapshot, or of another version")
 	}
 	dec := gob.NewDecoder(body)
 	var h snapshotHeader
 	if err := dec.Decode(&h); err != nil {
 		return pepper, damaged(err.Error())
 	}
-	away := max(0, time.Since(h.Time)) // a clock that was set back makes nobody older
+	away := max(0, time.Since(h.Time)) // a clock that was set back must not add lifetime
 	now := s.now()
 	var all []*entry
 	for {
@@ -231,7 +231,7 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 			all = append(all, saved.entry(now+left))
 		}
 	}
-	// They were saved shard by shard, by a process that had others.
+	// The snapshot is ordered by the shards of the process that saved it.
 	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.expires, b.expires) })
 	for _, in := range all {
 		if err := s.restore(in); err != nil {
@@ -242,20 +242,20 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 }
 
 func (saved *snapshotInbox) check() error {
-	// Which ids there may be is for the protocols to say: each has its own.
+	// Do not validate ids further: each protocol has its own rules.
 	switch {
 	case saved.ID == "":
 		return errors.New("an inbox without an id")
 	case saved.Life == 0:
 		return errors.New("an inbox without a life")
 	case uint64(len(saved.Messages)) > saved.Last:
-		return errors.New("an inbox with more messages than it was sent")
+		return errors.New("an inbox with more messages than sequence numbers")
 	case len(saved.Keys) > inbox.KeysRemembered:
 		return errors.New("an inbox with too many keys")
 	}
 	for i := range saved.Messages {
 		if saved.Messages[i].From == "" {
-			return errors.New("a message of nobody")
+			return errors.New("a message without a sender")
 		}
 	}
 	return nil
@@ -287,18 +287,18 @@ func (s *Store) restore(in *entry) error {
 	sh.Lock()
 	defer sh.Unlock()
 	if sh.inboxes.Get(in.id) != nil {
-		return fmt.Errorf("%w: two inboxes of one id", ErrDamaged)
+		return fmt.Errorf("%w: two inboxes with the same id", ErrDamaged)
 	}
 	if !s.reserveInbox() {
-		return fmt.Errorf("the snapshot holds more than %d inboxes", s.limits.Inboxes)
+		return fmt.Errorf("the snapshot contains more inboxes than the limit of %d", s.limits.Inboxes)
 	}
 	if !sh.insertLocked(in) {
-		return fmt.Errorf("the inboxes in the snapshot take more than %d bytes", s.limits.Memory)
+		return fmt.Errorf("the inboxes in the snapshot take more memory than the limit of %d bytes", s.limits.Memory)
 	}
 	return nil
 }
 
-// syncDir makes a rename survive a loss of power.
+// syncDir makes a rename in dir survive a power failure.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

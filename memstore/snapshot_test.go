@@ -72,16 +72,16 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 		for _, body := range bodies {
 			replayed, err := restored.Send(t.Context(), peer(id), id, inbox.Draft{Key: "k", Body: []byte(body)})
 			if err != nil || !replayed {
-				t.Errorf("%.9q: a send with a known key: replayed is %v, %v", id, replayed, err)
+				t.Errorf("%.9q: a repeated send: replayed is %v, %v", id, replayed, err)
 			}
 		}
 		_, err := restored.Look(t.Context(), peer(id), inbox.Cursor{Life: after.Cursor.Life, Seq: after.Cursor.Seq + 1}, 9, nil)
 		if !errors.Is(err, inbox.ErrBadCursor) {
-			t.Errorf("%.9q: a cursor of the future: %v", id, err)
+			t.Errorf("%.9q: a cursor never issued: %v", id, err)
 		}
 		stranger := inbox.Peer{ID: id, Secret: pepper.Secret(id, "wrong")}
 		if _, err := restored.Look(t.Context(), stranger, start, 9, nil); !errors.Is(err, inbox.ErrUnauthorized) {
-			t.Errorf("%.9q: another password: %v", id, err)
+			t.Errorf("%.9q: wrong password: %v", id, err)
 		}
 		send(t, restored, "bob", id, "", "next")
 		if b := ask(t, restored, id, after.Cursor, 9); len(b.Messages) != 1 || b.Cursor.Seq != after.Cursor.Seq+1 {
@@ -89,7 +89,7 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 		}
 	}
 	if b := ask(t, restored, "empty", start, 9); b.Cursor != ask(t, s, "empty", start, 9).Cursor {
-		t.Errorf("an inbox without messages has another life now")
+		t.Errorf("an empty inbox did not keep its cursor")
 	}
 }
 
@@ -116,11 +116,11 @@ func TestSnapshotKeepsTheOrderOfKeys(t *testing.T) {
 		}
 	}
 	if key(s, more) {
-		t.Errorf("the oldest key did not make room")
+		t.Errorf("the oldest key was not forgotten")
 	}
 }
 
-func TestSnapshotKeepsWhatIsLeftOfALife(t *testing.T) {
+func TestSnapshotKeepsTheRemainingLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := inbox.Limits{TTL: ttl}
 		s := memstore.New(limits)
@@ -129,10 +129,10 @@ func TestSnapshotKeepsWhatIsLeftOfALife(t *testing.T) {
 		ask(t, s, "late", start, 0)
 		time.Sleep(time.Second)
 		path := save(t, s)
-		time.Sleep(time.Second) // away
+		time.Sleep(time.Second) // the process is down
 
 		s = memstore.New(limits)
-		time.Sleep(time.Second / 2) // a store's clock begins when it is made
+		time.Sleep(time.Second / 2) // a store's clock starts when it is created
 		if _, err := s.Load(path); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestSnapshotKeepsTheOrderOfExpiry(t *testing.T) {
 			ask(t, s, fmt.Sprint(i), start, 0)
 			time.Sleep(ttl / 2 / n)
 		}
-		// Without a look at any of them: they leave as their time is over.
+		// Without a look at any of them: each expires in its turn.
 		s = load(t, save(t, s), inbox.Limits{TTL: ttl})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -195,7 +195,7 @@ func TestSnapshotOlderThanTheTTLIsEmpty(t *testing.T) {
 	})
 }
 
-func TestSnapshotOfALongerTTL(t *testing.T) {
+func TestSnapshotWithALongerTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(inbox.Limits{TTL: 10 * ttl})
 		ask(t, s, "alice", start, 0)
@@ -203,7 +203,7 @@ func TestSnapshotOfALongerTTL(t *testing.T) {
 		ask(t, s, "bob", start, 0)
 		time.Sleep(ttl)
 		if err := trySend(t, s, "bob", "alice", "", ""); !errors.Is(err, inbox.ErrNoInbox) {
-			t.Errorf("an inbox lives longer than it may: %v", err)
+			t.Errorf("the inbox outlived the new TTL: %v", err)
 		}
 	})
 }
@@ -222,7 +222,7 @@ func TestSnapshotLargerThanTheLimits(t *testing.T) {
 	inboxes, memory := s.Usage()
 	load(t, path, inbox.Limits{Inboxes: int(inboxes), Memory: memory})
 
-	// An inbox that holds more than it may now is emptied by its owner.
+	// An owner can empty an inbox that exceeds the new limits.
 	s = load(t, path, inbox.Limits{Bytes: 10})
 	if err := trySend(t, s, "0", "1", "", "x"); !errors.Is(err, inbox.ErrFull) {
 		t.Errorf("send: %v", err)
@@ -231,8 +231,8 @@ func TestSnapshotLargerThanTheLimits(t *testing.T) {
 	send(t, s, "0", "1", "", "x")
 }
 
-// Whatever goes on, each inbox is saved as it was at one moment.
-func TestSnapshotWhileOthersWork(t *testing.T) {
+// A snapshot of a busy store contains a consistent state of each inbox.
+func TestSnapshotOfABusyStore(t *testing.T) {
 	s := memstore.New(inbox.Limits{Messages: 8})
 	ctx, stop := context.WithCancel(t.Context())
 	var peers sync.WaitGroup

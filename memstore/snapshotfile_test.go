@@ -28,7 +28,7 @@ func TestSnapshotFile(t *testing.T) {
 			got = append(got, e.Name())
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("the directory holds %q, want %q", got, want)
+			t.Errorf("the directory contains %q, want %q", got, want)
 		}
 	}
 
@@ -55,7 +55,7 @@ func TestSnapshotFile(t *testing.T) {
 	load(t, path, inbox.Limits{})
 	wantFiles("snapshot")
 
-	// Where it cannot be written, what is there stays, and nothing is added.
+	// A failed Save keeps the existing files and adds none.
 	taken := filepath.Join(dir, "taken")
 	if err := os.MkdirAll(filepath.Join(taken, "by a directory"), 0o777); err != nil {
 		t.Fatal(err)
@@ -69,8 +69,9 @@ func TestSnapshotFile(t *testing.T) {
 	load(t, path, inbox.Limits{})
 }
 
-// A crash in the middle of writing leaves a file with messages. It does not stay.
-func TestSnapshotUnfinished(t *testing.T) {
+// A crash during Save leaves a file that contains messages. The next Load or Save removes
+// it.
+func TestUnfinishedSnapshotIsRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "snapshot")
 	left := filepath.Join(filepath.Dir(path), ".snapshot.unfinished")
 	leave := func() {
@@ -83,7 +84,7 @@ func TestSnapshotUnfinished(t *testing.T) {
 		t.Errorf("got the error %v, want %v", err, fs.ErrNotExist)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load left it: %v", err)
+		t.Errorf("Load did not remove it: %v", err)
 	}
 	leave()
 	if err := memstore.New(inbox.Limits{}).Save(path, pepper); err != nil {
@@ -93,12 +94,12 @@ func TestSnapshotUnfinished(t *testing.T) {
 		t.Errorf("the file has mode %v, %v", info.Mode(), err)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Save left it: %v", err)
+		t.Errorf("Save did not remove it: %v", err)
 	}
 	load(t, path, inbox.Limits{})
 }
 
-func TestSnapshotCannotBeWritten(t *testing.T) {
+func TestSaveToAReadOnlyDirectory(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere")
 	}
@@ -111,7 +112,7 @@ func TestSnapshotCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestSnapshotThatIsNotThere(t *testing.T) {
+func TestLoadOfAMissingSnapshot(t *testing.T) {
 	if _, err := memstore.New(inbox.Limits{}).Load(filepath.Join(t.TempDir(), "snapshot")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got the error %v, want %v", err, fs.ErrNotExist)
 	}
@@ -120,7 +121,7 @@ func TestSnapshotThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestSnapshotThatIsDamaged(t *testing.T) {
+func TestDamagedSnapshots(t *testing.T) {
 	s := memstore.New(inbox.Limits{})
 	for i := range 2 {
 		ask(t, s, fmt.Sprint(i), start, 0)
@@ -154,7 +155,7 @@ func TestSnapshotThatIsDamaged(t *testing.T) {
 	wantDamaged("zeroes", len(whole), make([]byte, len(whole)))
 }
 
-// What would keep Save from writing is found before there is anything to lose.
+// CheckSave detects what would make Save fail, before there is anything to lose.
 func TestCheckSave(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "snapshot")
@@ -175,17 +176,17 @@ func TestCheckSave(t *testing.T) {
 	}
 	for name, make := range map[string]func(path, unfinished string) (string, error){
 		"no directory": func(path, _ string) (string, error) { return filepath.Join(path, "x", "snapshot"), nil },
-		"a file in a directory's place": func(path, _ string) (string, error) {
+		"a file in place of the directory": func(path, _ string) (string, error) {
 			return filepath.Join(path, "snapshot"), os.WriteFile(path, nil, 0o600)
 		},
 		"a directory": func(path, _ string) (string, error) { return path, os.Mkdir(path, 0o700) },
 		"a device":    func(string, string) (string, error) { return os.DevNull, nil },
-		"a directory of the temporary name": func(path, unfinished string) (string, error) {
+		"a directory with the temporary name": func(path, unfinished string) (string, error) {
 			return path, os.MkdirAll(filepath.Join(unfinished, "with something in it"), 0o700)
 		},
-		"a directory that cannot be written": func(path, _ string) (string, error) {
+		"a read-only directory": func(path, _ string) (string, error) {
 			if os.Geteuid() == 0 {
-				return "", nil // who may write everywhere
+				return "", nil // root may write everywhere
 			}
 			return filepath.Join(path, "snapshot"), os.Mkdir(path, 0o500)
 		},
@@ -197,7 +198,7 @@ func TestCheckSave(t *testing.T) {
 				t.Fatal(err)
 			}
 			if path == "" {
-				t.Skip("as this user everything can be written")
+				t.Skip("root may write everywhere")
 			}
 			if err := memstore.CheckSave(path); err == nil {
 				t.Error("no error")

@@ -6,11 +6,11 @@ import (
 	"inbox"
 )
 
-// taking is a pop between Take and its end.
+// taking is the state of a pop between Take and the call of end.
 type taking struct {
 	upTo   uint64
-	missed bool          // a look came meanwhile
-	ended  chan struct{} // nil until somebody waits for it
+	missed bool          // a look found nothing because of this pop
+	ended  chan struct{} // nil until a look waits for it
 }
 
 // Take implements [inbox.Store].
@@ -21,7 +21,7 @@ func (s *Store) Take(_ context.Context, p inbox.Peer, b inbox.Batch, w *inbox.Wa
 	in := sh.findLocked(p.ID, s.now())
 	switch {
 	case in == nil, in.life != b.Cursor.Life, in.taken != nil, w != nil && w.Err() != nil,
-		b.Start().Seq+1 != in.first(), b.Cursor.Seq > in.last: // another pop has removed some
+		b.Start().Seq+1 != in.first(), b.Cursor.Seq > in.last: // another pop has removed some of the messages
 		return nil
 	}
 	t := &taking{upTo: b.Cursor.Seq}
@@ -32,7 +32,7 @@ func (s *Store) Take(_ context.Context, p inbox.Peer, b inbox.Batch, w *inbox.Wa
 func (s *Store) endTaking(sh *shard, in *entry, t *taking, delivered bool) {
 	sh.Lock()
 	now := s.now()
-	if sh.findLocked(in.id, now) != in || in.taken != t { // the inbox has ended
+	if sh.findLocked(in.id, now) != in || in.taken != t { // the inbox is gone
 		sh.Unlock()
 		return
 	}
@@ -48,10 +48,10 @@ func (s *Store) endTaking(sh *shard, in *entry, t *taking, delivered bool) {
 	}
 }
 
-// hides reports whether a pop is about to remove the oldest messages.
+// hides reports whether a pop in progress hides the oldest messages.
 func (in *entry) hides() bool { return in.taken != nil && in.taken.upTo >= in.first() }
 
-// endTaking lets looks find the messages again.
+// endTaking makes the messages visible to looks again.
 func (in *entry) endTaking() {
 	if in.taken != nil && in.taken.ended != nil {
 		close(in.taken.ended)
@@ -59,8 +59,8 @@ func (in *entry) endTaking() {
 	in.taken = nil
 }
 
-// miss notes that a look found nothing because of a pop. It returns a channel that is
-// closed when the pop has ended.
+// miss records that a look found nothing because of the pop. It returns a channel that is
+// closed when the pop ends.
 func (t *taking) miss() <-chan struct{} {
 	t.missed = true
 	if t.ended == nil {
@@ -69,9 +69,9 @@ func (t *taking) miss() <-chan struct{} {
 	return t.ended
 }
 
-// held returns how many messages count against the bounds of the inbox, and the bytes of
-// their bodies. The client of a pop may have read its messages already, so they count no
-// longer.
+// held returns the number of messages that count against the limits of the inbox, and the
+// size of their bodies. Messages that a pop hides do not count, because its client may
+// have read them already.
 func (in *entry) held() (messages, bytes int) {
 	if in == nil {
 		return 0, 0

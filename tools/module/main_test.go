@@ -35,7 +35,7 @@ func TestMove(t *testing.T) {
 	for _, step := range []struct{ dir, command string }{
 		{".", "go vet ./..."},
 		{".", "go build -o " + filepath.Join(t.TempDir(), "inbox") + " " + to + "/cmd/inbox"},
-		{".", "go test -run TestPackagesImportOnlyWhatTheyMay ."},
+		{".", "go test -run TestPackagesImportOnlyAllowedPackages ."},
 		{"bench", "go vet ./..."},
 		{"matrix", "go vet ./..."},
 		{"examples/pion", "go vet ./..."},
