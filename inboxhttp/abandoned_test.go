@@ -11,12 +11,11 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// PROTOCOL, section 4: "It is removed only after the answer was flushed to a
-// connection that still lives; a client that went away while waiting loses
-// nothing."
+// Section 4.1: a pop removes a message only after it has flushed the answer to a live
+// connection.
 
-// Of the messages that follow an abandoned long poll, none is lost: of 1,000,
-// half of them sent at once and half after the connection was parked.
+// TestAbandonedLongPolls abandons 1,000 long polls, half of them one at a time and half
+// in groups that are already parked. No message that is sent afterwards may be lost.
 func TestAbandonedLongPolls(t *testing.T) {
 	noLeaks(t, func() {
 		t.Run("TCP", func(t *testing.T) {
@@ -52,9 +51,9 @@ func TestAbandonedLongPolls(t *testing.T) {
 	})
 }
 
-// abandoned has n clients wait, atOnce of them at the same time, and leave; then
-// each is sent a message, and asks for it on another connection. It returns how
-// many did not get it.
+// abandoned lets n clients wait, atOnce of them together, and then leave. It sends each
+// of them a message, polls for it over another connection and returns how many messages
+// are missing.
 func abandoned(s *server, query string, n, atOnce int, parked bool) (lost int) {
 	s.Helper()
 	for first := 0; first < n; first += atOnce {
@@ -83,9 +82,8 @@ func abandoned(s *server, query string, n, atOnce int, parked bool) (lost int) {
 	return lost
 }
 
-// A stream of HTTP/2 that a client resets is gone when the server has read so.
-// Until then a pop may be written to it, and is lost: what loses nothing is to
-// acknowledge.
+// The server notices the reset of an HTTP/2 stream only when it reads it. A pop that is
+// written before then can be lost. An acknowledged poll must lose nothing.
 func TestAbandonedStreams(t *testing.T) {
 	overEach(t, http2Wires, config{}, func(s *server) {
 		for _, query := range []string{"", "?after=0"} {
@@ -97,7 +95,7 @@ func TestAbandonedStreams(t *testing.T) {
 				s.send("bob", id, "hello")
 				<-p.done
 				if query == "" && p.err == nil {
-					continue // it was faster than the leaving
+					continue // the answer arrived before the client left
 				}
 				s.settle()
 				if a := s.poll(id); a.status != http.StatusOK {
@@ -106,20 +104,19 @@ func TestAbandonedStreams(t *testing.T) {
 			}
 			s.Logf("GET %s: %d of %d messages that followed an abandoned stream were lost", query, lost, n)
 			if query != "" && lost > 0 {
-				s.Error("although nothing was acknowledged")
+				s.Error("messages were lost that nobody had acknowledged")
 			}
 		}
 	})
 }
 
-// At the moment of delivery, when the message is already taken from the store,
-// a client that is no longer there leaves it in the inbox.
+// A client that leaves between the look and the delivery leaves its message in the inbox.
 func TestLeftAtTheMomentOfDelivery(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, overUnix, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
 			for _, way := range leavings {
 				if parked && strings.HasPrefix(s.url, "https:") {
-					continue // over TLS nothing is
+					continue // connections over TLS are not parked
 				}
 				id := fmt.Sprint(way.name, ", parked ", parked)
 				c := s.rawClient()
@@ -132,7 +129,7 @@ func TestLeftAtTheMomentOfDelivery(t *testing.T) {
 				c.wait(id, "", parked)
 				s.send("bob", id, "precious")
 				if n, _ := io.Copy(io.Discard, c.Conn); n > 0 {
-					s.Errorf("%s: %d bytes were written to a client that is not there", id, n)
+					s.Errorf("%s: %d bytes were written to a client that had left", id, n)
 				}
 				s.store.hook(nil)
 				s.poll(id).wantMessage("bob", "precious")
@@ -142,16 +139,16 @@ func TestLeftAtTheMomentOfDelivery(t *testing.T) {
 	})
 }
 
-// What was flushed and not read: a client that closes then resets the
-// connection, and its message stays.
+// A client that closes without reading a flushed answer resets the connection: the
+// message stays.
 func TestResetAfterTheFlush(t *testing.T) {
-	for _, way := range leavings[:2] { // who half-closes goes on reading
+	for _, way := range leavings[:2] { // a half-closed client keeps reading
 		for _, body := range []string{"precious", strings.Repeat("precious", 8<<10)} {
 			t.Run(fmt.Sprintf("%s, %d bytes", way.name, len(body)), func(t *testing.T) {
 				flushed := make(chan func(), 1)
 				overTCP(t, config{wrap: afterFlush(flushed)}, func(s *server) {
 					if _, local := s.rawClient().kernel().(*net.UnixConn); local && len(body) < 4<<10 {
-						return // the kernel does not say who has not read
+						return // the kernel does not report unread bytes here
 					}
 					s.open("alice")
 					s.send("bob", "alice", body)
@@ -162,7 +159,7 @@ func TestResetAfterTheFlush(t *testing.T) {
 						c.untilKnown()
 					}
 					c.ask("alice", "?wait=0", "")
-					inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
+					inboxtest.Until(s, "the handler has returned", func() bool { return s.inside.Load() == 0 && len(flushed) == 0 })
 					s.poll("alice").wantMessage("bob", body)
 				})
 			})
@@ -170,8 +167,8 @@ func TestResetAfterTheFlush(t *testing.T) {
 	}
 }
 
-// A client as curl is, which closes as soon as it has read its answer, has got
-// its message: it does not come again.
+// A client like curl, which closes as soon as it has read its answer, receives each
+// message once.
 func TestClosedAfterReading(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		for _, more := range []string{"", "Connection: close\r\n"} {
@@ -194,8 +191,8 @@ func TestClosedAfterReading(t *testing.T) {
 	})
 }
 
-// Who asks to close the connection is told the end of its answer only when the
-// message has left, so that the next connection cannot find it.
+// With Connection: close, the end of an answer goes out only after its message has left
+// the inbox, so that the client's next connection cannot receive it again.
 func TestPopsOverOneConnectionEach(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		s.open("alice")
@@ -209,8 +206,7 @@ func TestPopsOverOneConnectionEach(t *testing.T) {
 	})
 }
 
-// afterFlush wraps a handler so that after the next flush, the next function is
-// called.
+// afterFlush wraps a handler so that each flush calls the next function, if there is one.
 func afterFlush(next <-chan func()) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every line of Content-Encoding counts, not only the first one.
+// Every Content-Encoding line counts, not only the first.
 func TestEncodingInAnyLineIsRefused(t *testing.T) {
 	for _, encoding := range [][]string{{"identity", "gzip"}, {"", "gzip"}} {
 		inBubble(t, config{}, func(s *server) {
@@ -20,8 +20,8 @@ func TestEncodingInAnyLineIsRefused(t *testing.T) {
 	}
 }
 
-// A message whose length can be taken in two ways may be a smuggled one: the
-// connection must be closed after it (RFC 9112, 6.1 and 6.3).
+// A message with an ambiguous length may be part of request smuggling. The server must
+// close the connection after it (RFC 9112, 6.1 and 6.3).
 func TestAmbiguousLengthEndsTheConnection(t *testing.T) {
 	s := start(t, config{sockets: true})
 	s.open("alice", "bob")
@@ -29,7 +29,7 @@ func TestAmbiguousLengthEndsTheConnection(t *testing.T) {
 		both := strings.Replace(plain(method, "?to=alice&limit=0", "bob", ""), "Host: x", "Host: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", 1)
 		both = strings.Replace(both, "Content-Length: 0\r\n", "", 1) + "0\r\n\r\n"
 		old := strings.Replace(plain(method, "?to=alice&limit=0", "bob", ""), "HTTP/1.1", "HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked", 1)
-		for name, request := range map[string]string{"both": both, "chunks in HTTP/1.0": old} {
+		for name, request := range map[string]string{"both": both, "chunked over HTTP/1.0": old} {
 			c := s.rawClient()
 			c.write(request + plain(http.MethodDelete, "", "bob", ""))
 			first := c.answer(method)
@@ -40,7 +40,8 @@ func TestAmbiguousLengthEndsTheConnection(t *testing.T) {
 	}
 }
 
-// A body of which net/http reads nothing is not taken for an empty one.
+// A chunked body over HTTP/1.0, which net/http does not read, must not pass for an empty
+// body.
 func TestChunksInHTTP10AreRefused(t *testing.T) {
 	s := start(t, config{sockets: true})
 	s.open("alice")
@@ -53,6 +54,6 @@ func TestChunksInHTTP10AreRefused(t *testing.T) {
 		}
 	}
 	if held := s.held("alice"); held != 1 {
-		t.Errorf("%d messages, want the empty one alone", held)
+		t.Errorf("%d messages, want only the empty one", held)
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"inbox/internal/browser"
 )
 
-// answer is a whole answer, which has passed check.
+// answer is a complete answer. try has already passed it to check.
 type answer struct {
 	testing.TB
 	status int
 	proto  int
 	header http.Header
 	body   string
-	code   string // of a problem
+	code   string // of the problem, if it is one
 }
 
 func read(tb testing.TB, resp *http.Response) (answer, error) {
@@ -36,8 +36,7 @@ func codeOf(body []byte) string {
 	return p.Code
 }
 
-// statuses is the table of section 7: the codes that a program reads, and the
-// status of each.
+// statuses maps the codes in the table of section 7 to their statuses.
 var statuses = map[string]int{
 	"bad-request": 400, "bad-credentials": 400, "bad-recipient": 400, "bad-cursor": 400, "bad-key": 400,
 	"unauthorized":     401,
@@ -52,15 +51,15 @@ var statuses = map[string]int{
 	"inbox-full":   503, "server-full": 503, "store-unavailable": 503, "draining": 503,
 }
 
-// always is what section 8 wants of every answer.
+// always has the headers that section 8 requires of every answer.
 var always = map[string]string{
 	"Cache-Control":           "no-store",
 	"X-Content-Type-Options":  "nosniff",
 	"Content-Security-Policy": "default-src 'none'; sandbox",
 }
 
-// check holds every answer of every test against what section 7 and section 8
-// say of all of them. It does not end the test: it runs in any goroutine.
+// check verifies what sections 7 and 8 require of every answer. It never stops the test,
+// so it can run in any goroutine.
 func (s *server) check(r request, a answer) {
 	s.Helper()
 	for name, want := range always {
@@ -70,12 +69,12 @@ func (s *server) check(r request, a answer) {
 	}
 	switch {
 	case a.status == http.StatusForbidden && r.method == http.MethodOptions:
-		// A preflight that is refused: its reader is a browser, not a program.
+		// a refused preflight has no problem in its body
 	case a.status >= 400:
 		checkProblem(s, a, r)
 	case a.status == http.StatusOK, a.status == http.StatusNoContent:
 	default:
-		s.Errorf("the protocol knows no status %d", a.status)
+		s.Errorf("status %d is not in the protocol", a.status)
 	}
 	if a.status == http.StatusNoContent && a.body != "" {
 		s.Errorf("204 with a body")
@@ -102,11 +101,11 @@ func checkProblem(tb testing.TB, a answer, r request) {
 		tb.Errorf("%d with Retry-After: %q", a.status, a.header.Get("Retry-After"))
 	}
 	if r.method == http.MethodHead {
-		return // no body to read
+		return // HEAD has no body
 	}
 	var p map[string]any
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
-		tb.Errorf("%d with a body that is no JSON object: %q", a.status, a.body)
+		tb.Errorf("%d with a body that is not a JSON object: %q", a.status, a.body)
 		return
 	}
 	if got := slices.Sorted(maps.Keys(p)); !slices.Equal(got, []string{"code", "detail", "status", "title", "type"}) {
@@ -117,11 +116,11 @@ func checkProblem(tb testing.TB, a answer, r request) {
 		tb.Errorf("status %d with the problem %s", a.status, a.body)
 	}
 	if p["type"] != "about:blank" || p["title"] != http.StatusText(a.status) || p["detail"] == "" {
-		tb.Errorf("a problem that explains nothing: %s", a.body)
+		tb.Errorf("a problem without a title or detail: %s", a.body)
 	}
 }
 
-// want fails unless the status, and the body if one is given, are these.
+// want fails the test unless the answer has this status and, if given, this body.
 func (a answer) want(status int, body ...string) answer {
 	a.Helper()
 	if a.status != status {
@@ -133,7 +132,7 @@ func (a answer) want(status int, body ...string) answer {
 	return a
 }
 
-// wantProblem fails unless the answer is the error of that code.
+// wantProblem fails the test unless the answer is the problem with this code.
 func (a answer) wantProblem(code string) answer {
 	a.Helper()
 	if a.code != code {
@@ -142,8 +141,8 @@ func (a answer) wantProblem(code string) answer {
 	return a
 }
 
-// wantHeader fails unless a header has that one value; "" means that it is not
-// there.
+// wantHeader fails the test unless the header has exactly this value, or is absent if
+// value is "".
 func (a answer) wantHeader(name, value string) answer {
 	a.Helper()
 	got := a.header[http.CanonicalHeaderKey(name)]
@@ -154,13 +153,13 @@ func (a answer) wantHeader(name, value string) answer {
 	return a
 }
 
-// wantMessage fails unless the answer is one message in its raw form.
+// wantMessage fails the test unless the answer is this message in raw form.
 func (a answer) wantMessage(from, body string) answer {
 	a.Helper()
 	return a.want(http.StatusOK, body).wantHeader("X-From", from).wantHeader("Content-Type", "application/octet-stream")
 }
 
-// cursor is the position that the answer names.
+// cursor returns the answer's Inbox-Cursor.
 func (a answer) cursor() string {
 	a.Helper()
 	c := a.header.Get("Inbox-Cursor")
@@ -170,7 +169,7 @@ func (a answer) cursor() string {
 	return c
 }
 
-// batch is the JSON form.
+// batch is the JSON form of an answer.
 type batch struct {
 	Cursor   string
 	Messages []message
@@ -190,7 +189,7 @@ func (m message) content() string {
 	return string(m.Body64)
 }
 
-// batch reads the JSON form.
+// batch decodes the JSON form.
 func (a answer) batch() batch {
 	a.Helper()
 	a.want(http.StatusOK).wantHeader("Content-Type", "application/json")
@@ -204,14 +203,14 @@ func (a answer) batch() batch {
 	return b
 }
 
-// parseBatch is strict: it knows every member there may be.
+// parseBatch decodes strictly: unknown members are errors.
 func parseBatch(body string) (b batch, err error) {
 	dec := json.NewDecoder(strings.NewReader(body))
 	dec.DisallowUnknownFields()
 	return b, dec.Decode(&b)
 }
 
-// wantBodies fails unless the answer is the JSON form of these messages.
+// wantBodies fails the test unless the answer contains exactly these messages as JSON.
 func (a answer) wantBodies(bodies ...string) answer {
 	a.Helper()
 	if len(bodies) == 0 {
@@ -227,5 +226,6 @@ func (a answer) wantBodies(bodies ...string) answer {
 	return a
 }
 
-// escape is encodeURIComponent, but for a few characters that need it not.
+// escape is encodeURIComponent, except that it also encodes a few characters that need no
+// encoding.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

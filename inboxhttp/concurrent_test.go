@@ -12,16 +12,16 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Many peers at once, on every transport, all of whom lose their connections now
-// and then: whoever acknowledges gets everything, in order, and nothing twice
-// once it leaves out the positions that it has seen. In the end nothing is left.
+// Many peers receive at once, on every transport, and drop their connections now and
+// then. A peer that acknowledges and skips the cursors it has seen must receive every
+// message once and in order. At the end every inbox must be empty.
 func TestManyPeersOnEveryTransport(t *testing.T) {
 	aloneOverEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		each, messages := 12, 8
 		if s.redis == nil && !strings.HasPrefix(s.url, "https:") {
 			each, messages = 64, 12
 		}
-		s.get("warm", "?limit=0") // what a first connection takes
+		s.get("warm", "?limit=0") // pays for the first connection
 		s.client.CloseIdleConnections()
 		s.noLeaks(func() {
 			var ledger inboxtest.Ledger
@@ -43,7 +43,7 @@ func TestManyPeersOnEveryTransport(t *testing.T) {
 			senders.Wait()
 			readers.Wait()
 			ledger.Check(s)
-			s.Logf("%d reconnections, %d messages that came again", m.again.Load(), m.repeated.Load())
+			s.Logf("%d reconnections, %d repeated messages", m.again.Load(), m.repeated.Load())
 			s.client.CloseIdleConnections()
 		})
 	})
@@ -53,12 +53,12 @@ type crowd struct {
 	*server
 	ledger          *inboxtest.Ledger
 	ids             []string
-	messages        int // to each reader, in all
+	messages        int // to each reader, in total
 	again, repeated atomic.Int64
 }
 
-// read receives at the inbox of id until all has come, and drops its connection
-// after every few messages.
+// read receives at the inbox of id until all messages have arrived, and drops its
+// connection after every few messages.
 func (m *crowd) read(tr transport, id, position string) {
 	seen := make(map[string]bool)
 	c := tr.connect(m.server, id, position)
@@ -77,7 +77,7 @@ func (m *crowd) read(tr transport, id, position string) {
 		m.ledger.Arrived(e.from, id, e.body)
 		if len(seen)%5 == 0 {
 			drop(c)
-			if len(seen)%2 == 0 { // it has not noted how far it was
+			if len(seen)%2 == 0 { // it has not saved its position
 				position = e.cursor
 			}
 			c = tr.connect(m.server, id, position)
@@ -86,7 +86,7 @@ func (m *crowd) read(tr transport, id, position string) {
 	}
 }
 
-// drop leaves a connection and whatever is kept for the next.
+// drop leaves a connection and closes what it keeps for the next one.
 func drop(c connection) {
 	c.leave()
 	if p, ok := c.(*pollConnection); ok {
@@ -94,7 +94,7 @@ func drop(c connection) {
 	}
 }
 
-// sendAll sends its share, to all the readers in turn.
+// sendAll sends this sender's share to all readers in turn.
 func (m *crowd) sendAll(sender int) {
 	from := fmt.Sprint("sender-", sender)
 	client := m.newClient()

@@ -16,9 +16,9 @@ import (
 	"inbox/internal/park"
 )
 
-// Connections as they are on the internet.
+// Connections fail in all the ways they do on the internet.
 
-// Clients that vanish while they wait hold nothing: no goroutine, no descriptor.
+// A client that vanishes while it waits costs no goroutine and no descriptor.
 func TestVanished(t *testing.T) {
 	aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
@@ -44,8 +44,7 @@ func TestVanished(t *testing.T) {
 	})
 }
 
-// A request of which only a part comes does nothing. Above all, half a message
-// is no message.
+// An incomplete request has no effect. In particular, half a message is not a message.
 func TestHalfRequests(t *testing.T) {
 	whole := plain(http.MethodPost, "?to=alice", "bob", "half of a message")
 	chunked := strings.Replace(whole, "Content-Length: 17", "Transfer-Encoding: chunked", 1)
@@ -61,7 +60,7 @@ func TestHalfRequests(t *testing.T) {
 						c.write(text[:n])
 						way.leave(c)
 						if way.name == "half-closes" {
-							io.Copy(io.Discard, c.Conn) // an error, or nothing
+							io.Copy(io.Discard, c.Conn) // an error or nothing
 						}
 						c.Close()
 					}
@@ -69,7 +68,7 @@ func TestHalfRequests(t *testing.T) {
 			}
 			s.settle()
 			if n := s.held("alice"); n > 0 {
-				s.Errorf("%d messages came of half requests", n)
+				s.Errorf("incomplete requests sent %d messages", n)
 			}
 			s.send("bob", "alice", "a whole message")
 			s.poll("alice").wantMessage("bob", "a whole message")
@@ -77,7 +76,7 @@ func TestHalfRequests(t *testing.T) {
 	})
 }
 
-// A client that does not read its answer is cut off, and its goroutine is free.
+// The server cuts off a client that does not read its answer, which frees the goroutine.
 func TestReaderThatNeverReads(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{sockets: true, tune: func(srv *http.Server) {
@@ -96,15 +95,15 @@ func TestReaderThatNeverReads(t *testing.T) {
 		c := s.rawClient()
 		c.tcp().SetReadBuffer(4 << 10)
 		c.ask("alice", query, "Accept: application/json\r\n")
-		inboxtest.Until(t, "it was asked", func() bool { return s.inside.Load() == 1 })
+		inboxtest.Until(t, "the request has arrived", func() bool { return s.inside.Load() == 1 })
 		inboxtest.Until(t, "the goroutine is free", func() bool { return s.inside.Load() == 0 })
 	}
 	if n := s.held("alice"); n != 16 {
-		t.Errorf("%d messages are left of 16, of which nobody has read one", n)
+		t.Errorf("%d messages are left, want all 16", n)
 	}
 }
 
-// Requests that come together are answered one after the other.
+// Pipelined requests are answered in order.
 func TestPipelined(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		c := s.rawClient()
@@ -120,10 +119,10 @@ func TestPipelined(t *testing.T) {
 	})
 }
 
-// Also behind one that waits, and is parked meanwhile.
+// A request may be pipelined behind one that waits, parked or not.
 func TestPipelinedBehindAWait(t *testing.T) {
 	t.Parallel()
-	for name, later := range map[string]bool{"with it": false, "while it waits": true} {
+	for name, later := range map[string]bool{"together": false, "while it waits": true} {
 		t.Run(name, func(t *testing.T) {
 			overTCP(t, config{}, func(s *server) {
 				c := s.rawClient()
@@ -147,9 +146,9 @@ func TestPipelinedBehindAWait(t *testing.T) {
 	}
 }
 
-// A connection that was parked serves the next request, and is parked again,
-// however the wait ended.
-func TestConnectionGoesOnAfterBeingParked(t *testing.T) {
+// A connection that was parked serves its next request and can be parked again, however
+// the wait ended.
+func TestParkedConnectionIsReused(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		c := s.rawClient()
 		c.wait("alice", "", true)
@@ -167,17 +166,17 @@ func TestConnectionGoesOnAfterBeingParked(t *testing.T) {
 		c.answer(http.MethodGet).wantProblem("closed")
 
 		c.wait("alice", "?wait=1", true)
-		c.answer(http.MethodGet).want(http.StatusNoContent).cursor() // nothing came
+		c.answer(http.MethodGet).want(http.StatusNoContent).cursor() // nothing arrived
 
-		c.write(plain(http.MethodPost, "?to=alice", "alice", "by itself"))
+		c.write(plain(http.MethodPost, "?to=alice", "alice", "to herself"))
 		c.answer(http.MethodPost).want(http.StatusOK)
 		c.ask("alice", "", "")
-		c.answer(http.MethodGet).wantMessage("alice", "by itself")
+		c.answer(http.MethodGet).wantMessage("alice", "to herself")
 	})
 }
 
-// What a page of another origin reads of an answer that waited is what it reads
-// of any other.
+// A page of another origin can read the same headers whether or not the answer was
+// parked.
 func TestParkedAnswersCarryTheSameHeaders(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		header := http.Header{"Origin": {"https://app.example"}}
@@ -204,7 +203,7 @@ func TestParkedAnswersCarryTheSameHeaders(t *testing.T) {
 	})
 }
 
-// HTTP/1.0 has no chunks and closes.
+// An answer over HTTP/1.0 is not chunked, and the connection closes after it.
 func TestHTTP10(t *testing.T) {
 	overTCP(t, config{Config: maxWait(time.Second)}, func(s *server) {
 		for _, query := range []string{"?wait=0", "", "?after=0"} {
@@ -214,10 +213,10 @@ func TestHTTP10(t *testing.T) {
 			c.write(strings.Replace(plain(http.MethodGet, query, "alice", ""), "HTTP/1.1", "HTTP/1.0", 1))
 			a := c.answer(http.MethodGet).wantMessage("bob", "hello")
 			if a.header.Get("Transfer-Encoding") != "" {
-				s.Error("in chunks")
+				s.Error("the answer is chunked")
 			}
 			if _, err := c.r.ReadByte(); err != io.EOF {
-				s.Errorf("the connection goes on: %v", err)
+				s.Errorf("the connection is still open: %v", err)
 			}
 		}
 		c := s.rawClient()
@@ -226,9 +225,9 @@ func TestHTTP10(t *testing.T) {
 	})
 }
 
-// At the moment of delivery anything can happen to a connection. Who
-// acknowledges loses nothing and gets nothing twice that it has acknowledged;
-// what a pop loses was flushed to a connection that lived, and is counted.
+// The connection is reset while its message is delivered. An acknowledging client loses
+// nothing. A pop may lose a message that was flushed to a connection that still seemed
+// open: the test reports how many.
 func TestResetsAtTheMomentOfDelivery(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		n, lost := s.times(200), 0
@@ -243,18 +242,18 @@ func TestResetsAtTheMomentOfDelivery(t *testing.T) {
 			s.send("bob", popper, "x")
 			s.send("bob", reader, "x")
 			both.Wait()
-			inboxtest.Until(s, "the server is done", func() bool { return s.inside.Load() == 0 })
+			inboxtest.Until(s, "the handlers have returned", func() bool { return s.inside.Load() == 0 })
 			if s.poll(popper).status != http.StatusOK {
 				lost++
 			}
 			s.get(reader, "?after=0&wait=0").wantMessage("bob", "x")
 		}
-		s.Logf("of messages that were sent while their reader left: popped %d of %d lost, acknowledged 0 of %d", lost, n, n)
+		s.Logf("messages sent while their reader left: %d of %d popped ones lost, 0 of %d acknowledged ones", lost, n, n)
 	})
 }
 
-// A stack that repeats a GET by itself (RFC 9110, 9.2.2) gets the same messages
-// again, if it acknowledges.
+// An HTTP stack that retries a GET (RFC 9110, 9.2.2) receives the same messages again if
+// it acknowledges.
 func TestRetriedGet(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		s.open("alice")
@@ -262,24 +261,23 @@ func TestRetriedGet(t *testing.T) {
 		for range 3 {
 			c := s.rawClient()
 			c.ask("alice", "?after=0", "Accept: application/json\r\n")
-			c.r.Peek(1) // the answer is on its way, and then the connection breaks
+			c.r.Peek(1) // part of the answer arrives, then the connection breaks
 			c.reset()
 		}
 		s.getJSON("alice", "?after=0").wantBodies("one", "two")
 	})
 }
 
-// A peer that waits asks the same again and again. From the third time on it is
-// not even parsed, and still everything is as it was: what came, who replaces
-// whom, what leaves, another request in between.
+// From the third identical request on, the server no longer parses it. Everything else
+// must stay the same: delivery, replacement, errors and other requests in between.
 func TestSameRequestAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("pop", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "") })
 	t.Run("acknowledged", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "?after=0") })
 }
 
-// A request that fills the buffer into which it is read again leaves open whether
-// there is more. Nothing is busy with that while it waits.
+// A request that exactly fills the read buffer may continue beyond it. The server must
+// not spin while that request waits.
 func TestSameLongRequestAgain(t *testing.T) {
 	for _, size := range []int{2047, 2048, 2049} {
 		s := start(t, config{sockets: true})
@@ -318,9 +316,9 @@ func sameRequestAgain(t *testing.T, query string) {
 		c.answer(http.MethodGet).wantMessage("bob", body)
 		acknowledge()
 	}
-	s.send("bob", id, "was there before")
+	s.send("bob", id, "sent before")
 	c.ask(id, query, "")
-	c.answer(http.MethodGet).wantMessage("bob", "was there before")
+	c.answer(http.MethodGet).wantMessage("bob", "sent before")
 	acknowledge()
 
 	c.wait(id, query, true)
@@ -332,28 +330,28 @@ func sameRequestAgain(t *testing.T, query string) {
 	c.wait(id, query, true)
 	s.do(request{method: http.MethodDelete, id: id})
 	c.answer(http.MethodGet).wantProblem("closed")
-	if n := s.parked.Load() - taken; n > 1 { // newer's
-		t.Errorf("the connection was taken from net/http %d times more", n-1)
+	if n := s.parked.Load() - taken; n > 1 { // one of them is newer's
+		t.Errorf("the connection was taken from net/http %d more times", n-1)
 	}
 
-	// The password is not looked at again, but the inbox is: another may have
-	// taken the name.
+	// The server does not parse the password again, but it checks it against the inbox,
+	// which somebody else may have opened meanwhile.
 	s.do(request{method: http.MethodDelete, id: id})
 	s.do(request{id: id, password: "another", query: "?limit=0"}).want(http.StatusNoContent)
 	c.ask(id, query, "")
 	c.answer(http.MethodGet).wantProblem("unauthorized")
 	s.do(request{method: http.MethodDelete, id: id, password: "another"})
 
-	// Other requests, and parts of this one.
-	c.write(plain(http.MethodPost, "?to="+id, id, "by itself"))
+	// Other requests, and this one in parts.
+	c.write(plain(http.MethodPost, "?to="+id, id, "to herself"))
 	c.answer(http.MethodPost).want(http.StatusOK)
 	same := plain(http.MethodGet, query, id, "")
 	c.write(same[:10])
 	c.write(same[10:])
-	c.answer(http.MethodGet).wantMessage(id, "by itself")
+	c.answer(http.MethodGet).wantMessage(id, "to herself")
 }
 
-// Nor is it when nothing but the cursor is another.
+// A request that differs only in its cursor is not parsed either.
 func TestSameRequestWithAnotherCursor(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
@@ -373,14 +371,14 @@ func TestSameRequestWithAnotherCursor(t *testing.T) {
 			poll(query)
 		}
 		if n := s.parked.Load() - taken; n > 0 {
-			t.Errorf("%q: the connection was taken from net/http %d times more", query, n)
+			t.Errorf("%q: the connection was taken from net/http %d more times", query, n)
 		}
 		if n := s.held("alice"); n != 1 {
-			t.Errorf("%q: alice's inbox holds %d messages, and all but the last were acknowledged", query, n)
+			t.Errorf("%q: alice's inbox has %d messages, want only the unacknowledged last one", query, n)
 		}
 	}
 
-	// What is not acknowledged comes again, and what is no cursor is refused.
+	// Unacknowledged messages arrive again, and malformed cursors are refused.
 	last := next
 	c.ask("alice", "?after=0&limit=1", "")
 	c.answer(http.MethodGet).want(http.StatusOK)
@@ -396,7 +394,7 @@ func TestSameRequestWithAnotherCursor(t *testing.T) {
 		}
 	}
 
-	// In the header of a request without a cursor it says nothing.
+	// A cursor in a header of a request without one has no meaning.
 	header := func(cursor string) string { return "X: ?after=" + cursor + " \r\n" }
 	s.do(request{method: http.MethodDelete, id: "alice"})
 	for range 3 {
@@ -412,8 +410,8 @@ func TestSameRequestWithAnotherCursor(t *testing.T) {
 	}
 }
 
-// A POST and a GET in one packet are not one request, and the same packet again
-// is both again.
+// A POST and a GET that arrive in one packet are two requests, each time the packet
+// repeats.
 func TestSamePacketAgain(t *testing.T) {
 	overTCP(t, config{Config: maxWait(time.Second)}, func(s *server) {
 		c := s.rawClient()

@@ -13,9 +13,9 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 8: browsers.
+// Section 8: browsers.
 
-// page is a page in a browser that asks, as the Fetch standard has it do.
+// page behaves like a page in a browser that follows the Fetch standard.
 type page struct {
 	s      *server
 	origin string
@@ -23,8 +23,8 @@ type page struct {
 	site   string // Sec-Fetch-Site; cross-site
 }
 
-// fetch reports whether the page may read the answer; and asks first, where a
-// browser does.
+// fetch sends r and reports whether the page may read the answer. It sends a preflight
+// first if a browser would.
 func (p page) fetch(r request, headers ...string) (a answer, readable bool) {
 	p.s.Helper()
 	slices.Sort(headers)
@@ -77,7 +77,7 @@ func (p page) permits(a answer, method string, headers []string) bool {
 	return true
 }
 
-// list reads a header that is a list, in lower case.
+// list returns the elements of a list header in lower case.
 func list(header http.Header, name string) (items []string) {
 	for item := range strings.SplitSeq(strings.ToLower(strings.Join(header.Values(name), ",")), ",") {
 		items = append(items, strings.TrimSpace(item))
@@ -85,32 +85,30 @@ func list(header http.Header, name string) (items []string) {
 	return items
 }
 
-// "preflights are answered for the allowed origins (default *, never together
-// with credentials), with Authorization, Content-Type, Idempotency-Key and
-// Last-Event-ID allowed, X-From, Inbox-Cursor, Inbox-Reset, Idempotency-Replayed
-// and Retry-After exposed, and a max-age."
+// Section 8: preflights succeed for allowed origins only, never allow credentials, allow
+// every header that is asked for, and carry a max-age.
 func TestCORS(t *testing.T) {
 	for name, c := range map[string]struct {
 		allow   []string
 		origin  string
 		allowed bool
 	}{
-		"by default":          {nil, "https://app.example", true},
-		"any":                 {[]string{"*"}, "https://app.example", true},
-		"any, from a file":    {[]string{"*"}, "null", true},
-		"listed":              {[]string{"https://app.example"}, "https://app.example", true},
-		"one of two":          {[]string{"https://a.example", "https://b.example"}, "https://b.example", true},
-		"a subdomain":         {[]string{"https://*.example.com"}, "https://app.example.com", true},
-		"localhost":           {[]string{"http://localhost:5173"}, "http://localhost:5173", true},
-		"not listed":          {[]string{"https://app.example"}, "https://evil.example", false},
-		"another scheme":      {[]string{"https://app.example"}, "http://app.example", false},
-		"another port":        {[]string{"https://app.example"}, "https://app.example:8443", false},
-		"a longer name":       {[]string{"https://app.example"}, "https://app.example.evil.example", false},
-		"a name before it":    {[]string{"https://app.example"}, "https://evilapp.example", false},
-		"not the subdomain":   {[]string{"https://*.example.com"}, "https://example.com.evil.example", false},
-		"a file":              {[]string{"https://app.example"}, "null", false},
-		"not an origin":       {[]string{"https://app.example"}, "app.example", false},
-		"in another spelling": {[]string{"https://app.example"}, "HTTPS://APP.EXAMPLE", false},
+		"the default":                    {nil, "https://app.example", true},
+		"any":                            {[]string{"*"}, "https://app.example", true},
+		"any origin, page from a file":   {[]string{"*"}, "null", true},
+		"listed":                         {[]string{"https://app.example"}, "https://app.example", true},
+		"one of two":                     {[]string{"https://a.example", "https://b.example"}, "https://b.example", true},
+		"a subdomain":                    {[]string{"https://*.example.com"}, "https://app.example.com", true},
+		"localhost":                      {[]string{"http://localhost:5173"}, "http://localhost:5173", true},
+		"not listed":                     {[]string{"https://app.example"}, "https://evil.example", false},
+		"another scheme":                 {[]string{"https://app.example"}, "http://app.example", false},
+		"another port":                   {[]string{"https://app.example"}, "https://app.example:8443", false},
+		"a longer name":                  {[]string{"https://app.example"}, "https://app.example.evil.example", false},
+		"a longer name before it":        {[]string{"https://app.example"}, "https://evilapp.example", false},
+		"the suffix inside another name": {[]string{"https://*.example.com"}, "https://example.com.evil.example", false},
+		"a file":                         {[]string{"https://app.example"}, "null", false},
+		"a malformed origin":             {[]string{"https://app.example"}, "app.example", false},
+		"in upper case":                  {[]string{"https://app.example"}, "HTTPS://APP.EXAMPLE", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, config{Config: origins(c.allow...)}, func(s *server) {
@@ -119,7 +117,7 @@ func TestCORS(t *testing.T) {
 				for _, r := range []request{
 					{method: http.MethodGet, id: "alice", query: "?wait=0"},
 					{method: http.MethodPost, id: "bob", query: "?to=alice", body: strings.NewReader("x")},
-					{method: http.MethodPost, id: "bob", query: "?to=nobody"}, // errors can be read, too
+					{method: http.MethodPost, id: "bob", query: "?to=nobody"}, // pages can read errors, too
 					{method: http.MethodDelete, id: "bob"},
 				} {
 					a, readable := p.fetch(r, "authorization", "content-type", "idempotency-key", "last-event-id")
@@ -127,7 +125,7 @@ func TestCORS(t *testing.T) {
 						s.Errorf("%s may read the answer: %v, want %v", r.method, readable, c.allowed)
 					}
 					if a.header.Get("Access-Control-Allow-Credentials") != "" {
-						s.Error("with credentials")
+						s.Error("credentials are allowed")
 					}
 					exposed := list(a.header, "Access-Control-Expose-Headers")
 					for _, name := range []string{"x-from", "inbox-cursor", "inbox-reset", "idempotency-replayed", "retry-after"} {
@@ -141,7 +139,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// Tools for tracing add headers of their own to all requests of a page.
+// Tracing tools add headers of their own to all requests of a page.
 func TestCORSAllowsHeadersOfTools(t *testing.T) {
 	for _, allow := range [][]string{nil, {"https://app.example"}, {"https://*.example"}} {
 		inBubble(t, config{Config: origins(allow...)}, func(s *server) {
@@ -159,12 +157,12 @@ func TestCORSAllowsHeadersOfTools(t *testing.T) {
 	}
 }
 
-// Methods that an inbox does not know, and names that no header has, are not allowed.
+// Unknown methods and malformed header names are not allowed.
 func TestCORSAllowsNoMore(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		p := page{s: s, origin: "https://app.example"}
 		if _, readable := p.fetch(request{method: http.MethodGet, id: "alice", query: "?wait=0"}, "no header"); readable {
-			s.Error("something that is no header is allowed")
+			s.Error("a malformed header name is allowed")
 		}
 		for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodHead} {
 			a := s.do(request{method: http.MethodOptions, header: http.Header{
@@ -177,8 +175,8 @@ func TestCORSAllowsNoMore(t *testing.T) {
 	})
 }
 
-// "403 forbidden-origin": a request of a page that is not allowed does nothing,
-// also where a browser sends it without asking first.
+// A request of a forbidden page has no effect, even if the browser sends it without a
+// preflight.
 func TestForbiddenOrigin(t *testing.T) {
 	overStores(t, config{Config: origins("https://app.example")}, func(s *server) {
 		s.open("alice")
@@ -188,7 +186,7 @@ func TestForbiddenOrigin(t *testing.T) {
 			{method: http.MethodGet, id: "alice"},
 			{method: http.MethodGet, id: "alice", query: "?after=0"},
 			{method: http.MethodPost, id: "alice", query: "?to=alice", body: strings.NewReader("forged")},
-			{method: http.MethodGet}, // before anything is said of credentials
+			{method: http.MethodGet}, // checked before the credentials
 		} {
 			a, readable := p.fetch(r)
 			if a.wantProblem("forbidden-origin"); readable {
@@ -208,7 +206,7 @@ func TestSameOrigin(t *testing.T) {
 			header http.Header
 			ok     bool
 		}{
-			"no origin, no browser":      {"inbox.example", http.Header{}, true},
+			"no origin and no browser":   {"inbox.example", http.Header{}, true},
 			"a GET of its own page":      {"inbox.example", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}, true},
 			"a POST of its own page":     {"inbox.example", http.Header{"Origin": {"https://inbox.example"}}, true},
 			"with a port":                {"inbox.example:3000", http.Header{"Origin": {"http://inbox.example:3000"}}, true},
@@ -228,9 +226,8 @@ func TestSameOrigin(t *testing.T) {
 	})
 }
 
-// "Because a GET takes messages, a request that a page of another site can cause
-// without CORS is refused: Sec-Fetch-Mode: navigate or no-cors on /inbox is 403
-// forbidden-navigation."
+// A GET takes messages. So every request that another site's page can cause without a
+// script is 403 forbidden-navigation.
 func TestForbiddenNavigation(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -268,8 +265,8 @@ func TestForbiddenNavigation(t *testing.T) {
 	})
 }
 
-// Where the answers for two origins differ, all of them say so, though no cache
-// keeps them.
+// If the answer depends on the origin, it says Vary: Origin, even though no cache stores
+// it.
 func TestVaryOrigin(t *testing.T) {
 	overStores(t, config{Config: origins("https://a.example", "https://b.example")}, func(s *server) {
 		for _, origin := range []string{"https://a.example", "https://evil.example", ""} {
@@ -284,7 +281,7 @@ func TestVaryOrigin(t *testing.T) {
 	})
 }
 
-// A list that would allow what nobody meant is an error at the start.
+// A malformed list of origins is an error at the start.
 func TestBadOrigins(t *testing.T) {
 	for _, bad := range []string{
 		"", "app.example", "https://app.example/", "https://app.example/path", "https://*",
@@ -295,7 +292,7 @@ func TestBadOrigins(t *testing.T) {
 			AllowOrigins: []string{bad},
 		})
 		if err == nil {
-			t.Errorf("%q is taken for an origin", bad)
+			t.Errorf("%q is accepted as an origin", bad)
 		}
 	}
 }

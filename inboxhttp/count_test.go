@@ -17,7 +17,7 @@ type tallied struct {
 	status    int
 }
 
-// snapshot reads all counts, by tallied and by [meter.Reason].
+// snapshot reads all counts, keyed by tallied or [meter.Reason].
 func snapshot(m *meter.Meter, r *meter.Refusals) map[any]uint64 {
 	all := make(map[any]uint64)
 	for _, t := range meter.Transports() {
@@ -31,8 +31,8 @@ func snapshot(m *meter.Meter, r *meter.Refusals) map[any]uint64 {
 	return all
 }
 
-// Each request counts once, under its transport and status; and what is refused counts
-// under its reason, with the client's network.
+// Each request counts once, by transport and status. Each refusal also counts by reason
+// and network.
 func TestRequestsAreCounted(t *testing.T) {
 	var m meter.Meter
 	refusals := meter.NewRefusals(false)
@@ -58,12 +58,12 @@ func TestRequestsAreCounted(t *testing.T) {
 		{"a long poll that finds something", "GET", "?after=0&wait=5", nil, "", tallied{meter.LongPoll, 200}, none},
 		{"a long poll of a bad cursor", "GET", "?after=nonsense&wait=5", nil, "", tallied{meter.HTTP, 400}, meter.BadCursor},
 		{"a pop", "GET", "?wait=0", nil, "", tallied{meter.HTTP, 200}, none},
-		{"a pop that waits in vain", "GET", "?wait=1", nil, "", tallied{meter.LongPoll, 204}, none},
+		{"a pop that finds nothing", "GET", "?wait=1", nil, "", tallied{meter.LongPoll, 204}, none},
 		{"an acknowledgement", "GET", "?after=0&limit=0", nil, "", tallied{meter.HTTP, 204}, none},
 		{"a wrong password", "POST", "?to=alice", map[string]string{"Authorization": "Basic YWxpY2U6YW5vdGhlcg=="}, "x", tallied{meter.HTTP, 401}, meter.Unauthorized},
 		{"a long poll with a wrong password", "GET", "?after=0&wait=5", map[string]string{"Authorization": "Basic YWxpY2U6YW5vdGhlcg=="}, "", tallied{meter.LongPoll, 401}, meter.Unauthorized},
 		{"a stream with a wrong password", "GET", "", map[string]string{"Authorization": "Basic YWxpY2U6YW5vdGhlcg==", "Accept": "text/event-stream"}, "", tallied{meter.Stream, 401}, meter.Unauthorized},
-		{"a recipient that is not there", "POST", "?to=nobody", nil, "x", tallied{meter.HTTP, 404}, meter.NoSuchInbox},
+		{"an absent recipient", "POST", "?to=nobody", nil, "x", tallied{meter.HTTP, 404}, meter.NoSuchInbox},
 		{"no recipient", "POST", "", nil, "x", tallied{meter.HTTP, 400}, meter.BadRecipient},
 		{"a large body", "POST", "?to=alice", nil, strings.Repeat("x", 101), tallied{meter.HTTP, 413}, meter.TooLarge},
 		{"an encoded body", "POST", "?to=alice", map[string]string{"Content-Encoding": "br"}, "x", tallied{meter.HTTP, 415}, meter.EncodedBody},
@@ -73,7 +73,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		{"a preflight of another origin", "OPTIONS", "", map[string]string{"Origin": "https://b.example", "Access-Control-Request-Method": "GET"}, "", tallied{meter.HTTP, 403}, meter.ForbiddenOrigin},
 		{"another origin", "GET", "?wait=0", map[string]string{"Origin": "https://b.example"}, "", tallied{meter.HTTP, 403}, meter.ForbiddenOrigin},
 		{"a navigation", "GET", "?wait=0", map[string]string{"Sec-Fetch-Mode": "navigate"}, "", tallied{meter.HTTP, 403}, meter.ForbiddenNavigation},
-		{"a handshake that is none", "GET", "", map[string]string{"Connection": "Upgrade", "Upgrade": "websocket"}, "", tallied{meter.Socket, 400}, meter.BadRequest},
+		{"an incomplete handshake", "GET", "", map[string]string{"Connection": "Upgrade", "Upgrade": "websocket"}, "", tallied{meter.Socket, 400}, meter.BadRequest},
 		{"a close", "DELETE", "", nil, "", tallied{meter.HTTP, 204}, none},
 	} {
 		before := snapshot(&m, refusals)
@@ -101,12 +101,12 @@ func TestRequestsAreCounted(t *testing.T) {
 		}
 		for why, sources := range refusals.Take() {
 			if len(sources) != 1 || sources[0].Network != netip.MustParsePrefix("203.0.113.0/24") {
-				t.Errorf("%s: %v was refused to %v", c.what, why, sources)
+				t.Errorf("%s: %v was counted for %v", c.what, why, sources)
 			}
 		}
 		for _, transport := range meter.Transports() {
 			if n := m.Receivers(transport); n != 0 {
-				t.Errorf("%s leaves %d receivers on %v", c.what, n, transport)
+				t.Errorf("%s left %d receivers on %v", c.what, n, transport)
 			}
 		}
 	}

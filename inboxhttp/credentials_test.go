@@ -13,24 +13,24 @@ import (
 	"inbox/memstore"
 )
 
-// PROTOCOL, section 2: peers.
+// Section 2: peers.
 
 func basic(credentials string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))
 }
 
-// A browser that is challenged asks its user for a password, remembers it, and adds it
-// to requests that other pages cause.
+// Browsers get no challenge: a browser would prompt its user for a password, remember it
+// and add it to requests that other pages cause.
 func TestBrowsersAreNotChallenged(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
 		for name, header := range map[string]http.Header{
-			"a page":                       {"Origin": {"https://example.com"}, "Sec-Fetch-Mode": {"cors"}},
-			"its own page":                 {"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
-			"Fetch metadata of the future": {"Sec-Fetch-Frame-Top": {"x"}},
-			"a stream":                     {"Origin": {"https://example.com"}, "Accept": {"text/event-stream"}},
-			"a script, over plain HTTP":    {"Accept": {"*/*"}, "Accept-Language": {"en"}, "User-Agent": {"Firefox in disguise"}},
-			"with a referrer":              {"Referer": {"http://example.com/"}},
+			"a page":                         {"Origin": {"https://example.com"}, "Sec-Fetch-Mode": {"cors"}},
+			"its own page":                   {"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
+			"a future Fetch metadata header": {"Sec-Fetch-Frame-Top": {"x"}},
+			"a stream":                       {"Origin": {"https://example.com"}, "Accept": {"text/event-stream"}},
+			"a script, over plain HTTP":      {"Accept": {"*/*"}, "Accept-Language": {"en"}, "User-Agent": {"Firefox in disguise"}},
+			"with a referrer":                {"Referer": {"http://example.com/"}},
 		} {
 			for _, r := range []request{
 				{}, {id: "alice", password: "another", query: "?wait=0"}, {method: http.MethodDelete}, {method: http.MethodPost, query: "?to=alice"},
@@ -48,8 +48,8 @@ func TestBrowsersAreNotChallenged(t *testing.T) {
 	})
 }
 
-// "Every request carries Authorization: Basic, exactly once. ... Anything else
-// is 400 bad-credentials; a missing or unreadable header is 401 unauthorized."
+// Section 2.2: exactly one Authorization: Basic. A missing or unreadable header is 401
+// unauthorized; an invalid id or password, or a second header, is 400 bad-credentials.
 func TestCredentials(t *testing.T) {
 	anyByte := make([]byte, inbox.MaxPassword)
 	for i := range anyByte {
@@ -58,14 +58,14 @@ func TestCredentials(t *testing.T) {
 	cases := []struct {
 		name string
 		auth []string
-		want string // a code, or "" for a welcome
+		want string // a code, or "" if they are valid
 	}{
 		{"missing", []string{}, "unauthorized"},
 		{"empty", []string{""}, "unauthorized"},
 		{"another scheme", []string{"Bearer " + base64.StdEncoding.EncodeToString([]byte("a:b"))}, "unauthorized"},
 		{"digest", []string{`Digest username="a"`}, "unauthorized"},
 		{"a scheme without credentials", []string{"Basic"}, "unauthorized"},
-		{"a scheme that only begins alike", []string{"BasicX YTpi"}, "unauthorized"},
+		{"a scheme with Basic as its prefix", []string{"BasicX YTpi"}, "unauthorized"},
 		{"not base64", []string{"Basic ????"}, "unauthorized"},
 		{"base64 for URLs", []string{"Basic " + base64.URLEncoding.EncodeToString([]byte("a:\xff\xff\xff"))}, "unauthorized"},
 		{"base64 without padding", []string{"Basic YTpiYg"}, "unauthorized"},
@@ -119,11 +119,10 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-// "1 to 512 bytes of valid UTF-8, no control characters, no white space at
-// either end."
+// Section 2.2: the rules for ids.
 func TestIDs(t *testing.T) {
 	bad := []string{
-		"\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\x80b", // no UTF-8
+		"\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\x80b", // not UTF-8
 		"\u0080", "a\u0085b", "\u009f", // control characters above ASCII
 	}
 	for c := range ' ' {
@@ -145,26 +144,25 @@ func TestIDs(t *testing.T) {
 	})
 }
 
-// "The first request that authenticates as an id creates its inbox with that
-// password."
+// Section 2.2: the first GET or POST of an id creates its inbox with that password.
 func TestFirstRequestOpensTheInbox(t *testing.T) {
 	for name, first := range map[string]request{
-		"pop":                {query: "?wait=0"},
-		"acknowledged":       {query: "?after=0&wait=0"},
-		"limit 0":            {query: "?limit=0"},
-		"send":               {method: http.MethodPost, query: "?to=bob"},
-		"send that finds no": {method: http.MethodPost, query: "?to=nobody"},
+		"pop":            {query: "?wait=0"},
+		"acknowledged":   {query: "?after=0&wait=0"},
+		"limit 0":        {query: "?limit=0"},
+		"send":           {method: http.MethodPost, query: "?to=bob"},
+		"send to nobody": {method: http.MethodPost, query: "?to=nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			overStores(t, config{}, func(s *server) {
 				s.open("bob")
 				if s.alive("alice") {
-					s.Fatal("the inbox is there before its first request")
+					s.Fatal("the inbox exists before the first request")
 				}
 				first.id, first.password = "alice", "one"
 				s.do(first)
 				if !s.alive("alice") {
-					s.Fatal("the inbox is not there after its first request")
+					s.Fatal("the inbox does not exist after the first request")
 				}
 				s.do(request{id: "alice", password: "two", query: "?wait=0"}).wantProblem("unauthorized")
 				s.do(request{id: "alice", password: "one", query: "?wait=0"}).wantMessage("prober", "")
@@ -173,8 +171,7 @@ func TestFirstRequestOpensTheInbox(t *testing.T) {
 	}
 }
 
-// "Later requests with another password are 401 unauthorized and change nothing:
-// they do not move the expiry."
+// Section 2.2: requests with another password are 401 unauthorized and change nothing.
 func TestAnotherPassword(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
@@ -211,13 +208,13 @@ func TestAnotherPasswordMovesNoExpiry(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if s.alive("alice") {
-			t.Fatal("guessing a password kept the inbox alive")
+			t.Fatal("wrong passwords kept the inbox alive")
 		}
 	})
 }
 
-// "The password is checked before the recipient is looked up, so that nobody
-// without an inbox can probe for names."
+// Section 2.4: the server checks the password before it looks up the recipient, so that
+// somebody without an inbox cannot probe for ids.
 func TestPasswordBeforeRecipient(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("mallory", "alice")
@@ -226,12 +223,12 @@ func TestPasswordBeforeRecipient(t *testing.T) {
 		there.password, absent.password = "guessed", "guessed"
 		a, b := s.do(there).wantProblem("unauthorized"), s.do(absent).wantProblem("unauthorized")
 		if a.body != b.body {
-			s.Fatalf("the answers tell who is there: %s and %s", a.body, b.body)
+			s.Fatalf("the answers reveal which ids exist: %s and %s", a.body, b.body)
 		}
 	})
 }
 
-// "A server keeps no password."
+// Section 2.2: a server keeps no password.
 func TestNoPasswordIsKept(t *testing.T) {
 	const password = "Corr3ct-h0rse-battery"
 	var kept *memstore.Store
@@ -249,10 +246,10 @@ func TestNoPasswordIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(content), "alice") {
-			t.Fatal("the inbox is not among what the server keeps")
+			t.Fatal("the snapshot does not contain the inbox")
 		}
 		if strings.Contains(string(content), password) {
-			t.Fatal("the password is among what the server keeps")
+			t.Fatal("the snapshot contains the password")
 		}
 	})
 }

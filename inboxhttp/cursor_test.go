@@ -9,9 +9,9 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 4: "Cursors belong to one life of one inbox."
+// Section 4.4: a cursor belongs to one life of one inbox.
 
-// parse reads a cursor as only the server should.
+// parse decodes a cursor, which clients must not do.
 func parse(t testing.TB, s string) inbox.Cursor {
 	t.Helper()
 	c, err := inbox.ParseCursor(s)
@@ -21,26 +21,24 @@ func parse(t testing.TB, s string) inbox.Cursor {
 	return c
 }
 
-// "204, with Inbox-Cursor, when there was nothing": the position that has been
-// acknowledged, from which one goes on.
+// Section 4.3: a 204 carries the acknowledged position, from which a client can continue.
 func TestCursorOfAnEmptyAnswer(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		start := s.poll("alice").want(http.StatusNoContent).cursor()
 		s.send("bob", "alice", "one", "two")
 		first := s.get("alice", "?after="+start).wantMessage("bob", "one")
 		if got := s.get("alice", "?limit=0").cursor(); got != start {
-			s.Error("an answer without messages names a position that was not acknowledged")
+			s.Error("an empty answer has a cursor that was not acknowledged")
 		}
 		if got := s.get("alice", "?limit=0&after="+first.cursor()).cursor(); got != first.cursor() {
-			s.Error("an answer without messages does not name the position that was acknowledged")
+			s.Error("an empty answer does not have the acknowledged cursor")
 		}
 		s.poll("alice").wantMessage("bob", "two")
 	})
 }
 
-// "A cursor from an earlier life (the inbox expired, or the server restarted,
-// and the name was created again) acknowledges nothing; the answer then carries
-// Inbox-Reset: true (JSON: "reset": true)."
+// Section 4.4: a cursor of an earlier life acknowledges nothing, and the answer reports a
+// reset.
 func TestCursorOfAnEarlierLife(t *testing.T) {
 	for name, end := range map[string]func(s *server){
 		"expired": (*server).expire,
@@ -60,23 +58,23 @@ func TestCursorOfAnEarlierLife(t *testing.T) {
 				a := s.getJSON("alice", "?after="+old).wantBodies("three", "four", "five")
 				a.wantHeader("Inbox-Reset", "true")
 				if reset := a.batch().Reset; reset == nil || !*reset {
-					s.Error("the JSON form does not tell of the reset")
+					s.Error("the JSON form does not report the reset")
 				}
 				empty := s.get("alice", "?limit=0&after="+old).want(http.StatusNoContent)
 				empty.wantHeader("Inbox-Reset", "true")
 
-				// From the new position on, all is well.
+				// There is no reset with a cursor of the new life.
 				next := s.getJSON("alice", "?after="+raw.cursor()).wantBodies("four", "five")
 				next.wantHeader("Inbox-Reset", "")
 				if next.batch().Reset != nil {
-					s.Error("a reset is told twice")
+					s.Error("the reset is reported again")
 				}
 			})
 		})
 	}
 }
 
-// Who waits with a cursor of an earlier life is told at once.
+// A long poll with a cursor of an earlier life is answered immediately.
 func TestResetEndsAWait(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		old := s.poll("alice").cursor()
@@ -87,7 +85,7 @@ func TestResetEndsAWait(t *testing.T) {
 	})
 }
 
-// The cursor of another inbox is from no life of this one.
+// A cursor of another inbox counts as one of another life.
 func TestCursorOfAnotherInbox(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice", "bob")
@@ -99,9 +97,9 @@ func TestCursorOfAnotherInbox(t *testing.T) {
 	})
 }
 
-// "A cursor that the server cannot have issued is 400 bad-cursor", and nothing
-// happens: nobody is replaced and nothing leaves.
-func TestCursorsThatWereNeverIssued(t *testing.T) {
+// Section 4.4: a cursor that the server cannot have given out is 400 bad-cursor and has
+// no effect: it replaces no receiver and removes no message.
+func TestForgedCursors(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		start := s.poll("alice").cursor()
 		waits := s.wait("alice", "?after="+start)
@@ -139,8 +137,7 @@ func TestCursorsThatWereNeverIssued(t *testing.T) {
 	})
 }
 
-// "Sequence numbers inside cursors only grow and are never given out twice in
-// one life."
+// Within a life, sequence numbers only grow and are never reused.
 func TestSequenceNumbers(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		life := parse(s, s.poll("alice").cursor())
@@ -159,7 +156,7 @@ func TestSequenceNumbers(t *testing.T) {
 	})
 }
 
-// A cursor goes into a URL and a header as it is.
+// Cursors need no encoding in URLs and headers.
 func TestCursorsNeedNoEncoding(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {

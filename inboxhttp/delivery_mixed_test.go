@@ -11,18 +11,18 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// "One inbox behind all of them: poll, long poll, stream and socket can be mixed
-// at will, the newest receiver wins across transports."
+// A peer can switch between poll, long poll, stream and socket at will. The newest
+// receiver wins across transports.
 
 var mixedWires = []wire{
 	memory,
-	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	{name: "memory, HTTP/2", bubble: true, config: config{http2: true}},
 	tcp,
 	overTLS,
 	twoServers,
 }
 
-// overMixed runs f with deliveries of transports of which one is the first.
+// overMixed calls f with a function that returns a delivery over the given transport.
 func overMixed(t *testing.T, f func(of func(transport) *delivery)) {
 	for _, w := range mixedWires {
 		t.Run(w.name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func overMixed(t *testing.T, f func(of func(transport) *delivery)) {
 	}
 }
 
-// Whichever transport the older receiver uses, and whichever the newer.
+// The newest receiver wins, whatever transport it and the older one use.
 func TestNewestWins(t *testing.T) {
 	overMixed(t, func(of func(transport) *delivery) {
 		var all sync.WaitGroup
@@ -62,7 +62,7 @@ func TestNewestWins(t *testing.T) {
 				if a := of(older); a.bubble {
 					pair()
 				} else {
-					all.Go(pair) // to be parked takes a while
+					all.Go(pair) // parking takes a while
 				}
 			}
 		}
@@ -70,8 +70,8 @@ func TestNewestWins(t *testing.T) {
 	})
 }
 
-// A peer that receives now in this way and now in that, while another goes on
-// sending, gets all of it, once and in order.
+// A peer that switches between transports while another sends receives every message once
+// and in order.
 func TestMixed(t *testing.T) {
 	overMixed(t, func(of func(transport) *delivery) {
 		random := rand.New(rand.NewPCG(3, 7))
@@ -102,7 +102,7 @@ func TestMixed(t *testing.T) {
 				continue
 			}
 			d := of(tr)
-			if !tr.acknowledges { // it begins where the last one has ended
+			if !tr.acknowledges { // it begins where the previous one ended
 				s.acknowledge("alice", position)
 			}
 			c := tr.connect(s, "alice", position)

@@ -10,25 +10,23 @@ import (
 	"time"
 )
 
-// The transports on which messages come without being asked for, as connections
-// for the cases of delivery.
+// The transports that push messages, as connections for the delivery cases.
 
-// pushed is what they have in common: a connection that is made when somebody
-// first waits at it, and what came on it.
+// pushed is the common part of those connections. The first receive opens the connection.
 type pushed struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	came   chan event // closed at the end
 	open   func() error
-	err    error // of the opening
+	err    error // from opening the connection
 	opened bool
 
 	patience time.Duration
 
-	opening chan struct{} // holds a token while nobody opens
-	running atomic.Bool   // ended will be closed
+	opening chan struct{} // holds a token while nobody opens the connection
+	running atomic.Bool   // set once ended will be closed
 	ended   chan struct{}
-	settle  func() // waits until the server knows of the end, if that matters
+	settle  func() // waits until the server has noticed the end, if that matters
 }
 
 func newPushed(s *server) *pushed {
@@ -43,7 +41,7 @@ func (c *pushed) attached() bool { return c.opened }
 
 func (c *pushed) leave() {
 	c.cancel()
-	token := <-c.opening // one that is being opened is left, too
+	token := <-c.opening // after any opening in progress
 	defer func() { c.opening <- token }()
 	if c.running.Load() {
 		<-c.ended
@@ -70,18 +68,18 @@ func (c *pushed) next() (event, error) {
 			return event{}, errLeft
 		}
 		if !ok {
-			return event{}, fmt.Errorf("the connection ended without a word: %w", c.err)
+			return event{}, fmt.Errorf("the connection ended without a last event: %w", c.err)
 		}
 		return e, nil
 	case <-c.ctx.Done():
 		return event{}, errLeft
 	case <-time.After(c.patience):
-		return event{}, fmt.Errorf("nothing came in %v", c.patience)
+		return event{}, fmt.Errorf("nothing arrived in %v", c.patience)
 	}
 }
 
-// connectStream pops, unless it is to begin after a position, which is given as
-// the last event id where that is one.
+// connectStream returns a function that opens a stream: a popping one, or one that starts
+// after a position, given as Last-Event-ID if it is a cursor.
 func connectStream(pops bool) func(*server, string, string) connection {
 	return func(s *server, id, after string) connection {
 		r := request{id: id, client: s.newClient()}
@@ -131,7 +129,7 @@ func eventOf(name, data string) event {
 	return event{code: name}
 }
 
-// socketConnection acknowledges when its window is full, and not before.
+// socketConnection acknowledges only when its window is full.
 type socketConnection struct {
 	*pushed
 	ack     func(cursor string)
@@ -188,11 +186,12 @@ func (c *socketConnection) next() (event, error) {
 	return e, err
 }
 
-// acknowledge does so without receiving anything.
+// acknowledge acknowledges without receiving anything.
 func (s *server) acknowledge(id, cursor string) {
 	s.Helper()
 	s.do(request{id: id, query: "?limit=0&after=" + cursor}).want(http.StatusNoContent)
 }
 
-// isPopStream reports whether a transport removes more than was taken of it.
+// isPopStream reports whether a transport may remove messages that its client has not yet
+// taken.
 func isPopStream(t transport) bool { return !t.acknowledges && strings.HasPrefix(t.name, "stream") }

@@ -15,11 +15,11 @@ import (
 	"inbox/internal/redistest"
 )
 
-// What becomes of messages, over every transport, wire and store.
+// Delivery cases, run over every transport, wire and store.
 
 var wires = []wire{
 	memory,
-	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	{name: "memory, HTTP/2", bubble: true, config: config{http2: true}},
 	{name: "TCP, HTTP/1.1", config: config{sockets: true}},
 	{name: "TCP, HTTP/1.1, parked", parked: true, config: config{sockets: true}},
 	{name: "TCP, HTTP/2", config: config{sockets: true, http2: true}},
@@ -31,7 +31,7 @@ var wires = []wire{
 	{name: "two servers, TLS, HTTP/2", redis: true, config: config{sockets: true, tls: true, http2: true}},
 }
 
-// delivery is one case on its way.
+// delivery is one running case.
 type delivery struct {
 	*server
 	transport
@@ -41,7 +41,7 @@ type delivery struct {
 type deliveryCase struct {
 	name   string
 	only   func(transport) bool // nil for every transport
-	lives  bool                 // it takes several lives of an inbox
+	lives  bool                 // needs more than the life of one inbox
 	limits inbox.Limits
 	run    func(d *delivery)
 }
@@ -51,7 +51,7 @@ func TestDelivery(t *testing.T) {
 	redis := redistest.Start(t)
 	var real sync.WaitGroup
 	defer real.Wait()
-	room := make(chan struct{}, 8) // for so many cases over real wires at once
+	room := make(chan struct{}, 8) // limits how many cases run over real wires at once
 	for _, w := range wires {
 		for _, tr := range transports {
 			for _, c := range deliveryCases {
@@ -85,13 +85,13 @@ func (c deliveryCase) deliver(t *testing.T, redis *redistest.Server, w wire, tr 
 	w.run(t, w.config, func(s *server) { c.run(&delivery{s, tr, w}) })
 }
 
-// begin connects at the inbox of id, which it opens, from its beginning.
+// begin opens the inbox of id and connects to it at its beginning.
 func (d *delivery) begin(id string) connection {
 	d.Helper()
 	return d.connect(d.server, id, d.get(id, "?limit=0").want(http.StatusNoContent).cursor())
 }
 
-// expect takes these messages, and nothing else, from a connection.
+// expect receives exactly these messages.
 func (d *delivery) expect(c connection, bodies ...string) (last event) {
 	d.Helper()
 	for _, body := range bodies {
@@ -103,7 +103,7 @@ func (d *delivery) expect(c connection, bodies ...string) (last event) {
 	return last
 }
 
-// expectEnd waits until a connection ends.
+// expectEnd waits until the connection ends with this code.
 func (d *delivery) expectEnd(c connection, code string) {
 	d.Helper()
 	if got := d.take(c); got.code != code {
@@ -120,7 +120,7 @@ func (d *delivery) take(c connection) event {
 	return e
 }
 
-// listening is a connection of which somebody waits for what happens next.
+// listening is a connection with a receive in progress.
 type listening struct {
 	connection
 	heard chan heard
@@ -131,18 +131,18 @@ type heard struct {
 	err error
 }
 
-// next is the connection's, which the wait began.
+// next returns the result of the receive in progress.
 func (l *listening) next() (event, error) {
 	h := <-l.heard
 	return h.event, h.err
 }
 
-// listen begins to wait at a connection, and returns once the inbox knows.
+// listen starts a receive and returns when the server knows the receiver.
 func (d *delivery) listen(id string, c connection) *listening {
 	d.Helper()
 	l := &listening{c, make(chan heard, 1)}
 	receivers, parked := d.store.receivers(id), d.server.parked.Load()
-	waiting := false // already
+	waiting := false // a receiver is attached already
 	if p, ok := c.(interface{ attached() bool }); ok {
 		waiting = p.attached()
 	}
@@ -159,7 +159,7 @@ func (d *delivery) listen(id string, c connection) *listening {
 		d.store.untilReceivers(id, receivers+1, gone)
 	}
 	if d.wire.parked {
-		inboxtest.Until(d, "the connection is parked, or has something to tell", func() bool {
+		inboxtest.Until(d, "the connection is parked, or has a result", func() bool {
 			return d.server.parked.Load() > parked || len(l.heard) > 0
 		})
 	}
@@ -173,12 +173,12 @@ func (d *delivery) pass(t time.Duration) {
 		before := time.Now()
 		time.Sleep(min(d.ttl/100, time.Until(end)))
 		if took := time.Since(before); took > d.ttl/4 {
-			d.Skipf("this machine stood still for %v, in which an inbox may well expire", took)
+			d.Skipf("this machine paused for %v, long enough for an inbox to expire", took)
 		}
 	}
 }
 
-// untilGone waits until an inbox has expired, and reports how long that took.
+// untilGone waits until the inbox has expired and returns how long that took.
 func (d *delivery) untilGone(id string) time.Duration {
 	d.Helper()
 	begin := time.Now()
@@ -209,25 +209,25 @@ func pops(t transport) bool         { return !t.acknowledges }
 
 var deliveryCases = slices.Concat(orderCases, lossCases, endCases, lifeCases)
 
-// left waits until the server knows that a client has left. Over HTTP/1.1 it
-// asks the kernel before it writes. Over HTTP/2 it knows when it has read that
-// the stream is reset, and until then a pop may still be written to it.
+// left waits until the server can know that the client has left. Over HTTP/1.1 it asks
+// the kernel before it writes. Over HTTP/2 it has to read the reset first, and may write
+// a pop until then.
 func (d *delivery) left(l *listening) {
 	d.Helper()
 	l.leave()
 	if e, err := l.next(); err != errLeft {
-		d.Fatalf("got %v %v, want to have left", e, err)
+		d.Fatalf("got %v %v, want the end after leaving", e, err)
 	}
-	switch { // the server knows; of a TCP connection it learns from the kernel
+	switch { // a TCP connection needs no wait: the server asks the kernel
 	case d.bubble:
 		synctest.Wait()
 	case d.wire.config.http2:
-		inboxtest.Until(d, "the server knows", func() bool { return d.inside.Load() == 0 })
+		inboxtest.Until(d, "the handler has returned", func() bool { return d.inside.Load() == 0 })
 	}
 }
 
-// popped waits until what a client has popped has left the inbox: before that, a
-// client that asks on another connection may find it again, and it takes its room.
+// popped waits until popped messages have left the inbox. Until then they take up room,
+// and a request over another connection may receive them again.
 func (d *delivery) popped(id string) {
 	d.Helper()
 	switch {
@@ -235,6 +235,6 @@ func (d *delivery) popped(id string) {
 	case d.bubble:
 		synctest.Wait()
 	default:
-		inboxtest.Until(d, "what was popped has left the inbox", func() bool { return d.held(id) == 0 })
+		inboxtest.Until(d, "the popped messages have left the inbox", func() bool { return d.held(id) == 0 })
 	}
 }

@@ -11,15 +11,15 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// "Messages of one sender to one recipient keep the order in which their sends
-// completed."
+// Section 10: messages of one sender to one recipient arrive in the order in which their
+// sends completed.
 var orderCases = []deliveryCase{
-	{name: "order of what was sent before", run: func(d *delivery) {
+	{name: "order of messages sent before", run: func(d *delivery) {
 		c := d.begin("alice")
 		d.send("bob", "alice", numbered(100)...)
 		d.expect(c, numbered(100)...)
 	}},
-	{name: "order of what is sent meanwhile", run: func(d *delivery) {
+	{name: "order of messages sent while it waits", run: func(d *delivery) {
 		c := d.begin("alice")
 		for i := range 10 {
 			l := d.listen("alice", c)
@@ -31,7 +31,7 @@ var orderCases = []deliveryCase{
 			}
 		}
 	}},
-	{name: "order of each of several senders", run: func(d *delivery) {
+	{name: "order per sender", run: func(d *delivery) {
 		const senders, each = 5, 15
 		c := d.begin("alice")
 		var ledger inboxtest.Ledger
@@ -67,7 +67,7 @@ var orderCases = []deliveryCase{
 			}
 		}
 	}},
-	{name: "at once", only: waits, run: func(d *delivery) {
+	{name: "immediately", only: waits, run: func(d *delivery) {
 		c := d.begin("alice")
 		l := d.listen("alice", c)
 		begin := time.Now()
@@ -79,9 +79,9 @@ var orderCases = []deliveryCase{
 	}},
 }
 
-// Whatever becomes of a connection, what was accepted arrives.
+// An accepted message arrives whatever happens to the connection.
 var lossCases = []deliveryCase{
-	{name: "sent while nobody asks", run: func(d *delivery) {
+	{name: "sent while nobody receives", run: func(d *delivery) {
 		d.open("alice")
 		d.send("bob", "alice", "one", "two")
 		d.expect(d.connect(d.server, "alice", "0"), "one", "two")
@@ -108,14 +108,14 @@ var lossCases = []deliveryCase{
 		d.send("bob", "alice", "the next")
 		d.expect(d.connect(d.server, "alice", ""), "the next")
 	}},
-	{name: "resumed after the last", only: acknowledges, run: func(d *delivery) {
+	{name: "resumed after the last message", only: acknowledges, run: func(d *delivery) {
 		c := d.begin("alice")
 		d.send("bob", "alice", numbered(20)...)
 		last := d.expect(c, numbered(20)[:13]...)
 		c.leave()
 		d.expect(d.connect(d.server, "alice", last.cursor), numbered(20)[13:]...)
 	}},
-	{name: "repeated when not acknowledged", only: acknowledges, run: func(d *delivery) {
+	{name: "repeated unless acknowledged", only: acknowledges, run: func(d *delivery) {
 		d.open("alice")
 		d.send("bob", "alice", numbered(9)...)
 		for range 3 {
@@ -138,7 +138,7 @@ var lossCases = []deliveryCase{
 		d.send("bob", "alice", "the last")
 		d.expect(c, "the last")
 	}},
-	{name: "full, and room again", limits: inbox.Limits{Messages: 3}, run: func(d *delivery) {
+	{name: "room after a full inbox", limits: inbox.Limits{Messages: 3}, run: func(d *delivery) {
 		c := d.begin("alice")
 		d.send("bob", "alice", "1", "2", "3")
 		d.post("bob", "alice", "4").wantProblem("inbox-full")
@@ -152,7 +152,7 @@ var lossCases = []deliveryCase{
 	}},
 }
 
-// A connection that ends is told why, and has taken nothing.
+// When a connection ends, its client learns why, and it has taken nothing.
 var endCases = []deliveryCase{
 	{name: "replaced", only: waits, run: func(d *delivery) {
 		older := d.listen("alice", d.begin("alice"))
@@ -161,8 +161,8 @@ var endCases = []deliveryCase{
 		d.send("bob", "alice", "for the newer")
 		d.expect(newer, "for the newer")
 	}},
-	{name: "replaced while a message comes", only: waits, run: func(d *delivery) {
-		// Whoever gets it: it arrives, and it arrives at the newest last.
+	{name: "replaced while a message arrives", only: waits, run: func(d *delivery) {
+		// Either receiver may get the message, but the last message goes to the newest.
 		newest := d.listen("alice", d.begin("alice"))
 		for i := range 10 {
 			body := fmt.Sprint("message ", i)
@@ -177,7 +177,7 @@ var endCases = []deliveryCase{
 			if a.body != body && b.body != body {
 				d.Fatalf("the older got %s %q, the newer %s %q", a.code, a.body, b.code, b.body)
 			}
-			d.get("alice", "?limit=0&after="+max(a.cursor, b.cursor)) // whichever it was
+			d.get("alice", "?limit=0&after="+max(a.cursor, b.cursor)) // whichever is newer
 			newest.leave()
 			newest = d.listen("alice", d.connect(d.server, "alice", max(a.cursor, b.cursor)))
 			if d.wire.parked && i == 2 {
@@ -215,7 +215,7 @@ var endCases = []deliveryCase{
 	}},
 }
 
-// An inbox lives as long as its owner asks, and a TTL longer.
+// An inbox lives while its owner receives and for one TTL after that.
 var lifeCases = []deliveryCase{
 	{name: "alive while connected", lives: true, run: func(d *delivery) {
 		l := d.listen("alice", d.begin("alice"))
@@ -238,7 +238,7 @@ var lifeCases = []deliveryCase{
 		d.open("alice")
 		d.send("bob", "alice", "of the next life")
 		again := d.connect(d.server, "alice", old)
-		d.expectEnd(again, "reset") // and goes on
+		d.expectEnd(again, "reset") // and the stream continues
 		d.expect(again, "of the next life")
 	}},
 }

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// A server that is about to stop: 503 draining, with a Retry-After.
+// Section 11: a draining server answers 503 draining with a Retry-After.
 
-// Those who wait end at once, with nothing taken, and come back at different
-// times.
+// Waiting polls end immediately, take nothing and are told to retry at different times.
 func TestDrainEndsWaits(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		var waits []*pending
@@ -30,18 +29,18 @@ func TestDrainEndsWaits(t *testing.T) {
 		}
 		s.wantElapsed(begin, 0)
 		if len(seconds) < 2 {
-			s.Errorf("all are told to come back at the same time: %v", seconds)
+			s.Errorf("all polls have the same Retry-After: %v", seconds)
 		}
 	})
 }
 
-// Those who come are sent away, whatever they ask for.
+// Every new poll is refused.
 func TestDrainRefusesPolls(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		s.drain()
-		s.drain() // once more changes nothing
+		s.drain() // a second call changes nothing
 		if !s.handler.Draining() {
 			s.Fatal("not draining")
 		}
@@ -49,15 +48,14 @@ func TestDrainRefusesPolls(t *testing.T) {
 			s.get("alice", query).wantProblem("draining")
 			s.getJSON("alice", query).wantProblem("draining")
 		}
-		// Who makes a mistake still hears of it.
+		// Faulty requests still get their own errors.
 		s.do(request{}).wantProblem("unauthorized")
 		s.get("alice", "?wait=x").wantProblem("bad-request")
 	})
 }
 
-// What was received before can be acknowledged, sends go on, an inbox can be
-// closed.
-func TestDrainLetsTheRestGoOn(t *testing.T) {
+// Acknowledgements, sends and DELETE still work.
+func TestDrainAllowsEverythingElse(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
@@ -66,7 +64,7 @@ func TestDrainLetsTheRestGoOn(t *testing.T) {
 		s.send("bob", "alice", "three")
 		s.get("alice", "?limit=0&after="+got.cursor()).want(http.StatusNoContent)
 		if a := s.do(keyed("bob", "alice", "k", "four")).want(http.StatusOK); a.header.Get("Idempotency-Replayed") != "" {
-			s.Error("a first send is called replayed")
+			s.Error("a first send is reported as replayed")
 		}
 		if inboxes := s.held("alice"); inboxes != 3 {
 			s.Errorf("%d messages are left, want 3", inboxes)
@@ -75,7 +73,7 @@ func TestDrainLetsTheRestGoOn(t *testing.T) {
 	})
 }
 
-// held is how many messages an inbox holds, whatever the server is doing.
+// held returns how many messages an inbox contains, even while the server drains.
 func (s *server) held(id string) int {
 	s.Helper()
 	b, err := s.store.Look(s.Context(), s.peer(id), start0, 1000, nil)
@@ -85,8 +83,8 @@ func (s *server) held(id string) int {
 	return len(b.Messages)
 }
 
-// A wait that is ended keeps the inbox alive for a whole life from then on: its
-// owner comes back within that time.
+// A drained inbox lives for a whole TTL from then on, so that its owner can reconnect in
+// time.
 func TestDrainKeepsInboxes(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		waits := s.wait("alice", "")
@@ -95,7 +93,7 @@ func TestDrainKeepsInboxes(t *testing.T) {
 		waits.answer().wantProblem("draining")
 		time.Sleep(59 * time.Second)
 		if !s.alive("alice") {
-			t.Error("the inbox did not wait for its owner")
+			t.Error("the inbox expired early")
 		}
 		time.Sleep(time.Second)
 		if s.alive("alice") {
@@ -104,7 +102,7 @@ func TestDrainKeepsInboxes(t *testing.T) {
 	})
 }
 
-// "sends in flight finish": also one whose body is still coming.
+// A send whose body is still arriving finishes during a shutdown.
 func TestShutdownLetsSendsFinish(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")

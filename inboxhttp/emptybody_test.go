@@ -17,9 +17,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// PROTOCOL, section 4: "A body of zero bytes counts as none, however it is sent."
+// Section 4: a body of zero bytes counts as none, however it is sent.
 
-// emptyBodies are the forms of an empty body in chunks.
+// emptyBodies are empty chunked bodies.
 var emptyBodies = map[string]string{
 	"plain":            "0\r\n\r\n",
 	"many zeros":       "0000\r\n\r\n",
@@ -28,43 +28,43 @@ var emptyBodies = map[string]string{
 	"several trailers": "0;x\r\nA: 1\r\nB: 2\r\n\r\n",
 }
 
-// chunked is a GET whose body comes in chunks, without the chunks.
+// chunked returns the header of a GET with a chunked body.
 func chunked(id, query, more string) string {
 	return strings.Replace(plain(http.MethodGet, query, id, ""), "Host: x\r\n", "Host: x\r\nTransfer-Encoding: chunked\r\n"+more, 1)
 }
 
-// ways are how the bytes of a body arrive.
+// bodyWays are different timings for the bytes of a body.
 var bodyWays = map[string]func(c *rawClient, head, body string){
 	"at once": func(c *rawClient, head, body string) { c.write(head + body) },
 	"late": func(c *rawClient, head, body string) {
 		c.write(head)
-		time.Sleep(300 * time.Millisecond) // the server waits for it meanwhile
-		io.WriteString(c.Conn, body)       // or it has refused the first part
+		time.Sleep(300 * time.Millisecond) // meanwhile the server waits for it
+		io.WriteString(c.Conn, body)       // fails if the server has refused the first part
 	},
 	"byte by byte": func(c *rawClient, head, body string) {
 		c.write(head)
 		for i := range body {
-			time.Sleep(time.Millisecond) // so that each is a packet of its own
+			time.Sleep(time.Millisecond) // to send each byte in its own packet
 			io.WriteString(c.Conn, body[i:i+1])
 		}
 	},
-	"split behind the size": func(c *rawClient, head, body string) {
+	"split after the size": func(c *rawClient, head, body string) {
 		c.write(head + body[:1])
-		time.Sleep(50 * time.Millisecond) // so that the server has read the first part
+		time.Sleep(50 * time.Millisecond) // until the server has read the first part
 		io.WriteString(c.Conn, body[1:])
 	},
 }
 
 var bodyWires = []wire{tcp, overTLS}
 
-// A gateway's empty body in chunks changes nothing, for a poll, a long poll that is
-// parked, a stream, a socket and a DELETE, and is never taken for the next request.
+// An empty chunked body, as gateways send it, changes nothing: not for polls, parked long
+// polls, streams, sockets and DELETE. It is never taken for the next request.
 func TestEmptyChunkedBody(t *testing.T) {
 	overEach(t, bodyWires, config{}, func(s *server) {
 		for form, body := range emptyBodies {
 			for way, write := range bodyWays {
 				if way == "late" && form != "plain" {
-					continue // it costs time
+					continue // this combination takes too long
 				}
 				name := form + ", " + way
 				s.open("alice", "bob")
@@ -108,7 +108,7 @@ func TestEmptyChunkedBody(t *testing.T) {
 	})
 }
 
-// wantEnd fails unless the server closes the connection, without another answer.
+// wantEnd fails the test unless the server closes the connection without another answer.
 func (c *rawClient) wantEnd(name string) {
 	c.Helper()
 	if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
@@ -117,13 +117,13 @@ func (c *rawClient) wantEnd(name string) {
 	c.Close()
 }
 
-// The frames of a socket begin behind the body of its handshake.
+// The frames of a socket begin after the body of its handshake.
 func TestEmptyChunkedBodyOfAHandshake(t *testing.T) {
 	overEach(t, bodyWires, config{}, func(s *server) {
 		for form, body := range emptyBodies {
 			for way, write := range bodyWays {
 				if way == "late" && form != "plain" {
-					continue // it costs time
+					continue // this combination takes too long
 				}
 				s.open("alice")
 				c := s.rawClient()
@@ -143,8 +143,8 @@ func TestEmptyChunkedBodyOfAHandshake(t *testing.T) {
 	})
 }
 
-// A body that is not empty is refused, and so is one that is broken. Neither takes a
-// message, and nothing of it is taken for a request.
+// A GET with a body, or a broken body, is refused. It takes no message, and no part of it
+// is taken for a request.
 func TestBodyOfAGet(t *testing.T) {
 	overEach(t, bodyWires, config{}, func(s *server) {
 		s.open("alice")
@@ -152,8 +152,8 @@ func TestBodyOfAGet(t *testing.T) {
 		forged := plain(http.MethodDelete, "", "alice", "")
 		for name, body := range map[string]string{
 			"a chunk":           "1\r\nx\r\n0\r\n\r\n",
-			"a request in it":   fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(forged), forged),
-			"no chunk":          "zz\r\n",
+			"a request inside":  fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(forged), forged),
+			"not a chunk":       "zz\r\n",
 			"a negative size":   "-0\r\n\r\n",
 			"a broken trailer":  "0\r\nnonsense\r\n\r\n",
 			"a request instead": forged,
@@ -161,7 +161,7 @@ func TestBodyOfAGet(t *testing.T) {
 			for way, write := range bodyWays {
 				for _, more := range []string{"", acceptStream} {
 					if way == "late" && name != "a chunk" {
-						continue // it costs time
+						continue // this combination takes too long
 					}
 					c := s.rawClient()
 					write(c, chunked("alice", "", more), body)
@@ -176,7 +176,7 @@ func TestBodyOfAGet(t *testing.T) {
 	})
 }
 
-// A request behind the empty body does not run: its connection is closed.
+// After an empty chunked body the connection closes: a request behind it does not run.
 func TestRequestBehindAnEmptyBody(t *testing.T) {
 	overEach(t, bodyWires, config{}, func(s *server) {
 		for _, query := range []string{"?after=0&wait=0", "?after=0&wait=1"} {
@@ -194,7 +194,7 @@ func TestRequestBehindAnEmptyBody(t *testing.T) {
 	})
 }
 
-// A body that does not end is no reason to wait for ever.
+// The server does not wait forever for the end of a body.
 func TestBodyThatDoesNotEnd(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		c := s.rawClient()
@@ -206,7 +206,7 @@ func TestBodyThatDoesNotEnd(t *testing.T) {
 	})
 }
 
-// A long poll lasts longer than its body may take.
+// A long poll may wait longer than a body may take.
 func TestEmptyBodyBeforeALongWait(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		c := s.rawClient()
@@ -219,8 +219,8 @@ func TestEmptyBodyBeforeALongWait(t *testing.T) {
 	})
 }
 
-// Over HTTP/2 a request may end with a frame that is empty, padded, or of trailers, and
-// some time after the header.
+// Over HTTP/2, a request may end some time after its header, with an empty or padded
+// frame or with trailers.
 func TestEmptyBodyOverHTTP2(t *testing.T) {
 	overEach(t, []wire{{name: "TLS, HTTP/2", config: config{sockets: true, tls: true, http2: true}}, {name: "TCP, HTTP/2", config: config{sockets: true, http2: true}}}, config{}, func(s *server) {
 		for name, c := range map[string]struct {
@@ -266,7 +266,7 @@ func block(fields ...string) []byte {
 	return b.Bytes()
 }
 
-// frames sends a request in frames, and returns the status of its answer.
+// frames sends a request frame by frame and returns the status of the answer.
 func (s *server) frames(fields []string, late time.Duration, end func(f *http2.Framer)) (status string) {
 	s.Helper()
 	conn := s.rawHTTP2()
@@ -275,7 +275,7 @@ func (s *server) frames(fields []string, late time.Duration, end func(f *http2.F
 	f := http2.NewFramer(conn, conn)
 	f.WriteSettings()
 	f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(fields...), EndHeaders: true})
-	time.Sleep(late) // the server waits for the end meanwhile
+	time.Sleep(late) // meanwhile the server waits for the end
 	end(f)
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	for {

@@ -18,10 +18,10 @@ import (
 	"inbox/memstore"
 )
 
-// PROTOCOL, section 7: errors. Every answer of every test passes checkProblem,
-// which knows what all of them have in common.
+// Section 7: errors. checkProblem checks every answer of every test for what they have in
+// common.
 
-// faultyStore fails as it is told.
+// faultyStore fails with err.
 type faultyStore struct {
 	inbox.Store
 	err error
@@ -45,10 +45,10 @@ func (f *faultyStore) Leave(context.Context, inbox.Peer, inbox.Cursor, *inbox.Wa
 
 func (f *faultyStore) Close(context.Context, inbox.Peer, uint64) error { return f.err }
 
-// Each row of the table can be had.
+// Every row of the table can occur.
 //
-// Of memory alone are the limits of a server, and the time that a body has; how a
-// store is away is in cmd/inbox.
+// The limits of a server and of a body's time are tested over memory only. cmd/inbox
+// tests an unreachable store.
 func TestEveryError(t *testing.T) {
 	open := func(s *server) { s.open("alice", "bob") }
 	get := func(query string) func(*server) answer {
@@ -105,7 +105,7 @@ func TestEveryError(t *testing.T) {
 		{"draining", config{}, func(s *server) answer { s.drain(); return s.get("alice", "") }},
 	}
 	inMemory := map[string]bool{"too-slow": true, "server-full": true, "store-unavailable": true}
-	caused := map[string]bool{"rate-limited": true} // nothing limits a rate yet
+	caused := map[string]bool{"rate-limited": true} // nothing limits rates here
 	for _, c := range cases {
 		caused[c.code] = true
 		t.Run(c.code, func(t *testing.T) {
@@ -128,8 +128,7 @@ func TestEveryError(t *testing.T) {
 	}
 }
 
-// slowly is a body that begins and does not go on until somebody closes
-// it.
+// slowly returns a body that starts and then blocks until the test ends.
 func slowly(s *server, begin string) io.Reader {
 	r, w := io.Pipe()
 	s.Cleanup(func() { w.Close() })
@@ -139,8 +138,7 @@ func slowly(s *server, begin string) io.Reader {
 	}{io.MultiReader(strings.NewReader(begin), r), r}
 }
 
-// "Never an id, password or body in it": nothing that a client sent is in any
-// answer that refuses it.
+// An error never quotes an id, a password, a body or anything else that the client sent.
 func TestErrorsQuoteNobody(t *testing.T) {
 	const canary = "c4n4ry"
 	long := strings.Repeat(canary, 100)
@@ -172,7 +170,7 @@ func TestErrorsQuoteNobody(t *testing.T) {
 			s.do(request{id: "alice", query: "?limit=0"}).want(http.StatusNoContent)
 			a := s.do(r)
 			if a.status < 400 {
-				s.Errorf("%s %s is no error", r.method, r.query)
+				s.Errorf("%s %s succeeded", r.method, r.query)
 			}
 			for name, values := range a.header {
 				if strings.Contains(strings.ToLower(name+strings.Join(values, " ")), canary) {
@@ -186,7 +184,7 @@ func TestErrorsQuoteNobody(t *testing.T) {
 	})
 }
 
-// What a store says of itself is for the log.
+// Details of a store failure go only to the log.
 func TestStoreFailures(t *testing.T) {
 	for _, err := range []error{inbox.ErrUnavailable, errors.New("dial 10.0.0.7: s3cr3t"), io.ErrUnexpectedEOF, context.DeadlineExceeded} {
 		inBubble(t, config{open: func(testing.TB, inbox.Limits) inbox.Store { return &faultyStore{err: err} }}, func(s *server) {
@@ -194,14 +192,14 @@ func TestStoreFailures(t *testing.T) {
 				{id: "alice"}, {id: "alice", query: "?wait=0"}, {id: "alice", method: http.MethodDelete}, sending("alice", "bob", "x"),
 			} {
 				if a := s.do(r).wantProblem("store-unavailable"); strings.Contains(a.body, "s3cr3t") {
-					t.Errorf("the answer tells what only the log should: %s", a.body)
+					t.Errorf("the answer reveals an internal error: %s", a.body)
 				}
 			}
 		})
 	}
 }
 
-// A store that fails, fails everybody. The log says so once a second.
+// When the store fails, every request fails, but the log gets one line a second.
 func TestStoreFailuresInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	inBubble(t, config{
@@ -220,8 +218,7 @@ func TestStoreFailuresInTheLog(t *testing.T) {
 	}
 }
 
-// A pop whose message cannot be removed was delivered all the same, and may be
-// delivered again.
+// If a popped message cannot be removed, the client still gets it and may get it again.
 func TestStoreFailsAfterDelivery(t *testing.T) {
 	inBubble(t, config{open: func(_ testing.TB, l inbox.Limits) inbox.Store {
 		return &failsToRemove{Store: memstore.New(l)}
@@ -231,7 +228,7 @@ func TestStoreFailsAfterDelivery(t *testing.T) {
 		s.open("alice")
 		s.send("bob", "alice", "hello")
 		s.poll("alice").wantMessage("bob", "hello")
-		synctest.Wait() // until that was tried
+		synctest.Wait() // until the removal was tried
 		fails.Store(false)
 		s.poll("alice").wantMessage("bob", "hello")
 		s.poll("alice").want(http.StatusNoContent)
@@ -254,7 +251,7 @@ func (f *failsToRemove) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbo
 	return f.Store.Acknowledge(ctx, p, upTo, w)
 }
 
-// "405 method-not-allowed, with Allow."
+// Section 2.1: any other method is 405 method-not-allowed with Allow.
 func TestMethods(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -265,7 +262,7 @@ func TestMethods(t *testing.T) {
 			a := s.do(request{method: method, id: "alice", query: "?wait=0"})
 			a.want(http.StatusMethodNotAllowed).wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
 		}
-		a := s.do(request{method: http.MethodOptions}) // no preflight: somebody is curious
+		a := s.do(request{method: http.MethodOptions}) // an OPTIONS that is no preflight
 		a.want(http.StatusNoContent, "").wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
 		s.poll("alice").wantMessage("bob", "precious")
 	})

@@ -18,20 +18,20 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// A client of streams, written after the HTML standard, 9.2, and not after the
-// server.
+// A stream client written from the HTML standard, 9.2, and independent of the server's
+// code.
 
-// eventSource reads an event stream.
+// eventSource parses an event stream.
 type eventSource struct {
 	in     *bufio.Reader
 	began  bool
-	wasCR  bool   // so that a line feed belongs to the line before
-	idBuf  string // the last that came
-	lastID string // of what was dispatched
+	wasCR  bool   // a line feed then belongs to the line before
+	idBuf  string // the last id field
+	lastID string // the last id that was dispatched
 }
 
-// sourceEvent is what can come: an event, a comment, or a block that dispatches
-// nothing but may move the last event id.
+// sourceEvent is one block of a stream: an event, a comment, or a block that dispatches
+// nothing but may set the last event id.
 type sourceEvent struct {
 	kind, name, data, id string
 }
@@ -42,8 +42,7 @@ const (
 	emptyBody = "block without data"
 )
 
-// next is the next of them. A block that is not ended by an empty line counts
-// for nothing.
+// next returns the next block. A block without a final empty line is discarded.
 func (s *eventSource) next() (sourceEvent, error) {
 	name, data, blank := "", "", true
 	for {
@@ -78,7 +77,7 @@ func (s *eventSource) next() (sourceEvent, error) {
 	}
 }
 
-// line is ended by CR, LF or both.
+// line reads a line that ends with CR, LF or both.
 func (s *eventSource) line() (string, error) {
 	if !s.began {
 		s.began = true
@@ -104,7 +103,7 @@ func (s *eventSource) line() (string, error) {
 	}
 }
 
-// The reader is right: most of these are the examples of the standard.
+// The parser itself passes the examples of the standard.
 func TestEventSource(t *testing.T) {
 	message := func(data, id string) sourceEvent { return sourceEvent{anEvent, "message", data, id} }
 	for text, want := range map[string][]sourceEvent{
@@ -140,11 +139,11 @@ type events struct {
 	proto  int
 	leave  context.CancelFunc
 	came   chan sourceEvent // closed at the end
-	err    error            // with which it ended; io.EOF is a proper end
-	lastID string           // with which an EventSource would come back
+	err    error            // the error it ended with; io.EOF is an orderly end
+	lastID string           // the id with which an EventSource would reconnect
 }
 
-// stream opens a stream, which must be one. Its requests are as try's.
+// stream opens a stream and fails the test if the answer is anything else.
 func (s *server) stream(r request) *events {
 	s.Helper()
 	e, err := s.tryStream(r)
@@ -194,7 +193,7 @@ func (s *server) tryStream(r request) (*events, error) {
 	return e, nil
 }
 
-// next is the next of all that can come, or false at the end.
+// next returns the next block, or false at the end.
 func (e *events) next() (sourceEvent, bool) {
 	e.Helper()
 	select {
@@ -204,12 +203,12 @@ func (e *events) next() (sourceEvent, bool) {
 		}
 		return event, ok
 	case <-time.After(e.patience()):
-		e.Fatalf("nothing came in %v", e.patience())
+		e.Fatalf("nothing arrived in %v", e.patience())
 		return sourceEvent{}, false
 	}
 }
 
-// event is the next that an EventSource would dispatch.
+// event returns the next event that an EventSource would dispatch.
 func (e *events) event() (sourceEvent, bool) {
 	e.Helper()
 	for deadline := time.Now().Add(e.patience()); time.Now().Before(deadline); {
@@ -217,21 +216,21 @@ func (e *events) event() (sourceEvent, bool) {
 			return event, ok
 		}
 	}
-	e.Fatal("nothing comes but comments")
+	e.Fatal("there are only comments")
 	return sourceEvent{}, false
 }
 
-// left leaves, and returns when the server can know.
+// left leaves the stream and returns when the server can know it.
 func (e *events) left() {
 	e.Helper()
 	e.leave()
-	for range e.came { // at the end the connection or the stream is closed
+	for range e.came { // the connection or stream is closed at the end
 	}
 	e.settle()
 }
 
-// settle waits until the server knows that a stream has ended. Over a connection
-// of HTTP/1 that it can ask the kernel about, it knows.
+// settle waits until the server has noticed the end of a stream. Over HTTP/1, where it
+// can ask the kernel, there is nothing to wait for.
 func (e *events) settle() {
 	e.Helper()
 	switch {
@@ -242,7 +241,7 @@ func (e *events) settle() {
 	}
 }
 
-// wantMessages fails unless these messages come next.
+// wantMessages fails the test unless exactly these messages are next.
 func (e *events) wantMessages(from string, bodies ...string) {
 	e.Helper()
 	for _, body := range bodies {
@@ -267,7 +266,7 @@ func (e *events) parse(event sourceEvent) (m message) {
 	return m
 }
 
-// wantCode fails unless that event comes next.
+// wantCode fails the test unless this event is next.
 func (e *events) wantCode(code string) {
 	e.Helper()
 	if event, ok := e.event(); !ok || event.name != code || event.data != `{"code":"`+code+`"}` {
@@ -275,7 +274,7 @@ func (e *events) wantCode(code string) {
 	}
 }
 
-// wantEnd fails unless that event comes next, and then the proper end.
+// wantEnd fails the test unless this event is next, followed by an orderly end.
 func (e *events) wantEnd(code string) {
 	e.Helper()
 	e.wantCode(code)
@@ -284,11 +283,11 @@ func (e *events) wantEnd(code string) {
 	}
 }
 
-// streamWires are what may be between a stream and its client: an ordinary
-// handler over each version of HTTP, and TCP, parked.
+// streamWires are the paths between a stream and its client: a handler over each version
+// of HTTP, and parked TCP.
 var streamWires = []wire{
 	memory,
-	{name: "no wire, HTTP/2", bubble: true, config: config{http2: true}},
+	{name: "memory, HTTP/2", bubble: true, config: config{http2: true}},
 	tcp,
 	overTLS,
 	{name: "TLS, HTTP/2", config: config{sockets: true, tls: true, http2: true}},

@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// PROTOCOL, section 4: expiry.
+// Section 4.6: expiry.
 
-// "An inbox expires 60 seconds (configurable) after its owner last asked for
-// messages", however it asked.
+// An inbox expires one TTL after its owner last asked for messages, in whatever form.
 func TestExpiry(t *testing.T) {
 	for _, query := range []string{"?wait=0", "?wait=0&after=0", "?limit=0", "?limit=0&after=0"} {
 		t.Run(query, func(t *testing.T) {
@@ -33,7 +32,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// A request that was refused is no asking.
+// A refused request does not restart the expiry.
 func TestRefusedRequestsMoveNoExpiry(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
@@ -51,8 +50,8 @@ func TestRefusedRequestsMoveNoExpiry(t *testing.T) {
 	})
 }
 
-// "While a receiver waits it does not expire": also where the longest wait is
-// longer than the life of an inbox.
+// An inbox does not expire while a receiver waits, even if the wait is longer than the
+// TTL.
 func TestNoExpiryWhileWaiting(t *testing.T) {
 	inBubble(t, config{limits: limitTTL(10 * time.Second)}, func(s *server) {
 		s.send("alice", "alice", "x")
@@ -64,7 +63,7 @@ func TestNoExpiryWhileWaiting(t *testing.T) {
 	})
 }
 
-// A receiver that leaves stops asking when it leaves, not when it came.
+// The TTL after a wait starts when the receiver leaves, not when it arrived.
 func TestExpiryAfterAWait(t *testing.T) {
 	for name, leave := range map[string]func(*pending){
 		"answered": func(p *pending) { p.answer().want(http.StatusNoContent) },
@@ -92,7 +91,7 @@ func TestExpiryAfterAWait(t *testing.T) {
 	}
 }
 
-// "An expired inbox is gone with all that it held, and its name is free."
+// An expired inbox is gone with its contents, and its name is free.
 func TestExpired(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")

@@ -13,9 +13,9 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 4: the forms of an answer.
+// Section 4.3: the forms of an answer.
 
-// "The answer's form follows Accept."
+// The form of an answer follows Accept.
 func TestAccept(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -50,9 +50,8 @@ func TestAccept(t *testing.T) {
 	})
 }
 
-// `{"cursor": c, "messages": [{"cursor","from","time","body" or "body64"}]}`,
-// "body when the bytes are valid UTF-8, body64 (base64) when they are not; time
-// is RFC 3339 in UTC, when the server accepted the message."
+// The JSON form has a cursor and messages. A message has body if its bytes are valid
+// UTF-8, and body64 otherwise. Its time is in UTC.
 func TestJSON(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -63,7 +62,7 @@ func TestJSON(t *testing.T) {
 			time.Sleep(1234567 * time.Nanosecond)
 			before = append(before, time.Now().Round(0))
 			s.send("bøb", "alice", body)
-			after = append(after, time.Now().Round(0)) // the same where the clock is turned
+			after = append(after, time.Now().Round(0)) // the same if the clock is turned
 		}
 		s.turnClock(5 * time.Second)
 		a := s.getJSON("alice", "?after=0").wantBodies(bodies...)
@@ -81,17 +80,17 @@ func TestJSON(t *testing.T) {
 			}
 		}
 		if last := b.Messages[len(b.Messages)-1].Cursor; b.Cursor != last {
-			s.Errorf("the cursor is %s, but that of the last message is %s", b.Cursor, last)
+			s.Errorf("the cursor is %s, want that of the last message, %s", b.Cursor, last)
 		}
 		var plain map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(a.body), &plain); err != nil || plain["reset"] != nil || len(plain) != 2 {
-			s.Errorf("members that nobody expects: %s", a.body)
+			s.Errorf("unexpected members: %s", a.body)
 		}
 		a.wantHeader("X-From", "")
 	})
 }
 
-// "a raw body is application/octet-stream, whatever was sent."
+// A raw body is application/octet-stream, whatever type it was sent with.
 func TestRawIsOctets(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -102,9 +101,8 @@ func TestRawIsOctets(t *testing.T) {
 	})
 }
 
-// "Bytes that a header cannot carry (outside ! to ~) and % itself are
-// percent-encoded, so that decodeURIComponent always gives the id back and plain
-// names arrive unchanged."
+// X-From encodes what a header cannot carry. decodeURIComponent restores the id, and
+// plain ids stay as they are.
 func TestXFrom(t *testing.T) {
 	wants := map[string]string{
 		"bob": "bob", "a%b": "a%25b", "%41": "%2541", "a b": "a%20b", "é": "%C3%A9", "a+b": "a+b", "a,b;c=d": "a,b;c=d",
@@ -125,14 +123,14 @@ func TestXFrom(t *testing.T) {
 			if strings.ContainsFunc(got, func(r rune) bool { return r < '!' || r > '~' }) {
 				s.Fatalf("the id %q became %q, which a header cannot carry", id, got)
 			}
-			if back, err := url.PathUnescape(got); err != nil || back != id { // as decodeURIComponent
+			if back, err := url.PathUnescape(got); err != nil || back != id { // like decodeURIComponent
 				s.Fatalf("the id %q became %q, and that %q (%v)", id, got, back, err)
 			}
 		}
 	})
 }
 
-// randomID draws any id that section 2 allows.
+// randomID returns a random id that section 2.2 allows.
 func randomID(random *rand.Rand) string {
 	for {
 		runes := make([]rune, 1+random.IntN(12))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// BenchmarkRequest reads the frame that carries an offer of 2 KiB.
+// BenchmarkRequest parses a frame with an offer of 2 KiB.
 func BenchmarkRequest(b *testing.B) {
 	body, err := json.Marshal(map[string]string{"type": "offer", "sdp": strings.Repeat("a=candidate:1 1 udp 2130706431\r\n", 64)})
 	if err != nil {

@@ -17,11 +17,10 @@ import (
 	"inbox/memstore"
 )
 
-// Whatever comes, the handler answers as documented: with a status that the
-// protocol names, a problem that is well formed, the headers that are always
-// there, and without a panic.
+// For any input, the handler answers as documented: a status of the protocol, a
+// well-formed problem, the headers of every answer, and no panic.
 
-// fuzzed is a handler that waits for nobody.
+// fuzzed is a handler that never waits.
 type fuzzed struct {
 	testing.TB
 	h *inboxhttp.Handler
@@ -40,8 +39,8 @@ func newFuzzed(tb testing.TB) *fuzzed {
 	return &fuzzed{tb, h}
 }
 
-// serve asks the handler without a server around it. What goes on after an
-// answer, as a stream does, is left after a moment.
+// serve calls the handler without a server. It abandons answers that do not end, such as
+// streams, after a moment.
 func (f *fuzzed) serve(method, query string, header http.Header, body string) answer {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -71,17 +70,17 @@ func (f *fuzzed) serve(method, query string, header http.Header, body string) an
 	return a
 }
 
-// as is what a peer sends along.
+// as returns the header of a peer with this id.
 func as(id string) http.Header {
 	return http.Header{"Authorization": {basic(id + ":" + passwordOf(id))}}
 }
 
-// quotesNobody fails if an error gives back what was sent. No sentence of the
-// server holds the canary.
+// quotesNobody fails the test if an answer echoes its input. The server's own texts do
+// not contain the canary.
 func (f *fuzzed) quotesNobody(a answer, canary string) {
 	f.Helper()
 	if whole := fmt.Sprint(a.header) + a.body; a.status >= 400 && strings.Contains(whole, canary) {
-		f.Errorf("the answer gives back what was sent: %s", whole)
+		f.Errorf("the answer echoes the input: %s", whole)
 	}
 }
 
@@ -117,11 +116,11 @@ func FuzzCredentials(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, password string) {
 		h := &fuzzed{t, h.h}
 		a := h.serve(http.MethodGet, "limit=0", http.Header{"Authorization": {basic(id + ":" + password)}}, "")
-		// Basic ends the id at the first colon, whoever meant what.
+		// Basic ends the id at the first colon.
 		id, password, _ = strings.Cut(id+":"+password, ":")
 		ok := validID(id) && len(password) >= 1 && len(password) <= 256
 		switch {
-		case a.status == http.StatusUnauthorized && ok: // it was there before, with another password
+		case a.status == http.StatusUnauthorized && ok: // the id exists with another password
 		case a.code == "server-full" && ok:
 		case ok != (a.status == http.StatusNoContent), !ok && a.code != "bad-credentials":
 			t.Errorf("id %q and password %q: %d %s", id, password, a.status, a.body)
@@ -129,7 +128,7 @@ func FuzzCredentials(f *testing.F) {
 	})
 }
 
-// validID is section 2, once more.
+// validID implements section 2.2 independently.
 func validID(id string) bool {
 	if len(id) < 1 || len(id) > 512 || !utf8.ValidString(id) || strings.TrimSpace(id) != id {
 		return false
@@ -182,7 +181,7 @@ func FuzzSendQuery(f *testing.F) {
 		if a.status == http.StatusOK {
 			q, err := url.ParseQuery(query)
 			if err != nil || len(q["to"]) != 1 || !validID(q.Get("to")) {
-				t.Errorf("?%s names a recipient", query)
+				t.Errorf("?%s has a valid recipient", query)
 			}
 			for h.serve(http.MethodGet, "wait=0", as(q.Get("to")), "").status == http.StatusOK {
 			}
@@ -220,7 +219,7 @@ func FuzzAccept(f *testing.F) {
 	})
 }
 
-// FuzzXFrom: encoded and decoded, an id is what it was; and a header can carry it.
+// FuzzXFrom checks that every valid id survives encoding and fits into a header.
 func FuzzXFrom(f *testing.F) {
 	for _, seed := range []string{"bob", "a b", "%", "%41", "é", "名前", "a+b", "a/b?c#d", "\u202e", "👩‍👩‍👧", "\ufeff", "a\u2028b", "~!\x7f"} {
 		f.Add(seed)
@@ -237,7 +236,7 @@ func FuzzXFrom(f *testing.F) {
 			return // the store is full
 		}
 		from := h.serve(http.MethodGet, "wait=0", as("alice"), "").header.Get("X-From")
-		if back, err := url.PathUnescape(from); err != nil || back != id { // as decodeURIComponent
+		if back, err := url.PathUnescape(from); err != nil || back != id { // like decodeURIComponent
 			t.Errorf("the id %q became %q, and that %q (%v)", id, from, back, err)
 		}
 		plain := true

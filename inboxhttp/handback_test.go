@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// Connections are parked, woken and handed back all the time, while each of them asks
-// for several peers in turn, acknowledges or pops, sends requests in one piece or in
-// several, sends garbage and leaves in every way. Every body names its recipient, and of
-// what was acknowledged or popped nothing comes again.
-func TestHandedBackConnectionsMixNothingUp(t *testing.T) {
+// Connections are parked, woken and handed back all the time. Each receives for several
+// peers in turn, acknowledges or pops, sends requests whole or in parts, sends garbage,
+// and leaves in every way. No message may reach the wrong peer, and no acknowledged or
+// popped message may arrive again.
+func TestHandedBackConnectionsStaySeparate(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		const clients, ids, rounds = 60, 3, 12
 		for i := range clients * ids {
@@ -33,7 +33,7 @@ func TestHandedBackConnectionsMixNothingUp(t *testing.T) {
 					select {
 					case <-done:
 						return
-					case <-time.After(10 * time.Millisecond): // so that most wait, and long enough to be parked
+					case <-time.After(10 * time.Millisecond): // so that most polls wait long enough to be parked
 					}
 					to := fmt.Sprint("peer-", rand.IntN(clients*ids))
 					r := sending(fmt.Sprint("sender-", lane), to, fmt.Sprintf("for %s, %d of %d", to, n, lane))
@@ -59,24 +59,24 @@ func TestHandedBackConnectionsMixNothingUp(t *testing.T) {
 		askers.Wait()
 		close(done)
 		senders.Wait()
-		s.Logf("%d bodies, %d times parked", bodies.Load(), s.parked.Load()-before)
+		s.Logf("%d bodies, parked %d times", bodies.Load(), s.parked.Load()-before)
 		if bodies.Load() == 0 || s.parked.Load() == before {
 			s.Error("hardly anything happened")
 		}
 	})
 }
 
-// mixer asks for several peers on one connection.
+// mixer receives for several peers on one connection.
 type mixer struct {
 	*server
 	ids    []string
 	cursor [10]string
-	seen   map[string]bool // positions that cannot come again
+	seen   map[string]bool // cursors that must not arrive again
 	popped string          // by the last answer on this connection
 	bodies int
 }
 
-// asked is a request for a peer.
+// asked is a pending request of a peer.
 type asked struct {
 	peer int
 	pops bool
@@ -98,7 +98,7 @@ func (m *mixer) run(rounds int) int {
 			case a.pops:
 				query = "?wait=1"
 			case len(all) > 0:
-				query = "?wait=0&after=" + m.cursor[a.peer] // it acknowledges no more than the one before
+				query = "?wait=0&after=" + m.cursor[a.peer] // acknowledges only up to the message before
 			}
 			text.WriteString(plain(http.MethodGet, query, m.ids[a.peer], ""))
 			all = append(all, a)
@@ -134,7 +134,7 @@ func (m *mixer) run(rounds int) int {
 		}
 		if garbage || leaves {
 			leavings[rand.IntN(len(leavings))].leave(c)
-			c, m.popped = m.rawClient(), "" // after a reset it may come again
+			c, m.popped = m.rawClient(), "" // after a reset it may arrive again
 		}
 	}
 	c.Close()
@@ -151,10 +151,10 @@ func (m *mixer) answerFor(a asked, r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	// The server looked at this request only when the pop before it had ended.
+	// The server has read this request only after the pop before it had finished.
 	m.seen[m.popped], m.popped = true, ""
 	switch res.StatusCode {
-	case http.StatusNoContent, http.StatusConflict: // replaced by a connection that came after one that was left
+	case http.StatusNoContent, http.StatusConflict: // replaced by a newer connection, after the client had left an older one
 		return nil
 	case http.StatusOK:
 	default:
@@ -167,9 +167,9 @@ func (m *mixer) answerFor(a asked, r *bufio.Reader) error {
 	}
 	cursor := res.Header.Get("Inbox-Cursor")
 	if m.seen[id+cursor] {
-		return fmt.Errorf("%q comes again", body)
+		return fmt.Errorf("%q arrived again", body)
 	}
-	if a.pops && m.redis == nil { // with Redis, a receiver that comes at that moment may get it too
+	if a.pops && m.redis == nil { // with Redis, a receiver that arrives at this moment may get it too
 		m.popped = id + cursor
 	} else if !a.pops && cursor != m.cursor[k] {
 		m.seen[id+m.cursor[k]] = true

@@ -11,16 +11,16 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// 64 handshakes at once, again and again: an offer, an answer and ten candidates
-// from each side. No error, and nothing lost.
+// 64 pairs of peers perform handshakes at once, repeatedly: an offer, an answer and ten
+// candidates from each side. Nothing fails and nothing is lost.
 func TestHandshakes(t *testing.T) {
 	overTCP(t, config{}, func(s *server) { handshakes(s, s.times(64), time.Second) })
 }
 
 const candidates = 10
 
-// handshakes has pairs of peers meet for a while, each pair at least once, and
-// compares what was accepted with what arrived.
+// handshakes lets pairs of peers meet for the duration d, each at least once, and
+// compares accepted messages with received ones.
 func handshakes(s *server, pairs int, d time.Duration) {
 	s.Helper()
 	var ledger inboxtest.Ledger
@@ -47,7 +47,7 @@ func handshakes(s *server, pairs int, d time.Duration) {
 	ledger.Check(s)
 }
 
-// meeting is a peer in a handshake.
+// meeting is one peer of a handshake.
 type meeting struct {
 	s           *server
 	ledger      *inboxtest.Ledger
@@ -62,18 +62,18 @@ func newPeer(s *server, l *inboxtest.Ledger, failed *atomic.Int64, id string, ac
 	return &meeting{s: s, ledger: l, failed: failed, id: id, asks: s.newClient(), sends: s.newClient(), acknowledge: acknowledge, after: "0"}
 }
 
-// meet sends an offer, or answers one, and exchanges candidates.
+// meet sends or answers an offer and then exchanges candidates.
 func (m *meeting) meet(other string, offers bool) {
 	defer m.asks.CloseIdleConnections()
 	defer m.sends.CloseIdleConnections()
 	if offers {
 		m.send(other, "offer")
 		if m.receive() != "answer" {
-			m.fail("no answer came first")
+			m.fail("the first message is not an answer")
 		}
 	} else {
 		if m.receive() != "offer" {
-			m.fail("no offer came first")
+			m.fail("the first message is not an offer")
 		}
 		m.send(other, "answer")
 	}
@@ -106,7 +106,7 @@ func (m *meeting) send(to, body string) {
 		case a.status == http.StatusOK:
 			m.ledger.Sent(m.id, to, body)
 			return
-		case a.code == "no-such-inbox": // the other is not there yet
+		case a.code == "no-such-inbox": // the other peer has not arrived yet
 			time.Sleep(5 * time.Millisecond)
 		default:
 			m.fail("a send got %d %s", a.status, a.body)

@@ -38,36 +38,35 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
-		flag.Set("test.parallel", "4") // they wait more than they work
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // unless the flag is set
+		flag.Set("test.parallel", "4") // most tests only wait
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// config is what a test wants of its server. Zero fields mean the defaults of
-// the protocol.
+// config describes the server of a test. Zero fields mean the defaults of the protocol.
 type config struct {
-	inboxhttp.Config // but Store and Authenticator
+	inboxhttp.Config // without Store and Authenticator
 	limits           inbox.Limits
-	open             func(testing.TB, inbox.Limits) inbox.Store // memory
+	open             func(testing.TB, inbox.Limits) inbox.Store // default: in memory
 	pepper           *inbox.Pepper
 
-	address *limit.Config // what one address may do
+	address *limit.Config // limits per address
 
-	redis *redistest.Server // not nil: two servers share it, and get every other request each
-	first *server           // of whom this is the second
+	redis *redistest.Server // if set, two servers share it and take requests in turn
+	first *server           // set for the second of the two servers
 
-	sockets bool // over loopback instead of memory
-	unix    bool // with sockets: a Unix socket
+	sockets bool // use loopback instead of memory
+	unix    bool // with sockets: use a Unix socket
 	tls     bool // with sockets
 	blocks  bool // with sockets: receivers wait in their handlers
-	http2   bool // the client speaks nothing else
+	http2   bool // the client uses HTTP/2 only
 
 	wrap func(http.Handler) http.Handler
 	tune func(*http.Server)
 }
 
-// server is the real server with a client of it.
+// server is a real server together with a client.
 type server struct {
 	testing.TB
 	handler   *inboxhttp.Handler
@@ -79,30 +78,31 @@ type server struct {
 	roots     *x509.CertPool // with TLS
 	transport *http.Transport
 	client    *http.Client
-	dial      func() (net.Conn, error) // with TLS, if the server speaks it
-	parked    *atomic.Int64            // connections taken from net/http so far, also by the twin
-	inside    *atomic.Int64            // requests in the handler, also of the twin
-	pollPause time.Duration            // between two polls of a client
-	bubble    bool                     // time passes only while everybody waits
+	dial      func() (net.Conn, error) // over TLS if the server uses it
+	parked    *atomic.Int64            // connections taken from net/http so far, including the twin's
+	inside    *atomic.Int64            // requests in the handler, including the twin's
+	pollPause time.Duration            // pause between two polls of a client
+	bubble    bool                     // time passes only while every goroutine waits
 	ttl       time.Duration
-	redis     *redistest.Server // nil, or where the inboxes are
-	prefix    string            // of their keys
-	twin      *server           // with redis: another server of the same inboxes
-	turn      *atomic.Int64     // whose request the next one is
+	redis     *redistest.Server // the store of the inboxes, or nil for memory
+	prefix    string            // of the keys in Redis
+	twin      *server           // with redis: the other server
+	turn      *atomic.Int64     // decides which server gets the next request
 }
 
-// inBubble runs a test where time passes only while everybody waits.
+// inBubble runs a test in a synctest bubble, where time passes only while every goroutine
+// waits.
 func inBubble(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // lets sleepers finish before the bubble ends
 		s := start(t, c)
 		s.bubble, s.pollPause = true, time.Second
 		f(s)
 	})
 }
 
-// start starts a server, which ends with the test.
+// start starts a server that stops at the end of the test.
 func start(tb testing.TB, c config) *server {
 	tb.Helper()
 	s := &server{TB: tb, pollPause: 20 * time.Millisecond, redis: c.redis}
@@ -117,7 +117,7 @@ func start(tb testing.TB, c config) *server {
 		c.open = openMemory
 	}
 	if c.sockets && c.limits.TTL == 0 {
-		c.limits.TTL = time.Hour // real time passes, and nothing is to expire meanwhile
+		c.limits.TTL = time.Hour // so that nothing expires in real time
 	}
 	c.limitAddresses()
 	if c.pepper == nil {
@@ -152,7 +152,7 @@ func start(tb testing.TB, c config) *server {
 	if c.wrap != nil {
 		h = c.wrap(h)
 	}
-	if c.sockets { // a machine that stands still for a while is no slow client
+	if c.sockets { // a machine under load must not look like a slow client
 		s.http.ReadHeaderTimeout, s.http.WriteTimeout = time.Hour, time.Hour
 	}
 	s.http.ErrorLog = log.New(io.Discard, "", 0)
@@ -173,7 +173,7 @@ func start(tb testing.TB, c config) *server {
 	}
 	ln := s.listen(c)
 	if c.blocks {
-		ln = struct{ net.Listener }{ln} // not the kernel's, as far as anybody knows
+		ln = struct{ net.Listener }{ln} // hides that this is a TCP listener
 	}
 	if err := srv.Listen(ln); err != nil {
 		tb.Fatal(err)
@@ -205,7 +205,7 @@ func start(tb testing.TB, c config) *server {
 	return s
 }
 
-// inTurn sends each request to the other server than the one before.
+// inTurn returns a transport that alternates between two servers.
 func (s *server) inTurn(one, two *http.Transport) http.RoundTripper { return &turns{s, one, two} }
 
 type turns struct {
@@ -222,13 +222,13 @@ func (t *turns) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.one.RoundTrip(r)
 }
 
-// CloseIdleConnections is for http.Client.
+// CloseIdleConnections implements the method that http.Client calls.
 func (t *turns) CloseIdleConnections() {
 	t.one.CloseIdleConnections()
 	t.two.CloseIdleConnections()
 }
 
-// drain has all servers drain.
+// drain drains all servers.
 func (s *server) drain() {
 	s.handler.Drain()
 	if s.twin != nil {
@@ -268,7 +268,7 @@ func (s *server) listen(c config) net.Listener {
 	return ln
 }
 
-// newServer makes what serves the handler.
+// newServer returns the server around the handler.
 func (s *server) newServer(c config) *serving.Server {
 	of := serving.Config{MaxWait: cmp.Or(c.MaxWait, 25*time.Second), Log: slog.Default()}
 	if c.tls {
@@ -279,7 +279,7 @@ func (s *server) newServer(c config) *serving.Server {
 	return serving.New(of)
 }
 
-// openRedis opens the store of one of two servers.
+// openRedis opens one server's store.
 func (s *server) openRedis(tb testing.TB, l inbox.Limits) inbox.Store {
 	tb.Helper()
 	store, err := redisstore.Open(tb.Context(), redisstore.Config{URL: "redis://" + s.redis.Addr, Prefix: s.prefix, Limits: l})
@@ -294,7 +294,7 @@ func (s *server) openRedis(tb testing.TB, l inbox.Limits) inbox.Store {
 	return store
 }
 
-var cases atomic.Int64 // that were kept apart in Redis so far
+var cases atomic.Int64 // numbers the prefixes in Redis
 
 func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
 	store := memstore.New(l)
@@ -305,21 +305,21 @@ func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
 	return store
 }
 
-// request is one request. Zero fields mean GET, and a password that belongs to
-// the id.
+// request describes a request. The default is a GET with the password that belongs to the
+// id.
 type request struct {
 	method       string
 	path         string // /inbox
 	query        string
 	id, password string
-	auth         []string // Authorization headers as they are, in place of id and password
+	auth         []string // raw Authorization headers, instead of id and password
 	header       http.Header
 	body         io.Reader
 	host         string
-	client       *http.Client // the server's own if nil
+	client       *http.Client // default: the server's client
 }
 
-// start sends a request and does not wait for its answer.
+// start sends a request without waiting for its answer.
 func (s *server) start(r request) *pending {
 	ctx, leave := context.WithCancel(s.Context())
 	p := &pending{s: s, leave: leave, done: make(chan struct{})}
@@ -330,10 +330,10 @@ func (s *server) start(r request) *pending {
 	return p
 }
 
-// pending is a request that has no answer yet.
+// pending is a request in progress.
 type pending struct {
 	s     *server
-	leave context.CancelFunc // goes away without waiting for the answer
+	leave context.CancelFunc // abandons the request
 	done  chan struct{}
 	got   answer
 	err   error
@@ -349,7 +349,7 @@ func (p *pending) answer() answer {
 	return p.got
 }
 
-// do sends a request and returns the answer.
+// do sends a request and returns its answer.
 func (s *server) do(r request) answer {
 	s.Helper()
 	a, err := s.try(s.Context(), r)
@@ -359,7 +359,7 @@ func (s *server) do(r request) answer {
 	return a
 }
 
-// try does, and may fail where the connection does.
+// try is do that returns connection errors.
 func (s *server) try(ctx context.Context, r request) (answer, error) {
 	s.Helper()
 	if r.method == "" {
@@ -397,7 +397,7 @@ func (s *server) try(ctx context.Context, r request) (answer, error) {
 
 func passwordOf(id string) string { return "pw:" + strings.ToUpper(id) }
 
-// newClient makes another client, with connections of its own.
+// newClient returns another client with its own connections.
 func (s *server) newClient() *http.Client {
 	transport := s.transport.Clone()
 	s.Cleanup(transport.CloseIdleConnections)
@@ -409,25 +409,25 @@ func (s *server) newClient() *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// get asks at the inbox of id.
+// get sends a GET for the inbox of id.
 func (s *server) get(id, query string) answer {
 	s.Helper()
 	return s.do(request{id: id, query: query})
 }
 
-// getJSON asks for the JSON form.
+// getJSON is get with the JSON form.
 func (s *server) getJSON(id, query string) answer {
 	s.Helper()
 	return s.do(request{id: id, query: query, header: http.Header{"Accept": {"application/json"}}})
 }
 
-// poll pops, and does not wait.
+// poll pops without waiting.
 func (s *server) poll(id string) answer {
 	s.Helper()
 	return s.get(id, "?wait=0")
 }
 
-// open opens the inboxes of ids, or restarts their expiry.
+// open opens the inboxes of ids or restarts their expiry.
 func (s *server) open(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
@@ -435,7 +435,7 @@ func (s *server) open(ids ...string) {
 	}
 }
 
-// send sends messages, which must be accepted.
+// send sends messages and fails the test if one is refused.
 func (s *server) send(from, to string, bodies ...string) {
 	s.Helper()
 	for _, body := range bodies {
@@ -449,7 +449,7 @@ func (s *server) post(from, to, body string) answer {
 	return s.do(sending(from, to, body))
 }
 
-// alive reports whether an inbox exists. It leaves a message there.
+// alive reports whether an inbox exists. It leaves a message in it.
 func (s *server) alive(id string) bool {
 	s.Helper()
 	a := s.post("prober", id, "")
@@ -463,7 +463,7 @@ func sending(from, to, body string) request {
 	return request{method: http.MethodPost, id: from, query: "?to=" + escape(to), body: strings.NewReader(body)}
 }
 
-// wait starts a request that waits at an inbox and returns once it does.
+// wait starts a long poll and returns when the server knows the receiver.
 func (s *server) wait(id, query string) *pending {
 	s.Helper()
 	before := s.store.receivers(id)
@@ -472,7 +472,7 @@ func (s *server) wait(id, query string) *pending {
 	return p
 }
 
-// raw opens a connection to write bytes to.
+// raw opens a connection.
 func (s *server) raw() net.Conn {
 	s.Helper()
 	c, err := s.dial()
@@ -483,7 +483,7 @@ func (s *server) raw() net.Conn {
 	return c
 }
 
-// peer is what the server makes of the credentials of id.
+// peer returns the Peer of id.
 func (s *server) peer(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: s.pepper.Secret(id, passwordOf(id))}
 }
@@ -496,5 +496,5 @@ func capacity(n int) inboxhttp.Config          { return inboxhttp.Config{MaxMess
 func limitTTL(d time.Duration) inbox.Limits    { return inbox.Limits{TTL: d} }
 func origins(o ...string) inboxhttp.Config     { return inboxhttp.Config{AllowOrigins: o} }
 
-// testPepper is for tests that make handlers themselves.
+// testPepper is for tests that create handlers directly.
 var testPepper = inbox.NewPepper([inbox.PepperSize]byte{1})

@@ -11,8 +11,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// HTTP/2, with TLS and, for proxies, without. What becomes of messages is in
-// delivery_test.go for both.
+// HTTP/2 with TLS and, for proxies, without. delivery_test.go covers delivery over both.
 
 var http2Wires = []wire{
 	{name: "TLS", config: config{sockets: true, tls: true, http2: true}},
@@ -24,7 +23,7 @@ func TestHTTP2(t *testing.T) {
 	overEach(t, http2Wires, config{}, func(s *server) {
 		a := s.poll("alice").want(http.StatusNoContent)
 		if a.proto != 2 {
-			s.Fatalf("spoken is HTTP/%d", a.proto)
+			s.Fatalf("the protocol is HTTP/%d", a.proto)
 		}
 		s.send("bob", "alice", "one", "two", "three")
 		s.poll("alice").wantMessage("bob", "one")
@@ -44,8 +43,8 @@ func TestHTTP2(t *testing.T) {
 	})
 }
 
-// Over one connection many wait, each at its own inbox, and one that fails
-// harms no other.
+// Many receivers, each at its own inbox, share one connection. One that fails does not
+// affect the others.
 func TestHTTP2ManyStreams(t *testing.T) {
 	overEach(t, http2Wires, config{}, func(s *server) {
 		var all []*pending
@@ -65,11 +64,11 @@ func TestHTTP2ManyStreams(t *testing.T) {
 			s.send("bob", fmt.Sprint("peer-", i), "hello")
 			p.answer().wantMessage("bob", "hello")
 		}
-		inboxtest.Until(s, "nobody waits any more", func() bool { return s.inside.Load() == 0 })
+		inboxtest.Until(s, "all handlers have returned", func() bool { return s.inside.Load() == 0 })
 	})
 }
 
-// A connection has a bound on what goes on over it, which clients are told at once.
+// A connection has a limit on concurrent streams, which its settings announce.
 func TestHTTP2StreamsAreLimited(t *testing.T) {
 	s := start(t, config{sockets: true})
 	c := s.rawClient()
@@ -91,7 +90,7 @@ func TestHTTP2StreamsAreLimited(t *testing.T) {
 			return
 		}
 	}
-	t.Error("no limit is told")
+	t.Error("the settings announce no limit")
 }
 
 func TestHTTP2Errors(t *testing.T) {
@@ -114,7 +113,7 @@ func TestHTTP2Errors(t *testing.T) {
 	})
 }
 
-// A header block that is too large is refused, whoever notices first.
+// An oversized header block is refused, by whatever layer notices it first.
 func TestHTTP2HeaderSize(t *testing.T) {
 	t.Parallel()
 	s := start(t, http2Wires[0].config)

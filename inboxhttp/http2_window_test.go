@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// A client may send its first body before it knows the server's settings: until then
-// it takes the window to be 64 KiB less one byte (RFC 9113, 6.9.2).
+// A client may send its first body before it knows the server's settings. Until then it
+// assumes the default window of 64 KiB less one byte (RFC 9113, 6.9.2).
 func TestBodyBeforeTheSettingsOfHTTP2(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{sockets: true})

@@ -11,7 +11,7 @@ import (
 	"inbox/inboxhttp"
 )
 
-// PROTOCOL, section 12.1: STUN and TURN servers.
+// Section 12.1: STUN and TURN servers.
 
 func listsICE() inboxhttp.Config {
 	return inboxhttp.Config{ICEServers: func(r *http.Request, id string) []inboxhttp.ICEServer {
@@ -57,7 +57,7 @@ func TestICE(t *testing.T) {
 	})
 }
 
-// A server without any says so in the form that clients use.
+// A server without any returns an empty list.
 func TestICEWithoutServers(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		if a := s.do(request{path: "/ice", id: "alice"}); a.body != `{"iceServers":[],"ttl":43200}` {
@@ -66,38 +66,38 @@ func TestICEWithoutServers(t *testing.T) {
 	})
 }
 
-// Asking for servers opens no inbox.
+// GET /ice opens no inbox.
 func TestICEOpensNoInbox(t *testing.T) {
 	overStores(t, config{Config: listsICE()}, func(s *server) {
 		s.do(request{path: "/ice", id: "alice"}).want(http.StatusOK)
 		if s.alive("alice") {
 			s.Error("the inbox was opened")
 		}
-		// So its name is free for whoever comes first.
+		// The id is still free.
 		s.do(request{id: "alice", password: "another", query: "?limit=0"}).want(http.StatusNoContent)
 	})
 }
 
-// Asking for servers keeps no inbox alive, and takes no message out of it.
-func TestICEKeepsNoInbox(t *testing.T) {
+// GET /ice does not extend the life of an inbox and takes no message.
+func TestICEDoesNotKeepAnInboxAlive(t *testing.T) {
 	inBubble(t, config{Config: listsICE(), limits: limitTTL(time.Minute)}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "hello")
 		time.Sleep(40 * time.Second)
 		s.do(request{path: "/ice", id: "alice"}).want(http.StatusOK)
 		if got := s.getJSON("alice", "?after=0&wait=0").batch().Messages; len(got) != 1 {
-			s.Errorf("%d messages are left of one", len(got))
+			s.Errorf("the inbox has %d messages, want 1", len(got))
 		}
 		time.Sleep(40 * time.Second)
 		s.do(request{path: "/ice", id: "alice"}).want(http.StatusOK)
 		time.Sleep(40 * time.Second)
 		if s.alive("alice") {
-			s.Error("the inbox lives longer than a minute after its owner asked for messages")
+			s.Error("the inbox outlived its TTL")
 		}
 	})
 }
 
-func TestICEWantsThePassword(t *testing.T) {
+func TestICERequiresThePassword(t *testing.T) {
 	overStores(t, config{Config: listsICE()}, func(s *server) {
 		s.open("alice")
 		s.do(request{path: "/ice", id: "alice", password: "wrong"}).want(http.StatusUnauthorized).wantProblem("unauthorized")
@@ -123,7 +123,8 @@ func TestICERefuses(t *testing.T) {
 	})
 }
 
-// Without a password, pages get servers and programs do not. Each page is somebody else.
+// If the server allows it, pages need no password, but programs do. Each page gets
+// credentials of its own.
 func TestICEPublic(t *testing.T) {
 	overStores(t, config{Config: public(listsICE())}, func(s *server) {
 		page := http.Header{"Origin": {"https://app.example"}, "Sec-Fetch-Mode": {"cors"}}
@@ -148,7 +149,7 @@ func TestICEPublicIsForAllowedOrigins(t *testing.T) {
 	})
 }
 
-// One address gets servers for a school, and not for everybody.
+// Answers without a password are limited per address, with room for a whole school.
 func TestICEPublicIsBounded(t *testing.T) {
 	inBubble(t, config{Config: public(listsICE())}, func(s *server) {
 		page := request{path: "/ice", header: http.Header{"Origin": {"https://app.example"}}}
@@ -156,7 +157,7 @@ func TestICEPublicIsBounded(t *testing.T) {
 			s.do(page).want(http.StatusOK)
 		}
 		s.do(page).want(http.StatusTooManyRequests).wantProblem("rate-limited")
-		s.do(request{path: "/ice", id: "alice"}).want(http.StatusOK) // who has a password
+		s.do(request{path: "/ice", id: "alice"}).want(http.StatusOK) // a request with a password is not limited
 		time.Sleep(time.Second)
 		s.do(page).want(http.StatusOK)
 		s.do(page).want(http.StatusTooManyRequests)
@@ -174,7 +175,7 @@ func TestICEInBrowsers(t *testing.T) {
 	})
 }
 
-// While Redis is away, the server says so.
+// While the store is unavailable, GET /ice reports it.
 func TestICEWithoutAStore(t *testing.T) {
 	inBubble(t, config{Config: listsICE(), open: func(testing.TB, inbox.Limits) inbox.Store { return &faultyStore{err: inbox.ErrUnavailable} }}, func(s *server) {
 		s.do(request{path: "/ice", id: "alice"}).want(http.StatusServiceUnavailable).wantProblem("store-unavailable")

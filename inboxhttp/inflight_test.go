@@ -18,7 +18,7 @@ import (
 	"inbox/internal/park"
 )
 
-// smallBuffers makes the kernel take little of what a client does not read.
+// smallBuffers makes the kernel buffer only little for a client that does not read.
 func smallBuffers(srv *http.Server) {
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		c.(*net.TCPConn).SetWriteBuffer(4 << 10)
@@ -26,7 +26,7 @@ func smallBuffers(srv *http.Server) {
 	}
 }
 
-// stuckPoll asks for what there is and reads nothing of it.
+// stuckPoll requests all messages and reads nothing of the answer.
 func (s *server) stuckPoll(id string) *rawClient {
 	s.Helper()
 	c := s.rawClient()
@@ -35,8 +35,8 @@ func (s *server) stuckPoll(id string) *rawClient {
 	return c
 }
 
-// "Bytes in flight on a server": beyond them requests get 503 and sockets 1013, and
-// what takes little goes on.
+// Section 9: beyond the bytes in flight, requests get 503 and sockets close with 1013,
+// while small requests still work.
 func TestBytesInFlightAreBounded(t *testing.T) {
 	t.Parallel()
 	budget := flight.New(100 << 10)
@@ -46,7 +46,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	s.send("bob", "alice", large)
 	s.send("bob", "carol", "small")
 	stuck := s.stuckPoll("alice")
-	inboxtest.Until(t, "the answer counts", func() bool { return budget.Used() >= 60<<10 })
+	inboxtest.Until(t, "the answer is counted", func() bool { return budget.Used() >= 60<<10 })
 
 	for name, try := range map[string]func() answer{
 		"an answer in JSON": func() answer { return s.getJSON("alice", "?after=0&wait=0") },
@@ -55,8 +55,8 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 		"a stream": func() answer {
 			return s.do(request{id: "alice", query: "?after=0", header: http.Header{"Accept": {"text/event-stream"}}})
 		},
-		"a body":           func() answer { return s.post("bob", "carol", large) },
-		"a body in chunks": func() answer { return s.do(unsized("bob", "carol", large)) },
+		"a body":         func() answer { return s.post("bob", "carol", large) },
+		"a chunked body": func() answer { return s.do(unsized("bob", "carol", large)) },
 	} {
 		a := try().wantProblem("server-full")
 		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
@@ -69,13 +69,13 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	w = s.socket("alice", "?after=0")
 	w.wantClose(1013)
 
-	s.send("bob", "carol", "small too")
-	s.getJSON("carol", "?after=0").wantBodies("small", "small too")
+	s.send("bob", "carol", "also small")
+	s.getJSON("carol", "?after=0").wantBodies("small", "also small")
 	w = s.socket("carol", "?after=0")
-	w.wantMessages("bob", "small", "small too")
+	w.wantMessages("bob", "small", "also small")
 	w.conn.Close()
 	if n := s.held("alice"); n != 1 {
-		t.Errorf("%d messages are held, and nobody has got the one", n)
+		t.Errorf("the inbox has %d messages, want the refused one", n)
 	}
 
 	stuck.Close()
@@ -90,7 +90,7 @@ func unsized(from, to, body string) request {
 	return r
 }
 
-// However a request or a message ends, it counts no longer.
+// The bytes of a request or message are returned to the budget however it ends.
 func TestNothingStaysInFlight(t *testing.T) {
 	t.Parallel()
 	for _, tls := range []bool{false, true} {
@@ -118,8 +118,8 @@ func TestNothingStaysInFlight(t *testing.T) {
 	}
 }
 
-// A message that comes slowly, or byte for byte, is taken whole: what of it waits in
-// the kernel and what in the server makes no difference.
+// A large message arrives whole, no matter how slowly it comes and which parts of it wait
+// in the kernel.
 func TestLargeMessagesInParts(t *testing.T) {
 	t.Parallel()
 	for _, tls := range []bool{false, true} {
@@ -151,7 +151,7 @@ func TestLargeMessagesInParts(t *testing.T) {
 			c.answer(http.MethodPost).want(http.StatusOK)
 			s.poll("alice").wantMessage("bob", body)
 		}
-		// In fragments of all sizes, with another message behind it.
+		// In fragments of all sizes, followed by another message.
 		w := s.socket("bob", "")
 		payload, out := sendText("alice", body, ""), bytes.Buffer{}
 		for at, size := 0, 1; at < len(payload); at, size = at+size, size*3 {
@@ -165,23 +165,23 @@ func TestLargeMessagesInParts(t *testing.T) {
 			}
 			out.Write(frame(first, payload[at:at+size]))
 		}
-		out.Write(text(sendText("alice", "behind it", "")))
+		out.Write(text(sendText("alice", "the next", "")))
 		w.write(out.Bytes())
 		w.wantSent("", false)
 		w.wantSent("", false)
 		s.poll("alice").wantMessage("bob", body)
-		s.poll("alice").wantMessage("bob", "behind it")
+		s.poll("alice").wantMessage("bob", "the next")
 	}
 }
 
-// Clients that stop in the middle of a message leave the server room for those of others:
-// the one that has paused longest is given up.
+// Clients that pause within a message make room for others: the server gives up the one
+// that has paused longest.
 func TestMessagesThatPauseMakeRoom(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run("bodies"+protocolName(http2), func(t *testing.T) {
 			inBubble(t, config{http2: http2, Config: inboxhttp.Config{InFlight: flight.New(64 << 20)}}, func(s *server) {
 				s.open("alice")
-				// 2 MiB are shared, and each takes 48 KiB of them.
+				// The shared memory is 2 MiB, and each body takes 48 KiB of it.
 				var all []*pending
 				for i := range 60 {
 					r := sending(fmt.Sprint("peer-", i), "alice", "")
@@ -195,7 +195,7 @@ func TestMessagesThatPauseMakeRoom(t *testing.T) {
 					select {
 					case <-p.done:
 						if i >= 25 {
-							s.Errorf("body %d was given up, and older ones were not", i)
+							s.Errorf("body %d was given up before an older one", i)
 						}
 					default:
 						if i < 15 {
@@ -240,9 +240,9 @@ func TestMessagesThatPauseMakeRoom(t *testing.T) {
 	}
 }
 
-// A client that reads a byte now and then does not outlive the time for an answer,
-// however many pieces that has.
-func TestByteNowAndThen(t *testing.T) {
+// A client that reads one byte now and then is cut off at the deadline for an answer,
+// however many pieces the answer has.
+func TestTricklingReader(t *testing.T) {
 	const most, slack = 10 * time.Second, 5 * time.Second
 	body := strings.Repeat("\x01", 64<<10)
 	trickle := func(s *server, c net.Conn) time.Duration {
@@ -252,9 +252,9 @@ func TestByteNowAndThen(t *testing.T) {
 				return time.Since(begin)
 			}
 			if time.Since(begin) > most+slack {
-				s.Fatalf("the connection lives after %v", time.Since(begin))
+				s.Fatalf("the connection is still open after %v", time.Since(begin))
 			}
-			time.Sleep(100 * time.Millisecond) // it reads no faster
+			time.Sleep(100 * time.Millisecond) // the reader's pace
 		}
 	}
 	t.Run("a stream and a socket", func(t *testing.T) {
@@ -272,8 +272,8 @@ func TestByteNowAndThen(t *testing.T) {
 			trickle(s, conn)
 		})
 	})
-	// Over a real connection alone a poll is parked. The kernel holds what it took, so the
-	// server is what is looked at: it lets go of the answer.
+	// A poll parks only over a real connection, where the kernel buffers part of the
+	// answer. So check the server's side: it must give up the answer.
 	t.Run("a long poll", func(t *testing.T) {
 		t.Parallel()
 		budget := flight.New(0)
@@ -289,7 +289,7 @@ func TestByteNowAndThen(t *testing.T) {
 				t.Fatalf("the answer is still on its way after %v", time.Since(begin))
 			}
 			c.Conn.Read(one)
-			time.Sleep(100 * time.Millisecond) // it reads no faster
+			time.Sleep(100 * time.Millisecond) // the reader's pace
 		}
 	})
 }

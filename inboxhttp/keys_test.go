@@ -10,9 +10,8 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 3: "With an Idempotency-Key, a repeated send (same sender,
-// recipient, key and body) enqueues nothing and answers 200 with
-// Idempotency-Replayed: true."
+// Section 3: a send that repeats an Idempotency-Key, with the same sender, recipient and
+// body, enqueues nothing and is answered with Idempotency-Replayed: true.
 
 func keyed(from, to, key, body string) request {
 	r := sending(from, to, body)
@@ -20,7 +19,7 @@ func keyed(from, to, key, body string) request {
 	return r
 }
 
-// sendKey sends with a key and reports whether the answer says that it repeats.
+// sendKey sends with a key and reports whether the answer says that it was replayed.
 func (s *server) sendKey(from, to, key, body string) (replayed bool) {
 	s.Helper()
 	a := s.do(keyed(from, to, key, body)).want(http.StatusOK, "")
@@ -30,7 +29,7 @@ func (s *server) sendKey(from, to, key, body string) (replayed bool) {
 	return a.header.Get("Idempotency-Replayed") == "true"
 }
 
-// wantReplayed holds the answer of a send against what it should say.
+// wantReplayed fails the test unless the send is replayed or not, as wanted.
 func (s *server) wantReplayed(want bool, from, to, key, body string) {
 	s.Helper()
 	if got := s.sendKey(from, to, key, body); got != want {
@@ -44,8 +43,7 @@ func TestRepeatedSend(t *testing.T) {
 		s.wantReplayed(false, "bob", "alice", "k", "offer")
 		s.wantReplayed(true, "bob", "alice", "k", "offer")
 
-		// "The same key with another body is another message." So is the same
-		// of another sender, and to another recipient, and with another key.
+		// Another body, sender, recipient or key makes another message.
 		s.wantReplayed(false, "bob", "alice", "k", "answer")
 		s.wantReplayed(false, "carol", "alice", "k", "offer")
 		s.wantReplayed(false, "bob", "bob", "k", "offer")
@@ -54,13 +52,13 @@ func TestRepeatedSend(t *testing.T) {
 		s.getJSON("alice", "?after=0").wantBodies("offer", "answer", "offer", "offer", "")
 		s.getJSON("bob", "?after=0").wantBodies("offer")
 
-		// Without a key nothing is the same.
+		// Sends without a key are never replays.
 		s.send("bob", "alice", "offer", "offer")
 		s.getJSON("alice", "?after=0").wantBodies("offer", "answer", "offer", "offer", "", "offer", "offer")
 	})
 }
 
-// A message that was acknowledged long ago does not come again either.
+// A replay enqueues nothing even after the message was acknowledged.
 func TestRepeatedSendAfterItsMessageLeft(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -71,8 +69,7 @@ func TestRepeatedSendAfterItsMessageLeft(t *testing.T) {
 	})
 }
 
-// A repeated send is answered although the inbox is full by now, because its
-// message is in it.
+// A replay succeeds even if the inbox is full, because its message was accepted.
 func TestRepeatedSendToAFullInbox(t *testing.T) {
 	overStores(t, config{limits: inbox.Limits{Messages: 2}}, func(s *server) {
 		s.open("alice")
@@ -81,15 +78,14 @@ func TestRepeatedSendToAFullInbox(t *testing.T) {
 		s.do(keyed("bob", "alice", "k3", "three")).wantProblem("inbox-full")
 		s.wantReplayed(true, "bob", "alice", "k1", "one")
 		s.poll("alice").wantMessage("bob", "one")
-		s.wantReplayed(false, "bob", "alice", "k3", "three") // the refused send left no trace
+		s.wantReplayed(false, "bob", "alice", "k3", "three") // the refused send did not use the key
 		s.getJSON("alice", "?after=0").wantBodies("two", "three")
 	})
 }
 
-// "The last 1,024 keys of an inbox are remembered for as long as the inbox
-// lives."
+// Section 3: an inbox remembers its last 1,024 keys.
 func TestKeysRemembered(t *testing.T) {
-	// In Redis too, as storetest shows; with a request for each it takes long.
+	// storetest covers Redis too; here it would take a request per key.
 	inBubble(t, config{limits: inbox.Limits{Messages: 3000}}, func(s *server) {
 		s.open("alice")
 		key := func(i int) string { return fmt.Sprintf("key-%d", i) }
@@ -101,7 +97,7 @@ func TestKeysRemembered(t *testing.T) {
 		}
 		s.wantReplayed(false, "bob", "alice", "one-more", "")
 		s.wantReplayed(true, "bob", "alice", key(1), "")
-		s.wantReplayed(false, "bob", "alice", key(0), "") // made room
+		s.wantReplayed(false, "bob", "alice", key(0), "") // evicted, although it was replayed
 	})
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -111,7 +107,7 @@ func TestKeysRemembered(t *testing.T) {
 			s.open("alice")
 			s.wantReplayed(true, "bob", "alice", "k", "offer")
 		}
-		s.expire() // its next life
+		s.expire() // the next life has no keys
 		s.open("alice")
 		s.wantReplayed(false, "bob", "alice", "k", "offer")
 
@@ -121,7 +117,7 @@ func TestKeysRemembered(t *testing.T) {
 	})
 }
 
-// A send that was refused is no send: its repetition is not one.
+// A refused send leaves its key unused.
 func TestRefusedSendIsNotRemembered(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.do(keyed("bob", "alice", "k", "offer")).wantProblem("no-such-inbox")
@@ -131,7 +127,7 @@ func TestRefusedSendIsNotRemembered(t *testing.T) {
 	})
 }
 
-// "Idempotency-Key: <1 to 64 visible ASCII characters>"
+// Section 3: a key has 1 to 64 visible ASCII characters.
 func TestKeys(t *testing.T) {
 	var visible strings.Builder
 	for c := byte('!'); c <= '~'; c++ {
@@ -143,14 +139,14 @@ func TestKeys(t *testing.T) {
 	}{
 		"one character":       {[]string{"k"}, true},
 		"64 characters":       {[]string{strings.Repeat("k", 64)}, true},
-		"every visible":       {[]string{visible.String()[:64]}, true},
-		"and the rest of it":  {[]string{visible.String()[64:]}, true},
+		"64 visible":          {[]string{visible.String()[:64]}, true},
+		"the other visible":   {[]string{visible.String()[64:]}, true},
 		"quoted":              {[]string{`"8e03978e-40d5-43e8-bc93-6894a57f9324"`}, true},
 		"empty":               {[]string{""}, false},
 		"only white space":    {[]string{"  "}, false},
 		"65 characters":       {[]string{strings.Repeat("k", 65)}, false},
-		"a space in it":       {[]string{"a b"}, false},
-		"a tab in it":         {[]string{"a\tb"}, false},
+		"a space inside":      {[]string{"a b"}, false},
+		"a tab inside":        {[]string{"a\tb"}, false},
 		"not ASCII":           {[]string{"é"}, false},
 		"not UTF-8":           {[]string{"\xff"}, false},
 		"twice":               {[]string{"a", "b"}, false},

@@ -13,10 +13,9 @@ import (
 	"inbox/inboxhttp"
 )
 
-// PROTOCOL, section 9: limits, and what is beyond them. The life of an inbox is
-// in expiry_test.go, the longest wait in receive_test.go.
+// Section 9: limits. expiry_test.go covers the TTL and receive_test.go the longest wait.
 
-// "body: 64 KiB; beyond it: 413, before it is read to its end."
+// A body larger than max-body is 413 before it is read to its end.
 func TestBodySize(t *testing.T) {
 	const most = 64 << 10
 	for name, c := range map[string]struct {
@@ -24,17 +23,17 @@ func TestBodySize(t *testing.T) {
 		size   int
 		ok     bool
 	}{
-		"exactly":         {inboxhttp.Config{}, most, true},
-		"one more":        {inboxhttp.Config{}, most + 1, false},
-		"much more":       {inboxhttp.Config{}, 10 * most, false},
-		"exactly of few":  {inboxhttp.Config{MaxBody: 10}, 10, true},
-		"one more of few": {inboxhttp.Config{MaxBody: 10}, 11, false},
-		"exactly of many": {inboxhttp.Config{MaxBody: 1 << 20}, 1 << 20, true},
+		"exactly":                    {inboxhttp.Config{}, most, true},
+		"one byte more":              {inboxhttp.Config{}, most + 1, false},
+		"much more":                  {inboxhttp.Config{}, 10 * most, false},
+		"exactly, small limit":       {inboxhttp.Config{MaxBody: 10}, 10, true},
+		"one byte more, small limit": {inboxhttp.Config{MaxBody: 10}, 11, false},
+		"exactly, large limit":       {inboxhttp.Config{MaxBody: 1 << 20}, 1 << 20, true},
 	} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, chunked: %v", name, chunked), func(t *testing.T) {
 				wires := []wire{memory}
-				if c.ok { // what is too large comes to no store
+				if c.ok { // a body that is too large never reaches a store
 					wires = append(wires, twoServers)
 				}
 				overEach(t, wires, config{Config: c.config}, func(s *server) {
@@ -57,22 +56,22 @@ func TestBodySize(t *testing.T) {
 	}
 }
 
-// The answer does not wait for the end of a body that is too large, and the
-// connection is not used again.
+// The server answers without waiting for the rest of an oversized body, and does not
+// reuse the connection.
 func TestTooLargeIsAnsweredEarly(t *testing.T) {
 	head := "POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic("bob:b") + "\r\n"
 	for name, request := range map[string]string{
-		"declared":            head + "Content-Length: 65537\r\n\r\n",
-		"declared to be huge": head + "Content-Length: 9223372036854775807\r\n\r\n",
-		"expecting a go":      head + "Content-Length: 65537\r\nExpect: 100-continue\r\n\r\n",
-		"chunked":             head + "Transfer-Encoding: chunked\r\n\r\n10001\r\n" + strings.Repeat("x", 65537),
-		"in small chunks":     head + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("400\r\n"+strings.Repeat("x", 0x400)+"\r\n", 65),
+		"declared":               head + "Content-Length: 65537\r\n\r\n",
+		"declared huge":          head + "Content-Length: 9223372036854775807\r\n\r\n",
+		"expecting 100 Continue": head + "Content-Length: 65537\r\nExpect: 100-continue\r\n\r\n",
+		"chunked":                head + "Transfer-Encoding: chunked\r\n\r\n10001\r\n" + strings.Repeat("x", 65537),
+		"in small chunks":        head + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("400\r\n"+strings.Repeat("x", 0x400)+"\r\n", 65),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, config{}, func(s *server) {
 				begin := time.Now()
 				conn := s.raw()
-				go io.WriteString(conn, request) // and no more
+				go io.WriteString(conn, request) // and nothing else
 				r := bufio.NewReader(conn)
 				a := s.readAnswer(r, http.MethodPost)
 				a.want(http.StatusRequestEntityTooLarge).wantProblem("too-large")
@@ -80,15 +79,14 @@ func TestTooLargeIsAnsweredEarly(t *testing.T) {
 					t.Errorf("answered after %v", took)
 				}
 				if _, err := r.ReadByte(); err != io.EOF {
-					t.Errorf("the connection goes on: %v", err)
+					t.Errorf("the connection is still open: %v", err)
 				}
 			})
 		})
 	}
 }
 
-// Who asks first (Expect: 100-continue) hears of everything else that is wrong
-// before it sends a body.
+// With Expect: 100-continue, every other fault is reported before the body is sent.
 func TestExpectContinue(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -112,7 +110,7 @@ func TestExpectContinue(t *testing.T) {
 	})
 }
 
-// readAnswer reads an answer from a raw connection.
+// readAnswer reads one answer from a raw connection.
 func (s *server) readAnswer(r *bufio.Reader, method string) answer {
 	s.Helper()
 	resp, err := http.ReadResponse(r, &http.Request{Method: method})
@@ -121,14 +119,13 @@ func (s *server) readAnswer(r *bufio.Reader, method string) answer {
 	}
 	a, err := read(s, resp)
 	if err != nil {
-		s.Fatalf("half an answer: %v", err)
+		s.Fatalf("incomplete answer: %v", err)
 	}
 	s.check(request{method: method}, a)
 	return a
 }
 
-// "messages in an inbox: 100", "bytes in an inbox: 1 MiB"; beyond it: "503
-// inbox-full". What was accepted before stays.
+// Beyond 100 messages or 1 MiB, a send is 503 inbox-full. Accepted messages stay.
 func TestInboxFull(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -152,26 +149,27 @@ func TestInboxFull(t *testing.T) {
 			s.send("bob", "carol", large)
 		}
 		s.post("bob", "carol", "x").wantProblem("inbox-full")
-		s.send("bob", "carol", "") // takes nothing of what is left
+		s.send("bob", "carol", "") // takes up no bytes
 		s.poll("carol").wantMessage("bob", large)
 		s.send("bob", "carol", large)
 		s.post("bob", "carol", "x").wantProblem("inbox-full")
 	})
 }
 
-// An inbox that is full stops nobody else.
+// A full inbox does not affect others.
 func TestOthersOfAFullInbox(t *testing.T) {
 	overStores(t, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
 		s.open("alice", "carol")
 		s.send("bob", "alice", "x")
 		s.post("bob", "alice", "y").wantProblem("inbox-full")
 		s.send("bob", "carol", "x")
-		s.send("alice", "bob", "x") // its owner goes on sending
+		s.send("alice", "bob", "x") // its owner can still send
 		s.poll("bob").wantMessage("alice", "x")
 	})
 }
 
-// "inboxes on a server"; beyond it: "503 server-full". Those who have one go on.
+// Beyond the number of inboxes, a new peer gets 503 server-full. Existing peers can go
+// on.
 func TestServerFull(t *testing.T) {
 	inBubble(t, config{limits: inbox.Limits{Inboxes: 2}}, func(s *server) {
 		s.open("alice", "bob")
@@ -182,12 +180,12 @@ func TestServerFull(t *testing.T) {
 		s.do(request{method: http.MethodDelete, id: "bob"}).want(http.StatusNoContent)
 		s.open("carol")
 		s.get("bob", "").wantProblem("server-full")
-		time.Sleep(time.Minute) // all expire
+		time.Sleep(time.Minute) // all inboxes expire
 		s.open("bob", "dave")
 	})
 }
 
-// The memory of all messages has a bound, too.
+// The memory of all messages is bounded, too.
 func TestServerFullOfMessages(t *testing.T) {
 	inBubble(t, config{limits: inbox.Limits{Memory: 14_000}}, func(s *server) {
 		s.open("alice", "bob")
@@ -199,7 +197,7 @@ func TestServerFullOfMessages(t *testing.T) {
 	})
 }
 
-// "header block: 16 KiB; beyond it: 431."
+// A header block above 16 KiB is 431.
 func TestHeaderSize(t *testing.T) {
 	const most = 16 << 10
 	for size, status := range map[int]int{
@@ -232,7 +230,7 @@ func TestHeaderSize(t *testing.T) {
 	}
 }
 
-// The largest id and password that there may be fit.
+// The longest valid id and password fit into a header.
 func TestLargestCredentialsFit(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		id, password := strings.Repeat("é", 256), strings.Repeat("p", 256)

@@ -13,14 +13,14 @@ import (
 	"inbox/internal/outcome"
 )
 
-// PROTOCOL, section 12.2: how calls went.
+// Section 12.2: how calls went.
 
 func counting() (inboxhttp.Config, *outcome.Counts) {
 	c := new(outcome.Counts)
 	return inboxhttp.Config{Outcomes: c}, c
 }
 
-// counted is every count above 0, by its words.
+// counted returns all nonzero counts by their words.
 func counted(c *outcome.Counts) map[string]int64 {
 	all := make(map[string]int64)
 	add := func(name string, n int64) {
@@ -54,7 +54,7 @@ func TestOutcome(t *testing.T) {
 		{`{"result":"connected","path":"relay","transport":"tls","family":"ipv6","ms":731}`,
 			map[string]int64{"connected relay": 1, "transport tls": 1, "family ipv6": 1}},
 		{`{"result":"failed","cause":"udp-blocked","ms":30000}`, map[string]int64{"failed unknown": 1, "cause udp-blocked": 1}},
-		// A word of a later version, and one that somebody made up.
+		// A word of a later version, and an invented one.
 		{`{"result":"connected","path":"carrier-pigeon","transport":"quic","family":"ipv8"}`,
 			map[string]int64{"connected other": 1, "transport other": 1, "family other": 1}},
 		{`{"result":"alice called bob","cause":"10.0.0.7"}`, map[string]int64{"other unknown": 1, "cause other": 1}},
@@ -86,7 +86,7 @@ func TestOutcomeRefuses(t *testing.T) {
 		}
 		s.do(report("alice", `{"result":"failed","x":"`+strings.Repeat("x", 1<<10)+`"}`)).wantProblem("too-large")
 		r := report("alice", "")
-		r.body = struct{ *strings.Reader }{strings.NewReader(strings.Repeat(" ", 2<<10))} // of unannounced length
+		r.body = struct{ *strings.Reader }{strings.NewReader(strings.Repeat(" ", 2<<10))} // without a Content-Length
 		s.do(r).wantProblem("too-large")
 		r = report("alice", `{"result":"failed"}`)
 		r.header = http.Header{"Content-Encoding": {"gzip"}}
@@ -99,12 +99,12 @@ func TestOutcomeRefuses(t *testing.T) {
 			s.do(request{method: method, path: "/outcome", id: "alice"}).want(http.StatusMethodNotAllowed).wantHeader("Allow", "POST, OPTIONS")
 		}
 		wantCounts(s, counts, before)
-		// None of them has used up the minute.
+		// None of them counted as this minute's report.
 		s.do(report("alice", `{"result":"failed"}`)).want(http.StatusNoContent)
 	})
 }
 
-// An inbox reports once a minute; others do not have to wait for it.
+// An inbox may report once a minute. Others are not affected.
 func TestOutcomeOnceAMinute(t *testing.T) {
 	with, counts := counting()
 	inBubble(t, config{Config: with}, func(s *server) {
@@ -123,7 +123,7 @@ func TestOutcomeOnceAMinute(t *testing.T) {
 	})
 }
 
-// Who makes up ids cannot make up any number of calls.
+// Inventing ids does not get around the limit of an address.
 func TestOutcomesOfOneAddress(t *testing.T) {
 	with, counts := counting()
 	inBubble(t, config{Config: with}, func(s *server) {
@@ -138,7 +138,7 @@ func TestOutcomesOfOneAddress(t *testing.T) {
 	})
 }
 
-// A page reports while it is being left, when its inbox is closed already.
+// A page can report while it closes, after it has closed its inbox.
 func TestOutcomeOpensNoInbox(t *testing.T) {
 	with, _ := counting()
 	overStores(t, config{Config: with}, func(s *server) {
@@ -151,7 +151,7 @@ func TestOutcomeOpensNoInbox(t *testing.T) {
 	})
 }
 
-// A server that does not count says nothing about it: clients go on as they are.
+// A server that does not count outcomes accepts them all the same.
 func TestOutcomesOff(t *testing.T) {
 	inBubble(t, config{open: func(testing.TB, inbox.Limits) inbox.Store { return &faultyStore{err: inbox.ErrUnavailable} }}, func(s *server) {
 		for range 3 {

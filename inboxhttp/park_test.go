@@ -16,10 +16,10 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Long polls whose connection was parked: nobody can tell.
+// Clients cannot tell whether a long poll was parked.
 
-// answers has a client wait in every way, and each of the waits end in every
-// way, and returns what came.
+// answers lets clients wait and ends each wait in each way. It returns the answers by
+// name.
 func answers(s *server, parked bool) map[string]answer {
 	all := make(map[string]answer)
 	ends := map[string]func(id string){
@@ -59,7 +59,7 @@ func answers(s *server, parked bool) map[string]answer {
 		all[w.name] = a
 		if w.closes {
 			if _, err := w.r.ReadByte(); err != io.EOF {
-				s.Errorf("%s: the connection goes on: %v", w.name, err)
+				s.Errorf("%s: the connection is still open: %v", w.name, err)
 			}
 		} else { // the connection serves the next request
 			w.ask(w.id, "?limit=0", "")
@@ -70,8 +70,8 @@ func answers(s *server, parked bool) map[string]answer {
 	return all
 }
 
-// The status, the headers and the body are those of an answer that net/http has
-// written, from the same store.
+// A parked poll gets the same status, headers and body as one that net/http answers, from
+// the same store.
 func TestParkedAnswers(t *testing.T) {
 	c := config{Config: origins("https://example.com")}
 	overTCP(t, c, func(s *server) {
@@ -119,7 +119,7 @@ func compareAnswers(t testing.TB, parked, wants map[string]answer) {
 	}
 }
 
-// withoutTimes takes what differs out of a JSON body: cursors and times.
+// withoutTimes removes what differs between two answers: cursors and times.
 func withoutTimes(body string) string {
 	var b strings.Builder
 	for i, part := range strings.Split(body, `"`) {
@@ -136,8 +136,8 @@ func withoutTimes(body string) string {
 	return b.String()
 }
 
-// hurriedStore says that inboxes live for less time than they do, and counts the
-// looks of those who wait.
+// hurriedStore reports a TTL that is shorter than the real one, and counts the looks of
+// waiting receivers.
 type hurriedStore struct {
 	inbox.Store
 	ttl   time.Duration
@@ -153,8 +153,8 @@ func (s *hurriedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Curso
 	return b, err
 }
 
-// "While a receiver waits it does not expire", whoever waits for it: it looks
-// again and again, more often than its inbox would expire.
+// A waiting receiver keeps looking often enough for its inbox not to expire, on every
+// transport.
 func TestParkedReceiversLookAgain(t *testing.T) {
 	for name, begin := range map[string]func(s *server){
 		"long poll": func(s *server) { s.rawClient().ask("alice", "?after=0", "") },
@@ -168,15 +168,15 @@ func TestParkedReceiversLookAgain(t *testing.T) {
 				return hurried
 			}})
 			begin(s)
-			inboxtest.Until(t, "it is parked", func() bool { return s.parked.Load() > 0 })
+			inboxtest.Until(t, "the connection is parked", func() bool { return s.parked.Load() > 0 })
 			looks := hurried.looks.Load()
-			inboxtest.Until(t, "it has looked again", func() bool { return hurried.looks.Load() > looks+5 })
+			inboxtest.Until(t, "the receiver has looked again", func() bool { return hurried.looks.Load() > looks+5 })
 		})
 	}
 }
 
-// A drain while requests are in the kernel behind one that waits: that one is
-// answered, and told that there is no other answer.
+// A drain ends a waiting poll with requests behind it: the poll is answered, and its
+// answer says that the connection closes.
 func TestDrainWithRequestsBehind(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		c := s.rawClient()
@@ -190,13 +190,13 @@ func TestDrainWithRequestsBehind(t *testing.T) {
 			s.Errorf("got %q", text)
 		}
 		if held := s.held("alice"); held > 0 {
-			s.Errorf("%d messages of a request that had no answer", held)
+			s.Errorf("an unanswered request sent %d messages", held)
 		}
 	})
 }
 
-// More long polls at once than wait in their handlers: all of them wait, and get
-// their message.
+// If more long polls arrive than may wait in their handlers, all of them wait and get
+// their messages.
 func TestManyLongPollsAtOnce(t *testing.T) {
 	const many = 600
 	s := start(t, config{sockets: true})
@@ -214,5 +214,5 @@ func TestManyLongPollsAtOnce(t *testing.T) {
 		}
 		c.Close()
 	}
-	inboxtest.Until(t, "no handler is left", func() bool { return s.inside.Load() == 0 })
+	inboxtest.Until(t, "all handlers have returned", func() bool { return s.inside.Load() == 0 })
 }

@@ -12,12 +12,11 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// maxPiece is what an answer is written in at most, in bytes.
+// maxPiece is the size of the largest write of an answer, in bytes.
 const maxPiece = 16 << 10
 
-// Of a client that does not read, the server holds a piece of an answer, and not all
-// that an inbox may hold: escaped in JSON that is six times as much, and for each of
-// the connections over which it is asked for.
+// For a client that does not read, the server holds one piece of an encoded answer
+// instead of the whole, which can be six times the size of the inbox, on each connection.
 func TestAnswersComeInPieces(t *testing.T) {
 	const many, size = 16, 60 << 10
 	bodies := map[string]string{"body": strings.Repeat("\x00", size), "body64": strings.Repeat("\xff", size)}
@@ -31,7 +30,7 @@ func TestAnswersComeInPieces(t *testing.T) {
 						ask := func() { c.ask("alice", query, "Accept: "+accept+"\r\n") }
 						want := many
 						if accept == "application/json" {
-							want = 1 // two are more than goes into an answer
+							want = 1 // two do not fit into one answer
 							if !tls {
 								s.parkTwice(c, query, ask)
 							}
@@ -65,7 +64,7 @@ func TestAnswersComeInPieces(t *testing.T) {
 						if query == "" {
 							left -= want
 						}
-						inboxtest.Until(t, "the popped ones are gone", func() bool { return s.held("alice") == left })
+						inboxtest.Until(t, "the popped messages have left", func() bool { return s.held("alice") == left })
 					})
 				}
 			}
@@ -73,15 +72,15 @@ func TestAnswersComeInPieces(t *testing.T) {
 	}
 }
 
-// parkTwice has two polls of the same form wait, so that the next one is the same
-// request over a parked connection.
+// parkTwice lets two identical polls wait and end, so that the next one repeats them on a
+// parked connection.
 func (s *server) parkTwice(c *rawClient, query string, ask func()) {
 	s.Helper()
 	for range 2 {
 		receivers, parked := s.store.receivers("alice"), s.parked.Load()
 		ask()
 		s.store.untilReceivers("alice", receivers+1, nil)
-		inboxtest.Until(s, "it is parked", func() bool { return s.parked.Load() > parked })
+		inboxtest.Until(s, "the connection is parked", func() bool { return s.parked.Load() > parked })
 		s.send("bob", "alice", "short")
 		c.answer(http.MethodGet).want(http.StatusOK)
 		if query != "" {
@@ -90,8 +89,8 @@ func (s *server) parkTwice(c *rawClient, query string, ask func()) {
 	}
 }
 
-// An answer holds as many messages as have 64 KiB, or one, and its cursor is that of
-// the last of them: the next request gets the others.
+// An answer contains at most 64 KiB of bodies, or one message. Its cursor is that of its
+// last message, and the next request gets the rest.
 func TestAnswerHoldsFewLargeMessages(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -100,7 +99,7 @@ func TestAnswerHoldsFewLargeMessages(t *testing.T) {
 		first := s.getJSON("alice", "?after=0").wantBodies(large, large)
 		second := s.getJSON("alice", "?after="+first.cursor()).wantBodies(large+"x", "small")
 		if n := s.held("alice"); n != 4 {
-			s.Errorf("%d messages are held when two of six were acknowledged", n)
+			s.Errorf("the inbox has %d messages after two of six were acknowledged", n)
 		}
 		third := s.getJSON("alice", "?after="+second.cursor()).wantBodies(strings.Repeat("y", 64<<10))
 		s.getJSON("alice", "?after="+third.cursor()).wantBodies("last")
@@ -109,8 +108,8 @@ func TestAnswerHoldsFewLargeMessages(t *testing.T) {
 	})
 }
 
-// chunk reads a chunk (RFC 9112, 7.1), with the header of the answer before it if it
-// is the first.
+// chunk reads one chunk (RFC 9112, 7.1), preceded by the answer's header if it is the
+// first.
 func (c *rawClient) chunk() (content string, last bool) {
 	c.Helper()
 	for {
@@ -119,7 +118,7 @@ func (c *rawClient) chunk() (content string, last bool) {
 			c.Fatal(err)
 		}
 		if strings.HasPrefix(line, "Content-Length:") {
-			c.Fatalf("%swhere chunks are wanted", line)
+			c.Fatalf("got %swant a chunk", line)
 		}
 		size, err := strconv.ParseInt(strings.TrimSpace(line), 16, 32)
 		if err != nil {

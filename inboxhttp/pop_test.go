@@ -10,9 +10,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// A client may have read the whole answer of a pop before the message has left the
-// inbox. Whatever it does next, over another connection and on any transport, it does
-// not get the message again, and senders find the room that it has left.
+// A client can have read the whole answer of a pop before its message has left the inbox.
+// Whatever transport it uses next, it must not receive the message again, and senders
+// must find room.
 func TestAfterTheAnswerOfAPop(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, overUnix}, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
 		for _, tr := range transports {
@@ -22,7 +22,7 @@ func TestAfterTheAnswerOfAPop(t *testing.T) {
 				goOn := make(chan struct{})
 				s.store.beforeEnd(func(string) { <-goOn })
 				end := sync.OnceFunc(func() { close(goOn) })
-				defer end() // if the test fails
+				defer end() // also if the test fails
 
 				c := s.rawClient()
 				c.wait(id, "", parked)
@@ -36,7 +36,7 @@ func TestAfterTheAnswerOfAPop(t *testing.T) {
 					e, err := connection.next()
 					next <- heard{e, err}
 				}()
-				inboxtest.Until(s, "the next look has come", func() bool { return s.store.misses() > misses })
+				inboxtest.Until(s, "another look has found nothing", func() bool { return s.store.misses() > misses })
 				select {
 				case h := <-next:
 					s.Errorf("%s: got %s %q (%v) before the end of the pop", id, h.code, h.body, h.err)

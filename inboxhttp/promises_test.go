@@ -17,8 +17,8 @@ import (
 	"inbox/memstore"
 )
 
-// The promises of docs/protocol.md and SECURITY.md, one by one. Most have a test elsewhere
-// that goes deeper; here they stand together.
+// The promises of docs/protocol.md and SECURITY.md, one by one. Most have a deeper test
+// elsewhere; this is the overview.
 func TestPromises(t *testing.T) {
 	for _, p := range slices.Concat(manyAtOnce, nothingLost, onTheWire, keptOut) {
 		t.Run(p.name, func(t *testing.T) {
@@ -38,11 +38,11 @@ type promise struct {
 	name   string
 	config config
 	run    func(s *server)
-	memory func(s *server)    // instead, over memory alone
-	real   func(t *testing.T) // instead, with real sockets
+	memory func(s *server)    // run over memory only
+	real   func(t *testing.T) // run with real sockets only
 }
 
-// together runs f n times at once.
+// together runs f n times concurrently.
 func together(n int, f func(i int)) {
 	var all sync.WaitGroup
 	ready := make(chan struct{})
@@ -53,7 +53,7 @@ func together(n int, f func(i int)) {
 	all.Wait()
 }
 
-// tryStatus is the status of a request from any goroutine.
+// tryStatus returns the status of a request. It can be called in any goroutine.
 func (s *server) tryStatus(r request) int {
 	a, err := s.try(s.Context(), r)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *server) tryStatus(r request) int {
 	return a.status
 }
 
-// What holds however many requests come at once.
+// Promises that hold under concurrency.
 var manyAtOnce = []promise{
 	{name: "parallel first requests are all answered", real: func(t *testing.T) {
 		overTCP(t, config{}, func(s *server) {
@@ -106,15 +106,15 @@ var manyAtOnce = []promise{
 			s.do(request{method: http.MethodDelete, id: "bob"})
 		}
 	}},
-	{name: "at the moment of expiry, a message that is accepted can be received", memory: func(s *server) {
+	{name: "a message accepted at the moment of expiry can be received", memory: func(s *server) {
 		atExpiry(s, func(id, cursor string) {
 			accepted := s.tryStatus(sending("bob", id, "x")) == http.StatusOK
 			if got := s.getJSON(id, "?wait=0&after=0"); accepted != (got.status == http.StatusOK) {
-				s.Errorf("accepted: %v, and then there is %d", accepted, got.status)
+				s.Errorf("accepted: %v, but the poll got %d", accepted, got.status)
 			}
 		})
 	}},
-	{name: "at the moment of expiry, a receiver that comes gets the next message", memory: func(s *server) {
+	{name: "a receiver that arrives at the moment of expiry gets the next message", memory: func(s *server) {
 		atExpiry(s, func(id, cursor string) {
 			waits := s.wait(id, "")
 			s.send("bob", id, "x")
@@ -134,7 +134,7 @@ var manyAtOnce = []promise{
 			s.send("bob", fmt.Sprint("alice-", i), "none expired early")
 		}
 	}},
-	{name: "expiry makes room while others go on", config: config{limits: inbox.Limits{Inboxes: 5000}}, memory: func(s *server) {
+	{name: "expiry makes room while others keep sending", config: config{limits: inbox.Limits{Inboxes: 5000}}, memory: func(s *server) {
 		ctx, others := s.Context(), 4990
 		for i := range others {
 			if _, err := s.store.Acknowledge(ctx, s.peer(fmt.Sprint(i)), start0, nil); err != nil {
@@ -147,7 +147,7 @@ var manyAtOnce = []promise{
 			s.send("bob", "alice", "")
 			s.poll("alice").wantMessage("bob", "")
 		}
-		for i := range others { // all have made room
+		for i := range others { // every expired inbox has made room
 			if _, err := s.store.Acknowledge(ctx, s.peer(fmt.Sprint("new-", i)), start0, nil); err != nil {
 				s.Fatal(err)
 			}
@@ -189,7 +189,7 @@ var manyAtOnce = []promise{
 	}},
 }
 
-// atExpiry runs f at the nanosecond at which an inbox expires.
+// atExpiry calls f exactly when an inbox expires.
 func atExpiry(s *server, f func(id, cursor string)) {
 	for i := range 20 {
 		id := fmt.Sprint("alice-", i)
@@ -199,7 +199,7 @@ func atExpiry(s *server, f func(id, cursor string)) {
 	}
 }
 
-// A message that was accepted is received.
+// Promises that an accepted message is received.
 var nothingLost = []promise{
 	{name: "an abandoned request loses no message", real: func(t *testing.T) {
 		s := start(t, config{sockets: true})
@@ -212,7 +212,7 @@ var nothingLost = []promise{
 			p := s.wait("alice", "")
 			p.leave()
 			<-p.done
-			if !s.bubble { // in real time the connection may be closed a little later
+			if !s.bubble { // the connection may close a little later
 				s.settle()
 			}
 			s.send("bob", "alice", fmt.Sprint(i))
@@ -237,13 +237,13 @@ var nothingLost = []promise{
 			ghost := s.rawClient()
 			ghost.ask("alice", query, "")
 			synctest.Wait()
-			s.send("bob", "alice", "precious") // to the ghost, who reads nothing
+			s.send("bob", "alice", "precious") // to the broken connection
 			synctest.Wait()
 			s.poll("alice").wantMessage("bob", "precious")
 			synctest.Wait()
-			time.Sleep(36 * time.Second) // the longest wait, and a while to write
+			time.Sleep(36 * time.Second) // the longest wait plus the time to write
 			if took := s.ends(ghost.Conn); took > 0 {
-				s.Errorf("the ghost was held %v too long", took)
+				s.Errorf("the broken connection was held %v too long", took)
 			}
 		}
 	}},
@@ -277,7 +277,7 @@ var nothingLost = []promise{
 			}
 		}
 	}},
-	{name: "a reset tells that messages expired", run: func(s *server) {
+	{name: "a reset reports that messages expired", run: func(s *server) {
 		position := s.get("alice", "?limit=0").cursor()
 		s.send("bob", "alice", "expires")
 		for range 6 {
@@ -294,7 +294,7 @@ var nothingLost = []promise{
 		s.do(r).want(http.StatusOK)
 		s.poll("alice").wantMessage("bob", "to=carol&sdp=v%3D0")
 	}},
-	{name: "a snapshot keeps messages and positions over a restart", memory: func(s *server) {
+	{name: "a snapshot keeps messages and positions across a restart", memory: func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", "one", "two")
 		cursor := s.get("alice", "?after=0").wantMessage("bob", "one").cursor()
@@ -319,7 +319,7 @@ var nothingLost = []promise{
 		s.wantReplayed(false, "bob", "alice", "k", "two")
 		s.poll("alice").wantMessage("bob", "two")
 	}},
-	{name: "a replaced receiver gets 409, and the newer one goes on", run: func(s *server) {
+	{name: "a replaced receiver gets 409, and the newer one continues", run: func(s *server) {
 		older := s.wait("alice", "?after=0")
 		newer := s.wait("alice", "?after=0")
 		older.answer().want(http.StatusConflict).wantProblem("replaced")

@@ -12,9 +12,9 @@ import (
 	"inbox"
 )
 
-// What goes over the wire.
+// Promises about the wire.
 var onTheWire = []promise{
-	{name: "nothing, an empty message and a replacement differ", run: func(s *server) {
+	{name: "no message, an empty message and a replacement can be told apart", run: func(s *server) {
 		s.poll("alice").want(http.StatusNoContent).wantHeader("X-From", "")
 		s.send("bob", "alice", "")
 		s.poll("alice").want(http.StatusOK, "").wantHeader("X-From", "bob")
@@ -49,7 +49,7 @@ var onTheWire = []promise{
 		io.WriteString(conn, "POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("bob:b2")+"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
 		s.readAnswer(bufio.NewReader(conn), http.MethodPost).want(http.StatusBadRequest) // not 413
 	}},
-	{name: "ids are of any script", run: func(s *server) {
+	{name: "ids may be in any script", run: func(s *server) {
 		s.do(request{}).wantHeader("WWW-Authenticate", `Basic realm="inbox", charset="UTF-8"`)
 		s.open("名前", "a&to=b")
 		s.send("a&to=b", "名前", "x")
@@ -75,7 +75,7 @@ var onTheWire = []promise{
 	}},
 }
 
-// What strangers and other pages cannot do.
+// Promises that keep out strangers and other pages.
 var keptOut = []promise{
 	{name: "no browser runs a message", run: func(s *server) {
 		s.open("alice")
@@ -99,7 +99,7 @@ var keptOut = []promise{
 			}
 		}
 	}},
-	{name: "polling keeps an id, and its loss is told", run: func(s *server) {
+	{name: "polling keeps an id, and its loss is reported", run: func(s *server) {
 		position := s.poll("alice").cursor()
 		for range 5 {
 			s.turnClock(30 * time.Second)
@@ -112,7 +112,7 @@ var keptOut = []promise{
 		s.do(request{method: http.MethodDelete, id: "alice", password: "mallory's"}).want(http.StatusNoContent)
 		s.get("alice", "?after="+position).wantHeader("Inbox-Reset", "true")
 	}},
-	{name: "a stranger cannot tell who is there", run: func(s *server) {
+	{name: "a stranger cannot find out which ids exist", run: func(s *server) {
 		s.open("alice", "bob")
 		for _, to := range []string{"alice", "nobody"} {
 			r := sending("bob", to, "x")
@@ -120,7 +120,7 @@ var keptOut = []promise{
 			s.do(r).wantProblem("unauthorized")
 		}
 	}},
-	{name: "credentials are complete, and nothing prints a secret", run: func(s *server) {
+	{name: "no format verb prints a secret", run: func(s *server) {
 		for _, credentials := range []string{":", "alice:", ":secret"} {
 			s.do(request{auth: []string{basic(credentials)}}).wantProblem("bad-credentials")
 		}
@@ -140,14 +140,14 @@ var keptOut = []promise{
 			s.send("bob", "alice", "")
 		}
 		s.post("bob", "alice", "").wantProblem("inbox-full")
-		s.send("alice", "bob", "others go on")
+		s.send("alice", "bob", "others can send")
 	}},
 	{name: "an incomplete request is cut off", memory: func(s *server) {
 		for _, text := range []string{"", "GET /inbox HTTP/1.1\r\nX: ", plain(http.MethodPost, "?to=a", "bob", "12345")[:90]} {
 			conn := s.raw()
 			go io.WriteString(conn, text)
 			if took := s.ends(conn); took > 11*time.Second {
-				s.Errorf("after %q it was held for %v", text, took)
+				s.Errorf("after %q the connection was held for %v", text, took)
 			}
 		}
 	}},
@@ -179,7 +179,7 @@ var keptOut = []promise{
 	{name: "no path leads to a file", run: func(s *server) { // for the pages see cmd/inbox
 		for _, path := range []string{"/", "/..", "/inbox_test.go", "/../go.mod"} {
 			a := s.do(request{id: "alice", query: path + "?wait=0"})
-			a.want(http.StatusNoContent) // whatever the path: the handler knows no files
+			a.want(http.StatusNoContent) // the handler ignores the path and knows no files
 		}
 	}},
 	{name: "an error names its code", run: func(s *server) {

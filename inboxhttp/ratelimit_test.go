@@ -21,13 +21,13 @@ import (
 	"inbox/internal/limit"
 )
 
-// PROTOCOL, section 9.1: what one address may do.
+// Section 9: what one address may do.
 
-// here is where requests come from. What one address does must not harm another.
+// here is the address that requests come from by default.
 const here = "192.0.2.1"
 
-// limited is a server whose requests come from the address that their header X-Client
-// names, or from here.
+// limited returns a server that takes the client's address from the header X-Client, or
+// else uses here.
 func limited(c limit.Config) config {
 	return config{address: &c, wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,7 @@ func limited(c limit.Config) config {
 	}}
 }
 
-// limitAddresses makes the limits, in the bubble by whose clock they count.
+// limitAddresses creates the limits inside the bubble, so that they use its clock.
 func (c *config) limitAddresses() {
 	if c.address != nil && c.Clients == nil {
 		c.Clients = limit.NewClients(*c.address)
@@ -48,13 +48,13 @@ func (c *config) limitAddresses() {
 
 var others atomic.Int32
 
-// fromAnother has a request come from an address that nothing came from before.
+// fromAnother sets a client address that no request has used yet.
 func (r request) fromAnother() request {
 	n := others.Add(1)
 	return r.from(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String())
 }
 
-// from has a request come from an address.
+// from sets the client address.
 func (r request) from(address string) request {
 	header := http.Header{"X-Client": {address}}
 	maps.Copy(header, r.header)
@@ -62,7 +62,7 @@ func (r request) from(address string) request {
 	return r
 }
 
-// wantLimited fails unless an answer is 429, and returns how long to wait.
+// wantLimited fails the test unless the answer is a 429, and returns its Retry-After.
 func (a answer) wantLimited() time.Duration {
 	a.Helper()
 	a.wantProblem("rate-limited")
@@ -84,7 +84,7 @@ func TestRequestsOfOneAddress(t *testing.T) {
 				}
 				begun := time.Now()
 				for _, r := range []request{
-					{id: "alice"}, // which would wait
+					{id: "alice"}, // would wait otherwise
 					{id: "alice", header: http.Header{"Accept": {"text/event-stream"}}},
 					{id: "alice", query: "?limit=0"},
 					{id: "alice", method: http.MethodDelete},
@@ -92,7 +92,7 @@ func TestRequestsOfOneAddress(t *testing.T) {
 				} {
 					wait := s.do(r).wantLimited()
 					if wait != 2*time.Second || time.Since(begun) > 0 {
-						s.Errorf("%s %s: to wait for %v, told after %v", r.method, r.query, wait, time.Since(begun))
+						s.Errorf("%s %s: Retry-After is %v, answered after %v", r.method, r.query, wait, time.Since(begun))
 					}
 				}
 				s.do(request{id: "bob", query: "?wait=0"}.fromAnother()).want(http.StatusNoContent)
@@ -104,8 +104,8 @@ func TestRequestsOfOneAddress(t *testing.T) {
 	}
 }
 
-// A page can read how long to wait, and its preflights are answered meanwhile, as long as
-// they are those of a browser.
+// A page can read Retry-After. Its preflights are still answered, unless there are more
+// of them than a browser sends.
 func TestPagesReadRetryAfter(t *testing.T) {
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 1}}), func(s *server) {
 		page := http.Header{"Origin": {"https://app.example"}}
@@ -121,12 +121,12 @@ func TestPagesReadRetryAfter(t *testing.T) {
 			}}).want(http.StatusNoContent)
 		}
 		if a, err := s.try(s.Context(), request{method: http.MethodOptions}); err == nil {
-			s.Errorf("OPTIONS without end gets an answer: %d", a.status)
+			s.Errorf("a flood of preflights still gets an answer: %d", a.status)
 		}
 	})
 }
 
-// A request that is refused has done nothing: no message is lost, and none comes twice.
+// A refused request has no effect: no message is lost or delivered twice.
 func TestLimitedReceivesLoseNothing(t *testing.T) {
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 20}}), func(s *server) {
 		exhaust := func() {
@@ -150,14 +150,14 @@ func TestLimitedReceivesLoseNothing(t *testing.T) {
 			s.getJSON("alice", "?after="+first.cursor()).wantLimited()
 		}
 		if n := s.held("alice"); n != 2 {
-			s.Errorf("%d messages are held, want the two that nobody acknowledged", n)
+			s.Errorf("the inbox has %d messages, want the two unacknowledged ones", n)
 		}
 		time.Sleep(time.Second)
 		s.get("alice", "?wait=0&after="+first.cursor()).want(http.StatusNoContent)
 	})
 }
 
-// A poll that comes again over its parked connection counts like any other.
+// A poll that repeats on its parked connection counts like any other.
 func TestParkedPollsCount(t *testing.T) {
 	for _, w := range []wire{tcp, overTLS} {
 		t.Run(w.name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestParkedPollsCount(t *testing.T) {
 				alice.answer(http.MethodGet).wantLimited()
 			}
 			if s.parked.Load() != parked {
-				t.Error("a refused poll went to net/http: the test is not about parked ones")
+				t.Error("a refused poll went back to net/http and was not tested parked")
 			}
 			s.do(request{id: "alice", query: "?wait=0"}.fromAnother()).want(http.StatusOK, "4")
 		})
@@ -190,13 +190,13 @@ func TestLimitedSockets(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			w.run(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1e-3, Burst: 8}}), func(s *server) {
 				s.do(request{id: "bob", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
-				alice := s.dialSocket(handshake{id: "alice"}) // the first
+				alice := s.dialSocket(handshake{id: "alice"}) // the first request
 				alice.wantOpened(false)
 				for i := range 7 {
 					alice.send("bob", fmt.Sprint(i), fmt.Sprint("key", i))
 					alice.wantSent(fmt.Sprint("key", i), false)
 				}
-				for range 2 { // the socket stays, and its sends fail
+				for range 2 { // the socket stays open, but its sends fail
 					alice.send("bob", "more", "key7")
 					m := alice.hear()
 					if m.Type != "error" || m.Code != "rate-limited" || m.Status != 429 || m.Key != "key7" || m.RetryAfter < 1 || m.RetryAfter > 1001 {
@@ -209,8 +209,8 @@ func TestLimitedSockets(t *testing.T) {
 					s.settle()
 				}
 
-				// A handshake with Basic gets an answer. Without, and that of a page, it
-				// becomes a socket that says why it ends.
+				// A handshake with Basic gets an HTTP answer. A handshake without, or
+				// from a page, becomes a socket that closes with the reason.
 				_, a := s.shake(handshake{id: "carol"})
 				a.wantLimited()
 				s.dialSocket(handshake{}).wantClose(4429)
@@ -222,7 +222,7 @@ func TestLimitedSockets(t *testing.T) {
 	}
 }
 
-// A client that goes on without a pause is told as often as it may ask. Then its
+// A client that ignores 429 gets as many of them as it may make requests. After that its
 // connections end without an answer.
 func TestClientThatDoesNotListen(t *testing.T) {
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}), func(s *server) {
@@ -232,7 +232,7 @@ func TestClientThatDoesNotListen(t *testing.T) {
 		for range 5 {
 			s.get("alice", "?wait=0").wantLimited()
 		}
-		// DELETE is not repeated by net/http.
+		// net/http does not retry a DELETE
 		if a, err := s.try(s.Context(), request{id: "alice", method: http.MethodDelete}); err == nil {
 			s.Errorf("the sixth refusal is an answer: %d", a.status)
 		}
@@ -242,7 +242,7 @@ func TestClientThatDoesNotListen(t *testing.T) {
 	})
 }
 
-func TestMessagesToPeersThatAreNotThere(t *testing.T) {
+func TestMessagesToAbsentPeers(t *testing.T) {
 	inBubble(t, limited(limit.Config{Recipients: limit.Rate{PerSecond: 1, Burst: 3}}), func(s *server) {
 		s.open("alice", "bob")
 		for range 2 {
@@ -252,7 +252,7 @@ func TestMessagesToPeersThatAreNotThere(t *testing.T) {
 		socket.wantOpened(false)
 		socket.send("nobody", "hello", "1")
 		socket.wantError("1", "no-such-inbox")
-		// Nobody behind this address learns now who is there.
+		// From now on, nobody at this address learns which ids exist.
 		s.post("alice", "nobody", "hello").wantLimited()
 		s.post("alice", "bob", "hello").wantLimited()
 		socket.send("bob", "hello", "2")
@@ -267,7 +267,7 @@ func TestMessagesToPeersThatAreNotThere(t *testing.T) {
 
 func TestNewInboxesOfOneAddress(t *testing.T) {
 	overStores(t, limited(limit.Config{Inboxes: limit.Rate{PerSecond: 1e-3, Burst: 3}}), func(s *server) {
-		if s.redis != nil { // its two servers share the inboxes, and here the limits too
+		if s.redis != nil { // the two servers share the inboxes and, in this test, the limits
 			s.Log("limits are local to a server; these two share an object")
 		}
 		s.open("alice", "bob", "carol")
@@ -276,7 +276,7 @@ func TestNewInboxesOfOneAddress(t *testing.T) {
 			s.send("alice", "bob", "hello")
 		}
 		s.get("dave", "?limit=0").wantLimited()
-		s.get("dave", "").wantLimited() // at once
+		s.get("dave", "").wantLimited() // immediately
 		s.post("dave", "bob", "hello").wantLimited()
 		s.do(request{id: "dave", header: http.Header{"Accept": {"text/event-stream"}}}).wantLimited()
 		_, a := s.shake(handshake{id: "dave"})
@@ -285,11 +285,12 @@ func TestNewInboxesOfOneAddress(t *testing.T) {
 		socket.say(`{"type":"open","id":"dave","password":"x"}`)
 		socket.wantClose(4429)
 		s.do(request{id: "dave", query: "?limit=0"}.fromAnother()).want(http.StatusNoContent)
-		s.open("dave") // it is there now
+		s.open("dave") // it exists now
 	})
 }
 
-// A request that stands still, or waits over HTTP/2, counts in the bytes of its address.
+// A stalled request, or one that waits over HTTP/2, counts toward the bytes of its
+// address.
 func TestBytesOfOneAddress(t *testing.T) {
 	t.Run("bodies", func(t *testing.T) {
 		c := limited(limit.Config{Bytes: 64 << 10})
@@ -297,7 +298,7 @@ func TestBytesOfOneAddress(t *testing.T) {
 		s := start(t, c)
 		s.open("alice")
 		var stuck []*rawClient
-		for range 3 { // each is 8 KiB in a chunk, and a pause
+		for range 3 { // each counts 8 KiB in a chunk, then pauses
 			r := s.rawClient()
 			r.write(fmt.Sprintf("POST /inbox?to=alice HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n4000\r\n%s",
 				basic("bob:"+passwordOf("bob")), strings.Repeat("x", 0x3fff)))
@@ -339,10 +340,10 @@ func TestBytesOfOneAddress(t *testing.T) {
 	})
 }
 
-// A school: 500 pupils behind one address, of whom each makes a call within the same
-// minute. Half call the other half, who come up to ten seconds late, so that calls are
-// repeated. Nobody meets a limit.
-func TestSchoolMeetsNoLimit(t *testing.T) {
+// A school: 500 pupils behind one address, who all make a call within a minute. Half of
+// them call the other half, who are up to ten seconds late, so that sends are repeated.
+// Nobody hits a limit.
+func TestSchoolHitsNoLimit(t *testing.T) {
 	const pupils, exchanges = 500, 10
 	c := limited(limit.Config{
 		Requests: limit.Rate{PerSecond: 300, Burst: 3000}, Inboxes: limit.Rate{PerSecond: 10, Burst: 1000},
@@ -397,12 +398,12 @@ func TestSchoolMeetsNoLimit(t *testing.T) {
 		if n := requests.Load(); n < 44*pupils/2 {
 			t.Errorf("%d requests, want at least those of %d calls", n, pupils/2)
 		}
-		t.Logf("%d requests, of which %d came before the other pupil", requests.Load(), missing.Load())
+		t.Logf("%d requests, %d of them too early", requests.Load(), missing.Load())
 	})
 }
 
-// One address that does all it can harms no other.
-func TestFloodFromOneAddressHarmsNoOther(t *testing.T) {
+// A flood from one address does not affect others.
+func TestFloodFromOneAddressDoesNotAffectOthers(t *testing.T) {
 	c := limited(limit.Config{
 		Requests: limit.Rate{PerSecond: 1, Burst: 50}, Inboxes: limit.Rate{PerSecond: 1, Burst: 50}, Recipients: limit.Rate{PerSecond: 1, Burst: 50},
 	})

@@ -17,7 +17,7 @@ import (
 	"inbox/internal/park"
 )
 
-// rawClient is a connection whose bytes, and whose end, a test chooses.
+// rawClient is a connection on which a test controls every byte and the end.
 type rawClient struct {
 	*server
 	net.Conn
@@ -30,7 +30,7 @@ func (s *server) rawClient() *rawClient {
 	return &rawClient{s, c, bufio.NewReader(c)}
 }
 
-// ask writes a GET, with more header lines that end with CRLF.
+// ask writes a GET. more contains further header lines, each ending in CRLF.
 func (c *rawClient) ask(id, query, more string) {
 	c.Helper()
 	c.write(fmt.Sprintf("GET /inbox%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s\r\n",
@@ -49,8 +49,8 @@ func (c *rawClient) answer(method string) answer {
 	return c.readAnswer(c.r, method)
 }
 
-// wait asks, and returns when the client waits at its inbox, parked if that is
-// wanted. More are header lines.
+// wait sends a GET and returns when the client waits at its inbox, parked if requested.
+// more contains further header lines.
 func (c *rawClient) wait(id, query string, parked bool, more ...string) {
 	c.Helper()
 	receivers, before := c.store.receivers(id), c.parked.Load()
@@ -61,7 +61,7 @@ func (c *rawClient) wait(id, query string, parked bool, more ...string) {
 	}
 }
 
-// kernel is the connection below TLS.
+// kernel returns the connection below TLS.
 func (c *rawClient) kernel() park.Kernel {
 	if t, ok := c.Conn.(*tls.Conn); ok {
 		return t.NetConn().(park.Kernel)
@@ -71,7 +71,7 @@ func (c *rawClient) kernel() park.Kernel {
 
 func (c *rawClient) tcp() *net.TCPConn { return c.kernel().(*net.TCPConn) }
 
-// untilArrived waits until there is something to read, and reads nothing.
+// untilArrived waits until there is something to read, without reading it.
 func (c *rawClient) untilArrived() {
 	c.Helper()
 	raw, err := c.kernel().SyscallConn()
@@ -86,20 +86,20 @@ func (c *rawClient) untilArrived() {
 	}
 }
 
-// untilKnown waits until the kernel has told the server's end that the client has
-// left: on a busy machine that takes a moment.
+// untilKnown waits until the kernel has told the server's end that the client has left,
+// which can take a moment on a busy machine.
 func (c *rawClient) untilKnown() {
 	c.Helper()
 	if _, local := c.kernel().(*net.UnixConn); local {
-		return // it knows at once
+		return // known immediately
 	}
 	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
 	client, server := port(c.tcp().LocalAddr()), port(c.tcp().RemoteAddr())
 	const established = "01"
-	inboxtest.Until(c, "the server's end knows", func() bool {
+	inboxtest.Until(c, "the server's end has seen it", func() bool {
 		table, err := os.ReadFile("/proc/net/tcp")
 		if err != nil {
-			return true // there is nobody to ask
+			return true // the connection is gone
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line) // number, local address, remote address, state
@@ -111,7 +111,7 @@ func (c *rawClient) untilKnown() {
 	})
 }
 
-// leavings are the ways in which a client can go.
+// leavings are the ways in which a client can leave.
 var leavings = []struct {
 	name  string
 	leave func(c *rawClient)
@@ -121,7 +121,7 @@ var leavings = []struct {
 	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite() }},
 }
 
-// reset closes a connection as one that has broken, where there is a difference.
+// reset closes the connection with a reset, where the transport has one.
 func (c *rawClient) reset() {
 	if tcp, ok := c.kernel().(*net.TCPConn); ok {
 		tcp.SetLinger(0)
@@ -129,12 +129,12 @@ func (c *rawClient) reset() {
 	c.kernel().Close()
 }
 
-// noLeaks fails unless, after f, there are as many goroutines and descriptors as
-// before. It cannot run beside other tests.
+// noLeaks fails the test unless there are no more goroutines and descriptors after f than
+// before. It cannot run in parallel with other tests.
 func noLeaks(t testing.TB, f func()) {
 	t.Helper()
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		ln.Close() // with the first of all comes the poller of the runtime, which stays
+		ln.Close() // the first listener starts the runtime's poller, which stays
 	}
 	goroutines, descriptors := runtime.NumGoroutine(), inboxtest.Descriptors()
 	f()
@@ -142,9 +142,8 @@ func noLeaks(t testing.TB, f func()) {
 	inboxtest.Until(t, "every descriptor is closed", func() bool { return inboxtest.Descriptors() <= descriptors })
 }
 
-// noLeaks is the same of what comes and goes at a server that is there before and
-// after. Two connect to Redis again whenever they need to: what is left of them is
-// found when they have ended.
+// noLeaks is noLeaks for what comes and goes at one server. Two servers reconnect to
+// Redis at will, so theirs are only checked when they have ended.
 func (s *server) noLeaks(f func()) {
 	s.Helper()
 	if s.redis != nil {
@@ -154,7 +153,7 @@ func (s *server) noLeaks(f func()) {
 	noLeaks(s, f)
 }
 
-// plain is a whole request as text.
+// plain formats a whole request.
 func plain(method, query, id, body string) string {
 	length := ""
 	if method == http.MethodPost {

@@ -11,11 +11,10 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// PROTOCOL, section 4: receiving. Its forms, cursors, expiry and the one receiver have
-// files of their own; what holds for every transport is in delivery_test.go.
+// Section 4: receiving. Forms, cursors, expiry and replacement have files of their own,
+// and delivery_test.go covers what all transports have in common.
 
-// "Pop (no after) is the concept's own mode: the oldest message is returned and
-// removed."
+// Section 4.1: without after, a GET returns the oldest message and removes it.
 func TestPop(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -27,8 +26,8 @@ func TestPop(t *testing.T) {
 	})
 }
 
-// "Acknowledged (after=…) can be repeated at will: the same request returns the
-// same messages." "Messages that are returned stay until they are acknowledged."
+// Section 4.2: an acknowledged GET can be repeated, and returned messages stay until they
+// are acknowledged.
 func TestAcknowledged(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -42,16 +41,16 @@ func TestAcknowledged(t *testing.T) {
 		}
 		second := s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
 		s.get("alice", "?after="+first.cursor()).wantMessage("bob", "two")
-		s.get("alice", "?after=0").wantMessage("bob", "two") // "0 acknowledges nothing"
+		s.get("alice", "?after=0").wantMessage("bob", "two") // 0 acknowledges nothing
 
 		third := s.get("alice", "?after="+second.cursor()).wantMessage("bob", "three")
 		s.get("alice", "?wait=0&after="+third.cursor()).want(http.StatusNoContent)
 		s.get("alice", "?wait=0&after="+third.cursor()).want(http.StatusNoContent)
-		s.get("alice", "?wait=0&after="+first.cursor()).want(http.StatusNoContent) // long gone, and harmless
+		s.get("alice", "?wait=0&after="+first.cursor()).want(http.StatusNoContent) // acknowledged before, and harmless
 	})
 }
 
-// "after: acknowledges every message up to and including this cursor."
+// after acknowledges every message up to and including its cursor.
 func TestAcknowledgeSeveral(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -63,8 +62,7 @@ func TestAcknowledgeSeveral(t *testing.T) {
 	})
 }
 
-// "wait: how long to wait for a message, 0 to max-wait (25) seconds; more is cut
-// to max-wait." "204, with Inbox-Cursor, when there was nothing (JSON too)."
+// wait is capped at max-wait. An empty answer is 204 with Inbox-Cursor, for JSON too.
 func TestWait(t *testing.T) {
 	const most = 25 * time.Second
 	for query, want := range map[string]time.Duration{
@@ -79,7 +77,7 @@ func TestWait(t *testing.T) {
 		"?wait=1":                    time.Second,
 		"?wait=07":                   7 * time.Second,
 		"?wait=24&after=0":           24 * time.Second,
-		"?limit=0":                   0, // "0 acknowledges and returns at once"
+		"?limit=0":                   0, // answers immediately
 		"?limit=0&wait=25":           0,
 		"?limit=0&after=0":           0,
 		"?limit=1":                   most,
@@ -100,7 +98,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// A message ends a wait at the moment it is sent.
+// A message ends a wait immediately.
 func TestWaitEndsWithAMessage(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		for _, query := range []string{"?limit=7", "", "?after=0"} {
@@ -128,8 +126,8 @@ func TestMaxWait(t *testing.T) {
 	})
 }
 
-// "limit: messages in one answer, 0 to the inbox's capacity. Default: 1 for a raw
-// body, else 100." "A raw body is one message, whatever limit."
+// limit defaults to 1 for a raw body and to 100 for JSON. A raw answer is always one
+// message.
 func TestLimit(t *testing.T) {
 	overStores(t, config{limits: inbox.Limits{Messages: 150}, Config: capacity(150)}, func(s *server) {
 		s.open("alice")
@@ -148,7 +146,7 @@ func TestLimit(t *testing.T) {
 		s.getJSON("alice", "?limit=0").want(http.StatusNoContent)
 		s.get("alice", "?limit=0&after=0").want(http.StatusNoContent)
 
-		// Popped in one answer, they are removed together.
+		// Messages that are popped in one answer are removed together.
 		popped := s.getJSON("alice", "?limit=149").batch().Messages
 		if len(popped) != 149 || *popped[148].Body != "148" {
 			s.Fatalf("popped %d messages", len(popped))
@@ -166,7 +164,7 @@ func TestLimitOfASmallInbox(t *testing.T) {
 	})
 }
 
-// What a query cannot mean is 400, and takes nothing.
+// A malformed query is 400 and takes nothing.
 func TestBadQueries(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -184,12 +182,12 @@ func TestBadQueries(t *testing.T) {
 				s.Errorf("%s: got %d %q, want %s", query, a.status, a.code, code)
 			}
 		}
-		// What it does not know says nothing.
+		// Unknown parameters are ignored.
 		s.get("alice", "?wait=0&to=bob&debug=true&WAIT=x&after=0").wantMessage("bob", "precious")
 	})
 }
 
-// "A GET has no body": who sends one meant something else.
+// A GET with a body is refused.
 func TestGetWithABody(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -200,7 +198,7 @@ func TestGetWithABody(t *testing.T) {
 	})
 }
 
-// "HEAD /inbox is 405: it must never take a message."
+// HEAD is 405 and must never take a message.
 func TestHeadTakesNothing(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -213,8 +211,8 @@ func TestHeadTakesNothing(t *testing.T) {
 	})
 }
 
-// A client that has read its whole answer, and asks again over another connection, does
-// not get the same message again.
+// A client that has read its whole answer and polls again over another connection does
+// not receive the message again.
 func TestPopRemovesBeforeItsAnswerEnds(t *testing.T) {
 	const n = 2000
 	s := start(t, config{sockets: true})
@@ -223,7 +221,7 @@ func TestPopRemovesBeforeItsAnswerEnds(t *testing.T) {
 	for i := range n {
 		s.send("bob", "alice", fmt.Sprint(i))
 		for again := range 2 {
-			c := s.rawClient() // as curl does
+			c := s.rawClient() // a new connection each time, like curl
 			c.ask("alice", "?wait=0", "")
 			if a := c.answer(http.MethodGet); a.status == http.StatusOK {
 				a.wantMessage("bob", fmt.Sprint(i))

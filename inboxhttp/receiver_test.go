@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// PROTOCOL, section 4: "One receiver", and closing.
+// Sections 4.5 and 4.7: one receiver, and closing.
 
-// "A new receiver replaces the one that waits: the older one ends with 409
-// replaced and takes nothing."
+// A new receiver replaces the waiting one, which ends with 409 replaced and takes
+// nothing.
 func TestReplaced(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		for _, older := range []string{"", "?after=0"} {
@@ -40,7 +40,7 @@ func TestManyReplaced(t *testing.T) {
 	})
 }
 
-// "wait=0 and limit=0 are not receivers and replace nobody."
+// Requests with wait=0 or limit=0 are not receivers and replace nobody.
 func TestPollsReplaceNobody(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
@@ -53,7 +53,7 @@ func TestPollsReplaceNobody(t *testing.T) {
 	})
 }
 
-// A request that was refused replaces nobody either.
+// A refused request replaces nobody either.
 func TestRefusedRequestsReplaceNobody(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
@@ -67,7 +67,7 @@ func TestRefusedRequestsReplaceNobody(t *testing.T) {
 	})
 }
 
-// Who was replaced may come again, and is the newest then.
+// A replaced receiver can come back, and is then the newest.
 func TestReplacedComesAgain(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		first := s.wait("alice", "?after=0")
@@ -80,7 +80,7 @@ func TestReplacedComesAgain(t *testing.T) {
 	})
 }
 
-// Receivers of different inboxes know nothing of each other.
+// Receivers of different inboxes do not affect each other.
 func TestReceiversOfOthers(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		alice, bob := s.wait("alice", ""), s.wait("bob", "")
@@ -91,8 +91,7 @@ func TestReceiversOfOthers(t *testing.T) {
 	})
 }
 
-// "DELETE /inbox. 204: closes the inbox now. A receiver that waits there ends
-// with 409 closed."
+// DELETE closes the inbox, and its waiting receiver ends with 409 closed.
 func TestClose(t *testing.T) {
 	closing := request{method: http.MethodDelete, id: "alice"}
 	overStores(t, config{}, func(s *server) {
@@ -100,21 +99,21 @@ func TestClose(t *testing.T) {
 		s.do(closing).want(http.StatusNoContent, "")
 		waits.answer().want(http.StatusConflict).wantProblem("closed")
 		if s.alive("alice") {
-			s.Fatal("the inbox is there after it was closed")
+			s.Fatal("the inbox exists after it was closed")
 		}
-		s.do(closing).want(http.StatusNoContent, "") // there need not be one
+		s.do(closing).want(http.StatusNoContent, "") // a DELETE without an inbox succeeds
 
 		s.open("alice")
 		s.send("bob", "alice", "gone with it")
 		s.do(closing).want(http.StatusNoContent, "")
-		// "its name is free", also for somebody else.
+		// The name is free, for anybody.
 		s.do(request{id: "alice", password: "another", query: "?wait=0"}).want(http.StatusNoContent)
 		s.get("alice", "?wait=0").wantProblem("unauthorized")
 		s.do(closing).wantProblem("unauthorized")
 	})
 }
 
-// "The server closes the inbox only if the cursor is of its present life."
+// With life, DELETE closes only an inbox of that life.
 func TestCloseOfOneLife(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		closing := func(life string) answer {
@@ -124,7 +123,7 @@ func TestCloseOfOneLife(t *testing.T) {
 		late := cursor()
 		closing(late).want(http.StatusNoContent, "")
 		if s.alive("alice") {
-			s.Fatal("the inbox is there after its life was closed")
+			s.Fatal("the inbox exists after its life was closed")
 		}
 		now := cursor()
 		s.send("bob", "alice", "kept")
@@ -138,12 +137,12 @@ func TestCloseOfOneLife(t *testing.T) {
 		s.get("alice", "?after=0").wantMessage("bob", "kept")
 		closing(now).want(http.StatusNoContent, "")
 		if s.alive("alice") {
-			s.Fatal("the inbox is there after its life was closed")
+			s.Fatal("the inbox exists after its life was closed")
 		}
 	})
 }
 
-// An inbox that was closed while nobody waited ends no later receiver.
+// Closing an inbox without a receiver does not end a later one.
 func TestReceiverAfterClose(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.wait("alice", "?wait=1").answer().want(http.StatusNoContent)

@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// fields is what a request says, as encoding/json reads it.
+// fields are the members of a frame as encoding/json decodes them.
 type fields struct {
 	Type, ID, Password, After, To, Key, Body, Body64 *string
 }
 
-// readFields reads an object as encoding/json would, but for the case of names,
-// which matters, and reports whether all of it is what a request may be.
+// readFields decodes an object like encoding/json, except that names are case-sensitive.
+// It reports whether the message is a valid request.
 func readFields(message []byte) (f fields, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(message))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -62,16 +62,16 @@ var requests = []string{
 	strings.Repeat(`{"a":`, 100) + `1` + strings.Repeat(`}`, 100),
 }
 
-// A message is read as encoding/json reads it, or not at all.
+// parse agrees with encoding/json, or rejects the message.
 func checkRequest(t *testing.T, message []byte) {
 	if !utf8.Valid(message) {
-		return // is not parsed
+		return // the socket rejects it before parse
 	}
 	var q request
 	err := q.parse(bytes.Clone(message))
 	want, ok := readFields(message)
 	if ok != (err == nil) {
-		t.Errorf("%q: %v, but encoding/json takes it: %v", message, err, ok)
+		t.Errorf("%q: parse returns %v, encoding/json accepts it: %v", message, err, ok)
 		return
 	}
 	if !ok {
@@ -113,7 +113,7 @@ func TestRequestParse(t *testing.T) {
 	}
 }
 
-// What was parsed does not change with the buffer that it came in.
+// A parsed request does not alias the buffer.
 func TestRequestKeepsNothing(t *testing.T) {
 	message := []byte(`{"type":"send","to":"bob","key":"k","body":"hello","after":"0","id":"i","password":"p"}`)
 	var q request

@@ -11,10 +11,9 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 3: sending. Keys are in keys_test.go, and the size of a body
-// is in limits_test.go.
+// Section 3: sending. keys_test.go covers keys and limits_test.go the size of a body.
 
-// "200, empty body: the message is in the recipient's inbox."
+// A send that is answered with 200 and an empty body is in the recipient's inbox.
 func TestSend(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -27,7 +26,7 @@ func TestSend(t *testing.T) {
 	})
 }
 
-// "A sender without an inbox gets one", also when the recipient has none.
+// A sender without an inbox gets one, even if the recipient has none.
 func TestSenderGetsAnInbox(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -48,8 +47,7 @@ func TestSendToOneself(t *testing.T) {
 	})
 }
 
-// "Sending does not move anybody's expiry": neither the sender's nor the
-// recipient's.
+// Sending does not restart the expiry of the sender's or the recipient's inbox.
 func TestSendMovesNoExpiry(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice", "bob")
@@ -59,7 +57,7 @@ func TestSendMovesNoExpiry(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if s.alive("alice") {
-			t.Error("being sent to kept the recipient's inbox alive")
+			t.Error("receiving messages kept the recipient's inbox alive")
 		}
 		if s.alive("bob") {
 			t.Error("sending kept the sender's inbox alive")
@@ -67,9 +65,9 @@ func TestSendMovesNoExpiry(t *testing.T) {
 	})
 }
 
-// "The recipient comes from the query alone, exactly once."
+// The recipient comes from the query alone and exactly once.
 func TestRecipient(t *testing.T) {
-	cases := map[string]string{ // query -> a code, or "" for alice
+	cases := map[string]string{ // query to code, or "" for alice
 		"?to=alice":                       "",
 		"?to=%61lice":                     "",
 		"?to=alice&tone=high":             "",
@@ -120,8 +118,8 @@ func TestRecipient(t *testing.T) {
 	})
 }
 
-// "The body is taken as it is, whatever its Content-Type: a form-encoded body
-// (what curl -d sends) is a message like any other."
+// The body is taken as it is, whatever its Content-Type. A form (curl -d) is an ordinary
+// message.
 func TestBodyIsTakenAsItIs(t *testing.T) {
 	const form = "to=bob&after=0&x=%41+%42"
 	everyByte := make([]byte, 256)
@@ -137,12 +135,12 @@ func TestBodyIsTakenAsItIs(t *testing.T) {
 			"no type":          {http.Header{"Content-Type": nil}, "x"},
 			"form":             {http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, form},
 			"multipart":        {http.Header{"Content-Type": {"multipart/form-data; boundary=b"}}, "--b\r\n\r\nto=bob\r\n--b--"},
-			"multipart broken": {http.Header{"Content-Type": {"multipart/form-data"}}, "to=bob"},
+			"broken multipart": {http.Header{"Content-Type": {"multipart/form-data"}}, "to=bob"},
 			"JSON":             {http.Header{"Content-Type": {"application/json"}}, `{"to":"bob"}`},
 			"HTML":             {http.Header{"Content-Type": {"text/html"}}, "<script>alert(1)</script>"},
 			"UTF-16":           {http.Header{"Content-Type": {"text/plain; charset=utf-16"}}, "\xff\xfeh\x00"},
 			"two types":        {http.Header{"Content-Type": {"text/html", "text/plain"}}, "x"},
-			"no type at all":   {http.Header{"Content-Type": {"///;;;"}}, "x"},
+			"a malformed type": {http.Header{"Content-Type": {"///;;;"}}, "x"},
 			"every byte":       {nil, string(everyByte)},
 			"line ends":        {nil, "a\r\n\r\nb\n\x00"},
 			"identity":         {http.Header{"Content-Encoding": {"identity"}}, "x"},
@@ -179,7 +177,7 @@ func TestEmptyBodies(t *testing.T) {
 	})
 }
 
-// "415 encoded-body: a Content-Encoding."
+// A body with a Content-Encoding is 415 encoded-body.
 func TestEncodedBodiesAreRefused(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -195,7 +193,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 	})
 }
 
-// A message keeps its bytes whatever the size in which they come.
+// A message keeps its bytes, whatever the size of the pieces it arrives in.
 func TestBodiesInPieces(t *testing.T) {
 	sizes := []int{1, 511, 512, 513, 4095, 4096, 4097, 8192, 8193, 33333, 64 << 10}
 	overStores(t, config{limits: inbox.Limits{Bytes: 2 << 20}}, func(s *server) {
@@ -203,10 +201,10 @@ func TestBodiesInPieces(t *testing.T) {
 		for _, size := range sizes {
 			body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
 			for name, r := range map[string]io.Reader{
-				"declared":       strings.NewReader(body),
-				"chunked":        struct{ io.Reader }{strings.NewReader(body)},
-				"small chunks":   &inPieces{body, 1000},
-				"chunks of page": &inPieces{body, 4096},
+				"declared":         strings.NewReader(body),
+				"chunked":          struct{ io.Reader }{strings.NewReader(body)},
+				"small chunks":     &inPieces{body, 1000},
+				"chunks of a page": &inPieces{body, 4096},
 			} {
 				send := sending("bob", "alice", "")
 				send.body = r
@@ -219,7 +217,7 @@ func TestBodiesInPieces(t *testing.T) {
 	})
 }
 
-// inPieces is a reader that returns few bytes at once.
+// inPieces is a reader that returns a few bytes at a time.
 type inPieces struct {
 	rest string
 	size int

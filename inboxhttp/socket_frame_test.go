@@ -16,7 +16,7 @@ import (
 
 // RFC 6455, 5 and 7: frames.
 
-// closes are frames, and the code with which the server closes because of them.
+// closes has frames and the close codes that the server may answer them with.
 var closes = []struct {
 	name   string
 	frames []byte
@@ -35,44 +35,44 @@ var closes = []struct {
 	{"a ping without a mask", []byte{fin | opPing, 0}, []int{1002}},
 	{"a close without a mask", []byte{fin | opClose, 2, 3, 232}, []int{1002}},
 	{"binary", frame(fin|opBinary, "{}"), []int{1003}},
-	{"binary in pieces", frame(opBinary, "{"), []int{1003}},
-	{"a continuation of nothing", frame(fin|opContinuation, "{}"), []int{1002}},
+	{"fragmented binary", frame(opBinary, "{"), []int{1003}},
+	{"a continuation without a start", frame(fin|opContinuation, "{}"), []int{1002}},
 	{"a continuation of a whole message", slices.Concat(text(`{"type":"ack","after":"0"}`), frame(fin, "{}")), []int{1002}},
 	{"a text between fragments", slices.Concat(frame(opText, "{"), text("{}")), []int{1002}},
 	{"a binary between fragments", slices.Concat(frame(opText, "{"), frame(fin|opBinary, "{}")), []int{1002}},
-	{"a ping in pieces", frame(opPing, "x"), []int{1002}},
-	{"a close in pieces", frame(opClose, "\x03\xe8"), []int{1002}},
+	{"a fragmented ping", frame(opPing, "x"), []int{1002}},
+	{"a fragmented close", frame(opClose, "\x03\xe8"), []int{1002}},
 	{"a ping of 126 bytes", frame(fin|opPing, strings.Repeat("x", 126)), []int{1002}},
 	{"a pong of 126 bytes", frame(fin|opPong, strings.Repeat("x", 126)), []int{1002}},
 	{"a close of 126 bytes", frame(fin|opClose, "\x03\xe8"+strings.Repeat("x", 124)), []int{1002}},
-	{"a length with its top bit", announced(fin|opText, 1<<63), []int{1002}},
-	{"all bits of a length", announced(fin|opText, 1<<64-1), []int{1002}},
+	{"a length with its top bit set", announced(fin|opText, 1<<63), []int{1002}},
+	{"a length with all bits set", announced(fin|opText, 1<<64-1), []int{1002}},
 	{"a huge length", announced(fin|opText, 1<<62), []int{4413}},
 	{"a length of 4 GiB and 2", announced(fin|opText, 1<<32+2), []int{4413}},
-	{"a length too large by far", announced(fin|opText, 1<<20), []int{4413}},
-	{"too large in pieces", slices.Concat(frame(opText, strings.Repeat(" ", 100<<10)), frame(0, strings.Repeat(" ", 100<<10))), []int{4413}},
+	{"a length far above the limit", announced(fin|opText, 1<<20), []int{4413}},
+	{"too large in fragments", slices.Concat(frame(opText, strings.Repeat(" ", 100<<10)), frame(0, strings.Repeat(" ", 100<<10))), []int{4413}},
 	{"bytes that are not UTF-8", text("{\"type\":\"\xc3\x28\"}"), []int{1007}},
 	{"a surrogate", text("{\"type\":\"\xed\xa0\x80\"}"), []int{1007}},
 	{"half a character", text("{\"type\":\"\xe2\x82"), []int{1007}},
-	{"half a character, and its other half in no fragment", slices.Concat(frame(opText, "{\"\xe2"), frame(fin, "\"}")), []int{1007}},
+	{"half a character at the end of a fragment", slices.Concat(frame(opText, "{\"\xe2"), frame(fin, "\"}")), []int{1007}},
 	{"no JSON", text("hello"), []int{1007}},
 	{"nothing", text(""), []int{1007}},
-	{"nothing in pieces", slices.Concat(frame(opText, ""), frame(0, ""), frame(fin, "")), []int{1007}},
+	{"empty fragments", slices.Concat(frame(opText, ""), frame(0, ""), frame(fin, "")), []int{1007}},
 
 	{"close", frame(fin|opClose, ""), []int{1000, 1005}},
 	{"close with a reason", frame(fin|opClose, "\x03\xe8bye, "+strings.Repeat("é", 59)), []int{1000}},
 	{"close of one byte", frame(fin|opClose, "\x03"), []int{1002}},
 	{"close with a reason that is not UTF-8", frame(fin|opClose, "\x03\xe8\xff"), []int{1002, 1007}},
 	{"close between fragments", slices.Concat(frame(opText, "{"), frame(fin|opClose, "\x03\xe8")), []int{1000}},
-	{"frames behind a close", slices.Concat(frame(fin|opClose, "\x03\xe8"), text(sendText("alice", "x", "k"))), []int{1000}},
+	{"frames after a close", slices.Concat(frame(fin|opClose, "\x03\xe8"), text(sendText("alice", "x", "k"))), []int{1000}},
 }
 
-// announced is the header of a frame whose payload never comes.
+// announced returns the header of a frame whose payload never arrives.
 func announced(first byte, length uint64) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{first, 0x80 | 127}, length), 1, 2, 3, 4)
 }
 
-// Each closes the socket, opened or not, and nothing else: no message goes out.
+// Each of these closes the socket, opened or not, and sends no message.
 func TestSocketCloses(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		other := s.socket("other", "")
@@ -84,7 +84,7 @@ func TestSocketCloses(t *testing.T) {
 				}
 				go w.write(c.frames) // more than the server reads
 				if got := w.endsWith(); !slices.Contains(c.codes, got) &&
-					(id != "" || got != 4400) { // the first frame has to be open
+					(id != "" || got != 4400) { // the first frame must be open
 					s.Errorf("%s (opened: %v): closed with %d, want %d", c.name, id != "", got, c.codes)
 				}
 			}
@@ -96,7 +96,7 @@ func TestSocketCloses(t *testing.T) {
 	})
 }
 
-// The server echoes each code that a close frame may carry (RFC 6455, 7.4, and IANA's
+// The server echoes every code that a close frame may carry (RFC 6455, 7.4, and IANA's
 // registry), and answers any other with 1002.
 func TestSocketCloseCodes(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
@@ -110,8 +110,7 @@ func TestSocketCloseCodes(t *testing.T) {
 	})
 }
 
-// A client's close is answered with its code, and without a reason of ours that
-// is longer than a frame.
+// The server answers a close frame with the client's code and without a reason.
 func TestSocketCloseReasons(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		for _, c := range closes {
@@ -126,8 +125,8 @@ func TestSocketCloseReasons(t *testing.T) {
 	})
 }
 
-// pieces cuts a message into fragments of n bytes, with others before, between
-// and behind them.
+// pieces splits a message into fragments of n bytes, with other frames around and between
+// them.
 func pieces(message string, n int, between ...[]byte) (frames []byte) {
 	first := byte(opText)
 	for len(message) > n {
@@ -141,27 +140,27 @@ func TestSocketFragments(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
 		s.open("bob")
-		body := "in pieces: é, 名前, 😀"
-		for n := 1; n <= 20; n++ { // also in the middle of characters
+		body := "in fragments: é, 名前, 😀"
+		for n := 1; n <= 20; n++ { // also splits characters
 			key := fmt.Sprint("k", n)
 			w.write(pieces(sendText("bob", body, key), n))
 			w.wantSent(key, false)
 			s.poll("bob").wantMessage("alice", body)
 		}
-		// Nothing in a fragment, pings and pongs between them.
-		w.write(pieces(sendText("bob", body, "k"), 7, frame(fin|opPong, "unasked")))
+		// Empty fragments, with pings and pongs between them.
+		w.write(pieces(sendText("bob", body, "k"), 7, frame(fin|opPong, "unsolicited")))
 		w.wantSent("k", false)
 		message := sendText("bob", body, "empty")
 		w.write(frame(opText, ""), frame(0, ""), frame(0, message), frame(0, ""), frame(fin, ""))
 		w.wantSent("empty", false)
 		message = sendText("bob", body, "pinged")
 		w.write(frame(opText, message[:9]), frame(fin|opPing, "now"))
-		w.wantPong("now") // does not wait for the end of the message
+		w.wantPong("now") // before the message is complete
 		w.write(frame(fin|opPing, ""), frame(fin, message[9:]), frame(fin|opPing, "after"))
 		w.wantPong("")
 		w.wantSent("pinged", false)
 		w.wantPong("after")
-		// As large as can be, in few and in many pieces.
+		// The largest message, in few and in many fragments.
 		large := strings.Repeat("x", 64<<10)
 		for _, n := range []int{1 << 20, 40 << 10, 1000} {
 			key := fmt.Sprint("large-", n)
@@ -171,8 +170,7 @@ func TestSocketFragments(t *testing.T) {
 	})
 }
 
-// "The default max-body", however it is written: escaped, in base64, with what
-// stands around it.
+// max-body applies to the decoded body, however it is written: escaped or in base64.
 func TestSocketLargest(t *testing.T) {
 	c := inboxhttp.Config{MaxBody: 1000}
 	overEach(t, socketWires, config{Config: c}, func(s *server) {
@@ -190,7 +188,7 @@ func TestSocketLargest(t *testing.T) {
 	})
 }
 
-// Frames come in packets of any size.
+// Frames may arrive in packets of any size.
 func TestSocketPackets(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -210,8 +208,8 @@ func TestSocketPackets(t *testing.T) {
 	})
 }
 
-// Many frames in one packet are answered in their order: also more than the
-// server reads in one go, and more than it writes in one.
+// Many frames in one packet are answered in order, even more than the server reads or
+// writes at once.
 func TestSocketManyFramesAtOnce(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -229,8 +227,8 @@ func TestSocketManyFramesAtOnce(t *testing.T) {
 	})
 }
 
-// Whatever the sizes of frames, packets and buffers: the last frame is answered,
-// and the next one too. The buffers hold 4 KiB; over TLS one byte comes before.
+// At any size of frames and packets relative to the buffers, the last frame is answered
+// and so is the next. The buffers have 4 KiB; over TLS one byte is read ahead.
 func TestSocketBufferBoundaries(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -246,10 +244,10 @@ func TestSocketBufferBoundaries(t *testing.T) {
 				size := boundary + d
 				w.write(sized(size, "one"))
 				w.wantError("one", "no-such-inbox")
-				w.write(sized(300, "a"), sized(size-300, "b")) // two that end there
+				w.write(sized(300, "a"), sized(size-300, "b")) // two that end at the boundary
 				w.wantError("a", "no-such-inbox")
 				w.wantError("b", "no-such-inbox")
-				var many []byte // 64 and more that end there
+				var many []byte // 64 or more that end at the boundary
 				keys := numbers(size/200 + 1)
 				for len(many)+800 < size {
 					many = append(many, text(`{"type":"ack","after":"0"}`)...)
@@ -263,7 +261,7 @@ func TestSocketBufferBoundaries(t *testing.T) {
 	})
 }
 
-// "Announced and never sent" costs the server nothing.
+// An announced length costs the server nothing until the bytes arrive.
 func TestSocketAnnouncedLengths(t *testing.T) {
 	s := start(t, config{sockets: true, Config: inboxhttp.Config{MaxBody: 256 << 20}})
 	s.open("alice")

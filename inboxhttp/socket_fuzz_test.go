@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Whatever comes after the handshake: nobody panics, the socket ends with its
-// client, and the server serves the others.
+// For any bytes after the handshake, nothing panics, the socket ends with its client, and
+// the server still serves others.
 func FuzzSocket(f *testing.F) {
 	for _, c := range closes {
 		f.Add(c.frames, true, byte(0))
 	}
 	f.Add(text(`{"type":"open","id":"alice","password":"pw:ALICE"}`), false, byte(3))
 	f.Add(slices.Concat(text(sendText("alice", "x", "k")), text(`{"type":"ack","after":"0"}`), frame(fin|opPing, "x")), true, byte(1))
-	f.Add(pieces(sendText("alice", "in pieces", "k"), 3, frame(fin|opPing, "")), true, byte(7))
+	f.Add(pieces(sendText("alice", "in fragments", "k"), 3, frame(fin|opPing, "")), true, byte(7))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), true, byte(0))
 
 	s := start(f, config{sockets: true})
@@ -44,7 +44,7 @@ func FuzzSocket(f *testing.F) {
 				}
 			}
 		}()
-		size := max(int(packet), len(frames)/1000, 1) // more packets take too long
+		size := max(int(packet), len(frames)/1000, 1) // with more packets it would take too long
 		for part := range slices.Chunk(frames, size) {
 			if _, err := conn.Write(part); err != nil {
 				break
@@ -57,7 +57,7 @@ func FuzzSocket(f *testing.F) {
 				t.Error(err)
 			}
 		case <-time.After(s.patience()):
-			t.Error("the socket does not end")
+			t.Error("the socket did not end")
 		}
 		conn.Close()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/inbox?wait=0", nil)
@@ -70,13 +70,13 @@ func FuzzSocket(f *testing.F) {
 			t.Fatal(err)
 		}
 		if answer.Body.Close(); answer.StatusCode != http.StatusNoContent {
-			t.Errorf("the server answers %d", answer.StatusCode)
+			t.Errorf("the server answered %d", answer.StatusCode)
 		}
 	})
 }
 
-// parkedPipe serves from a second listener whose connections leave no trace, as
-// those of TCP do, and are parked just as well.
+// parkedPipe serves a Unix socket, whose connections park like TCP connections but leave
+// none behind in TIME_WAIT.
 func parkedPipe(f *testing.F, s *server) func(testing.TB) net.Conn {
 	address := f.TempDir() + "/s"
 	ln, err := net.Listen("unix", address)

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// PROTOCOL, section 6, and RFC 6455, 4.2: the handshake.
+// Section 6 and RFC 6455, 4.2: the handshake.
 
 var socketHandshakes = []struct {
 	name   string
 	shake  handshake
-	status int // 101, or what it is refused with
+	status int // 101, or the status of the refusal
 	code   string
 }{
 	{"plain", handshake{}, 101, ""},
@@ -25,19 +25,19 @@ var socketHandshakes = []struct {
 	{"other parameters", handshake{id: "alice", query: "?wait=x&limit=-1"}, 101, ""},
 	{"keep-alive too", handshake{header: http.Header{"Connection": {"keep-alive, Upgrade"}}}, 101, ""},
 	{"two lines", handshake{header: http.Header{"Connection": {"keep-alive", "upgrade"}}}, 101, ""},
-	{"another case", handshake{header: http.Header{"Upgrade": {"WebSocket"}}}, 101, ""},
+	{"in another case", handshake{header: http.Header{"Upgrade": {"WebSocket"}}}, 101, ""},
 	{"one of several", handshake{header: http.Header{"Upgrade": {"h2c, websocket"}}}, 101, ""},
 	{"in the second line", handshake{header: http.Header{"Upgrade": {"h2c", "websocket"}}}, 101, ""},
 	{"several protocols", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"chat, inbox.v1 , x"}}}, 101, ""},
 	{"protocols in several lines", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"chat", "inbox.v1"}}}, 101, ""},
-	{"extensions are refused in silence", handshake{header: http.Header{"Sec-WebSocket-Extensions": {"permessage-deflate; client_max_window_bits"}}}, 101, ""},
+	{"extensions are ignored", handshake{header: http.Header{"Sec-WebSocket-Extensions": {"permessage-deflate; client_max_window_bits"}}}, 101, ""},
 	{"a page", handshake{header: http.Header{"Origin": {"https://example.com"}, "Sec-Fetch-Mode": {"websocket"}}}, 101, ""},
 	{"Accept changes nothing", handshake{id: "alice", header: http.Header{"Accept": {"text/event-stream"}}}, 101, ""},
 
 	{"no protocol", handshake{header: http.Header{"Sec-WebSocket-Protocol": nil}}, 400, "bad-request"},
 	{"another protocol", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"inbox.v2"}}}, 400, "bad-request"},
 	{"a protocol in another case", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"INBOX.V1"}}}, 400, "bad-request"},
-	{"half a protocol", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"inbox"}}}, 400, "bad-request"},
+	{"part of the protocol's name", handshake{header: http.Header{"Sec-WebSocket-Protocol": {"inbox"}}}, 400, "bad-request"},
 	{"no key", handshake{header: http.Header{"Sec-WebSocket-Key": nil}}, 400, "bad-request"},
 	{"a short key", handshake{header: http.Header{"Sec-WebSocket-Key": {"dGhl"}}}, 400, "bad-request"},
 	{"no version", handshake{header: http.Header{"Sec-WebSocket-Version": nil}}, 426, "bad-request"},
@@ -52,7 +52,7 @@ var socketHandshakes = []struct {
 	{"bad Basic", handshake{header: http.Header{"Authorization": {"Basic ?"}}}, 401, "unauthorized"},
 	{"another scheme", handshake{header: http.Header{"Authorization": {"Bearer x"}}}, 401, "unauthorized"},
 	{"bad credentials", handshake{header: http.Header{"Authorization": {basic(":x")}}}, 400, "bad-credentials"},
-	{"two of them", handshake{header: http.Header{"Authorization": {basic("alice:x"), basic("alice:x")}}}, 400, "bad-credentials"},
+	{"two credentials", handshake{header: http.Header{"Authorization": {basic("alice:x"), basic("alice:x")}}}, 400, "bad-credentials"},
 	{"another password", handshake{header: http.Header{"Authorization": {basic("owned:guessed")}}}, 401, "unauthorized"},
 	{"a bad cursor", handshake{id: "alice", query: "?after=x"}, 400, "bad-cursor"},
 	{"an empty cursor", handshake{id: "alice", query: "?after="}, 400, "bad-cursor"},
@@ -92,7 +92,7 @@ func TestSocketHandshakes(t *testing.T) {
 	})
 }
 
-// A handshake that is refused replaces nobody, and acknowledges nothing.
+// A refused handshake replaces nobody and acknowledges nothing.
 func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
@@ -117,8 +117,7 @@ func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
 	})
 }
 
-// "A browser may add credentials that it remembers": with an Origin they do not
-// count, whatever they are.
+// Credentials in a handshake with an Origin do not count: a browser may have added them.
 func TestSocketHandshakeOfAPage(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -133,7 +132,8 @@ func TestSocketHandshakeOfAPage(t *testing.T) {
 	})
 }
 
-// A program that sends both, and waits in vain, reads in the close frame why.
+// If a program sends both Authorization and Origin and no open frame, the close reason
+// explains why.
 func TestSocketReasonNamesIgnoredCredentials(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -146,15 +146,15 @@ func TestSocketReasonNamesIgnoredCredentials(t *testing.T) {
 			reason bool
 		}
 		knocks := map[string]knock{
-			"both, and silence":       {"https://example.com", "alice", "", 4408, true},
-			"both, and a send":        {"https://example.com", "alice", `{"type":"send","to":"alice","body":"x"}`, 4400, true},
-			"an origin, and silence":  {"https://example.com", "", "", 4408, false},
-			"an origin, and a send":   {"https://example.com", "", `{"type":"send","to":"alice","body":"x"}`, 4400, false},
-			"neither, and silence":    {"", "", "", 4408, false},
-			"another page's, a guess": {"null", "somebody", "", 4408, true},
+			"both, then silence":           {"https://example.com", "alice", "", 4408, true},
+			"both, then a send":            {"https://example.com", "alice", `{"type":"send","to":"alice","body":"x"}`, 4400, true},
+			"an origin, then silence":      {"https://example.com", "", "", 4408, false},
+			"an origin, then a send":       {"https://example.com", "", `{"type":"send","to":"alice","body":"x"}`, 4400, false},
+			"neither, then silence":        {"", "", "", 4408, false},
+			"an opaque origin and a guess": {"null", "somebody", "", 4408, true},
 		}
 		sockets := make(map[string]*webSocket)
-		for name, c := range knocks { // they are silent side by side
+		for name, c := range knocks { // all time out together
 			h := handshake{id: c.id, header: http.Header{}}
 			if c.origin != "" {
 				h.header.Set("Origin", c.origin)
@@ -201,7 +201,7 @@ func TestSocketOrigins(t *testing.T) {
 	})
 }
 
-// Frames that come in the same breath as the handshake, or in half of it.
+// Frames may follow the handshake in the same packet, whole or in part.
 func TestSocketEarlyFrames(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		open := string(text(fmt.Sprintf(`{"type":"open","id":"alice","password":%q}`, passwordOf("alice"))))
@@ -232,7 +232,7 @@ func TestSocketEarlyFrames(t *testing.T) {
 				w.write([]byte(c.later))
 			}
 			if m := w.hear(); m.Type != "opened" {
-				s.Errorf("%s: %+v comes before opened", name, m)
+				s.Errorf("%s: %+v arrived before opened", name, m)
 				w.conn.Close()
 				continue
 			}
@@ -249,8 +249,8 @@ func numbers(n int) (keys []string) {
 	return keys
 }
 
-// wantSentAll waits for the answers to these sends, in their order, past whatever
-// else comes. Inboxes may be full.
+// wantSentAll waits for the answers to these sends, in order, and skips other frames. An
+// answer may be inbox-full.
 func (s *server) wantSentAll(w *webSocket, keys []string) {
 	s.Helper()
 	for _, key := range keys {
@@ -264,8 +264,8 @@ func (s *server) wantSentAll(w *webSocket, keys []string) {
 	}
 }
 
-// A connection on which requests were answered before becomes a socket, also
-// after it was parked, and also when all is sent at once.
+// A connection that has served requests can become a socket, even after it was parked and
+// even if everything arrives at once.
 func TestSocketHandshakeOnAUsedConnection(t *testing.T) {
 	overEach(t, socketWires, config{Config: maxWait(400 * time.Millisecond)}, func(s *server) {
 		for _, pipelined := range []bool{false, true} {
@@ -313,12 +313,12 @@ func rawHandshake(id string) string {
 		"\r\nSec-WebSocket-Protocol: inbox.v1" + credentials + "\r\n\r\n"
 }
 
-// Over HTTP/2 there is no such handshake (RFC 8441 is not spoken).
+// HTTP/2 has no such handshake: the server does not support RFC 8441.
 func TestSocketHandshakeOverHTTP2(t *testing.T) {
 	inBubble(t, config{http2: true}, func(s *server) {
 		_, err := s.try(s.Context(), request{id: "alice", header: http.Header{"Upgrade": {"websocket"}}})
 		if err == nil {
-			s.Log("the client left the header out")
+			s.Log("the client dropped the header")
 		}
 		s.poll("alice").want(http.StatusNoContent)
 	})

@@ -15,7 +15,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// "One socket that misbehaves harms nobody else."
+// A socket that misbehaves does not affect others.
 
 // misbehaviours are what a client may do with an open socket.
 var misbehaviours = []struct {
@@ -24,12 +24,12 @@ var misbehaviours = []struct {
 }{
 	{"vanishes", func(w *webSocket, _ *rand.Rand) { w.conn.Close() }},
 	{"resets", func(w *webSocket, _ *rand.Rand) { tcpOf(w.conn).SetLinger(0); w.conn.Close() }},
-	{"closes half", func(w *webSocket, _ *rand.Rand) { tcpOf(w.conn).CloseWrite() }},
-	{"says and vanishes", func(w *webSocket, _ *rand.Rand) { w.write(text(sendText("nobody", "x", ""))); w.conn.Close() }},
+	{"half-closes", func(w *webSocket, _ *rand.Rand) { tcpOf(w.conn).CloseWrite() }},
+	{"sends and vanishes", func(w *webSocket, _ *rand.Rand) { w.write(text(sendText("nobody", "x", ""))); w.conn.Close() }},
 	{"half a frame", func(w *webSocket, _ *rand.Rand) { w.write(announced(fin|opText, 1000)); w.conn.Close() }},
-	{"holds half a frame", func(w *webSocket, _ *rand.Rand) { w.write(announced(fin|opText, 1000)) }},
-	{"holds half a message", func(w *webSocket, _ *rand.Rand) { w.write(frame(opText, "{")) }},
-	{"closes and stays", func(w *webSocket, _ *rand.Rand) { w.write(frame(fin|opClose, "\x03\xe8")) }},
+	{"stalls within a frame", func(w *webSocket, _ *rand.Rand) { w.write(announced(fin|opText, 1000)) }},
+	{"stalls within a message", func(w *webSocket, _ *rand.Rand) { w.write(frame(opText, "{")) }},
+	{"sends a close frame and stays", func(w *webSocket, _ *rand.Rand) { w.write(frame(fin|opClose, "\x03\xe8")) }},
 	{"noise", func(w *webSocket, random *rand.Rand) {
 		b := make([]byte, 1+random.IntN(5000))
 		for i := range b {
@@ -57,8 +57,8 @@ func tcpOf(c net.Conn) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// Meanwhile, two others talk to each other, and lose nothing. In the end nothing
-// is left of those that misbehaved.
+// Meanwhile two other peers exchange messages and lose nothing. Afterwards nothing is
+// left of the sockets that misbehaved.
 func TestSocketsThatMisbehave(t *testing.T) {
 	aloneOverEach(t, socketWires[1:], config{}, func(s *server) {
 		a, b := s.socket("well", ""), s.socket("behaved", "")
@@ -92,9 +92,9 @@ func TestSocketsThatMisbehave(t *testing.T) {
 	})
 }
 
-// A client that says its last word and is gone at once, without a close: it is
-// gone for the server, too, and its inbox does not wait for it.
-func TestSocketLastWords(t *testing.T) {
+// A client may send a message and vanish without a close frame. The message counts, and
+// the socket ends.
+func TestSocketSendAndVanish(t *testing.T) {
 	aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
 		s.open("bob")
 		s.noLeaks(func() {
@@ -115,13 +115,13 @@ func TestSocketLastWords(t *testing.T) {
 			said[s.poll("bob").want(http.StatusOK).body] = true
 		}
 		if len(said) != 100 {
-			s.Errorf("%d of 100 last words were heard", len(said))
+			s.Errorf("%d of 100 messages arrived", len(said))
 		}
 	})
 }
 
-// A client that does not read, over a real connection with all of its buffers:
-// its socket and its stream are dropped, and its messages stay.
+// A client that does not read has its socket and its stream dropped, and its messages
+// stay. This runs over real connections with all their buffers.
 func TestStuckReaders(t *testing.T) {
 	t.Parallel()
 	c := config{sockets: true}
@@ -140,14 +140,14 @@ func TestStuckReaders(t *testing.T) {
 	}
 	begin := time.Now()
 	body := strings.Repeat("x", 1<<20)
-	const many = 20 // MiB: more than the kernel's buffers
+	const many = 20 // MiB, more than the kernel buffers
 	for range many {
 		s.send("bob", "stream", body)
 		s.send("bob", "popping", body)
 		s.send("bob", "socket", body)
-		s.get("socket", "?limit=0") // its window is small
+		s.get("socket", "?limit=0") // limits its window
 	}
-	// It sends pings back, which fill what the window left free.
+	// Pings make the server write pongs, which fill what the window leaves free.
 	w := &webSocket{TB: t, s: s, conn: conns[0]}
 	ping := frame(fin|opPing, strings.Repeat("x", 125))
 	go func() {
@@ -160,7 +160,7 @@ func TestStuckReaders(t *testing.T) {
 	}()
 	s.socket("other", "").usable("other") // nobody else is held up
 	for i, conn := range conns {
-		// Writing fails once the server has closed; reading would be reading.
+		// Detect the end by writing, since the client must not read.
 		inboxtest.Until(t, fmt.Sprintf("connection %d is dropped", i), func() bool {
 			_, err := conn.Write(ping)
 			return err != nil
@@ -171,7 +171,7 @@ func TestStuckReaders(t *testing.T) {
 		t.Errorf("the stream's inbox holds %d messages, want %d", n, many)
 	}
 	if n := s.held("popping"); n == 0 {
-		t.Error("all were popped, although nobody has read them")
+		t.Error("all messages were popped, although the client read none")
 	}
 	if n := s.held("socket"); n != many {
 		t.Errorf("the socket's inbox holds %d messages, want %d", n, many)

@@ -11,9 +11,9 @@ import (
 	"inbox/inboxhttp"
 )
 
-// PROTOCOL, section 6: what is said on a socket.
+// Section 6: the frames of a socket.
 
-// "Basic at the handshake, or a first frame."
+// A peer authenticates with Basic at the handshake or with a first frame.
 func TestSocketOpen(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		basic := s.dialSocket(handshake{id: "alice"})
@@ -25,7 +25,7 @@ func TestSocketOpen(t *testing.T) {
 		framed.wantOpened(false)
 		framed.usable("bob")
 
-		// "Clients MUST ignore fields they do not know", and so does the server.
+		// Both sides ignore fields that they do not know.
 		later := s.dialSocket(handshake{})
 		later.say(` {"v":2,"nested":{"a":[1,{"type":"send"}]},"id":"carol","password":%q,"type":"open","x":null} `, passwordOf("carol"))
 		later.wantOpened(false)
@@ -33,8 +33,8 @@ func TestSocketOpen(t *testing.T) {
 	})
 }
 
-// The cursor of opened is the position before what follows: whoever comes back
-// with it has lost nothing.
+// The cursor of opened is the position before the first message: resuming from it loses
+// nothing.
 func TestSocketOpenedCursor(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.dialSocket(handshake{id: "alice"})
@@ -57,7 +57,7 @@ func TestSocketOpenedCursor(t *testing.T) {
 	})
 }
 
-// What comes over a socket is what a poll would have got.
+// A socket delivers the same messages as a poll.
 func TestSocketMessage(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -102,7 +102,7 @@ func TestSocketSend(t *testing.T) {
 	})
 }
 
-// "key plays the Idempotency-Key": also between a socket and a POST.
+// key acts like Idempotency-Key, also across a socket and a POST.
 func TestSocketReplayed(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		s.open("bob")
@@ -124,7 +124,7 @@ func TestSocketReplayed(t *testing.T) {
 	})
 }
 
-// "error has the codes and statuses of section 7", and the socket goes on.
+// An error frame has a code and status of section 7 and leaves the socket open.
 func TestSocketErrors(t *testing.T) {
 	c := config{Config: capacity(2)}
 	c.MaxBody, c.limits.Messages = 10, 2
@@ -162,7 +162,7 @@ func TestSocketErrors(t *testing.T) {
 	})
 }
 
-// "A message stays in the inbox until it is acknowledged."
+// A message stays in the inbox until it is acknowledged.
 func TestSocketAck(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -173,7 +173,7 @@ func TestSocketAck(t *testing.T) {
 		s.untilHeld("alice", 3)
 		w.say(`{"type":"ack","after":%q}`, two)
 		s.untilHeld("alice", 1)
-		w.say(`{"type":"ack","after":%q}`, two) // once more, and nothing at all
+		w.say(`{"type":"ack","after":%q}`, two) // a repetition has no effect
 		w.say(`{"type":"ack","after":"0"}`)
 		s.send("bob", "alice", "four")
 		w.wantMessages("bob", "four")
@@ -181,8 +181,7 @@ func TestSocketAck(t *testing.T) {
 	})
 }
 
-// "A socket that drops is resumed by opening another with after": at the
-// handshake or in the first frame.
+// A dropped socket is resumed with after, at the handshake or in the first frame.
 func TestSocketResume(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -208,7 +207,7 @@ func TestSocketResume(t *testing.T) {
 	})
 }
 
-// A cursor of an earlier life: "the answer then carries reset".
+// A cursor of an earlier life is answered with a reset.
 func TestSocketReset(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		s.open("alice")
@@ -217,7 +216,7 @@ func TestSocketReset(t *testing.T) {
 		s.do(request{method: http.MethodDelete, id: "alice"})
 		s.open("alice")
 		s.send("bob", "alice", "of the next life")
-		for range 2 { // "as often as such a cursor comes"
+		for range 2 { // each time such a cursor is used
 			w := s.dialSocket(handshake{id: "alice", query: "?after=" + old})
 			w.wantOpened(true)
 			w.wantMessages("bob", "of the next life")
@@ -229,15 +228,16 @@ func TestSocketReset(t *testing.T) {
 		cursor := w.wantMessages("bob", "of the next life")
 		w.say(`{"type":"ack","after":%q}`, old) // acknowledges nothing
 		w.wantOpened(true)
-		s.send("bob", "alice", "and on")
-		w.wantMessages("bob", "and on")
+		s.send("bob", "alice", "and more")
+		w.wantMessages("bob", "and more")
 		w.say(`{"type":"ack","after":%q}`, cursor)
 		s.untilHeld("alice", 1)
 		w.usable("alice")
 	})
 }
 
-// "Close codes: 4409 replaced, 4410 closed, 1012 draining."
+// A socket ends with the close code of the reason: 4409 replaced, 4410 closed, 1012
+// draining.
 func TestSocketEnds(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -248,7 +248,7 @@ func TestSocketEnds(t *testing.T) {
 		s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
 		newer.wantClose(4410)
 		if s.alive("alice") {
-			s.Error("the inbox is there after it was closed")
+			s.Error("the inbox exists after it was closed")
 		}
 
 		w = s.socket("alice", "")
@@ -264,7 +264,7 @@ func TestSocketEnds(t *testing.T) {
 	})
 }
 
-// The first frame decides: "4401 unauthorized, 4400 bad request".
+// A refused open frame closes the socket with 4401 or 4400.
 func TestSocketRefused(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		waits := s.socket("alice", "")
@@ -297,7 +297,7 @@ func TestSocketRefused(t *testing.T) {
 	})
 }
 
-// What is wrong in a later frame.
+// Errors in later frames.
 func TestSocketBadFrames(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		for later, want := range map[string]int{
@@ -334,8 +334,7 @@ func TestSocketBadFrames(t *testing.T) {
 	})
 }
 
-// endsWith returns the code with which the server closes, or 0 if it says
-// something else.
+// endsWith returns the code with which the server closes, or 0 if another frame arrives.
 func (w *webSocket) endsWith() int {
 	w.Helper()
 	f, ok := w.next()
@@ -347,7 +346,7 @@ func (w *webSocket) endsWith() int {
 	return closeCode(f)
 }
 
-// untilHeld waits until an inbox holds so many messages.
+// untilHeld waits until an inbox contains this many messages.
 func (s *server) untilHeld(id string, want int) {
 	s.Helper()
 	deadline := time.Now().Add(s.patience())
@@ -359,7 +358,7 @@ func (s *server) untilHeld(id string, want int) {
 	}
 }
 
-// futureCursor is a position that the inbox of id will only reach.
+// futureCursor returns a cursor that the inbox of id has not reached yet.
 func futureCursor(s *server, id string) string {
 	s.Helper()
 	c, err := inbox.ParseCursor(s.get(id, "?limit=0").cursor())
@@ -370,7 +369,7 @@ func futureCursor(s *server, id string) string {
 	return c.String()
 }
 
-// Many sockets of many peers know nothing of each other.
+// Sockets of different peers do not affect each other.
 func TestSocketsOfMany(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		var all []*webSocket
@@ -386,9 +385,8 @@ func TestSocketsOfMany(t *testing.T) {
 	})
 }
 
-// A client that knows how large a body may be does not lose its socket over one that is
-// larger.
-func TestSocketSaysHowLargeABodyMayBe(t *testing.T) {
+// opened carries maxBody, so that a client can avoid a frame that would close its socket.
+func TestOpenedHasMaxBody(t *testing.T) {
 	const most = 8 << 10
 	overStores(t, config{Config: inboxhttp.Config{MaxBody: most}}, func(s *server) {
 		w := s.dialSocket(handshake{id: "alice"})

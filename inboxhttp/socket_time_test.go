@@ -10,10 +10,10 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 6: what passes with time.
+// Section 6: deadlines.
 
-// "A first frame within 5 seconds", else 4408: whatever else the client does
-// meanwhile.
+// Without an open frame within 5 seconds, the server closes with 4408, whatever else the
+// client sends.
 func TestSocketNoOpenInTime(t *testing.T) {
 	open := text(fmt.Sprintf(`{"type":"open","id":"alice","password":%q}`, passwordOf("alice")))
 	for name, meanwhile := range map[string]func(w *webSocket){
@@ -32,7 +32,7 @@ func TestSocketNoOpenInTime(t *testing.T) {
 				go meanwhile(w)
 				for f, ok := w.next(); ; f, ok = w.next() {
 					if !ok {
-						s.Fatal("ended without a close")
+						s.Fatal("ended without a close frame")
 					}
 					if f.op == opClose {
 						if closeCode(f) != 4408 {
@@ -48,7 +48,7 @@ func TestSocketNoOpenInTime(t *testing.T) {
 			})
 		})
 	}
-	inBubble(t, config{}, func(s *server) { // in the last moment
+	inBubble(t, config{}, func(s *server) { // just in time
 		w := s.dialSocket(handshake{})
 		time.Sleep(5*time.Second - 1)
 		w.write(open)
@@ -72,8 +72,8 @@ func (w *webSocket) bytePerSecond(bytes []byte) {
 	}
 }
 
-// "The server pings every 20 seconds and drops a socket that has not answered
-// for 10."
+// The server pings after 20 seconds of silence and drops a socket that does not answer
+// for another 10.
 func TestSocketPings(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -90,7 +90,7 @@ func TestSocketPings(t *testing.T) {
 	})
 }
 
-// Any frame is a sign of life, pings are for those who are silent.
+// Any frame counts as a sign of life, so the server pings only silent clients.
 func TestSocketPingsOnlyTheSilent(t *testing.T) {
 	for name, sign := range map[string][]byte{
 		"ping": frame(fin|opPing, ""), "pong": frame(fin|opPong, ""), "ack": text(`{"type":"ack","after":"0"}`),
@@ -105,7 +105,7 @@ func TestSocketPingsOnlyTheSilent(t *testing.T) {
 				synctest.Wait()
 				for len(w.frames) > 0 {
 					if f := <-w.frames; f.op == opPing {
-						s.Fatal("a ping, although there was no silence")
+						s.Fatal("a ping without any silence")
 					}
 				}
 				begin := time.Now()
@@ -117,8 +117,8 @@ func TestSocketPingsOnlyTheSilent(t *testing.T) {
 	}
 }
 
-// One that does not answer is dropped, whether it is silent, or does not even
-// read; its messages stay, and its inbox lives for a whole TTL from then on.
+// A socket that does not answer is dropped, whether its client is silent or does not even
+// read. Its messages stay, and its inbox lives for a whole TTL from then on.
 func TestSocketDropped(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		w := s.dialSocket(handshake{id: "alice"})
@@ -127,7 +127,7 @@ func TestSocketDropped(t *testing.T) {
 		s.send("bob", "alice", "precious")
 		w.wantMessages("bob", "precious")
 		begin := time.Now()
-		w.wantEnd() // without a word
+		w.wantEnd() // without a close frame
 		if took := time.Since(begin); took != 30*time.Second {
 			s.Errorf("dropped after %v, want 20 and 10 s", took)
 		}
@@ -145,7 +145,7 @@ func TestSocketDropped(t *testing.T) {
 	})
 }
 
-// wantLife fails unless an inbox expires in exactly that time.
+// wantLife fails the test unless the inbox expires after exactly d.
 func wantLife(s *server, id string, d time.Duration) {
 	s.Helper()
 	time.Sleep(d - time.Nanosecond)
@@ -158,8 +158,8 @@ func wantLife(s *server, id string, d time.Duration) {
 	}
 }
 
-// A socket that does not read what it is sent is dropped after 10 s. Between it
-// and the server nothing is buffered here.
+// A socket whose client does not read is dropped after 10 s. Nothing here buffers between
+// the two.
 func TestSocketStuck(t *testing.T) {
 	for name, begin := range map[string]func(s *server, w *webSocket){
 		"a message": func(s *server, w *webSocket) { s.send("bob", "alice", "precious") },
@@ -183,7 +183,7 @@ func TestSocketStuck(t *testing.T) {
 				begin(s, w)
 				synctest.Wait()
 				start := time.Now()
-				// Nobody reads. The connection is found closed when somebody writes.
+				// Without a reader, only a write shows that the connection is closed.
 				time.Sleep(10*time.Second - 1)
 				other := s.socket("other", "")
 				other.usable("other")
@@ -199,16 +199,17 @@ func TestSocketStuck(t *testing.T) {
 	}
 }
 
-// A message has 10 s from its first byte to its last, in however many frames.
+// A message must arrive within 10 s from its first byte to its last, in however many
+// frames.
 func TestSocketSlowMessage(t *testing.T) {
 	message := text(sendText("nobody", "slowly", "k"))
 	for name, send := range map[string]func(w *webSocket){
-		"stops":                   func(w *webSocket) { w.write(message[:10]) },
-		"half a header":           func(w *webSocket) { w.write(message[:1]) },
-		"trickles":                func(w *webSocket) { w.bytePerSecond(message) },
-		"a fragment, and no more": func(w *webSocket) { w.write(frame(opText, "{")) },
-		"fragments":               func(w *webSocket) { w.write(frame(opText, "{")); w.everySecond(frame(0, " ")) },
-		"fragments and pings":     func(w *webSocket) { w.write(frame(opText, "{")); w.everySecond(frame(fin|opPing, " ")) },
+		"stops":               func(w *webSocket) { w.write(message[:10]) },
+		"half a header":       func(w *webSocket) { w.write(message[:1]) },
+		"trickles":            func(w *webSocket) { w.bytePerSecond(message) },
+		"one fragment only":   func(w *webSocket) { w.write(frame(opText, "{")) },
+		"fragments":           func(w *webSocket) { w.write(frame(opText, "{")); w.everySecond(frame(0, " ")) },
+		"fragments and pings": func(w *webSocket) { w.write(frame(opText, "{")); w.everySecond(frame(fin|opPing, " ")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, config{}, func(s *server) {
@@ -224,7 +225,7 @@ func TestSocketSlowMessage(t *testing.T) {
 			})
 		})
 	}
-	inBubble(t, config{}, func(s *server) { // in time
+	inBubble(t, config{}, func(s *server) { // just in time
 		w := s.socket("alice", "")
 		for i := range message {
 			w.write(message[i : i+1])
@@ -239,8 +240,8 @@ func TestSocketSlowMessage(t *testing.T) {
 	})
 }
 
-// The 10 s are those of one message: a client that never pauses is not cut off,
-// and gets its answers meanwhile.
+// The 10 s apply to each message: a client that never pauses is not cut off and still
+// gets its answers.
 func TestSocketThatNeverPauses(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -251,7 +252,7 @@ func TestSocketThatNeverPauses(t *testing.T) {
 		size := len(text(sendText("nobody", "x", "10")))
 		begin := time.Now()
 		go func() {
-			w.write(stream[:size/2]) // so that a frame is always on its way
+			w.write(stream[:size/2]) // a frame is always in transit
 			for at := size / 2; at < len(stream); at += size {
 				time.Sleep(500 * time.Millisecond)
 				w.write(stream[at:min(at+size, len(stream))])
@@ -266,7 +267,7 @@ func TestSocketThatNeverPauses(t *testing.T) {
 	})
 }
 
-// And gets its messages, too.
+// It also still receives its messages.
 func TestSocketReceivesWhileItSends(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		w := s.socket("alice", "")
@@ -287,17 +288,16 @@ func TestSocketReceivesWhileItSends(t *testing.T) {
 	})
 }
 
-// "While it is open the inbox does not expire": also one whose life is shorter
-// than the time between two pings. However it ends, it lives for a whole TTL
-// from then on.
+// The inbox does not expire while a socket is open, even if the TTL is shorter than the
+// ping interval. However the socket ends, the inbox lives for a whole TTL from then on.
 func TestSocketExpiry(t *testing.T) {
 	for name, end := range map[string]func(s *server, w *webSocket){
-		"drops":          func(_ *server, w *webSocket) { w.conn.Close() },
-		"closes":         func(_ *server, w *webSocket) { w.write(frame(fin|opClose, "\x03\xe8")); w.wantClose(1000) },
-		"makes an error": func(_ *server, w *webSocket) { w.write(frame(fin|0x40|opText, "x")); w.wantClose(1002) },
-		"a bad frame":    func(_ *server, w *webSocket) { w.say("x"); w.wantClose(1007) },
-		"a bad cursor":   func(_ *server, w *webSocket) { w.say(`{"type":"ack","after":"x"}`); w.wantClose(4400) },
-		"draining":       func(s *server, w *webSocket) { s.handler.Drain(); w.wantClose(1012) },
+		"drops":            func(_ *server, w *webSocket) { w.conn.Close() },
+		"closes":           func(_ *server, w *webSocket) { w.write(frame(fin|opClose, "\x03\xe8")); w.wantClose(1000) },
+		"a protocol error": func(_ *server, w *webSocket) { w.write(frame(fin|0x40|opText, "x")); w.wantClose(1002) },
+		"a bad frame":      func(_ *server, w *webSocket) { w.say("x"); w.wantClose(1007) },
+		"a bad cursor":     func(_ *server, w *webSocket) { w.say(`{"type":"ack","after":"x"}`); w.wantClose(4400) },
+		"draining":         func(s *server, w *webSocket) { s.handler.Drain(); w.wantClose(1012) },
 	} {
 		for _, ttl := range []time.Duration{10 * time.Second, time.Minute} {
 			t.Run(fmt.Sprint(name, " ", ttl), func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestSocketExpiry(t *testing.T) {
 	}
 }
 
-// A reset by the clock: the position is of an earlier life.
+// After the inbox has expired, its old position leads to a reset.
 func TestSocketAfterExpiry(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		w := s.socket("alice", "")

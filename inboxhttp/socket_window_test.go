@@ -9,10 +9,10 @@ import (
 	"inbox/inboxhttp"
 )
 
-// "At most 32 messages or 256 KiB are unacknowledged on the wire at a time."
+// Section 6: at most 32 messages or 256 KiB are unacknowledged on the wire.
 
-// fence fails if anything comes before the answer to a ping that the server sees
-// after all that it had to do.
+// fence fails the test if any frame arrives before the pong to a ping, which the server
+// answers after all pending work.
 func (w *webSocket) fence() {
 	w.Helper()
 	w.send("nobody", "", "fence")
@@ -34,9 +34,9 @@ func TestSocketWindowOfMessages(t *testing.T) {
 		w.say(`{"type":"ack","after":%q}`, ten) // room for 11
 		eleven := w.wantMessages("bob", all[32:43]...)
 		w.fence()
-		w.say(`{"type":"ack","after":%q}`, ten) // room for none
+		w.say(`{"type":"ack","after":%q}`, ten) // no room
 		w.fence()
-		s.send("bob", "alice", "100") // and a wake makes none
+		s.send("bob", "alice", "100") // waking the socket makes no room
 		w.fence()
 		for next := 43; next <= 100; next++ { // one by one
 			if next < 100 {
@@ -79,8 +79,7 @@ func TestSocketWindowOfBytes(t *testing.T) {
 	})
 }
 
-// What was acknowledged by another request makes room too, when the socket looks
-// again.
+// An acknowledgement by another request makes room when the socket looks again.
 func TestSocketAcknowledgedElsewhere(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
@@ -92,7 +91,7 @@ func TestSocketAcknowledgedElsewhere(t *testing.T) {
 	})
 }
 
-// A resumed socket has a window of its own.
+// A resumed socket has its own window.
 func TestSocketWindowOfTheNext(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		s.open("alice")

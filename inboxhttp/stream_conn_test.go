@@ -14,9 +14,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Connections of streams, as they are on the internet.
+// Connections of streams fail in all the ways they do on the internet.
 
-// readStream reads the answer of a request for a stream.
+// readStream reads the header of the answer to a stream request.
 func (c *rawClient) readStream() *eventSource {
 	c.Helper()
 	resp, err := http.ReadResponse(c.r, nil)
@@ -29,7 +29,7 @@ func (c *rawClient) readStream() *eventSource {
 	return &eventSource{in: bufio.NewReader(resp.Body)}
 }
 
-// until returns the next event of that name.
+// until returns the next event with this name.
 func (s *eventSource) until(c *rawClient, name string) sourceEvent {
 	c.Helper()
 	for {
@@ -45,8 +45,8 @@ func (s *eventSource) until(c *rawClient, name string) sourceEvent {
 
 const acceptStream = "Accept: text/event-stream\r\n"
 
-// What a client sends behind its request is no request: the stream is the
-// connection's last.
+// Bytes after the request for a stream are ignored: the stream is the last answer on its
+// connection.
 func TestStreamWithJunkBehindIt(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		c := s.rawClient()
@@ -59,7 +59,8 @@ func TestStreamWithJunkBehindIt(t *testing.T) {
 	})
 }
 
-// Nor does it hide that the client leaves, where the kernel tells.
+// Nor do they keep the server from noticing that the client has left, where the kernel
+// reports it.
 func TestStreamLeftWithJunkBehindIt(t *testing.T) {
 	for _, way := range leavings {
 		t.Run(way.name, func(t *testing.T) {
@@ -67,7 +68,7 @@ func TestStreamLeftWithJunkBehindIt(t *testing.T) {
 				s.noLeaks(func() {
 					c := s.rawClient()
 					c.streamAndJunk()
-					s.untilHeld("alice", 0) // of a client that resets before, what it read last stays
+					s.untilHeld("alice", 0) // after a reset, the last message read stays
 					way.leave(c)
 					if way.name == "half-closes" {
 						io.Copy(io.Discard, c.Conn)
@@ -82,8 +83,8 @@ func TestStreamLeftWithJunkBehindIt(t *testing.T) {
 	}
 }
 
-// streamAndJunk opens a stream with junk behind its request, and more of it when
-// it has begun.
+// streamAndJunk opens a stream with junk after its request and sends more once the stream
+// has begun.
 func (c *rawClient) streamAndJunk() *eventSource {
 	c.Helper()
 	junk := plain(http.MethodDelete, "", "alice", "") + plain(http.MethodPost, "?to=alice", "bob", "junk") + "\x00\xff junk\r\n"
@@ -99,7 +100,8 @@ func (c *rawClient) streamAndJunk() *eventSource {
 	return source
 }
 
-// However clients leave, nothing is left of them, and what comes then stays.
+// However clients leave, the server keeps nothing of them, and later messages stay in the
+// inbox.
 func TestStreamsLeft(t *testing.T) {
 	aloneOverEach(t, streamWires[2:], config{}, func(s *server) {
 		const many = 60
@@ -118,9 +120,8 @@ func TestStreamsLeft(t *testing.T) {
 	})
 }
 
-// PROTOCOL, section 4: "It is removed only after the answer was flushed to a
-// connection that still lives." Between the look that finds a message and the
-// write, a client closes: it has not got it.
+// A client that closes between the look and the write has not received the message: it
+// stays.
 func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
 	for _, way := range leavings {
 		t.Run(way.name, func(t *testing.T) {
@@ -143,7 +144,7 @@ func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
 				s.send("bob", "alice", "precious")
 				<-left
 				if e, err := source.next(); err == nil {
-					s.Errorf("%+v came to a client that had left", e)
+					s.Errorf("%+v was written to a client that had left", e)
 				}
 				s.settle()
 				s.poll("alice").wantMessage("bob", "precious")
@@ -152,8 +153,8 @@ func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
 	}
 }
 
-// A server that stops ends all that waits without it knowing, in order.
-func TestShutdownEndsWhatIsParked(t *testing.T) {
+// A shutdown ends all parked connections in order.
+func TestShutdownEndsParkedConnections(t *testing.T) {
 	s := start(t, config{sockets: true})
 	noLeaks(t, func() {
 		const each = 20
@@ -181,8 +182,8 @@ func TestShutdownEndsWhatIsParked(t *testing.T) {
 	})
 }
 
-// Connections that were handed back and are idle end with the drain, too.
-func TestShutdownEndsWhatIsIdle(t *testing.T) {
+// It also ends idle connections that were handed back.
+func TestShutdownEndsIdleConnections(t *testing.T) {
 	s := start(t, config{sockets: true})
 	c := s.rawClient()
 	c.wait("alice", "", true)

@@ -14,11 +14,11 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 5: what comes in a stream.
+// Section 5: the events of a stream.
 
 func lastEventID(id string) http.Header { return http.Header{"Last-Event-Id": {id}} }
 
-// The bytes themselves, in an order that a reader of lines can use.
+// The exact bytes, in an order that a line reader can use.
 func TestStreamForm(t *testing.T) {
 	overEach(t, streamWires, config{Config: origins("https://example.com")}, func(s *server) {
 		s.open("alice")
@@ -51,7 +51,7 @@ func TestStreamForm(t *testing.T) {
 	})
 }
 
-// Without a position, "each message is removed once it was flushed".
+// Without a position, each message is removed when it was flushed.
 func TestStreamPops(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice")
@@ -68,8 +68,8 @@ func TestStreamPops(t *testing.T) {
 	})
 }
 
-// With one, messages stay until another request acknowledges them, "and replaces
-// nobody".
+// With a position, messages stay until another request acknowledges them, which replaces
+// nobody.
 func TestStreamAcknowledged(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice")
@@ -98,8 +98,8 @@ func TestStreamAcknowledged(t *testing.T) {
 	})
 }
 
-// "Last-Event-ID, when present, is used as after", also where the URL holds
-// where the stream began.
+// Last-Event-ID takes precedence over after, so a URL may contain where the stream first
+// began.
 func TestStreamResume(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice")
@@ -119,8 +119,8 @@ func TestStreamResume(t *testing.T) {
 	})
 }
 
-// At whatever byte a stream breaks, its client has missed nothing when it comes
-// back: no id is ahead of its message.
+// Wherever a stream breaks off, its client misses nothing when it resumes: no id is sent
+// ahead of its message.
 func TestStreamBreaksAnywhere(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -158,7 +158,7 @@ func TestStreamBreaksAnywhere(t *testing.T) {
 			}
 			for i, m := range b.Messages {
 				if i >= dispatched && m.Cursor.Seq <= at.Seq {
-					s.Fatalf("after %q, the message %q is missed: %d were dispatched", whole[:n], all[i], dispatched)
+					s.Fatalf("after %q, the message %q is missing: %d were dispatched", whole[:n], all[i], dispatched)
 				}
 			}
 		}
@@ -175,8 +175,8 @@ func streamRequest(s *server, id, query string) *http.Request {
 	return req
 }
 
-// A client to which nothing came comes back as it began, and one that was only told of
-// a drain comes back with a position of this life.
+// A client that received no message resumes where it began. One that received only
+// draining resumes with a position of this life.
 func TestStreamResumeWithoutAMessage(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		e := s.stream(request{id: "alice", query: "?after=0"})
@@ -195,13 +195,13 @@ func TestStreamResumeWithoutAMessage(t *testing.T) {
 		s.drain()
 		e.wantCode("draining")
 		if s.get("alice", "?limit=0&after="+e.lastID).want(http.StatusNoContent).header.Get("Inbox-Reset") != "" || e.lastID == "" {
-			s.Errorf("draining came with the position %q, which is none of this life", e.lastID)
+			s.Errorf("draining has the position %q, which is not of this life", e.lastID)
 		}
 	})
 }
 
-// No block of a stream is without data: some clients take such a block, or a comment
-// with an empty line after it, for an empty message.
+// Every block of a stream has data, and no comment has an empty line after it: some
+// clients take either for an empty message.
 func TestStreamHasNoEmptyBlocks(t *testing.T) {
 	overEach(t, bubbles, config{}, func(s *server) {
 		for _, query := range []string{"", "?after=0", "?after=x"} {
@@ -226,7 +226,7 @@ func TestStreamHasNoEmptyBlocks(t *testing.T) {
 			blocks := strings.SplitAfter(string(whole), "\n\n")
 			for _, block := range blocks[:len(blocks)-1] {
 				if !strings.Contains("\n"+block, "\ndata: {") || !strings.Contains("\n"+block, "\nid: ") {
-					s.Errorf("%q has the block %q", query, block)
+					s.Errorf("%q contains the block %q", query, block)
 				}
 			}
 			comments := slices.DeleteFunc(strings.Split(string(whole), "\n"), func(line string) bool { return line != ":" })
@@ -237,9 +237,8 @@ func TestStreamHasNoEmptyBlocks(t *testing.T) {
 	})
 }
 
-// Positions that are of no use: "nothing in a stream is reported by an HTTP
-// error status once the peer is authenticated". It begins with reset then, and
-// takes nothing: its client did not mean to pop.
+// Section 5: after authentication, a stream reports no error by a status. With an invalid
+// position it starts with a reset and does not pop, since its client gave a position.
 func TestStreamBadPosition(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice")
@@ -251,7 +250,7 @@ func TestStreamBadPosition(t *testing.T) {
 		for _, position := range []string{"x", old, futureCursor(s, "alice"), strings.Repeat("A", 22), strings.Repeat("A", 1000), "0 ", "-1", "null"} {
 			for _, r := range []request{{query: "?after=" + escape(position)}, {header: lastEventID(position)}, {query: "?after=0", header: lastEventID(position)}} {
 				if r.header != nil && strings.HasSuffix(position, " ") {
-					continue // a header has no space at its end
+					continue // a header value cannot end with a space
 				}
 				r.id = "alice"
 				e := s.stream(r)
@@ -266,14 +265,14 @@ func TestStreamBadPosition(t *testing.T) {
 			e.wantMessages("bob", "one")
 			e.leave()
 		}
-		e := s.stream(request{id: "alice", query: "?after=0&wait=x&limit=-1&limit=2"}) // mean nothing here
+		e := s.stream(request{id: "alice", query: "?after=0&wait=x&limit=-1&limit=2"}) // ignored by streams
 		e.wantMessages("bob", "one")
 		s.untilHeld("alice", 1)
 	})
 }
 
-// Polyfills of EventSource cannot set headers: they say in the query where they are,
-// each in its own words. A stream begins there, and never pops.
+// EventSource polyfills cannot set headers: they put Last-Event-ID into the query, in
+// various spellings. Such a stream starts there and never pops.
 func TestStreamPositionInTheQuery(t *testing.T) {
 	all := []string{"one", "two", "three"}
 	overEach(t, streamWires, config{}, func(s *server) {
@@ -337,7 +336,7 @@ func TestStreamPositionInTheQuery(t *testing.T) {
 	})
 }
 
-// A poll that says where it is in the words of a stream does not pop.
+// A poll with a stream's position does not pop.
 func TestPollWithThePositionOfAStream(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
@@ -354,7 +353,7 @@ func TestPollWithThePositionOfAStream(t *testing.T) {
 	})
 }
 
-// Who is not authenticated gets a status, and no stream.
+// A request without valid credentials gets a status instead of a stream.
 func TestStreamUnauthorized(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice", "bob")
@@ -386,7 +385,7 @@ func withHeader(a, b http.Header) http.Header {
 	return all
 }
 
-// "replaced, closed, draining end the stream."
+// replaced, closed and draining end the stream.
 func TestStreamEnds(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		for _, query := range []string{"", "?after=0"} {
@@ -398,7 +397,7 @@ func TestStreamEnds(t *testing.T) {
 			s.do(request{method: http.MethodDelete, id: "alice"}).want(http.StatusNoContent)
 			newer.wantEnd("closed")
 			if s.alive("alice") {
-				s.Error("the inbox is there after it was closed")
+				s.Error("the inbox exists after it was closed")
 			}
 		}
 		e := s.stream(request{id: "alice"})
@@ -411,8 +410,8 @@ func TestStreamEnds(t *testing.T) {
 	})
 }
 
-// A stream that comes when the server drains is told so, with a 200. What it is
-// given before that has left the inbox, what it is not given has not.
+// A stream to a draining server is a 200 with the event draining. Messages sent before it
+// have left the inbox, and the others stay.
 func TestStreamWhileDraining(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		s.open("alice", "bob")
@@ -430,20 +429,20 @@ func TestStreamWhileDraining(t *testing.T) {
 				s.Fatalf("got %+v, want draining", event)
 			}
 			if event, ok = e.next(); ok {
-				s.Errorf("got %+v behind draining", event)
+				s.Errorf("got %+v after draining", event)
 			}
 			if query != "" {
 				given = 0
 			}
 			if held := s.held(id); held != 2-given {
-				s.Errorf("%d messages are left, %d of 2 were given to a stream%s", held, given, query)
+				s.Errorf("%d messages are left, but stream%[3]s received %[2]d of 2", held, given, query)
 			}
 		}
 	})
 }
 
-// A message that came and an end that came with it: first the one, or only the
-// other, but never a message that is told of and gone.
+// When a message and an end arrive together, the stream may carry both or only the end,
+// but it never loses the message.
 func TestStreamEndsBehindMessages(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		for i := range s.times(20) {
@@ -464,7 +463,7 @@ func TestStreamEndsBehindMessages(t *testing.T) {
 	})
 }
 
-// HTTP/1.0 knows no chunks: the stream ends with the connection.
+// Over HTTP/1.0 a stream is not chunked and ends with the connection.
 func TestStreamOverHTTP10(t *testing.T) {
 	overEach(t, []wire{memory, tcp, twoServers}, config{}, func(s *server) {
 		c := s.rawClient()

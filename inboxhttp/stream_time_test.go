@@ -12,16 +12,15 @@ import (
 	"inbox"
 )
 
-// PROTOCOL, section 5: what passes with time in a stream.
+// Section 5: streams over time.
 
 var bubbles = streamWires[:2]
 
-// "A comment line goes out every 15 seconds": for as long as the stream is
-// silent, which has no end.
+// A silent stream carries a comment every 15 seconds for as long as it lasts.
 func TestStreamHeartbeat(t *testing.T) {
 	overEach(t, bubbles, config{}, func(s *server) {
 		e := s.stream(request{id: "alice"})
-		e.next() // the beginning
+		e.next() // the first comment
 		last := time.Now()
 		for i := range 100 {
 			event, ok := e.next()
@@ -38,7 +37,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	})
 }
 
-// Whatever the pauses between messages.
+// Messages arrive immediately after pauses of any length.
 func TestStreamPauses(t *testing.T) {
 	overEach(t, bubbles, config{}, func(s *server) {
 		for _, query := range []string{"", "?after=0"} {
@@ -55,14 +54,15 @@ func TestStreamPauses(t *testing.T) {
 					s.get("alice", "?limit=0&after="+e.lastID)
 				}
 			}
-			synctest.Wait() // who leaves before the last pop was acknowledged may get it again
+			synctest.Wait() // leaving before the last pop is acknowledged would repeat it
 			e.left()
 		}
 	})
 }
 
-// "While it is open the inbox does not expire", whatever is longer: a life or
-// the time between two comments. However it ends, it lives for a whole TTL then.
+// The inbox does not expire while a stream is open, whichever is longer, its TTL or the
+// pause between comments. However the stream ends, the inbox lives for a whole TTL from
+// then on.
 func TestStreamExpiry(t *testing.T) {
 	for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second, time.Minute} {
 		t.Run(fmt.Sprint(ttl), func(t *testing.T) {
@@ -90,9 +90,8 @@ func TestStreamExpiryAfterADrain(t *testing.T) {
 	})
 }
 
-// "A deadline on every write": who does not read is dropped after 10 s, its
-// messages stay, and its inbox lives for a whole TTL from then on. There is no
-// buffer between it and the server here.
+// A client that does not read is dropped after 10 s. Its messages stay, and its inbox
+// lives for a whole TTL from then on. Nothing here buffers between the two.
 func TestStreamStuck(t *testing.T) {
 	for _, query := range []string{"", "?after=0"} {
 		t.Run(query, func(t *testing.T) {
@@ -111,7 +110,7 @@ func TestStreamStuck(t *testing.T) {
 				s.send("bob", "alice", "precious")
 				synctest.Wait()
 				begin := time.Now()
-				if _, err := io.WriteString(c.Conn, "x"); err == nil { // it is open, and says so by reading
+				if _, err := io.WriteString(c.Conn, "x"); err == nil { // the server still reads, so the stream is open
 					if s.inside.Load() == 0 {
 						s.Error("the stream has ended already")
 					}
@@ -124,7 +123,7 @@ func TestStreamStuck(t *testing.T) {
 				}
 				wantLife(s, "alice", time.Minute-(time.Since(begin)-10*time.Second))
 			})
-			inBubble(t, config{}, func(s *server) { // stuck from the beginning
+			inBubble(t, config{}, func(s *server) { // stuck from the start
 				s.open("alice")
 				s.send("bob", "alice", "precious")
 				c := s.rawClient()
@@ -139,8 +138,8 @@ func TestStreamStuck(t *testing.T) {
 	}
 }
 
-// A stream over HTTP/2 whose client does not read: its window fills, and it is
-// dropped. The others on its connection go on.
+// Over HTTP/2, a client that does not read fills its window and is dropped. Other streams
+// of its connection go on.
 func TestStreamStuckHTTP2(t *testing.T) {
 	inBubble(t, config{http2: true, limits: inbox.Limits{Bytes: 64 << 20, Messages: 1000}}, func(s *server) {
 		resp, err := s.client.Do(streamRequest(s, "alice", "?after=0"))

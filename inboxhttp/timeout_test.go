@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// PROTOCOL, section 9: "reading a request: headers 5 s, body 10 s; beyond it:
-// 408 or closed." And the same for those who do not read.
+// Section 9: a header must arrive within 5 s and a body within 10 s. Clients that do not
+// read their answers have deadlines, too.
 
-// pausing is a body that comes one byte at a time.
+// pausing is a body that arrives one byte at a time, with pauses.
 type pausing struct {
 	r     *strings.Reader
 	pause time.Duration
@@ -27,8 +27,7 @@ func (p *pausing) Read(b []byte) (int, error) {
 	return p.r.Read(b[:min(1, len(b))])
 }
 
-// ends waits until the server closes a connection and returns how long that
-// took.
+// ends waits until the server closes the connection and returns how long that took.
 func (s *server) ends(conn net.Conn) time.Duration {
 	s.Helper()
 	begin := time.Now()
@@ -42,7 +41,7 @@ func TestSlowHeader(t *testing.T) {
 	for name, begin := range map[string]string{
 		"half a line":    "GET /inb",
 		"half a header":  "GET /inbox HTTP/1.1\r\nHost: x\r\nX-A: ",
-		"no end":         "GET /inbox HTTP/1.1\r\nHost: x\r\n",
+		"no empty line":  "GET /inbox HTTP/1.1\r\nHost: x\r\n",
 		"half a preface": "PRI * HTTP/2.0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,12 +79,12 @@ func TestSlowHeader(t *testing.T) {
 	})
 }
 
-// "408 too-slow": the whole body has 10 s, however it trickles.
+// The whole body must arrive within 10 s, even if it trickles in.
 func TestSlowBody(t *testing.T) {
 	for name, body := range map[string]func(s *server) io.Reader{
 		"stops":        func(s *server) io.Reader { return slowly(s, strings.Repeat("x", 100)) },
 		"never begins": func(s *server) io.Reader { return slowly(s, "") },
-		"byte for byte": func(*server) io.Reader {
+		"byte by byte": func(*server) io.Reader {
 			return &pausing{strings.NewReader(strings.Repeat("x", 1000)), 100 * time.Second}
 		},
 	} {
@@ -97,7 +96,7 @@ func TestSlowBody(t *testing.T) {
 					r.body = body(s)
 					begin := time.Now()
 					s.do(r).want(http.StatusRequestTimeout).wantProblem("too-slow")
-					if took := time.Since(begin); took < 10*time.Second || took > 10*time.Second+100*time.Millisecond { // a byte more
+					if took := time.Since(begin); took < 10*time.Second || took > 10*time.Second+100*time.Millisecond { // plus one byte
 						t.Errorf("answered after %v", took)
 					}
 					s.poll("alice").want(http.StatusNoContent)
@@ -114,7 +113,7 @@ func protocolName(http2 bool) string {
 	return ", HTTP/1.1"
 }
 
-// A body that takes its time, but less than that, is taken.
+// A slow body that arrives in time is accepted.
 func TestSlowBodyInTime(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		inBubble(t, config{http2: http2}, func(s *server) {
@@ -128,7 +127,7 @@ func TestSlowBodyInTime(t *testing.T) {
 	}
 }
 
-// The time for a body is that of one request, not of its connection.
+// Each body on a connection has its own 10 s.
 func TestSlowBodiesOneAfterTheOther(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
@@ -137,12 +136,12 @@ func TestSlowBodiesOneAfterTheOther(t *testing.T) {
 			r.body = &pausing{strings.NewReader(strings.Repeat("x", 10)), 6 * time.Second}
 			s.do(r).want(http.StatusOK)
 			s.get("alice", "?after=0&limit=1").want(http.StatusOK)
-			s.wait("carol", "").answer().want(http.StatusNoContent) // 25 s: past any deadline that was left behind
+			s.wait("carol", "").answer().want(http.StatusNoContent) // 25 s: longer than any earlier deadline
 		}
 	})
 }
 
-// A body that nobody reads has no more time than one that is read.
+// The body of a refused request, which the server does not read, has the same deadline.
 func TestSlowBodyOfARefusedRequest(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		conn := s.raw()
@@ -156,7 +155,7 @@ func TestSlowBodyOfARefusedRequest(t *testing.T) {
 	})
 }
 
-// Nor does it matter what else the server has at that URL.
+// The same deadline holds at other URLs.
 func TestSlowBodyOfAnotherURL(t *testing.T) {
 	page := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "a page") })
@@ -175,8 +174,8 @@ func TestSlowBodyOfAnotherURL(t *testing.T) {
 	})
 }
 
-// A client that does not read its answer holds neither a goroutine nor its
-// message for long: a while after the longest wait, the connection is closed.
+// A client that does not read its answer loses its connection some time after the longest
+// wait, which frees the goroutine. Its message stays.
 func TestSlowReader(t *testing.T) {
 	for name, query := range map[string]string{"pop": "?wait=0", "acknowledged": "?wait=0&after=0"} {
 		t.Run(name, func(t *testing.T) {
@@ -186,8 +185,8 @@ func TestSlowReader(t *testing.T) {
 				s.send("bob", "alice", body)
 				conn := s.raw()
 				io.WriteString(conn, "GET /inbox"+query+" HTTP/1.1\r\nHost: x\r\nAuthorization: "+basic("alice:"+passwordOf("alice"))+"\r\n\r\n")
-				// Nothing is read. There is no buffer on the way, so this is also a
-				// connection that broke without a word, with all of its buffers full.
+				// Nothing is read, and nothing buffers on the way. This is also the case
+				// of a connection that broke silently while all its buffers were full.
 				time.Sleep(36 * time.Second)
 				if took := s.ends(conn); took > 0 {
 					t.Errorf("closed %v too late", took)
@@ -198,8 +197,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// A connection that nothing is asked on is closed, but not before proxies do so
-// themselves (60 s).
+// An idle connection is closed, but not before proxies do so themselves (60 s).
 func TestIdleConnection(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		conn := s.raw()

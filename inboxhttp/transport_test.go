@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// A transport is a way to receive. Every case of delivery_test.go holds for each
-// of them: one more is one more line here.
+// A transport is a way to receive. delivery_test.go runs every case over each transport
+// in the table below.
 type transport struct {
 	name string
-	// acknowledges: messages stay until the connection asks for later ones. Else
-	// it pops.
+	// acknowledges: messages stay until the connection asks for later ones. Otherwise it
+	// pops.
 	acknowledges bool
-	// waits: the inbox knows that somebody is there between two messages.
+	// waits: the inbox has a receiver even between two messages.
 	waits bool
-	// connect begins to receive at the inbox of id, after a cursor if it
+	// connect starts receiving at the inbox of id, after a cursor if the transport
 	// acknowledges.
 	connect func(s *server, id, after string) connection
 }
@@ -32,40 +32,40 @@ var transports = []transport{
 	{"socket", true, true, connectSocket},
 }
 
-// A connection receives at one inbox. Its methods are for one goroutine.
+// A connection receives at one inbox. It is for use by a single goroutine.
 type connection interface {
-	// next waits for what happens next.
+	// next returns the next event.
 	next() (event, error)
-	// leave goes away without a word.
+	// leave drops the connection without closing it in order.
 	leave()
 }
 
-// event is a message, or what else can happen to a receiver. Only a message and
-// a reset let it go on.
+// event is a message or another event of a receiver. The connection continues only after
+// a message or a reset.
 type event struct {
 	code   string // message, reset, replaced, closed, draining
 	from   string
 	body   string
 	time   string
-	cursor string // from which to go on after this event
+	cursor string // where to resume after this event
 }
 
 // errLeft is what next returns after leave.
 var errLeft = errors.New("the connection was left")
 
-// errNothing is what next returns instead of waiting for ever.
+// errNothing is what next returns when nothing arrives in time.
 var errNothing = errors.New("nothing came")
 
-// pollConnection asks again and again.
+// pollConnection receives by polling.
 type pollConnection struct {
 	s      *server
-	client *http.Client // of its own: who pops on two connections may find a message on both
+	client *http.Client // its own client, since two popping connections may get the same message
 	id     string
 	query  string
 	acks   bool
 	after  string
 	queue  []event
-	empty  int // answers without anything, one after the other
+	empty  int // consecutive empty answers
 	ctx    context.Context
 	cancel context.CancelFunc
 }

@@ -7,10 +7,10 @@ import (
 	"inbox/internal/limit"
 )
 
-// PROTOCOL, section 9.1: what would get around the limits of one address.
+// Section 9: ways around the limits of an address.
 
-// A socket that acknowledges without end is closed: nothing else would stop it.
-func TestSocketThatAcknowledgesWithoutEnd(t *testing.T) {
+// A socket that floods acknowledgements is closed. No other limit would stop it.
+func TestSocketThatFloodsAcknowledgements(t *testing.T) {
 	c := limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}})
 	inBubble(t, c, func(s *server) {
 		alice := s.dialSocket(handshake{id: "alice"})
@@ -22,9 +22,9 @@ func TestSocketThatAcknowledgesWithoutEnd(t *testing.T) {
 	})
 }
 
-// Nor does anything else stop a socket that sends pings, or frames of a message that never
+// The same holds for a socket that floods pings, or fragments of a message that never
 // ends.
-func TestSocketThatSaysNothingWithoutEnd(t *testing.T) {
+func TestSocketThatFloodsEmptyFrames(t *testing.T) {
 	for name, endless := range map[string][]byte{"pings": frame(fin|opPing, "x"), "pieces": frame(0, "")} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}}), func(s *server) {
@@ -50,8 +50,8 @@ func TestSocketThatSaysNothingWithoutEnd(t *testing.T) {
 	}
 }
 
-// What a client opens counts also when it was let in before: over a parked connection, or
-// over a socket whose inbox was closed.
+// A new inbox counts even if its peer was admitted earlier: on a parked connection, or on
+// a socket whose inbox was closed.
 func TestNewLivesOfOneAddress(t *testing.T) {
 	for _, w := range []wire{tcp, overTLS} {
 		t.Run(w.name, func(t *testing.T) {

@@ -7,22 +7,22 @@ import (
 	"inbox"
 )
 
-// watchedStore tells a test who waits, and lets it act in between.
+// watchedStore tells a test who waits and lets it act between the steps of a delivery.
 type watchedStore struct {
 	inbox.Store
 	*watch
 }
 
-// watch is what several stores of the same inboxes share.
+// watch is shared by all stores of the same inboxes.
 type watch struct {
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	count    map[string]int
 	seen     map[*inbox.Waker]bool
-	attached chan struct{} // closed when somebody begins to wait
+	attached chan struct{} // closed when a receiver attaches
 
 	looked func(id string, found int)
 	taken  func(id string) // called before the end of a pop that hides messages
-	missed int             // looks that found nothing because of one
+	missed int             // looks that found nothing because of such a pop
 }
 
 func (s *watchedStore) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
@@ -69,36 +69,38 @@ func (s *watchedStore) Take(ctx context.Context, p inbox.Peer, b inbox.Batch, w 
 	}
 }
 
-// beforeEnd has f called when a pop has written its answer, before it ends.
+// beforeEnd sets a function that is called when a pop has written its answer but not
+// ended.
 func (s *watch) beforeEnd(f func(id string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken = f
 }
 
-// misses is how many looks found nothing because of a pop.
+// misses returns how many looks found nothing because of a pop.
 func (s *watch) misses() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.missed
 }
 
-// hook has f called when somebody who may wait has looked into an inbox, before
-// anything is made of what was found.
+// hook sets a function that is called after a look of a receiver, before its result is
+// used.
 func (s *watch) hook(f func(id string, found int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looked = f
 }
 
-// receivers is how many receivers have come to an inbox so far.
+// receivers returns how many receivers have attached to an inbox so far.
 func (s *watch) receivers(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count[id]
 }
 
-// untilReceivers waits until n receivers have come to an inbox, or for done.
+// untilReceivers waits until n receivers have attached to an inbox, or until done is
+// closed.
 func (s *watch) untilReceivers(id string, n int, done <-chan struct{}) {
 	for {
 		s.mu.Lock()

@@ -19,17 +19,17 @@ import (
 	"time"
 )
 
-// A client of sockets, written after RFC 6455 and not after the server.
+// A WebSocket client written from RFC 6455 and independent of the server's code.
 
-// webSocket is the client's end of one.
+// webSocket is the client's end of a socket.
 type webSocket struct {
 	testing.TB
 	s      *server
 	conn   net.Conn
 	mu     sync.Mutex     // held while a frame is written
-	frames chan wireFrame // what the server has sent; closed at its end
-	muted  atomic.Bool    // pings stay without an answer
-	idle   int            // frames one after the other that were only pings
+	frames chan wireFrame // frames from the server; closed at its end
+	muted  atomic.Bool    // do not answer pings
+	idle   int            // consecutive pings without another frame
 }
 
 // wireFrame is a frame as it was received.
@@ -49,25 +49,24 @@ const (
 	fin = 0x80
 )
 
-// handshake is the request that begins a socket. Zero fields mean a good one,
-// without credentials.
+// handshake describes a handshake. The default is valid and has no credentials.
 type handshake struct {
-	id     string // with Basic
+	id     string // for Basic
 	query  string
-	header http.Header // in place of what it would be; no value: left out
+	header http.Header // replaces the default headers; nil removes one
 	method string
 	proto  string
-	early  []byte // sent in the same breath
+	early  []byte // sent in the same packet
 	conn   net.Conn
 }
 
-// acceptKey is of RFC 6455, 1.3.
+// acceptKey computes Sec-WebSocket-Accept (RFC 6455, 1.3).
 func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// shake sends a handshake, and returns a socket, or the answer that is none.
+// shake performs a handshake and returns either a socket or the refusal.
 func (s *server) shake(h handshake) (*webSocket, answer) {
 	s.Helper()
 	w, a, err := s.tryShake(h)
@@ -77,7 +76,7 @@ func (s *server) shake(h handshake) (*webSocket, answer) {
 	return w, a
 }
 
-// tryShake does, and may fail where the connection does.
+// tryShake is shake that returns connection errors.
 func (s *server) tryShake(h handshake) (*webSocket, answer, error) {
 	s.Helper()
 	const key = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -109,7 +108,7 @@ func (s *server) tryShake(h handshake) (*webSocket, answer, error) {
 		s.Cleanup(func() { h.conn.Close() })
 	}
 	w := &webSocket{TB: s.TB, s: s, conn: h.conn, frames: make(chan wireFrame, 1<<12)}
-	w.mu.Lock() // what follows is written behind it
+	w.mu.Lock() // later writes must follow the handshake
 	go func() {
 		defer w.mu.Unlock()
 		w.writeLocked([]byte(b.String()))
@@ -143,7 +142,7 @@ func orElse(s, otherwise string) string {
 	return s
 }
 
-// dialSocket begins a socket, which must be accepted.
+// dialSocket performs a handshake and fails the test if it is refused.
 func (s *server) dialSocket(h handshake) *webSocket {
 	s.Helper()
 	w, a := s.shake(h)
@@ -153,7 +152,7 @@ func (s *server) dialSocket(h handshake) *webSocket {
 	return w
 }
 
-// socket opens the socket of id.
+// socket opens a socket of id.
 func (s *server) socket(id, query string) *webSocket {
 	s.Helper()
 	w := s.dialSocket(handshake{id: id, query: query})
@@ -161,8 +160,8 @@ func (s *server) socket(id, query string) *webSocket {
 	return w
 }
 
-// readFrames holds every frame against RFC 6455, 5: what a server sends is not
-// masked, not longer than it has to be, and, here, not in pieces.
+// readFrames checks every frame against RFC 6455, 5: a server must not mask its frames
+// and must use the shortest length. This server does not fragment, either.
 func (w *webSocket) readFrames(r *bufio.Reader) {
 	defer close(w.frames)
 	for {
@@ -213,7 +212,7 @@ func readFrame(r *bufio.Reader) (wireFrame, error) {
 	return f, err
 }
 
-// frame is a frame of a client: masked, and as short as it can be.
+// frame returns a client's frame: masked, with the shortest length.
 func frame(first byte, payload string) []byte {
 	b := []byte{first}
 	switch n := len(payload); {
@@ -236,10 +235,10 @@ func appendMasked(b []byte, payload string) []byte {
 	return b
 }
 
-// text is a whole message.
+// text returns a whole message in one frame.
 func text(payload string) []byte { return frame(fin|opText, payload) }
 
-// write writes bytes. Whether anybody reads them shows elsewhere.
+// write writes bytes and ignores errors.
 func (w *webSocket) write(parts ...[]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -251,12 +250,12 @@ func (w *webSocket) writeLocked(b []byte) {
 	w.conn.Write(b)
 }
 
-// say sends a message.
+// say sends a text message.
 func (w *webSocket) say(format string, values ...any) {
 	w.write(text(fmt.Sprintf(format, values...)))
 }
 
-// send says that a message is to be sent.
+// send sends a send frame.
 func (w *webSocket) send(to, body, key string) { w.write(text(sendText(to, body, key))) }
 
 func sendText(to, body, key string) string {
@@ -268,8 +267,8 @@ func quote(s string) string {
 	return string(b)
 }
 
-// patience is how long something may take that has to happen: it ends a test
-// that would hang. In a bubble it costs nothing.
+// patience is how long to wait before giving up a test that would hang. In a bubble it
+// costs nothing.
 func (s *server) patience() time.Duration {
 	if s.bubble {
 		return 5 * time.Minute
@@ -277,7 +276,7 @@ func (s *server) patience() time.Duration {
 	return 2 * time.Minute
 }
 
-// next is the next frame, or false at the end.
+// next returns the next frame, or false at the end.
 func (w *webSocket) next() (wireFrame, bool) {
 	w.Helper()
 	select {
@@ -285,16 +284,16 @@ func (w *webSocket) next() (wireFrame, bool) {
 		if w.idle++; !ok || f.op != opPing {
 			w.idle = 0
 		} else if w.idle > 100 {
-			w.Fatal("nothing comes but pings")
+			w.Fatal("there are only pings")
 		}
 		return f, ok
 	case <-time.After(w.s.patience()):
-		w.Fatalf("nothing came in %v", w.s.patience())
+		w.Fatalf("nothing arrived in %v", w.s.patience())
 		return wireFrame{}, false
 	}
 }
 
-// said is what the server says.
+// said is a message from the server.
 type said struct {
 	Type, Cursor, From, Time, Key, Code string
 	Body                                *string
@@ -306,14 +305,14 @@ type said struct {
 
 func (m said) content() string { return message{Body: m.Body, Body64: m.Body64}.content() }
 
-// hear returns what the server says next.
+// hear returns the next message from the server.
 func (w *webSocket) hear() said {
 	w.Helper()
 	for {
 		f, ok := w.next()
 		switch {
 		case !ok:
-			w.Fatal("the socket ended without a word")
+			w.Fatal("the socket ended without a close frame")
 		case f.op == opClose:
 			w.Fatalf("the socket was closed: %d %q", closeCode(f), f.payload[min(2, len(f.payload)):])
 		case f.op == opText:
@@ -364,7 +363,7 @@ func (w *webSocket) wantError(key, code string) {
 	}
 }
 
-// wantPong fails unless that pong comes before anything else but pings.
+// wantPong fails the test unless this pong is the next frame other than a ping.
 func (w *webSocket) wantPong(payload string) {
 	w.Helper()
 	for {
@@ -386,8 +385,8 @@ func closeCode(f wireFrame) int {
 	return int(binary.BigEndian.Uint16(f.payload))
 }
 
-// wantClose fails unless the server closes next, with one of these codes, and
-// ends the connection then.
+// wantClose fails the test unless the server closes next with one of these codes and then
+// ends the connection.
 func (w *webSocket) wantClose(codes ...int) {
 	w.Helper()
 	for {
@@ -403,7 +402,7 @@ func (w *webSocket) wantClose(codes ...int) {
 	w.wantEnd()
 }
 
-// wantEnd fails unless the connection ends now.
+// wantEnd fails the test unless the connection ends now.
 func (w *webSocket) wantEnd() {
 	w.Helper()
 	for f, ok := w.next(); ok; f, ok = w.next() {
@@ -414,9 +413,9 @@ func (w *webSocket) wantEnd() {
 	w.conn.Close()
 }
 
-var keys atomic.Int64 // that were used for usable
+var keys atomic.Int64 // numbers the keys of usable
 
-// usable fails unless a message goes through: the socket is not stuck.
+// usable fails the test unless the socket can still send and receive.
 func (w *webSocket) usable(id string) {
 	w.Helper()
 	key := fmt.Sprint("usable-", keys.Add(1))
@@ -431,8 +430,8 @@ func (w *webSocket) usable(id string) {
 	}
 }
 
-// socketWires are what may be between a socket and its client: nothing, with a
-// goroutine that reads; TCP, parked; TLS, with a goroutine that reads.
+// socketWires are the paths between a socket and its client: memory and TLS, with a
+// goroutine that reads, and parked TCP.
 var socketWires = []wire{
 	memory,
 	tcp,

@@ -12,12 +12,12 @@ import (
 	"inbox/internal/redistest"
 )
 
-// wire is what is between clients and the server, or servers.
+// wire describes the path between clients and the server or servers.
 type wire struct {
 	name   string
-	bubble bool // nothing is outside, so its clock can be turned
-	parked bool // receivers have waited for a while before something happens to them
-	redis  bool // two servers share one, and get every other request each
+	bubble bool // runs in a bubble, so its clock can be turned
+	parked bool // receivers are parked before something happens to them
+	redis  bool // two servers share a Redis and take requests in turn
 	config config
 }
 
@@ -29,32 +29,29 @@ var (
 	twoServers = wire{name: "two servers", parked: true, redis: true, config: config{sockets: true}}
 )
 
-// overStores runs a test over one server with its inboxes in memory, in a bubble,
-// and over two that share a Redis, in real time: whatever has to do with an inbox
-// and does not turn the clock. What is left to memory alone is either of moments
-// (when exactly does it expire, how long does a wait take), or it comes to no
-// store (half a request line, a frame that is none), or it is a limit of memory's
-// own.
+// overStores runs a test twice: in a bubble, over one server with inboxes in memory; and
+// in real time, over two servers that share a Redis. Use it for everything that concerns
+// an inbox and does not depend on the clock. Only over memory run tests of exact times,
+// tests that reach no store (such as incomplete requests), and tests of memory limits.
 func overStores(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
 	overEach(t, []wire{memory, twoServers}, c, f)
 }
 
-// overTCP runs a test of connections over one server, with and without TLS, over a Unix
-// socket, and over two.
+// overTCP runs a test of connections over TCP, TLS, a Unix socket and two servers.
 func overTCP(t *testing.T, c config, f func(s *server)) {
 	t.Helper()
 	overEach(t, []wire{tcp, overTLS, overUnix, twoServers}, c, f)
 }
 
-// overEach runs a test over each of these wires, beside other tests.
+// overEach runs a test over each of these wires, in parallel with other tests.
 func overEach(t *testing.T, wires []wire, c config, f func(s *server)) {
 	t.Helper()
 	t.Parallel()
 	aloneOverEach(t, wires, c, f)
 }
 
-// aloneOverEach is for tests that look at the whole process.
+// aloneOverEach is for tests that measure the whole process.
 func aloneOverEach(t *testing.T, wires []wire, c config, f func(s *server)) {
 	t.Helper()
 	for _, w := range wires {
@@ -76,7 +73,7 @@ func (w wire) run(t *testing.T, c config, f func(s *server)) {
 		c.redis = redistest.Start(t)
 	}
 	if w.redis && c.MaxWait == 0 {
-		c.MaxWait = 10 * time.Minute // a machine that stands still for a while ends no wait
+		c.MaxWait = 10 * time.Minute // so that a machine under load ends no wait
 	}
 	f(start(t, c))
 }
@@ -92,9 +89,9 @@ func (s *server) listenUnix() net.Listener {
 	return ln
 }
 
-// expire lets every inbox expire, whose receivers have left: with time, or, since
-// that of Redis cannot be turned, by leaving there what such an inbox leaves, which
-// is nothing.
+// expire lets all inboxes without a receiver expire. In a bubble it turns the clock.
+// Redis's clock cannot be turned, so there it deletes all keys, which has the same
+// result.
 func (s *server) expire() {
 	s.Helper()
 	if s.redis == nil {
@@ -105,15 +102,14 @@ func (s *server) expire() {
 	s.redis.Must("EVAL", remove, "0", s.prefix+"*")
 }
 
-// turnClock lets time pass, where that costs none.
+// turnClock lets time pass if that costs nothing.
 func (s *server) turnClock(d time.Duration) {
 	if s.bubble {
 		time.Sleep(d)
 	}
 }
 
-// times is how often to do what was tried n times in memory, or fewer, where it
-// costs round trips.
+// times reduces n where every operation costs round trips.
 func (s *server) times(n int) int {
 	if s.redis != nil {
 		return n / 5
@@ -121,19 +117,19 @@ func (s *server) times(n int) int {
 	return n
 }
 
-// settle waits until the servers have done what there was to do: a pop, above
-// all, ends with a removal, which its client may not wait for.
+// settle waits until the servers have finished, including the removals at the end of
+// pops, which clients do not wait for.
 func (s *server) settle() {
 	s.Helper()
 	if s.bubble {
 		synctest.Wait()
 		return
 	}
-	inboxtest.Until(s, "nobody is inside", func() bool { return s.inside.Load() == 0 })
+	inboxtest.Until(s, "all handlers have returned", func() bool { return s.inside.Load() == 0 })
 }
 
-// wantElapsed fails unless it took that long, or, on a clock that cannot be
-// turned, at least that.
+// wantElapsed fails the test unless the time since then is want. In real time it may be
+// longer.
 func (s *server) wantElapsed(since time.Time, want time.Duration) {
 	s.Helper()
 	if took := time.Since(since); took < want || took > want && s.bubble {
