@@ -34,7 +34,7 @@ func cycle(b *testing.B, s *memstore.Store, from, to inbox.Peer, d inbox.Draft) 
 func BenchmarkCycle(b *testing.B) {
 	s := memstore.New(inbox.Limits{})
 	from, to := peer("alice"), peer("bob")
-	ask(b, s, to.ID, start, 0)
+	look(b, s, to.ID, start, 0)
 	d := inbox.Draft{Body: make([]byte, 1000)}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -51,7 +51,7 @@ func BenchmarkCycleParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		n := pairs.Add(1)
 		from, to := peer(fmt.Sprint("from ", n)), peer(fmt.Sprint("to ", n))
-		ask(b, s, to.ID, start, 0)
+		look(b, s, to.ID, start, 0)
 		for pb.Next() {
 			cycle(b, s, from, to, d)
 		}
@@ -69,7 +69,7 @@ func BenchmarkSendWithKey(b *testing.B) {
 	b.Run("new", func(b *testing.B) {
 		s := memstore.New(inbox.Limits{})
 		from, to := peer("alice"), peer("bob")
-		ask(b, s, to.ID, start, 0)
+		look(b, s, to.ID, start, 0)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			cycle(b, s, from, to, inbox.Draft{Body: body, Key: keys[i%len(keys)]})
@@ -78,7 +78,7 @@ func BenchmarkSendWithKey(b *testing.B) {
 	b.Run("replayed", func(b *testing.B) {
 		s := memstore.New(inbox.Limits{})
 		from, to := peer("alice"), peer("bob")
-		ask(b, s, to.ID, start, 0)
+		look(b, s, to.ID, start, 0)
 		for _, key := range keys {
 			cycle(b, s, from, to, inbox.Draft{Body: body, Key: key})
 		}
@@ -121,7 +121,7 @@ func BenchmarkExpire(b *testing.B) {
 		}
 		begin := time.Now()
 		for i := range n {
-			ask(b, s, strconv.Itoa(i), start, 0)
+			look(b, s, strconv.Itoa(i), start, 0)
 		}
 		runtime.GC()
 		opened := time.Now()
@@ -157,7 +157,7 @@ func BenchmarkIdleInbox(b *testing.B) {
 		s := memstore.New(inbox.Limits{})
 		before := heap()
 		for i := range n {
-			ask(b, s, fmt.Sprintf("%036d", i), start, 0)
+			look(b, s, fmt.Sprintf("%036d", i), start, 0)
 		}
 		each = float64(heap()-before) / n
 		runtime.KeepAlive(s)

@@ -160,7 +160,7 @@ func FuzzSnapshot(f *testing.F) {
 				id := fmt.Sprint("peer ", i)
 				_ = trySend(t, s, id, id, "key 0", "hello")
 				if b, err := s.Look(t.Context(), peer(id), start, 2, nil); err == nil {
-					ask(t, s, id, b.Cursor, 100)
+					look(t, s, id, b.Cursor, 100)
 					closeInbox(t, s, id)
 				}
 			}

@@ -59,7 +59,7 @@ func peer(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "password")}
 }
 
-func ask(t testing.TB, s *memstore.Store, id string, after inbox.Cursor, limit int) inbox.Batch {
+func look(t testing.TB, s *memstore.Store, id string, after inbox.Cursor, limit int) inbox.Batch {
 	t.Helper()
 	b, err := s.Look(t.Context(), peer(id), after, limit, nil)
 	if err != nil {
@@ -93,7 +93,7 @@ var start inbox.Cursor
 func TestMemoryIsLimited(t *testing.T) {
 	body := strings.Repeat("x", 1000)
 	for name, makeRoom := range map[string]func(t *testing.T, s *memstore.Store){
-		"acknowledge": func(t *testing.T, s *memstore.Store) { ask(t, s, "alice", ask(t, s, "alice", start, 100).Cursor, 0) },
+		"acknowledge": func(t *testing.T, s *memstore.Store) { look(t, s, "alice", look(t, s, "alice", start, 100).Cursor, 0) },
 		"close":       func(t *testing.T, s *memstore.Store) { closeInbox(t, s, "alice") },
 		"expire":      func(*testing.T, *memstore.Store) { time.Sleep(time.Nanosecond) },
 	} {
@@ -101,7 +101,7 @@ func TestMemoryIsLimited(t *testing.T) {
 			t.Run(name+" "+key, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := memstore.New(inbox.Limits{TTL: ttl, Memory: 10_000})
-					ask(t, s, "alice", start, 0)
+					look(t, s, "alice", start, 0)
 					sent := 0
 					for ; trySend(t, s, "bob", "alice", key, fmt.Sprint(sent, body)) == nil; sent++ {
 						if sent > 10 {
@@ -112,7 +112,7 @@ func TestMemoryIsLimited(t *testing.T) {
 						t.Errorf("10,000 bytes have room for %d messages of 1,000, want at least 5", sent)
 					}
 					time.Sleep(ttl - 1)
-					ask(t, s, "carol", start, 0)
+					look(t, s, "carol", start, 0)
 					for range 3 {
 						if err := trySend(t, s, "bob", "carol", key, body); !errors.Is(err, inbox.ErrServerFull) {
 							t.Fatalf("got the error %v, want %v", err, inbox.ErrServerFull)
@@ -123,7 +123,7 @@ func TestMemoryIsLimited(t *testing.T) {
 					}
 					makeRoom(t, s)
 					send(t, s, "bob", "carol", key, body)
-					if b := ask(t, s, "carol", start, 100); len(b.Messages) != 1 || b.Cursor.Seq != 1 {
+					if b := look(t, s, "carol", start, 100); len(b.Messages) != 1 || b.Cursor.Seq != 1 {
 						t.Errorf("carol has %d messages up to number %d, want 1", len(b.Messages), b.Cursor.Seq)
 					}
 				})
@@ -137,8 +137,8 @@ func TestExpiredInboxMakesRoomWhileRunRemovesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := run(t, inbox.Limits{TTL: time.Second, Inboxes: 2})
 		for i := range 2000 {
-			ask(t, s, fmt.Sprint(i), start, 0)
-			ask(t, s, fmt.Sprint(-i-1), start, 0)
+			look(t, s, fmt.Sprint(i), start, 0)
+			look(t, s, fmt.Sprint(-i-1), start, 0)
 			time.Sleep(time.Second)
 		}
 	})
@@ -148,7 +148,7 @@ func TestUsageIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(inbox.Limits{TTL: ttl, Messages: 8, Memory: 200_000, Inboxes: 8})
 		wantUsage(t, s, 0, 0)
-		ask(t, s, "alice", start, 0)
+		look(t, s, "alice", start, 0)
 		_, empty := s.Usage()
 		send(t, s, "alice", "alice", "", "12345")
 		_, one := s.Usage()
@@ -157,16 +157,16 @@ func TestUsageIsExact(t *testing.T) {
 		}
 		send(t, s, "alice", "alice", "", "12345")
 		wantUsage(t, s, 1, empty+2*one)
-		ask(t, s, "alice", ask(t, s, "alice", start, 1).Cursor, 0)
+		look(t, s, "alice", look(t, s, "alice", start, 1).Cursor, 0)
 		wantUsage(t, s, 1, empty+one)
 		closeInbox(t, s, "alice")
 		wantUsage(t, s, 0, 0)
 
 		// A key that evicts another one costs nothing.
-		ask(t, s, "alice", start, 0)
+		look(t, s, "alice", start, 0)
 		for i := range 2 * inbox.KeysRemembered {
 			send(t, s, "alice", "alice", fmt.Sprint(i), "")
-			ask(t, s, "alice", ask(t, s, "alice", start, 1).Cursor, 0)
+			look(t, s, "alice", look(t, s, "alice", start, 1).Cursor, 0)
 			if i == inbox.KeysRemembered {
 				_, one = s.Usage()
 			}
@@ -235,14 +235,14 @@ func TestRunRemovesExpiredInboxes(t *testing.T) {
 		const n, late = 10_000, 100
 		s := run(t, inbox.Limits{TTL: ttl})
 		for i := range n {
-			ask(t, s, fmt.Sprint(i), start, 0)
+			look(t, s, fmt.Sprint(i), start, 0)
 			send(t, s, fmt.Sprint(i), fmt.Sprint(i), "k", "hello")
 		}
 		_, memory := s.Usage()
 		one := memory / n // approximately: ids have one to four bytes
 		time.Sleep(ttl / 2)
 		for i := range late {
-			ask(t, s, fmt.Sprint(i), start, 0)
+			look(t, s, fmt.Sprint(i), start, 0)
 		}
 		wantUsage(t, s, n, memory)
 		time.Sleep(ttl/2 + time.Second)
@@ -275,7 +275,7 @@ func TestEmptyStoreFreesItsMemory(t *testing.T) {
 	s := memstore.New(inbox.Limits{})
 	before := heap()
 	for i := range n {
-		ask(t, s, fmt.Sprint(i), start, 0)
+		look(t, s, fmt.Sprint(i), start, 0)
 	}
 	full := heap() - before
 	for i := range n {

@@ -44,13 +44,13 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 	bodies := []string{"acknowledged", "", "\x00\xff", "hello"}
 	cursors := map[string]inbox.Cursor{}
 	for _, id := range ids {
-		ask(t, s, id, start, 0)
+		look(t, s, id, start, 0)
 		for _, body := range bodies {
 			send(t, s, id, id, "k", body)
 		}
-		cursors[id] = ask(t, s, id, ask(t, s, id, start, 1).Cursor, 0).Cursor
+		cursors[id] = look(t, s, id, look(t, s, id, start, 1).Cursor, 0).Cursor
 	}
-	ask(t, s, "empty", start, 0)
+	look(t, s, "empty", start, 0)
 
 	restored := load(t, save(t, s), limits)
 	inboxes, memory := s.Usage()
@@ -58,7 +58,7 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 		t.Errorf("%d inboxes with %d bytes became %d with %d", inboxes, memory, n, used)
 	}
 	for _, id := range ids {
-		before, after := ask(t, s, id, start, 9), ask(t, restored, id, cursors[id], 9)
+		before, after := look(t, s, id, start, 9), look(t, restored, id, cursors[id], 9)
 		if before.Cursor != after.Cursor || after.Reset || len(after.Messages) != len(bodies)-1 {
 			t.Fatalf("%.9q: %+v became %+v", id, before, after)
 		}
@@ -84,11 +84,11 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 			t.Errorf("%.9q: wrong password: %v", id, err)
 		}
 		send(t, restored, "bob", id, "", "next")
-		if b := ask(t, restored, id, after.Cursor, 9); len(b.Messages) != 1 || b.Cursor.Seq != after.Cursor.Seq+1 {
+		if b := look(t, restored, id, after.Cursor, 9); len(b.Messages) != 1 || b.Cursor.Seq != after.Cursor.Seq+1 {
 			t.Errorf("%.9q: the message after %v is %+v", id, after.Cursor, b)
 		}
 	}
-	if b := ask(t, restored, "empty", start, 9); b.Cursor != ask(t, s, "empty", start, 9).Cursor {
+	if b := look(t, restored, "empty", start, 9); b.Cursor != look(t, s, "empty", start, 9).Cursor {
 		t.Errorf("an empty inbox did not keep its cursor")
 	}
 }
@@ -100,10 +100,10 @@ func TestSnapshotKeepsTheOrderOfKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ask(t, s, "alice", ask(t, s, "alice", start, 100).Cursor, 0)
+		look(t, s, "alice", look(t, s, "alice", start, 100).Cursor, 0)
 		return replayed
 	}
-	ask(t, s, "alice", start, 0)
+	look(t, s, "alice", start, 0)
 	const more = 100 // than an inbox remembers
 	for i := range inbox.KeysRemembered + more {
 		key(s, i)
@@ -124,9 +124,9 @@ func TestSnapshotKeepsTheRemainingLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := inbox.Limits{TTL: ttl}
 		s := memstore.New(limits)
-		ask(t, s, "early", start, 0)
+		look(t, s, "early", start, 0)
 		time.Sleep(2 * time.Second)
-		ask(t, s, "late", start, 0)
+		look(t, s, "late", start, 0)
 		time.Sleep(time.Second)
 		path := save(t, s)
 		time.Sleep(time.Second) // the process is down
@@ -158,7 +158,7 @@ func TestSnapshotKeepsTheOrderOfExpiry(t *testing.T) {
 		const n = 500
 		s := memstore.New(inbox.Limits{TTL: ttl})
 		for i := range n {
-			ask(t, s, fmt.Sprint(i), start, 0)
+			look(t, s, fmt.Sprint(i), start, 0)
 			time.Sleep(ttl / 2 / n)
 		}
 		// Without a look at any of them: each expires in its turn.
@@ -183,7 +183,7 @@ func TestSnapshotKeepsTheOrderOfExpiry(t *testing.T) {
 func TestSnapshotOlderThanTheTTLIsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(inbox.Limits{TTL: ttl})
-		ask(t, s, "alice", start, 0)
+		look(t, s, "alice", start, 0)
 		send(t, s, "alice", "alice", "k", "hello")
 		path := save(t, s)
 		time.Sleep(ttl - 1)
@@ -198,9 +198,9 @@ func TestSnapshotOlderThanTheTTLIsEmpty(t *testing.T) {
 func TestSnapshotWithALongerTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(inbox.Limits{TTL: 10 * ttl})
-		ask(t, s, "alice", start, 0)
+		look(t, s, "alice", start, 0)
 		s = load(t, save(t, s), inbox.Limits{TTL: ttl})
-		ask(t, s, "bob", start, 0)
+		look(t, s, "bob", start, 0)
 		time.Sleep(ttl)
 		if err := trySend(t, s, "bob", "alice", "", ""); !errors.Is(err, inbox.ErrNoInbox) {
 			t.Errorf("the inbox outlived the new TTL: %v", err)
@@ -227,7 +227,7 @@ func TestSnapshotLargerThanTheLimits(t *testing.T) {
 	if err := trySend(t, s, "0", "1", "", "x"); !errors.Is(err, inbox.ErrFull) {
 		t.Errorf("send: %v", err)
 	}
-	ask(t, s, "1", ask(t, s, "1", start, 1).Cursor, 0)
+	look(t, s, "1", look(t, s, "1", start, 1).Cursor, 0)
 	send(t, s, "0", "1", "", "x")
 }
 
@@ -238,7 +238,7 @@ func TestSnapshotOfABusyStore(t *testing.T) {
 	var peers sync.WaitGroup
 	for i := range 4 {
 		id := fmt.Sprint(i)
-		ask(t, s, id, start, 0)
+		look(t, s, id, start, 0)
 		peers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				_, _ = s.Send(ctx, peer(id), id, inbox.Draft{Body: fmt.Append(nil, n), Key: fmt.Sprint(n)})
@@ -252,7 +252,7 @@ func TestSnapshotOfABusyStore(t *testing.T) {
 	for range 8 {
 		restored := load(t, save(t, s), inbox.Limits{Messages: 8})
 		for i := range 4 {
-			b := ask(t, restored, fmt.Sprint(i), start, 8)
+			b := look(t, restored, fmt.Sprint(i), start, 8)
 			for n, m := range b.Messages {
 				if want := b.Cursor.Seq - uint64(len(b.Messages)-1-n); m.Cursor.Seq != want {
 					t.Errorf("message %d of %d has number %d, want %d", n, len(b.Messages), m.Cursor.Seq, want)

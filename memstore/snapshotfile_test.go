@@ -15,7 +15,7 @@ import (
 
 func TestSnapshotFile(t *testing.T) {
 	s := memstore.New(inbox.Limits{})
-	ask(t, s, "alice", start, 0)
+	look(t, s, "alice", start, 0)
 	dir := t.TempDir()
 	wantFiles := func(want ...string) {
 		t.Helper()
@@ -124,7 +124,7 @@ func TestLoadOfAMissingSnapshot(t *testing.T) {
 func TestDamagedSnapshots(t *testing.T) {
 	s := memstore.New(inbox.Limits{})
 	for i := range 2 {
-		ask(t, s, fmt.Sprint(i), start, 0)
+		look(t, s, fmt.Sprint(i), start, 0)
 		send(t, s, fmt.Sprint(i), fmt.Sprint(i), "k", "hello")
 	}
 	path := save(t, s)

@@ -7,21 +7,21 @@ import (
 )
 
 var closeCases = []testCase{
-	{name: "a closed inbox is gone at once with all that it held", run: func(h *harness) {
+	{name: "a closed inbox is gone immediately, with its messages", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
-		old := h.ask("alice", start, all).Cursor
+		old := h.look("alice", start, all).Cursor
 		h.close("alice")
 		h.wantAlive("alice", false)
 
-		b := h.ask("alice", old, all)
+		b := h.look("alice", old, all)
 		h.wantBodies(b)
 		if !b.Reset || b.Cursor.Life == old.Life || b.Cursor.Seq != 0 {
 			h.Errorf("got %+v, want a reset and the start of another life", b)
 		}
 	}},
 
-	{name: "a close that means another life spares the inbox", run: func(h *harness) {
+	{name: "a close of another life spares the inbox", run: func(h *harness) {
 		old := h.open("alice")
 		h.close("alice")
 		r := h.receiver("alice")
@@ -38,7 +38,7 @@ var closeCases = []testCase{
 		h.want(h.store().Close(h.Context(), peer("alice"), opened.Life), nil)
 	}},
 
-	{name: "another password is ErrUnauthorized and closes nothing", run: func(h *harness) {
+	{name: "a wrong password is ErrUnauthorized and closes nothing", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, all)
 		h.send("bob", "alice", "1")
@@ -46,7 +46,7 @@ var closeCases = []testCase{
 		h.wantBodies(r.look(start, all), "1")
 	}},
 
-	{name: "there need not be an inbox to close", timed: true, run: func(h *harness) {
+	{name: "closing an inbox that does not exist succeeds", timed: true, run: func(h *harness) {
 		h.close("alice")
 		h.wantAlive("alice", false)
 		h.open("alice")
@@ -60,16 +60,16 @@ var closeCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "the name of a closed inbox is free", run: func(h *harness) {
+	{name: "the id of a closed inbox is free", run: func(h *harness) {
 		h.open("alice")
 		h.close("alice")
-		_, err := h.tryAsk(stranger("alice"), start, all)
+		_, err := h.tryLook(stranger("alice"), start, all)
 		h.want(err, nil)
-		_, err = h.tryAsk(peer("alice"), start, all)
+		_, err = h.tryLook(peer("alice"), start, all)
 		h.want(err, inbox.ErrUnauthorized)
 	}},
 
-	{name: "the expiry of a closed inbox is not that of its next life", timed: true, run: func(h *harness) {
+	{name: "the expiry of a closed inbox does not affect its next life", timed: true, run: func(h *harness) {
 		h.open("alice")
 		opened := time.Now()
 		h.until(opened, h.ttl/2)
@@ -94,7 +94,7 @@ var closeCases = []testCase{
 		}
 		h.wantAlive("alice", false)
 
-		// It does not come back with the next life either.
+		// Opening the next life does not revive it.
 		newer := h.receiver("alice")
 		newer.look(start, 0)
 		_, err := r.tryLook(start, all)
@@ -102,7 +102,7 @@ var closeCases = []testCase{
 		newer.look(start, 0)
 	}},
 
-	{name: "closing tells a replaced receiver that it was replaced", run: func(h *harness) {
+	{name: "after a close a replaced receiver still gets ErrReplaced", run: func(h *harness) {
 		older, newer := h.receiver("alice"), h.receiver("alice")
 		older.look(start, 0)
 		newer.look(start, 0)

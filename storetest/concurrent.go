@@ -10,11 +10,11 @@ import (
 )
 
 var concurrentCases = []testCase{
-	{name: "of many first asks with two passwords one password wins", run: func(h *harness) {
-		h.firstWins(func(p inbox.Peer) (inbox.Batch, error) { return h.tryAsk(p, start, 0) })
+	{name: "concurrent first looks with two passwords: one password wins", run: func(h *harness) {
+		h.firstWins(func(p inbox.Peer) (inbox.Batch, error) { return h.tryLook(p, start, 0) })
 	}},
 
-	{name: "of many first sends with two passwords one password wins", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
+	{name: "concurrent first sends with two passwords: one password wins", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
 		h.open("bob")
 		h.firstWins(func(p inbox.Peer) (inbox.Batch, error) {
 			_, err := h.trySend(p, "bob", "", "hello")
@@ -22,7 +22,7 @@ var concurrentCases = []testCase{
 		})
 	}},
 
-	{name: "of many sends with one key one appends", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
+	{name: "concurrent sends with the same key append once", limits: inbox.Limits{Messages: 1000}, run: func(h *harness) {
 		h.open("bob")
 		var appended, senders = atomic.Int32{}, sync.WaitGroup{}
 		const keys = 20
@@ -37,12 +37,12 @@ var concurrentCases = []testCase{
 			})
 		}
 		senders.Wait()
-		if got := len(h.ask("bob", start, all).Messages); got != keys || appended.Load() != keys {
-			h.Errorf("%d messages, and %d sends said that they appended, want %d", got, appended.Load(), keys)
+		if got := len(h.look("bob", start, all).Messages); got != keys || appended.Load() != keys {
+			h.Errorf("%d messages arrived and %d sends reported that they appended one, want %d", got, appended.Load(), keys)
 		}
 	}},
 
-	{name: "of many receivers at once one stays", run: func(h *harness) {
+	{name: "one of several concurrent receivers stays", run: func(h *harness) {
 		h.open("alice")
 		for range 20 {
 			var receivers []*receiver
@@ -71,7 +71,7 @@ var concurrentCases = []testCase{
 		}
 	}},
 
-	{name: "an inbox never holds more than it may", limits: inbox.Limits{Messages: 10}, run: func(h *harness) {
+	{name: "an inbox never exceeds its limit", limits: inbox.Limits{Messages: 10}, run: func(h *harness) {
 		position := h.open("alice")
 		for range 10 {
 			var sent atomic.Int32
@@ -86,15 +86,15 @@ var concurrentCases = []testCase{
 				})
 			}
 			senders.Wait()
-			b := h.ask("alice", position, all)
+			b := h.look("alice", position, all)
 			if len(b.Messages) != 10 || sent.Load() != 10 {
 				h.Fatalf("%d of 40 sends succeeded and %d messages arrived, want 10", sent.Load(), len(b.Messages))
 			}
-			position = h.ask("alice", b.Cursor, 0).Cursor
+			position = h.look("alice", b.Cursor, 0).Cursor
 		}
 	}},
 
-	{name: "a server never holds more inboxes than it may", limits: inbox.Limits{Inboxes: 10}, run: func(h *harness) {
+	{name: "a server never exceeds its limit of inboxes", limits: inbox.Limits{Inboxes: 10}, run: func(h *harness) {
 		for range 5 {
 			var mu sync.Mutex
 			var opened []string
@@ -102,7 +102,7 @@ var concurrentCases = []testCase{
 			for i := range 40 {
 				peers.Go(func() {
 					id := fmt.Sprint(i)
-					if _, err := h.tryAsk(peer(id), start, 0); err == nil {
+					if _, err := h.tryLook(peer(id), start, 0); err == nil {
 						mu.Lock()
 						opened = append(opened, id)
 						mu.Unlock()
@@ -126,19 +126,19 @@ var concurrentCases = []testCase{
 		}
 	}},
 
-	{name: "every history has an order", limits: inbox.Limits{Messages: linearLimit}, run: linearizable},
+	{name: "every history is linearizable", limits: inbox.Limits{Messages: linearLimit}, run: linearizable},
 
-	{name: "nothing is lost, doubled or out of order while all work at once", limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: nothingIsLost},
+	{name: "nothing is lost, duplicated or reordered under concurrency", limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: nothingIsLost},
 
-	{name: "what a life that ends takes along is its newest messages", timed: true, limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: livesEnd},
+	{name: "a life that ends loses only its newest messages", timed: true, limits: inbox.Limits{Messages: 16, Bytes: 1 << 10}, run: livesEnd},
 }
 
-// firstWins lets many peers of one id and two passwords begin at once.
+// firstWins starts many concurrent peers with the same id and two different passwords.
 func (h *harness) firstWins(begin func(inbox.Peer) (inbox.Batch, error)) {
 	h.Helper()
-	each := 500 // password
+	each := 500 // number of peers per password
 	if !h.cfg.Bubble {
-		each = 100 // or a slow store says that it is unavailable
+		each = 100 // a slow store would report that it is unavailable
 	}
 	var mu sync.Mutex
 	lives := map[inbox.Cursor]bool{}
@@ -167,7 +167,7 @@ func (h *harness) firstWins(begin func(inbox.Peer) (inbox.Batch, error)) {
 	}
 	for _, n := range won {
 		if n != each {
-			h.Errorf("of the %d with the password that won, %d succeeded", each, n)
+			h.Errorf("of %d peers with the winning password, %d succeeded", each, n)
 		}
 	}
 }

@@ -10,64 +10,64 @@ import (
 )
 
 var expireCases = []testCase{
-	{name: "an inbox expires a TTL after its owner last asked", timed: true, run: func(h *harness) {
+	{name: "an inbox expires a TTL after its owner last looked", timed: true, run: func(h *harness) {
 		h.open("alice")
-		asked := time.Now()
+		looked := time.Now()
 		for range 4 {
-			h.until(asked, h.almost())
+			h.until(looked, h.almost())
 			h.wantAlive("alice", true)
-			h.ask("alice", start, 0)
-			asked = time.Now()
+			h.look("alice", start, 0)
+			looked = time.Now()
 		}
-		h.until(asked, h.past())
+		h.until(looked, h.past())
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "every answered ask restarts the expiry", timed: true, run: func(h *harness) {
+	{name: "every successful look restarts the expiry", timed: true, run: func(h *harness) {
 		life := h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
-		for _, ask := range []struct {
+		for _, look := range []struct {
 			after inbox.Cursor
 			limit int
 		}{
 			{start, 0}, {start, 1}, {plus(life, 1), 0}, {plus(life, 1), all}, {plus(life, 3), all},
 			{inbox.Cursor{Life: life.Life ^ 1, Seq: 1}, all},
 		} {
-			b := h.ask("alice", ask.after, ask.limit)
-			asked := time.Now()
+			b := h.look("alice", look.after, look.limit)
+			looked := time.Now()
 			if b.Cursor.Life != life.Life {
-				h.Fatalf("the inbox expired before %+v", ask)
+				h.Fatalf("the inbox expired before %+v", look)
 			}
-			h.until(asked, h.almost())
+			h.until(looked, h.almost())
 		}
 		h.wantAlive("alice", true)
 	}},
 
-	{name: "nobody else and nothing else restarts it", timed: true, run: nothingElseRestartsIt},
+	{name: "other peers and other operations do not restart the expiry", timed: true, run: nothingElseRestartsIt},
 
-	{name: "an expired inbox is gone with all that it held", timed: true, run: func(h *harness) {
+	{name: "an expired inbox is gone with its messages", timed: true, run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
-		old := h.ask("alice", start, all).Cursor
+		old := h.look("alice", start, all).Cursor
 		h.until(time.Now(), h.past())
 
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		h.wantBodies(b)
 		if b.Cursor.Life == old.Life || b.Cursor.Seq != 0 || b.Reset {
 			h.Errorf("got %+v, want the start of another life", b)
 		}
 		h.send("bob", "alice", "3")
-		b = h.ask("alice", old, all)
+		b = h.look("alice", old, all)
 		h.wantBodies(b, "3")
 		if !b.Reset {
-			h.Errorf("the earlier life's cursor came without a reset")
+			h.Errorf("a cursor of the earlier life caused no reset")
 		}
 	}},
 
-	{name: "the name of an expired inbox is free", timed: true, run: func(h *harness) {
+	{name: "the id of an expired inbox is free", timed: true, run: func(h *harness) {
 		open := map[string]func(p inbox.Peer) error{
 			"receive": func(p inbox.Peer) error {
-				_, err := h.tryAsk(p, start, all)
+				_, err := h.tryLook(p, start, all)
 				return err
 			},
 			"send": func(p inbox.Peer) error {
@@ -90,7 +90,7 @@ var expireCases = []testCase{
 		}
 	}},
 
-	{name: "an inbox that a send opened expires as any other", timed: true, run: func(h *harness) {
+	{name: "an inbox opened by a send expires", timed: true, run: func(h *harness) {
 		h.open("bob")
 		h.send("alice", "bob", "1")
 		sent := time.Now()
@@ -100,16 +100,16 @@ var expireCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "inboxes expire each at its own time", timed: true, run: func(h *harness) {
+	{name: "each inbox expires at its own time", timed: true, run: func(h *harness) {
 		h.open("early")
 		h.open("late")
 		opened := time.Now()
 		h.until(opened, h.ttl/2)
 		h.open("middle")
-		h.ask("late", start, 0)
+		h.look("late", start, 0)
 		middle := time.Now()
 		h.until(middle, h.ttl/4)
-		h.ask("late", start, 0)
+		h.look("late", start, 0)
 		late := time.Now()
 
 		for _, step := range []struct {
@@ -128,7 +128,7 @@ var expireCases = []testCase{
 		first := time.Now()
 		h.crowd(n, func(i int) { h.open(fmt.Sprint(i)) })
 		last := time.Now()
-		if last.Sub(first) < h.ttl/2 { // else a slow store has lost the first ones
+		if last.Sub(first) < h.ttl/2 { // otherwise a slow store has lost the first ones
 			h.until(first, h.almost())
 			h.wantAlive("0", true)
 		}
@@ -137,9 +137,9 @@ var expireCases = []testCase{
 	}},
 }
 
-// nothingElseRestartsIt goes through every sequence of three things that happen
-// to an inbox while its owner does not ask, each with an inbox of its own. In
-// real time, in which all have to be done within a TTL, it draws a few of them.
+// nothingElseRestartsIt tries every sequence of three operations that must not restart
+// the expiry, each on an inbox of its own. In real time it tries a random selection,
+// because all sequences have to finish within a TTL.
 func nothingElseRestartsIt(h *harness) {
 	h.open("nosy")
 	type fate struct {
@@ -153,14 +153,14 @@ func nothingElseRestartsIt(h *harness) {
 			return wantError(err, inbox.ErrUnauthorized)
 		},
 		func(f *fate) error {
-			_, err := h.tryAsk(stranger(f.id), start, all)
+			_, err := h.tryLook(stranger(f.id), start, all)
 			return wantError(err, inbox.ErrUnauthorized)
 		},
 		func(f *fate) error {
 			return wantError(h.store().Close(h.Context(), stranger(f.id), 0), inbox.ErrUnauthorized)
 		},
 		func(f *fate) error {
-			_, err := h.tryAsk(peer(f.id), plus(f.life, all), all)
+			_, err := h.tryLook(peer(f.id), plus(f.life, all), all)
 			return wantError(err, inbox.ErrBadCursor)
 		},
 		func(f *fate) error {
@@ -177,7 +177,7 @@ func nothingElseRestartsIt(h *harness) {
 	for i := range n * n * n {
 		if h.cfg.Bubble || rand.IntN(n) == 0 {
 			plan := [3]int{i / n / n, i / n % n, i % n}
-			fates = append(fates, &fate{id: fmt.Sprint("asked once, then ", plan), plan: plan})
+			fates = append(fates, &fate{id: fmt.Sprint("opened, then ", plan), plan: plan})
 		}
 	}
 	each := func(do func(f *fate)) { h.crowd(len(fates), func(i int) { do(fates[i]) }) }

@@ -9,26 +9,26 @@ import (
 	"inbox"
 )
 
-// slowly lets three wrong secrets be tried, and no other while a case runs.
+// slowly allows three wrong secrets, and no more while a case runs.
 var slowly = inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 3}}
 
-// at returns p as it asks from the address of that number.
+// at returns p with the address of the given number.
 func at(address int, p inbox.Peer) inbox.Peer {
 	client := netip.AddrFrom4([4]byte{192, 0, byte(address >> 8), byte(address)})
 	p.Client = &client
 	return p
 }
 
-// waysIn are the ways to show a secret.
+// waysIn contains every operation that checks a secret.
 var waysIn = map[string]func(h *harness, p inbox.Peer) error{
 	"send": func(h *harness, p inbox.Peer) error { _, err := h.trySend(p, "bob", "", ""); return err },
-	"look": func(h *harness, p inbox.Peer) error { _, err := h.tryAsk(p, start, all); return err },
+	"look": func(h *harness, p inbox.Peer) error { _, err := h.tryLook(p, start, all); return err },
 	"wait": func(h *harness, p inbox.Peer) error {
 		_, err := h.store().Look(h.Context(), p, start, all, inbox.NewWaker(nil))
 		return err
 	},
-	"acknowledge": func(h *harness, p inbox.Peer) error { _, err := h.tryAsk(p, start, 0); return err },
-	"close":       func(h *harness, p inbox.Peer) error { return h.store().Close(h.Context(), p, 1) }, // of another life
+	"acknowledge": func(h *harness, p inbox.Peer) error { _, err := h.tryLook(p, start, 0); return err },
+	"close":       func(h *harness, p inbox.Peer) error { return h.store().Close(h.Context(), p, 1) }, // of a life that does not exist
 }
 
 var guessCases = []testCase{
@@ -46,10 +46,10 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "nobody is locked out by the wrong secrets of others", limits: slowly, run: func(h *harness) {
+	{name: "wrong secrets of others lock nobody out", limits: slowly, run: func(h *harness) {
 		h.open("bob")
 		for name, try := range waysIn {
-			if name == "close" { // it opens nothing
+			if name == "close" { // it does not open an inbox
 				h.want(waysIn["look"](h, at(0, peer(name))), nil)
 			}
 			h.want(try(h, at(0, peer(name))), nil)
@@ -63,10 +63,10 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "a peer without an address makes no guess", limits: slowly, run: func(h *harness) {
+	{name: "wrong secrets of a peer without an address do not count", limits: slowly, run: func(h *harness) {
 		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
 		for range 5 {
-			h.want(waysIn["look"](h, stranger("alice")), inbox.ErrUnauthorized) // does not count
+			h.want(waysIn["look"](h, stranger("alice")), inbox.ErrUnauthorized) // not counted
 		}
 		h.want(waysIn["look"](h, at(1, peer("alice"))), nil)
 		for i := range 5 {
@@ -75,14 +75,14 @@ var guessCases = []testCase{
 		h.want(waysIn["look"](h, peer("alice")), nil)
 	}},
 
-	{name: "a peer that was admitted before makes no guess", limits: slowly, run: func(h *harness) {
+	{name: "wrong secrets of a peer that was admitted before do not count", limits: slowly, run: func(h *harness) {
 		admitted := func(i int, p inbox.Peer) inbox.Peer {
 			p = at(i, p)
 			p.Admitted = true
 			return p
 		}
 		look := waysIn["look"]
-		h.want(look(h, admitted(0, peer("alice"))), nil) // opens it, and is known then
+		h.want(look(h, admitted(0, peer("alice"))), nil) // opens the inbox, which remembers the address
 		for range 5 {
 			h.want(look(h, admitted(1, stranger("alice"))), inbox.ErrUnauthorized)
 		}
@@ -95,7 +95,7 @@ var guessCases = []testCase{
 		h.want(look(h, admitted(9, peer("alice"))), nil)
 	}},
 
-	{name: "an inbox knows the last addresses of its owner", limits: slowly, run: func(h *harness) {
+	{name: "an inbox remembers the last addresses of its owner", limits: slowly, run: func(h *harness) {
 		for i := range inbox.KnownAddresses + 1 {
 			h.want(waysIn["look"](h, at(i, peer("alice"))), nil)
 		}
@@ -108,11 +108,11 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "the owner is known by an address it was opened from, and after a bad cursor", limits: slowly, run: func(h *harness) {
-		_, err := h.tryAsk(at(0, peer("alice")), start, 0)
+	{name: "the address that opened the inbox is known, and so is one that presented a bad cursor", limits: slowly, run: func(h *harness) {
+		_, err := h.tryLook(at(0, peer("alice")), start, 0)
 		h.want(err, nil)
-		b := h.ask("alice", start, 0)
-		_, err = h.tryAsk(at(1, peer("alice")), plus(b.Cursor, 1), 0)
+		b := h.look("alice", start, 0)
+		_, err = h.tryLook(at(1, peer("alice")), plus(b.Cursor, 1), 0)
 		h.want(err, inbox.ErrBadCursor)
 		for i := range 3 {
 			h.want(waysIn["look"](h, at(100+i, stranger("alice"))), inbox.ErrUnauthorized)
@@ -121,24 +121,24 @@ var guessCases = []testCase{
 		h.want(waysIn["look"](h, at(1, peer("alice"))), nil)
 	}},
 
-	{name: "a cursor of this life tells an owner from strangers, wherever it comes from", limits: slowly, run: func(h *harness) {
-		b := h.ask("alice", start, 0)
+	{name: "a cursor of this life exempts the owner at any address", limits: slowly, run: func(h *harness) {
+		b := h.look("alice", start, 0)
 		for i := range 5 {
 			waysIn["look"](h, at(i, stranger("alice")))
 		}
 		h.want(waysIn["look"](h, at(10, peer("alice"))), inbox.ErrRateLimited)
-		_, err := h.tryAsk(at(10, stranger("alice")), b.Cursor, all)
+		_, err := h.tryLook(at(10, stranger("alice")), b.Cursor, all)
 		h.want(err, inbox.ErrUnauthorized)
-		_, err = h.tryAsk(at(11, peer("alice")), inbox.Cursor{Life: b.Cursor.Life + 1}, all)
+		_, err = h.tryLook(at(11, peer("alice")), inbox.Cursor{Life: b.Cursor.Life + 1}, all)
 		h.want(err, inbox.ErrRateLimited)
 		h.want(h.store().Close(h.Context(), at(11, peer("alice")), b.Cursor.Life+1), inbox.ErrRateLimited)
-		_, err = h.tryAsk(at(11, peer("alice")), b.Cursor, all)
+		_, err = h.tryLook(at(11, peer("alice")), b.Cursor, all)
 		h.want(err, nil)
-		h.want(waysIn["look"](h, at(11, peer("alice"))), nil) // its address is known now
+		h.want(waysIn["look"](h, at(11, peer("alice"))), nil) // the address is known now
 		h.want(h.store().Close(h.Context(), at(12, peer("alice")), b.Cursor.Life), nil)
 	}},
 
-	{name: "wrong secrets are forgotten with the inbox, and count for one alone", limits: slowly, run: func(h *harness) {
+	{name: "wrong secrets count for a single inbox and are forgotten with it", limits: slowly, run: func(h *harness) {
 		h.open("alice")
 		h.open("carol")
 		for i := range 3 {
@@ -147,14 +147,14 @@ var guessCases = []testCase{
 		h.want(waysIn["look"](h, at(1, peer("alice"))), inbox.ErrRateLimited)
 		h.want(waysIn["look"](h, at(1, peer("carol"))), nil)
 		h.close("alice")
-		h.want(waysIn["look"](h, at(1, stranger("alice"))), nil) // who has it now
+		h.want(waysIn["look"](h, at(1, stranger("alice"))), nil) // the new owner
 		for i := range 3 {
 			h.want(waysIn["look"](h, at(10+i, peer("alice"))), inbox.ErrUnauthorized)
 		}
 		h.want(waysIn["look"](h, at(10, peer("alice"))), inbox.ErrRateLimited)
 	}},
 
-	{name: "room for wrong secrets comes back over time", timed: true, limits: inbox.Limits{Guesses: inbox.Guesses{Every: 200 * time.Millisecond, Burst: 4}}, run: func(h *harness) {
+	{name: "wrong secrets are allowed again over time", timed: true, limits: inbox.Limits{Guesses: inbox.Guesses{Every: 200 * time.Millisecond, Burst: 4}}, run: func(h *harness) {
 		h.open("alice")
 		begin, wrong := time.Now(), 0
 		for time.Since(begin) < h.ttl/2 {
@@ -169,7 +169,7 @@ var guessCases = []testCase{
 			time.Sleep(5 * time.Millisecond)
 		}
 		took := time.Since(begin)
-		// The clock of another store may be rounded, and another than ours.
+		// A store may round its clock, or use a different one.
 		if most := 4 + int((took+20*time.Millisecond)/(200*time.Millisecond)) + 1; wrong > most {
 			h.Errorf("%d wrong secrets were tried in %v, want at most %d", wrong, took, most)
 		}
@@ -178,7 +178,7 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "all stores count together at once", limits: inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 50}}, run: func(h *harness) {
+	{name: "stores that share inboxes count wrong secrets together", limits: inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 50}}, run: func(h *harness) {
 		h.want(waysIn["look"](h, at(0, peer("alice"))), nil)
 		wrong := make([]bool, 300)
 		h.crowd(len(wrong), func(i int) {
@@ -203,7 +203,7 @@ var guessCases = []testCase{
 }
 
 var shareCases = []testCase{
-	{name: "a sender alone fills half of the messages", limits: inbox.Limits{Messages: 5, Share: 50}, run: func(h *harness) {
+	{name: "a single sender fills only its share of the messages", limits: inbox.Limits{Messages: 5, Share: 50}, run: func(h *harness) {
 		opened := h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
 		h.wantFull("bob", "alice", "")
@@ -211,28 +211,28 @@ var shareCases = []testCase{
 		h.send("bob", "alice", "5")
 		h.wantFull("bob", "alice", "")
 		h.wantFull("carol", "alice", "")
-		h.ask("alice", plus(opened, 4), 0) // what carol sent is gone
+		h.look("alice", plus(opened, 4), 0) // carol's message is gone
 		h.send("bob", "alice", "6", "7")
 		h.wantFull("bob", "alice", "")
 		h.send("carol", "alice", "8", "9")
-		h.wantBodies(h.ask("alice", start, all), "5", "6", "7", "8", "9")
-		h.ask("alice", plus(opened, 7), 0)
+		h.wantBodies(h.look("alice", start, all), "5", "6", "7", "8", "9")
+		h.look("alice", plus(opened, 7), 0)
 		h.send("carol", "alice", "10")
 		h.wantFull("carol", "alice", "")
 		h.send("bob", "alice", "11")
-		h.ask("alice", plus(opened, 11), 0)
+		h.look("alice", plus(opened, 11), 0)
 		h.send("bob", "alice", "12", "13", "14")
 		h.wantFull("bob", "alice", "")
 	}},
 
-	{name: "a sender alone fills half of the bytes", limits: inbox.Limits{Bytes: 11, Share: 50}, run: func(h *harness) {
+	{name: "a single sender fills only its share of the bytes", limits: inbox.Limits{Bytes: 11, Share: 50}, run: func(h *harness) {
 		opened := h.open("alice")
 		h.send("bob", "alice", "123", "456")
 		h.wantFull("bob", "alice", "7")
 		h.send("bob", "alice", "")
 		h.send("carol", "alice", "78901")
 		h.wantFull("carol", "alice", "1")
-		h.ask("alice", plus(opened, 3), 0)
+		h.look("alice", plus(opened, 3), 0)
 		h.send("carol", "alice", "1")
 		h.wantFull("carol", "alice", "2")
 		h.send("bob", "alice", "")
@@ -244,27 +244,27 @@ var shareCases = []testCase{
 		h.wantFull("bob", "alice", "12345678901")
 		h.send("bob", "alice", "1234567890")
 		h.wantFull("bob", "alice", "")
-		h.ask("alice", plus(opened, 1), 0)
+		h.look("alice", plus(opened, 1), 0)
 		h.send("bob", "alice", "")
 	}},
 
-	{name: "an owner fills all of its inbox", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+	{name: "an owner can fill all of its inbox", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
 		h.open("alice")
 		h.send("alice", "alice", "1", "2", "3", "4")
 		h.wantFull("alice", "alice", "")
 	}},
 
-	{name: "a replay is known in an inbox that is half full", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+	{name: "a replay succeeds when the sender's share is full", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
 		h.open("alice")
 		h.sendKey("bob", "alice", "k", "1")
 		h.send("bob", "alice", "2")
 		h.wantFull("bob", "alice", "3")
 		if !h.sendKey("bob", "alice", "k", "1") {
-			h.Errorf("a replay was enqueued")
+			h.Errorf("a replay appended a message")
 		}
 	}},
 
-	{name: "each life begins with room for all", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
+	{name: "each life begins with the full share", limits: inbox.Limits{Messages: 4, Share: 50}, run: func(h *harness) {
 		for range 3 {
 			h.open("alice")
 			h.send("bob", "alice", "1", "2")
@@ -277,7 +277,7 @@ var shareCases = []testCase{
 		h.open("alice")
 		h.crowd(50, func(i int) { h.trySend(peer("flood"), "alice", "", fmt.Sprint(i)) })
 		h.send("bob", "alice", "hello")
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		if n := len(b.Messages); n != 6 || string(b.Messages[5].Body) != "hello" {
 			h.Errorf("%d messages, want 5 of the flood and one more", n)
 		}

@@ -9,8 +9,8 @@ import (
 	"inbox"
 )
 
-// harness is what a case works with. Its methods that return no error fail the
-// test when the store does.
+// A harness is the environment of a case. Methods that return no error fail the test if
+// the store returns one.
 type harness struct {
 	T
 	cfg    Config
@@ -31,7 +31,7 @@ func newHarness(t T, cfg Config, l inbox.Limits) *harness {
 	return h
 }
 
-// store returns whose turn it is.
+// store returns the stores in turn.
 func (h *harness) store() inbox.Store {
 	return h.stores[h.turn.Add(1)%uint64(len(h.stores))]
 }
@@ -43,23 +43,23 @@ func peer(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "right")}
 }
 
-// stranger returns somebody who knows the id and not its password.
+// stranger returns a peer that knows the id but not its password.
 func stranger(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: pepper.Secret(id, "wrong")}
 }
 
-// start is the position before every message.
+// start precedes every message.
 var start inbox.Cursor
 
-// all is more than any inbox of a case holds.
+// all exceeds the number of messages in any inbox of a case.
 const all = 1 << 20
 
-// send sends bodies one after the other.
+// send sends one message for each body, in order.
 func (h *harness) send(from, to string, bodies ...string) {
 	h.Helper()
 	for _, body := range bodies {
 		if h.sendKey(from, to, "", body) {
-			h.Fatalf("a send without a key was called replayed")
+			h.Fatalf("a send without a key reported replayed")
 		}
 	}
 }
@@ -77,27 +77,27 @@ func (h *harness) trySend(from inbox.Peer, to, key, body string) (replayed bool,
 	return h.store().Send(h.Context(), from, to, inbox.Draft{Body: []byte(body), Key: key})
 }
 
-// ask looks without a receiver; with a limit of 0 it acknowledges.
-func (h *harness) ask(id string, after inbox.Cursor, limit int) inbox.Batch {
+// look looks without a receiver. With a limit of 0 it acknowledges instead.
+func (h *harness) look(id string, after inbox.Cursor, limit int) inbox.Batch {
 	h.Helper()
-	b, err := h.tryAsk(peer(id), after, limit)
+	b, err := h.tryLook(peer(id), after, limit)
 	if err != nil {
 		h.Fatalf("receive at %q: %v", id, err)
 	}
 	return b
 }
 
-func (h *harness) tryAsk(p inbox.Peer, after inbox.Cursor, limit int) (inbox.Batch, error) {
+func (h *harness) tryLook(p inbox.Peer, after inbox.Cursor, limit int) (inbox.Batch, error) {
 	if limit == 0 {
 		return h.store().Acknowledge(h.Context(), p, after, nil)
 	}
 	return h.store().Look(h.Context(), p, after, limit, nil)
 }
 
-// open creates an inbox and returns the position before its messages.
+// open opens an inbox and returns the position before its messages.
 func (h *harness) open(id string) inbox.Cursor {
 	h.Helper()
-	return h.ask(id, start, 0).Cursor
+	return h.look(id, start, 0).Cursor
 }
 
 func (h *harness) close(id string) {
@@ -105,8 +105,8 @@ func (h *harness) close(id string) {
 	h.want(h.store().Close(h.Context(), peer(id), 0), nil)
 }
 
-// alive reports whether an inbox exists. It leaves a message there, unless the
-// inbox is full.
+// alive reports whether an inbox exists. It sends a message to find out, which stays
+// there unless the inbox is full.
 func (h *harness) alive(id string) bool {
 	h.Helper()
 	_, err := h.trySend(peer("prober"), id, "", "")
@@ -123,7 +123,7 @@ func (h *harness) wantAlive(id string, want bool) {
 	}
 }
 
-// want compares an error with the one expected, which may be nil.
+// want fails the test unless err matches the expected error, which may be nil.
 func (h *harness) want(err, want error) {
 	h.Helper()
 	if !errors.Is(err, want) {
@@ -131,8 +131,8 @@ func (h *harness) want(err, want error) {
 	}
 }
 
-// wantBodies compares the messages of a batch, and that it is whole: numbers
-// without gaps, one life, and the cursor of the last message.
+// wantBodies compares the bodies of a batch and checks its consistency: consecutive
+// numbers of a single life that end at the batch's cursor.
 func (h *harness) wantBodies(b inbox.Batch, bodies ...string) {
 	h.Helper()
 	if len(b.Messages) != len(bodies) {
@@ -148,7 +148,7 @@ func (h *harness) wantBodies(b inbox.Batch, bodies ...string) {
 	}
 }
 
-// crowd does something n times, some of it at once.
+// crowd calls do n times from several goroutines.
 func (h *harness) crowd(n int, do func(i int)) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -162,12 +162,12 @@ func (h *harness) crowd(n int, do func(i int)) {
 	workers.Wait()
 }
 
-// plus returns the position n messages after c, or before it.
+// plus returns the position n messages after c, or before it if n is negative.
 func plus(c inbox.Cursor, n int) inbox.Cursor {
 	return inbox.Cursor{Life: c.Life, Seq: c.Seq + uint64(n)}
 }
 
-// almost is shortly before a TTL is over.
+// almost is a duration shortly before the end of a TTL.
 func (h *harness) almost() time.Duration {
 	if h.cfg.Bubble {
 		return h.ttl - time.Nanosecond
@@ -175,7 +175,7 @@ func (h *harness) almost() time.Duration {
 	return h.ttl - h.ttl/4
 }
 
-// past is when a TTL is over.
+// past is a duration after which a TTL has certainly ended.
 func (h *harness) past() time.Duration {
 	if h.cfg.Bubble {
 		return h.ttl
@@ -183,8 +183,8 @@ func (h *harness) past() time.Duration {
 	return h.ttl + h.ttl/10
 }
 
-// until sleeps until d has passed since t. A whole TTL is meant to see inboxes
-// expire.
+// until sleeps until d has passed since t. With d of at least a TTL, the case expects
+// inboxes to have expired.
 func (h *harness) until(t time.Time, d time.Duration) {
 	time.Sleep(time.Until(t.Add(d)))
 	if a, ok := h.T.(*attempt); ok && d >= h.ttl {
@@ -192,10 +192,10 @@ func (h *harness) until(t time.Time, d time.Duration) {
 	}
 }
 
-// soon is when anything has happened that nothing holds up, on any machine.
+// soon is how long to wait for events that should happen immediately, on any machine.
 const soon = 10 * time.Second
 
-// slack is how late something may come: not at all in a bubble.
+// slack is how late an event may be: in a bubble, not at all.
 func (h *harness) slack() time.Duration {
 	if h.cfg.Bubble {
 		return 0
@@ -203,8 +203,8 @@ func (h *harness) slack() time.Duration {
 	return soon
 }
 
-// wantInstant fails if time has passed since t: any at all in a bubble, else so
-// much that the reason must have been a look that nobody caused.
+// wantInstant fails the test if time has passed since t: any time in a bubble, or more
+// than slack in real time, which suggests that a periodic look was needed.
 func (h *harness) wantInstant(t time.Time) {
 	h.Helper()
 	if d := time.Since(t); d > h.slack() {

@@ -15,18 +15,18 @@ var keyCases = []testCase{
 				h.Errorf("send %d: replayed is %v", i, replayed)
 			}
 		}
-		h.wantBodies(h.ask("bob", start, all), "hello")
+		h.wantBodies(h.look("bob", start, all), "hello")
 	}},
 
-	{name: "without a key each send is a message", run: func(h *harness) {
+	{name: "without a key each send appends a message", run: func(h *harness) {
 		h.open("bob")
 		h.send("alice", "bob", "hello", "hello")
 		h.sendKey("alice", "bob", "k", "hello")
 		h.send("alice", "bob", "hello")
-		h.wantBodies(h.ask("bob", start, all), "hello", "hello", "hello", "hello")
+		h.wantBodies(h.look("bob", start, all), "hello", "hello", "hello", "hello")
 	}},
 
-	{name: "another sender, recipient, key or body is another message", run: func(h *harness) {
+	{name: "a different sender, recipient, key or body is a different message", run: func(h *harness) {
 		h.open("bob")
 		h.open("carol")
 		sends := []struct{ from, to, key, body string }{
@@ -38,7 +38,7 @@ var keyCases = []testCase{
 			{"clara", "bob", "k", "hello"},
 			{"bob", "bob", "k", "hello"},
 			{"alice", "carol", "k", "hello"},
-			// The same bytes in a row, cut elsewhere.
+			// The same concatenation, split differently.
 			{"alice", "bob", "kh", "ello"},
 			{"alice", "bob", "khello", ""},
 			{"alicek", "bob", "h", "ello"},
@@ -51,23 +51,23 @@ var keyCases = []testCase{
 				}
 			}
 		}
-		if got := len(h.ask("bob", start, all).Messages); got != len(sends)-1 {
+		if got := len(h.look("bob", start, all).Messages); got != len(sends)-1 {
 			h.Errorf("bob has %d messages, want %d", got, len(sends)-1)
 		}
-		h.wantBodies(h.ask("carol", start, all), "hello")
+		h.wantBodies(h.look("carol", start, all), "hello")
 	}},
 
 	{name: "a key is remembered after its message was acknowledged", run: func(h *harness) {
 		h.open("bob")
 		h.sendKey("alice", "bob", "k", "hello")
-		h.ask("bob", h.ask("bob", start, all).Cursor, 0)
+		h.look("bob", h.look("bob", start, all).Cursor, 0)
 		if !h.sendKey("alice", "bob", "k", "hello") {
 			h.Errorf("the send was not replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all))
+		h.wantBodies(h.look("bob", start, all))
 	}},
 
-	{name: "a repeated send is answered though the inbox is full", limits: inbox.Limits{Messages: 2, Bytes: 10}, run: func(h *harness) {
+	{name: "a repeated send succeeds even if the inbox is full", limits: inbox.Limits{Messages: 2, Bytes: 10}, run: func(h *harness) {
 		h.open("bob")
 		h.sendKey("alice", "bob", "k", "01234")
 		h.sendKey("alice", "bob", "l", "01234")
@@ -76,10 +76,10 @@ var keyCases = []testCase{
 		if !h.sendKey("alice", "bob", "k", "01234") {
 			h.Errorf("the send was not replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all), "01234", "01234")
+		h.wantBodies(h.look("bob", start, all), "01234", "01234")
 	}},
 
-	{name: "a send that failed leaves its key unused", limits: inbox.Limits{Messages: 1}, run: func(h *harness) {
+	{name: "a failed send does not use up its key", limits: inbox.Limits{Messages: 1}, run: func(h *harness) {
 		_, err := h.trySend(peer("alice"), "bob", "k", "second")
 		h.want(err, inbox.ErrNoInbox)
 		h.open("bob")
@@ -90,14 +90,14 @@ var keyCases = []testCase{
 		}
 		_, err = h.trySend(stranger("alice"), "bob", "k", "second")
 		h.want(err, inbox.ErrUnauthorized)
-		h.ask("bob", h.ask("bob", start, 1).Cursor, 0)
+		h.look("bob", h.look("bob", start, 1).Cursor, 0)
 		if h.sendKey("alice", "bob", "k", "second") {
-			h.Errorf("a send that had failed was called replayed")
+			h.Errorf("a send that had failed reported replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all), "second")
+		h.wantBodies(h.look("bob", start, all), "second")
 	}},
 
-	{name: "a stranger is told of no replay", run: func(h *harness) {
+	{name: "a stranger does not learn about a replay", run: func(h *harness) {
 		h.open("bob")
 		h.sendKey("alice", "bob", "k", "hello")
 		replayed, err := h.trySend(stranger("alice"), "bob", "k", "hello")
@@ -117,23 +117,23 @@ var keyCases = []testCase{
 				}
 			})
 		}
-		for i := range 4 { // the oldest, in this order
+		for i := range 4 { // the oldest ones, in this order
 			want(i, 1, false)
 		}
 		want(4, inbox.KeysRemembered-4, false)
-		// Neither sends without a key nor replays push a key out.
+		// Sends without a key and replays evict no key.
 		for range 3 {
 			h.send("alice", "bob", "hello")
 		}
 		want(0, inbox.KeysRemembered, true)
-		// The next one takes the place of the first, that of the second, …
+		// A new key evicts the oldest, then the second oldest, and so on.
 		want(inbox.KeysRemembered, 1, false)
 		want(1, inbox.KeysRemembered, true)
 		if send(0) {
 			h.Errorf("the oldest key was still known")
 		}
 		if send(1) || !send(3) {
-			h.Errorf("a forgotten key that came again did not take the place of the oldest")
+			h.Errorf("a forgotten key did not evict the oldest one when it was used again")
 		}
 	}},
 
@@ -143,9 +143,9 @@ var keyCases = []testCase{
 		h.until(time.Now(), h.past())
 		h.open("bob")
 		if h.sendKey("alice", "bob", "k", "hello") {
-			h.Errorf("a send to another life was called replayed")
+			h.Errorf("a send to another life reported replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all), "hello")
+		h.wantBodies(h.look("bob", start, all), "hello")
 	}},
 
 	{name: "keys are forgotten when the inbox is closed", run: func(h *harness) {
@@ -156,18 +156,18 @@ var keyCases = []testCase{
 		h.want(err, inbox.ErrNoInbox)
 		h.open("bob")
 		if h.sendKey("alice", "bob", "k", "hello") {
-			h.Errorf("a send to another life was called replayed")
+			h.Errorf("a send to another life reported replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all), "hello")
+		h.wantBodies(h.look("bob", start, all), "hello")
 	}},
 
-	{name: "keys are of the recipient and outlive the sender", run: func(h *harness) {
+	{name: "keys belong to the recipient and outlive the sender", run: func(h *harness) {
 		h.open("bob")
 		h.sendKey("alice", "bob", "k", "hello")
 		h.close("alice")
 		if !h.sendKey("alice", "bob", "k", "hello") {
 			h.Errorf("the send was not replayed")
 		}
-		h.wantBodies(h.ask("bob", start, all), "hello")
+		h.wantBodies(h.look("bob", start, all), "hello")
 	}},
 }

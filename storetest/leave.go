@@ -7,7 +7,7 @@ import (
 )
 
 var leaveCases = []testCase{
-	{name: "a receiver that leaves acknowledges, and its inbox lives for a whole TTL", timed: true, run: func(h *harness) {
+	{name: "a leaving receiver acknowledges, and its inbox lives for a full TTL", timed: true, run: func(h *harness) {
 		begin := time.Now()
 		r := h.receiver("alice")
 		r.look(start, 0)
@@ -22,13 +22,13 @@ var leaveCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "what a receiver acknowledges as it leaves does not come again", run: func(h *harness) {
+	{name: "messages acknowledged by a leaving receiver do not come back", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, 0)
 		h.send("bob", "alice", "1", "2", "3")
 		b := r.look(start, 2)
 		r.leave(b.Cursor)
-		h.wantBodies(h.ask("alice", start, all), "3")
+		h.wantBodies(h.look("alice", start, all), "3")
 	}},
 
 	{name: "a receiver that has left is neither woken nor replaced", run: func(h *harness) {
@@ -40,14 +40,14 @@ var leaveCases = []testCase{
 		h.send("bob", "alice", "1")
 		newer := h.receiver("alice")
 		h.wantBodies(newer.look(start, all), "1")
-		time.Sleep(time.Second / 2) // for what must not come
+		time.Sleep(time.Second / 2) // for a wake that must not happen
 		if len(wakes) > 0 {
 			h.Errorf("a receiver that has left was woken %d times", len(wakes))
 		}
 		h.want(r.Err(), nil)
 	}},
 
-	{name: "the leaving of a replaced receiver changes nothing", timed: true, run: func(h *harness) {
+	{name: "a replaced receiver changes nothing when it leaves", timed: true, run: func(h *harness) {
 		older, newer := h.receiver("alice"), h.receiver("alice")
 		older.look(start, 0)
 		h.send("bob", "alice", "1")
@@ -59,7 +59,7 @@ var leaveCases = []testCase{
 		h.wantBodies(newer.look(start, all), "1")
 	}},
 
-	{name: "the leaving of a receiver opens no inbox", timed: true, run: func(h *harness) {
+	{name: "a leaving receiver opens no inbox", timed: true, run: func(h *harness) {
 		closed, expired, never := h.receiver("closed"), h.receiver("expired"), h.receiver("never")
 		closed.look(start, 0)
 		h.close("closed")
@@ -82,12 +82,12 @@ var leaveCases = []testCase{
 		got, err := older.store.Acknowledge(h.Context(), older.p, b.Cursor, older.Waker)
 		h.want(err, inbox.ErrReplaced)
 		if got.Cursor != start {
-			h.Errorf("a replaced receiver was told the position %v", got.Cursor)
+			h.Errorf("a replaced receiver got the position %v", got.Cursor)
 		}
 		h.wantBodies(newer.look(start, all), "1")
 	}},
 
-	{name: "an acknowledgement attaches nobody", run: func(h *harness) {
+	{name: "an acknowledgement does not attach its receiver", run: func(h *harness) {
 		r, other := h.receiver("alice"), h.receiver("alice")
 		r.look(start, 0)
 		h.send("bob", "alice", "1")

@@ -12,11 +12,11 @@ import (
 	"inbox"
 )
 
-// A ledger is what the owner of an inbox has received, checked as it comes in.
+// A ledger checks the messages that the owner of an inbox receives.
 type ledger struct {
 	h        *harness
 	position inbox.Cursor
-	next     map[string]int // of each sender, the least number that it may come with
+	next     map[string]int // lowest number expected next from each sender
 	received map[string]bool
 	lives    int
 }
@@ -25,8 +25,8 @@ func newLedger(h *harness) *ledger {
 	return &ledger{h: h, next: map[string]int{}, received: map[string]bool{}}
 }
 
-// enter takes what a receive returned. Bodies are "<sender> <number>", and the
-// numbers of each sender grow. Within a life no message may be missing.
+// enter checks a received batch. Bodies have the form "<sender> <number>", and the
+// numbers of each sender grow. Within a life, no message may be missing.
 func (l *ledger) enter(b inbox.Batch) {
 	l.h.Helper()
 	if b.Cursor.Life != l.position.Life {
@@ -35,27 +35,26 @@ func (l *ledger) enter(b inbox.Batch) {
 	}
 	for _, m := range b.Messages {
 		if m.Cursor.Seq <= l.position.Seq {
-			continue // not acknowledged yet when it was asked for again
+			continue // received before but not acknowledged yet
 		}
 		if m.Cursor != plus(l.position, 1) {
-			l.h.Errorf("%v came after %v", m.Cursor, l.position)
+			l.h.Errorf("%v arrived after %v", m.Cursor, l.position)
 		}
 		l.position = m.Cursor
 		body := string(m.Body)
 		var sender string
 		var n int
 		if _, err := fmt.Sscan(body, &sender, &n); err != nil || sender != m.From {
-			l.h.Errorf("%q came from %q", body, m.From)
+			l.h.Errorf("%q arrived from %q", body, m.From)
 		}
 		if l.received[body] || n < l.next[sender] {
-			l.h.Errorf("%q came twice or late", body)
+			l.h.Errorf("%q arrived twice or out of order", body)
 		}
 		l.received[body], l.next[sender] = true, n+1
 	}
 }
 
-// pause lets time pass before somebody tries again. It reports false when the
-// test is over.
+// pause waits before a retry. It reports false if the test has ended.
 func (h *harness) pause() bool {
 	select {
 	case <-time.After(time.Millisecond):
@@ -70,9 +69,10 @@ const (
 	ledgerEach    = 150
 )
 
-// sendNumbered lets each sender send the numbers from first on, each until it
-// succeeds, with up to so many pauses after it. With keys, some are sent twice.
-// The channel is closed at the end.
+// sendNumbered starts all senders. Each sends ledgerEach numbers from first on, retrying
+// each until it succeeds, and makes a random number of up to pauses pauses after each.
+// With keys, some messages are sent twice. The returned channel is closed when all have
+// finished.
 func (h *harness) sendNumbered(to string, first, pauses int, keys bool) (sent <-chan struct{}) {
 	var senders sync.WaitGroup
 	for i := range ledgerSenders {
@@ -112,16 +112,17 @@ func (h *harness) sendNumbered(to string, first, pauses int, keys bool) (sent <-
 	return done
 }
 
-// receiveAll asks as the owner until all is sent and received, and in every
-// way: it forgets what it was given, gives up, dawdles, and comes with another
-// receiver while the older one waits still. mayClose says that the inbox may be closed.
+// receiveAll receives as the owner until everything has been sent and received. It
+// behaves badly in every way: it forgets batches, gives up, pauses, and attaches a second
+// receiver while the first one waits. mayClose reports whether the inbox may be closed
+// meanwhile.
 func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 	h := l.h
 	h.Helper()
 	var older sync.WaitGroup
 	defer older.Wait()
-	// attach returns a receiver that is older than whoever comes later: one whose
-	// first look was canceled may take its place only then.
+	// attach returns a receiver that has looked once. Otherwise, a receiver whose first
+	// look was canceled could attach after a later one and replace it.
 	attach := func() *receiver {
 		r := h.receiver(id)
 		r.look(start, 0)
@@ -131,7 +132,7 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 	begin := time.Now()
 	for done := false; !done; {
 		if time.Since(begin) > time.Minute {
-			h.Fatalf("there is no end of it, after %d messages", len(l.received))
+			h.Fatalf("not finished after a minute and %d messages", len(l.received))
 		}
 		select {
 		case <-sent:
@@ -151,7 +152,7 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 		case mayClose && errors.Is(err, inbox.ErrClosed):
 			r = attach()
 			continue
-		case errors.Is(err, context.DeadlineExceeded): // it has left
+		case errors.Is(err, context.DeadlineExceeded): // the receiver has left
 			r = attach()
 		case err != nil:
 			h.Fatalf("receive: %v", err)
@@ -167,12 +168,12 @@ func (l *ledger) receiveAll(id string, sent <-chan struct{}, mayClose bool) {
 			})
 			r = attach()
 		case 1:
-			l.enter(h.ask(id, l.position, limit))
+			l.enter(h.look(id, l.position, limit))
 		case 2:
 			h.pause()
 		}
 	}
-	l.enter(h.ask(id, l.position, all))
+	l.enter(h.look(id, l.position, all))
 }
 
 func nothingIsLost(h *harness) {
@@ -180,13 +181,13 @@ func nothingIsLost(h *harness) {
 	l := newLedger(h)
 	l.receiveAll("alice", h.sendNumbered("alice", 0, 0, true), false)
 	if got, want := len(l.received), ledgerSenders*ledgerEach; got != want || l.lives != 1 {
-		h.Errorf("%d messages arrived of %d, in %d lives", got, want, l.lives)
+		h.Errorf("%d of %d messages arrived, in %d lives", got, want, l.lives)
 	}
 }
 
-// livesEnd closes the inbox and lets it expire in the midst of it all. What was
-// sent may go with a life then, but a message that arrives proves that all the
-// earlier ones of its life did, and afterwards nothing is lost again.
+// livesEnd closes the inbox and lets it expire during all of this. Messages may be lost
+// with a life, but every message that arrives proves that all earlier ones of its life
+// did. Afterwards no message is lost again.
 func livesEnd(h *harness) {
 	h.open("alice")
 	l := newLedger(h)
@@ -206,19 +207,19 @@ func livesEnd(h *harness) {
 		part, stop := context.WithTimeout(h.Context(), h.ttl/4)
 		l.receiveAll("alice", part.Done(), true)
 		stop()
-		h.until(time.Now(), h.past()) // its owner is away, and it expires
+		h.until(time.Now(), h.past()) // the owner is away, so the inbox expires
 	}
 	l.receiveAll("alice", sent, true)
 	over.Store(true)
 	closing.Wait()
 	if l.lives < 3 {
-		h.Errorf("there were only %d lives", l.lives)
+		h.Errorf("only %d lives, want at least 3", l.lives)
 	}
 
 	before := len(l.received)
 	h.open("alice")
 	l.receiveAll("alice", h.sendNumbered("alice", ledgerEach, 0, false), false)
 	if got, want := len(l.received)-before, ledgerSenders*ledgerEach; got != want {
-		h.Errorf("afterwards %d messages arrived of %d", got, want)
+		h.Errorf("afterwards, %d of %d messages arrived", got, want)
 	}
 }

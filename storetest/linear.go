@@ -14,20 +14,20 @@ import (
 	"inbox"
 )
 
-// linearizable lets several peers do what they like to two inboxes at once, and
-// then looks for an order of it all in which each got what the model gives: one
-// that does not swap what happened one after the other.
+// linearizable lets several clients perform random operations on two inboxes
+// concurrently. It then checks that the results match the model in some order that
+// respects real time.
 func linearizable(h *harness) {
 	rounds := 5
-	if h.cfg.Bubble { // where it costs nothing
+	if h.cfg.Bubble { // in a bubble it costs nothing
 		rounds = 15
 	}
 	for range rounds {
 		const clients, each = 6, 25
-		var clock atomic.Int64 // says what was before what
+		var clock atomic.Int64 // orders calls and returns
 		histories := make([][]porcupine.Operation, clients)
 		ids := []string{fmt.Sprint("inbox ", rand.Uint64()), fmt.Sprint("inbox ", rand.Uint64())}
-		for i := range clients { // nobody opens a sender's inbox meanwhile
+		for i := range clients { // so that sends do not open inboxes during the test
 			h.open(fmt.Sprint("client ", i))
 		}
 		var all sync.WaitGroup
@@ -50,16 +50,16 @@ func linearizable(h *harness) {
 			for _, op := range slices.Concat(histories...) {
 				h.Logf("%d to %d, client %d: %+v: %+v", op.Call, op.Return, op.ClientId, op.Input, op.Output)
 			}
-			h.Fatalf("no order explains this history")
+			h.Fatalf("this history is not linearizable")
 		case porcupine.Unknown:
-			h.Logf("no order was found in time, nor was it proven that there is none")
+			h.Logf("gave up before the history was proven linearizable or not")
 		case porcupine.Ok:
 		}
 	}
 }
 
 type linearInput struct {
-	what  string // send, receive, close
+	what  string // "send", "receive" or "close"
 	id    string
 	from  string
 	key   string
@@ -82,7 +82,7 @@ const linearLimit = 6
 type linearClient struct {
 	h     *harness
 	id    string
-	known map[string][]inbox.Cursor // that it was given at each inbox
+	known map[string][]inbox.Cursor // cursors it was given, per inbox
 }
 
 func (c *linearClient) draw(id string, n int) linearInput {
@@ -95,7 +95,7 @@ func (c *linearClient) draw(id string, n int) linearInput {
 		if known := c.known[id]; len(known) > 0 && rand.IntN(3) > 0 {
 			in.after = known[rand.IntN(len(known))]
 		}
-	case 7, 8: // of few, so that some come again
+	case 7, 8: // from a small set, so that some repeat
 		in.key, in.body = fmt.Sprint(rand.IntN(2)), "the same"
 	}
 	return in
@@ -108,7 +108,7 @@ func (c *linearClient) do(in linearInput) (out linearOutput) {
 	case "close":
 		out.err = c.h.store().Close(c.h.Context(), peer(in.id), 0)
 	case "receive":
-		b, err := c.h.tryAsk(peer(in.id), in.after, in.limit)
+		b, err := c.h.tryLook(peer(in.id), in.after, in.limit)
 		out.err, out.cursor, out.reset = err, b.Cursor, b.Reset
 		for _, m := range b.Messages {
 			out.bodies = append(out.bodies, string(m.Body))
@@ -120,8 +120,8 @@ func (c *linearClient) do(in linearInput) (out linearOutput) {
 	return out
 }
 
-// linearInbox is the state of one inbox. It is never changed, only replaced. A
-// life is known by the name that the store gave it, which nobody can foresee.
+// linearInbox is the state of one inbox. It is immutable. Lives have the random names
+// that the store gave them.
 type linearInbox struct {
 	life, last uint64
 	bodies     []string
@@ -131,7 +131,7 @@ type linearInbox struct {
 func linearModel() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return linearInbox{} },
-		// Inboxes know nothing of each other, so each has a history of its own.
+		// Inboxes are independent, so each has its own history.
 		Partition: func(all []porcupine.Operation) (parts [][]porcupine.Operation) {
 			at := map[string]int{}
 			for _, op := range all {
@@ -185,7 +185,7 @@ func (s linearInbox) receive(in linearInput, out linearOutput) (bool, any) {
 	}
 	if s.life == 0 {
 		if out.err != nil || out.cursor.Life == 0 || out.cursor.Life == in.after.Life {
-			return false, s // a life that begins now was known to nobody
+			return false, s // nobody can have known a life that begins now
 		}
 		s = linearInbox{life: out.cursor.Life}
 	}

@@ -8,9 +8,8 @@ import (
 	"inbox"
 )
 
-// model is what a store must do, one operation at a time, in plain maps and
-// without a thought of speed. It tells the same story as the comments of
-// inbox.Store.
+// A model is a reference implementation of a store: single-threaded, in plain maps, with
+// no regard for speed. It implements the comments of inbox.Store.
 //
 // Its lives are numbered 1, 2, 3, … in the order in which they begin.
 type model struct {
@@ -23,20 +22,20 @@ type modelInbox struct {
 	owner    inbox.Secret
 	expires  time.Time
 	life     uint64
-	last     uint64 // the number given out last
+	last     uint64 // the latest sequence number
 	messages []inbox.Message
 	keys     []modelKey // oldest first
 	receiver *modelReceiver
-	known    []netip.Addr // of the owner, the latest first
-	guesses  int          // wrong secrets that were tried: the model forgets none
+	known    []netip.Addr // addresses of the owner, latest first
+	guesses  int          // number of wrong secrets; the model never forgets them
 }
 
 type modelKey struct{ from, key, body string }
 
 type modelReceiver struct {
 	ended error
-	woken bool // since this was last asked for
-	knows bool // it was woken since it last looked: more wakes would tell it nothing
+	woken bool // since the test last checked
+	knows bool // woken since it last looked, so further wakes are not required
 }
 
 func (r *modelReceiver) end(why error) { r.ended, r.woken = why, true }
@@ -51,7 +50,7 @@ func newModel(l inbox.Limits) *model {
 	return &model{limits: l.WithDefaults(), inboxes: map[string]*modelInbox{}}
 }
 
-// expire removes the inboxes whose time is over. Every operation begins with it.
+// expire removes expired inboxes. Every operation begins with it.
 func (m *model) expire(now time.Time) {
 	for id, in := range m.inboxes {
 		if !now.Before(in.expires) {
@@ -60,7 +59,7 @@ func (m *model) expire(now time.Time) {
 	}
 }
 
-// open returns p's inbox, a new one if there is none.
+// open returns p's inbox and opens it if it does not exist.
 func (m *model) open(p inbox.Peer, life uint64, now time.Time) (*modelInbox, error) {
 	if in := m.inboxes[p.ID]; in != nil {
 		return in, in.admit(m.limits, p, life)
@@ -77,7 +76,8 @@ func (m *model) open(p inbox.Peer, life uint64, now time.Time) (*modelInbox, err
 	return in, nil
 }
 
-// admit lets a peer in, who may have named a cursor of a life, or counts its wrong secret.
+// admit checks p's secret and counts a wrong one. life is the life of the cursor that p
+// presented, or 0.
 func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer, life uint64) error {
 	right := in.owner == p.Secret
 	exempt := p.Client == nil || p.Admitted
@@ -96,7 +96,7 @@ func (in *modelInbox) admit(l inbox.Limits, p inbox.Peer, life uint64) error {
 	return nil
 }
 
-// hasRoom reports whether an inbox takes a body of that size from a sender.
+// hasRoom reports whether an inbox accepts a body of the given size from a sender.
 func (m *model) hasRoom(in *modelInbox, owner, sender string, size int) bool {
 	alone, bytes := len(in.messages) > 0 && sender != owner, size
 	for _, m := range in.messages {
@@ -143,7 +143,7 @@ func (m *model) send(from inbox.Peer, to string, d inbox.Draft, now time.Time) (
 	return false, nil
 }
 
-// receive is a look, or an acknowledgement, which attaches nobody.
+// receive models Look if attach is set, otherwise Acknowledge.
 func (m *model) receive(p inbox.Peer, after inbox.Cursor, limit int, r *modelReceiver, attach bool, now time.Time) (inbox.Batch, error) {
 	m.expire(now)
 	if r != nil && r.ended != nil {

@@ -9,15 +9,15 @@ import (
 	"inbox"
 )
 
-// quota lets each client open so many inboxes.
+// A quota limits the number of inboxes that each client opens.
 type quota struct {
 	most int
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards opened
 	opened map[netip.Addr]int
 }
 
-var errQuota = errors.New("enough inboxes")
+var errQuota = errors.New("too many inboxes")
 
 var quotaClients atomic.Int32
 
@@ -39,12 +39,12 @@ func (q *quota) Open(client netip.Addr) (account uint64, err error) {
 func (q *quota) Keep(uint64, int64) bool { return true }
 
 var quotaCases = []testCase{
-	{name: "a quota is asked for each inbox that is opened", limits: inbox.Limits{Quota: &quota{most: 2}}, run: func(h *harness) {
-		here := int(quotaClients.Add(2)) // in each run another
+	{name: "a quota counts each inbox that is opened", limits: inbox.Limits{Quota: &quota{most: 2}}, run: func(h *harness) {
+		here := int(quotaClients.Add(2)) // different clients in each run
 		there := here + 1
-		ask := func(id string, address int, want error) {
+		look := func(id string, address int, want error) {
 			h.Helper()
-			_, err := h.tryAsk(at(address, peer(id)), start, all)
+			_, err := h.tryLook(at(address, peer(id)), start, all)
 			h.want(err, want)
 		}
 		send := func(id string, address int, want error) {
@@ -54,33 +54,33 @@ var quotaCases = []testCase{
 		}
 		h.open("bob") // a peer without an address has no quota
 		for range 3 {
-			ask("alice", here, nil) // each time the same inbox
+			look("alice", here, nil) // the same inbox each time
 			send("alice", here, nil)
 		}
 		send("carol", here, nil)
 		for range 2 {
-			ask("dave", here, errQuota)
+			look("dave", here, errQuota)
 			send("dave", here, errQuota)
-			_, err := h.tryAsk(at(here, peer("dave")), start, 0)
+			_, err := h.tryLook(at(here, peer("dave")), start, 0)
 			h.want(err, errQuota)
 			h.wantAlive("dave", false)
 		}
-		ask("alice", here, nil)
+		look("alice", here, nil)
 		send("carol", here, nil)
-		ask("dave", there, nil)
-		ask("dave", here, nil) // it is open now
+		look("dave", there, nil)
+		look("dave", here, nil) // it exists now
 		send("alice", there, nil)
 		h.close("alice")
-		ask("alice", here, errQuota) // an inbox that was closed is opened anew
-		ask("alice", there, nil)
-		ask("erin", there, errQuota)
+		look("alice", here, errQuota) // reopening a closed inbox counts again
+		look("alice", there, nil)
+		look("erin", there, errQuota)
 
 		admitted := at(here, peer("alice"))
 		admitted.Admitted = true
-		_, err := h.tryAsk(admitted, start, all)
+		_, err := h.tryLook(admitted, start, all)
 		h.want(err, nil)
 		h.close("alice")
-		_, err = h.tryAsk(admitted, start, all) // in the last life
+		_, err = h.tryLook(admitted, start, all) // admitted in the previous life
 		h.want(err, errQuota)
 		h.wantAlive("alice", false)
 	}},

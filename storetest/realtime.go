@@ -14,51 +14,51 @@ import (
 	"inbox"
 )
 
-// attempts is how often a case is tried that came too late. Each has twice the
-// time of the one before.
+// attempts bounds how often a case that ran too slowly is repeated. Each attempt has
+// twice the TTL of the previous one.
 const attempts = 4
 
-// inRealTime runs a case where time passes by itself, and returns how it failed
-// or "". A failure counts unless the case came too late: unless it used an inbox
-// when that may have expired already, or the store said that it is unavailable.
+// inRealTime runs a case in real time. It returns a description of the failure, or "". It
+// repeats a case that fails after running too slowly, which means that it used an inbox
+// that might have expired by then, or that the store was unavailable.
 func inRealTime(t *testing.T, cfg Config, c testCase) (failure string) {
 	if !c.timed {
-		cfg.TTL = time.Hour // nothing expires, however slow the machine is
+		cfg.TTL = time.Hour // nothing expires, however slow the machine
 	}
 	for n := 1; ; n++ {
-		a := &attempt{test: t, ttl: cfg.TTL, asked: map[string]asked{}}
+		a := &attempt{test: t, ttl: cfg.TTL, looks: map[string]lastLook{}}
 		a.run(cfg, c)
 		if !a.failed.Load() || !a.late.Load() || n == attempts {
 			return a.failure()
 		}
-		t.Logf("the machine was late, so this says nothing:\n%s", a.failure())
+		t.Logf("the machine was too slow, so this failure does not count:\n%s", a.failure())
 		if a.away.Load() {
-			time.Sleep(soon) // until others have done their work
+			time.Sleep(soon) // until the load on the machine is lower
 		}
 		cfg.TTL *= 2
 	}
 }
 
-// attempt is a T whose failures do not count yet.
+// An attempt is a T that records failures instead of reporting them.
 type attempt struct {
 	test   *testing.T
 	ttl    time.Duration
 	failed atomic.Bool
 	late   atomic.Bool
-	away   atomic.Bool // the store was
+	away   atomic.Bool // the store was unavailable
 
-	mu       sync.Mutex // guards what follows
-	asked    map[string]asked
+	mu       sync.Mutex // guards everything below
+	looks    map[string]lastLook
 	lines    []string
 	cleanups []func()
 	ctx      context.Context
 }
 
-// asked is when the owner of an inbox asked last: it does not expire before a
-// TTL after the beginning, and it expires at most a TTL after the end.
-type asked struct {
+// lastLook is when the owner of an inbox last looked. The inbox expires between a TTL
+// after begin and a TTL after end.
+type lastLook struct {
 	begin, end time.Time
-	bySend     bool // it was opened, and has never asked
+	bySend     bool // a send opened the inbox, and its owner has never looked
 }
 
 func (a *attempt) run(cfg Config, c testCase) {
@@ -73,10 +73,10 @@ func (a *attempt) run(cfg Config, c testCase) {
 		return stores
 	}
 	var running sync.WaitGroup
-	running.Go(func() { c.run(newHarness(a, cfg, c.limits)) }) // which may leave by Goexit
+	running.Go(func() { c.run(newHarness(a, cfg, c.limits)) }) // it may end with Goexit
 	running.Wait()
 	over()
-	for len(a.cleanups) > 0 { // as those of a test, the last one first
+	for len(a.cleanups) > 0 { // in reverse order, as in a testing.T
 		last := len(a.cleanups) - 1
 		cleanup := a.cleanups[last]
 		a.cleanups = a.cleanups[:last]
@@ -84,8 +84,8 @@ func (a *attempt) run(cfg Config, c testCase) {
 	}
 }
 
-// used notes that something was done to an inbox, which may have expired if its
-// owner has not asked for a TTL.
+// used records an operation on an inbox. If its owner has not looked for a TTL, the inbox
+// may have expired, so the attempt is late.
 func (a *attempt) used(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -95,43 +95,43 @@ func (a *attempt) used(id string) {
 }
 
 func (a *attempt) lapsedLocked(id string) bool {
-	at, ok := a.asked[id]
+	at, ok := a.looks[id]
 	return ok && time.Since(at.begin) >= a.ttl
 }
 
-// restarted notes that its owner has asked, and began to then.
+// restarted records a look of the owner that began at the given time.
 func (a *attempt) restarted(id string, begin time.Time) {
 	a.used(id)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last := a.asked[id]; last.begin.After(begin) {
+	if last := a.looks[id]; last.begin.After(begin) {
 		begin = last.begin
 	}
-	a.asked[id] = asked{begin: begin, end: time.Now()}
+	a.looks[id] = lastLook{begin: begin, end: time.Now()}
 }
 
-// opened notes a send, which opens the inbox of its sender if there is none. One
-// that is there for sending alone may expire and be opened again.
+// opened records a send, which opens the sender's inbox if there is none. An inbox that
+// is only used for sending may expire and be opened again.
 func (a *attempt) opened(from string, begin time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at, ok := a.asked[from]
+	at, ok := a.looks[from]
 	switch lapsed := a.lapsedLocked(from); {
 	case !ok, lapsed && at.bySend:
-		a.asked[from] = asked{begin, time.Now(), true}
+		a.looks[from] = lastLook{begin, time.Now(), true}
 	case lapsed:
 		a.late.Store(true)
 	}
 }
 
-// waited notes that the case has waited for the expiry of the inboxes whose
-// owners have not asked since.
+// waited records that the case has waited for inboxes to expire. It forgets those whose
+// owners have not looked since the given time.
 func (a *attempt) waited(since time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for id, at := range a.asked {
+	for id, at := range a.looks {
 		if !at.end.After(since) {
-			delete(a.asked, id)
+			delete(a.looks, id)
 		}
 	}
 }
@@ -158,13 +158,13 @@ func (a *attempt) Errorf(format string, args ...any) {
 }
 
 func (a *attempt) Fatalf(format string, args ...any) {
-	_, file, line, _ := runtime.Caller(2) // beyond the method of the harness
+	_, file, line, _ := runtime.Caller(2) // skips the harness method
 	a.Logf("%s:%d: %s", file, line, fmt.Sprintf(format, args...))
 	a.failed.Store(true)
 	runtime.Goexit()
 }
 
-// failure returns all that was said, if the attempt failed.
+// failure returns everything the attempt logged, or "" if it did not fail.
 func (a *attempt) failure() (text string) {
 	if !a.failed.Load() {
 		return ""
@@ -174,7 +174,7 @@ func (a *attempt) failure() (text string) {
 	return strings.Join(a.lines, "\n")
 }
 
-// noted is a store of whose use an attempt takes note.
+// noted is a store that reports its operations to an attempt.
 type noted struct {
 	inbox.Store
 	a *attempt
@@ -196,18 +196,18 @@ func (s noted) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dra
 func (s noted) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	begin := time.Now()
 	b, err := s.Store.Look(ctx, p, after, limit, w)
-	s.asked(p.ID, begin, err)
+	s.looked(p.ID, begin, err)
 	return b, err
 }
 
 func (s noted) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
 	begin := time.Now()
 	b, err := s.Store.Acknowledge(ctx, p, upTo, w)
-	s.asked(p.ID, begin, err)
+	s.looked(p.ID, begin, err)
 	return b, err
 }
 
-// Leave may have restarted an expiry or not: the attempt is told of neither.
+// Leave may or may not have restarted the expiry, so it only records errors.
 func (s noted) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) error {
 	err := s.Store.Leave(ctx, p, upTo, w)
 	if err != nil {
@@ -216,8 +216,8 @@ func (s noted) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *in
 	return err
 }
 
-// asked notes that the owner asked, or was refused.
-func (s noted) asked(id string, begin time.Time, err error) {
+// looked records a successful or failed look.
+func (s noted) looked(id string, begin time.Time, err error) {
 	if err == nil {
 		s.a.restarted(id, begin)
 	} else {

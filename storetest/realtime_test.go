@@ -8,44 +8,44 @@ import (
 	"inbox/memstore"
 )
 
-// Who comes too late has proven nothing, and who does not is not excused.
-func TestOnlyWhoComesTooLateIsTriedAgain(t *testing.T) {
+// A case that runs too slowly is repeated. A case that fails for another reason is not.
+func TestOnlySlowCasesAreRepeated(t *testing.T) {
 	const ttl = 200 * time.Millisecond
 	cfg := Config{TTL: ttl, Open: func(_ T, l inbox.Limits) []inbox.Store { return []inbox.Store{memstore.New(l)} }}
 	for _, c := range []struct {
 		name     string
 		run      func(h *harness)
 		fails    bool
-		attempts int // at least, if it does not fail
+		attempts int // minimum if it does not fail
 	}{
-		{"late", func(h *harness) {
+		{"too slow", func(h *harness) {
 			h.open("alice")
 			time.Sleep(ttl * 3 / 2)
 			h.wantAlive("alice", true)
 		}, false, 2},
-		{"late as a sender", func(h *harness) {
+		{"too slow as a sender", func(h *harness) {
 			h.open("alice")
 			time.Sleep(ttl * 3 / 2)
 			_, err := h.trySend(stranger("alice"), "nobody", "", "")
 			h.want(err, inbox.ErrUnauthorized)
 		}, false, 2},
-		{"late after a wait", func(h *harness) {
+		{"too slow after a wait", func(h *harness) {
 			h.open("alice")
 			h.until(time.Now(), h.past())
 			h.open("alice")
 			time.Sleep(ttl * 3 / 2)
 			h.wantAlive("alice", true)
 		}, false, 2},
-		{"wrong", func(h *harness) {
+		{"failing", func(h *harness) {
 			h.open("alice")
-			h.Fatalf("wrong")
+			h.Fatalf("failed")
 		}, true, 1},
-		{"wrong about what was waited for", func(h *harness) {
+		{"failing after a wait for expiry", func(h *harness) {
 			h.open("alice")
 			h.until(time.Now(), h.past())
 			h.wantAlive("alice", true)
 		}, true, 1},
-		{"wrong about an inbox that only sends", func(h *harness) {
+		{"failing with an inbox that only sends", func(h *harness) {
 			h.open("bob")
 			for range 3 {
 				h.send("alice", "bob", "hello")
@@ -66,13 +66,13 @@ func TestOnlyWhoComesTooLateIsTriedAgain(t *testing.T) {
 	}
 }
 
-// What does not wait for an expiry sees none.
-func TestNothingExpiresUnawares(t *testing.T) {
+// Nothing expires in a case that does not wait for expiry.
+func TestNothingExpiresInUntimedCases(t *testing.T) {
 	t.Parallel()
 	cfg := Config{TTL: time.Millisecond, Open: func(_ T, l inbox.Limits) []inbox.Store { return []inbox.Store{memstore.New(l)} }}
 	failure := inRealTime(t, cfg, testCase{run: func(h *harness) {
 		h.open("alice")
-		time.Sleep(20 * time.Millisecond) // more than the TTL of those who do
+		time.Sleep(20 * time.Millisecond) // longer than the TTL of timed cases
 		h.wantAlive("alice", true)
 	}})
 	if failure != "" {

@@ -9,9 +9,9 @@ import (
 )
 
 var receiveCases = []testCase{
-	{name: "the first ask creates the inbox", run: func(h *harness) {
+	{name: "the first look creates the inbox", run: func(h *harness) {
 		h.wantAlive("alice", false)
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		h.wantBodies(b)
 		if b.Cursor.Life == 0 || b.Cursor.Seq != 0 || b.Reset {
 			h.Errorf("got %+v, want an empty batch at the start of a life", b)
@@ -19,35 +19,35 @@ var receiveCases = []testCase{
 		h.wantAlive("alice", true)
 	}},
 
-	{name: "every batch tells how long the inbox lives", run: func(h *harness) {
+	{name: "every batch states the TTL of the inbox", run: func(h *harness) {
 		for range 3 {
-			if b := h.ask("alice", start, all); b.TTL != h.ttl {
-				h.Errorf("the batch says %v, want %v", b.TTL, h.ttl)
+			if b := h.look("alice", start, all); b.TTL != h.ttl {
+				h.Errorf("the batch has the TTL %v, want %v", b.TTL, h.ttl)
 			}
 			h.send("bob", "alice", "hello")
 		}
 	}},
 
-	{name: "another password is ErrUnauthorized and gets nothing", run: func(h *harness) {
+	{name: "a wrong password is ErrUnauthorized and returns nothing", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "hello")
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		for _, after := range []inbox.Cursor{start, b.Cursor, plus(b.Cursor, 1), {Life: 7, Seq: 7}} {
-			got, err := h.tryAsk(stranger("alice"), after, all)
+			got, err := h.tryLook(stranger("alice"), after, all)
 			h.want(err, inbox.ErrUnauthorized)
 			if len(got.Messages) > 0 || got.Cursor != start || got.Reset {
 				h.Errorf("a stranger got %+v", got)
 			}
 		}
-		h.wantBodies(h.ask("alice", start, all), "hello")
+		h.wantBodies(h.look("alice", start, all), "hello")
 	}},
 
 	{name: "a message stays until it is acknowledged", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
-		first := h.ask("alice", start, all)
+		first := h.look("alice", start, all)
 		for range 5 {
-			b := h.ask("alice", start, all)
+			b := h.look("alice", start, all)
 			h.wantBodies(b, "1", "2", "3")
 			if b.Cursor != first.Cursor {
 				h.Errorf("the cursor moved from %v to %v", first.Cursor, b.Cursor)
@@ -55,7 +55,7 @@ var receiveCases = []testCase{
 		}
 	}},
 
-	{name: "a batch holds the oldest messages and at most the limit", run: func(h *harness) {
+	{name: "a batch contains the oldest messages, at most the limit", run: func(h *harness) {
 		h.open("alice")
 		var bodies []string
 		for i := range 10 {
@@ -63,13 +63,13 @@ var receiveCases = []testCase{
 		}
 		h.send("bob", "alice", bodies...)
 		for limit := range 12 {
-			h.wantBodies(h.ask("alice", start, limit), bodies[:min(limit, 10)]...)
+			h.wantBodies(h.look("alice", start, limit), bodies[:min(limit, 10)]...)
 		}
-		rest := h.ask("alice", h.ask("alice", start, 4).Cursor, 3)
+		rest := h.look("alice", h.look("alice", start, 4).Cursor, 3)
 		h.wantBodies(rest, "4", "5", "6")
 	}},
 
-	{name: "the cursor of a batch is that of its last message or else what was acknowledged", run: func(h *harness) {
+	{name: "a batch has the cursor of its last message, or the acknowledged position if it is empty", run: func(h *harness) {
 		opened := h.open("alice")
 		wantCursor := func(b inbox.Batch, seq uint64) {
 			h.Helper()
@@ -78,19 +78,19 @@ var receiveCases = []testCase{
 			}
 		}
 		h.send("bob", "alice", "1", "2", "3")
-		wantCursor(h.ask("alice", start, 0), 0)
-		wantCursor(h.ask("alice", start, 2), 2)
-		wantCursor(h.ask("alice", start, all), 3)
-		wantCursor(h.ask("alice", plus(opened, 2), 0), 2)
-		wantCursor(h.ask("alice", start, 0), 2)
-		wantCursor(h.ask("alice", start, all), 3)
-		wantCursor(h.ask("alice", plus(opened, 3), all), 3)
-		wantCursor(h.ask("alice", start, all), 3)
-		// The cursor of an empty batch is there to be given back.
-		h.wantBodies(h.ask("alice", h.ask("alice", start, 0).Cursor, all))
+		wantCursor(h.look("alice", start, 0), 0)
+		wantCursor(h.look("alice", start, 2), 2)
+		wantCursor(h.look("alice", start, all), 3)
+		wantCursor(h.look("alice", plus(opened, 2), 0), 2)
+		wantCursor(h.look("alice", start, 0), 2)
+		wantCursor(h.look("alice", start, all), 3)
+		wantCursor(h.look("alice", plus(opened, 3), all), 3)
+		wantCursor(h.look("alice", start, all), 3)
+		// The cursor of an empty batch can be used as a position.
+		h.wantBodies(h.look("alice", h.look("alice", start, 0).Cursor, all))
 		h.send("bob", "alice", "4")
-		wantCursor(h.ask("alice", start, 0), 3)
-		wantCursor(h.ask("alice", start, all), 4)
+		wantCursor(h.look("alice", start, 0), 3)
+		wantCursor(h.look("alice", start, all), 4)
 	}},
 
 	{name: "a batch never changes", run: func(h *harness) {
@@ -98,10 +98,10 @@ var receiveCases = []testCase{
 		var batches, copies []inbox.Batch
 		for i := range 60 {
 			h.send("bob", "alice", fmt.Sprintf("message %d", i))
-			b := h.ask("alice", start, 1+i%5)
+			b := h.look("alice", start, 1+i%5)
 			batches, copies = append(batches, b), append(copies, clone(b))
 			if i%3 == 2 {
-				position = h.ask("alice", plus(position, 2), 0).Cursor
+				position = h.look("alice", plus(position, 2), 0).Cursor
 			}
 		}
 		h.close("alice")
@@ -112,22 +112,22 @@ var receiveCases = []testCase{
 		}
 	}},
 
-	{name: "what is appended to a batch does not get into the inbox", run: func(h *harness) {
+	{name: "appending to a batch does not change the inbox", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
 		for limit := range 4 {
-			_ = append(h.ask("alice", start, limit).Messages, inbox.Message{Body: []byte("foreign")})
-			h.wantBodies(h.ask("alice", start, all), "1", "2", "3")
+			_ = append(h.look("alice", start, limit).Messages, inbox.Message{Body: []byte("foreign")})
+			h.wantBodies(h.look("alice", start, all), "1", "2", "3")
 		}
 	}},
 
-	{name: "two inboxes have two lives", run: func(h *harness) {
+	{name: "inboxes have distinct lives", run: func(h *harness) {
 		seen := map[uint64]string{}
 		for i := range 200 {
 			id := fmt.Sprintf("peer %d", i)
 			life := h.open(id).Life
 			if other, ok := seen[life]; ok || life == 0 {
-				h.Fatalf("%q and %q have the life %d", id, other, life)
+				h.Fatalf("%q and %q have the same life %d", id, other, life)
 			}
 			seen[life] = id
 		}

@@ -7,24 +7,24 @@ import (
 	"inbox"
 )
 
-// receiver is one receiver's waker, and the store where it stays.
+// A receiver is a waker and the store that it stays at.
 type receiver struct {
 	*inbox.Waker
 	h        *harness
 	p        inbox.Peer
 	store    inbox.Store
 	draining <-chan struct{}
-	sent     inbox.Cursor // what its client was given
+	sent     inbox.Cursor // the last message its client was given
 }
 
 func (h *harness) receiver(id string) *receiver { return h.drained(id, nil) }
 
-// drained returns a receiver that a closed channel ends.
+// drained returns a receiver that ends when draining is closed.
 func (h *harness) drained(id string, draining <-chan struct{}) *receiver {
 	return &receiver{Waker: inbox.NewWaker(nil), h: h, p: peer(id), store: h.store(), draining: draining}
 }
 
-// look looks once, as the inbox's receiver.
+// look looks as the inbox's receiver.
 func (r *receiver) look(after inbox.Cursor, limit int) inbox.Batch {
 	r.h.Helper()
 	b, err := r.tryLook(after, limit)
@@ -38,7 +38,7 @@ func (r *receiver) tryLook(after inbox.Cursor, limit int) (inbox.Batch, error) {
 	return r.store.Look(r.h.Context(), r.p, after, limit, r.Waker)
 }
 
-// receive looks, and waits, until there is something new.
+// receive looks and waits until there is something new.
 func (r *receiver) receive(ctx context.Context, after inbox.Cursor, limit int, wait time.Duration) (inbox.Batch, error) {
 	return r.receiveAt(ctx, r.store, after, limit, wait)
 }
@@ -56,14 +56,14 @@ func (r *receiver) leave(upTo inbox.Cursor) {
 }
 
 var receiverCases = []testCase{
-	{name: "a receiver asks as anybody does", run: func(h *harness) {
+	{name: "a receiver gets the same batches as a look without one", run: func(h *harness) {
 		r := h.receiver("alice")
 		h.wantBodies(r.look(start, all))
 		h.send("bob", "alice", "1", "2")
 		b := r.look(start, 1)
 		h.wantBodies(b, "1")
 		h.wantBodies(r.look(b.Cursor, all), "2")
-		h.wantBodies(h.ask("alice", start, all), "2")
+		h.wantBodies(h.look("alice", start, all), "2")
 	}},
 
 	{name: "the newest receiver wins and the replaced one changes nothing", timed: true, run: func(h *harness) {
@@ -100,7 +100,7 @@ var receiverCases = []testCase{
 		h.wantBodies(newer.look(start, all), "1")
 	}},
 
-	{name: "of many receivers the last one stays", run: func(h *harness) {
+	{name: "the last of many receivers stays", run: func(h *harness) {
 		var receivers []*receiver
 		for range 20 {
 			r := h.receiver("alice")
@@ -115,11 +115,11 @@ var receiverCases = []testCase{
 		receivers[last].look(start, all)
 	}},
 
-	{name: "asking without a receiver replaces nobody", run: func(h *harness) {
+	{name: "a look without a receiver replaces nobody", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, 0)
-		h.ask("alice", start, 0)
-		h.ask("alice", start, all)
+		h.look("alice", start, 0)
+		h.look("alice", start, all)
 		h.send("alice", "alice", "1")
 		h.wantBodies(r.look(start, all), "1")
 	}},
@@ -144,9 +144,9 @@ var receiverCases = []testCase{
 		h.want(err, inbox.ErrReplaced)
 	}},
 
-	{name: "a receiver is woken by a send and by what ends it", run: func(h *harness) {
+	{name: "a send wakes a receiver, and so does the end of its stay", run: func(h *harness) {
 		woken := make(chan struct{}, 100)
-		// attach returns another receiver, whose wakes are counted from now on.
+		// attach returns a new receiver and discards the wakes so far.
 		attach := func() *receiver {
 			r := h.receiver("alice")
 			r.Waker = inbox.NewWaker(func() { woken <- struct{}{} })
@@ -181,7 +181,7 @@ var receiverCases = []testCase{
 		}
 	}},
 
-	{name: "receivers of two inboxes know nothing of each other", run: func(h *harness) {
+	{name: "receivers of different inboxes are independent", run: func(h *harness) {
 		alice, bob := h.receiver("alice"), h.receiver("bob")
 		alice.look(start, 0)
 		bob.look(start, 0)

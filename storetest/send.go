@@ -11,7 +11,7 @@ import (
 )
 
 var sendCases = []testCase{
-	{name: "a message arrives as it was sent", run: func(h *harness) {
+	{name: "a message arrives unchanged", run: func(h *harness) {
 		h.open("bob")
 		every := make([]byte, 256)
 		for i := range every {
@@ -27,7 +27,7 @@ var sendCases = []testCase{
 			h.want(err, nil)
 			after := time.Now()
 
-			m := h.ask("bob", start, all).Messages[i]
+			m := h.look("bob", start, all).Messages[i]
 			if !bytes.Equal(m.Body, body) {
 				h.Errorf("message %d has the body %.40q, want %.40q", i, m.Body, body)
 			}
@@ -37,7 +37,7 @@ var sendCases = []testCase{
 			if m.Time.Location() != time.UTC {
 				h.Errorf("message %d has a time in %v, want UTC", i, m.Time.Location())
 			}
-			// A store of its own may round to milliseconds.
+			// A store may round times to milliseconds.
 			if m.Time.Before(before.Add(-time.Millisecond)) || m.Time.After(after.Add(time.Millisecond)) {
 				h.Errorf("message %d has the time %v, sent between %v and %v", i, m.Time, before, after)
 			}
@@ -50,7 +50,7 @@ var sendCases = []testCase{
 		h.wantAlive("alice", true)
 		_, err := h.trySend(stranger("alice"), "bob", "", "hello")
 		h.want(err, inbox.ErrUnauthorized)
-		h.wantBodies(h.ask("bob", start, all), "hello")
+		h.wantBodies(h.look("bob", start, all), "hello")
 	}},
 
 	{name: "a recipient without an inbox is ErrNoInbox", run: func(h *harness) {
@@ -58,7 +58,7 @@ var sendCases = []testCase{
 		h.want(err, inbox.ErrNoInbox)
 		h.wantAlive("bob", false)
 		h.wantAlive("alice", true)
-		h.wantBodies(h.ask("bob", start, all))
+		h.wantBodies(h.look("bob", start, all))
 	}},
 
 	{name: "the sender is checked before the recipient is looked up", run: func(h *harness) {
@@ -68,14 +68,14 @@ var sendCases = []testCase{
 			_, err := h.trySend(stranger("alice"), to, "", "hello")
 			h.want(err, inbox.ErrUnauthorized)
 		}
-		h.wantBodies(h.ask("bob", start, all))
-		h.wantBodies(h.ask("alice", start, all))
+		h.wantBodies(h.look("bob", start, all))
+		h.wantBodies(h.look("alice", start, all))
 		h.wantAlive("nobody", false)
 	}},
 
 	{name: "a peer sends to itself", run: func(h *harness) {
 		h.send("alice", "alice", "note", "another")
-		h.wantBodies(h.ask("alice", start, all), "note", "another")
+		h.wantBodies(h.look("alice", start, all), "note", "another")
 	}},
 
 	{name: "the messages of each sender keep their order", run: func(h *harness) {
@@ -86,10 +86,10 @@ var sendCases = []testCase{
 			h.send(sender, "bob", fmt.Sprint(i))
 			want = append(want, fmt.Sprint(i))
 		}
-		h.wantBodies(h.ask("bob", start, all), want...)
+		h.wantBodies(h.look("bob", start, all), want...)
 	}},
 
-	{name: "a message goes to its recipient alone", run: func(h *harness) {
+	{name: "a message reaches only its recipient", run: func(h *harness) {
 		ids := strangeIDs()
 		for _, id := range ids {
 			h.open(id)
@@ -98,44 +98,44 @@ var sendCases = []testCase{
 			h.send("alice", id, "for "+id)
 		}
 		for _, id := range ids {
-			h.wantBodies(h.ask(id, start, all), "for "+id)
+			h.wantBodies(h.look(id, start, all), "for "+id)
 		}
-		h.wantBodies(h.ask("alice", start, all))
+		h.wantBodies(h.look("alice", start, all))
 	}},
 
-	{name: "the sender of a message has the id that it opened its inbox with", run: func(h *harness) {
+	{name: "a message carries the exact id of its sender", run: func(h *harness) {
 		ids := strangeIDs()
 		h.open("bob")
 		for _, id := range ids {
 			h.send(id, "bob", "from "+id)
 		}
-		for i, m := range h.ask("bob", start, all).Messages {
+		for i, m := range h.look("bob", start, all).Messages {
 			if m.From != ids[i] || string(m.Body) != "from "+ids[i] {
 				h.Errorf("message %d is from %q, want %q", i, m.From, ids[i])
 			}
 		}
 	}},
 
-	{name: "sequence numbers grow by one and are never given out twice", run: func(h *harness) {
+	{name: "sequence numbers grow by one and are never reused", run: func(h *harness) {
 		life := h.open("bob")
 		want := uint64(1)
 		for round := range 20 {
 			for range round % 4 {
 				h.send("alice", "bob", "hello")
 			}
-			b := h.ask("bob", start, all)
+			b := h.look("bob", start, all)
 			for _, m := range b.Messages {
 				if m.Cursor != (inbox.Cursor{Life: life.Life, Seq: want}) {
 					h.Fatalf("got the cursor %v, want number %d of life %d", m.Cursor, want, life.Life)
 				}
 				want++
 			}
-			h.wantBodies(h.ask("bob", b.Cursor, all))
+			h.wantBodies(h.look("bob", b.Cursor, all))
 		}
 	}},
 }
 
-// strangeIDs are ids that are easily mixed up, or mean something to somebody.
+// strangeIDs returns ids that are easily confused or have a special meaning somewhere.
 func strangeIDs() []string {
 	ids := []string{
 		"a", "A", "b", "a b", "a  b", "{a}", "{a}b", "{b}a", "a{", "*", "a*", "?", "[a]", "a/b", "a.b", "..",

@@ -1,8 +1,8 @@
-// Package storetest says, as tests, what every [inbox.Store] must do.
+// Package storetest specifies, as tests, what every [inbox.Store] must do.
 //
-// The test of a store is one call of [Run]. The cases know a store only by its
-// methods, and do each operation at another of the instances that share the
-// inboxes, so that a store of several processes is proven from all of them.
+// To test a store, call [Run]. The cases use a store only through its methods. They
+// spread the operations over all instances that share the inboxes, so they also test a
+// store that several processes share.
 package storetest
 
 import (
@@ -14,35 +14,35 @@ import (
 	"inbox"
 )
 
-// Config says how to come by a store and what to expect of it.
+// Config describes how to open a store and what it supports.
 type Config struct {
-	// Open returns one or more stores that share the same inboxes, of which
-	// there are none yet. What it starts ends with t.Cleanup.
+	// Open returns one or more stores that share the same, initially empty, set of
+	// inboxes. It registers the end of whatever it starts with t.Cleanup.
 	//
-	// Each operation goes to the next of the stores, but a receiver stays where
-	// it was first seen, as a connection does.
+	// Operations alternate between the stores, but a receiver stays at its first one, as
+	// a connection does.
 	Open func(t T, l inbox.Limits) []inbox.Store
 
-	// Bubble runs each case inside [testing/synctest], where time passes only
-	// while nobody works. Then an inbox has to expire at the very nanosecond.
-	// Otherwise time really passes, and a case looks TTL/4 before an expiry and
-	// TTL/10 after it. One that came too late, and fails, is tried again with more
-	// time.
+	// Bubble runs each case inside [testing/synctest], where time passes only while every
+	// goroutine is blocked and inboxes have to expire at the exact nanosecond. Otherwise
+	// the cases run in real time and check an inbox TTL/4 before and TTL/10 after its
+	// expiry. A case that fails because it ran too slowly is repeated with a longer TTL.
 	Bubble bool
 
-	// TTL is how long inboxes live where a case waits for that. The default is a
-	// minute in a bubble, else a second, of which the store should need no more
-	// than a hundredth for an operation.
+	// TTL is the lifetime of inboxes in cases that wait for expiry. The default is a
+	// minute in a bubble and a second in real time, where an operation should take at
+	// most a hundredth of it.
 	TTL time.Duration
 
-	// Inboxes says that the store keeps Limits.Inboxes.
+	// Inboxes reports that the store enforces Limits.Inboxes.
 	Inboxes bool
 
-	// Takes says that Take takes: a store that does not returns nil.
+	// Takes reports that the store supports Take, rather than returning nil.
 	Takes bool
 }
 
-// T is what Open may use of a test: of a *testing.T, or of one random walk.
+// T is the part of a test that Open may use. A *testing.T implements it, and so does a
+// random walk.
 type T interface {
 	Helper()
 	Context() context.Context
@@ -54,19 +54,19 @@ type T interface {
 
 type testCase struct {
 	name   string
-	limits inbox.Limits // with cfg.TTL in place of a zero TTL
-	timed  bool         // it sees inboxes expire, or looks that are due to that
+	limits inbox.Limits // a zero TTL means cfg.TTL
+	timed  bool         // whether it observes expiries, or looks that prevent one
 	run    func(h *harness)
 }
 
-// Run proves a store. The cases of a store that needs real time run in parallel
-// and mostly sleep: -parallel 50 makes that short.
+// Run tests a store. In real time the cases run in parallel and mostly sleep, so a high
+// number for -parallel, such as 50, shortens the test.
 //
-// Random walks are compared with a model, and -rapid.checks says how many. Where
-// time really passes each takes seconds, and so does each attempt to find a
-// shorter one that fails: there a TestMain should set -rapid.checks to a few,
-// and -rapid.shrinktime to 0, before the command line is read. These flags are
-// of the whole process, so nothing here changes them.
+// Run also compares random walks with a model; -rapid.checks sets their number. In real
+// time each walk takes seconds, and so does each attempt to shrink a failing one.
+// TestMain should then set -rapid.checks to a small number and -rapid.shrinktime to 0
+// before it parses the command line. Run does not change these flags because they are
+// global.
 func Run(t *testing.T, cfg Config) {
 	if cfg.TTL == 0 {
 		cfg.TTL = time.Second

@@ -9,75 +9,75 @@ import (
 	"inbox"
 )
 
-// takeCases are for a store that takes.
+// takeCases run if Config.Takes is set.
 var takeCases = []testCase{
-	{name: "no look finds a message until the end", run: func(h *harness) {
+	{name: "looks find no message until the pop ends", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
 		end := h.take("alice", 2)
 		for _, limit := range []int{1, all} {
-			b := h.ask("alice", start, limit)
+			b := h.look("alice", start, limit)
 			h.wantBodies(b)
 			if b.Taken == nil {
-				h.Errorf("the look was not told that a pop is under way")
+				h.Errorf("Taken is nil during a pop")
 			} else if ended(b) {
-				h.Errorf("the look was told that the pop has ended")
+				h.Errorf("Taken was closed before the end of the pop")
 			}
 		}
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		end(true)
 		if !ended(b) {
-			h.Errorf("the look was not told that the pop has ended")
+			h.Errorf("Taken was not closed at the end of the pop")
 		}
-		h.wantBodies(h.ask("alice", start, all), "3")
+		h.wantBodies(h.look("alice", start, all), "3")
 	}},
 
-	{name: "what was not delivered is back at its place", run: func(h *harness) {
+	{name: "undelivered messages return to their place", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
-		before := h.ask("alice", start, all)
+		before := h.look("alice", start, all)
 		end := h.take("alice", 1)
 		h.send("bob", "alice", "3")
 		end(false)
-		after := h.ask("alice", start, all)
+		after := h.look("alice", start, all)
 		h.wantBodies(after, "1", "2", "3")
 		if after.Messages[0].Cursor != before.Messages[0].Cursor || after.Taken != nil {
-			h.Errorf("the first message has another place")
+			h.Errorf("the first message did not return to its place")
 		}
 	}},
 
-	{name: "a look that acknowledges only is not held up", run: func(h *harness) {
+	{name: "a pop does not affect a look that only acknowledges", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1")
 		end := h.take("alice", 1)
-		if b := h.ask("alice", start, 0); b.Taken != nil {
-			h.Errorf("it was told of a pop that hides nothing from it")
+		if b := h.look("alice", start, 0); b.Taken != nil {
+			h.Errorf("Taken is set although the pop hides nothing from this look")
 		}
 		end(true)
 	}},
 
-	{name: "one pop at a time takes", run: func(h *harness) {
+	{name: "only one pop at a time succeeds", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
-		first := h.ask("alice", start, 1)
+		first := h.look("alice", start, 1)
 		end := h.take("alice", 1)
 		h.wantNothingTaken("alice", first, nil)
 		end(true)
 		h.take("alice", 1)(true)
-		h.wantBodies(h.ask("alice", start, all))
+		h.wantBodies(h.look("alice", start, all))
 	}},
 
-	{name: "only messages that are all there are taken", run: func(h *harness) {
+	{name: "a pop fails unless all of its messages exist", run: func(h *harness) {
 		h.open("alice")
 		h.wantNothingTaken("alice", inbox.Batch{}, nil)
 		h.send("bob", "alice", "1", "2")
-		b := h.ask("alice", start, all)
+		b := h.look("alice", start, all)
 		beyond := b
 		beyond.Cursor.Seq++
 		h.wantNothingTaken("alice", beyond, nil)
-		h.ask("alice", b.Messages[0].Cursor, 0)
+		h.look("alice", b.Messages[0].Cursor, 0)
 		h.wantNothingTaken("alice", b, nil)
-		h.ask("alice", b.Cursor, 0)
+		h.look("alice", b.Cursor, 0)
 		h.wantNothingTaken("alice", b, nil)
 		h.close("alice")
 		h.open("alice")
@@ -85,17 +85,17 @@ var takeCases = []testCase{
 		h.wantNothingTaken("alice", b, nil)
 	}},
 
-	{name: "a receiver that was ended takes nothing", run: func(h *harness) {
+	{name: "a receiver that has ended takes nothing", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, all)
 		h.send("bob", "alice", "1")
 		b := r.look(start, all)
 		h.receiver("alice").look(start, all)
 		h.wantNothingTaken("alice", b, r.Waker)
-		h.wantBodies(h.ask("alice", start, all), "1")
+		h.wantBodies(h.look("alice", start, all), "1")
 	}},
 
-	{name: "a receiver that comes meanwhile does not find what was delivered", run: func(h *harness) {
+	{name: "a receiver that attaches during a pop does not see delivered messages", run: func(h *harness) {
 		old := h.receiver("alice")
 		old.look(start, all)
 		h.send("bob", "alice", "1")
@@ -107,7 +107,7 @@ var takeCases = []testCase{
 		h.wantBodies(r.look(start, all))
 	}},
 
-	{name: "the end wakes a receiver that has looked", run: func(h *harness) {
+	{name: "the end of a pop wakes a receiver that looked", run: func(h *harness) {
 		for _, delivered := range []bool{true, false} {
 			id := fmt.Sprint("alice ", delivered)
 			h.open(id)
@@ -127,7 +127,7 @@ var takeCases = []testCase{
 		}
 	}},
 
-	{name: "what is taken makes room", limits: inbox.Limits{Messages: 2, Bytes: 100}, run: func(h *harness) {
+	{name: "taken messages make room", limits: inbox.Limits{Messages: 2, Bytes: 100}, run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
 		end := h.take("alice", 1)
@@ -135,7 +135,7 @@ var takeCases = []testCase{
 		h.wantFull("bob", "alice", "4")
 		end(false)
 		h.wantFull("bob", "alice", "4")
-		h.wantBodies(h.ask("alice", start, all), "1", "2", "3")
+		h.wantBodies(h.look("alice", start, all), "1", "2", "3")
 
 		h.open("carol")
 		long := string(make([]byte, 60))
@@ -143,21 +143,21 @@ var takeCases = []testCase{
 		end = h.take("carol", 1)
 		h.send("bob", "carol", long)
 		end(true)
-		h.wantBodies(h.ask("carol", start, all), long)
+		h.wantBodies(h.look("carol", start, all), long)
 	}},
 
-	{name: "a message that was acknowledged meanwhile stays away", run: func(h *harness) {
+	{name: "a message acknowledged during a pop does not return", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2", "3")
-		second := h.ask("alice", start, 2).Cursor
+		second := h.look("alice", start, 2).Cursor
 		end := h.take("alice", 2)
-		h.ask("alice", second, 0)
-		h.wantBodies(h.ask("alice", start, all), "3")
+		h.look("alice", second, 0)
+		h.wantBodies(h.look("alice", start, all), "3")
 		end(false)
-		h.wantBodies(h.ask("alice", start, all), "3")
+		h.wantBodies(h.look("alice", start, all), "3")
 	}},
 
-	{name: "the next life of an inbox is not concerned", timed: true, run: func(h *harness) {
+	{name: "a pop does not affect the next life of the inbox", timed: true, run: func(h *harness) {
 		for name, end := range map[string]func(){
 			"close":  func() { h.close("alice") },
 			"expiry": func() { h.until(time.Now(), h.past()) },
@@ -165,15 +165,15 @@ var takeCases = []testCase{
 			h.open("alice")
 			h.send("bob", "alice", "1", "2")
 			endPop := h.take("alice", 1)
-			b := h.ask("alice", start, all)
+			b := h.look("alice", start, all)
 			end()
 			h.open("alice")
 			if !ended(b) {
-				h.Errorf("%s: the look was not told that the pop has ended", name)
+				h.Errorf("%s: Taken was not closed", name)
 			}
 			h.send("bob", "alice", "3")
 			endPop(true)
-			h.wantBodies(h.ask("alice", start, all), "3")
+			h.wantBodies(h.look("alice", start, all), "3")
 			h.close("alice")
 		}
 	}},
@@ -189,10 +189,10 @@ var takeCases = []testCase{
 		h.wantAlive("alice", true)
 	}},
 
-	{name: "pops at once deliver each message once and in order", run: popsAtOnce},
+	{name: "concurrent pops deliver each message once, in order", run: concurrentPops},
 }
 
-func popsAtOnce(h *harness) {
+func concurrentPops(h *harness) {
 	const messages, receivers = 300, 4
 	h.open("alice")
 	var got []string
@@ -201,7 +201,7 @@ func popsAtOnce(h *harness) {
 	for range receivers {
 		all.Go(func() {
 			for {
-				b := h.ask("alice", start, 1+rand.IntN(3))
+				b := h.look("alice", start, 1+rand.IntN(3))
 				if b.Taken != nil {
 					<-b.Taken
 				}
@@ -212,7 +212,7 @@ func popsAtOnce(h *harness) {
 					return
 				}
 				if len(b.Messages) == 0 {
-					time.Sleep(time.Millisecond) // nothing waits here for a wake
+					time.Sleep(time.Millisecond) // this test does not wait for wakes
 					continue
 				}
 				end := h.store().Take(h.Context(), peer("alice"), b, nil)
@@ -242,7 +242,7 @@ func popsAtOnce(h *harness) {
 	all.Wait()
 	for i, body := range got {
 		if body != fmt.Sprint(i) {
-			h.Fatalf("message %s came as number %d", body, i)
+			h.Fatalf("message %s arrived at position %d", body, i)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (h *harness) take(id string, n int) (end func(delivered bool)) {
 
 func (h *harness) takeFor(w *inbox.Waker, id string, n int) (end func(delivered bool)) {
 	h.Helper()
-	end = h.store().Take(h.Context(), peer(id), h.ask(id, start, n), w)
+	end = h.store().Take(h.Context(), peer(id), h.look(id, start, n), w)
 	if end == nil {
 		h.Fatalf("nothing was taken")
 	}
@@ -269,7 +269,7 @@ func (h *harness) wantNothingTaken(id string, b inbox.Batch, w *inbox.Waker) {
 	}
 }
 
-// ended reports whether a look's pop has ended.
+// ended reports whether the pop that hid messages from a look has ended.
 func ended(b inbox.Batch) bool {
 	select {
 	case <-b.Taken:

@@ -11,7 +11,7 @@ import (
 )
 
 var waitCases = []testCase{
-	{name: "what is there is returned at once", run: func(h *harness) {
+	{name: "existing messages are returned immediately", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
 		begin := time.Now()
@@ -19,7 +19,7 @@ var waitCases = []testCase{
 		h.wantInstant(begin)
 	}},
 
-	{name: "a send wakes", run: func(h *harness) {
+	{name: "a send ends a wait", run: func(h *harness) {
 		position := start
 		for i := range 50 {
 			w := h.receiver("alice").wait(position, all, h.long())
@@ -32,7 +32,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "a send that meets the first look wakes", run: func(h *harness) {
+	{name: "a send that coincides with the first look ends the wait", run: func(h *harness) {
 		position := h.open("alice")
 		for i := range 200 {
 			r := h.receiver("alice")
@@ -52,13 +52,13 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "a peer's send to itself wakes its receiver", run: func(h *harness) {
+	{name: "a send to oneself ends the wait", run: func(h *harness) {
 		w := h.receiver("alice").wait(start, all, h.long())
 		h.send("alice", "alice", "note")
 		h.wantBodies(w.batch().Batch, "note")
 	}},
 
-	{name: "what the owner was given already is waited past", run: func(h *harness) {
+	{name: "messages the client was given before do not end a wait", run: func(h *harness) {
 		h.open("alice")
 		h.send("bob", "alice", "1", "2")
 		r := h.receiver("alice")
@@ -70,7 +70,7 @@ var waitCases = []testCase{
 		h.wantInstant(sent)
 		h.wantBodies(o.Batch, "1", "2", "3")
 
-		// In another life nothing was given yet.
+		// In another life the client has not been given anything yet.
 		h.close("alice")
 		h.open("alice")
 		h.send("bob", "alice", "4")
@@ -82,15 +82,15 @@ var waitCases = []testCase{
 	{name: "a replayed send wakes nobody", run: func(h *harness) {
 		h.open("alice")
 		h.sendKey("bob", "alice", "k", "hello")
-		w := h.receiver("alice").wait(h.ask("alice", start, all).Cursor, all, h.long())
+		w := h.receiver("alice").wait(h.look("alice", start, all).Cursor, all, h.long())
 		h.sendKey("bob", "alice", "k", "hello")
 		_, err := h.trySend(stranger("bob"), "alice", "", "hello")
 		h.want(err, inbox.ErrUnauthorized)
-		time.Sleep(time.Second / 2) // for what is not to come
+		time.Sleep(time.Second / 2) // for a wake that must not happen
 		w.wantLooks(0)
 	}},
 
-	{name: "a lost wake is made good within half a TTL", timed: true, run: func(h *harness) {
+	{name: "a lost wake delays a message by at most half a TTL", timed: true, run: func(h *harness) {
 		r := h.receiver("alice")
 		r.store = deaf{r.store}
 		w := r.wait(start, all, h.long())
@@ -104,7 +104,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "a wait ends with the empty batch", timed: true, run: func(h *harness) {
+	{name: "a wait that times out returns the empty batch", timed: true, run: func(h *harness) {
 		for _, wait := range []time.Duration{0, h.ttl / 4, h.ttl / 2, h.ttl, h.ttl * 5 / 4} {
 			begin := time.Now()
 			w := h.receiver("alice").wait(start, all, wait)
@@ -129,7 +129,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "a reset is answered at once", run: func(h *harness) {
+	{name: "a reset ends a wait immediately", run: func(h *harness) {
 		begin := time.Now()
 		o := h.receiver("alice").wait(inbox.Cursor{Life: 7, Seq: 7}, all, h.long()).batch()
 		h.wantInstant(begin)
@@ -138,7 +138,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "an error is answered at once", run: func(h *harness) {
+	{name: "an error ends a wait immediately", run: func(h *harness) {
 		opened := h.open("alice")
 		begin := time.Now()
 		h.receiver("alice").wait(plus(opened, 1), all, h.long()).wantEnd(inbox.ErrBadCursor)
@@ -148,7 +148,7 @@ var waitCases = []testCase{
 		h.wantInstant(begin)
 	}},
 
-	{name: "a replaced receiver ends at once and the newer one is woken", run: func(h *harness) {
+	{name: "a replaced receiver ends immediately and the newer one is woken", run: func(h *harness) {
 		older := h.receiver("alice").wait(start, all, h.long())
 		begin := time.Now()
 		newer := h.receiver("alice").wait(start, all, h.long())
@@ -158,7 +158,7 @@ var waitCases = []testCase{
 		h.wantInstant(begin)
 	}},
 
-	{name: "a receiver of a closed inbox ends at once", run: func(h *harness) {
+	{name: "closing an inbox ends its receiver immediately", run: func(h *harness) {
 		w := h.receiver("alice").wait(start, all, h.long())
 		begin := time.Now()
 		h.close("alice")
@@ -167,7 +167,7 @@ var waitCases = []testCase{
 		h.wantAlive("alice", false)
 	}},
 
-	{name: "a wait that is canceled as the inbox is closed opens no other", run: func(h *harness) {
+	{name: "a wait canceled while the inbox is closed does not reopen it", run: func(h *harness) {
 		for range 50 {
 			w := h.receiver("alice").wait(start, all, h.long())
 			w.cancel()
@@ -179,7 +179,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "after a wait the inbox lives for a whole TTL", timed: true, run: func(h *harness) {
+	{name: "after a wait the inbox lives for a full TTL", timed: true, run: func(h *harness) {
 		begin := time.Now()
 		drain := make(chan struct{})
 		over := h.receiver("over").wait(start, all, h.ttl*7/10)
@@ -202,7 +202,7 @@ var waitCases = []testCase{
 		}
 	}},
 
-	{name: "a wait that was canceled loses nothing and replaces nobody", run: func(h *harness) {
+	{name: "a canceled wait loses nothing and replaces nobody", run: func(h *harness) {
 		position := h.open("alice")
 		for i := range 100 {
 			older := h.receiver("alice").wait(position, all, h.long())

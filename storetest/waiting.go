@@ -8,7 +8,7 @@ import (
 	"inbox"
 )
 
-// watched is a store that tells when a look at it is over.
+// watched is a store that reports each completed look.
 type watched struct {
 	inbox.Store
 	looked chan struct{}
@@ -19,7 +19,7 @@ func (s watched) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, lim
 	return s.Store.Look(ctx, p, after, limit, w)
 }
 
-// deaf is a store that no send finds a receiver at.
+// deaf is a store that attaches no receiver, so that no send wakes it.
 type deaf struct{ inbox.Store }
 
 func (d deaf) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, _ *inbox.Waker) (inbox.Batch, error) {
@@ -32,15 +32,15 @@ type outcome struct {
 	at  time.Time
 }
 
-// waiting is a receiver that waits on a goroutine of its own.
+// waiting is a receiver that waits on its own goroutine.
 type waiting struct {
 	*receiver
 	cancel context.CancelFunc
-	looked chan struct{} // one for each look
+	looked chan struct{} // receives one value per look
 	result chan outcome
 }
 
-// wait starts waiting and returns when the first look is over.
+// wait starts to wait and returns after the first look.
 func (r *receiver) wait(after inbox.Cursor, limit int, wait time.Duration) *waiting {
 	ctx, cancel := context.WithCancel(r.h.Context())
 	w := &waiting{r, cancel, make(chan struct{}, 1000), make(chan outcome, 1)}
@@ -55,7 +55,7 @@ func (r *receiver) wait(after inbox.Cursor, limit int, wait time.Duration) *wait
 	return w
 }
 
-// batch waits for an end without an error.
+// batch waits for a result without an error.
 func (w *waiting) batch() outcome {
 	w.h.Helper()
 	o := <-w.result
@@ -63,17 +63,17 @@ func (w *waiting) batch() outcome {
 	return o
 }
 
-// wantEnd waits for an end with an error.
+// wantEnd waits for a result with the given error.
 func (w *waiting) wantEnd(want error) {
 	w.h.Helper()
 	o := <-w.result
 	w.h.want(o.err, want)
 	if len(o.Messages) > 0 {
-		w.h.Errorf("%v came with %d messages", o.err, len(o.Messages))
+		w.h.Errorf("%v was returned with %d messages", o.err, len(o.Messages))
 	}
 }
 
-// wantLooks compares how many looks there were beyond the first.
+// wantLooks compares the number of looks after the first.
 func (w *waiting) wantLooks(want int) {
 	w.h.Helper()
 	if got := len(w.looked); got != want {
@@ -81,5 +81,5 @@ func (w *waiting) wantLooks(want int) {
 	}
 }
 
-// long is a wait that is not meant to come to its end.
+// long is the duration of a wait that should end early.
 func (h *harness) long() time.Duration { return 20 * h.ttl }

@@ -12,8 +12,8 @@ import (
 	"inbox"
 )
 
-// walk compares a store with the model, step by step, on random walks.
-// -rapid.checks says how many, -rapid.steps how long they are on the average.
+// walk compares a store with the model on random walks. -rapid.checks sets their number
+// and -rapid.steps their average length.
 func walk(t *testing.T, cfg Config) {
 	rapid.Check(t, func(t *rapid.T) {
 		if cfg.Bubble {
@@ -24,21 +24,21 @@ func walk(t *testing.T, cfg Config) {
 	})
 }
 
-// walker does each step with the store and with the model.
+// A walker performs each step on the store and on the model.
 type walker struct {
 	h         *harness
 	model     *model
-	lives     map[uint64]uint64 // the store's name of each of the model's lives
-	cursors   []inbox.Cursor    // that were given out, with the model's lives
+	lives     map[uint64]uint64 // maps the model's lives to the store's
+	cursors   []inbox.Cursor    // all cursors seen, with the model's lives
 	receivers []*walkReceiver
-	sends     []walkSend // with a key
-	lost      bool       // a step was so slow that an expiry may have fallen into it
+	sends     []walkSend // all sends with a key
+	lost      bool       // a step was too slow to rule out an expiry during it
 }
 
 type walkReceiver struct {
 	*receiver
 	model *modelReceiver
-	in    *modelInbox // where it was attached last
+	in    *modelInbox // where it last attached
 	woken chan struct{}
 }
 
@@ -50,7 +50,7 @@ func newWalker(t *rapid.T, cfg Config) *walker {
 		Share:    rapid.SampledFrom([]int{0, 50, 50, 34, 1}).Draw(t, "share"),
 	}
 	if burst := rapid.IntRange(0, 3).Draw(t, "wrong secrets"); burst > 0 {
-		l.Guesses = inbox.Guesses{Every: 1000 * time.Hour, Burst: burst} // none is forgotten meanwhile
+		l.Guesses = inbox.Guesses{Every: 1000 * time.Hour, Burst: burst} // nothing is forgotten during a walk
 	}
 	if cfg.Inboxes {
 		l.Inboxes = rapid.SampledFrom([]int{3, 3, 3, 2, 1}).Draw(t, "inboxes")
@@ -100,7 +100,7 @@ func (w *walker) send(t *rapid.T, s walkSend) {
 	}
 }
 
-// receive asks, with a receiver or with nil.
+// receive looks with a receiver, or without one if r is nil.
 func (w *walker) receive(t *rapid.T, id string, r *walkReceiver) {
 	p, after, limit := drawPeer(t, id), w.cursor(t, id), drawLimit.Draw(t, "limit")
 	w.compare(t, p, after, limit, r)
@@ -113,7 +113,7 @@ func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int
 	if r != nil {
 		store, receiver, modelReceiver = r.store, r.Waker, r.model
 	}
-	// Without messages to look for, it acknowledges.
+	// With a limit of 0, acknowledge.
 	var got inbox.Batch
 	var err error
 	if limit > 0 {
@@ -130,7 +130,7 @@ func (w *walker) compare(t *rapid.T, p inbox.Peer, after inbox.Cursor, limit int
 	}
 	if err != nil {
 		if len(got.Messages) > 0 {
-			t.Fatalf("receive: %v came with %d messages", err, len(got.Messages))
+			t.Fatalf("receive: %v was returned with %d messages", err, len(got.Messages))
 		}
 		return
 	}
@@ -145,7 +145,7 @@ func (w *walker) wantBatch(t *rapid.T, got, want inbox.Batch) {
 	if w.lives[life] == 0 {
 		for other, named := range w.lives {
 			if named == got.Cursor.Life {
-				t.Fatalf("the lives %d and %d have the same name", other, life)
+				t.Fatalf("the store uses the same name for the lives %d and %d", other, life)
 			}
 		}
 		w.lives[life] = got.Cursor.Life
@@ -166,7 +166,7 @@ func (w *walker) wantBatch(t *rapid.T, got, want inbox.Batch) {
 	}
 }
 
-// look asks with a receiver, a new one or one that was there before.
+// look looks with a new or an existing receiver.
 func (w *walker) look(t *rapid.T) {
 	id := drawID.Draw(t, "id")
 	r := &walkReceiver{receiver: w.h.receiver(id), model: &modelReceiver{}, woken: make(chan struct{}, 1)}
@@ -185,12 +185,12 @@ func (w *walker) look(t *rapid.T) {
 	w.model.expire(w.begin())
 	in := w.model.inboxes[id]
 	if r.in != nil && in != nil && in != r.in && in.receiver != nil && r.model.ended == nil {
-		return // its inbox expired and another waits at the next life: nobody says who is newer
+		return // expired inbox, other receiver in the next life: it is undefined which one is newer
 	}
 	w.receive(t, id, r)
 }
 
-// leave ends the stay of a receiver, which is not seen again.
+// leave ends the stay of a receiver and forgets it.
 func (w *walker) leave(t *rapid.T) {
 	if len(w.receivers) == 0 {
 		return
@@ -209,7 +209,7 @@ func (w *walker) leave(t *rapid.T) {
 	}
 }
 
-// wantWoken compares who was woken by a step. A wake too many does no harm.
+// wantWoken checks that a step woke the right receivers. Extra wakes are harmless.
 func (w *walker) wantWoken(t *rapid.T) {
 	for i, r := range w.receivers {
 		if !r.model.woken || w.lost {
@@ -230,7 +230,7 @@ func (w *walker) wantWoken(t *rapid.T) {
 
 func (w *walker) close(t *rapid.T) {
 	p := peer(drawID.Draw(t, "id"))
-	if in := w.model.inboxes[p.ID]; in != nil && (in.owner == p.Secret) != drawSeldom.Draw(t, "right password") {
+	if in := w.model.inboxes[p.ID]; in != nil && (in.owner == p.Secret) != drawRarely.Draw(t, "right password") {
 		p = stranger(p.ID)
 	}
 	p = drawFrom(t, p)
@@ -244,7 +244,7 @@ func (w *walker) close(t *rapid.T) {
 	}
 }
 
-// receiveAll compares all that there is.
+// receiveAll compares all inboxes.
 func (w *walker) receiveAll(t *rapid.T) {
 	for _, id := range []string{"alice", "bob", "carol"} {
 		p := peer(id)

@@ -8,11 +8,11 @@ import (
 	"inbox"
 )
 
-// What the steps draw from.
+// Generators for the steps.
 var (
 	drawID     = rapid.SampledFrom([]string{"alice", "alice", "bob", "carol"})
 	drawRight  = rapid.SampledFrom([]bool{true, true, true, true, true, true, false})
-	drawSeldom = rapid.SampledFrom([]bool{false, false, true})
+	drawRarely = rapid.SampledFrom([]bool{false, false, true})
 	drawBody   = rapid.SampledFrom([]string{"", "a", "b", "cc", "dddd", "eeeeeeee"})
 	drawKey    = rapid.SampledFrom([]string{"j", "k"})
 	drawLimit  = rapid.SampledFrom([]int{0, 1, 2, all})
@@ -20,7 +20,7 @@ var (
 	drawAhead  = rapid.Uint64Range(1, 3)
 )
 
-// clients are where peers ask from: more than an inbox remembers as its owner's.
+// clients contains the addresses of peers: more than an inbox remembers of its owner.
 var clients = func() (all []*netip.Addr) {
 	for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "2001:db8::", "2001:db8:0:1::"} {
 		client := netip.MustParseAddr(a)
@@ -29,17 +29,17 @@ var clients = func() (all []*netip.Addr) {
 	return all
 }()
 
-// drawFrom has a peer come from an address, perhaps as one that was admitted before.
+// drawFrom gives a peer an address, or none, and may mark it as admitted before.
 func drawFrom(t *rapid.T, p inbox.Peer) inbox.Peer {
-	if drawSeldom.Draw(t, "from an address") {
+	if drawRarely.Draw(t, "from an address") {
 		p.Client = rapid.SampledFrom(clients).Draw(t, "address")
-		p.Admitted = drawSeldom.Draw(t, "admitted")
+		p.Admitted = drawRarely.Draw(t, "admitted")
 	}
 	return p
 }
 
-// drawPeer mostly returns the same one, but an inbox that is gone may be opened
-// by another.
+// drawPeer returns the usual peer, or sometimes another one with the same id, which may
+// open the inbox if it is gone.
 func drawPeer(t *rapid.T, id string) inbox.Peer {
 	p := stranger(id)
 	if drawRight.Draw(t, "right password") {
@@ -48,7 +48,7 @@ func drawPeer(t *rapid.T, id string) inbox.Peer {
 	return drawFrom(t, p)
 }
 
-// cursor draws one with the model's lives.
+// cursor draws a cursor with the model's lives.
 func (w *walker) cursor(t *rapid.T, id string) inbox.Cursor {
 	kind := drawCursor.Draw(t, "kind of cursor")
 	if kind == "known" && len(w.cursors) > 0 {

@@ -9,10 +9,10 @@ import (
 	"inbox"
 )
 
-// margin is how far a step stays away from any expiry, and how long it may take.
+// margin is the minimum distance of a step from any expiry, and its maximum duration.
 func (w *walker) margin() time.Duration { return w.h.past() - w.h.ttl }
 
-// begin returns when a step begins, none earlier than nothing is about to expire.
+// begin waits until no expiry is near and returns the time.
 func (w *walker) begin() time.Time {
 	for moved := true; moved; {
 		moved = false
@@ -26,24 +26,24 @@ func (w *walker) begin() time.Time {
 	return time.Now()
 }
 
-// end reports whether the step was quick enough to say what it must have done,
-// and the store was there.
+// end reports whether the result of a step counts: the step was fast enough to rule out
+// an expiry during it, and the store was available.
 func (w *walker) end(begin time.Time, err error) bool {
 	w.lost = time.Since(begin) > w.margin() || errors.Is(err, inbox.ErrUnavailable)
 	return !w.lost
 }
 
-// pass lets time pass, in a bubble also to the very moment of an expiry.
+// pass lets time pass. In a bubble it may stop exactly at an expiry.
 func (w *walker) pass(t *rapid.T) {
 	ttl := w.h.ttl
 	if !w.h.cfg.Bubble {
-		if drawSeldom.Draw(t, "at all") {
+		if drawRarely.Draw(t, "at all") {
 			time.Sleep(rapid.SampledFrom([]time.Duration{ttl / 10, ttl / 2, ttl}).Draw(t, "time"))
 		}
 		return
 	}
 	d := rapid.SampledFrom([]time.Duration{1, ttl / 10, ttl / 10, ttl / 4, ttl / 4, ttl / 2, ttl - 1, ttl, -1, 0}).Draw(t, "time")
-	if d <= 0 { // a nanosecond before the next expiry, or the moment itself
+	if d <= 0 { // a nanosecond before the next expiry, or exactly at it
 		d += w.nextExpiry()
 	}
 	time.Sleep(d)
