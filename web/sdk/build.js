@@ -16,10 +16,11 @@ import { minify } from "terser";
 
 /** Properties that only our own modules use: esbuild shortens their names. */
 const INTERNAL = [
-  "adopt", "agreed", "answered", "begin", "busy", "closes", "closing", "connected", "content", "create", "due", "end", "fail",
-  "failure", "first", "form", "handled", "hear", "hold", "interrupted", "known", "left", "onmove", "opened", "options", "over",
-  "peer", "pending", "place", "polite", "position", "queue", "refused", "repeat", "ringing", "say", "server", "start", "started",
-  "take", "tell", "told", "waiting", "wake", "worked",
+  "abandonedAt", "acknowledge", "adopt", "agreed", "answered", "begin", "busy", "closeCount", "closing", "connected",
+  "content", "create", "deliver", "end", "fail", "failure", "first", "handle", "handled", "hold", "inFlight",
+  "interruptedAt", "known", "nextReport", "onmove", "opened", "options", "over", "peer", "pending", "polite", "position",
+  "queue", "refused", "repeat", "reportError", "ringing", "sendSignal", "server", "shared", "start", "started", "success",
+  "waiting", "wake", "wasConnected",
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -52,7 +53,7 @@ for (const entry of ["inbox", "messaging"]) {
   const shipped = await minify(bundle.text, {
     module: true,
     ecma: 2020,
-    compress: { passes: 3, sequences: false },
+    compress: { passes: 3, sequences: false, booleans: false, pure_getters: true, unsafe_arrows: true },
     format: { preamble: `//! inbox ${version}` },
     sourceMap: { filename: `${entry}.js`, content: map.text, includeSources: true, url: `${entry}.js.map` },
   });

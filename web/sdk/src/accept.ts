@@ -3,29 +3,31 @@ import type { ConnectOptions, Connection } from "./connect.js";
 import type { Inbox } from "./messaging.js";
 import { pause } from "./wait.js";
 
-/** What all calls of a loop have in common. */
+/** Options of {@link accept}. Those that are not `signal` apply to every call of the loop. */
 export interface AcceptOptions extends Omit<ConnectOptions, "wait"> {
-  /** Ends the loop, but no call. */
+  /** Ends the loop. Calls continue. */
   signal?: AbortSignal | undefined;
 }
 
-/** Somebody calls. */
+/** An incoming call. It rings for up to a minute. */
 export interface Call {
-  /** Who it is. */
+  /** The caller's id. */
   readonly from: string;
-  /** Aborted when the call is over, also while it rings; its reason is the {@link CallError}. */
+  /** Aborted when the call is over, also while it rings. Its reason is the {@link CallError}. */
   readonly signal: AbortSignal;
   /**
-   * Answers.
-   * @returns the connection, once it is connected; see {@link connect}
+   * Answers the call. The options override those of the loop.
+   *
+   * @returns the connection, once it is connected
+   * @throws {@link CallError} and {@link InboxError} as {@link connect} does
    */
   accept(options?: Omit<ConnectOptions, "wait">): Promise<Connection>;
-  /** Says no; the caller is told the reason. */
+  /** Declines the call. The caller's error has the code `rejected` and the reason. */
   reject(reason?: string): void;
 }
 
 /**
- * Waits for calls, until the signal is aborted.
+ * Receives calls until the signal is aborted. Several loops over one inbox share its calls.
  *
  * @throws {@link InboxError} as {@link Inbox.messages} does
  *

@@ -4,22 +4,24 @@ import { trim } from "./request.js";
 import { createSide, type Side } from "./side.js";
 import { isSignal, type Signal } from "./signal.js";
 
-/** Bounds of what strangers can make us keep. */
+/** Bounds the calls that ring at once, and the byes that are sent to strangers at once. */
 const MAX_RINGING = 50;
-const MAX_FORGOTTEN = 500;
+/** Bounds the sessions that are remembered after they ended. */
+const MAX_OVER = 500;
 
-/** All calls of one inbox: they share one loop over its messages. */
+/** All calls of one inbox. They share one loop over its messages. */
 export interface Calls {
-  /** Those who ring, until somebody takes them. */
+  /** Incoming calls that no loop of accept has taken yet. */
   readonly ringing: Side[];
-  /** To be called when there is something new, once. */
+  /** Callbacks for the next incoming call, or for the end of the loop. Each is called once. */
   readonly waiting: (() => void)[];
-  /** Why there will be nothing new. */
+  /** Why the loop over messages ended, if it failed. */
   readonly failure: unknown;
-  /** Receives from now on, until what it returns is called. */
+  /** Keeps the loop running until the returned function is called. */
   hold(): () => void;
-  /** A call of this peer, or with it, that is not connected yet. */
+  /** Returns the call with this peer that is not connected yet, whoever made it. */
   pending(peer: string): Side | undefined;
+  /** Creates an incoming call if there is a session, else an outgoing one. */
   create(peer: string, session?: string): Side;
 }
 
@@ -33,12 +35,12 @@ export function callsOf(inbox: Inbox): Calls {
 
 function createCalls(inbox: Inbox): Calls {
   const live = new Map<string, Side>();
-  /** Sessions that are over, with what makes the answer to somebody who goes on with them. */
+  /** Sessions that are over. The function returns the bye for a peer who continues one. */
   const over = new Map<string, () => Signal | undefined>();
   let users = 0;
   let loop: AbortController | undefined;
   let failure: unknown;
-  /** How many strangers are being told that nobody knows their call. */
+  /** How many byes to strangers are being sent. */
   let refusals = 0;
   const ringing: Side[] = [];
   const waiting: (() => void)[] = [];
@@ -61,7 +63,7 @@ function createCalls(inbox: Inbox): Calls {
     },
 
     pending(peer) {
-      return [...live.values()].find((side) => side.peer === peer && !side.worked);
+      return [...live.values()].find((side) => side.peer === peer && !side.wasConnected);
     },
 
     create(peer, session) {
@@ -76,28 +78,28 @@ function createCalls(inbox: Inbox): Calls {
           const at = ringing.indexOf(side);
           if (at >= 0) ringing.splice(at, 1);
           forget(peer, side.session, () => bye);
-          say(peer, bye).then(release);
+          sendBye(peer, bye).then(release);
         },
       );
-      live.set(name(peer, side.session), side);
+      live.set(keyOf(peer, side.session), side);
       return side;
     },
   };
   return calls;
 
-  /** No other peer can meddle with a session. */
-  function name(...of: [peer: string, session: string]): string {
+  /** The key includes the peer, so that no other peer can interfere with a session. */
+  function keyOf(...of: [peer: string, session: string]): string {
     return JSON.stringify(of);
   }
 
-  async function say(peer: string, signal: Signal | undefined): Promise<void> {
+  async function sendBye(peer: string, signal: Signal | undefined): Promise<void> {
     if (signal) await inbox.send(peer, signal, { last: true }).catch(() => {});
   }
 
   function forget(peer: string, session: string, bye: () => Signal | undefined = () => undefined): void {
-    live.delete(name(peer, session));
-    over.set(name(peer, session), bye);
-    trim(over, MAX_FORGOTTEN);
+    live.delete(keyOf(peer, session));
+    over.set(keyOf(peer, session), bye);
+    trim(over, MAX_OVER);
   }
 
   async function run({ signal }: AbortController): Promise<void> {
@@ -108,47 +110,47 @@ function createCalls(inbox: Inbox): Calls {
     page.addEventListener?.("pagehide", leave, { signal });
     const onreset = (): void => live.forEach((side) => side.repeat());
     try {
-      for await (const { from, data } of inbox.messages({ signal, match: isSignal, onreset, first: true })) hear(from, data as Signal);
+      for await (const { from, data } of inbox.messages({ signal, match: isSignal, onreset, first: true })) handle(from, data as Signal);
     } catch (error) {
       failure = error;
       loop = undefined;
       for (const side of live.values()) {
-        if (side.worked) side.cause = error;
+        if (side.wasConnected) side.cause = error;
         else side.end(error);
       }
       waiting.splice(0).forEach((wake) => wake());
     }
   }
 
-  function hear(from: string, signal: Signal): void {
+  function handle(from: string, signal: Signal): void {
     const { session, type, n, replaces } = signal;
     if (replaces) forget(from, replaces);
-    const named = name(from, session);
-    let side = live.get(named);
+    const key = keyOf(from, session);
+    let side = live.get(key);
     if (!side) {
       if (type === "bye" || type === "candidates") return;
-      if (over.has(named) || n !== 1 || type === "answer" || ringing.length >= MAX_RINGING) {
+      if (over.has(key) || n !== 1 || type === "answer" || ringing.length >= MAX_RINGING) {
         if (refusals >= MAX_RINGING) return;
         refusals++;
-        say(from, over.has(named) ? over.get(named)!() : { type: "bye", session, why: "ended" }).then(() => refusals--);
+        sendBye(from, over.has(key) ? over.get(key)!() : { type: "bye", session, why: "ended" }).then(() => refusals--);
         return;
       }
-      // If both call at once, the call with the lesser name is the one.
+      // If both call at once, the call with the lesser session wins.
       const mine = [...live.values()].find((side) => side.peer === from && !side.polite && !side.answered);
       if (mine && mine.session < session) {
-        // It may fail before they hear of it, and they go on with theirs.
+        // If our call fails before they learn of it, they continue theirs and get its bye.
         forget(from, session, () => mine.over.aborted ? { type: "bye", session, why: mine.over.reason?.code } : undefined);
         return;
       }
       if (mine) {
         forget(from, mine.session);
         mine.adopt(session);
-        live.set(named, (side = mine));
+        live.set(key, (side = mine));
       } else {
         ringing.push((side = calls.create(from, session)));
         waiting.splice(0).forEach((wake) => wake());
       }
     }
-    side.hear(signal);
+    side.handle(signal);
   }
 }

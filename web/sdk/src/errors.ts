@@ -1,12 +1,13 @@
 /**
- * What programs read of an {@link InboxError}. Besides the codes of the server:
+ * The code of an {@link InboxError}. The server's codes are in the protocol's
+ * documentation. The SDK adds:
  *
- * - `unreachable`: no connection
+ * - `unreachable`: no connection to the server
  * - `timeout`: no answer in time
  * - `not-inbox`: something other than an inbox server answered
  * - `proxy-auth`: a proxy asked for its own credentials
- * - `unsupported`: this runtime's `fetch` does not take what the SDK asks it for; see `cause`
- * - `http-502` and the like: an error without a code, from a proxy for example
+ * - `unsupported`: this runtime's `fetch` lacks an option that the SDK needs; see `cause`
+ * - `http-502` and the like: an error without a code, for example from a proxy
  */
 // A Go test compares the server's codes and the table below with the catalogue in
 // internal/problem: change that first.
@@ -19,8 +20,7 @@ export type InboxErrorCode =
   | "unreachable" | "timeout" | "not-inbox" | "proxy-auth" | "unsupported" | `http-${number}`;
 
 /**
- * The code and the status that the close code of a socket stands for. The reason of a
- * close is for people.
+ * The code and the HTTP status for each close code of a socket.
  * @internal
  */
 export const CLOSES: { readonly [close: number]: readonly [code: InboxErrorCode, status: number] | undefined } = {
@@ -39,40 +39,44 @@ export const CLOSES: { readonly [close: number]: readonly [code: InboxErrorCode,
   4429: ["rate-limited", 429],
 };
 
-/** What a user reads where the server says nothing more. */
+/** The messages of errors for which the server sends none: those of the SDK, and those on a socket. */
 const SENTENCES: { readonly [code: string]: string } = {
-  unreachable: "The inbox server cannot be reached.",
-  timeout: "The inbox server did not answer in time.",
-  replaced: "Another receiver, perhaps another tab, has taken over the inbox.",
+  unreachable: "The inbox server cannot be reached. Check the network.",
+  timeout: "The inbox server did not answer in time. Check the network.",
+  replaced: "Another tab or program took over the inbox. Close it, or use another id.",
   closed: "The inbox was closed.",
-  unauthorized: "The inbox has another password.",
-  "not-inbox": "What answers is not an inbox server.",
+  unauthorized: "The inbox has another password. Check it, or use another id.",
+  "no-such-inbox": "Nobody is online under this id. Check it, or try again later.",
+  "not-inbox": "This is not an inbox server. Check the URL.",
   "proxy-auth": "A proxy asked for its own credentials.",
 };
 
-/** How many milliseconds to wait if a limit does not say for how long, as the close code of a socket. */
-const LIMITED = 1000;
+/** The default retryAfter of a rate limit, in milliseconds: a close code cannot carry one. */
+const RATE_LIMIT_PAUSE = 1000;
 
-/** What an inbox server answers when it does not do what it was asked for, or that it does not answer. */
+/**
+ * The server refused a request, or did not answer. `message` is a sentence that can be
+ * shown to users.
+ */
 export class InboxError extends Error {
-  /** Tells it from other errors. */
+  /** Distinguishes it from other errors, also across copies of the SDK. */
   override readonly name = "InboxError";
-  /** What programs read. */
+  /** What failed, for programs. */
   readonly code: InboxErrorCode;
-  /** The HTTP status, also on a socket; 0 without an answer. */
+  /** The HTTP status, also for an error on a socket; 0 if there was no answer. */
   readonly status: number;
-  /** How many milliseconds the server asks to wait. The SDK does so by itself where it tries again. */
+  /** How many milliseconds the server asks to wait before a retry. The SDK waits that long when it retries. */
   readonly retryAfter: number | undefined;
 
   /** @internal */
-  constructor(code: InboxErrorCode, status = 0, detail = SENTENCES[code] ?? `The inbox server answered: ${code}.`, retryAfter = status === 429 ? LIMITED : undefined, cause?: unknown) {
+  constructor(code: InboxErrorCode, status = 0, detail = SENTENCES[code] ?? `The inbox server answered: ${code}.`, retryAfter = status === 429 ? RATE_LIMIT_PAUSE : undefined, cause?: unknown) {
     super(detail, { cause });
     this.code = code;
     this.status = status;
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the same request can succeed later without being changed. */
+  /** Whether the same request may succeed later, unchanged. */
   get passes(): boolean {
     return !/^4(?!08|25|29)|^5(0[15]|11)|not-inbox|unsupported/.test(this.status + this.code);
   }

@@ -1,33 +1,33 @@
 import type { Server } from "./request.js";
 import type { WireMessage } from "./message.js";
 
-/** What is sent, as it was when it was given. */
+/** A message body, copied from what the caller passed. */
 export type Body = string | Uint8Array<ArrayBuffer>;
 
-/** What a transport sees of the receiver that it works for. */
+/** A transport's view of the receiver that runs it. */
 export interface Link {
   readonly server: Server;
 
-  /** Everything up to this cursor was acknowledged by its reader. Whoever reads it tells the server. */
+  /** Returns the cursor up to which everything is acknowledged. The transport that reads it passes it to the server. */
   position(): string;
-  /** Tells the server the position by a request, if it does not know it. */
-  tell(signal?: AbortSignal): void;
-  /** Whether there are messages that were not acknowledged by their readers. */
+  /** Acknowledges up to the position by a request, unless the server knows the position already. */
+  acknowledge(signal?: AbortSignal): void;
+  /** Reports whether there are messages that no loop has finished with. */
   busy(): boolean;
 
   /**
-   * The server answers, for the first time or once more.
-   * @param cursor where the inbox stands, before the messages that follow
-   * @param reset whether our position was of an earlier life of the inbox
+   * Reports that the server answered, for the first time or again.
+   * @param cursor the position of the inbox before the messages that follow
+   * @param reset whether our position belongs to an earlier life of the inbox
    */
   opened(cursor?: string | null, reset?: boolean): void;
-  /** A message arrived, perhaps not for the first time. */
-  take(message: WireMessage): void;
+  /** Delivers a message. Delivering it twice is harmless. */
+  deliver(message: WireMessage): void;
 
-  // What a transport sets while it works:
+  // The transport sets these while it works:
 
   /** Called when position() has moved. */
   onmove?: (() => void) | undefined;
-  /** Sends a text or bytes over the connection, unless it is too much for one. */
+  /** Sends a body over the connection, or returns undefined if the body is too large for it. */
   send?: ((to: string, body: Body, key: string) => Promise<void> | undefined) | undefined;
 }

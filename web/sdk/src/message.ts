@@ -1,7 +1,7 @@
-import { fromBase64 } from "./base64.js";
+import { fromBase64, toBytes } from "./base64.js";
 
 /**
- * A message as the server gives it.
+ * A message in the server's JSON. It has a `body` if the body is UTF-8, else a `body64`.
  * @internal
  */
 export interface WireMessage {
@@ -12,19 +12,19 @@ export interface WireMessage {
   body64?: string;
 }
 
-/** A message from another peer. Anybody can have sent anything. */
+/** A received message. The server has verified the sender, but not the body: validate it before use. */
 export interface Message {
-  /** The sender's id, as the server has checked it. */
+  /** The sender's id. The server has checked the sender's password. */
   readonly from: string;
   /** When the server accepted the message. */
   readonly time: Date;
-  /** Names this message: one that is received twice has the same cursor. */
+  /** Identifies this message: if it is received again, it has the same cursor. */
   readonly cursor: string;
-  /** The body as text, if it is UTF-8. */
+  /** The body as text, or `undefined` if it is not UTF-8. */
   readonly text: string | undefined;
-  /** The body as it was sent. */
+  /** The body as bytes, exactly as it was sent. Each access makes a copy. */
   readonly bytes: Uint8Array;
-  /** The body read as JSON, if it is JSON. */
+  /** The body parsed as JSON, or `undefined` if it is not JSON. Each access parses it. */
   readonly data: unknown;
 }
 
@@ -36,7 +36,7 @@ export function readMessage({ from, time, cursor, body, body64 }: WireMessage): 
     cursor,
     text: body,
     get bytes() {
-      return body === undefined ? fromBase64(body64!) : new TextEncoder().encode(body);
+      return toBytes(body ?? fromBase64(body64!));
     },
     get data(): unknown {
       try {

@@ -1,7 +1,7 @@
 import { InboxError } from "./errors.js";
 import type { Message } from "./message.js";
 import { createReceiver, type CursorStorage, type MessagesOptions, type Receiver, type Transport } from "./receive.js";
-import { placeOf, type Server } from "./request.js";
+import { sharedBy, type Server } from "./request.js";
 import { createSend, type SendOptions } from "./send.js";
 
 export { InboxError, type InboxErrorCode } from "./errors.js";
@@ -10,27 +10,34 @@ export type { Message } from "./message.js";
 export type { CursorStorage, MessagesOptions, Transport } from "./receive.js";
 export type { SendOptions } from "./send.js";
 
-/** Whose inbox it is, and how it is to be asked. */
+/** Options of the {@link Inbox} constructor. */
 export interface InboxOptions {
   /**
-   * Under which others send to this inbox: any characters but `:` and control
-   * characters, at most 512 bytes in UTF-8, without white space at either end.
+   * The id that others send to: at most 512 bytes in UTF-8, without `:`, control
+   * characters, and white space at either end. {@link randomId} creates one that cannot
+   * be guessed.
    */
   id: string;
-  /** The first one who asks with an id chooses its password. At most 256 bytes in UTF-8. */
+  /**
+   * Protects the inbox: at most 256 bytes in UTF-8. The first client that uses an id sets its
+   * password, which lasts as long as the inbox.
+   */
   password: string;
   /**
-   * Keeps the cursor, so that a page that is loaded again goes on where it was:
-   * `sessionStorage`. Id and password then have to be the same, too.
+   * Stores the cursor, so that a reloaded page continues where it was: usually
+   * `sessionStorage`. The page has to keep the id and the password itself. By default
+   * nothing is stored.
    */
   storage?: CursorStorage | undefined;
-  /** What to try, the best first. All, if nothing is given. */
+  /** The transports to try, in this order. The default is `["socket", "stream", "poll"]`. */
   transports?: readonly Transport[] | undefined;
 }
 
 /**
- * One peer's inbox on one server. Nothing is asked of the server before
- * {@link Inbox.send} or a loop over {@link Inbox.messages}.
+ * One peer's inbox on a server. The constructor makes no request: the inbox opens with
+ * the first {@link Inbox.send} or the first loop over {@link Inbox.messages}. It expires,
+ * with the messages in it, 60 seconds after its owner stopped receiving, unless the
+ * server is configured otherwise.
  *
  * @example
  * const inbox = new Inbox("https://example.com/inbox", { id: randomId(), password: randomPassword() });
@@ -38,11 +45,11 @@ export interface InboxOptions {
  * for await (const message of inbox.messages()) console.log(message.from, message.data);
  */
 export class Inbox {
-  /** Under which others send to this inbox. */
+  /** The id that others send to. */
   readonly id: string;
-  /** Called whenever a connection was made over which messages are received. */
+  /** Called whenever the inbox starts or resumes receiving, with the transport in use. */
   onopen: ((transport: Transport) => void) | undefined;
-  /** Called when messages are not received at the moment. It goes on trying. */
+  /** Called when receiving is interrupted, with the reason. The inbox reconnects by itself. */
   onaway: ((error: InboxError) => void) | undefined;
 
   /** @internal */
@@ -50,68 +57,78 @@ export class Inbox {
   readonly #receiver: Receiver;
   readonly #send: ReturnType<typeof createSend>;
 
-  /** @param url the address of the server's `/inbox`; in a page it can be relative */
+  /**
+   * @param url the URL of the server's `/inbox`. In a page it can be relative.
+   * @throws {@link InboxError} with `bad-credentials` if the id contains a `:`, and with
+   *   `not-inbox` if the URL does not begin with `http:` or `https:`
+   */
   constructor(url: string | URL, { id, password, storage, transports }: InboxOptions) {
-    // Basic would take what follows for the password.
-    if (id.includes(":")) throw new InboxError("bad-credentials", 400, "An id has no colon.");
-    // To be told of, and not taken for the name of a host.
+    // Basic authentication would take the rest for the password.
+    if (id.includes(":")) throw new InboxError("bad-credentials", 400, "The id has a colon.");
+    // A URL such as //inbox would be read as the name of a host. With /. before it, the first request reports the //.
     const address = new URL(`${url}`.replace(/^(?=\/\/[^/]*$)/, "/."), globalThis.document?.baseURI ?? globalThis.location?.href);
     address.username = address.password = address.hash = "";
     this.id = id;
-    if (!/^http/.test(address.protocol)) throw new InboxError("not-inbox", 0, `The address of the inbox begins with ${address.protocol}, not with http: or https:.`);
-    const server: Server = { url: address, id, password, place: placeOf(`${address.href} ${id}`), due: new Set(), closes: 0 };
+    if (!/^http/.test(address.protocol)) throw new InboxError("not-inbox", 0, `The inbox URL begins with ${address.protocol}, not http: or https:.`);
+    const server: Server = { url: address, id, password, shared: sharedBy(`${address.href} ${id}`), inFlight: new Set(), closeCount: 0 };
     this.server = server;
     this.#receiver = createReceiver(this, server, transports, storage);
     this.#send = createSend(this.#receiver);
   }
 
-  /** How messages are received at the moment, if they are. */
+  /** The transport that receives at the moment, or `undefined` if none does. */
   get transport(): Transport | undefined {
     return this.#receiver.transport;
   }
 
   /**
-   * Sends a string, bytes, or anything else as JSON. Tries again for 30 seconds
-   * as long as that can help, and is enqueued once all the same. Sends to one
-   * recipient keep their order.
+   * Sends a message: a string or bytes as they are, anything else as JSON. It retries
+   * for up to 30 seconds while that can help, and the recipient still gets the message
+   * once. Messages to one recipient keep their order.
    *
    * @returns when the message is in the recipient's inbox
-   * @throws {@link InboxError}: `no-such-inbox` if there is no recipient (but see
-   *   {@link SendOptions.wait}), and whatever trying again did not help
+   * @throws {@link InboxError} with `no-such-inbox` if the recipient has no inbox (see
+   *   {@link SendOptions.wait}), or with the reason of the last attempt; a `TypeError` if
+   *   JSON cannot hold the value
    */
   async send(to: string, data: unknown, options: SendOptions = {}): Promise<void> {
     return this.#send(to, data, options);
   }
 
   /**
-   * Receives until the signal is aborted. A message is acknowledged when the loop
-   * comes round; one that was not handled to its end is received again, by the
-   * next loop. Connections are made, chosen and mended by themselves.
+   * Receives messages until the signal is aborted. The inbox chooses the transport and
+   * reconnects by itself.
    *
-   * Messages that no loop wants while another one runs are kept for one that does,
-   * the last 100, in memory.
+   * A message is acknowledged when the loop asks for the next one. If the loop ends
+   * earlier, by `break` or an exception, the next loop receives the message again.
    *
-   * @throws {@link InboxError} when it makes no sense to go on: `replaced` if
-   *   somebody else (another tab) receives with this id, `unauthorized` if it
-   *   has another password, `closed` if it was closed elsewhere
+   * Several loops can run at once (see {@link MessagesOptions.match}). The inbox keeps the
+   * last 100 messages that no loop wants, in memory, for a later loop.
+   *
+   * @throws {@link InboxError} if receiving cannot continue: `replaced` if another tab
+   *   or program receives with this id, `unauthorized` if the inbox has another
+   *   password, `closed` if it was closed, and other codes that a retry cannot help
    */
   messages(options: MessagesOptions = {}): AsyncGenerator<Message, void, void> {
     return this.#receiver.messages(options);
   }
 
   /**
-   * Closes the inbox on the server, with all that it holds, and ends the loops over it,
-   * with `closed`. What was sent before is let through first, and another object for the
-   * same inbox in this page waits until it is closed. In a handler of `pagehide` it is
-   * closed at once, by a request that outlives the page.
+   * Closes the inbox on the server, which deletes the messages in it, and ends the loops over it
+   * with `closed`. Sends that began earlier finish first. Another `Inbox` object for the same
+   * inbox in this page waits for it. In a handler of `pagehide`, the request goes out
+   * immediately and outlives the page.
+   *
+   * @throws {@link InboxError} if the server did not confirm it. The inbox then expires by
+   *   itself.
    */
   async close({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const { place } = this.server;
+    const { shared } = this.server;
     const closing = this.#receiver.close(signal);
     const done = closing.catch(() => {}).then(() => {
-      if (place.closing === done) delete place.closing;
+      if (shared.closing === done) delete shared.closing;
     });
-    place.closing = done;
+    shared.closing = done;
     return closing;
   }
 }

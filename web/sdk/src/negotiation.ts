@@ -1,67 +1,68 @@
 import type { CallError, Tried } from "./call-error.js";
 import { InboxError } from "./errors.js";
-import { note, type Say, type Signal } from "./signal.js";
+import { noteCandidates, type SendSignal, type Signal } from "./signal.js";
 import { pause } from "./wait.js";
 
-/** When to send an offer again that was not answered. */
+/** When to repeat an offer that was not answered, in milliseconds. */
 const REPEAT_AFTER = 4000;
-/** How long candidates wait for others, and for the description that they belong to. */
+/** How long candidates wait for others and for their description, in milliseconds, to go out together. */
 const GATHER_TIME = 10;
-/** How long to wait for the first of them before an offer is let go of: without one, Chromium at times gathers no more. */
+/** How long to wait for the first candidate before rolling back an offer, in milliseconds. Without a candidate, Chromium sometimes gathers no more. */
 const FIRST_CANDIDATE_TIMEOUT = 500;
 
-/** How many candidates are kept that came before what they belong to. */
+/** Bounds the candidates that wait for their description. */
 const MAX_EARLY = 200;
 
-/** The number of a data channel that nobody else takes. It is the last one that browsers have. */
+/** The id of our own data channel: the last one that browsers support, which applications are unlikely to use. */
 const UNUSED_CHANNEL = 1023;
 
 type Description = Omit<Signal, "session">;
 
-/** What a negotiation needs to know of its call. */
+/** What a negotiation needs of its call. */
 export interface Negotiating {
   readonly tried: Tried;
-  /** Lets go of its offer when both sides make one. */
+  /** Whether this side drops its offer when both sides make one. */
   polite: boolean;
-  /** The call that this one has taken the place of. */
+  /** The session of our own call that this one replaced. */
   replaces: string | undefined;
   readonly over: AbortSignal;
-  readonly say: Say;
-  /** Whether a first offer was answered: from then on there is something to go back to. */
+  readonly sendSignal: SendSignal;
+  /** Whether the first offer was answered. From then on there is a state to roll back to. */
   readonly answered: boolean;
-  /** An offer was answered. */
+  /** Called when an offer was answered. */
   agreed(): void;
-  /** Reports whether a signal that did not arrive was refused for good. Unless something arrived before, that is the end of the call. */
+  /** Reports whether the server refused a signal for good. If no signal has reached the other side yet, it ends the call. */
   refused(error: unknown): boolean;
-  /** Tells the application what came to nothing, while the connection goes on. */
-  tell(error: unknown): void;
-  /** The error of this call for what fails in the browser, here or on the other side. */
-  failure(code: "setup-failed" | "peer-failed", reason?: string, cause?: unknown): CallError;
+  /** Reports a change that failed to the application. The connection continues. */
+  reportError(error: unknown): void;
+  /** Creates a `setup-failed` of this call, or a `peer-failed` if the other side gave a reason. */
+  failure(cause?: unknown, reason?: string): CallError;
   end(error: unknown): void;
 }
 
 export interface Negotiation {
-  /** Begins; the one who is not polite makes an offer. */
+  /** Starts the negotiation. The impolite side makes an offer. */
   begin(): Promise<void>;
-  hear(signal: Signal): Promise<void>;
-  /** Says again what may have been lost. */
+  handle(signal: Signal): Promise<void>;
+  /** Sends signals again that may have been lost. */
   repeat(): void;
 }
 
 /**
- * Perfect negotiation (W3C WebRTC, 10.7) of one connection, over a way that may
- * lose signals, repeat them, and take its time.
+ * Negotiates one connection by perfect negotiation (W3C WebRTC, 10.7), over a channel that
+ * may lose, repeat and delay signals.
  */
 export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation {
   let begun = false;
   let making = false;
-  /** Whether another offer was needed while one was made. */
+  /** Whether another offer became necessary while one was being made. */
   let missed = false;
+  /** The number of our last offer, and of theirs. */
   let ours = 0;
-  /** Our last offer, as it was said. */
-  let offered: Description | undefined;
   let theirs = 0;
-  /** The answer to their last offer. */
+  /** Our last offer, as it was sent. */
+  let offered: Description | undefined;
+  /** Our answer to their last offer. */
   let answer: Description;
   let offering: Promise<void> | undefined;
   let timer: number | undefined;
@@ -69,17 +70,17 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   const gathered: RTCIceCandidateInit[] = [];
   let sent = 0;
   let sending = false;
-  /** Whether there was a candidate of the last offer, and whom it wakes. */
+  /** Whether the last offer has had a candidate, and what the first one calls. */
   let first = false;
   let wake = (): void => {};
-  /** What an offer would have changed that came to nothing: it is not made again until the application wants another change. */
+  /** The change that a refused offer would have made. It is not offered again until the application wants another one. */
   let refused: string | undefined;
-  /** Whether the application was told that candidates of the last offer were refused. */
-  let told = false;
+  /** Whether the application knows that candidates of the last offer were refused. */
+  let reported = false;
 
   pc.addEventListener("negotiationneeded", () => begun && offer());
   pc.addEventListener("icecandidate", ({ candidate }) => {
-    note(call.tried, "local", candidate?.candidate);
+    noteCandidates(call.tried, "local", candidate?.candidate);
     gathered.push(candidate ?? { candidate: "" });
     setTimeout(flush, GATHER_TIME);
     first = true;
@@ -90,48 +91,48 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
   return {
     async begin() {
       if (!call.polite) {
-        // With nothing to agree on there would be no connection: a channel that only this side knows makes it one for channels.
+        // An offer without media cannot connect. This channel, which the other side never opens, adds a section for data.
         if (!(await pc.createOffer()).sdp?.includes("m=")) pc.createDataChannel("", { negotiated: true, id: UNUSED_CHANNEL });
         await offer();
       }
       begun = true;
     },
 
-    async hear({ type, n, sdp, candidates, why }) {
+    async handle({ type, n, sdp, candidates, why }) {
       if (type === "candidates") {
         const all = [candidates ?? []].flat().flatMap(readCandidate);
-        // The end comes last, wherever it stands: some implementations begin with it.
+        // Some implementations put the end of candidates first.
         for (const candidate of all) if (candidate.candidate) await add(candidate);
         if (all.some(({ candidate }) => !candidate)) await add({ candidate: "" });
         return;
       }
       if (type === "offer") {
         if (n! <= theirs) {
-          // It was answered, but they may not have heard it, and wait for that however much we offer.
-          if (n === theirs) say(answer);
+          // We answered, but the answer may be lost, and they ignore our offers until they have it.
+          if (n === theirs) sendDescription(answer);
           return;
         }
         if (making || pc.signalingState !== "stable") {
           if (!call.polite) return;
-          ours++; // the one that is on its way is no more
+          ours++; // an answer to the offer on its way no longer counts
           if (!first) await pause(FIRST_CANDIDATE_TIMEOUT, call.over, (act) => void (wake = act));
           gathered.length = sent = 0;
         }
         theirs = n!;
       } else {
-        await offering; // it was heard before we knew
-        if (n !== ours || pc.signalingState !== "have-local-offer") return; // to an offer that is no more, or once more
+        await offering; // the answer can arrive before our send is confirmed
+        if (n !== ours || pc.signalingState !== "have-local-offer") return; // it answers a dropped offer, or repeats an answer
       }
       try {
         if (why) throw why;
-        note(call.tried, "remote", sdp);
+        noteCandidates(call.tried, "remote", sdp);
         await pc.setRemoteDescription({ type: type as "offer", sdp: sdp! });
         for (const candidate of early.splice(0)) await add(candidate);
         if (type === "offer") await reply();
       } catch (error) {
         if (type === "answer") {
-          // A first offer waits for another answer. A later one gives way, so that others can follow.
-          if (call.answered) await giveWay(why ? call.failure("peer-failed", `${why}`) : call.failure("setup-failed", undefined, error));
+          // A first offer waits for another answer. A later one is rolled back, so that others can follow.
+          if (call.answered) await rollBack(call.failure(why ? undefined : error, why && `${why}`));
         } else if (typeof sdp === "string") await refuse(error);
         return;
       }
@@ -146,13 +147,13 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
     },
   };
 
-  /** Makes an offer, one at a time. */
+  /** Makes an offer. Only one is made at a time. */
   async function offer(): Promise<void> {
     missed = making;
     if (making || call.over.aborted) return;
     making = true;
     clearTimeout(timer);
-    await (offering = (call.answered ? offerChange() : offerFirst()).catch((error) => call.tell(call.failure("setup-failed", undefined, error))));
+    await (offering = (call.answered ? offerChange() : offerFirst()).catch((error) => call.reportError(call.failure(error))));
     making = false;
     if (missed) await offer();
   }
@@ -165,30 +166,30 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
     describe();
   }
 
-  /** What works goes on as it is until the other side has the offer. */
+  /** Offers a change. The local description is set only when the other side has the offer, so that a refused one changes nothing. */
   async function offerChange(): Promise<void> {
     const { sdp } = await pc.createOffer();
-    if (pc.signalingState !== "stable") return; // they offer something, and are answered first
-    // The browser tells of the first change only.
+    if (pc.signalingState !== "stable") return; // their offer is answered first
+    // The browser fires no other negotiationneeded before this change is negotiated, so look again later.
     later(offer);
-    if (changes(pc, sdp) === refused) return;
+    if (changesOf(pc, sdp) === refused) return;
     refused = undefined;
-    told = false;
+    reported = false;
     const n = ++ours;
     call.tried.offers++;
     try {
-      await call.say((offered = { type: "offer", n, sdp: keepRole(pc, sdp!) }));
+      await call.sendSignal((offered = { type: "offer", n, sdp: keepRole(pc, sdp!) }));
     } catch (error) {
       if (n !== ours || !call.refused(error)) return;
-      refused = changes(pc, sdp);
-      call.tell(error);
+      refused = changesOf(pc, sdp);
+      call.reportError(error);
       return;
     }
     if (n !== ours || pc.signalingState !== "stable") return;
     try {
       await pc.setLocalDescription({ type: "offer", sdp: sdp! });
     } catch (error) {
-      refused = changes(pc, sdp); // the other side cannot take it either, or is told to begin anew
+      refused = changesOf(pc, sdp); // the answer of the other side will be ignored
       throw error;
     }
     later(repeat);
@@ -210,52 +211,52 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
       describe();
       return;
     }
-    // What works goes on as it is until the other side has the answer.
+    // As with an offer, set the description only when the other side has the answer.
     const { sdp } = await pc.createAnswer();
-    await call.say((answer = { type: "answer", n: theirs, sdp: sdp! }));
+    await call.sendSignal((answer = { type: "answer", n: theirs, sdp: sdp! }));
     await pc.setLocalDescription({ type: "answer", sdp: sdp! });
   }
 
-  /** Does not answer an offer, and says so. */
+  /** Refuses an offer. */
   async function refuse(error: unknown): Promise<void> {
     if (call.over.aborted) return;
-    // Chromium needs it also where it says that it is stable.
+    // Chromium needs the rollback even if it reports to be stable.
     await pc.setRemoteDescription({ type: "rollback", sdp: "" }).catch(() => {});
     if (error instanceof InboxError && !call.refused(error)) {
-      theirs--; // they offer again
+      theirs--; // they repeat the offer
       return;
     }
-    const failure = error instanceof InboxError ? error : call.failure("setup-failed", undefined, error);
+    const failure = error instanceof InboxError ? error : call.failure(error);
     if (!call.answered) return call.end(failure);
-    call.tell(failure);
+    call.reportError(failure);
     answer = { type: "answer", n: theirs, why: failure.code };
-    await call.say(answer).catch(() => {});
+    await call.sendSignal(answer).catch(() => {});
   }
 
-  /** Lets go of an offer that came to nothing. */
-  async function giveWay(error: unknown): Promise<void> {
+  /** Rolls back an offer that failed. */
+  async function rollBack(error: unknown): Promise<void> {
     if (pc.signalingState !== "have-local-offer") return;
-    refused = changes(pc, pc.localDescription!.sdp);
+    refused = changesOf(pc, pc.localDescription!.sdp);
     gathered.length = sent = 0;
     await pc.setLocalDescription({ type: "rollback", sdp: "" });
-    call.tell(error);
+    call.reportError(error);
   }
 
-  /** Says what this side has last agreed to, or offers. */
+  /** Sends the current offer or answer. */
   function describe(): void {
     const { type, sdp } = pc.localDescription!;
-    if (type === "offer") say(offered?.n === ours ? offered : { type, n: ours, sdp: keepRole(pc, sdp) });
-    else say((answer = { type: "answer", n: theirs, sdp, replaces: call.replaces }));
+    if (type === "offer") sendDescription(offered?.n === ours ? offered : { type, n: ours, sdp: keepRole(pc, sdp) });
+    else sendDescription((answer = { type: "answer", n: theirs, sdp, replaces: call.replaces }));
   }
 
-  function say(description: Description): void {
+  function sendDescription(description: Description): void {
     if (description.type === "offer") call.tried.offers++;
     const again = (): void => later(repeat);
     clearTimeout(timer);
-    call.say(description).then(again, (error) => {
+    call.sendSignal(description).then(again, (error) => {
       if (!call.refused(error) || !call.answered) again();
-      else if (description.type === "answer") call.tell(error);
-      else if (description.n === ours) giveWay(error).catch(() => {}); // closed meanwhile
+      else if (description.type === "answer") call.reportError(error);
+      else if (description.n === ours) rollBack(error).catch(() => {}); // the connection was closed meanwhile
     });
   }
 
@@ -265,34 +266,35 @@ export function negotiate(pc: RTCPeerConnection, call: Negotiating): Negotiation
     while (sent < gathered.length && !call.over.aborted) {
       const candidates = gathered.slice(sent);
       sent = gathered.length;
-      await give(candidates);
+      await sendCandidates(candidates);
     }
     sending = false;
   }
 
-  async function give(candidates: RTCIceCandidateInit[]): Promise<void> {
+  /** Sends candidates, in halves if the server finds them too large. */
+  async function sendCandidates(candidates: RTCIceCandidateInit[]): Promise<void> {
     try {
-      await call.say({ type: "candidates", candidates });
+      await call.sendSignal({ type: "candidates", candidates });
     } catch (error) {
       const half = candidates.length >> 1;
       if (half && error instanceof InboxError && error.code === "too-large") {
-        await give(candidates.slice(0, half));
-        await give(candidates.slice(half));
-      } else if (!told && call.refused(error)) {
-        told = true;
-        call.tell(error);
+        await sendCandidates(candidates.slice(0, half));
+        await sendCandidates(candidates.slice(half));
+      } else if (!reported && call.refused(error)) {
+        reported = true;
+        call.reportError(error);
       }
     }
   }
 
   async function add(candidate: RTCIceCandidateInit): Promise<void> {
-    note(call.tried, "remote", candidate.candidate);
-    if (pc.remoteDescription) await pc.addIceCandidate(candidate).catch(() => {}); // of an offer that was ignored, or nonsense
+    noteCandidates(call.tried, "remote", candidate.candidate);
+    if (pc.remoteDescription) await pc.addIceCandidate(candidate).catch(() => {}); // it belongs to an ignored offer, or is invalid
     else if (early.length < MAX_EARLY) early.push(candidate);
   }
 }
 
-/** Reads a candidate in any of the forms in which implementations send them. One without a text is the end of them; nonsense is none. */
+/** Reads a candidate in any form that implementations send. An empty one is the end of candidates. An invalid one is dropped. */
 function readCandidate(given: unknown): RTCIceCandidateInit[] {
   const { candidate, ...others } = (typeof given === "object" ? (given ?? {}) : { candidate: given }) as RTCIceCandidateInit;
   if (typeof (candidate ?? "") !== "string") return [];
@@ -302,8 +304,8 @@ function readCandidate(given: unknown): RTCIceCandidateInit[] {
   return [text ? { ...others, candidate: text } : { candidate: "" }];
 }
 
-/** What an offer would change: two that would change the same fare the same. */
-function changes({ currentLocalDescription: now }: RTCPeerConnection, sdp = ""): string {
+/** Returns what an offer would change, to recognize the same change in another offer. */
+function changesOf({ currentLocalDescription: now }: RTCPeerConnection, sdp = ""): string {
   const [all, agreed] = [sdp, now?.sdp ?? ""].map((text) => text.split(/^m=/m).slice(1)) as [string[], string[]];
   const direction = (section: string): string => `${/^a=(send|recv|inactive)\w*/m.exec(section)}`;
   return `${all
@@ -312,13 +314,13 @@ function changes({ currentLocalDescription: now }: RTCPeerConnection, sdp = ""):
 }
 
 /**
- * Says in an offer which end of DTLS this side is, once that is agreed (RFC 8842,
- * section 5.5). Left to choose, Firefox takes the other end when ICE is begun anew,
- * and the answer is one that Chromium cannot take.
+ * States in an offer which DTLS role this side has, once that is agreed (RFC 8842,
+ * section 5.5). Given the choice, Firefox changes its role when ICE restarts, and
+ * Chromium rejects that answer.
  */
 function keepRole({ currentLocalDescription: local, currentRemoteDescription: remote }: RTCPeerConnection, sdp: string): string {
   const setup = (description: RTCSessionDescription | null): string | undefined => /a=setup:(active|passive)/.exec(description?.sdp ?? "")?.[1];
-  // One of the two is an answer, and says it.
+  // One of the two descriptions is an answer, which states the role.
   const theirs = setup(remote);
   const ours = setup(local) ?? (theirs && (theirs === "active" ? "passive" : "active"));
   return ours ? sdp.replaceAll("a=setup:actpass", `a=setup:${ours}`) : sdp;

@@ -2,47 +2,47 @@ import { InboxError } from "./errors.js";
 import type { Link } from "./link.js";
 import { readMessage, type Message } from "./message.js";
 import { poll } from "./poll.js";
-import { ANSWER_TIMEOUT, ask, trim, track, type Server } from "./request.js";
+import { ANSWER_TIMEOUT, requestText, track, trim, type Server } from "./request.js";
 import { socket } from "./socket.js";
 import { stream } from "./stream.js";
 import { asInboxError, onWake, pause, pauseBeforeTry } from "./wait.js";
 
-/** How messages are received: over a WebSocket, from one answer that does not end, or by requests that wait. */
+/** How messages are received: `socket` is a WebSocket, `stream` one response that does not end, `poll` a series of long polls. */
 export type Transport = "socket" | "stream" | "poll";
 
-/** The best first. */
+/** In order of preference. */
 const transports = { socket, stream, poll };
 
-/** Bounds the messages that are kept before a loop asks for them. */
-const MAX_UNASKED = 100;
-/** Bounds the cursors that are remembered, to know what comes again. */
+/** Bounds the messages that are kept for a later loop. */
+const MAX_UNCLAIMED = 100;
+/** Bounds the cursors that are remembered to drop duplicates. */
 const MAX_CURSORS = 2000;
-/** A connection that ends sooner than this counts as a failed one. */
+/** A connection that ends sooner counts as failed, in milliseconds. */
 const WORKING_AFTER = 10_000;
-/** How much later than the next attempt one that was given up can arrive. */
+/** How long after it was abandoned a request may still reach the server, in milliseconds. */
 const MAX_LATENESS = 1000;
-/** How long an inbox lives that nobody asks. */
-const INBOX_LIFE = 60_000;
-/** How long to stay with a transport before trying a better one again. */
+/** The time to live of an inbox without a receiver, in milliseconds. */
+const INBOX_TTL = 60_000;
+/** How long to stay with a transport before trying a better one again, in milliseconds. */
 const UPGRADE_AFTER = 300_000;
 
-/** How a loop over messages is to be. */
+/** Options of {@link Inbox.messages}. */
 export interface MessagesOptions {
   /** Ends the loop. */
   signal?: AbortSignal | undefined;
   /**
-   * Which messages this loop gets. Several loops can run at once: a message goes
-   * to the first one, in the order in which they began, that wants it. Only what is
-   * about calls goes to `connect` and `accept` before. What this throws ends the loop.
+   * Selects the messages for this loop; by default it gets all. If several loops run, a
+   * message goes to the oldest one that selects it. Signals of calls go to `connect` and
+   * `accept` first. An exception from `match` ends its loop.
    */
   match?: ((message: Message) => boolean) | undefined;
   /**
-   * Called when mail may have been missed: the inbox had expired, or the server
-   * was restarted without its inboxes.
+   * Called when messages may have been lost: the inbox had expired, or the server
+   * restarted without its inboxes.
    */
   onreset?: (() => void) | undefined;
   /**
-   * Goes before loops that began earlier.
+   * Gives this loop precedence over older ones.
    * @internal
    */
   first?: boolean;
@@ -51,7 +51,7 @@ export interface MessagesOptions {
 /** A message on its way to a loop. */
 interface Entry {
   readonly content: Message;
-  /** It can be acknowledged. */
+  /** Whether the loop has finished with it, so that it can be acknowledged. */
   handled: boolean;
 }
 
@@ -60,12 +60,12 @@ interface Reader {
   readonly options: MessagesOptions;
   readonly queue: Entry[];
   wake: () => void;
-  /** Why it ends, once it does. */
+  /** Why the loop ends. */
   failure?: unknown;
 }
 
 /**
- * Who is told how it goes.
+ * Gets the events of a receiver.
  * @internal
  */
 export interface Owner {
@@ -73,19 +73,19 @@ export interface Owner {
   onaway: ((error: InboxError) => void) | undefined;
 }
 
-/** Where the cursor is kept while a page is loaded again; sessionStorage is one. */
+/** Stores the cursor across reloads. `sessionStorage` and `localStorage` fit. */
 export type CursorStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /**
- * Receives for all loops over one inbox, as long as there is one.
+ * Receives for all loops over one inbox, while there are any.
  * @internal
  */
 export interface Receiver extends Link {
-  /** The transport that works now. */
+  /** The transport that receives at the moment. */
   transport?: Transport | undefined;
-  /** When the server was last known to be away, or to have lost something. */
-  interrupted: number;
-  /** Whether an inbox server has answered here. What does not is in its way for a while. */
+  /** When the server was last found unreachable, or had lost the inbox. */
+  interruptedAt: number;
+  /** Whether an inbox server has answered at this URL. If so, another answer is a passing problem. */
   known: boolean;
   messages(options: MessagesOptions): AsyncGenerator<Message, void, void>;
   /** Ends all loops. */
@@ -103,41 +103,43 @@ export function createReceiver(
 ): Receiver {
   const names = chosen?.length ? chosen : (Object.keys(transports) as Transport[]);
   const storageKey = `inbox ${server.url.href} ${server.id}`;
-  /** The position, the one that was last told to the server, and the one that it knows. */
+  /** The position: everything up to this cursor is acknowledged. */
   let after: string | undefined;
-  let asked: string | undefined;
-  let told: string | undefined;
-  let telling: Promise<unknown> = Promise.resolve();
+  /** The position in the last request, and the last one that the server confirmed. */
+  let requested: string | undefined;
+  let confirmed: string | undefined;
+  let acknowledging: Promise<unknown> = Promise.resolve();
 
   let readers = new Set<Reader>();
-  /** What is not acknowledged, in order. */
+  /** The messages that are not acknowledged, in order. */
   const pending: Entry[] = [];
   const seen = new Set<string>();
-  /** What nobody has asked for yet. */
-  const kept: Entry[] = [];
+  /** The messages that no loop has selected. */
+  const unclaimed: Entry[] = [];
 
   let running = false;
   let attempt = new AbortController();
-  /** The transport that is tried, as an index. */
-  let at = 0;
+  /** The index of the current transport in names. */
+  let current = 0;
   let closing = false;
-  /** To be called when the server has answered an attempt, and when no more are made. */
-  let settled = (): void => {};
-  let rested = (): void => {};
+  /** Called when the server has answered the current attempt. */
+  let onanswer = (): void => {};
+  /** Called when run has ended. */
+  let onstop = (): void => {};
 
   const receiver: Receiver = {
     server,
-    interrupted: 0,
+    interruptedAt: 0,
     known: false,
 
     async *messages(options) {
       const { signal } = options;
       if (signal?.aborted) return;
-      if (closing) await server.place.closing;
+      if (closing) await server.shared.closing;
       const reader: Reader = { options, queue: [], wake: () => {} };
       let entry: Entry | undefined;
       readers = new Set(options.first ? [reader, ...readers] : readers).add(reader);
-      kept.splice(0).forEach(give);
+      unclaimed.splice(0).forEach(dispatch);
       if (!running) void run();
       try {
         while (!signal?.aborted) {
@@ -145,7 +147,7 @@ export function createReceiver(
             yield entry.content;
             entry.handled = true;
             entry = undefined;
-            settle();
+            acknowledgeHandled();
           } else if (reader.failure) {
             throw reader.failure;
           } else {
@@ -155,12 +157,12 @@ export function createReceiver(
       } finally {
         if (entry) reader.queue.unshift(entry);
         if (readers.delete(reader)) {
-          // What was not handled to its end goes to another loop, or is received again.
-          if (readers.size) reader.queue.forEach(give);
+          // Unfinished messages go to another loop. Without one, the next receiver gets them again.
+          if (readers.size) reader.queue.forEach(dispatch);
           else {
-            kept.push(...reader.queue.filter(({ handled }) => handled));
-            halt();
-            if (told !== after) receiver.tell(); // so that nobody who comes next receives it again
+            unclaimed.push(...reader.queue.filter(({ handled }) => handled));
+            endAttempt();
+            if (confirmed !== after) receiver.acknowledge(); // else the next receiver gets finished ones again
           }
         }
       }
@@ -173,28 +175,28 @@ export function createReceiver(
       }
       readers.clear();
       if (closing) return;
-      halt();
+      endAttempt();
       if (error.code !== "closed") return;
-      // The next loop begins anew.
+      // The next loop opens another life of the inbox.
       after = undefined;
       storage?.removeItem(storageKey);
     },
 
     async close(signal) {
-      const first = Promise.allSettled([server.place.closing, ...server.due]);
+      const first = Promise.allSettled([server.shared.closing, ...server.inFlight]);
       closing = true;
-      server.closes++;
+      server.closeCount++;
       receiver.end(new InboxError("closed", 409));
       try {
-        // What reached the server after the DELETE would open the inbox again. A page that is left has no time for that.
+        // A request that reached the server after the DELETE would open the inbox again. A page that is being left cannot wait.
         if (!/hide|unload/.test(`${(globalThis as { event?: Event }).event?.type}`)) await pause(ANSWER_TIMEOUT, signal, (wake) => void first.then(wake));
-        // Of an inbox that was not asked for long nobody knows which life it is in.
-        const recent = running || Date.now() - server.place.left < INBOX_LIFE;
+        // The inbox may have expired since it was last used: then its life is unknown.
+        const recent = running || Date.now() - server.shared.abandonedAt < INBOX_TTL;
         for (let life: string | undefined = ""; life !== after; ) {
           life = after;
-          await ask(server, life && life !== "0" && receiver.known && recent ? { life } : {}, { method: "DELETE", form: /^204/, keepalive: true, signal });
-          // The server ends what waits there. What comes only now opens another life.
-          if (running) await pause(1000, signal, (wake) => void (rested = wake));
+          await requestText(server, life && life !== "0" && receiver.known && recent ? { life } : {}, { method: "DELETE", success: /^204/, keepalive: true, signal });
+          // The DELETE ends a receiver that waits. One that arrives only now opens another life, which the loop closes too.
+          if (running) await pause(1000, signal, (wake) => void (onstop = wake));
         }
       } finally {
         closing = false;
@@ -203,17 +205,17 @@ export function createReceiver(
     },
 
     position() {
-      return (asked = after ??= storage?.getItem(storageKey) ?? "0");
+      return (requested = after ??= storage?.getItem(storageKey) ?? "0");
     },
 
-    tell(signal) {
-      telling = telling
+    acknowledge(signal) {
+      acknowledging = acknowledging
         .then(async () => {
-          if (told === after && after !== "0") return;
-          const { headers } = await ask(server, { after: receiver.position(), limit: "0" }, { signal, form: /^204/ });
+          if (confirmed === after && after !== "0") return;
+          const { headers } = await requestText(server, { after: receiver.position(), limit: "0" }, { signal, success: /^204/ });
           receiver.opened(headers.get("Inbox-Cursor"));
         })
-        .catch(() => {}); // a later one, or whatever comes next, tells it too
+        .catch(() => {}); // every later request acknowledges it too
     },
 
     busy: () => pending.length > 0,
@@ -221,51 +223,52 @@ export function createReceiver(
     opened(cursor, isReset) {
       if (attempt.signal.aborted) return;
       receiver.known = true;
-      told = asked;
+      confirmed = requested;
       if (isReset) reset(cursor);
-      else if (cursor && after === "0") move((told = cursor));
-      // A stream is told by a request which life it is of.
+      else if (cursor && after === "0") move((confirmed = cursor));
+      // A stream opens without a cursor: the request that acknowledges for it brings one.
       if (after !== "0") {
-        settled();
-        if (closing) halt();
+        onanswer();
+        if (closing) endAttempt();
       }
       if (closing || receiver.transport) return;
-      const transport = (receiver.transport = names[at]!);
+      const transport = (receiver.transport = names[current]!);
       queueMicrotask(() => owner.onopen?.(transport));
     },
 
-    take(wire) {
+    deliver(wire) {
       const { cursor } = wire;
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
       trim(seen, MAX_CURSORS);
       const entry = { content: readMessage(wire), handled: false };
       pending.push(entry);
-      give(entry);
+      dispatch(entry);
     },
   };
   return receiver;
 
-  function give(entry: Entry): void {
+  /** Gives a message to the first loop that selects it. */
+  function dispatch(entry: Entry): void {
     for (const reader of readers) {
       try {
         if (reader.failure || !(reader.options.match?.(entry.content) ?? true)) continue;
         reader.queue.push(entry);
         return;
       } catch (error) {
-        reader.failure = error; // of this loop: the others go on
+        reader.failure = error; // match threw, which ends only this loop
       } finally {
         reader.wake();
       }
     }
-    // Unacknowledged, it would in the end stop all that come after it.
+    // Left unacknowledged, the message would hold up those after it.
     entry.handled = true;
-    if (kept.push(entry) > MAX_UNASKED) kept.shift();
-    settle();
+    if (unclaimed.push(entry) > MAX_UNCLAIMED) unclaimed.shift();
+    acknowledgeHandled();
   }
 
-  /** Acknowledges what can be. */
-  function settle(): void {
+  /** Moves the position past the messages that are handled. */
+  function acknowledgeHandled(): void {
     let last: Entry | undefined;
     while (pending[0]?.handled) last = pending.shift();
     if (!last) return;
@@ -278,7 +281,7 @@ export function createReceiver(
     try {
       storage?.setItem(storageKey, cursor);
     } catch {
-      // Full, or forbidden: nothing is lost but what it is for.
+      // The storage is full or forbidden. Only a reload misses the cursor.
     }
   }
 
@@ -286,79 +289,79 @@ export function createReceiver(
     pending.length = 0;
     seen.clear();
     move(cursor || "0");
-    receiver.interrupted = Date.now();
+    receiver.interruptedAt = Date.now();
     for (const { options } of readers) queueMicrotask(() => options.onreset?.());
   }
 
-  /** Ends the attempt that goes on. What is not acknowledged will come again. */
-  function halt(): void {
+  /** Ends the current attempt. The server delivers unacknowledged messages again. */
+  function endAttempt(): void {
     for (const { content } of pending.splice(0)) seen.delete(content.cursor);
     attempt.abort();
   }
 
-  /** Makes one connection after the other, as long as there is a loop. */
+  /** Connects, and reconnects, while there are loops. */
   async function run(): Promise<void> {
     running = true;
     let tries = 0;
     let wait: number | undefined;
     const restart = (fromTop: boolean): void => {
-      if (fromTop) at = 0;
+      if (fromTop) current = 0;
       if (!wait) attempt.abort();
     };
     const ends = new AbortController();
     onWake(restart, ends);
-    // Of an earlier object for this inbox, or of another run of this one.
-    if (server.place.closing) await server.place.closing;
-    for (at = 0; readers.size; ) {
-      const index = at;
+    // Another object may be closing this inbox.
+    if (server.shared.closing) await server.shared.closing;
+    for (current = 0; readers.size; ) {
+      const index = current;
       const { signal } = (attempt = new AbortController());
-      const begun = Date.now();
+      const startedAt = Date.now();
       const timer = setTimeout(() => index && restart(true), UPGRADE_AFTER);
-      void track(server, new Promise<void>((resolve) => (settled = resolve)));
+      void track(server, new Promise<void>((resolve) => (onanswer = resolve)));
       let error = await transports[names[index]!](receiver, signal).catch(asInboxError);
-      settled();
+      onanswer();
       clearTimeout(timer);
       const opened = receiver.transport;
       receiver.transport = receiver.onmove = receiver.send = undefined;
       const another = !error.retryAfter && index + 1 < names.length;
-      // A socket does not tell why it fails. The answer to a request does: it takes and replaces nothing.
+      // A socket does not report why it failed. A request does; this one neither takes messages nor replaces a receiver.
       if (!signal.aborted && names[index] === "socket" && (error.status === 400 || (!opened && !another && error.code !== "not-inbox"))) {
         const own = error.status === 400 ? new InboxError("unreachable") : error;
-        error = await ask(server, { after: receiver.position(), limit: "0" }, { signal, form: /^204/ }).then(() => own, asInboxError);
+        error = await requestText(server, { after: receiver.position(), limit: "0" }, { signal, success: /^204/ }).then(() => own, asInboxError);
       }
-      // A request that was given up can arrive after the next one, and take its place.
+      // An abandoned request can reach the server after the next one, and replace it.
       if (signal.aborted) {
-        server.place.left = Date.now();
+        server.shared.abandonedAt = Date.now();
         continue;
       }
-      if (error.code === "replaced" && Date.now() - server.place.left < MAX_LATENESS) {
-        server.place.left = 0;
+      if (error.code === "replaced" && Date.now() - server.shared.abandonedAt < MAX_LATENESS) {
+        server.shared.abandonedAt = 0;
         continue;
       }
       if (error.code === "bad-cursor" && after !== "0") {
         reset();
         continue;
       }
-      const intruder = error.code === "not-inbox" && (receiver.known || another);
-      if (!error.passes && !intruder) {
+      const impostor = error.code === "not-inbox" && (receiver.known || another);
+      if (!error.passes && !impostor) {
         receiver.end(error);
         break;
       }
-      if (Date.now() - begun > WORKING_AFTER) tries = 0;
+      if (Date.now() - startedAt > WORKING_AFTER) tries = 0;
       wait = error.retryAfter;
       // A proxy may let the next transport through.
       if ((!opened || tries > 2) && another) {
-        at++;
+        current++;
         continue;
       }
-      if (!opened) at = 0;
-      receiver.interrupted = Date.now();
+      if (!opened) current = 0;
+      receiver.interruptedAt = Date.now();
       queueMicrotask(() => owner.onaway?.(error));
       await pauseBeforeTry(tries++, error, signal);
       wait = undefined;
     }
     ends.abort();
     running = false;
-    rested();
+    onstop();
   }
 }

@@ -1,87 +1,88 @@
 import { toBase64, toBytes } from "./base64.js";
-import { within } from "./wait.js";
 import { InboxError, type InboxErrorCode } from "./errors.js";
+import { withTimeout } from "./wait.js";
 
-/** How long an answer may take that is not waited for on purpose. */
+/** How long an answer may take, in milliseconds, unless the request is a long poll. */
 export const ANSWER_TIMEOUT = 10_000;
 
-/** A Retry-After beyond this is not believed. */
+/** Caps Retry-After, in milliseconds. */
 const LONGEST_RETRY_AFTER = 300_000;
 
-/** Where the inbox is, and who asks. */
+/** An inbox on a server, and the credentials for it. */
 export interface Server {
   readonly url: URL;
   readonly id: string;
   readonly password: string;
-  readonly place: Place;
-  /** What the server is about to answer. */
-  readonly due: Set<Promise<unknown>>;
-  /** How often it was closed. */
-  closes: number;
+  readonly shared: Shared;
+  /** Requests that the server has not answered yet. */
+  readonly inFlight: Set<Promise<unknown>>;
+  /** How many times this object was closed. */
+  closeCount: number;
 }
 
-/** What all objects of this page for one inbox have in common. */
-interface Place {
+/** State that all objects of this page for the same inbox share. */
+interface Shared {
+  /** Pending while the inbox is being closed. */
   closing?: Promise<unknown>;
-  /** When an attempt was last ended by this side. */
-  left: number;
-  /** When the outcome of a call was last reported. */
-  told?: number;
+  /** When this side last abandoned an attempt to receive. */
+  abandonedAt: number;
+  /** When the server next takes the outcome of a call. */
+  nextReport?: number;
 }
 
-/** Of so many inboxes it is known that they are one. */
-const PLACES = 100;
-const places = new Map<string, Place>();
+/** How many inboxes have shared state. It forgets the one that was used least recently. */
+const MAX_SHARED = 100;
+const allShared = new Map<string, Shared>();
 
-export function placeOf(name: string): Place {
-  const place = places.get(name) ?? { left: 0 };
-  places.delete(name);
-  places.set(name, place);
-  trim(places, PLACES);
-  return place;
+export function sharedBy(name: string): Shared {
+  const shared = allShared.get(name) ?? { abandonedAt: 0 };
+  allShared.delete(name);
+  allShared.set(name, shared);
+  trim(allShared, MAX_SHARED);
+  return shared;
 }
 
-/** Forgets the oldest of what has become one too many. */
+/** Removes the oldest entry if there are more than `most`. */
 export function trim<T>(all: Set<T> | Map<T, unknown>, most: number): void {
   if (all.size > most) all.delete(all.keys().next().value!);
 }
 
-/** Notes what the server is about to answer. */
-export function track<T>({ due }: Server, work: Promise<T>): Promise<T> {
-  const done = (): void => void due.delete(work);
-  due.add(work);
+/** Counts work as in flight until it settles. */
+export function track<T>({ inFlight }: Server, work: Promise<T>): Promise<T> {
+  const done = (): void => void inFlight.delete(work);
+  inFlight.add(work);
   work.then(done, done);
   return work;
 }
 
 type Init = RequestInit & {
   headers?: Record<string, string>;
-  /** What the status and the type of a success are. */
-  form: RegExp;
-  /** What stands in place of the last part of the inbox's address. */
+  /** Matches the status and the Content-Type of a successful answer. */
+  success: RegExp;
+  /** Replaces the last segment of the inbox URL's path. */
   path?: string;
 };
 
 /**
- * One request of the protocol. It fails with an InboxError for every answer that
- * is no success of an inbox server, and as fetch does if there is none.
+ * Makes a request of the protocol. It rejects with an InboxError unless an inbox server
+ * answers with success, and as fetch does if nothing answers.
  */
-export async function request({ url, id, password }: Server, query: Record<string, string>, { headers, form, path, ...init }: Init): Promise<Response> {
-  if (/\/\//.test(url.pathname)) throw new InboxError("not-inbox", 0, "The address of the inbox has // in its path.");
+export async function request({ url, id, password }: Server, query: Record<string, string>, { headers, success, path, ...init }: Init): Promise<Response> {
+  if (/\/\//.test(url.pathname)) throw new InboxError("not-inbox", 0, "The inbox URL has // in its path.");
   const address = new URL(url);
   if (path) address.pathname = address.pathname.replace(/[^/]*$/, path);
   for (const name in query) address.searchParams.set(name, query[name]!);
   const options: RequestInit = {
     ...init,
     headers: { ...headers, Authorization: "Basic " + toBase64(toBytes(id + ":" + password)) },
-    // The browser neither adds what it remembers nor asks for a password.
+    // Keeps the browser from adding credentials that it remembers, and from asking for a password.
     credentials: "omit",
     cache: "no-store",
     redirect: "manual",
   };
   let answer: Promise<Response>;
   try {
-    // An option that the runtime does not know is a TypeError, as a network that is away is: not here, though.
+    // fetch throws a TypeError both for an unknown option and for a network failure. Request throws only for the first.
     new Request(address, options);
     answer = fetch(address, options);
   } catch (error) {
@@ -98,22 +99,22 @@ export async function request({ url, id, password }: Server, query: Record<strin
     if (typeof code === "string") throw new InboxError(code as InboxErrorCode, status, detail, later);
   }
   if (status === 401 || status === 407) throw new InboxError("proxy-auth", status);
-  if (form.test(said) && header("Cache-Control")?.includes("no-store") && (init.method || path || header("Inbox-Cursor") || /event/.test(said))) return response;
+  if (success.test(said) && header("Cache-Control")?.includes("no-store") && (init.method || path || header("Inbox-Cursor") || /event/.test(said))) return response;
   throw new InboxError(
     status > 399 ? `http-${status}` : "not-inbox",
     status,
-    `${address.origin}${address.pathname} answered ${response.type === "opaqueredirect" ? "with a redirect" : said}: it is not an inbox server.`,
+    `${address.origin}${address.pathname} answered ${response.type === "opaqueredirect" ? "with a redirect" : said}. This is not an inbox server. Check the URL.`,
     later,
   );
 }
 
-/** One request and its whole answer, in time. */
-export function ask(
+/** Makes a request and reads the whole answer, within `timeout` milliseconds. */
+export function requestText(
   server: Server,
   query: Record<string, string>,
   { signal, timeout = ANSWER_TIMEOUT, ...init }: Omit<Init, "signal"> & { signal?: AbortSignal | undefined; timeout?: number },
 ): Promise<Response & { content: string }> {
-  const work = within(timeout, signal, async (signal) => {
+  const work = withTimeout(timeout, signal, async (signal) => {
     const response = await request(server, query, { ...init, signal });
     const content = await response.text();
     if (content && init.method) throw new InboxError("not-inbox", response.status);
@@ -122,7 +123,7 @@ export function ask(
   return timeout > ANSWER_TIMEOUT || init.method === "DELETE" ? work : track(server, work);
 }
 
-/** In milliseconds. The header has seconds, or a date. */
+/** Returns a Retry-After, which is in seconds or a date, in milliseconds. */
 function retryAfter(value: string | null): number | undefined {
   const ms = Number(value) * 1000 || Date.parse(value!) - Date.now();
   return ms > 0 ? Math.min(ms, LONGEST_RETRY_AFTER) : undefined;

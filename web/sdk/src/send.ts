@@ -1,41 +1,42 @@
 import { randomId } from "./ids.js";
 import type { Body } from "./link.js";
 import type { Receiver } from "./receive.js";
-import { ANSWER_TIMEOUT, ask, track } from "./request.js";
-import { asInboxError, inTime, pauseBeforeTry } from "./wait.js";
+import { ANSWER_TIMEOUT, requestText, track } from "./request.js";
+import { asInboxError, pauseBeforeTry, waitFor } from "./wait.js";
 
-/** How long a send is tried again. */
+/** How long a send is retried, in milliseconds. */
 const RETRY_TIME = 30_000;
-/** For how long after an interruption a recipient may have to come back. */
-const COMEBACK_TIME = 10_000;
-/** What is this short outlives the page that sends it. Browsers bound how much can. */
+/** How long recipients may take to reconnect after an interruption, in milliseconds. */
+const RECONNECT_TIME = 10_000;
+/** Shorter bodies are sent with keepalive. Browsers bound what all requests that outlive their page may hold together. */
 const MAX_KEEPALIVE = 500;
 
-/** How a message is to be sent. */
+/** Options of {@link Inbox.send}. */
 export interface SendOptions {
-  /** Gives up. A send that was under way may have arrived. */
+  /** Aborts the send. The message may have arrived nevertheless. */
   signal?: AbortSignal | undefined;
   /**
-   * How many milliseconds to go on trying while the recipient has no inbox.
-   * Without it, a missing recipient is an error at once; for some seconds after
-   * the server was away it is not, since then others have to come back too.
+   * How many milliseconds to wait for a recipient who has no inbox yet. The default, 0,
+   * rejects immediately with `no-such-inbox`, except in the first 10 seconds after an
+   * interruption, when the recipient may have to reconnect too.
    */
   wait?: number | undefined;
   /**
-   * What is said as the page is left: by a request, which outlives the page if it
-   * has less than 500 characters or bytes. What goes over a socket then may not arrive,
-   * but it goes there too, for networks that let no such request through.
+   * Set it for a message that is sent as the page is left. The message goes out by a
+   * request, which outlives the page if the body has fewer than 500 characters or bytes.
+   * It also goes over the socket, for networks that block such requests. The recipient
+   * gets it once.
    */
   last?: boolean | undefined;
 }
 
 /**
- * Makes a function that sends: in order for each recipient, and again until it is
- * known that a message arrived.
+ * Creates the function that sends. It keeps the order for each recipient, and retries
+ * under the same idempotency key until the server confirms the message.
  * @internal
  */
 export function createSend(receiver: Receiver) {
-  /** What the next send to a recipient has to wait for. */
+  /** For each recipient, settles when the next send may start. */
   const turns = new Map<string, Promise<unknown>>();
 
   return (to: string, data: unknown, options: SendOptions): Promise<void> => {
@@ -56,24 +57,24 @@ export function createSend(receiver: Receiver) {
     { signal, wait = 0, last }: SendOptions,
   ): Promise<void> {
     const key = randomId();
-    const begun = Date.now();
-    const until = begun + Math.max(RETRY_TIME, wait);
-    // What was sent before the inbox is closed is let through, and not tried again.
-    const { closes, place: { closing } } = receiver.server;
-    if (turn) await inTime(until - begun, signal, turn);
+    const startedAt = Date.now();
+    const until = startedAt + Math.max(RETRY_TIME, wait);
+    // A send that began before the inbox was closed gets through, but is not retried.
+    const { closeCount, shared: { closing } } = receiver.server;
+    if (turn) await waitFor(until - startedAt, signal, turn);
     if (closing) await closing;
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
-      // Over the socket if there is one; only at first, since it may be the socket that does not work.
+      // Only the first attempt uses the socket: if it fails, the socket may be the reason.
       const sent = tries ? undefined : receiver.send?.(to, body, key);
-      const over = sent && !last;
+      const bySocket = sent && !last;
       sent?.catch(() => {});
       try {
-        if (over) await track(receiver.server, inTime(ANSWER_TIMEOUT, signal, sent));
+        if (bySocket) await track(receiver.server, waitFor(ANSWER_TIMEOUT, signal, sent));
         else {
-          await ask(receiver.server, { to }, {
+          await requestText(receiver.server, { to }, {
             method: "POST",
-            form: /^200/,
+            success: /^200/,
             headers: { "Idempotency-Key": key },
             body,
             signal,
@@ -83,27 +84,27 @@ export function createSend(receiver: Receiver) {
         return;
       } catch (thrown) {
         signal?.throwIfAborted();
-        if (!over && sent && (await sent.then(() => true, () => false))) return;
+        if (!bySocket && sent && (await sent.then(() => true, () => false))) return;
         const error = asInboxError(thrown);
         const now = Date.now();
-        if (!error.status && !over) receiver.interrupted = now;
-        const absent = error.code === "no-such-inbox" && now < Math.max(begun + wait, receiver.interrupted + COMEBACK_TIME);
-        const intruder = error.code === "not-inbox" && receiver.known;
-        // Before the time is up: a call that waits this long must hear why, and not only that it is over.
+        if (!error.status && !bySocket) receiver.interruptedAt = now;
+        const absent = error.code === "no-such-inbox" && now < Math.max(startedAt + wait, receiver.interruptedAt + RECONNECT_TIME);
+        const impostor = error.code === "not-inbox" && receiver.known;
+        // Reject before the time is up: a call with the same timeout then reports this error instead of its own.
         const left = until - now - (error.retryAfter ?? 0);
-        if (!(error.passes || absent || intruder) || closes !== receiver.server.closes || left <= 0) throw error;
+        if (!(error.passes || absent || impostor) || closeCount !== receiver.server.closeCount || left <= 0) throw error;
         await pauseBeforeTry(tries, error, signal, Math.min(left, absent ? 2000 : 15_000));
       }
     }
   }
 }
 
-/** Strings and bytes go as they are now, whatever becomes of them while they wait; everything else goes as JSON. */
+/** Copies strings and bytes, so that later changes do not matter, and encodes everything else as JSON. */
 function encode(data: unknown): Body {
   if (typeof data === "string") return data;
-  if (data instanceof ArrayBuffer) return new Uint8Array(data.slice());
+  if (data instanceof ArrayBuffer) return new Uint8Array(data).slice();
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
   const json = JSON.stringify(data) as string | undefined;
-  if (json === undefined) throw new TypeError("no JSON");
+  if (json === undefined) throw new TypeError(`JSON cannot hold ${typeof data}.`);
   return json;
 }

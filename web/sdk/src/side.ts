@@ -5,53 +5,54 @@ import { ICE_SERVERS_TIMEOUT, causeOf, fetchIce, pathOf, report } from "./ice.js
 import type { Inbox } from "./messaging.js";
 import { negotiate, type Negotiating, type Negotiation } from "./negotiation.js";
 import type { Signal } from "./signal.js";
-import { LONGEST_TIMER, inTime, onWake } from "./wait.js";
+import { LONGEST_TIMER, onWake, waitFor } from "./wait.js";
 
-/** How long a call rings, and how long each step of connecting takes, at most. */
+/** How long an incoming call rings, in milliseconds. */
 const RING_TIMEOUT = 60_000;
+/** How long each step of connecting may take by default, in milliseconds: the answer, then the connection. */
 const STEP_TIMEOUT = 30_000;
-/** How long to wait for the network to recover before restarting ICE. */
+/** How long to wait for the network to recover before restarting ICE, in milliseconds. */
 const RECOVERY_TIME = 4000;
-/** The polite side waits this much longer, so that both sides rarely restart at once. */
+/** The polite side waits this much longer, in milliseconds, so that both sides rarely restart at once. */
 const POLITE_DELAY = 2000;
 /**
- * How long to wait for more candidates when the first ones lead nowhere. Those of a relay come
- * later than others, and a browser that may use nothing else gives up before they are there.
+ * How long to wait for more candidates when the first ones fail, in milliseconds. Relay candidates
+ * arrive later than others, and a browser that may use only those fails before they are there.
  */
 const LATE_CANDIDATES = 2000;
-/** How long a connection that worked may be gone. */
+/** How long an established connection may be lost, in milliseconds. */
 const LOST_TIMEOUT = 60_000;
-/** After how much of their time credentials are renewed, in milliseconds for each second. */
+/** When to renew credentials, in milliseconds per second of their lifetime: after nine tenths. */
 const RENEW_AFTER = 900;
-/** How many signals are kept that cannot be heard yet, while it rings or is set up. */
+/** Bounds the signals that wait while the call rings or is set up. */
 const MAX_QUEUED = 100;
 
 /** One side of a call, from its first signal to its last. */
 export interface Side extends Negotiating {
   readonly peer: string;
   session: string;
-  /** Whether it does not ring any more. */
+  /** Whether start was called: an incoming call then rings no longer. */
   started: boolean;
-  /** Whether the other side has answered, or was answered. */
+  /** Whether an answer was received or sent. */
   answered: boolean;
-  /** Whether it was connected once. */
-  worked: boolean;
-  /** Why nothing is received any more: what was connected goes on without. */
+  /** Whether the connection has been established. */
+  wasConnected: boolean;
+  /** Why the inbox receives no longer. An established connection continues without it. */
   cause: unknown;
   readonly connected: Promise<Connection>;
 
   start(options: ConnectOptions): Promise<Connection>;
-  hear(signal: Signal): void;
-  /** Becomes the call that the other side has made at the same time. */
+  handle(signal: Signal): void;
+  /** Takes over the session of the call that the other side made at the same time. */
   adopt(session: string): void;
-  /** Says again what may have been lost. */
+  /** Sends signals again that may have been lost. */
   repeat(): void;
-  /** Ends, and says so to the other side if it does not know. */
+  /** Ends the call. It sends a bye unless the other side knows. Only the first call of it has an effect. */
   end(error: unknown, known?: boolean): void;
   fail(code: CallErrorCode, reason?: string, known?: boolean, cause?: unknown): void;
 }
 
-/** Makes a side of a call. onstart and onend are called once each, at most. */
+/** Creates a side of a call. It calls onstart and onend at most once each. */
 export function createSide(
   inbox: Inbox,
   peer: string,
@@ -64,30 +65,30 @@ export function createSide(
   const tried = nothingTried();
   let sends = new AbortController();
   let wait: number | undefined;
-  /** Whether anything has reached the other side. */
-  let heard = false;
-  /** Whether the application knows that the other side has no inbox any more. */
+  /** Whether any signal has reached the other side. */
+  let reached = false;
+  /** Whether the application was told that the other side has no inbox. */
   let absent = false;
   let pc: RTCPeerConnection | undefined;
   let close = (): void => {};
   let negotiation: Negotiation | undefined;
   let queued = 0;
   let begin!: () => void;
-  /** Signals are handled one after the other, once the connection has been set up. */
+  /** Signals are handled one by one, from when the connection has been set up. */
   let turn = new Promise<void>((resolve) => (begin = resolve));
-  let limit: number | undefined;
-  let mending: number | undefined;
-  /** Fetches ICE servers, if that is how they come. */
-  let fresh: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
-  /** Fetches them again before they expire. */
+  let deadline: number | undefined;
+  let recovery: number | undefined;
+  /** Fetches ICE servers, unless they are a fixed list. */
+  let fetchServers: (() => RTCIceServer[] | Promise<RTCIceServer[]>) | undefined;
+  /** The timer that fetches them again before they expire. */
   let renewal: number | undefined;
-  let reports: boolean | undefined;
-  /** What the browser said that a STUN or TURN server was at fault for. */
-  let fault: string | undefined;
-  /** Whether one did not answer over UDP and IPv4. */
-  let silent = false;
-  /** When the other side answered. */
-  let since: number | undefined;
+  let reportsOutcome: boolean | undefined;
+  /** The fault that the browser reported for a STUN or TURN server. */
+  let serverFault: string | undefined;
+  /** Whether such a server did not answer over UDP and IPv4. */
+  let udpSilent = false;
+  /** When the first answer arrived. */
+  let answeredAt: number | undefined;
   let onerror: NonNullable<ConnectOptions["onerror"]> = console.error;
   let resolve!: (pc: Connection) => void;
   let reject!: (error: unknown) => void;
@@ -101,14 +102,14 @@ export function createSide(
     over: over.signal,
     started: false,
     answered: false,
-    worked: false,
+    wasConnected: false,
     cause: undefined,
     connected: new Promise((...both) => ([resolve, reject] = both)),
 
     start(options) {
       const { signal, timeout = STEP_TIMEOUT } = options;
       side.started = true;
-      reports = options.outcomes !== false;
+      reportsOutcome = options.outcomes !== false;
       if (!globalThis.RTCPeerConnection) {
         side.fail("no-webrtc");
         return side.connected;
@@ -118,12 +119,12 @@ export function createSide(
       onerror = options.onerror ?? onerror;
       expire(timeout + (wait ?? 0));
       side.agreed = () => {
-        // It can be connected before everything about the answer is done.
-        if (!side.answered && !side.worked) expire(timeout);
+        // The connection can be established before the answer is fully handled.
+        if (!side.answered && !side.wasConnected) expire(timeout);
         side.answered = true;
       };
       const abort = (): void => {
-        if (!side.worked) side.end(signal?.reason);
+        if (!side.wasConnected) side.end(signal?.reason);
       };
       signal?.addEventListener("abort", abort, over);
       if (signal?.aborted) abort();
@@ -131,7 +132,7 @@ export function createSide(
       return side.connected;
     },
 
-    hear(signal) {
+    handle(signal) {
       const { type, why, reason } = signal;
       if (type === "bye") {
         const failed = why === "no-webrtc" || why === "setup-failed";
@@ -142,10 +143,10 @@ export function createSide(
         );
       }
       else if (queued < MAX_QUEUED) {
-        if (type === "answer") since ??= Date.now();
+        if (type === "answer") answeredAt ??= Date.now();
         queued++;
-        const handle = (): Promise<void> => negotiation!.hear(signal);
-        turn = turn.then(handle).catch(() => {}).then(() => void queued--); // nonsense is let pass
+        const handle = (): Promise<void> => negotiation!.handle(signal);
+        turn = turn.then(handle).catch(() => {}).then(() => void queued--); // ignores invalid signals
       }
     },
 
@@ -161,9 +162,9 @@ export function createSide(
       negotiation?.repeat();
     },
 
-    async say(signal) {
-      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, wait: heard ? STEP_TIMEOUT : wait });
-      heard = true;
+    async sendSignal(signal) {
+      await inbox.send(peer, { ...signal, session: side.session }, { signal: sends.signal, wait: reached ? STEP_TIMEOUT : wait });
+      reached = true;
       absent = false;
     },
 
@@ -172,40 +173,40 @@ export function createSide(
     refused(error) {
       if (!(error instanceof InboxError)) return false;
       const gone = error.code === "no-such-inbox";
-      if (!heard) side.end(gone ? new CallError("no-such-peer", tried, undefined, error) : error, gone || !side.polite);
-      // A peer who is away may come back: it is offered the same again.
+      if (!reached) side.end(gone ? new CallError("no-such-peer", tried, undefined, error) : error, gone || !side.polite);
+      // An absent peer may return, so the same offer is sent again.
       if (gone && !absent && pc?.connectionState === "connected") {
         absent = true;
-        side.tell(error);
+        side.reportError(error);
       }
       return !error.passes && !gone;
     },
 
-    tell(error) {
+    reportError(error) {
       if (!over.signal.aborted) queueMicrotask(() => onerror(error as InboxError));
     },
 
-    failure: (code, reason, cause) => new CallError(code, tried, reason, cause),
+    failure: (cause, reason) => new CallError(reason ? "peer-failed" : "setup-failed", tried, reason, cause),
 
     end(error, known) {
       if (over.signal.aborted) return;
-      const code = error instanceof CallError ? error.code : error instanceof InboxError ? "setup-failed" : "closed";
-      const reason = error instanceof CallError ? error.reason : undefined;
-      if (!side.worked && /^ice|^no-w/.test(code)) {
-        tried.cause = pc ? causeOf(pc, tried, fault, silent) : code;
-        tellOutcome({ result: "failed", cause: tried.cause });
+      const { code, reason }: { code: CallErrorCode; reason?: string | undefined } =
+        error instanceof CallError ? error : { code: error instanceof InboxError ? "setup-failed" : "closed" };
+      if (!side.wasConnected && /^ice|^no-w/.test(code)) {
+        tried.cause = pc ? causeOf(pc, tried, serverFault, udpSilent) : code;
+        reportOutcome({ result: "failed", cause: tried.cause });
       }
       over.abort(error);
       sends.abort();
-      clearTimeout(limit);
-      clearTimeout(mending);
+      clearTimeout(deadline);
+      clearTimeout(recovery);
       clearTimeout(renewal);
-      // Before all that takes time: of a page that is left, some browsers let little be done.
-      // The other side knows nothing of a call before its first offer.
+      // First of all send the bye: some browsers give a page that is left little time.
+      // Before the first offer the other side knows nothing of the call, and needs none.
       onend(known || !(side.polite || tried.offers) ? undefined : { type: "bye", session: side.session, why: code, reason });
       reject(error);
       close();
-      // A browser tells only of what it has closed itself.
+      // A browser fires no event for a connection that the page closes. The application did not close this one.
       if (code !== "closed") pc?.dispatchEvent(new Event("connectionstatechange"));
     },
 
@@ -213,26 +214,26 @@ export function createSide(
       side.end(new CallError(code, tried, reason, cause), known);
     },
   };
-  side.connected.catch(() => {}); // perhaps nobody waits for it
+  side.connected.catch(() => {}); // no unhandled rejection if nothing awaits it
   onWake((online) => {
-    if (online && side.worked) void restart();
+    if (online && side.wasConnected) void restart();
   }, over);
   expire(RING_TIMEOUT);
   return side;
 
   async function prepare({ iceServers, configuration, setup }: ConnectOptions): Promise<void> {
-    if (typeof iceServers === "function") iceServers = await (fresh = iceServers)();
-    else if (!(iceServers ?? configuration?.iceServers)) iceServers = await (fresh = known)().catch(() => undefined); // none that it knows
+    if (typeof iceServers === "function") iceServers = await (fetchServers = iceServers)();
+    else if (!(iceServers ?? configuration?.iceServers)) iceServers = await (fetchServers = fetchOffered)().catch(() => undefined); // the server offers none
     over.signal.throwIfAborted();
     try {
-      connection(new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration, ...(iceServers && { iceServers }) }));
+      setUp(new RTCPeerConnection({ bundlePolicy: "max-bundle", ...configuration, ...(iceServers && { iceServers }) }));
     } catch (error) {
       try {
         new RTCPeerConnection().close();
       } catch {
         side.fail("no-webrtc", undefined, false, error);
       }
-      throw error; // what it was configured with is at fault
+      throw error; // the configuration is at fault
     }
     await setup?.(pc!);
     over.signal.throwIfAborted();
@@ -240,62 +241,62 @@ export function createSide(
     begin();
   }
 
-  /** The ICE servers that the inbox server knows. */
-  async function known(): Promise<RTCIceServer[]> {
+  /** Fetches the ICE servers that the inbox server offers, and schedules the next time. */
+  async function fetchOffered(): Promise<RTCIceServer[]> {
     const { iceServers, ttl } = await fetchIce(inbox, over.signal);
     clearTimeout(renewal);
     if (ttl > 60) renewal = setTimeout(renew, Math.min(ttl * RENEW_AFTER, LONGEST_TIMER));
     return iceServers;
   }
 
-  /** Fetches ICE servers for what gathers from now on. */
+  /** Fetches ICE servers for the next time that ICE gathers candidates. */
   async function renew(): Promise<void> {
     try {
-      pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await inTime(ICE_SERVERS_TIMEOUT, over.signal, (async () => fresh!())()) });
+      pc!.setConfiguration({ ...pc!.getConfiguration(), iceServers: await waitFor(ICE_SERVERS_TIMEOUT, over.signal, (async () => fetchServers!())()) });
     } catch {
-      // With those that it has.
+      // The connection keeps the servers that it has.
     }
   }
 
-  /** Reports to the server how the call went: the one who calls does so. */
-  function tellOutcome(words: object): void {
-    if (reports && !side.polite) report(inbox, since, words).catch(() => {});
+  /** Reports to the server how the call went. Only the caller does. */
+  function reportOutcome(words: object): void {
+    if (reportsOutcome && !side.polite) report(inbox, answeredAt, words).catch(() => {});
   }
 
   function expire(ms: number): void {
-    clearTimeout(limit);
-    limit = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST_TIMER));
+    clearTimeout(deadline);
+    deadline = setTimeout(() => side.fail(side.answered ? "ice-failed" : "no-answer"), Math.min(ms, LONGEST_TIMER));
   }
 
-  function connection(plain: RTCPeerConnection): void {
+  function setUp(plain: RTCPeerConnection): void {
     const ended = new Promise<CallError>((resolve) => over.signal.addEventListener("abort", () => resolve(over.signal.reason)));
     const made = (pc = Object.assign(plain, { ended }));
     close = made.close.bind(made);
     made.close = () => side.fail("closed");
     negotiation = negotiate(made, side);
     made.addEventListener("icecandidateerror", ({ errorCode, errorText, url, address }) => {
-      fault ??= errorCode === 401 ? "relay-refused" : errorCode === 486 ? "relay-busy" : /lookup/.test(errorText) ? "dns" : undefined;
-      // Without IPv6, all servers are silent over it, which harms nobody.
-      if (errorCode === 701 && !/turns|=tcp/.test(url) && !/:/.test(address!)) silent = true;
+      serverFault ??= errorCode === 401 ? "relay-refused" : errorCode === 486 ? "relay-busy" : /lookup/.test(errorText) ? "dns" : undefined;
+      // On a network without IPv6 every server is silent over it, which is harmless.
+      if (errorCode === 701 && !/turns|=tcp/.test(url) && !/:/.test(address!)) udpSilent = true;
     });
     made.addEventListener("connectionstatechange", () => {
       const state = made.connectionState;
-      clearTimeout(mending);
+      clearTimeout(recovery);
       if (state === "connected") {
-        clearTimeout(limit);
-        limit = undefined;
-        if (!side.worked) tellOutcome(pathOf(made, over.signal));
-        side.worked = true;
+        clearTimeout(deadline);
+        deadline = undefined;
+        if (!side.wasConnected) reportOutcome(pathOf(made, over.signal));
+        side.wasConnected = true;
         resolve(made);
       } else if (state === "failed" || state === "disconnected") {
-        if (!limit) expire(LOST_TIMEOUT);
-        mending = setTimeout(mend, (state !== "failed" ? RECOVERY_TIME : side.worked ? 0 : LATE_CANDIDATES) + (side.polite ? POLITE_DELAY : 0));
+        if (!deadline) expire(LOST_TIMEOUT);
+        recovery = setTimeout(recover, (state !== "failed" ? RECOVERY_TIME : side.wasConnected ? 0 : LATE_CANDIDATES) + (side.polite ? POLITE_DELAY : 0));
       }
     });
   }
 
-  function mend(): void {
-    if (!side.worked && tried.restarts) {
+  function recover(): void {
+    if (!side.wasConnected && tried.restarts) {
       side.fail("ice-failed");
       return;
     }
@@ -303,9 +304,9 @@ export function createSide(
     void restart();
   }
 
-  /** Begins ICE anew. What a TURN server was used with may have expired by now. */
+  /** Restarts ICE. It renews the TURN credentials first, since they may have expired. */
   async function restart(): Promise<void> {
-    if (fresh) await renew();
-    pc!.restartIce(); // of no effect on what is closed meanwhile
+    if (fetchServers) await renew();
+    pc!.restartIce(); // has no effect if the connection was closed meanwhile
   }
 }

@@ -1,20 +1,20 @@
+import { toBase64, toBytes } from "./base64.js";
 import { CLOSES, InboxError, type InboxErrorCode } from "./errors.js";
 import type { Link } from "./link.js";
 import type { WireMessage } from "./message.js";
-import { toBase64, toBytes } from "./base64.js";
 import { ANSWER_TIMEOUT } from "./request.js";
 import { asInboxError } from "./wait.js";
 
-/** How long it may take until the inbox is open. */
+/** How long opening the inbox may take, in milliseconds. */
 const OPEN_TIMEOUT = 5000;
-/** When to see whether a silent connection lives. The server does not ask who has asked. */
-const PING_EVERY = 18_000;
+/** After how much silence to check the connection, in milliseconds. It is shorter than the server's own interval. */
+const PING_AFTER = 18_000;
 
-/** What is said then: a send to nobody, which is answered with an error. */
-const NOBODY = { to: "", body: "", key: "ping" };
+/** A send without a recipient, which the server answers with an error. Scripts cannot send ping frames. */
+const PING = { to: "", body: "", key: "ping" };
 
-/** What a server takes that does not say how much. */
-const LARGEST = 16_000;
+/** The limit for a body, in bytes, with a server that announces none. */
+const MAX_BODY = 16_000;
 
 type Frame = { type?: string; cursor?: string; maxBody?: number; reset?: boolean; code?: InboxErrorCode; status?: number; retryAfter?: number; key?: string };
 
@@ -28,37 +28,37 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
     const end = (error: InboxError): void => {
       clearTimeout(timer);
       ws.onmessage = ws.onclose = () => {};
-      // What was not answered is sent again: why the connection has ended is no answer to it.
+      // Unanswered sends are retried by request. Why the connection ended says nothing about them.
       for (const answer of answers.values()) answer(new InboxError("unreachable"));
       ws.close();
       reject(error);
     };
-    const then = (act: () => void, ms: number): void => {
+    const schedule = (act: () => void, ms: number): void => {
       clearTimeout(timer);
       timer = setTimeout(act, ms);
     };
-    const expect = (ms: number): void => then(() => end(new InboxError("timeout")), ms);
-    const say = (frame: object): void => ws.send(JSON.stringify(frame));
+    const expectFrame = (ms: number): void => schedule(() => end(new InboxError("timeout")), ms);
+    const write = (frame: object): void => ws.send(JSON.stringify(frame));
     const sendFrame = (frame: object): void => {
-      say({ type: "send", ...frame });
-      expect(ANSWER_TIMEOUT);
+      write({ type: "send", ...frame });
+      expectFrame(ANSWER_TIMEOUT);
     };
 
-    expect(OPEN_TIMEOUT);
+    expectFrame(OPEN_TIMEOUT);
     signal.addEventListener("abort", () => end(new InboxError("unreachable")));
     ws.onopen = () => {
       const { id, password } = link.server;
       if (ws.protocol !== "inbox.v1") end(new InboxError("not-inbox"));
-      else say({ type: "open", id, password, after: link.position() });
+      else write({ type: "open", id, password, after: link.position() });
     };
     ws.onmessage = ({ data }) => {
       try {
         const frame = JSON.parse(data as string) as Frame;
         const { type, key } = frame;
-        then(() => sendFrame(NOBODY), PING_EVERY);
+        schedule(() => sendFrame(PING), PING_AFTER);
         if (type === "opened" && typeof frame.cursor === "string") open(frame);
         else if (!link.send) end(new InboxError("not-inbox"));
-        else if (type === "message") link.take(frame as WireMessage);
+        else if (type === "message") link.deliver(frame as WireMessage);
         else {
           const { code, status, retryAfter } = frame;
           answers.get(key!)?.(type === "sent" ? undefined : new InboxError(code!, status, undefined, retryAfter && retryAfter * 1000));
@@ -68,22 +68,22 @@ export function socket(link: Link, signal: AbortSignal): Promise<never> {
         end(link.send ? asInboxError(error) : new InboxError("not-inbox"));
       }
     };
-    ws.onerror = () => {}; // the close that follows says as much
+    ws.onerror = () => {}; // a close event follows
     ws.onclose = ({ code }) => {
       const [name, status] = CLOSES[code] ?? ["unreachable", 0];
-      // A send that was too large is told so when it is sent again, by a request.
+      // The request that retries a send which was too large reports so.
       end(status === 413 ? new InboxError("unreachable") : new InboxError(name, status));
     };
 
-    const open = ({ cursor, reset, maxBody = LARGEST }: Frame): void => {
+    const open = ({ cursor, reset, maxBody = MAX_BODY }: Frame): void => {
       link.onmove = () => {
-        say({ type: "ack", after: link.position() });
-        link.opened(); // it arrives in its turn, also if the socket is closed next
+        write({ type: "ack", after: link.position() });
+        link.opened(); // the frame arrives even if the socket is closed next
       };
       link.send = (to, body, key) => {
         const bytes = toBytes(body);
-        if (bytes.length > maxBody) return; // it would end the connection
-        // What grows most as a text is shorter as bytes.
+        if (bytes.length > maxBody) return; // the server would end the connection
+        // A text with many escapes is shorter as base64.
         const plain = typeof body === "string" && JSON.stringify(body).length < 2 * body.length + 3;
         return new Promise((resolve, reject) => {
           answers.set(key, (error) => (error ? reject(error) : resolve()));

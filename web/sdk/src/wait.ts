@@ -1,24 +1,25 @@
 import { InboxError } from "./errors.js";
 
 /**
- * Calls back when it is worth to try again at once: the network is back or has
- * gone, the page is looked at again. An abort ends it.
+ * Calls wake whenever an immediate retry makes sense: the network went up or down, or the
+ * page became visible. Aborting ends it.
  */
 export function onWake(wake: (online: boolean) => void, ends: AbortController): void {
-  const hear = ({ type }: Event): void => {
-    if (type !== VISIBILITY || !document.hidden) wake(type === ONLINE);
+  const handle = ({ type }: Event): void => {
+    if (type !== "visibilitychange" || !document.hidden) wake(type === "online");
   };
-  // There is no window in Node. What happens to the document is heard there too.
+  // Node has no window. In a page, events of the document bubble up to it.
   const page: Partial<EventTarget> = globalThis;
-  for (const type of [ONLINE, "offline", VISIBILITY]) page.addEventListener?.(type, hear, ends);
+  for (const type of ["online", "offline", "visibilitychange"]) page.addEventListener?.(type, handle, ends);
 }
-const ONLINE = "online";
-const VISIBILITY = "visibilitychange";
 
-/** What a timer can wait, at most. */
+/** The longest delay that a timer supports, in milliseconds. */
 export const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** Waits; shorter when the signal is aborted, or when what it subscribes to calls back. */
+/**
+ * Waits for ms milliseconds, or until the signal is aborted, or until `subscribe` calls
+ * back. It never rejects.
+ */
 export function pause(
   ms: number,
   signal?: AbortSignal,
@@ -39,9 +40,9 @@ export function pause(
 }
 
 /**
- * Pauses before the next try: longer each time, and as drawn by lot, so that
- * peers that were cut off together do not come back together. What the server
- * asks for is neither undercut nor cut short.
+ * Waits before the next attempt: exponential backoff up to `most` milliseconds, with jitter, so
+ * that peers which lost their connections together do not reconnect together. The wait
+ * that the server asks for is added, and nothing shortens it.
  */
 export function pauseBeforeTry(tries: number, { retryAfter = 0 }: InboxError, signal?: AbortSignal, most = 15_000): Promise<void> {
   const own = Math.min(most, 300 * 2 ** tries) * (0.5 + Math.random() / 2);
@@ -49,10 +50,11 @@ export function pauseBeforeTry(tries: number, { retryAfter = 0 }: InboxError, si
 }
 
 /**
- * Does work that has to end in time; `extend` sets the time anew. Everything that
- * goes wrong in it, but an abort, is an InboxError.
+ * Runs work that must finish within ms milliseconds. `extend` restarts the timer with
+ * another duration. Every failure becomes an InboxError, except for an abort, which
+ * rejects with the signal's reason.
  */
-export async function within<T>(
+export async function withTimeout<T>(
   ms: number,
   signal: AbortSignal | undefined,
   work: (signal: AbortSignal, extend: (ms: number) => void) => Promise<T>,
@@ -74,13 +76,13 @@ export async function within<T>(
     throw asInboxError(error);
   } finally {
     clearTimeout(timer);
-    abort(); // whatever was not read to its end
+    abort(); // cancels a response that was not read to its end
   }
 }
 
-/** Waits for something that cannot be aborted. */
-export function inTime<T>(ms: number, signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
-  return within(ms, signal, (ends) =>
+/** Waits for work that cannot be aborted, for at most ms milliseconds. */
+export function waitFor<T>(ms: number, signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  return withTimeout(ms, signal, (ends) =>
     new Promise((resolve, reject) => {
       ends.addEventListener("abort", reject);
       work.then(resolve, reject);
@@ -88,7 +90,7 @@ export function inTime<T>(ms: number, signal: AbortSignal | undefined, work: Pro
   );
 }
 
-/** What went wrong, if nobody said it better. */
+/** Returns an InboxError as it is, and anything else as the cause of an `unreachable`. */
 export function asInboxError(error: unknown): InboxError {
   return error instanceof InboxError ? error : new InboxError("unreachable", 0, undefined, undefined, error);
 }

@@ -59,7 +59,7 @@ test("the page that the README begins with works when it is pasted", async () =>
   // And it says so when there is nobody.
   await alice.fill("#peer", "nobody");
   await alice.click("#call");
-  await alice.waitForFunction(() => log.textContent.includes("Nobody receives under this id."));
+  await alice.waitForFunction(() => log.textContent.includes("Nobody is online under this id."));
   assert.deepEqual([...alice.complaints.filter((line) => !/404/.test(line)), ...bob.complaints], []);
   await Promise.all([alice, bob].map((page) => page.context().close()));
 });

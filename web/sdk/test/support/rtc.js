@@ -197,7 +197,7 @@ export class FakeInbox {
 
   constructor(id) {
     this.id = id;
-    this.server = { url: new URL("https://inbox.example/base/inbox?tenant=7"), id, password: "secret", place: { left: 0 }, due: new Set() };
+    this.server = { url: new URL("https://inbox.example/base/inbox?tenant=7"), id, password: "secret", shared: { abandonedAt: 0 }, inFlight: new Set() };
   }
 
   async send(to, data, { signal, wait, last } = {}) {

@@ -352,7 +352,7 @@ for (const [what, value] of [
     await settle();
     assert.ok(call.error instanceof CallError);
     assert.equal(call.error.code, "no-webrtc");
-    assert.equal(call.error.message, "This browser does not make WebRTC connections.");
+    assert.equal(call.error.message, "This browser has no WebRTC.");
     assert.deepEqual(inbox.sent, []);
     assert.equal(inbox.loops, 0);
     if (!value) assert.equal(asked, 0);
