@@ -1,0 +1,73 @@
+package memtopics
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"inbox"
+	"inbox/topicstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestTopics(t *testing.T) {
+	topicstest.Run(t, func(t *testing.T, l inbox.TopicLimits) []inbox.Topics {
+		topics := New(l)
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() { topics.Run(ctx) })
+		t.Cleanup(func() { stop(); running.Wait() })
+		return []inbox.Topics{topics}
+	})
+}
+
+// Topics without subscribers are forgotten, with the memory of a great many.
+func TestTopicsForget(t *testing.T) {
+	topics := New(inbox.TopicLimits{})
+	var began, ended int
+	topics.Began = func(string) { began++ }
+	topics.Ended = func(string) { ended++ }
+	l := new(topicstest.Listener)
+	const many = 10_000
+	for i := range many {
+		if _, err := topics.Subscribe(fmt.Sprint(i), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := topics.Stats(); st.Topics != many || st.Subscriptions != many || began != many || ended != 0 {
+		t.Fatalf("%+v, %d began and %d ended", st, began, ended)
+	}
+	for i := range many {
+		topics.Unsubscribe(fmt.Sprint(i), l)
+	}
+	if st := topics.Stats(); st.Topics != 0 || st.Subscriptions != 0 || ended != many {
+		t.Fatalf("%+v, %d ended", st, ended)
+	}
+	for i := range topics.shards {
+		if n := topics.shards[i].topics.Room(); n != 0 {
+			t.Errorf("a shard keeps room for %d topics", n)
+		}
+	}
+}
+
+func BenchmarkDeliver(b *testing.B) {
+	topics := New(inbox.TopicLimits{})
+	for range 20 {
+		if _, err := topics.Subscribe("room", new(nobody)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	body := make([]byte, 500)
+	for b.Loop() {
+		topics.Deliver("room", body)
+	}
+}
+
+type nobody struct{ n int }
+
+func (n *nobody) Deliver(*inbox.Publication) { n.n++ }
+func (n *nobody) Missed()                    {}

@@ -1,0 +1,137 @@
+// Package redistopics lets servers share topics over Redis or Valkey.
+//
+// Each server keeps its subscribers in memory (memtopics) and delivers its own
+// publications itself. It also publishes them on the topic's channel, which every server
+// with subscribers has subscribed to: one subscription for each topic and server, by
+// sharded pub/sub. The channel's name is a keyed hash, in the slot of one of 256
+// partitions. Redis stores nothing.
+//
+// Redis may be away for a while. What is published meanwhile reaches this server's own
+// subscribers alone; when Redis is back, they are told so ([inbox.Subscriber]).
+package redistopics
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"hash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"inbox"
+	"inbox/internal/redislink"
+	"inbox/memtopics"
+)
+
+// Config says how servers share topics. Zero fields mean the documented default.
+type Config struct {
+	Link *redislink.Link // required; somebody else runs it
+	// Key is that of the servers' common [inbox.Pepper].
+	Key    [inbox.PepperSize]byte
+	Limits inbox.TopicLimits
+	Log    *slog.Logger // of lost connections; none
+}
+
+// Topics implement [inbox.Topics]. Make them with [New], and run them.
+type Topics struct {
+	*memtopics.Topics
+	link   *redislink.Link
+	limits inbox.TopicLimits
+	log    *slog.Logger
+	hashes sync.Pool // of *keyedHash
+	parts  []*part   // one for each partition of a cluster, else one
+
+	out     chan publication
+	outSize atomic.Int64 // bytes of the bodies in out
+	dropped atomic.Uint64
+}
+
+// A publication is on its way to the other servers.
+type publication struct {
+	part    *part
+	channel string
+	body    []byte
+}
+
+const (
+	// outMost and outBytes bound what waits for Redis. Both are about what a server
+	// publishes in a second under load.
+	outMost  = 16 << 10
+	outBytes = 16 << 20
+)
+
+// New returns Topics without subscribers.
+func New(c Config) *Topics {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &Topics{
+		Topics: memtopics.New(c.Limits), link: c.Link, limits: c.Limits.WithDefaults(), log: c.Log,
+		out: make(chan publication, outMost),
+	}
+	mac := hmac.New(sha256.New, c.Key[:])
+	mac.Write([]byte("redistopics: name"))
+	key := mac.Sum(nil)
+	t.hashes.New = func() any { return &keyedHash{mac: hmac.New(sha256.New, key)} }
+	for i := range c.Link.Parts() {
+		t.parts = append(t.parts, newPart(t, i))
+	}
+	t.Began = func(topic string) {
+		p, channel := t.place(topic)
+		p.began(channel, topic)
+	}
+	t.Ended = func(topic string) {
+		p, channel := t.place(topic)
+		p.ended(channel)
+	}
+	return t
+}
+
+// keyedHash is an HMAC with its key set.
+type keyedHash struct {
+	mac hash.Hash
+	buf []byte
+}
+
+// place returns the part of Redis that a topic is in, and its channel.
+func (t *Topics) place(topic string) (*part, string) {
+	h := t.hashes.Get().(*keyedHash)
+	defer t.hashes.Put(h)
+	h.mac.Reset()
+	h.buf = append(h.buf[:0], topic...)
+	h.mac.Write(h.buf)
+	sum := h.mac.Sum(h.buf[:0])
+	h.buf = sum
+	partition := sum[16]
+	p := t.parts[0]
+	if t.link.Cluster() {
+		p = t.parts[partition]
+	}
+	return p, t.link.Prefix() + "{" + redislink.Tag(partition) + "}t:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// Publish implements [inbox.Topics].
+func (t *Topics) Publish(topic string, body []byte) error {
+	if err := t.limits.CheckTopic(topic); err != nil {
+		return err
+	}
+	t.Deliver(topic, body)
+	p, channel := t.place(topic)
+	p.publish(channel, body)
+	return nil
+}
+
+// Dropped returns how many publications did not reach other servers.
+func (t *Topics) Dropped() uint64 { return t.dropped.Load() }
+
+// Run implements [inbox.Topics].
+func (t *Topics) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, p := range t.parts {
+		running.Go(func() { p.run(ctx) })
+	}
+	running.Go(func() { t.send(ctx) })
+	running.Wait()
+}

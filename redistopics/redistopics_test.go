@@ -1,0 +1,225 @@
+package redistopics
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redislink"
+	"inbox/internal/redistest"
+	"inbox/topicstest"
+)
+
+func TestMain(m *testing.M) {
+	// A client of a cluster that was closed may still be about to look at the topology
+	// once, a second later, and closes connections to a node that left some seconds later.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+}
+
+// open opens the topics of one server, which run until the test ends.
+func open(tb testing.TB, url, prefix string, l inbox.TopicLimits) *Topics {
+	tb.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	var link *redislink.Link
+	inboxtest.Until(tb, "redis can be reached", func() (ok bool) {
+		var err error
+		if link, err = redislink.Open(tb.Context(), redislink.Config{URL: url, Prefix: prefix, Log: log}); err != nil {
+			tb.Log(err)
+		}
+		return err == nil
+	})
+	topics := New(Config{Link: link, Key: [inbox.PepperSize]byte{1}, Limits: l, Log: log})
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { link.Run(ctx, func(string) {}, func(int) {}) })
+	running.Go(func() { topics.Run(ctx) })
+	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Until(tb, "the link is ready", link.Ready)
+	return topics
+}
+
+var spaces atomic.Uint64
+
+func conform(t *testing.T, url string, servers int) {
+	topicstest.Run(t, func(t *testing.T, l inbox.TopicLimits) (all []inbox.Topics) {
+		prefix := fmt.Sprintf("case%d:", spaces.Add(1))
+		for range servers {
+			all = append(all, open(t, url, prefix, l))
+		}
+		return all
+	})
+}
+
+func TestStandalone(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	for _, servers := range []int{1, 2} {
+		t.Run(fmt.Sprint(servers), func(t *testing.T) { conform(t, redis.URL(), servers) })
+	}
+}
+
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	conform(t, redistest.StartSentinel(t).URL(), 2)
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	conform(t, redistest.StartCluster(t).URL(), 2)
+}
+
+// After a fault of Redis, publications reach the other server again, and the subscribers
+// learn that some may be lost.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(t *testing.T) (url string, fail func()){
+		"restart": func(t *testing.T) (string, func()) {
+			redis := redistest.Start(t)
+			return redis.URL(), func() { redis.Kill(); redis.Restart() }
+		},
+		"sentinel promotes a replica": func(t *testing.T) (string, func()) {
+			group := redistest.StartSentinel(t)
+			return group.URL(), group.Kill
+		},
+		"a cluster promotes a replica": func(t *testing.T) (string, func()) {
+			cluster := redistest.StartCluster(t)
+			return cluster.URL(), func() { cluster.Kill(0) } // a third of the topics
+		},
+		"a client is disconnected": func(t *testing.T) (string, func()) {
+			redis := redistest.Start(t)
+			return redis.URL(), func() { redis.Must("CLIENT", "KILL", "TYPE", "pubsub") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, fail := start(t)
+			one, two := open(t, url, "", inbox.TopicLimits{}), open(t, url, "", inbox.TopicLimits{})
+			const topics = 20
+			var listeners []*topicstest.Listener
+			for i := range topics {
+				l := new(topicstest.Listener)
+				if _, err := two.Subscribe(fmt.Sprint(i), l); err != nil {
+					t.Fatal(err)
+				}
+				topicstest.Reach(t, one, fmt.Sprint(i), l)
+				listeners = append(listeners, l)
+			}
+			fail()
+			begin := time.Now()
+			inboxtest.Until(t, "a subscriber learns of the loss", func() bool {
+				return slices.ContainsFunc(listeners, func(l *topicstest.Listener) bool { return l.Losses() > 0 })
+			})
+			for i, l := range listeners {
+				topicstest.Reach(t, one, fmt.Sprint(i), l)
+			}
+			t.Logf("all topics work %v after the fault", time.Since(begin).Round(time.Millisecond))
+		})
+	}
+}
+
+// A slot that moves to another primary takes its topics with it.
+func TestSlotMoves(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	one, two := open(t, cluster.URL(), "", inbox.TopicLimits{}), open(t, cluster.URL(), "", inbox.TopicLimits{})
+	l := new(topicstest.Listener)
+	if _, err := two.Subscribe("room", l); err != nil {
+		t.Fatal(err)
+	}
+	topicstest.Reach(t, one, "room", l)
+	p, _ := one.place("room")
+	cluster.Move(redislink.Slot(redislink.Tag(uint8(p.number))))
+	topicstest.Reach(t, one, "room", l)
+}
+
+// Redis keeps nothing, and nobody reads names of topics there. A server subscribes once
+// to a topic, however many subscribers it has, and not without any.
+func TestWhatRedisSees(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	one, two := open(t, redis.URL(), "", inbox.TopicLimits{}), open(t, redis.URL(), "", inbox.TopicLimits{})
+	var listeners [3]topicstest.Listener
+	for i := range listeners {
+		if _, err := two.Subscribe("known-room", &listeners[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topicstest.Reach(t, one, "known-room", &listeners[0])
+	channels := func() (all []string) {
+		m := redis.Must("PUBSUB", "SHARDCHANNELS")
+		names, err := m.AsStrSlice()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.Contains(name, "}t:") && !strings.HasSuffix(name, one.link.Server()) && !strings.HasSuffix(name, two.link.Server()) {
+				all = append(all, name)
+			}
+		}
+		return all
+	}
+	all := channels()
+	if len(all) != 1 || strings.Contains(all[0], "known") {
+		t.Errorf("the channels are %q, want one with a hash", all)
+	}
+	m := redis.Must("PUBSUB", "SHARDNUMSUB", all[0])
+	counts, _ := m.ToArray()
+	if n, err := counts[1].AsInt64(); n != 1 || err != nil {
+		t.Errorf("%d subscriptions of one server, %v", n, err)
+	}
+	m = redis.Must("KEYS", "*")
+	keys, _ := m.AsStrSlice()
+	for _, key := range keys {
+		if !strings.Contains(key, "}probe:") { // of the link
+			t.Errorf("Redis keeps %q", key)
+		}
+	}
+	for i := range listeners {
+		two.Unsubscribe("known-room", &listeners[i])
+	}
+	inboxtest.Until(t, "the server has unsubscribed", func() bool { return len(channels()) == 0 })
+}
+
+// While Redis is away, publishing does not wait, and a server's own subscribers get
+// everything.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	topics := open(t, redis.URL(), "", inbox.TopicLimits{})
+	l := new(topicstest.Listener)
+	if _, err := topics.Subscribe("room", l); err != nil {
+		t.Fatal(err)
+	}
+	redis.Pause()
+	const most = 3 * outMost
+	begin := time.Now()
+	for range most {
+		if err := topics.Publish("room", []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d publications took %v", most, time.Since(begin))
+	if got := len(l.Bodies()); got != most {
+		t.Errorf("%d of %d publications reached the server's own subscriber", got, most)
+	}
+	if topics.Dropped() == 0 {
+		t.Error("no publication was dropped")
+	}
+	redis.Resume()
+	inboxtest.Until(t, "the subscriber learns of the loss", func() bool { return l.Losses() > 0 })
+}

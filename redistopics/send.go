@@ -1,0 +1,73 @@
+package redistopics
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	sendBatch   = 256 // publications in one round trip
+	sendTimeout = 2 * time.Second
+)
+
+// enqueueLocked hands a publication to send. It drops it when Redis is away or too slow.
+// The lock of p keeps the publications of a topic in order.
+func (p *part) enqueueLocked(channel string, body []byte) {
+	t := p.topics
+	if t.link.Part(uint8(p.number)).Down() || t.outSize.Add(int64(len(body))) > outBytes {
+		t.outSize.Add(int64(-len(body)))
+		p.dropLocked(1)
+		return
+	}
+	select {
+	case t.out <- publication{p, channel, body}:
+	default:
+		t.outSize.Add(int64(-len(body)))
+		p.dropLocked(1)
+	}
+}
+
+// dropLocked notes publications that do not reach other servers.
+func (p *part) dropLocked(n int) {
+	p.topics.dropped.Add(uint64(n))
+	p.missed = true
+}
+
+// send publishes what is in out, until ctx ends. One round trip carries what came during
+// the last one.
+func (t *Topics) send(ctx context.Context) {
+	batch := make([]publication, 0, sendBatch)
+	commands := make(rueidis.Commands, 0, sendBatch)
+	for {
+		select {
+		case next := <-t.out:
+			batch = append(batch, next)
+		case <-ctx.Done():
+			return
+		}
+		for len(batch) < sendBatch && len(t.out) > 0 {
+			batch = append(batch, <-t.out)
+		}
+		c := t.link.Client()
+		for _, next := range batch {
+			t.outSize.Add(int64(-len(next.body)))
+			message := t.link.Server() + rueidis.BinaryString(next.body)
+			commands = append(commands, c.B().Spublish().Channel(next.channel).Message(message).Build())
+		}
+		sending, cancel := context.WithTimeout(ctx, sendTimeout)
+		for i, r := range c.DoMulti(sending, commands...) {
+			if r.Error() != nil && ctx.Err() == nil {
+				t.link.Doubt()
+				p := batch[i].part
+				p.mu.Lock()
+				p.dropLocked(1)
+				p.mu.Unlock()
+			}
+		}
+		cancel()
+		clear(batch)
+		batch, commands = batch[:0], commands[:0]
+	}
+}
