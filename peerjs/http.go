@@ -7,44 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
-	"strconv"
-
-	"inbox/internal/clientaddr"
-	"inbox/internal/meter"
-	"inbox/internal/problem"
 )
-
-// shared does what all URLs have in common: it refuses pages that are not allowed, lets
-// the others read the answer, and keeps it out of caches.
-func (h *Handler) shared(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	switch {
-	case r.Method == http.MethodOptions && h.Clients.Frame(clientaddr.Of(r.RemoteAddr)) != nil:
-		panic(http.ErrAbortHandler) // no browser asks for so many
-	case h.pages.CORS(w, r): // a preflight, which is answered
-	case !h.pages.May(r):
-		h.Meter.Request(meter.PeerJS, http.StatusForbidden)
-		h.Refusals.Add(meter.ForbiddenOrigin, clientaddr.Of(r.RemoteAddr))
-		http.Error(w, "Pages of this origin may not use this server.", http.StatusForbidden)
-	default:
-		next(w, r)
-	}
-}
 
 // read serves what can only be read.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (kind string, body []byte, err error)) {
-	h.shared(w, r, func(w http.ResponseWriter, r *http.Request) {
-		if h.limited(w, clientaddr.Of(r.RemoteAddr)) {
-			return
-		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "This can only be read.", http.StatusMethodNotAllowed)
-			return
-		}
+	h.gate.Read(w, r, func(w http.ResponseWriter, r *http.Request) {
 		kind, body, err := content()
 		switch {
 		case errors.Is(err, errNoDiscovery):
@@ -60,22 +27,6 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (k
 			w.Write(body)
 		}
 	})
-}
-
-// limited answers a client that has made too many requests.
-func (h *Handler) limited(w http.ResponseWriter, client netip.Addr) bool {
-	err := h.Clients.Request(client)
-	if err == nil {
-		return false
-	}
-	if !h.Clients.Listens(client) {
-		panic(http.ErrAbortHandler)
-	}
-	h.count(err, client)
-	p, _ := errors.AsType[problem.Problem](err)
-	w.Header().Set("Retry-After", strconv.Itoa(p.Seconds()))
-	http.Error(w, p.Detail, p.Status)
-	return true
 }
 
 // NewID is GET /{key}/id: an id that nobody has. As in peerjs-server, any key will

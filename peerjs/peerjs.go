@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"inbox"
 	"inbox/internal/browser"
 	"inbox/internal/flight"
+	"inbox/internal/gate"
 	"inbox/internal/limit"
 	"inbox/internal/meter"
 	"inbox/internal/park"
@@ -59,23 +59,16 @@ type Handler struct {
 	Config
 	prefix  string // of the inboxes' ids
 	options socket.Options
-	pages   *browser.Pages
+	gate    gate.Gate
 
-	holdFor  time.Duration // messages for peers who are not there; tests change it
-	draining atomic.Pointer[drain]
-	held     atomic.Int64 // bytes of messages for peers who are not there
+	holdFor time.Duration // messages for peers who are not there; tests change it
+	held    atomic.Int64  // bytes of messages for peers who are not there
 
 	storeFaults throttle.EachSecond // that are logged: all sockets meet the same ones
 
 	mu   sync.Mutex                // guards open
 	open shrink.Map[*peer, string] // those on this server, with their ids; empty without Discovery
 	dir  *directory                // what other servers say of theirs; nil without Discovery
-}
-
-// drain is a time in which all sockets end.
-type drain struct {
-	from time.Time
-	over time.Duration
 }
 
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$`)
@@ -122,13 +115,16 @@ func New(c Config) (*Handler, error) {
 		Config: c, prefix: "peerjs:" + c.Key + ":", holdFor: holdFor,
 		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight, Frame: c.Clients.Frame},
 	}
-	var err error
 	// Any origin is named, as by peerjs-server.
-	h.pages, err = browser.New(browser.Config{
+	pages, err := browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, HEAD", Expose: "Retry-After, *", Echo: true, Log: c.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("allowed origins: %w", err)
+	}
+	h.gate = gate.Gate{
+		Transport: meter.PeerJS, Who: "Clients of PeerJS", Pages: pages, Lot: c.Lot,
+		Clients: c.Clients, Refusals: c.Refusals, Meter: c.Meter,
 	}
 	if c.Discovery {
 		h.dir = newDirectory(h)
@@ -140,18 +136,7 @@ func New(c Config) (*Handler, error) {
 // new ones. A client of PeerJS does not come back by itself, so this is for when
 // nothing else is left to do. There is no way back; a second call only shortens
 // the time.
-func (h *Handler) Drain(over time.Duration) {
-	h.draining.Store(&drain{time.Now(), over})
-	h.Lot.WakeAll()
-}
-
-// moment is when a socket ends that is drained.
-func (d *drain) moment() time.Time {
-	if d.over <= 0 {
-		return d.from
-	}
-	return d.from.Add(rand.N(d.over))
-}
+func (h *Handler) Drain(over time.Duration) { h.gate.Drain(over) }
 
 // logStore logs what a store could not do.
 func (h *Handler) logStore(err error) {

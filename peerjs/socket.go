@@ -14,6 +14,7 @@ import (
 
 	"inbox"
 	"inbox/internal/clientaddr"
+	"inbox/internal/gate"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -42,10 +43,6 @@ const (
 
 	storeRetry = time.Second // while the store is away
 
-	// admitWithin is how long a client that has connected too often, or has opened too many
-	// inboxes, waits for its turn. Its socket ends then.
-	admitWithin = 10 * time.Second
-
 	// refusalTimeout bounds how long a client that is refused has to read why, and to
 	// close the socket itself, as they all do. Firefox drops a frame that a close comes
 	// right after.
@@ -68,41 +65,13 @@ func (refusal) Error() string { return "refused" }
 
 // Socket is where clients connect: /peerjs?key=…&id=…&token=…
 func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
-	h.shared(w, r, h.socket)
-}
-
-func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
-	refuse := func(text string, status int) { // a socket counts when it has begun
-		if !h.limited(w, clientaddr.Of(r.RemoteAddr)) {
-			http.Error(w, text, status)
-		}
-	}
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", "GET")
-		refuse("Clients of PeerJS connect here.", http.StatusMethodNotAllowed)
-		return
-	}
-	if !socket.IsUpgrade(r.Header) {
-		w.Header().Set("Upgrade", "websocket")
-		refuse("Clients of PeerJS connect here, by WebSocket.", http.StatusUpgradeRequired)
-		return
-	}
-	if err := socket.Check(w, r, &h.options); err != nil {
-		refused, _ := errors.AsType[socket.HandshakeError](err)
-		refuse(refused.Detail, refused.Status)
-		return
-	}
-	if h.draining.Load() != nil {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "The server is about to stop.", http.StatusServiceUnavailable)
-		return
-	}
-	p := &peer{h: h, remote: clientaddr.Of(r.RemoteAddr)}
-	p.refused = p.identify(r.URL.RawQuery)
-	// An error means that the client has gone, or net/http has.
-	if _, err := socket.Accept(w, r, h.Lot, &h.options, p); err == nil {
-		h.Meter.Request(meter.PeerJS, http.StatusSwitchingProtocols)
-	}
+	h.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) {
+		h.gate.Upgrade(w, r, &h.options, func() socket.Protocol {
+			p := &peer{h: h, remote: clientaddr.Of(r.RemoteAddr)}
+			p.refused = p.identify(r.URL.RawQuery)
+			return p
+		})
+	})
 }
 
 // peer is who talks on a socket.
@@ -118,7 +87,7 @@ type peer struct {
 	left    bool  // by its own word
 	hold    *hold // nil until needed
 	ends    ending
-	drain   *drain // that ends is of, or was
+	drain   *gate.Drain // that ends is of, or was
 	wait    meter.Wait
 	remote  netip.Addr // of the client
 }
@@ -176,7 +145,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	}
 	if !p.begun {
 		if err := p.h.Clients.Request(p.remote); err != nil {
-			return p.delay(s, now, err)
+			return p.h.gate.Delay(s, p.since, now, err)
 		}
 		p.begun = true
 		if p.refused == "" {
@@ -200,7 +169,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		case errors.Is(err, inbox.ErrReplaced): // see below
 		case away(err):
 			if errors.Is(err, inbox.ErrRateLimited) && !p.opened {
-				return p.delay(s, now, err)
+				return p.h.gate.Delay(s, p.since, now, err)
 			}
 			if !errors.Is(err, inbox.ErrServerFull) && !errors.Is(err, inbox.ErrRateLimited) {
 				p.h.logStore(err)
@@ -220,9 +189,9 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	if after := p.retry(s, now); after > 0 {
 		sooner(now.Add(after))
 	}
-	if d := p.h.draining.Load(); d != p.drain {
+	if d := p.h.gate.Draining(); d != p.drain {
 		p.drain = d
-		p.endBy(d.moment(), inbox.ErrDraining)
+		p.endBy(d.Moment(), inbox.ErrDraining)
 	}
 	if p.ends.why != nil {
 		if !now.Before(p.ends.at) {
@@ -231,17 +200,6 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		sooner(p.ends.at)
 	}
 	s.LookAgain(again)
-	return nil
-}
-
-// delay has a client that does too much wait for its turn, or ends the socket.
-func (p *peer) delay(s *socket.Socket, now time.Time, why error) error {
-	limited, _ := errors.AsType[problem.Problem](why)
-	at := now.Add(limited.RetryAfter)
-	if p.h.draining.Load() != nil || at.Sub(p.since) > admitWithin || !p.h.Clients.Listens(p.remote) {
-		return why
-	}
-	s.LookAgain(at)
 	return nil
 }
 
