@@ -1,30 +1,30 @@
-// Package clientaddr reads the addresses of clients that proxies pass on, and returns the
-// networks that limits count by.
+// Package clientaddr determines the address of a client, including the one that trusted
+// proxies report in headers, and the networks under which limits count it.
 package clientaddr
 
 import "net/netip"
 
-// Keys are the networks that limits count an address by. A subscriber usually has a whole
-// /64 of IPv6, and may have a /48.
+// Keys are the networks under which limits count an address. An IPv6 subscriber usually
+// has a whole /64, and may have a /48.
 type Keys struct {
-	Near netip.Prefix // the IPv4 address, or the /64
-	Wide netip.Prefix // the /48; not valid for IPv4
+	Near netip.Prefix // the IPv4 address, or the IPv6 /64
+	Wide netip.Prefix // the IPv6 /48; invalid for IPv4
 }
 
-// KeysOf returns the keys of a. An IPv4 address that is mapped into IPv6 counts as itself,
-// and a zone does not count. For an address that is not valid neither key is.
+// KeysOf returns the keys of a. It treats an IPv4-mapped IPv6 address as IPv4 and ignores
+// the zone. Both keys of an invalid address are invalid.
 func KeysOf(a netip.Addr) Keys {
 	a = a.Unmap().WithZone("")
 	if a.Is4() {
 		return Keys{Near: netip.PrefixFrom(a, 32)}
 	}
-	near, _ := a.Prefix(64) // without an error for each address of IPv6
+	near, _ := a.Prefix(64) // never fails for IPv6
 	wide, _ := a.Prefix(48)
 	return Keys{near, wide}
 }
 
-// Of returns the address of an [net/http.Request.RemoteAddr], for KeysOf. It is not valid
-// for a text that holds none.
+// Of returns the address in an [net/http.Request.RemoteAddr]. It returns the zero Addr if
+// there is none, as for a Unix socket.
 func Of(remote string) netip.Addr {
 	a, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestKeys(t *testing.T) {
+func TestKeysOf(t *testing.T) {
 	for _, c := range []struct{ address, near, wide string }{
 		{"192.0.2.7", "192.0.2.7/32", ""},
 		{"::ffff:192.0.2.7", "192.0.2.7/32", ""},
@@ -20,7 +20,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	if keys := KeysOf(netip.Addr{}); keys.Near.IsValid() || keys.Wide.IsValid() {
-		t.Errorf("no address counts for %v", keys)
+		t.Errorf("an invalid address counts for %v", keys)
 	}
 }
 
@@ -51,8 +51,8 @@ func TestParseTrusted(t *testing.T) {
 	}
 	for _, text := range []string{"", "10.0.0.0/33", "10.0.0", "localhost", "fe80::1%eth0", "fe80::%eth0/64", "::ffff:0:0/64", "10.0.0.0/8 ", "Unix"} {
 		if got, err := ParseTrusted([]string{text}); err == nil {
-			t.Errorf("%q is taken for %v", text, got)
-		} else if !strings.Contains(err.Error(), "want at least") && !strings.Contains(err.Error(), "is not a network") {
+			t.Errorf("%q was parsed as %v, want an error", text, got)
+		} else if !strings.Contains(err.Error(), "want at least") && !strings.Contains(err.Error(), "want a network") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -64,8 +64,8 @@ func TestParseTrusted(t *testing.T) {
 	}
 }
 
-// walk is what Walk makes of the lines of a header. The proxies are 10.0.0.0/8 and fd00::/8,
-// and the peer is 10.0.0.1.
+// A walk is a test case of Walk. The trusted proxies are 10.0.0.0/8 and fd00::/8, and the
+// peer is 10.0.0.1.
 type walk struct {
 	lines []string
 	want  string
@@ -88,26 +88,27 @@ func TestXForwardedFor(t *testing.T) {
 	for _, c := range []walk{
 		{[]string{"192.0.2.7"}, "192.0.2.7", false},
 		{[]string{" \t192.0.2.7 "}, "192.0.2.7", false},
-		// A client has claimed the first: nobody but a client says what is left of it.
+		// The client made up the first entry. Only the last untrusted address is
+		// reliable.
 		{[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7", false},
 		{[]string{"198.51.100.1,192.0.2.7,10.9.9.9,fd00::5"}, "192.0.2.7", false},
 		{[]string{"nonsense, 192.0.2.7"}, "192.0.2.7", false},
-		// Each proxy may have added a line.
+		// Each proxy may have added its own line.
 		{[]string{"198.51.100.1", "192.0.2.7", "10.2.3.4"}, "192.0.2.7", false},
 		{[]string{"192.0.2.7", ""}, "192.0.2.7", false},
 		{[]string{", 192.0.2.7, ,"}, "192.0.2.7", false},
-		// All are proxies: the first is the client.
+		// All entries are proxies: the first one is the client.
 		{[]string{"10.3.3.3, 10.2.2.2"}, "10.3.3.3", false},
 		{[]string{""}, "10.0.0.1", false},
 		{[]string{",,"}, "10.0.0.1", false},
-		// Ports, brackets, IPv4 in IPv6.
+		// Ports, brackets, IPv4-mapped IPv6.
 		{[]string{"192.0.2.7:51234"}, "192.0.2.7", false},
 		{[]string{"2001:db8::7"}, "2001:db8::7", false},
 		{[]string{"[2001:db8::7]"}, "2001:db8::7", false},
 		{[]string{"[2001:db8::7]:51234"}, "2001:db8::7", false},
 		{[]string{"::ffff:192.0.2.7"}, "192.0.2.7", false},
 		{[]string{"192.0.2.7, ::ffff:10.2.2.2"}, "192.0.2.7", false},
-		// What is no address of a client.
+		// Entries without a possible client address.
 		{[]string{"unknown"}, "10.0.0.1", true},
 		{[]string{"192.0.2.7, unknown"}, "10.0.0.1", true},
 		{[]string{"192.0.2.7, unknown, 10.2.2.2"}, "10.2.2.2", true},
@@ -156,7 +157,7 @@ func TestForwarded(t *testing.T) {
 		{[]string{"for=192.0.2.7;"}, "192.0.2.7", false},
 		{[]string{"for=::ffff:192.0.2.7"}, "10.0.0.1", true},
 		{[]string{`for="[::ffff:192.0.2.7]"`}, "192.0.2.7", false},
-		// A client cannot hide what a proxy adds.
+		// A client cannot hide what a proxy appends.
 		{[]string{`for="198.51.100.1, for=192.0.2.7`}, "192.0.2.7", false},
 		{[]string{`for=198.51.100.1;x="\`, "for=192.0.2.7"}, "192.0.2.7", false},
 		{[]string{`"\", for=192.0.2.7`}, "192.0.2.7", false},
@@ -183,8 +184,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// Whatever a header says, the client is the peer, a trusted proxy's client, or the first of
-// the proxies, and an entry that a proxy has added at the end is read.
+// Whatever a header contains, the client is a possible address, and an entry that a
+// trusted proxy appended is found.
 func FuzzWalk(f *testing.F) {
 	for _, line := range []string{"192.0.2.7", `for="[2001:db8::7]:1";by=_x, for=10.0.0.1`, `","`, `\"`, "[::]:", "10.0.0.2,,"} {
 		f.Add(line)
@@ -208,7 +209,7 @@ func FuzzWalk(f *testing.F) {
 	})
 }
 
-// Every request from a proxy pays for this.
+// BenchmarkWalk measures what each request through a proxy costs extra.
 func BenchmarkWalk(b *testing.B) {
 	trusted, err := ParseTrusted([]string{"10.0.0.0/8", "172.16.0.0/12", "fd00::/8"})
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// A Header is one in which proxies tell the addresses of their clients.
+// A Header is the name of a header in which proxies report the addresses of their
+// clients.
 type Header string
 
 const (
@@ -15,13 +16,13 @@ const (
 	Forwarded     Header = "Forwarded" // RFC 7239
 )
 
-// Trusted are the proxies that may tell the address of a client.
+// Trusted describes the proxies that may report the addresses of clients.
 type Trusted struct {
 	Networks []netip.Prefix
-	Unix     bool // the peers on Unix sockets too
+	Unix     bool // peers on Unix sockets are trusted too
 }
 
-// ParseTrusted reads networks, addresses, and "unix".
+// ParseTrusted parses networks, addresses, and the word "unix".
 func ParseTrusted(texts []string) (t Trusted, err error) {
 	for _, text := range texts {
 		if text == "unix" {
@@ -44,37 +45,37 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		if a, err = netip.ParseAddr(text); err == nil && a.Zone() == "" {
 			return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
 		}
-		return netip.Prefix{}, fmt.Errorf("%q is not a network, as 10.0.0.0/8 or fd00::/8, an address, or unix", text)
+		return netip.Prefix{}, fmt.Errorf("%q: want a network (10.0.0.0/8, fd00::/8), an address, or unix", text)
 	}
 	if n.Addr().Is4In6() {
 		if n.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("%q is more than the IPv4 addresses in IPv6: want at least /96", text)
+			return netip.Prefix{}, fmt.Errorf("%q covers more than the IPv4-mapped addresses: want at least /96", text)
 		}
 		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
 	}
 	return n.Masked(), nil
 }
 
-// Any reports whether there are trusted proxies at all.
+// Any reports whether any proxy is trusted.
 func (t *Trusted) Any() bool { return t.Unix || len(t.Networks) > 0 }
 
-// Has reports whether the proxy at a is trusted.
+// Has reports whether a proxy at address a is trusted.
 func (t *Trusted) Has(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	return slices.ContainsFunc(t.Networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// Walk returns the client of a request that came from peer, a trusted proxy. lines are
-// those of its header h. Each proxy has added the address of the one before it at the
-// end: Walk goes from there to the first that is not trusted. It stops at an entry that
-// is no address, and reports that it is bad: then the client is the last proxy before it.
+// Walk returns the client of a request from peer, which must be a trusted proxy. lines
+// are the values of header h. Each proxy appends the address it received the request
+// from, so Walk goes backwards to the first address that is not a trusted proxy. An
+// invalid entry ends the walk: Walk then reports bad and returns the last proxy it found.
 func (t *Trusted) Walk(h Header, lines []string, peer netip.Addr) (client netip.Addr, bad bool) {
 	client = peer
 	for _, line := range slices.Backward(lines) {
 		for rest := line; rest != ""; {
 			var entry string
 			if rest, entry = h.cutLast(rest); entry == "" {
-				continue // an empty part of a list is none (RFC 9110, 5.6.1.2)
+				continue // an empty list element does not count (RFC 9110, 5.6.1.2)
 			}
 			next, ok := h.address(entry)
 			if !ok {
@@ -97,8 +98,8 @@ func (h Header) cutLast(line string) (rest, entry string) {
 	return line[:max(i, 0)], strings.Trim(line[i+1:], " \t")
 }
 
-// lastUnquoted is the last place of c outside of a quoted string, or -1. It goes
-// backwards, so that a quote that a client has left open hides no later entry.
+// lastUnquoted returns the last index of c outside of a quoted string, or -1. It scans
+// backwards, so that a quote that a client left open cannot hide later entries.
 func lastUnquoted(text string, c byte) int {
 	quoted := false
 	for i := len(text) - 1; i >= 0; i-- {
@@ -118,7 +119,7 @@ func lastUnquoted(text string, c byte) int {
 	return -1
 }
 
-// address returns the address of an entry, if it has one that a client can have.
+// address returns the address of an entry, if it is a possible client address.
 func (h Header) address(entry string) (a netip.Addr, ok bool) {
 	if h == Forwarded {
 		if entry, ok = forParameter(entry); !ok {
@@ -128,7 +129,8 @@ func (h Header) address(entry string) (a netip.Addr, ok bool) {
 	return parseNode(entry, h == Forwarded)
 }
 
-// forParameter returns the one parameter "for" of an element of Forwarded.
+// forParameter returns the value of the "for" parameter of a Forwarded element. An
+// element has exactly one.
 func forParameter(element string) (node string, ok bool) {
 	for rest := element; rest != ""; {
 		i := lastUnquoted(rest, ';')
@@ -142,7 +144,7 @@ func forParameter(element string) (node string, ok bool) {
 			return "", false
 		case !strings.EqualFold(name, "for"):
 			continue
-		case ok: // once in an element (RFC 7239, 4)
+		case ok: // at most once per element (RFC 7239, 4)
 			return "", false
 		}
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -153,8 +155,8 @@ func forParameter(element string) (node string, ok bool) {
 	return node, ok
 }
 
-// parseNode reads IPv4 and [IPv6], either with or without a port, and IPv6 without brackets
-// and port if it need not be in them.
+// parseNode parses an IPv4 address or a bracketed IPv6 address, with or without a port.
+// Unless brackets are required, it also accepts a bare IPv6 address.
 func parseNode(text string, brackets bool) (a netip.Addr, ok bool) {
 	host, port, hasPort := strings.Cut(text, ":")
 	if inside, found := strings.CutPrefix(text, "["); found {
@@ -177,7 +179,7 @@ func parseNode(text string, brackets bool) (a netip.Addr, ok bool) {
 	return a.Unmap(), err == nil && MayBeClient(a)
 }
 
-// isPort reports whether text is a port, or the name that stands for one (RFC 7239, 6.2).
+// isPort reports whether text is a port or an obfuscated port (RFC 7239, 6.2).
 func isPort(text string) bool {
 	odd := func(c rune) bool { return c < '0' || c > '9' }
 	if hidden, ok := strings.CutPrefix(text, "_"); ok {
@@ -186,8 +188,8 @@ func isPort(text string) bool {
 	return len(text) > 0 && len(text) <= 5 && !strings.ContainsFunc(text, odd)
 }
 
-// MayBeClient reports whether a connection can come from a. A zone has a meaning only on
-// the machine that says it.
+// MayBeClient reports whether a can be the address of a client. Addresses with a zone
+// cannot: a zone is only meaningful on the machine that assigned it.
 func MayBeClient(a netip.Addr) bool {
 	a = a.Unmap()
 	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})

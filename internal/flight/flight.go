@@ -1,7 +1,6 @@
-// Package flight bounds the bytes that a server holds because they are on their way:
-// bodies and frames that have not arrived whole, and answers that a client has not
-// read yet. The server shares one [Budget] among all protocols, of which one client gets
-// a part.
+// Package flight bounds the memory a server uses for data in flight: bodies and frames
+// that have not arrived completely, and answers that clients have not read yet. All
+// protocols of a server share one [Budget], and each client is limited to a share of it.
 package flight
 
 import (
@@ -12,11 +11,11 @@ import (
 	"inbox/internal/problem"
 )
 
-// Default is the limit of a Budget that nobody has chosen, in bytes.
+// Default is the default limit of a Budget, in bytes.
 const Default = 256 << 20
 
-// A Budget counts bytes in flight against a limit. It is safe for concurrent use, and
-// it never waits: a caller that gets nothing answers its client so.
+// A Budget counts bytes in flight against a limit. It never waits: a caller that is
+// refused reports the problem to its client. It is safe for concurrent use.
 type Budget struct {
 	limit   int64
 	used    atomic.Int64
@@ -24,10 +23,10 @@ type Budget struct {
 	clients *limit.Clients
 }
 
-// New returns a Budget of limit bytes; 0 means [Default].
+// New returns a Budget of limit bytes, or [Default] if limit is 0.
 func New(limit int64) *Budget { return NewShared(limit, nil) }
 
-// NewShared returns a Budget that gives one client no more than its share.
+// NewShared returns a Budget that also enforces the limit per client, Config.Bytes.
 func NewShared(limit int64, clients *limit.Clients) *Budget {
 	if limit == 0 {
 		limit = Default
@@ -35,12 +34,12 @@ func NewShared(limit int64, clients *limit.Clients) *Budget {
 	return &Budget{limit: limit, slow: slow{limit: int(max(minSlow, limit/256))}, clients: clients}
 }
 
-// BoundSlow sets the memory that parts of messages share which come slowly, in bytes,
-// instead of a 256th of the limit. Call it before the first Take.
+// BoundSlow sets how much memory slow messages share, in bytes. The default is a 256th of
+// the limit, at least 2 MiB. Call it before the first Take.
 func (b *Budget) BoundSlow(limit int64) { b.slow.limit = int(limit) }
 
-// Take reserves n bytes for a client, or returns the problem that answers it. The caller
-// gives them back with Give, for the same client.
+// Take reserves n bytes for a client, or returns the problem to answer with. The caller
+// returns them with Give, for the same client.
 func (b *Budget) Take(client netip.Addr, n int) error {
 	if err := b.clients.Hold(client, n); err != nil {
 		return err
@@ -63,8 +62,8 @@ func (b *Budget) Give(client netip.Addr, n int) {
 	b.clients.Release(client, n)
 }
 
-// Used returns how many bytes are reserved.
+// Used returns the number of reserved bytes.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// Limit returns how many bytes may be reserved.
+// Limit returns the maximum number of reserved bytes.
 func (b *Budget) Limit() int64 { return b.limit }

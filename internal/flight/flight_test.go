@@ -15,7 +15,7 @@ var alice = netip.MustParseAddr("192.0.2.1")
 
 func took(b *Budget, n int) bool { return b.Take(alice, n) == nil }
 
-// room has room for n bytes, or is nil.
+// room returns space for n bytes, or nil.
 func room(m *Message, n int, b *Budget) []byte {
 	p, err := m.Room(alice, n, b)
 	if (err == nil) != (p != nil) {
@@ -24,24 +24,24 @@ func room(m *Message, n int, b *Budget) []byte {
 	return p
 }
 
-func TestTakeRefusesWhatIsBeyondTheLimit(t *testing.T) {
+func TestTakeRefusesBeyondTheLimit(t *testing.T) {
 	b := New(100)
 	if !took(b, 60) || took(b, 41) || !took(b, 40) || took(b, 1) {
-		t.Error("it does not hold 100 bytes")
+		t.Error("a budget of 100 bytes does not allow exactly 100")
 	}
 	b.Give(alice, 40)
 	if got := b.Used(); got != 60 {
 		t.Errorf("%d bytes are used, want 60", got)
 	}
 	if !took(b, 1) {
-		t.Error("what was given back cannot be taken")
+		t.Error("bytes that were given back cannot be taken")
 	}
 	if New(0).limit != Default {
-		t.Error("no limit is not the default")
+		t.Error("a limit of 0 does not mean the default")
 	}
 }
 
-func TestBudgetIsWholeAfterManyAtOnce(t *testing.T) {
+func TestConcurrentUseOfABudget(t *testing.T) {
 	b := New(1000)
 	var all sync.WaitGroup
 	for range 8 {
@@ -49,7 +49,7 @@ func TestBudgetIsWholeAfterManyAtOnce(t *testing.T) {
 			for range 10_000 {
 				if took(b, 300) {
 					if b.Used() < 300 {
-						t.Error("what was taken does not count")
+						t.Error("taken bytes do not count")
 					}
 					b.Give(alice, 300)
 				}
@@ -62,7 +62,7 @@ func TestBudgetIsWholeAfterManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestMessageIsWhatCame(t *testing.T) {
+func TestMessageContainsItsParts(t *testing.T) {
 	for _, parts := range [][]int{
 		{}, {1}, {Chunk}, {Chunk + 1}, {100, Chunk, 1}, {100, 3 * Chunk}, {3 * Chunk, 100}, {100, 3 * Chunk, 5, 2 * Chunk, 7},
 		{Chunk - 1, 2, Chunk - 1, 2}, {20, 20, 9 * Chunk, 20, 20},
@@ -81,11 +81,11 @@ func TestMessageIsWhatCame(t *testing.T) {
 				n -= len(p)
 			}
 			if m.Len() != len(want) || b.Used() < int64(len(want)) {
-				t.Errorf("%v: of %d bytes it says %d, and counts %d", parts, len(want), m.Len(), b.Used())
+				t.Errorf("%v: a message of %d bytes has Len %d and counts for %d", parts, len(want), m.Len(), b.Used())
 			}
 		}
 		if got := m.Bytes(); !bytes.Equal(got, want) || cap(got) > len(want)+len(want)/4+64 {
-			t.Errorf("%v: %d bytes in memory of %d, want %d", parts, len(got), cap(got), len(want))
+			t.Errorf("%v: %d bytes in a slice of %d, want %d", parts, len(got), cap(got), len(want))
 		}
 		if m.Release(alice, b); b.Used() != 0 || m.Len() != 0 {
 			t.Errorf("%v: %d bytes are left in flight", parts, b.Used())
@@ -98,23 +98,23 @@ func TestMessageStopsAtTheBudget(t *testing.T) {
 	var one, other Message
 	for range 2 {
 		if room(&one, Chunk, b) == nil {
-			t.Fatal("there is no room for two chunks")
+			t.Fatal("no room for two chunks")
 		}
 	}
 	if room(&other, 2*Chunk, b) != nil || room(&other, 1, b) == nil || room(&other, Chunk, b) == nil {
-		t.Error("the other message got more than is left, or less")
+		t.Error("the second message did not get exactly what is left")
 	}
 	if room(&other, Chunk, b) != nil {
-		t.Error("there is room beyond the budget")
+		t.Error("a message exceeded the budget")
 	}
 	one.Release(alice, b)
 	if room(&other, Chunk, b) == nil {
-		t.Error("what was released cannot be had")
+		t.Error("released bytes cannot be taken")
 	}
 	other.Release(alice, b)
 }
 
-// One client gets its share and no more, and others get theirs.
+// A client gets exactly its share, and other clients get theirs.
 func TestShareOfOneClient(t *testing.T) {
 	b := NewShared(100, limit.NewClients(limit.Config{Bytes: 30}))
 	bob := netip.MustParseAddr("192.0.2.2")
@@ -134,7 +134,7 @@ func TestShareOfOneClient(t *testing.T) {
 	}
 	b.Give(alice, 30)
 	if b.Take(alice, 30) != nil || b.Used() != 100 {
-		t.Errorf("what was given back cannot be taken: %d bytes are used", b.Used())
+		t.Errorf("bytes that were given back cannot be taken: %d bytes are used", b.Used())
 	}
 	var m Message
 	if _, err := m.Room(bob, 1, b); !errors.Is(err, inbox.ErrRateLimited) {

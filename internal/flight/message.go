@@ -8,42 +8,43 @@ import (
 	"inbox/internal/problem"
 )
 
-// Chunk is how much memory a Message takes at a time, in bytes.
+// Chunk is the unit in which a Message allocates memory, in bytes.
 const Chunk = 8 << 10
 
-// chunks are kept for the next message: what is made and thrown away for each part of a
-// message would take as much memory as the message.
+// chunks are reused for later messages. Allocating them anew for each message would
+// double its memory use.
 var chunks = sync.Pool{New: func() any { return new([Chunk]byte) }}
 
-// A Message is what has come so far of something that arrives in parts. It takes memory
-// as they come. The zero Message is empty. It is not safe for concurrent use.
+// A Message collects data that arrives in parts. It allocates memory as they arrive. The
+// zero Message is empty. A Message is not safe for concurrent use.
 type Message struct {
-	// Cut is called, if it is not nil, when the message is Lost: it has whoever waits for
-	// more stop. It must not block, nor use the Message. Set it before the first part.
+	// Cut, if not nil, is called when the message is Lost. It should stop whoever waits
+	// for the next part. It must not block or use the Message. Set it before the first
+	// part.
 	Cut func()
 
 	parts []part
 	size  int
 	taken int
 
-	slow  int       // of taken; guarded by the lock of the Budget's slow, as what follows
-	moved time.Time // when the last part came
+	slow  int       // share of taken that counts as slow; guarded by slow.mu, like the next two
+	moved time.Time // when the last part arrived
 	lost  bool
 }
 
-// part is a stretch of a message: as much of chunk as is used, or memory of its own.
+// A part is a section of a message: the used portion of chunk, or memory of its own.
 type part struct {
 	chunk *[Chunk]byte
 	bytes []byte
 }
 
-// Len returns how many bytes have come.
+// Len returns the number of bytes that have arrived.
 func (m *Message) Len() int { return m.size }
 
-// Room makes room for n more bytes of a client and returns where they go. It returns less
-// where less than n are the next in memory, and the problem that answers the client when
-// the budget has no room. A Message counts for all the memory that it has taken. Its
-// client is always the same.
+// Room returns space for up to n more bytes from a client, which must always be the same
+// one. The space may be shorter than n; call Room again for the rest. If the budget has
+// no room, Room returns the problem to answer with. All memory of a Message counts
+// against the budget.
 func (m *Message) Room(client netip.Addr, n int, b *Budget) ([]byte, error) {
 	if last := len(m.parts) - 1; last >= 0 && m.parts[last].chunk != nil {
 		p := &m.parts[last]
@@ -66,8 +67,8 @@ func (m *Message) Room(client netip.Addr, n int, b *Budget) ([]byte, error) {
 		m.size += n
 		return c[:n], nil
 	}
-	// The rest of something comes at once: what came before it goes in front, so that
-	// Bytes has nothing to do.
+	// The rest of the message arrives in one piece. Copy the earlier parts in front of
+	// it, so that Bytes need not copy anything.
 	before := 0
 	if len(m.parts) <= 2 {
 		before = m.size
@@ -93,8 +94,7 @@ func (m *Message) take(client netip.Addr, n int, b *Budget) error {
 	return err
 }
 
-// Bytes returns the whole message in memory of its own size, which the Message no longer
-// has.
+// Bytes returns the whole message in a slice of its own, which stays valid after Release.
 func (m *Message) Bytes() []byte {
 	if len(m.parts) == 1 && m.parts[0].chunk == nil {
 		return m.parts[0].bytes
@@ -119,7 +119,7 @@ func (m *Message) free() {
 	m.parts = nil
 }
 
-// Release lets go of the message, and gives back what it counted for.
+// Release frees the message and returns its bytes to the budget.
 func (m *Message) Release(client netip.Addr, b *Budget) {
 	b.slow.drop(m)
 	m.free()

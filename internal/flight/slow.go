@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// A client that stops in the middle of a message must not have the server hold much for
-// it. Beyond Held bytes, the parts of all messages that have not come whole share little
-// memory; when it is used up, the message that has paused longest is given up. Messages
-// that keep coming take turns so fast that they rarely meet.
+// A client that stalls in the middle of a message must not occupy much memory. Beyond
+// Held bytes each, all incomplete messages share a small amount of memory. When it is
+// used up, the message that has stalled longest is dropped. Messages that keep arriving
+// complete so quickly that they rarely compete.
 const (
-	Held = 8 << 10 // bytes of a message that do not count here
+	Held = 8 << 10 // bytes of each message that do not count here
 
 	minSlow  = 2 << 20
-	maxPause = 250 * time.Millisecond // a shorter one is no reason to give a message up
+	maxPause = 250 * time.Millisecond // shorter pauses are normal
 )
 
-// slow is the memory that messages share which come in parts.
+// slow accounts for the memory that incomplete messages share.
 type slow struct {
 	limit int
 
-	mu       sync.Mutex // guards what follows, and the fields of a Message that say so
+	mu       sync.Mutex // guards everything below, and the fields of Message that say so
 	used     int
 	messages map[*Message]struct{}
 }
 
-// take reserves n bytes for m, which has just come to need them. It reports whether there
-// was room, or another message could be given up for it.
+// take reserves n bytes for m. It reports whether there was room or room could be made by
+// dropping another message.
 func (s *slow) take(m *Message, n int) bool {
 	now := time.Now()
 	s.mu.Lock()
@@ -60,7 +60,7 @@ func (s *slow) take(m *Message, n int) bool {
 	return true
 }
 
-// drop forgets a message, which is whole or has ended. Its Cut is not called any more.
+// drop removes a message that is complete or has ended. Its Cut will not be called.
 func (s *slow) drop(m *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,8 +73,8 @@ func (s *slow) dropLocked(m *Message) {
 	delete(s.messages, m)
 }
 
-// Lost reports whether the message was given up because it has paused, to make room for
-// another.
+// Lost reports whether the message was dropped because it stalled while another needed
+// room.
 func (m *Message) Lost(b *Budget) bool {
 	b.slow.mu.Lock()
 	defer b.slow.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// grow has a message come to n chunks, and reports whether it was taken.
+// grow adds n chunks to a message and reports whether there was room.
 func grow(m *Message, b *Budget, n int) bool {
 	for range n {
 		if room(m, Chunk, b) == nil {
@@ -16,11 +16,11 @@ func grow(m *Message, b *Budget, n int) bool {
 	return true
 }
 
-func TestTheMessageThatPausedLongestIsGivenUp(t *testing.T) {
+func TestTheLongestStalledMessageIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 5
 		b := New(0)
-		fit := b.slow.limit / ((each - 1) * Chunk) // the first chunk of each is free
+		fit := b.slow.limit / ((each - 1) * Chunk) // the first chunk of each message does not count
 		cut := 0
 		all := make([]*Message, fit+1)
 		for i := range all {
@@ -28,23 +28,23 @@ func TestTheMessageThatPausedLongestIsGivenUp(t *testing.T) {
 		}
 		for _, m := range all[:fit] {
 			if !grow(m, b, each) {
-				t.Fatal("there is less room than there should be")
+				t.Fatal("less room than expected")
 			}
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(maxPause / 2)
 		if last := all[fit]; !grow(last, b, 1) || grow(last, b, b.slow.limit%((each-1)*Chunk)/Chunk+1) || cut > 0 {
-			t.Error("a message that has only just come made room for another")
+			t.Error("a message that had not stalled was dropped")
 		}
 		if !grow(all[0], b, 0) || all[0].Lost(b) {
-			t.Error("the oldest is lost")
+			t.Error("the oldest message was dropped too early")
 		}
 		time.Sleep(2 * maxPause)
 		if !grow(all[fit], b, 2) || cut != 1 || !all[0].Lost(b) || all[1].Lost(b) {
-			t.Errorf("%d messages were cut, want the oldest alone", cut)
+			t.Errorf("%d messages were dropped, want only the oldest", cut)
 		}
 		if grow(all[0], b, 1) {
-			t.Error("a lost message goes on")
+			t.Error("a dropped message can still grow")
 		}
 		for _, m := range all {
 			m.Release(alice, b)
@@ -55,13 +55,13 @@ func TestTheMessageThatPausedLongestIsGivenUp(t *testing.T) {
 	})
 }
 
-// An operator can give slow messages more memory, or less.
+// The operator can change the memory of slow messages.
 func TestBoundSlow(t *testing.T) {
 	b := New(0)
 	b.BoundSlow(3 * Chunk)
 	var m Message
 	if !grow(&m, b, 4) || grow(&m, b, 1) {
-		t.Error("there is room for another number than the one chunk that is free, and three")
+		t.Error("want room for exactly three chunks and the free one")
 	}
 	m.Release(alice, b)
 }

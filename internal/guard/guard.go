@@ -1,5 +1,6 @@
-// Package guard bounds how many wrong passwords one address can try. It stands between
-// the protocols and the store, which bounds those of all addresses at one inbox.
+// Package guard limits how many wrong passwords each address can try. It wraps a store
+// and complements the store's own limit, which bounds the wrong passwords of all
+// addresses at one inbox.
 package guard
 
 import (
@@ -15,35 +16,35 @@ import (
 	"inbox/internal/problem"
 )
 
-// Config says how many wrong passwords an address can try. A rate of 0 is no limit.
+// Config sets how many wrong passwords an address can try. A zero rate sets no limit.
 type Config struct {
 	Address limit.Rate // at all inboxes
-	Inbox   limit.Rate // at one
+	Inbox   limit.Rate // at one inbox
 
-	Refusals *meter.Refusals // of these limits, and of the store's; not counted
+	Refusals *meter.Refusals // counts refusals of these limits and the store's; may be nil
 }
 
-// How many addresses that try wrong passwords the server remembers, and how many pairs of
-// an address and an id: 16 bytes each.
+// Bounds on what the server remembers: addresses that tried wrong passwords, and pairs of
+// an address and an id. Each entry takes 16 bytes.
 const (
 	addresses = 1 << 12
 	pairs     = 7 << 10
 )
 
-// Store is an [inbox.Store] that lets an address with too many wrong passwords try no
-// more for a while: it fails with [problem.RateLimited] and has not looked at the
-// password then. It is safe for concurrent use.
+// Store is an [inbox.Store] that fails with [problem.RateLimited] for addresses that have
+// tried too many wrong passwords, without checking their password. It is safe for
+// concurrent use.
 type Store struct {
 	inbox.Store
-	tables   [2]*limit.Table // of addresses, and of pairs; nil without a limit
+	tables   [2]*limit.Table // by address, and by address and id; nil without a limit
 	refusals *meter.Refusals
 
 	start   time.Time
-	refills time.Duration // the longest that a bucket that owes nothing takes to be full again
-	counts  atomic.Int64  // until then, since start, a wrong password may count
+	refills time.Duration // the longest time that any bucket takes to refill from empty
+	counts  atomic.Int64  // time since start until which wrong passwords may count against someone
 }
 
-// New guards a store.
+// New wraps a store.
 func New(s inbox.Store, c Config) *Store {
 	g := &Store{Store: s, refusals: c.Refusals, start: time.Now()}
 	for _, r := range []limit.Rate{c.Address, c.Inbox} {
@@ -60,29 +61,29 @@ func New(s inbox.Store, c Config) *Store {
 	return g
 }
 
-// TableBytes returns how much memory the tables take, whoever comes.
+// TableBytes returns the memory that the tables take, in bytes. It is constant.
 func (g *Store) TableBytes() int { return g.tables[0].Bytes() + g.tables[1].Bytes() }
 
-// try is an attempt of a peer to be let in.
+// A try is one attempt of a peer to authenticate.
 type try struct {
 	store *Store
 	peer  inbox.Peer
 	keys  [2]limit.Key
-	taken [2]bool // counted as a wrong password, until it is known to be none
+	taken [2]bool // whether the attempt is provisionally counted as a wrong password
 }
 
-// try begins an attempt. A peer that was let in before makes none.
+// try begins an attempt. Peers that were admitted before are exempt.
 //
-// While no wrong password counts against an address, attempts at the same time do not
-// count either: they are those of many clients behind one address. Otherwise each counts
-// from its beginning, so that no more can be tried at the same time than one by one.
+// While no wrong password counts against an address, concurrent attempts are not counted
+// in advance: they may be from many clients behind one address. Once one does, each
+// attempt counts from its beginning, so that trying concurrently gains nothing.
 func (g *Store) try(p inbox.Peer) (t try, err error) {
 	if p.Client == nil || p.Admitted {
 		return t, nil
 	}
 	t = try{store: g, peer: p}
 	if int64(time.Since(g.start)) > g.counts.Load() {
-		return t, nil // nobody has tried a wrong one lately
+		return t, nil // nobody has tried a wrong password recently
 	}
 	for i, table := range g.tables {
 		t.keys[i] = t.key(i)
@@ -100,11 +101,11 @@ func (g *Store) try(p inbox.Peer) (t try, err error) {
 }
 
 var (
-	tooMany      = problem.RateLimited.With("There were too many wrong passwords from this address.")
-	tooManyAtOne = problem.RateLimited.With("There were too many wrong passwords for this inbox.")
+	tooMany      = problem.RateLimited.With("Too many wrong passwords from this address.")
+	tooManyAtOne = problem.RateLimited.With("Too many wrong passwords for this inbox.")
 )
 
-// key returns the key of table i for an attempt.
+// key returns the key of the attempt in table i.
 func (t *try) key(i int) limit.Key {
 	if i == 0 {
 		return t.store.tables[i].Key(*t.peer.Client)
@@ -112,7 +113,7 @@ func (t *try) key(i int) limit.Key {
 	return t.store.tables[i].KeyOf(*t.peer.Client, t.peer.ID)
 }
 
-// giveBack takes back what was counted.
+// giveBack reverts what was counted.
 func (t *try) giveBack() {
 	for i, taken := range t.taken {
 		if taken {
@@ -121,7 +122,8 @@ func (t *try) giveBack() {
 	}
 }
 
-// end takes what the store answers, and says how long to wait if that is too many.
+// end completes the attempt with the store's error. It returns the error for the client,
+// with the time to wait if there were too many wrong passwords.
 func (t *try) end(err error) error {
 	switch {
 	case t.store == nil:
@@ -143,7 +145,7 @@ func (t *try) end(err error) error {
 	return err
 }
 
-// countFor notes that a wrong password counts for so long from now on.
+// countFor records that a wrong password counts against someone until d from now.
 func (g *Store) countFor(d time.Duration) {
 	until := int64(time.Since(g.start) + d)
 	for old := g.counts.Load(); old < until && !g.counts.CompareAndSwap(old, until); {

@@ -23,7 +23,7 @@ var (
 	refusals   = meter.NewRefusals(false)
 )
 
-// guarded is a store with the limits of the program.
+// guarded returns a store with the default limits of the program.
 func guarded() *Store {
 	return New(memstore.New(inbox.Limits{
 		TTL:     time.Hour,
@@ -31,27 +31,27 @@ func guarded() *Store {
 	}), Config{Address: perAddress, Inbox: perInbox, Refusals: refusals})
 }
 
-// address is one of many.
+// address returns the address with the given number.
 func address(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 }
 
-func ask(s inbox.Store, id, password string, from netip.Addr) error {
+func look(s inbox.Store, id, password string, from netip.Addr) error {
 	pepper := inbox.NewPepper([inbox.PepperSize]byte{})
 	p, _ := pepper.Authenticate(inbox.Credentials{ID: id, Password: password, Client: from})
 	_, err := s.Look(context.Background(), p, inbox.Cursor{}, 1, nil)
 	return err
 }
 
-// tried counts how many wrong passwords the store looks at in some time. Twice a
-// second it is asked from each address; the ids take turns.
+// tried returns how many wrong passwords reach the store within d. Each address tries
+// twice a second, with the ids in turn.
 func tried(t *testing.T, s inbox.Store, d time.Duration, ids, addresses int) (n int) {
 	t.Helper()
 	turn := 0
 	for begin := time.Now(); time.Since(begin) < d; time.Sleep(500 * time.Millisecond) {
 		for a := range addresses {
 			turn++
-			err := ask(s, fmt.Sprint("id ", turn%ids), fmt.Sprint("guess ", turn), address(a))
+			err := look(s, fmt.Sprint("id ", turn%ids), fmt.Sprint("guess ", turn), address(a))
 			switch {
 			case errors.Is(err, inbox.ErrUnauthorized):
 				n++
@@ -63,7 +63,7 @@ func tried(t *testing.T, s inbox.Store, d time.Duration, ids, addresses int) (n 
 	return n
 }
 
-const owner = 1 << 15 // the number of an address of its own
+const owner = 1 << 15 // number of the owner's address
 
 func TestWrongPasswordsOfOneAddress(t *testing.T) {
 	for _, c := range []struct {
@@ -72,7 +72,7 @@ func TestWrongPasswordsOfOneAddress(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := guarded()
 			for id := range c.ids {
-				if err := ask(s, fmt.Sprint("id ", id), "right", address(owner)); err != nil {
+				if err := look(s, fmt.Sprint("id ", id), "right", address(owner)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -94,28 +94,28 @@ func TestThousandAddressesAgainstOneInbox(t *testing.T) {
 		one, all := guarded(), guarded()
 		stop, refused := make(chan struct{}), 0
 		for _, s := range []inbox.Store{one, all} {
-			if err := ask(s, "id 0", "right", address(owner)); err != nil {
+			if err := look(s, "id 0", "right", address(owner)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		var asking sync.WaitGroup
-		asking.Go(func() {
+		var owners sync.WaitGroup
+		owners.Go(func() {
 			for {
 				select {
 				case <-stop:
 					return
 				case <-time.After(77 * time.Millisecond):
-					if ask(all, "id 0", "right", address(owner)) != nil {
+					if look(all, "id 0", "right", address(owner)) != nil {
 						refused++
 					}
 				}
 			}
 		})
-		// The bursts go first: one of 10, and one of 100.
+		// The first minute includes the bursts, of 10 and of 100.
 		burstOfOne, ofOne := tried(t, one, time.Minute, 1, 1), tried(t, one, 2*time.Minute, 1, 1)
 		burstOfAll, ofAll := tried(t, all, time.Minute, 1, 1000), tried(t, all, 2*time.Minute, 1, 1000)
 		close(stop)
-		asking.Wait()
+		owners.Wait()
 		t.Logf("in the first minute %d and %d; in 2 minutes then one address tried %d, 1,000 addresses %d (%.1f x); the owner was refused %d times", burstOfOne, burstOfAll, ofOne, ofAll, float64(ofAll)/float64(ofOne), refused)
 		if ofAll > 10*ofOne {
 			t.Errorf("want at most 10 x")
@@ -126,24 +126,24 @@ func TestThousandAddressesAgainstOneInbox(t *testing.T) {
 	})
 }
 
-// An answer that refuses does not depend on the password.
-func TestRefusalsTellNothing(t *testing.T) {
+// A refusal does not depend on the password.
+func TestRefusalsRevealNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guarded()
-		ask(s, "alice", "right", address(owner))
+		look(s, "alice", "right", address(owner))
 		for range 10 {
-			ask(s, "alice", "wrong", address(0))
+			look(s, "alice", "wrong", address(0))
 		}
 		for _, password := range []string{"right", "wrong", "other"} {
 			var p problem.Problem
-			err := ask(s, "alice", password, address(0))
+			err := look(s, "alice", password, address(0))
 			if !errors.As(err, &p) || p.Code != "rate-limited" || p.RetryAfter != 6*time.Second {
 				t.Errorf("%s: %v, %v", password, err, p.RetryAfter)
 			}
 		}
 		time.Sleep(6 * time.Second)
-		if err := ask(s, "alice", "right", address(0)); err != nil {
-			t.Errorf("after the time to wait: %v", err)
+		if err := look(s, "alice", "right", address(0)); err != nil {
+			t.Errorf("after waiting: %v", err)
 		}
 		if n := refusals.Count(meter.AddressPasswords); n == 0 {
 			t.Error("no refusal was counted")
@@ -151,33 +151,33 @@ func TestRefusalsTellNothing(t *testing.T) {
 	})
 }
 
-// Right passwords count nothing, whatever else happens.
-func TestRightPasswordsCountNothing(t *testing.T) {
+// Right passwords never count.
+func TestRightPasswordsDoNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guarded()
-		for i := range 5000 { // a school behind one address
-			if err := ask(s, fmt.Sprint("id ", i%500), "right", address(0)); err != nil {
+		for i := range 5000 { // such as a school behind one address
+			if err := look(s, fmt.Sprint("id ", i%500), "right", address(0)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		ask(s, "id 0", "wrong", address(0))
+		look(s, "id 0", "wrong", address(0))
 		for i := range 5000 {
-			if err := ask(s, fmt.Sprint("id ", i%500), "right", address(0)); err != nil {
+			if err := look(s, fmt.Sprint("id ", i%500), "right", address(0)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := ask(s, "id 0", "wrong", address(0)); !errors.Is(err, inbox.ErrUnauthorized) {
+		if err := look(s, "id 0", "wrong", address(0)); !errors.Is(err, inbox.ErrUnauthorized) {
 			t.Fatal(err)
 		}
 	})
 }
 
-func TestNetworksOfIPv6(t *testing.T) {
+func TestIPv6NetworksCountAsOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guarded()
-		ask(s, "alice", "right", address(owner))
+		look(s, "alice", "right", address(owner))
 		wrong := func(a string) bool {
-			return errors.Is(ask(s, "alice", "wrong", netip.MustParseAddr(a)), inbox.ErrUnauthorized)
+			return errors.Is(look(s, "alice", "wrong", netip.MustParseAddr(a)), inbox.ErrUnauthorized)
 		}
 		for i := range 10 {
 			if !wrong(fmt.Sprintf("2001:db8::%x", i)) {
@@ -185,15 +185,15 @@ func TestNetworksOfIPv6(t *testing.T) {
 			}
 		}
 		if wrong("2001:db8::ffff") {
-			t.Error("another address of the /64 has tries of its own")
+			t.Error("another address of the same /64 was not refused")
 		}
 		if !wrong("2001:db8:0:1::1") {
-			t.Error("another /64 has none")
+			t.Error("another /64 was refused")
 		}
 	})
 }
 
-// slow is a store that takes its time, so that many ask at the same time.
+// slow is a store whose looks take time, so that many run concurrently.
 type slow struct{ inbox.Store }
 
 func (s slow) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, most int, w *inbox.Waker) (inbox.Batch, error) {
@@ -201,20 +201,20 @@ func (s slow) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, most i
 	return s.Store.Look(ctx, p, after, most, w)
 }
 
-// Trying many at the same time helps nobody for longer than a moment.
-func TestWrongPasswordsAtTheSameTime(t *testing.T) {
+// Trying concurrently gains at most one round.
+func TestConcurrentWrongPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guarded()
 		s.Store = slow{s.Store}
 		for id := range 500 {
-			ask(s, fmt.Sprint("id ", id), "right", address(owner))
+			look(s, fmt.Sprint("id ", id), "right", address(owner))
 		}
 		round := func() (n int) {
 			var mu sync.Mutex
 			var all sync.WaitGroup
 			for i := range 500 {
 				all.Go(func() {
-					if errors.Is(ask(s, fmt.Sprint("id ", i), "wrong", address(0)), inbox.ErrUnauthorized) {
+					if errors.Is(look(s, fmt.Sprint("id ", i), "wrong", address(0)), inbox.ErrUnauthorized) {
 						mu.Lock()
 						defer mu.Unlock()
 						n++
@@ -224,18 +224,18 @@ func TestWrongPasswordsAtTheSameTime(t *testing.T) {
 			all.Wait()
 			return n
 		}
-		for _, pause := range []time.Duration{time.Second, 2 * time.Minute} { // longer than 60 wrong ones count
+		for _, pause := range []time.Duration{time.Second, 2 * time.Minute} { // the second is longer than 60 wrong passwords count
 			begin, n := time.Now(), round()
 			for time.Since(begin) < 20*time.Minute {
 				time.Sleep(pause)
 				n += round()
 			}
 			if n > 500+20*60 {
-				t.Errorf("%d wrong passwords in 20 minutes, want at most one a second beside the first 500", n)
+				t.Errorf("%d wrong passwords in 20 minutes, want at most one a second after the first 500", n)
 			}
-			time.Sleep(time.Hour) // the bucket is full, and the inboxes are gone
+			time.Sleep(time.Hour) // the bucket is full, and the inboxes have expired
 			for id := range 500 {
-				ask(s, fmt.Sprint("id ", id), "right", address(owner))
+				look(s, fmt.Sprint("id ", id), "right", address(owner))
 			}
 		}
 	})
@@ -243,9 +243,9 @@ func TestWrongPasswordsAtTheSameTime(t *testing.T) {
 
 func TestNoLimits(t *testing.T) {
 	s := New(memstore.New(inbox.Limits{}), Config{})
-	ask(s, "alice", "right", address(0))
+	look(s, "alice", "right", address(0))
 	for range 1000 {
-		if err := ask(s, "alice", "wrong", address(0)); !errors.Is(err, inbox.ErrUnauthorized) {
+		if err := look(s, "alice", "wrong", address(0)); !errors.Is(err, inbox.ErrUnauthorized) {
 			t.Fatal(err)
 		}
 	}

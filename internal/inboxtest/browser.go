@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Browse opens a page in Chromium, that of $CHROMIUM or one in $PATH, and reads
-// what the browser logs, and with that what the page writes to its console, until it
-// is enough. Without a browser the test is skipped.
+// Browse opens a page in Chromium, either $CHROMIUM or one in $PATH. It passes each line
+// that the browser logs, including the page's console output, to enough, and returns when
+// that reports true. It skips the test if there is no browser.
 func Browse(tb testing.TB, url string, enough func(line string) bool) {
 	tb.Helper()
 	browser := ""
@@ -23,7 +23,7 @@ func Browse(tb testing.TB, url string, enough func(line string) bool) {
 		}
 	}
 	if browser == "" {
-		tb.Skip("there is no browser here")
+		tb.Skip("no Chromium found (set CHROMIUM)")
 	}
 	profile, err := os.MkdirTemp("", "inbox-example-")
 	if err != nil {
@@ -34,8 +34,8 @@ func Browse(tb testing.TB, url string, enough func(line string) bool) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, browser, "--headless=new", "--no-sandbox", "--disable-gpu",
 		"--no-first-run", "--disable-background-networking", "--disable-extensions",
-		"--allow-loopback-in-peer-connection",           // on a machine without a network
-		"--disable-features=WebRtcHideLocalIpsWithMdns", // names that only a local network could resolve
+		"--allow-loopback-in-peer-connection",           // for machines without a network
+		"--disable-features=WebRtcHideLocalIpsWithMdns", // mDNS names that only a local network could resolve
 		"--user-data-dir="+profile, "--enable-logging=stderr", url)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -45,7 +45,7 @@ func Browse(tb testing.TB, url string, enough func(line string) bool) {
 		tb.Fatal(err)
 	}
 	defer cmd.Wait()
-	defer cancel() // its processes end with it
+	defer cancel() // ends the browser's processes too
 	var log strings.Builder
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		fmt.Fprintln(&log, lines.Text())
@@ -53,5 +53,5 @@ func Browse(tb testing.TB, url string, enough func(line string) bool) {
 			return
 		}
 	}
-	tb.Errorf("the browser has ended: %s", log.String())
+	tb.Errorf("the browser exited: %s", log.String())
 }

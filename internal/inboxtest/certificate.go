@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A Certificate is for localhost and 127.0.0.1, and valid for an hour.
+// A Certificate is valid for localhost and 127.0.0.1 for an hour.
 type Certificate struct {
 	Pair      tls.Certificate
-	Cert, Key []byte // the same as PEM files
-	Authority []byte // whoever signed it, as a PEM file
+	Cert, Key []byte // Pair in PEM form
+	Authority []byte // the signing certificate, in PEM form
 	Pool      *x509.CertPool
 }
 
-// NewCertificate makes a Certificate whose subject has that name, and which signs itself.
+// NewCertificate returns a self-signed Certificate with the given name as its subject.
 func NewCertificate(tb testing.TB, name string) Certificate {
 	tb.Helper()
 	key := newKey(tb)
@@ -31,8 +31,8 @@ func NewCertificate(tb testing.TB, name string) Certificate {
 	return newCertificate(tb, der, der, key)
 }
 
-// IssueCertificate makes a Certificate that an authority of its own has signed. It is also
-// for hosts.
+// IssueCertificate returns a Certificate signed by a new authority. It is valid for the
+// given hosts too.
 func IssueCertificate(tb testing.TB, hosts ...string) Certificate {
 	tb.Helper()
 	authorityKey, key := newKey(tb), newKey(tb)
@@ -88,7 +88,7 @@ func newCertificate(tb testing.TB, der, authority []byte, key *ecdsa.PrivateKey)
 		tb.Fatal(err)
 	}
 	if !c.Pool.AppendCertsFromPEM(c.Authority) {
-		tb.Fatal("the authority cannot be read")
+		tb.Fatal("cannot parse the authority")
 	}
 	return c
 }

@@ -7,23 +7,22 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// ReadFrame reads a frame of a WebSocket, as a client gets it: whole, and of a
-// size that a test can hold.
+// ReadFrame reads an unfragmented WebSocket frame from a server, of at most 16 MiB.
 func ReadFrame(r io.Reader) (ws.OpCode, []byte, error) {
 	header, err := ws.ReadHeader(r)
 	if err != nil {
 		return 0, nil, err
 	}
 	if header.Length > 16<<20 || header.Masked || !header.Fin {
-		return 0, nil, errors.New("a frame that is too long, masked or in pieces")
+		return 0, nil, errors.New("the frame is too long, masked or fragmented")
 	}
 	payload := make([]byte, header.Length)
 	_, err = io.ReadFull(r, payload)
 	return header.OpCode, payload, err
 }
 
-// CloseCodes are codes of close frames, at the ends of their ranges, and those that the
-// server answers with.
+// CloseCodes lists codes for close frames, at both ends of each valid and invalid range,
+// and the codes that the server answers with.
 var CloseCodes = closeCodes()
 
 type closeCode struct {

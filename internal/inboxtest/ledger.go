@@ -6,18 +6,18 @@ import (
 	"testing"
 )
 
-// A Ledger compares what was accepted with what arrived: nothing lost, nothing
-// twice, nothing that nobody sent, and each sender's messages in their order.
-// It is safe for concurrent use.
+// A Ledger compares accepted messages with those that arrived. It detects messages that
+// were lost, duplicated, never sent, or reordered within the messages of one sender. It
+// is safe for concurrent use.
 type Ledger struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards everything below
 	sent    map[route][]string
 	arrived map[route][]string
 }
 
 type route struct{ from, to string }
 
-// Sent notes that a message was accepted.
+// Sent records that a message was accepted.
 func (l *Ledger) Sent(from, to, body string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -27,7 +27,7 @@ func (l *Ledger) Sent(from, to, body string) {
 	l.sent[route{from, to}] = append(l.sent[route{from, to}], body)
 }
 
-// Arrived notes that a message arrived.
+// Arrived records that a message arrived.
 func (l *Ledger) Arrived(from, to, body string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,13 +37,13 @@ func (l *Ledger) Arrived(from, to, body string) {
 	l.arrived[route{from, to}] = append(l.arrived[route{from, to}], body)
 }
 
-// Balance is what a Ledger comes to.
+// Balance is the result of a comparison.
 type Balance struct {
 	Accepted int
-	Lost     int // accepted and never arrived
+	Lost     int // accepted but never arrived
 	Twice    int // arrived more than once
-	Phantoms int // arrived and never accepted
-	Swapped  int // arrived after a later one of the same sender
+	Phantoms int // arrived but never accepted
+	Swapped  int // arrived after a later message of the same sender
 }
 
 func (b Balance) String() string {
@@ -51,7 +51,7 @@ func (b Balance) String() string {
 		b.Accepted, b.Lost, b.Twice, b.Phantoms, b.Swapped)
 }
 
-// Balance draws the balance. Bodies of one route must differ.
+// Balance compares the messages. Bodies must be unique per sender and recipient.
 func (l *Ledger) Balance() Balance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,8 +91,8 @@ func (l *Ledger) Balance() Balance {
 	return b
 }
 
-// Check logs the balance and fails unless all that was accepted, which was some,
-// arrived once and in order.
+// Check logs the balance. It fails the test unless at least one message was accepted and
+// each arrived exactly once, in order.
 func (l *Ledger) Check(tb testing.TB) {
 	tb.Helper()
 	b := l.Balance()

@@ -1,5 +1,6 @@
-// Package inboxtest is what the tests of more than one package need. It knows
-// none of the packages that it helps to test.
+// Package inboxtest contains helpers for the tests of several packages: an in-memory
+// listener, certificates, WebSocket frames, a browser, and a ledger of messages. It
+// imports none of the packages that it helps to test.
 package inboxtest
 
 import (
@@ -8,16 +9,16 @@ import (
 	"sync"
 )
 
-// A Listener accepts connections that never leave the process, so that a
-// server can run inside a bubble of testing/synctest. What one side writes
-// waits until the other reads it: there are no buffers between them.
+// A Listener accepts in-memory connections, so that a server can run in a bubble of
+// testing/synctest. The connections are unbuffered: a write blocks until the other side
+// reads it.
 type Listener struct {
 	dialed chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-// Listen makes a Listener.
+// Listen returns a new Listener.
 func Listen() *Listener {
 	return &Listener{dialed: make(chan net.Conn), closed: make(chan struct{})}
 }
@@ -41,7 +42,7 @@ func (l *Listener) Close() error {
 // Addr implements [net.Listener].
 func (l *Listener) Addr() net.Addr { return address{} }
 
-// Dial connects, whatever address it is given.
+// Dial connects to the listener and ignores the address.
 func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// longest is how long a condition may take to come true. It is far more than
-// any of them needs: it ends tests that would otherwise hang.
+// longest bounds the wait for a condition, so that a failing test ends. It is far more
+// than any condition needs.
 const longest = 2 * time.Minute
 
-// Until waits for something that another process, or the kernel, brings about.
+// Until polls for a condition that another process or the kernel brings about.
 func Until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(longest); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("after %v still not so: %s", longest, what)
+			tb.Fatalf("not after %v: %s", longest, what)
 		}
 	}
 }
 
-// Descriptors is how many files and sockets this process holds open, or 0 where
-// nobody can tell.
+// Descriptors returns the number of open files and sockets of this process, or 0 where
+// that is unknown.
 func Descriptors() int {
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

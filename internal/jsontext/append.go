@@ -1,17 +1,17 @@
 package jsontext
 
-// AppendString appends text, which must be UTF-8, as a JSON string.
+// AppendString appends text as a JSON string. The text must be valid UTF-8.
 func AppendString[T string | []byte](to []byte, text T) []byte {
 	to = append(to, '"')
 	to = AppendEscaped(to, text)
 	return append(to, '"')
 }
 
-// AppendEscaped appends what stands between the quotes of a JSON string, at most six
-// bytes for each byte of text.
+// AppendEscaped appends text, escaped for a JSON string but without the quotes. It
+// appends at most six bytes for each byte of text.
 func AppendEscaped[T string | []byte](to []byte, text T) []byte {
 	const hex = "0123456789abcdef"
-	plain := 0 // the start of what needs no escapes
+	plain := 0 // start of the pending text without escapes
 	for i := range len(text) {
 		c := text[i]
 		if c >= ' ' && c != '"' && c != '\\' {
@@ -35,7 +35,7 @@ func AppendEscaped[T string | []byte](to []byte, text T) []byte {
 	return append(to, text[plain:]...)
 }
 
-// EscapedSize returns how many bytes AppendEscaped appends.
+// EscapedSize returns the number of bytes that AppendEscaped would append.
 func EscapedSize(text []byte) int {
 	size := len(text)
 	for _, c := range text {

@@ -16,22 +16,22 @@ var objects = []string{
 	`{"a":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`,
 }
 
-// check compares Object and the strings in it with encoding/json.
+// check compares Object, and the strings in it, with encoding/json.
 func check(t *testing.T, text []byte) {
 	if !utf8.Valid(text) {
-		return // callers do not pass it on
+		return // callers never pass it
 	}
-	got := map[string]string{} // of the members that are strings
+	got := map[string]string{} // string members
 	object := Object(text, func(name, value []byte) {
 		delete(got, String(name))
 		if IsString(value) {
 			got[String(name)] = String(value)
 		}
 		if alike := Is(value, "OFFER"); alike != (IsString(value) && String(value) == "OFFER") {
-			t.Errorf("%s is OFFER: %v", value, alike)
+			t.Errorf("Is(%s, \"OFFER\") = %v", value, alike)
 		}
 		if IsString(value) && HasLoneSurrogate(value) && !strings.ContainsRune(String(value), utf8.RuneError) {
-			t.Errorf("%s has half of a pair and became %q", value, String(value))
+			t.Errorf("%s has a lone surrogate and became %q", value, String(value))
 		}
 	})
 	var want map[string]any
@@ -40,9 +40,9 @@ func check(t *testing.T, text []byte) {
 		return
 	}
 	if taken := json.Valid(text) && want != nil; err == nil && object != taken || !json.Valid(text) && object {
-		t.Fatalf("%q is an object: %v, but encoding/json says %v", text, object, err)
+		t.Fatalf("%q is an object: %v, but encoding/json returns %v", text, object, err)
 	}
-	if !object || err != nil { // an error is a number beyond float64
+	if !object || err != nil { // encoding/json rejects numbers beyond float64
 		return
 	}
 	for name, value := range want {
@@ -53,7 +53,7 @@ func check(t *testing.T, text []byte) {
 	}
 }
 
-func TestObjectsAreReadAsEncodingJSONReadsThem(t *testing.T) {
+func TestObjectAgreesWithEncodingJSON(t *testing.T) {
 	for _, text := range objects {
 		check(t, []byte(text))
 	}
@@ -66,24 +66,24 @@ func FuzzObject(f *testing.F) {
 	f.Fuzz(check)
 }
 
-func TestValuesNestedTooDeepAreRefused(t *testing.T) {
+func TestDeeplyNestedValuesAreRejected(t *testing.T) {
 	deep := `{"a":` + strings.Repeat("[", 1_000_000)
 	if Object([]byte(deep), nil) {
-		t.Error("a million brackets were taken")
+		t.Error("a million nested arrays were accepted")
 	}
 }
 
-func TestIsComparesWhatWasEscaped(t *testing.T) {
+func TestIsComparesUnescapedText(t *testing.T) {
 	for quoted, want := range map[string]bool{
 		`"type"`: true, `"\u0074ype"`: true, `"\u0074\u0079\u0070\u0065"`: true,
 		`"typ"`: false, `"types"`: false, `""`: false, `"\n"`: false, `"\u0074"`: false, `"tyPe"`: false, `1`: false, `{}`: false,
 	} {
 		if got := Is([]byte(quoted), "type"); got != want {
-			t.Errorf("%s is type: %v", quoted, got)
+			t.Errorf("Is(%s, \"type\") = %v", quoted, got)
 		}
 	}
 	if Is(nil, "") {
-		t.Error("a missing member is a string")
+		t.Error("a missing member is the empty string")
 	}
 }
 
@@ -101,7 +101,7 @@ func FuzzAppendString(f *testing.F) {
 			t.Fatalf("%q became %s, and that %q", text, quoted, back)
 		}
 		if String(quoted) != text || string(AppendText([]byte("x"), quoted)) != "x"+text {
-			t.Fatalf("%s was read as %q", quoted, String(quoted))
+			t.Fatalf("%s was parsed as %q", quoted, String(quoted))
 		}
 		if len(quoted) > 6*len(text)+2 {
 			t.Fatalf("%q took %d bytes", text, len(quoted))
@@ -109,7 +109,7 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
-func TestEscapedSizeIsWhatIsAppended(t *testing.T) {
+func TestEscapedSizeMatchesAppendEscaped(t *testing.T) {
 	var all []byte
 	for c := range 128 {
 		all = append(all, byte(c))

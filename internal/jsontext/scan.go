@@ -1,30 +1,31 @@
-// Package jsontext reads and writes JSON text (RFC 8259) without building values: it
-// checks a frame and finds its members in one pass, and appends strings to a buffer
-// that goes out. Passing on a message costs little more than its JSON does.
+// Package jsontext reads and writes JSON text (RFC 8259) without building values. It
+// validates a frame and finds its members in one pass, and appends strings to an output
+// buffer, so that forwarding a message costs little more than scanning its JSON.
 //
-// It is as strict as encoding/json, with which its tests compare it. It reads the
-// bytes of a string as they are: callers check that the text is UTF-8.
+// It is as strict as encoding/json, and its tests compare the two. It does not validate
+// UTF-8: callers do.
 package jsontext
 
-// maxDepth bounds how deep values may be nested, and so the stack.
+// maxDepth bounds the nesting of values, and thereby the stack.
 const maxDepth = 1000
 
-// Object reports whether text is one JSON object, with nothing but white space around
-// it. It calls member for each member as it is written, in order, before it knows
-// whether the text is valid to its end. name is a JSON string: see [Is].
+// Object reports whether text is a single JSON object, optionally surrounded by white
+// space. It calls member for each member in order, with the raw JSON of its name and
+// value. The calls happen before Object knows whether the rest of the text is valid. To
+// compare a name, use [Is].
 func Object(text []byte, member func(name, value []byte)) bool {
 	s := scanner{text: text}
 	s.space()
 	return s.object(0, member) && s.at == len(text)
 }
 
-// A scanner checks values as it moves over them.
+// A scanner validates values while moving over them.
 type scanner struct {
 	text []byte
 	at   int
 }
 
-// take reads a character, and the white space behind it, if it comes next.
+// take consumes c and the white space after it, if c is next.
 func (s *scanner) take(c byte) bool {
 	if s.at < len(s.text) && s.text[s.at] == c {
 		s.at++
@@ -45,8 +46,8 @@ func (s *scanner) space() {
 	}
 }
 
-// object reads an object, which has not begun yet, and hands over its members as
-// they are written. It reports whether it is one.
+// object scans an object and calls member, if not nil, for each of its members. It
+// reports whether the object is valid.
 func (s *scanner) object(depth int, member func(name, value []byte)) bool {
 	if !s.take('{') {
 		return false
@@ -87,7 +88,8 @@ func (s *scanner) array(depth int) bool {
 	}
 }
 
-// next reads a value, and the white space behind it, which does not belong to it.
+// next scans a value and the white space after it. The returned value excludes the white
+// space.
 func (s *scanner) next(depth int) (value []byte, ok bool) {
 	start := s.at
 	if start == len(s.text) || depth > maxDepth {
@@ -113,7 +115,7 @@ func (s *scanner) next(depth int) (value []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	// Objects and arrays have read on behind their ends.
+	// object and array have already consumed the white space after their ends.
 	for end = s.at; isSpace(s.text[end-1]); end-- {
 	}
 	s.space()
@@ -130,7 +132,7 @@ func (s *scanner) word(w string) bool {
 	return true
 }
 
-// plain are the bytes that stand for themselves in a string.
+// plain marks the bytes that need no escape in a string.
 var plain = func() (table [256]bool) {
 	for c := ' '; c < 256; c++ {
 		table[c] = c != '"' && c != '\\'
@@ -160,7 +162,8 @@ func (s *scanner) string() bool {
 	return false
 }
 
-// escape returns the length of what may follow a backslash, or 0.
+// escape returns the length of the escape sequence after a backslash, or 0 if it is
+// invalid.
 func escape(text []byte) int {
 	if len(text) == 0 {
 		return 0
@@ -197,7 +200,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// one reads a character if it comes next.
+// one consumes c if it is next.
 func (s *scanner) one(c byte) bool {
 	if s.at < len(s.text) && s.text[s.at] == c {
 		s.at++
@@ -206,7 +209,7 @@ func (s *scanner) one(c byte) bool {
 	return false
 }
 
-// digits reads at least one.
+// digits consumes one or more digits.
 func (s *scanner) digits() bool {
 	start := s.at
 	for s.at < len(s.text) && isDigit(s.text[s.at]) {

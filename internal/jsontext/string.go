@@ -6,13 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// IsString reports whether a value is a string. A nil value, of a member that is
-// missing, is none.
+// IsString reports whether a value is a string. The nil value of a missing member is not.
 func IsString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
 
-// Is reports whether a value is the string want, which must be ASCII without quotes
-// and backslashes. It reads no further than the first difference and allocates nothing: a
-// frame may have thousands of names, each full of escapes.
+// Is reports whether a value is the string want, which must be ASCII without quotes and
+// backslashes. It stops at the first difference and does not allocate, because a frame
+// may have thousands of names full of escapes.
 func Is(quoted []byte, want string) bool {
 	if !IsString(quoted) {
 		return false
@@ -43,8 +42,8 @@ func String(quoted []byte) string {
 	return string(AppendText(nil, quoted))
 }
 
-// AppendText appends the text of a JSON string. Half of a surrogate pair, which UTF-8
-// cannot hold, becomes U+FFFD, as in encoding/json.
+// AppendText appends the text of a JSON string. Like encoding/json, it replaces lone
+// surrogates, which UTF-8 cannot represent, with U+FFFD.
 func AppendText(to, quoted []byte) []byte {
 	rest := quoted[1 : len(quoted)-1]
 	for {
@@ -64,10 +63,10 @@ func AppendText(to, quoted []byte) []byte {
 	}
 }
 
-// unescaped are the characters that letters stand for behind a backslash.
+// unescaped maps the character after a backslash to the one it stands for.
 var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// codePoint reads what follows a \u: four digits, or the rest of a surrogate pair.
+// codePoint parses the text after \u: four digits, or a whole surrogate pair.
 func codePoint(text []byte) (r rune, size int) {
 	r = codeUnit(text)
 	if !utf16.IsSurrogate(r) {
@@ -81,7 +80,7 @@ func codePoint(text []byte) (r rune, size int) {
 	return utf8.RuneError, 4
 }
 
-// codeUnit reads four hexadecimal digits.
+// codeUnit parses four hexadecimal digits.
 func codeUnit(digits []byte) (c rune) {
 	for _, d := range digits[:4] {
 		if isDigit(d) {
@@ -93,7 +92,8 @@ func codeUnit(digits []byte) (c rune) {
 	return c
 }
 
-// HasLoneSurrogate reports whether a JSON string escapes half of a surrogate pair.
+// HasLoneSurrogate reports whether a JSON string contains an escaped surrogate without
+// its pair.
 func HasLoneSurrogate(quoted []byte) bool {
 	for i := 1; i < len(quoted)-1; i++ {
 		if quoted[i] != '\\' {

@@ -12,27 +12,27 @@ import (
 	"inbox/internal/problem"
 )
 
-// Config says what one address may do. A limit of 0 is none.
+// Config sets what one client may do. Zero values set no limit.
 type Config struct {
-	Requests    Rate  // requests, and frames that send
-	Inboxes     Rate  // that are opened
-	Recipients  Rate  // messages to peers that are not there
-	Connections int64 // at a time
-	Bytes       int64 // in flight
-	Kept        int64 // bytes in the inboxes that it has opened
+	Requests    Rate  // requests, and frames that send a message
+	Inboxes     Rate  // newly opened inboxes
+	Recipients  Rate  // messages to recipients without an inbox
+	Connections int64 // concurrent connections
+	Bytes       int64 // bytes in flight
+	Kept        int64 // bytes in the inboxes it has opened
 
 	Refusals *meter.Refusals // counts what is refused
 }
 
 const (
-	// addresses is how many addresses the server remembers. Nearly every address makes
-	// requests and opens an inbox, so a row for each holds both.
+	// addresses bounds how many addresses the server remembers. Nearly every address
+	// makes requests and opens an inbox, so one row counts both.
 	addresses = 1 << 16
-	// rareAddresses is how many it remembers of those that do what few do.
+	// rareAddresses bounds the table for events that few addresses cause.
 	rareAddresses = 1 << 12
 )
 
-// Kinds of events: of the table for all addresses, and of the one for few.
+// Kinds of events, first those of the usual table, then those of the rare one.
 const (
 	requests = iota
 	inboxes
@@ -42,32 +42,32 @@ const (
 	frames
 )
 
-// framesPerRequest is how many acknowledgements a client may make for each request.
+// framesPerRequest is the number of acknowledgement frames allowed per allowed request.
 const framesPerRequest = 10
 
-// Clients hold the limits of all addresses of a server. They are safe for concurrent
-// use. Nil Clients limit nothing, and nobody limits an address that is not valid.
+// Clients enforce the limits per client. They are safe for concurrent use. Nil Clients
+// and invalid addresses are not limited.
 type Clients struct {
 	usual, rare        *Table
 	connections, bytes *Shares
-	kept               *Shares // bytes in the inboxes of a store
+	kept               *Shares // bytes in the inboxes of a memory store
 	refusals           *meter.Refusals
-	shared             atomic.Bool // a proxy has shared a connection among clients
+	shared             atomic.Bool // whether a proxy has shared a connection among clients
 }
 
-// NewClients makes the limits of a server.
+// NewClients returns the limits of a server.
 func NewClients(c Config) *Clients {
 	return &Clients{
 		connections: NewShares(c.Connections), bytes: NewShares(c.Bytes), kept: NewShares(c.Kept),
 		usual: tableOf(addresses, c.Requests, c.Inboxes),
-		// A client that goes on as before when it is told to wait is told as often as it
-		// may ask, and then no more.
+		// A client that ignores its refusals gets as many answers as it may make
+		// requests, and then none.
 		rare:     tableOf(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest)),
 		refusals: c.Refusals,
 	}
 }
 
-// tableOf returns a table, or nil if it would limit nothing.
+// tableOf returns a table, or nil if no rate is limited.
 func tableOf(addresses int, rates ...Rate) *Table {
 	if !slices.ContainsFunc(rates, func(r Rate) bool { return !r.Off() }) {
 		return nil
@@ -75,11 +75,11 @@ func tableOf(addresses int, rates ...Rate) *Table {
 	return NewTable(addresses, rates...)
 }
 
-// TableBytes returns how much memory the tables take, whoever comes.
+// TableBytes returns the memory that the tables take, in bytes. It is constant.
 func (c *Clients) TableBytes() int { return c.usual.Bytes() + c.rare.Bytes() }
 
-// Request counts a request, or returns the problem that answers it. It is at once one of
-// those that Listens counts.
+// Request counts a request, or returns the problem to answer with. When it refuses a
+// request, the caller asks Listens whether to answer at all.
 func (c *Clients) Request(client netip.Addr) error {
 	if c == nil || !client.IsValid() {
 		return nil
@@ -90,14 +90,14 @@ func (c *Clients) Request(client netip.Addr) error {
 	return c.refuse(c.usual.Take(c.usual.Key(client), requests, 1), meter.AddressRequests, client)
 }
 
-// Listens counts a refusal, and reports whether it is worth an answer: false for a
-// client that has ignored as many answers as it may make requests.
+// Listens counts a refusal and reports whether to send it. It reports false for a client
+// that has ignored as many refusals as it may make requests.
 func (c *Clients) Listens(client netip.Addr) bool {
 	return c == nil || !client.IsValid() || c.rare.Take(c.rare.Key(client), ignored, 1) == 0
 }
 
-// Frame counts a frame that sends nothing, or returns the problem that ends its socket.
-// A client may send far more of these than a client that means well does.
+// Frame counts a frame that sends no message, or returns the problem that ends the
+// socket. The limit is far above what a well-behaved client needs.
 func (c *Clients) Frame(client netip.Addr) error {
 	if c == nil || !client.IsValid() {
 		return nil
@@ -106,8 +106,8 @@ func (c *Clients) Frame(client netip.Addr) error {
 }
 
 // Connect counts a connection until Disconnect, or returns the problem for which it is
-// refused. One that is secure needs a handshake, which counts as a request. A client
-// that has no request left is still answered over new connections, as long as it Listens.
+// refused. A secure connection needs a handshake, so it also counts as a request. A
+// client that has no requests left can still connect for as long as it Listens.
 func (c *Clients) Connect(client netip.Addr, secure bool) error {
 	if c == nil || !client.IsValid() {
 		return nil
@@ -121,8 +121,9 @@ func (c *Clients) Connect(client netip.Addr, secure bool) error {
 	return nil
 }
 
-// Share counts a connection of a proxy until Disconnect, as long as it is one client's.
-// Request refuses a client that has more of them than it may.
+// Share counts a proxy's connection that currently serves a single client, until
+// Disconnect. It never refuses; Request refuses a client that exceeds its number of
+// connections.
 func (c *Clients) Share(client netip.Addr) {
 	if c != nil && client.IsValid() {
 		c.connections.Force(client, 1)
@@ -132,21 +133,21 @@ func (c *Clients) Share(client netip.Addr) {
 	}
 }
 
-// Disconnect returns a connection that Connect or Share has counted.
+// Disconnect releases a connection that Connect or Share has counted.
 func (c *Clients) Disconnect(client netip.Addr) {
 	if c != nil && client.IsValid() {
 		c.connections.Give(client, 1)
 	}
 }
 
-// Held returns how many networks have bytes in flight.
+// Held returns the number of networks with bytes in flight.
 func (c *Clients) Held() int { return c.bytes.Networks() }
 
-// Connected returns how many networks have connections.
+// Connected returns the number of networks with connections.
 func (c *Clients) Connected() int { return c.connections.Networks() }
 
-// Open implements [inbox.Quota]: it counts an inbox that is about to be opened, or
-// returns the problem that answers the request.
+// Open implements [inbox.Quota]. It counts an inbox that is about to be opened, or
+// returns the problem to answer with.
 func (c *Clients) Open(client netip.Addr) (account uint64, err error) {
 	if c == nil || !client.IsValid() {
 		return 0, nil
@@ -158,7 +159,7 @@ func (c *Clients) Open(client netip.Addr) (account uint64, err error) {
 	return account, err
 }
 
-// Keep implements [inbox.Quota]: it counts what a store in memory keeps.
+// Keep implements [inbox.Quota]. It counts the bytes that a memory store keeps.
 func (c *Clients) Keep(account uint64, n int64) bool {
 	client := addressOf(account)
 	if n < 0 {
@@ -172,11 +173,11 @@ func (c *Clients) Keep(account uint64, n int64) bool {
 	return false
 }
 
-// fourInSix is the upper half of an account that is an IPv4 address. No address of the
-// internet begins with it.
+// fourInSix is the upper half of an account that stands for an IPv4 address. No public
+// IPv6 address begins with it.
 const fourInSix = 0xffff
 
-// accountOf packs an IPv4 address or a /64 in a number that is not 0.
+// accountOf packs an IPv4 address or an IPv6 /64 into a number other than 0.
 func accountOf(client netip.Addr) uint64 {
 	near := clientaddr.KeysOf(client).Near.Masked().Addr()
 	if near.Is4() {
@@ -187,7 +188,7 @@ func accountOf(client netip.Addr) uint64 {
 	return max(1, binary.BigEndian.Uint64(six[:]))
 }
 
-// addressOf is the first address of an account.
+// addressOf returns the first address of an account.
 func addressOf(account uint64) netip.Addr {
 	if account>>32 == fourInSix {
 		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(account))))
@@ -198,7 +199,7 @@ func addressOf(account uint64) netip.Addr {
 }
 
 // Recipient returns the problem that answers a send if the client has sent to too many
-// peers that are not there.
+// recipients without an inbox.
 func (c *Clients) Recipient(client netip.Addr) error {
 	if c == nil || !client.IsValid() {
 		return nil
@@ -206,15 +207,15 @@ func (c *Clients) Recipient(client netip.Addr) error {
 	return c.refuse(c.rare.Wait(c.rare.Key(client), recipients), meter.AddressRecipients, client)
 }
 
-// Missing counts a message to a peer that is not there.
+// Missing counts a message to a recipient without an inbox.
 func (c *Clients) Missing(client netip.Addr) {
 	if c != nil && client.IsValid() {
 		c.rare.Add(c.rare.Key(client), recipients, 1)
 	}
 }
 
-// Hold counts n bytes that the server holds for a client until Release, or returns the
-// problem that answers it.
+// Hold counts n bytes in flight for a client until Release, or returns the problem to
+// answer with.
 func (c *Clients) Hold(client netip.Addr, n int) error {
 	if c == nil || n == 0 || c.bytes.Take(client, n) {
 		return nil
@@ -222,7 +223,7 @@ func (c *Clients) Hold(client netip.Addr, n int) error {
 	return c.refuse(time.Second, meter.AddressBytes, client)
 }
 
-// Release returns n bytes that Hold has counted.
+// Release releases n bytes that Hold has counted.
 func (c *Clients) Release(client netip.Addr, n int) {
 	if c != nil && n != 0 {
 		c.bytes.Give(client, n)

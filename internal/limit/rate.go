@@ -1,7 +1,8 @@
-// Package limit bounds what one client may do: how often ([Table]), and how many of
-// something it may have at a time ([Shares]). A client is an IPv4 address, or the /64 of
-// an IPv6 address; a /48 may do 16 times as much as a /64. What is not known of a client
-// counts as nothing done, so a limiter never needs more memory than it has.
+// Package limit bounds what a client may do: how often ([Table]), and how many of
+// something it may have at a time ([Shares]). [Clients] combine them into the limits of a
+// server. A client is an IPv4 address or an IPv6 /64; an IPv6 /48 may do 16 times as much
+// as a /64. Tables have a fixed size. They forget the clients that did least, which then
+// count as new.
 package limit
 
 import (
@@ -13,36 +14,36 @@ import (
 	"time"
 )
 
-// A Rate is how often something may happen: Burst times at once, and then PerSecond
-// times a second. The zero Rate is no limit.
+// A Rate is how often something may happen: Burst times in a row, and PerSecond times a
+// second on average. The zero Rate sets no limit.
 type Rate struct {
 	PerSecond float64
 	Burst     int
 }
 
-// Off reports whether r is no limit.
+// Off reports whether r sets no limit.
 func (r Rate) Off() bool { return r.PerSecond <= 0 }
 
-// times returns a rate that is so many times as high.
+// times returns r multiplied by n.
 func (r Rate) times(n int) Rate { return Rate{r.PerSecond * float64(n), r.Burst * n} }
 
 const (
-	// worth is the burst of a rate that names none, in seconds.
-	worth    = 10
-	maxRate  = 1e6 // events a second: more is no limit to a server
-	maxBurst = 1e9
+	// defaultBurst is the burst of a rate without one, in seconds of the rate.
+	defaultBurst = 10
+	maxRate      = 1e6 // events per second; a server cannot reach more
+	maxBurst     = 1e9
 )
 
-// units are what a rate may be per.
+// units are the accepted units of time.
 var units = []struct {
 	name string
 	time.Duration
 }{{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}}
 
-var errRate = errors.New("a rate is N/s, N/m or N/h, with a burst if you like, as in 300/s,burst=3000; 0 is no limit")
+var errRate = errors.New("want a rate like 300/s, 20/m or 5/h, optionally with a burst (300/s,burst=3000), or 0 for no limit")
 
-// UnmarshalText reads a rate as String writes it. Without a burst, it is what the rate
-// allows in ten seconds.
+// UnmarshalText parses "0", "off", or a rate in the format of String. Without a burst,
+// the burst is what the rate allows in ten seconds.
 func (r *Rate) UnmarshalText(text []byte) error {
 	s := string(text)
 	if s == "0" || s == "off" {
@@ -63,22 +64,22 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	}
 	perSecond := n / per.Seconds()
 	if perSecond > maxRate {
-		return fmt.Errorf("a rate is at most %d/s", int(maxRate))
+		return fmt.Errorf("a rate must be at most %d/s", int(maxRate))
 	}
-	size := max(1, int(math.Ceil(perSecond*worth)))
+	size := max(1, int(math.Ceil(perSecond*defaultBurst)))
 	if hasBurst {
 		if size, err = strconv.Atoi(burst); err != nil || size < 1 || size > maxBurst {
 			return errRate
 		}
 	}
 	if float64(size)/perSecond > (365 * 24 * time.Hour).Seconds() {
-		return errors.New("a burst refills within a year")
+		return errors.New("the burst must refill within a year")
 	}
 	*r = Rate{perSecond, size}
 	return nil
 }
 
-// MarshalText writes a rate per second, minute or hour, whichever gives a whole number.
+// MarshalText formats a rate per second, minute or hour, whichever yields an integer.
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r Rate) String() string {

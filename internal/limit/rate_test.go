@@ -22,7 +22,7 @@ func TestRateText(t *testing.T) {
 			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
 		}
 		if err := again.UnmarshalText([]byte(got.String())); err != nil || again != got {
-			t.Errorf("%q: written as %q and read as %+v, %v", text, got, again, err)
+			t.Errorf("%q: formatted as %q and parsed as %+v, %v", text, got, again, err)
 		}
 	}
 	for _, text := range []string{
@@ -31,7 +31,7 @@ func TestRateText(t *testing.T) {
 	} {
 		var r Rate
 		if err := r.UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q was read as %+v", text, r)
+			t.Errorf("%q was parsed as %+v, want an error", text, r)
 		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"inbox/internal/shrink"
 )
 
-// Shares count what clients have at a time, such as connections. Unlike a Table, Shares
-// forget nothing: they remember a client as long as it has something, so whatever they
-// count has to have a bound for the whole server. They are safe for concurrent use. Nil
-// Shares limit nothing, and nobody limits an address that is not valid.
+// Shares count what clients have at a time, such as connections. Unlike a [Table], Shares
+// never forget a client that has something, so what they count must also be bounded for
+// the whole server. They are safe for concurrent use. Nil Shares and invalid addresses
+// are not limited.
 type Shares struct {
 	limit  int64
 	seed   maphash.Seed
@@ -23,7 +23,8 @@ type Shares struct {
 	}
 }
 
-// NewShares lets each client have limit of something; 0 returns nil.
+// NewShares returns Shares that allow each client limit units. It returns nil if limit is
+// 0.
 func NewShares(limit int64) *Shares {
 	if limit == 0 {
 		return nil
@@ -31,8 +32,8 @@ func NewShares(limit int64) *Shares {
 	return &Shares{limit: limit, seed: maphash.MakeSeed()}
 }
 
-// Take reserves n for a client and reports whether there was room. The caller gives it
-// back with Give.
+// Take reserves n units for a client and reports whether there was room. The caller
+// returns them with Give.
 func (s *Shares) Take(a netip.Addr, n int) bool {
 	if s == nil || !a.IsValid() {
 		return true
@@ -48,7 +49,7 @@ func (s *Shares) Take(a netip.Addr, n int) bool {
 	return true
 }
 
-// Force reserves n for a client even if there is no room: see Over.
+// Force reserves n units for a client even if there is no room; see Over.
 func (s *Shares) Force(a netip.Addr, n int) {
 	if s == nil || !a.IsValid() {
 		return
@@ -60,7 +61,7 @@ func (s *Shares) Force(a netip.Addr, n int) {
 	}
 }
 
-// Over reports whether a client has more than it may, which only Force lets it have.
+// Over reports whether a client exceeds its limit, which only Force can cause.
 func (s *Shares) Over(a netip.Addr) bool {
 	if s == nil || !a.IsValid() {
 		return false
@@ -69,7 +70,7 @@ func (s *Shares) Over(a netip.Addr) bool {
 	return !s.add(k.Near, 0, s.limit) || k.Wide.IsValid() && !s.add(k.Wide, 0, s.limit*wider)
 }
 
-// Give returns n that Take or Force has reserved.
+// Give returns n units that Take or Force has reserved.
 func (s *Shares) Give(a netip.Addr, n int) {
 	if s == nil || !a.IsValid() {
 		return
@@ -81,7 +82,7 @@ func (s *Shares) Give(a netip.Addr, n int) {
 	}
 }
 
-// Networks returns how many networks have something.
+// Networks returns the number of networks that have something.
 func (s *Shares) Networks() (n int) {
 	if s == nil {
 		return 0
@@ -95,7 +96,8 @@ func (s *Shares) Networks() (n int) {
 	return n
 }
 
-// add changes what a network has. It refuses to go beyond limit.
+// add adds n to the count of a network. It reports false, and changes nothing, if a
+// positive n would exceed the limit.
 func (s *Shares) add(network netip.Prefix, n, limit int64) bool {
 	shard := &s.shards[maphash.Comparable(s.seed, network)%stripes]
 	shard.Lock()

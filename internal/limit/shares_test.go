@@ -38,7 +38,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// Who has nothing is forgotten.
+// Shares forget a client that has nothing left.
 func TestSharesForget(t *testing.T) {
 	s := NewShares(10)
 	addresses := []netip.Addr{alice, netip.MustParseAddr("2001:db8::1")}
@@ -54,48 +54,48 @@ func TestSharesForget(t *testing.T) {
 	}
 	for i := range s.shards {
 		if n := s.shards[i].used.Len(); n != 0 {
-			t.Errorf("%d are remembered", n)
+			t.Errorf("%d networks are remembered, want none", n)
 		}
 	}
 	if !s.Take(netip.Addr{}, 1<<40) {
-		t.Error("no address was refused")
+		t.Error("an invalid address was refused")
 	}
 	s.Give(netip.Addr{}, 1<<40)
 	var off *Shares = NewShares(0)
 	if !off.Take(alice, 1<<40) {
-		t.Error("no limit refused")
+		t.Error("Shares without a limit refused")
 	}
 	off.Give(alice, 1<<40)
 }
 
-// What is forced counts like what is taken, and only that shows as too much.
+// Forced units count like taken ones, and only they can exceed the limit.
 func TestForce(t *testing.T) {
 	s := NewShares(2)
 	one, neighbor := netip.MustParseAddr("2001:db8:0:1::1"), netip.MustParseAddr("2001:db8:0:1::2")
 	s.Take(one, 1)
 	s.Force(neighbor, 1)
 	if s.Over(one) || s.Take(one, 1) {
-		t.Error("two of two are too many, or leave room")
+		t.Error("two of two units exceed the limit, or leave room")
 	}
 	s.Force(neighbor, 1)
 	if !s.Over(one) {
-		t.Error("three of two are not too many")
+		t.Error("three of two units do not exceed the limit")
 	}
-	for i := range 2*wider - 3 { // each /64 has no more than it may
+	for i := range 2*wider - 3 { // no /64 exceeds its own limit
 		s.Force(netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::", 2+i/2)), 1)
 	}
 	if last := netip.MustParseAddr("2001:db8:0:ff::"); s.Over(last) {
-		t.Error("as many as a /48 may have are too many")
+		t.Error("a /48 at its limit exceeds it")
 	} else if s.Force(last, 1); !s.Over(last) {
-		t.Error("more than a /48 may have are not too many")
+		t.Error("a /48 beyond its limit does not exceed it")
 	}
 	s.Give(neighbor, 2)
 	if s.Over(one) {
-		t.Error("it is too much after it was given back")
+		t.Error("the limit is still exceeded after the units were given back")
 	}
 	var none *Shares
 	none.Force(one, 1)
 	if none.Over(one) {
-		t.Error("without a limit something is too much")
+		t.Error("Shares without a limit are exceeded")
 	}
 }

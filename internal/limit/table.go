@@ -12,52 +12,52 @@ import (
 )
 
 const (
-	// ways is how many rows a key can be in. With 8, a table that is half full rarely
-	// forgets anything.
+	// ways is the number of rows that a key can occupy. With 8, a table that is half full
+	// rarely forgets anything.
 	ways = 8
-	// stripes is how many locks a table has. Each guards the sets whose number is
-	// congruent to its own, for the few nanoseconds that a look at one set takes.
+	// stripes is the number of locks of a table. Each guards the sets whose index is
+	// congruent to its own, and is held for a few nanoseconds.
 	stripes = 64
-	// wider is how many times a network of size /48 may do what one of its /64 may.
+	// wider is how many times as much an IPv6 /48 may do as one of its /64 networks.
 	wider = 16
-	// owed is how many times its burst a bucket can owe. Events that are counted when they
-	// have happened, many at the same time, gain nothing by that.
-	owed = 60
+	// maxDebt bounds how many times its burst a bucket can owe. Events that are counted
+	// only after they have happened can exceed the burst when many happen concurrently;
+	// the debt makes sure that this gains nothing in the long run.
+	maxDebt = 60
 )
 
-// A Table counts events by address with GCRA, the generic cell rate algorithm: for each
-// kind of event a row holds one time, at which its bucket will be full again. A table
-// has a fixed size. When it is full, a new address takes the row whose buckets are
-// closest to full: forgetting a full bucket changes nothing. A Table is safe for
-// concurrent use. A nil Table limits nothing.
+// A Table limits events per address with GCRA, the generic cell rate algorithm. For each
+// kind of event, a row contains one time, at which the bucket will be full again. The
+// table has a fixed size. When it is full, a new address replaces the row whose buckets
+// are closest to full, since forgetting a full bucket changes nothing. A Table is safe
+// for concurrent use. A nil Table limits nothing.
 type Table struct {
 	seed  maphash.Seed
 	start time.Time
 	kinds []bucket
 	sets  int
-	words int     // of a row: its key, and a time for each kind
-	rows  []int64 // sets of ways rows; a row whose key is 0 is free
+	words int     // per row: its key, and a time for each kind
+	rows  []int64 // sets of ways rows; a row with key 0 is free
 	locks [stripes]struct {
 		sync.Mutex
-		_ [64 - 8]byte // a cache line each
+		_ [64 - 8]byte // one cache line per lock
 	}
 }
 
-// bucket is a Rate in nanoseconds. Both are 0 if there is no limit.
+// A bucket is a Rate in nanoseconds. Both fields are 0 if there is no limit.
 type bucket struct {
-	each int64 // refills one event
-	full int64 // refills all
+	each int64 // time to refill one event
+	full int64 // time to refill from empty
 }
 
-// A Key names the buckets that an event counts in. Keys of one Table mean nothing to
-// another.
+// A Key identifies the buckets in which an event counts. It is valid for one Table only.
 type Key struct {
-	near uint64 // the address
-	wide uint64 // its /48; 0: it has none
+	near uint64 // hash of the address
+	wide uint64 // hash of its /48, or 0
 }
 
-// NewTable returns a table for that many addresses, rounded up to a multiple of 8. It
-// limits events of kind i, as the methods call it, to rates[i].
+// NewTable returns a table for the given number of addresses, rounded up to a multiple of
+// 8. It limits events of kind i to rates[i].
 func NewTable(addresses int, rates ...Rate) *Table {
 	t := &Table{
 		seed: maphash.MakeSeed(), start: time.Now(), kinds: make([]bucket, len(rates)),
@@ -73,7 +73,7 @@ func NewTable(addresses int, rates ...Rate) *Table {
 	return t
 }
 
-// Bytes returns how much memory the table takes.
+// Bytes returns the memory that the table takes, in bytes.
 func (t *Table) Bytes() int {
 	if t == nil {
 		return 0
@@ -81,11 +81,12 @@ func (t *Table) Bytes() int {
 	return len(t.rows)*8 + stripes*64
 }
 
-// Key returns the key of an address: an IPv4 address, or the /64 of an IPv6 address,
-// which also has a bucket for its /48. Addresses that are not valid share one key.
+// Key returns the key of a client: an IPv4 address or an IPv6 /64, whose /48 is counted
+// too. All invalid addresses share one key.
 func (t *Table) Key(a netip.Addr) Key { return t.KeyOf(a, "") }
 
-// KeyOf returns the key of an address together with a name, which is not kept.
+// KeyOf returns the key of a client combined with a name. The table does not keep the
+// name.
 func (t *Table) KeyOf(a netip.Addr, name string) Key {
 	if t == nil {
 		return Key{}
@@ -101,7 +102,7 @@ func (t *Table) KeyOf(a netip.Addr, name string) Key {
 	return k
 }
 
-// hash is never 0, which is the key of a row that is free.
+// hash returns a hash other than 0, which marks free rows.
 func (t *Table) hash(network netip.Prefix, also uint64) uint64 {
 	var b [16 + 1 + 8]byte
 	a := network.Addr().As16()
@@ -112,7 +113,7 @@ func (t *Table) hash(network netip.Prefix, also uint64) uint64 {
 }
 
 // Take counts n events if there is room for them and returns 0. Otherwise it counts
-// nothing and returns how long it takes until there is.
+// nothing and returns how long to wait until there is.
 func (t *Table) Take(k Key, kind, n int) time.Duration {
 	if t == nil || t.kinds[kind].each == 0 {
 		return 0
@@ -128,7 +129,7 @@ func (t *Table) Take(k Key, kind, n int) time.Duration {
 	return wait
 }
 
-// Wait returns how long it takes until one event has room, 0 if it has. It counts
+// Wait returns how long to wait until there is room for one event, or 0. It counts
 // nothing.
 func (t *Table) Wait(k Key, kind int) time.Duration {
 	if t == nil || t.kinds[kind].each == 0 {
@@ -142,7 +143,7 @@ func (t *Table) Wait(k Key, kind int) time.Duration {
 	return wait
 }
 
-// IsFull reports whether no event counts any more.
+// IsFull reports whether no event counts against the key any more.
 func (t *Table) IsFull(k Key, kind int) bool {
 	if t == nil || t.kinds[kind].each == 0 {
 		return true
@@ -157,9 +158,9 @@ func (t *Table) IsFull(k Key, kind int) bool {
 	return full(k.near) && (k.wide == 0 || full(k.wide))
 }
 
-// Add counts n events that have happened, whether or not there was room, and returns how
-// long the buckets take to be full again. A negative n takes events back that Take or Add
-// has counted.
+// Add counts n events that have already happened, whether or not there was room. It
+// returns how long the buckets will take to be full again. A negative n reverts events
+// that Take or Add has counted.
 func (t *Table) Add(k Key, kind, n int) time.Duration {
 	if t == nil || t.kinds[kind].each == 0 {
 		return 0
@@ -172,16 +173,16 @@ func (t *Table) Add(k Key, kind, n int) time.Duration {
 	return full
 }
 
-// wider is the bucket of a /48.
+// wider returns the bucket of a /48.
 func (b bucket) wider() bucket {
 	each := max(1, b.each/wider)
 	return bucket{each: each, full: max(b.full, each)}
 }
 
-// now is the time since the table was made, in nanoseconds.
+// now returns the time since the table was created, in nanoseconds.
 func (t *Table) now() int64 { return int64(time.Since(t.start)) }
 
-// set returns the rows where a key can be, and locks them.
+// set returns the rows that a key can occupy, and their lock, which it has acquired.
 func (t *Table) set(key uint64) (rows []int64, lock *sync.Mutex) {
 	i, _ := bits.Mul64(key, uint64(t.sets))
 	lock = &t.locks[i%stripes].Mutex
@@ -200,7 +201,8 @@ func (t *Table) find(set []int64, key uint64) []int64 {
 	return nil
 }
 
-// row returns the row of a key. If it has none, it takes the one that is full first.
+// row returns the row of a key. If there is none, it replaces the row that will be full
+// first.
 func (t *Table) row(set []int64, key uint64) []int64 {
 	if row := t.find(set, key); row != nil {
 		return row
@@ -208,7 +210,7 @@ func (t *Table) row(set []int64, key uint64) []int64 {
 	var oldest []int64
 	least := int64(0)
 	for ; len(set) > 0; set = set[t.words:] {
-		last := int64(0) // of its times
+		last := int64(0) // latest of the row's times
 		for _, at := range set[1:t.words] {
 			last = max(last, at)
 		}
@@ -251,10 +253,10 @@ func (t *Table) add(key uint64, kind int, b bucket, n int, now int64) time.Durat
 	row := t.find(set, key)
 	if row == nil {
 		if n < 0 {
-			return 0 // it was forgotten with its row
+			return 0 // forgotten with its row
 		}
 		row = t.row(set, key)
 	}
-	row[1+kind] = max(0, min(max(row[1+kind], now)+b.each*int64(n), now+owed*b.full))
+	row[1+kind] = max(0, min(max(row[1+kind], now)+b.each*int64(n), now+maxDebt*b.full))
 	return time.Duration(row[1+kind] - now)
 }

@@ -13,7 +13,7 @@ import (
 
 var alice = netip.MustParseAddr("192.0.2.1")
 
-// many takes one event after the other and returns how many had room.
+// many attempts n events in a row and returns how many were allowed.
 func many(t *Table, a netip.Addr, kind, n int) (taken int) {
 	for range n {
 		if t.Take(t.Key(a), kind, 1) == 0 {
@@ -49,7 +49,7 @@ func TestRateAndBurst(t *testing.T) {
 	})
 }
 
-// The time that Take names is exact: one nanosecond earlier there is no room.
+// The returned wait is exact: a nanosecond earlier there is no room.
 func TestWaitIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable(8, Rate{PerSecond: 3, Burst: 2})
@@ -82,17 +82,17 @@ func TestAddCountsBeyondTheBurst(t *testing.T) {
 		}
 		table.Add(key, 0, 1000)
 		if got := table.Wait(key, 0); got != 296*time.Second {
-			t.Errorf("waits for %v, want 296 s: a bucket owes 60 times its burst at most", got)
+			t.Errorf("waits for %v, want 296 s: a bucket owes at most 60 times its burst", got)
 		}
 		table.Add(key, 0, -298)
 		if n := many(table, alice, 0, 10); n != 3 {
-			t.Errorf("%d had room, want the 3 that were taken back", n)
+			t.Errorf("%d had room, want the 3 that were reverted", n)
 		}
 	})
 }
 
 // An IPv6 client has a whole /64, and often a /48.
-func TestNetworks(t *testing.T) {
+func TestIPv6Networks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable(4096, Rate{PerSecond: 1, Burst: 10})
 		for _, same := range []string{"2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:1::1%eth0"} {
@@ -104,7 +104,7 @@ func TestNetworks(t *testing.T) {
 		for subnet := range 1000 {
 			all += many(table, netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", 16+subnet)), 0, 10)
 		}
-		if all != 150 { // 160, less the 10 above
+		if all != 150 { // 160 minus the 10 above
 			t.Errorf("a /48 had room for %d, want 16 times 10, less 10", all)
 		}
 		if n := many(table, netip.MustParseAddr("2001:db8:1::1"), 0, 20); n != 10 {
@@ -114,13 +114,13 @@ func TestNetworks(t *testing.T) {
 			t.Errorf("an address and the same mapped to IPv6: %d in all, want 10", n)
 		}
 		if n := many(table, netip.Addr{}, 0, 20); n != 10 {
-			t.Errorf("no address: %d, want 10", n)
+			t.Errorf("the invalid address: %d, want 10", n)
 		}
 	})
 }
 
-// A refusal by the /48 must not use up what the /64 may do.
-func TestRefusedByTheWiderNetwork(t *testing.T) {
+// A refusal by the /48 does not use up the limit of the /64.
+func TestRefusalByTheWiderNetworkCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable(4096, Rate{PerSecond: 1, Burst: 1})
 		for i := range 16 {
@@ -137,7 +137,7 @@ func TestRefusedByTheWiderNetwork(t *testing.T) {
 	})
 }
 
-func TestNamesHaveBucketsOfTheirOwn(t *testing.T) {
+func TestNamesHaveSeparateBuckets(t *testing.T) {
 	table := NewTable(64, Rate{PerSecond: 1e-6, Burst: 1})
 	for _, name := range []string{"", "a", "b"} {
 		if table.Take(table.KeyOf(alice, name), 0, 1) != 0 || table.Take(table.KeyOf(alice, name), 0, 1) == 0 {
@@ -158,9 +158,9 @@ func TestOffLimitsNothing(t *testing.T) {
 	}
 }
 
-// An attacker with very many addresses makes the table forget those who did little, not
-// those who are at their limit, and it takes no more memory.
-func TestFullTableForgetsTheFullest(t *testing.T) {
+// An attacker with very many addresses makes the table forget addresses that did little,
+// rather than those at their limit, and the table does not grow.
+func TestFullTableForgetsTheFullestBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := NewTable(1<<16, Rate{PerSecond: 1, Burst: 60})
 		size := table.Bytes()
@@ -174,7 +174,7 @@ func TestFullTableForgetsTheFullest(t *testing.T) {
 		if table.Bytes() != size {
 			t.Error("the table grew")
 		}
-		time.Sleep(2 * time.Minute) // all buckets are full, and any can be forgotten
+		time.Sleep(2 * time.Minute) // all buckets are full, so any can be forgotten
 		for i := range 1 << 18 {
 			if table.Take(table.Key(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})), 0, 1) != 0 {
 				t.Fatal("a new address was refused")
@@ -183,7 +183,7 @@ func TestFullTableForgetsTheFullest(t *testing.T) {
 	})
 }
 
-// However many ask at once, exactly the burst has room.
+// Concurrent events exhaust exactly the burst.
 func TestConcurrentTakes(t *testing.T) {
 	table := NewTable(64, Rate{PerSecond: 1e-3, Burst: 1000})
 	var taken atomic.Int64

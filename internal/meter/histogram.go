@@ -7,26 +7,27 @@ import (
 	"time"
 )
 
-// The buckets of a Histogram are those of a native histogram of Prometheus with this
-// schema: four for each power of two, so a quantile is at most 9 % away from the truth.
+// The buckets of a Histogram are those of a Prometheus native histogram with this schema:
+// four per power of two, so quantiles are off by at most 9 %.
 const (
 	Schema = 2
 
-	lowest  = -56 // up to 2^-14 s, 61 µs: all that is faster counts here
-	highest = 68  // beyond 2^16.75 s, a day and a quarter: all that is slower counts here
+	lowest  = -56 // ends at 2^-14 s, 61 µs; counts everything faster
+	highest = 68  // begins at 2^16.75 s, a day and a quarter; counts everything slower
 )
 
-// bounds are the upper bounds of a power of two's buckets, as math.Frexp gives them.
+// bounds are the upper bounds of the buckets of one power of two, as fractions of
+// math.Frexp.
 var bounds = [1 << Schema]float64{0.5, 0.5946035575013605, 0.7071067811865475, 0.8408964152537144}
 
-// A Histogram counts durations. The zero Histogram is ready to use; a nil one counts
-// nothing. It takes about 1 KB, whatever is counted.
+// A Histogram counts durations. The zero Histogram is ready to use, and a nil Histogram
+// counts nothing. It takes about 1 KB, however much it counts.
 type Histogram struct {
 	buckets [highest - lowest + 1]atomic.Uint64
 	sum     atomic.Int64 // nanoseconds
 }
 
-// Observe counts a duration. A negative one, of a clock that was set back, counts as 0.
+// Observe counts a duration. A negative one, from a clock that was set back, counts as 0.
 func (h *Histogram) Observe(d time.Duration) {
 	if h == nil {
 		return
@@ -36,8 +37,8 @@ func (h *Histogram) Observe(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
-// bucketOf returns the number of a bucket: bucket n ends at 2^(n/4) seconds and
-// includes its end.
+// bucketOf returns the bucket of a duration. Bucket n ends at 2^(n/4) seconds,
+// inclusively.
 func bucketOf(d time.Duration) int {
 	if d == 0 {
 		return lowest
@@ -47,18 +48,18 @@ func bucketOf(d time.Duration) int {
 	return min(max(i+(exponent-1)<<Schema, lowest), highest)
 }
 
-// UpperBound returns where a bucket ends, in seconds.
+// UpperBound returns the end of a bucket, in seconds.
 func UpperBound(bucket int) float64 { return math.Exp2(float64(bucket) / (1 << Schema)) }
 
-// A Distribution is what a Histogram has counted so far.
+// A Distribution is a snapshot of a Histogram.
 type Distribution struct {
-	Buckets map[int]int64 // by the bucket's number; those with nothing are absent
+	Buckets map[int]int64 // by number; empty buckets are absent
 	Count   uint64
 	Sum     time.Duration
 }
 
-// Read returns what was counted so far. Durations that are counted meanwhile may be in
-// a bucket and not yet in the sum.
+// Read returns a snapshot. Durations observed concurrently may be in the buckets but not
+// yet in the sum.
 func (h *Histogram) Read() Distribution {
 	d := Distribution{Buckets: make(map[int]int64)}
 	for i := range h.buckets {
@@ -71,7 +72,7 @@ func (h *Histogram) Read() Distribution {
 	return d
 }
 
-// Since returns what was counted after an earlier Read.
+// Since returns what was counted after an earlier snapshot.
 func (d Distribution) Since(before Distribution) Distribution {
 	later := Distribution{Buckets: make(map[int]int64), Count: d.Count - before.Count, Sum: d.Sum - before.Sum}
 	for bucket, n := range d.Buckets {
@@ -82,7 +83,7 @@ func (d Distribution) Since(before Distribution) Distribution {
 	return later
 }
 
-// Quantile returns the duration that a part q of all stays below, or 0 if there is none.
+// Quantile returns an estimate of the q-quantile, or 0 if nothing was counted.
 func (d Distribution) Quantile(q float64) time.Duration {
 	rank, seen := q*float64(d.Count), int64(0)
 	for bucket := lowest; bucket <= highest; bucket++ {
@@ -91,7 +92,7 @@ func (d Distribution) Quantile(q float64) time.Duration {
 			continue
 		}
 		if float64(seen+n) >= rank {
-			// Between the bucket's bounds, as far as the rank is between its counts.
+			// Interpolate between the bounds of the bucket.
 			part := max(0, rank-float64(seen)) / float64(n)
 			return time.Duration(math.Exp2((float64(bucket-1)+part)/(1<<Schema)) * float64(time.Second))
 		}

@@ -6,25 +6,25 @@ import (
 	"sync/atomic"
 )
 
-// A Transport is how a client asks or waits.
+// A Transport is the way in which a client sends requests or waits.
 type Transport uint8
 
 const (
-	HTTP     Transport = iota // a request that is answered at once: a send, a close, a poll that does not wait
-	LongPoll                  // a poll that waits
+	HTTP     Transport = iota // requests answered immediately: sends, closes, polls that do not wait
+	LongPoll                  // polls that wait
 	Stream                    // server-sent events
-	Socket                    // a WebSocket: its handshake, and each send on it
-	PeerJS                    // a WebSocket of PeerJS, and each message on it
+	Socket                    // WebSockets: handshakes, and sends over them
+	PeerJS                    // PeerJS WebSockets: handshakes, and messages over them
 
-	transportCount // not a transport
+	transportCount // number of transports
 )
 
 var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs"}
 
-// String returns the name, as in metrics.
+// String returns the name used in metrics.
 func (t Transport) String() string { return transports[t] }
 
-// Transports returns every transport.
+// Transports returns all transports.
 func Transports() []Transport {
 	all := make([]Transport, transportCount)
 	for i := range all {
@@ -33,7 +33,7 @@ func Transports() []Transport {
 	return all
 }
 
-// codes are the statuses that are counted each. Others count as 500.
+// codes are the statuses with counters of their own. Others count as 500.
 var codes = [...]int{
 	http.StatusSwitchingProtocols, http.StatusOK, http.StatusNoContent,
 	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
@@ -42,10 +42,10 @@ var codes = [...]int{
 	http.StatusInternalServerError, http.StatusServiceUnavailable,
 }
 
-// Codes returns the statuses that are counted each.
+// Codes returns the statuses with counters of their own.
 func Codes() []int { return codes[:] }
 
-// codeIndex maps a status to its place in codes.
+// codeIndex maps a status to its index in codes.
 var codeIndex = func() (index [600]uint8) {
 	other := uint8(slices.Index(codes[:], http.StatusInternalServerError))
 	for status := range index {
@@ -57,16 +57,18 @@ var codeIndex = func() (index [600]uint8) {
 	return index
 }()
 
-// A Meter counts what the server does. The zero Meter is ready to use.
+// A Meter counts what the server does. The zero Meter is ready to use, and a nil Meter
+// counts nothing.
 type Meter struct {
-	// Delivery is the time from a store's accepting a message to its acknowledgement.
+	// Delivery records the time from a store's acceptance of a message to its
+	// acknowledgement.
 	Delivery Histogram
 
 	requests  [transportCount][len(codes)]atomic.Uint64
 	receivers [transportCount]atomic.Int64
 }
 
-// Request counts a request that was answered with a status of HTTP.
+// Request counts a request by the HTTP status of its response.
 func (m *Meter) Request(t Transport, status int) {
 	if m == nil {
 		return
@@ -77,21 +79,22 @@ func (m *Meter) Request(t Transport, status int) {
 	m.requests[t][codeIndex[status]].Add(1)
 }
 
-// Requests returns how many requests were answered with one of [Codes].
+// Requests returns the number of requests answered with the given status, one of [Codes].
 func (m *Meter) Requests(t Transport, status int) uint64 {
 	return m.requests[t][codeIndex[status]].Load()
 }
 
-// Receivers returns how many receivers wait.
+// Receivers returns the number of waiting receivers.
 func (m *Meter) Receivers(t Transport) int64 { return m.receivers[t].Load() }
 
-// A Wait counts one receiver while it waits. The zero Wait is none. It is not safe for
-// concurrent use.
+// A Wait counts one receiver while it waits. The zero Wait counts none. It is not safe
+// for concurrent use.
 type Wait struct {
 	count *atomic.Int64
 }
 
-// Begin counts a receiver that begins to wait on a transport, unless it does so already.
+// Begin counts a receiver that begins to wait on a transport. It does nothing if the Wait
+// already counts.
 func (w *Wait) Begin(m *Meter, t Transport) {
 	if m != nil && w.count == nil {
 		w.count = &m.receivers[t]
@@ -99,7 +102,7 @@ func (w *Wait) Begin(m *Meter, t Transport) {
 	}
 }
 
-// End counts the receiver no longer, if it was counted.
+// End stops counting the receiver.
 func (w *Wait) End() {
 	if w.count != nil {
 		w.count.Add(-1)

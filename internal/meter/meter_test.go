@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestRequests(t *testing.T) {
+func TestRequestsByStatus(t *testing.T) {
 	var m Meter
 	for _, status := range []int{200, 200, 404, 599, 418, -1, 1000} {
 		m.Request(Stream, status)
@@ -43,8 +43,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// The buckets are those of Prometheus: the bounds of bucket n are 2^((n-1)/4), which is
-// not in it, and 2^(n/4), which is.
+// The buckets match Prometheus: bucket n covers (2^((n-1)/4), 2^(n/4)].
 func TestBuckets(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, 1500 * time.Microsecond, time.Second, 1100 * time.Millisecond, time.Minute, time.Hour} {
 		n, s := bucketOf(d), d.Seconds()
@@ -82,7 +81,7 @@ func TestHistogram(t *testing.T) {
 		}
 	}
 	if got := (Distribution{}).Quantile(0.5); got != 0 {
-		t.Errorf("the median of nothing is %v", got)
+		t.Errorf("the median of an empty distribution is %v, want 0", got)
 	}
 	var none *Histogram
 	none.Observe(time.Second) // counts nothing

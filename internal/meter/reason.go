@@ -1,13 +1,13 @@
 package meter
 
-// A Reason is why the server refuses something to a client. Metrics and the log show
-// its name.
+// A Reason is why the server refused something to a client. Its name appears in metrics
+// and in the log.
 //
-// To add a reason, add a constant here and its line in reasons.
+// To add a reason, add a constant here and an entry to reasons.
 type Reason uint8
 
 const (
-	// What one address, or its network, may do.
+	// Limits per address or network.
 	AddressRequests    Reason = iota // requests per second
 	AddressInboxes                   // new inboxes per second
 	AddressPasswords                 // wrong passwords
@@ -15,19 +15,19 @@ const (
 	AddressConnections               // open connections
 	AddressBytes                     // bytes in flight
 
-	// What everybody shares.
+	// Limits shared by everybody.
 	IDPasswords       // wrong passwords for one id
-	SenderShare       // one sender's part of an inbox
-	ServerConnections // a second in which new connections waited
+	SenderShare       // one sender's share of an inbox
+	ServerConnections // counts seconds in which new connections had to wait
 
-	// What proxies, or clients in their place, tell of an address.
-	UntrustedHeader   // ignored: the peer is no trusted proxy
-	InvalidHeader     // the last proxy that is known counts as the client
-	UntrustedProtocol // PROXY protocol from a peer that is no trusted proxy
-	InvalidProtocol   // from a trusted proxy, or none from it
-	InvalidSource     // PROXY protocol with an address that no client has: the proxy counts as the client
+	// Client addresses reported by proxies, or by clients that pretend to be one.
+	UntrustedHeader   // ignored: the peer is not a trusted proxy
+	InvalidHeader     // the last known proxy counts as the client
+	UntrustedProtocol // PROXY protocol from a peer that is not a trusted proxy
+	InvalidProtocol   // malformed, or missing, from a trusted proxy
+	InvalidSource     // PROXY protocol with an impossible client address: the proxy counts as the client
 
-	// What the protocol refuses: the codes of package problem.
+	// Errors of the protocol, named like the codes of package problem.
 	BadRequest
 	BadCredentials
 	BadRecipient
@@ -45,61 +45,61 @@ const (
 	StoreUnavailable
 	ServerFull
 
-	reasonCount // not a reason
+	reasonCount // number of reasons
 )
 
-// reasons holds each reason's name, and what it means in the log.
+// reasons contains each reason's name, and its meaning for the log.
 var reasons = [reasonCount]struct{ name, meaning string }{
 	AddressRequests:     {"address-requests", "too many requests from one address"},
 	AddressInboxes:      {"address-inboxes", "too many new inboxes from one address"},
 	AddressPasswords:    {"address-passwords", "too many wrong passwords from one address"},
-	AddressRecipients:   {"address-recipients", "too many messages from one address to peers that are not there"},
+	AddressRecipients:   {"address-recipients", "too many messages from one address to recipients without an inbox"},
 	AddressConnections:  {"address-connections", "too many open connections from one address"},
-	AddressBytes:        {"address-bytes", "too many bytes on their way from one address"},
+	AddressBytes:        {"address-bytes", "too many bytes in flight from one address"},
 	IDPasswords:         {"id-passwords", "too many wrong passwords for one id"},
-	SenderShare:         {"sender-share", "one sender has filled its part of an inbox"},
-	ServerConnections:   {"server-connections", "the server accepted no connection for a second, since as many are open as may be"},
-	UntrustedHeader:     {"untrusted-header", "addresses told by peers that --trusted-proxy does not list"},
-	InvalidHeader:       {"invalid-header", "lists of proxies with an entry that is no address"},
+	SenderShare:         {"sender-share", "one sender has filled its share of an inbox"},
+	ServerConnections:   {"server-connections", "the server is at its limit of connections and accepted none for a second"},
+	UntrustedHeader:     {"untrusted-header", "client addresses from peers that --trusted-proxy does not list"},
+	InvalidHeader:       {"invalid-header", "proxy headers with an invalid address"},
 	UntrustedProtocol:   {"untrusted-proxy-protocol", "PROXY protocol from peers that --trusted-proxy does not list"},
-	InvalidProtocol:     {"invalid-proxy-protocol", "connections of trusted proxies that do not begin with the PROXY protocol, version 2"},
-	InvalidSource:       {"invalid-proxy-address", "addresses in the PROXY protocol that no client has"},
-	BadRequest:          {"bad-request", "requests against the protocol"},
-	BadCredentials:      {"bad-credentials", "ids or passwords against the rules"},
+	InvalidProtocol:     {"invalid-proxy-protocol", "connections from trusted proxies without a valid PROXY protocol header, version 2"},
+	InvalidSource:       {"invalid-proxy-address", "PROXY protocol headers with an impossible client address"},
+	BadRequest:          {"bad-request", "requests that violate the protocol"},
+	BadCredentials:      {"bad-credentials", "malformed ids or passwords"},
 	BadRecipient:        {"bad-recipient", "recipients that are not valid ids"},
-	BadCursor:           {"bad-cursor", "cursors that this server has not given out"},
-	BadKey:              {"bad-key", "idempotency keys against the rules"},
+	BadCursor:           {"bad-cursor", "cursors that this server never issued"},
+	BadKey:              {"bad-key", "malformed idempotency keys"},
 	Unauthorized:        {"unauthorized", "wrong or missing passwords"},
 	ForbiddenOrigin:     {"forbidden-origin", "pages of origins that --allow-origin does not list"},
-	ForbiddenNavigation: {"forbidden-navigation", "inboxes opened like pages in a browser"},
-	NoSuchInbox:         {"no-such-inbox", "recipients that are not there"},
-	MethodNotAllowed:    {"method-not-allowed", "methods that an inbox does not know"},
+	ForbiddenNavigation: {"forbidden-navigation", "inboxes opened as pages in a browser"},
+	NoSuchInbox:         {"no-such-inbox", "recipients without an inbox"},
+	MethodNotAllowed:    {"method-not-allowed", "methods that an inbox does not support"},
 	TooSlow:             {"too-slow", "messages that took too long to arrive"},
 	TooLarge:            {"too-large", "messages larger than --max-body"},
 	EncodedBody:         {"encoded-body", "compressed messages"},
-	InboxFull:           {"inbox-full", "inboxes that are full because their owners do not read"},
-	StoreUnavailable:    {"store-unavailable", "the inboxes could not be reached"},
+	InboxFull:           {"inbox-full", "messages to full inboxes, whose owners do not read"},
+	StoreUnavailable:    {"store-unavailable", "the store was unavailable"},
 	ServerFull:          {"server-full", "the server is full"},
 }
 
-// String returns the name, as in metrics.
+// String returns the name used in metrics.
 func (r Reason) String() string { return reasons[r].name }
 
-// Meaning says for people what was refused, without naming anybody.
+// Meaning describes in words what was refused, without naming anybody.
 func (r Reason) Meaning() string { return reasons[r].meaning }
 
-// Expected reports whether clients run into r in normal use: a caller repeats its
-// message until the other peer is there. The log leaves it out, and what it has said
-// already.
+// Expected reports whether clients run into r in normal use: a caller repeats its message
+// until the other peer is there. The log omits expected reasons, and those that it
+// reports elsewhere.
 func (r Reason) Expected() bool { return r == NoSuchInbox || r == ServerConnections }
 
-// IsLimit reports whether r is a limit of this server, which an operator can raise, and
-// not a mistake of the client.
+// IsLimit reports whether r is a limit of this server, which an operator can raise,
+// rather than a client's mistake.
 func (r Reason) IsLimit() bool {
 	return r <= ServerConnections || r >= InboxFull
 }
 
-// Reasons returns every reason.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	all := make([]Reason, reasonCount)
 	for i := range all {
@@ -108,9 +108,9 @@ func Reasons() []Reason {
 	return all
 }
 
-// ReasonOf returns the reason that is called like the code of a problem, and false if the
-// problem refuses nothing: it is the end of a stay, or a limit that is counted where it
-// is reached.
+// ReasonOf returns the reason for the code of a problem. It reports false for codes that
+// are not refusals, such as the end of a stay, and for limits, which are counted where
+// they are enforced.
 func ReasonOf(code string) (Reason, bool) {
 	for r := BadRequest; r < reasonCount; r++ {
 		if reasons[r].name == code {

@@ -1,7 +1,9 @@
-// Package meter counts what the server does, for its metrics and its log. Counting is
-// adding to an atomic number; whoever shows the numbers reads them.
+// Package meter counts what the server does, for its metrics and its log: requests and
+// receivers by transport ([Meter]), durations ([Histogram]), and refusals by reason and
+// network ([Refusals]). Counting is an atomic addition; readers do the rest of the work.
 //
-// Everything here is safe for concurrent use, and a nil pointer counts nothing.
+// Everything in it is safe for concurrent use unless its comment says otherwise. Methods
+// that count do nothing on a nil pointer.
 package meter
 
 import (
@@ -12,36 +14,35 @@ import (
 	"sync/atomic"
 )
 
-// Refusals counts what the server refuses, by reason, and remembers for a while which
-// networks it refuses it to. Make one with [NewRefusals].
+// Refusals counts refusals by reason, and remembers for a while which networks were
+// refused. Create one with [NewRefusals].
 type Refusals struct {
-	clients bool // full addresses instead of networks
+	clients bool // remember full addresses instead of networks
 	counts  [reasonCount]atomic.Uint64
 	shards  [refusalShards]refusalShard
 }
 
 const (
 	refusalShards = 16
-	// networksPerShard bounds what is remembered: 1,024 networks in all.
+	// networksPerShard bounds the memory of networks to 1,024 in total.
 	networksPerShard = 64
 )
 
 type refusalShard struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards heavy
 	heavy map[source]uint64
 }
 
 type source struct {
 	reason  Reason
-	network netip.Prefix // the zero Prefix: not known
+	network netip.Prefix // the zero Prefix if unknown
 }
 
-// NewRefusals returns a Refusals that remembers networks or, with clients, full
+// NewRefusals returns a Refusals that remembers networks or, if clients is set, full
 // addresses.
 func NewRefusals(clients bool) *Refusals { return &Refusals{clients: clients} }
 
-// Add counts one refusal to a client. The zero Addr stands for a client whose address
-// is not known.
+// Add counts a refusal to a client. Pass the zero Addr if its address is unknown.
 func (r *Refusals) Add(why Reason, client netip.Addr) {
 	if r == nil {
 		return
@@ -54,7 +55,7 @@ func (r *Refusals) Add(why Reason, client netip.Addr) {
 	r.shards[shardOf(from.network)].add(from)
 }
 
-// network is the part of an address that is remembered: a /24 or a /48.
+// network returns what is remembered of an address: its /24 or /48, or all of it.
 func (r *Refusals) network(client netip.Addr) netip.Prefix {
 	if !client.IsValid() {
 		return netip.Prefix{}
@@ -80,9 +81,9 @@ func shardOf(p netip.Prefix) int {
 	return sum & (refusalShards - 1)
 }
 
-// add is the algorithm of Misra and Gries: when there is no room, everybody's count
-// falls by one. A network with more than its share stays, and its count is too low
-// rather than too high.
+// add implements the Misra–Gries algorithm: when there is no room, it decrements all
+// counts. A network with more than its share of refusals stays, and its count is a lower
+// bound.
 func (s *refusalShard) add(from source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +103,7 @@ func (s *refusalShard) add(from source) {
 	}
 }
 
-// Count returns how often the server has refused something for that reason.
+// Count returns the number of refusals for a reason.
 func (r *Refusals) Count(why Reason) uint64 {
 	if r == nil {
 		return 0
@@ -110,14 +111,14 @@ func (r *Refusals) Count(why Reason) uint64 {
 	return r.counts[why].Load()
 }
 
-// A Source is a network, or an address, and at least how often it was refused something.
+// A Source is a network or an address, and a lower bound of its refusals.
 type Source struct {
-	Network netip.Prefix // the zero Prefix: not known
+	Network netip.Prefix // the zero Prefix if unknown
 	Count   uint64
 }
 
-// Take returns the sources of the refusals since the last Take, by reason and most
-// refused first, and forgets them.
+// Take returns the sources of the refusals since the last Take, by reason and in
+// descending order of refusals, and forgets them.
 func (r *Refusals) Take() map[Reason][]Source {
 	all := make(map[Reason][]Source)
 	for i := range r.shards {

@@ -10,7 +10,7 @@ func TestReasonsHaveNames(t *testing.T) {
 	var names []string
 	for _, r := range Reasons() {
 		if r.String() == "" || r.Meaning() == "" || slices.Contains(names, r.String()) {
-			t.Errorf("reason %d is %q (%q): want a name of its own and a meaning", r, r, r.Meaning())
+			t.Errorf("reason %d is %q (%q): want a unique name and a meaning", r, r, r.Meaning())
 		}
 		names = append(names, r.String())
 	}
@@ -22,7 +22,7 @@ func TestReasonOfCode(t *testing.T) {
 	}
 	for _, code := range []string{"rate-limited", "replaced", "address-requests", ""} {
 		if r, ok := ReasonOf(code); ok {
-			t.Errorf("the code %q is taken for the reason %v", code, r)
+			t.Errorf("the code %q yields the reason %v, want none", code, r)
 		}
 	}
 }
@@ -70,16 +70,16 @@ func TestTakeForgetsAndOrders(t *testing.T) {
 		order = append(order, s.Count)
 	}
 	if !slices.Equal(order, []uint64{3, 2, 1}) {
-		t.Errorf("the sources come with counts %v, want the most refused first", order)
+		t.Errorf("the sources have the counts %v, want descending order", order)
 	}
 	if again := r.Take(); len(again) != 0 || r.Count(Unauthorized) != 6 {
 		t.Errorf("a second Take returns %v and the count is %d: want nothing, and 6", again, r.Count(Unauthorized))
 	}
 }
 
-// An attacker with a million networks fills no memory, and cannot hide another one that
+// An attacker with very many networks cannot fill the memory or hide another network that
 // is refused often.
-func TestManyNetworks(t *testing.T) {
+func TestManyNetworksDoNotHideOne(t *testing.T) {
 	r := NewRefusals(false)
 	loud := netip.MustParseAddr("192.0.2.1")
 	const networks = 100_000
@@ -94,7 +94,7 @@ func TestManyNetworks(t *testing.T) {
 		t.Errorf("%d networks are remembered, more than %d", len(got), refusalShards*networksPerShard)
 	}
 	if len(got) == 0 || !got[0].Network.Contains(loud) || got[0].Count > networks/10 {
-		t.Errorf("the network that was refused most is not the first, or counts too often: %v", got[:min(3, len(got))])
+		t.Errorf("the most refused network is not first, or its count is too high: %v", got[:min(3, len(got))])
 	}
 	if n := r.Count(AddressRequests); n != networks+networks/10 {
 		t.Errorf("counted %d refusals, want all %d", n, networks+networks/10)

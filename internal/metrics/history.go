@@ -13,40 +13,41 @@ import (
 )
 
 const (
-	// step is the time between two samples, and kept is how many there are: an hour.
+	// step is the time between two samples, and kept the number of samples: an hour.
 	step = 10 * time.Second
 	kept = 360
-	// mostSeries bounds the series that are kept, at 1.5 KB each. A server has half as many.
-	mostSeries = 500
+	// maxSeries bounds the number of series, at 1.5 KB each. A server has half as many.
+	maxSeries = 500
 )
 
-// history keeps the last hour of all families for the page.
+// history keeps samples of all families for the last hour, for the page.
 type history struct {
 	families []Family
 
-	mu      sync.Mutex // guards what follows
-	samples int        // that were taken
+	mu      sync.Mutex // guards everything below
+	samples int        // number taken so far
 	series  []*series
 	byKey   map[string]*series
 }
 
-// A series is one value over time. Of a counter, it keeps how much was added in each step.
+// A series contains one value over time. For a counter, each point is the increase since
+// the previous sample.
 type series struct {
 	name    string
-	labels  []string // names and values in turn
+	labels  []string // alternating names and values
 	counter bool
-	began   int     // the number of its first sample
-	seen    int     // the number of its last sample
-	value   float64 // the latest
+	began   int     // number of its first sample
+	seen    int     // number of its last sample
+	value   float64 // the latest value
 	points  [kept]float32
-	before  meter.Distribution // of a histogram
+	before  meter.Distribution // the previous snapshot of a histogram
 }
 
 func newHistory(families []Family) *history {
 	return &history{families: families, byKey: make(map[string]*series)}
 }
 
-// sample reads all families once.
+// sample takes a sample of all families.
 func (h *history) sample() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -57,7 +58,8 @@ func (h *history) sample() {
 		}
 	}
 	h.values(func(name string, counter bool, labels []string, value float64) { h.note(name, counter, labels, value) })
-	// What is not there any more, such as a certificate, makes room.
+	// Drop series that no longer exist, such as those of a replaced certificate, after an
+	// hour.
 	h.series = slices.DeleteFunc(h.series, func(s *series) bool {
 		gone := h.samples-s.seen >= kept
 		if gone {
@@ -67,7 +69,7 @@ func (h *history) sample() {
 	})
 }
 
-// values visits what all families show now, but for native histograms.
+// values visits the current values of all families except native histograms.
 func (h *history) values(visit func(name string, counter bool, labels []string, value float64)) {
 	for i := range h.families {
 		f := &h.families[i]
@@ -95,7 +97,7 @@ func (h *history) values(visit func(name string, counter bool, labels []string, 
 
 func key(name string, labels []string) string { return name + "\x00" + strings.Join(labels, "\x00") }
 
-// noteDistribution keeps the median and the 99th percentile of each step.
+// noteDistribution records the median and the 99th percentile of the last step.
 func (h *history) noteDistribution(f *Family) {
 	d := f.distribution()
 	if count := h.note(f.Name+"_count", true, nil, float64(d.Count)); count != nil {
@@ -106,7 +108,8 @@ func (h *history) noteDistribution(f *Family) {
 	}
 }
 
-// note keeps a value of this sample. It returns nil when there are too many series.
+// note records a value for the current sample. It returns nil if there are too many
+// series.
 func (h *history) note(name string, counter bool, labels []string, value float64) *series {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		value = 0
@@ -115,7 +118,7 @@ func (h *history) note(name string, counter bool, labels []string, value float64
 	if known := h.byKey[key(name, labels)]; known != nil {
 		s = known
 	} else {
-		if len(h.series) >= mostSeries {
+		if len(h.series) >= maxSeries {
 			return nil
 		}
 		h.byKey[key(name, labels)] = s
@@ -133,11 +136,11 @@ func (h *history) note(name string, counter bool, labels []string, value float64
 	return s
 }
 
-// A state is what the page shows.
+// state is what the page displays.
 type state struct {
-	Now     int64         `json:"now"`     // in seconds
-	Step    float64       `json:"step"`    // seconds between two samples
-	Samples int           `json:"samples"` // number of the last one
+	Now     int64         `json:"now"`     // Unix time
+	Step    float64       `json:"step"`    // seconds between samples
+	Samples int           `json:"samples"` // number of the last sample
 	Series  []stateSeries `json:"series"`
 }
 
@@ -145,11 +148,11 @@ type stateSeries struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Value  float64           `json:"value"`
-	Points []float32         `json:"points,omitempty"` // the oldest first; none if all are 0
+	Points []float32         `json:"points,omitempty"` // oldest first; omitted if all are 0
 }
 
-// state returns what the families show at a time, and the samples after the one with that
-// number, at most an hour.
+// state returns the current values, and the samples after the one with the given number,
+// at most an hour of them.
 func (h *history) state(now time.Time, after int) state {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -24,9 +24,9 @@ func find(t *testing.T, s state, name string) stateSeries {
 	return s.Series[i]
 }
 
-// A counter shows what was added in each step, a gauge what it was; both with the latest
+// A counter shows the increase in each step, a gauge its value. Both show the latest
 // value, which may be newer than the last sample.
-func TestHistory(t *testing.T) {
+func TestHistoryOfGaugesAndCounters(t *testing.T) {
 	gauge, counter := 0.0, 100.0
 	h := newHistory([]Family{
 		Gauge("gauge", "", func() float64 { return gauge }),
@@ -38,7 +38,7 @@ func TestHistory(t *testing.T) {
 	}
 	s := h.state(time.Unix(1030, 0), 0)
 	if s.Samples != 4 || s.Now != 1030 || s.Step != 10 {
-		t.Errorf("the state is sample %d at %d, every %g s", s.Samples, s.Now, s.Step)
+		t.Errorf("the state has sample %d at %d, every %g s", s.Samples, s.Now, s.Step)
 	}
 	if got := find(t, s, "gauge"); got.Value != 4 || !slices.Equal(got.Points, []float32{0, 1, 2, 3}) {
 		t.Errorf("the gauge is %+v", got)
@@ -59,8 +59,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// The history holds an hour and no more, however long the server runs and however many
-// series there are; and a series that is gone for an hour makes room.
+// The history covers at most an hour and a bounded number of series. A series that has
+// been gone for an hour makes room.
 func TestHistoryIsBounded(t *testing.T) {
 	n, tick := 0, 0
 	h := newHistory([]Family{
@@ -71,10 +71,10 @@ func TestHistoryIsBounded(t *testing.T) {
 			}
 		}),
 	})
-	n = 10 * mostSeries
+	n = 10 * maxSeries
 	h.sample()
-	if got := len(h.series); got != mostSeries {
-		t.Errorf("%d series are kept, want %d", got, mostSeries)
+	if got := len(h.series); got != maxSeries {
+		t.Errorf("%d series are kept, want %d", got, maxSeries)
 	}
 	n = 1
 	for range kept + 10 {
@@ -87,12 +87,12 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 	points := find(t, s, "tick_total").Points
 	if len(points) != kept || slices.Max(points) != 1 || slices.Min(points) != 1 {
-		t.Errorf("the hour has %d points from %g to %g, want %d, all 1", len(points), slices.Min(points), slices.Max(points), kept)
+		t.Errorf("the series has %d points from %g to %g, want %d, all 1", len(points), slices.Min(points), slices.Max(points), kept)
 	}
 }
 
-// What was not there for a while counts as 0 then.
-func TestSeriesThatComesBack(t *testing.T) {
+// A series counts as 0 while it does not exist.
+func TestSeriesThatReappears(t *testing.T) {
 	there := true
 	h := newHistory([]Family{Gauges("gauge", "", nil, func(emit func(float64, ...string)) {
 		if there {
@@ -111,7 +111,7 @@ func TestSeriesThatComesBack(t *testing.T) {
 	}
 }
 
-// Quantiles are of each step alone.
+// Quantiles cover a single step.
 func TestHistoryOfDurations(t *testing.T) {
 	var m meter.Histogram
 	h := newHistory([]Family{Histogram("delivery_seconds", "", &m)})
@@ -133,7 +133,7 @@ func TestHistoryOfDurations(t *testing.T) {
 	}
 }
 
-// A native histogram has classic buckets too, and both agree.
+// A native histogram also has classic buckets, and both agree.
 func TestHistogramForPrometheus(t *testing.T) {
 	var h meter.Histogram
 	for _, d := range []time.Duration{time.Millisecond, time.Second, time.Second, 5 * time.Second, 24 * time.Hour} {
@@ -152,12 +152,12 @@ func TestHistogramForPrometheus(t *testing.T) {
 	want := map[float64]uint64{0.0009765625: 0, 0.00390625: 1, 0.25: 1, 1: 3, 4: 3, 16: 4, 1024: 4}
 	for _, b := range got.Bucket {
 		if n, ok := want[b.GetUpperBound()]; ok && n != b.GetCumulativeCount() {
-			t.Errorf("%d are at most %g s, want %d", b.GetCumulativeCount(), b.GetUpperBound(), n)
+			t.Errorf("%d durations are at most %g s, want %d", b.GetCumulativeCount(), b.GetUpperBound(), n)
 		}
 		delete(want, b.GetUpperBound())
 	}
 	if len(want) > 0 {
-		t.Errorf("there is no bucket up to %v s", want)
+		t.Errorf("buckets are missing: %v", want)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestClassicHistogram(t *testing.T) {
 	}
 }
 
-// The page may load nothing but its own files.
+// The page loads only its own files.
 func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	s := New(Config{Version: "1"})
 	handler := s.Handler(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -189,7 +189,7 @@ func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 		}
 		body := strings.ReplaceAll(w.Body.String(), "http://www.w3.org/2000/svg", "")
 		if strings.Contains(body, "http://") || strings.Contains(body, "https://") || strings.Contains(body, "innerHTML") {
-			t.Errorf("%s names another address, or parses HTML", path)
+			t.Errorf("%s refers to another address, or parses HTML", path)
 		}
 		if path == "/state" {
 			var got struct {

@@ -1,5 +1,6 @@
-// Package metrics shows operators what the server does: for Prometheus at /metrics, and
-// on a page for people at /. Both read the same families, and only when somebody asks.
+// Package metrics shows operators what the server does: at /metrics for Prometheus, and
+// on a page for people at /. Both read the same families, and only on request, apart from
+// the samples that the page's charts need.
 package metrics
 
 import (
@@ -12,24 +13,24 @@ import (
 	"inbox/internal/meter"
 )
 
-// A Family is one metric with all its labels. Its values are read at each scrape: a
-// Read must be fast, and neither wait nor ask anybody.
+// A Family is one metric with all its labels. Its values are read at each scrape, so its
+// functions must be fast and must not block.
 type Family struct {
-	Name   string // as Prometheus wants it: snake case, the unit at its end, _total for a counter
-	Help   string // a sentence
+	Name   string // by Prometheus's conventions: snake case, unit last, _total for counters
+	Help   string // one sentence
 	Labels []string
 
 	kind         prometheus.ValueType
 	read         func(emit func(value float64, labels ...string))
-	distribution func() meter.Distribution // of a native histogram; nil otherwise
-	buckets      func() Buckets            // of a classic histogram; nil otherwise
+	distribution func() meter.Distribution // of a native histogram; otherwise nil
+	buckets      func() Buckets            // of a classic histogram; otherwise nil
 }
 
-// Buckets are a classic histogram.
+// Buckets is a classic histogram.
 type Buckets struct {
-	Bounds []float64 // upper ones, in seconds
-	Counts []uint64  // one more: what is beyond the last bound
-	Sum    float64   // seconds
+	Bounds []float64 // upper bounds, in seconds
+	Counts []uint64  // one per bound, and one for values above the last
+	Sum    float64   // in seconds
 }
 
 // Gauge returns a metric that goes up and down.
@@ -42,23 +43,24 @@ func Counter(name, help string, read func() float64) Family {
 	return Family{Name: name, Help: help, kind: prometheus.CounterValue, read: single(read)}
 }
 
-// Gauges returns a metric with labels: read calls emit for each of their values.
+// Gauges returns a gauge with labels. read calls emit for each combination of their
+// values.
 func Gauges(name, help string, labels []string, read func(emit func(value float64, labels ...string))) Family {
 	return Family{Name: name, Help: help, Labels: labels, kind: prometheus.GaugeValue, read: read}
 }
 
-// Counters is Gauges for values that only grow.
+// Counters is like Gauges, for values that only grow.
 func Counters(name, help string, labels []string, read func(emit func(value float64, labels ...string))) Family {
 	return Family{Name: name, Help: help, Labels: labels, kind: prometheus.CounterValue, read: read}
 }
 
-// Histogram returns a metric of durations: a native histogram, with classic buckets for
-// those who do not know native ones.
+// Histogram returns a metric of durations: a native histogram that also has classic
+// buckets, for scrapers without support for native ones.
 func Histogram(name, help string, h *meter.Histogram) Family {
 	return Family{Name: name, Help: help, distribution: h.Read}
 }
 
-// Classic returns a metric of durations whose buckets were chosen before.
+// Classic returns a metric of durations with fixed buckets.
 func Classic(name, help string, read func() Buckets) Family {
 	return Family{Name: name, Help: help, buckets: read}
 }
@@ -67,7 +69,7 @@ func single(read func() float64) func(func(float64, ...string)) {
 	return func(emit func(float64, ...string)) { emit(read()) }
 }
 
-// collector is a Family for client_golang.
+// collector adapts a Family to client_golang.
 type collector struct {
 	Family
 	desc *prometheus.Desc
@@ -103,7 +105,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 }
 
 // classicBounds are the classic buckets of a native histogram, as numbers of its buckets:
-// 1 ms to 17 minutes, in steps of four.
+// from 1 ms to 17 minutes, each four times the previous one.
 var classicBounds = func() (all []int) {
 	for exponent := -10; exponent <= 10; exponent += 2 {
 		all = append(all, exponent<<meter.Schema)

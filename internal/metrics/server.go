@@ -26,26 +26,27 @@ import (
 )
 
 const (
-	// mostConnections bounds who asks at a time. Others wait in the kernel's backlog.
-	mostConnections = 32
-	// mostScrapes bounds the scrapes at a time. Others get 503.
-	mostScrapes = 4
-	// longestProfile is for a profile of a minute, and what is around it.
+	// maxConnections bounds the concurrent connections. Others wait in the kernel's
+	// backlog.
+	maxConnections = 32
+	// maxScrapes bounds the concurrent scrapes. Others get 503.
+	maxScrapes = 4
+	// longestProfile leaves room for a profile of one minute.
 	longestProfile = 90 * time.Second
 )
 
 //go:embed page
 var page embed.FS
 
-// Config says what to show.
+// Config configures a Server.
 type Config struct {
 	Families []Family
 	Version  string // of the program
-	Pprof    bool   // profiles of the program too
+	Pprof    bool   // serve profiles of the program too
 	Log      *slog.Logger
 }
 
-// A Server answers operators. Make one with [New].
+// A Server serves metrics and the page. Create one with [New].
 type Server struct {
 	config   Config
 	registry *prometheus.Registry
@@ -53,8 +54,8 @@ type Server struct {
 	started  time.Time
 }
 
-// New returns a server that does not serve yet. It panics if two families have one name,
-// or a name that Prometheus does not take.
+// New returns a Server. It panics if two families share a name, or if a name is invalid
+// for Prometheus.
 func New(c Config) *Server {
 	c.Families = append([]Family{Gauges("inbox_build_info", "The version of the program and of Go; the value is 1.", []string{"version", "go"},
 		func(emit func(float64, ...string)) { emit(1, c.Version, runtime.Version()) })}, c.Families...)
@@ -66,29 +67,29 @@ func New(c Config) *Server {
 	return s
 }
 
-// Families returns what the server shows, but for the metrics of Go and of the process.
+// Families returns all families, without the metrics of Go and of the process.
 func (s *Server) Families() []Family { return s.config.Families }
 
-// Run takes ownership of ln. It answers and takes samples until ctx ends.
+// Run takes ownership of ln. It serves requests and takes samples until ctx ends.
 func (s *Server) Run(ctx context.Context, ln net.Listener) {
 	srv := &http.Server{
 		Handler:           s.Handler(ln.Addr()),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      longestProfile,
-		IdleTimeout:       2 * time.Minute, // longer than between two scrapes
+		IdleTimeout:       2 * time.Minute, // longer than the interval of scrapes
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(&debugLog{s.config.Log}, "", 0),
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	go s.sample(ctx)
-	if err := srv.Serve(netutil.LimitListener(ln, mostConnections)); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		s.config.Log.Error("metrics are not served any more", "error", err)
+	if err := srv.Serve(netutil.LimitListener(ln, maxConnections)); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		s.config.Log.Error("the metrics server has failed", "error", err)
 	}
 }
 
-// debugLog takes what net/http says about connections.
+// debugLog logs net/http's messages about connections at debug level.
 type debugLog struct{ log *slog.Logger }
 
 func (l *debugLog) Write(line []byte) (int, error) {
@@ -96,7 +97,7 @@ func (l *debugLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// sample takes samples until ctx ends.
+// sample takes a sample every step until ctx ends.
 func (s *Server) sample(ctx context.Context) {
 	tick := time.NewTicker(step)
 	defer tick.Stop()
@@ -111,21 +112,21 @@ func (s *Server) sample(ctx context.Context) {
 	}
 }
 
-// Handler returns every URL of the server, which listens at addr.
+// Handler returns the handler of the server, which listens on addr.
 func (s *Server) Handler(addr net.Addr) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: mostScrapes, ErrorHandling: promhttp.HTTPErrorOnError}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.HTTPErrorOnError}))
 	mux.HandleFunc("GET /state", s.serveState)
 	files, err := fs.Sub(page, "page")
 	if err != nil {
-		panic(err) // they are embedded
+		panic(err) // cannot fail: the files are embedded
 	}
 	static := http.FileServerFS(files)
 	for _, name := range []string{"{$}", "page.css", "page.js", "chart.js"} {
 		mux.Handle("GET /"+name, static)
 	}
 	if s.config.Pprof {
-		// Not the command line, which may hold a password.
+		// Without cmdline, which may contain a password.
 		mux.HandleFunc("GET /debug/pprof/{$}", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -137,8 +138,8 @@ func (s *Server) Handler(addr net.Addr) http.Handler {
 	return private(addr, mux)
 }
 
-// private adds what every answer carries, and refuses pages that have found a name for
-// this machine (DNS rebinding): on a loopback address nobody else asks by a name.
+// private sets the headers of every response and guards against DNS rebinding: a server
+// on a loopback address refuses requests for any host name but localhost.
 func private(addr net.Addr, next http.Handler) http.Handler {
 	loopback := false
 	if a, ok := addr.(*net.TCPAddr); ok {
@@ -152,18 +153,18 @@ func private(addr net.Addr, next http.Handler) http.Handler {
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Cache-Control", "no-store")
 		if loopback && !ownName(r.Host) {
-			http.Error(w, "Ask for this page by the address that the server listens at, or as localhost.", http.StatusForbidden)
+			http.Error(w, "Open this page as localhost, or by the IP address that the server listens on.", http.StatusForbidden)
 			return
 		}
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Dest") != "document" {
-			http.Error(w, "Other sites may link here, and nothing else.", http.StatusForbidden) // they could start profiles
+			http.Error(w, "Other sites may only link to this page.", http.StatusForbidden) // otherwise other sites could start profiles
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// ownName reports whether a Host is an address or localhost.
+// ownName reports whether a Host is an IP address or localhost.
 func ownName(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
@@ -181,15 +182,16 @@ var meanings = func() map[string]string {
 	return all
 }()
 
-// serveState answers the page: with the samples of the last hour, or those after a number.
+// serveState serves the data of the page: the samples of the last hour, or those after a
+// given number.
 func (s *Server) serveState(w http.ResponseWriter, r *http.Request) {
-	after, _ := strconv.Atoi(r.URL.Query().Get("after")) // or all of them
+	after, _ := strconv.Atoi(r.URL.Query().Get("after")) // 0, for all samples, if it is missing or invalid
 	answer := struct {
 		state
 		Version string            `json:"version"`
 		Started int64             `json:"started"`
-		Reasons map[string]string `json:"reasons"` // what each reason of a refusal means
+		Reasons map[string]string `json:"reasons"` // meaning of each reason
 	}{s.history.state(time.Now(), after), s.config.Version, s.started.Unix(), meanings}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(answer) // or the client is gone
+	json.NewEncoder(w).Encode(answer) // fails only if the client is gone
 }

@@ -1,6 +1,6 @@
-// Package outcome counts how calls went: how many connected, over which kind of path, and
-// why the others failed. It keeps words of a fixed vocabulary and numbers, and nothing
-// that tells a peer or an address.
+// Package outcome counts the outcomes of calls as clients report them: how many
+// connected, over which kind of path, and why the others failed. It stores only words of
+// a fixed vocabulary and numbers, never anything that identifies a peer or an address.
 package outcome
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The fields of a report that hold words.
+// Fields of a report whose values are words.
 const (
 	Result    = "result"
 	Path      = "path"
@@ -23,14 +23,13 @@ const (
 	Cause     = "cause"
 )
 
-// The words that stand for what a report does not say, and for what is not in the
-// vocabulary.
+// Words for a field that is missing, and for a value outside the vocabulary.
 const (
 	unknown = "unknown"
 	other   = "other"
 )
 
-// vocabulary is every field with its words. docs/protocol.md explains them, and a test
+// vocabulary lists each field with its words. docs/protocol.md explains them, and a test
 // compares the two.
 var vocabulary = []struct {
 	field string
@@ -46,26 +45,26 @@ var vocabulary = []struct {
 	}},
 }
 
-// A Report is what a client says of one call.
+// A Report is a client's report of one call.
 type Report struct {
 	Result    string `json:"result"`
 	Path      string `json:"path"`
 	Transport string `json:"transport"`
 	Family    string `json:"family"`
 	Cause     string `json:"cause"`
-	MS        *int64 `json:"ms"` // from the other side's answer to the result, in milliseconds; nil if it is not said
+	MS        *int64 `json:"ms"` // milliseconds from the other side's answer to the result; nil if not reported
 }
 
-// Parse reads a report. It accepts any word in every field: Add counts those that it does
-// not know as other.
+// Parse parses a report. It accepts any word in every field; Add counts unknown words as
+// "other".
 func Parse(body []byte) (Report, error) {
 	var r *Report
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	if err := d.Decode(&r); err != nil {
-		return Report{}, errors.New("the outcome is not a JSON object with words and a whole number of ms")
+		return Report{}, errors.New("the outcome is not a JSON object of strings and an integer ms")
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return Report{}, errors.New("something follows the JSON object of the outcome")
+		return Report{}, errors.New("the outcome has data after its JSON object")
 	}
 	switch {
 	case r == nil:
@@ -73,31 +72,31 @@ func Parse(body []byte) (Report, error) {
 	case r.Result == "":
 		return Report{}, errors.New("the outcome has no result")
 	case r.MS != nil && *r.MS < 0:
-		return Report{}, errors.New("the ms of the outcome are negative")
+		return Report{}, errors.New("the ms of the outcome is negative")
 	}
 	return *r, nil
 }
 
-// Bounds are the upper bounds of the counted times to connect. A last bucket holds what
-// took longer.
+// Bounds are the upper bounds of the buckets for the time to connect. One more bucket
+// counts longer times.
 var Bounds = [...]time.Duration{
 	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second,
 	5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second,
 }
 
-// Counts is what was reported to a server since it started. Its zero value is ready to
+// Counts is the sum of all reports since the server started. The zero value is ready to
 // use, and it is safe for concurrent use.
 type Counts struct {
-	results    [3][4]atomic.Int64 // by result and path, as in the vocabulary
-	transports [5]atomic.Int64    // of calls that connected
-	families   [4]atomic.Int64    // of calls that connected
-	causes     [12]atomic.Int64   // of the others
+	results    [3][4]atomic.Int64 // by result and path, in the order of the vocabulary
+	transports [5]atomic.Int64    // of connected calls
+	families   [4]atomic.Int64    // of connected calls
+	causes     [12]atomic.Int64   // of other calls
 	times      [len(Bounds) + 1]atomic.Int64
-	total      atomic.Int64 // of the times, in milliseconds
+	total      atomic.Int64 // sum of the times, in milliseconds
 }
 
-// longest bounds the time of one report, so that invented ones cannot make the sum of all
-// overflow.
+// longest caps the time of a single report, so that made-up reports cannot overflow the
+// sum.
 const longest = 10 * time.Minute
 
 // Add counts a report.
@@ -118,11 +117,11 @@ func (c *Counts) Add(r Report) {
 	}
 }
 
-// index is the place of a word in the vocabulary of a field.
+// index returns the index of a word in the vocabulary of a field.
 func index(field int, word string) int {
 	words := vocabulary[field].words
 	if word == "" {
-		return slices.Index(words, unknown) // a report without a result is none
+		return slices.Index(words, unknown) // Parse rejects a missing result, which has no such word
 	}
 	if i := slices.Index(words, word); i >= 0 {
 		return i
@@ -130,7 +129,7 @@ func index(field int, word string) int {
 	return slices.Index(words, other)
 }
 
-// Calls yields how many calls had each result over each kind of path.
+// Calls yields the number of calls for each result and kind of path.
 func (c *Counts) Calls(yield func(result, path string, n int64)) {
 	for i := range c.results {
 		for j := range c.results[i] {
@@ -139,7 +138,7 @@ func (c *Counts) Calls(yield func(result, path string, n int64)) {
 	}
 }
 
-// Words yields how often each word of Transport, Family or Cause was reported.
+// Words yields the count of each word of Transport, Family or Cause.
 func (c *Counts) Words(field string, yield func(word string, n int64)) {
 	counts := map[string][]atomic.Int64{Transport: c.transports[:], Family: c.families[:], Cause: c.causes[:]}[field]
 	at := slices.IndexFunc(vocabulary, func(v struct {
@@ -153,8 +152,8 @@ func (c *Counts) Words(field string, yield func(word string, n int64)) {
 	}
 }
 
-// Times returns how many calls connected within each of Bounds but not the one before,
-// how many took longer, and the sum of all their times.
+// Times returns the number of calls that connected within each of Bounds but not the
+// previous one, the number that took longer, and the sum of all times.
 func (c *Counts) Times() (n [len(Bounds) + 1]int64, sum time.Duration) {
 	for i := range n {
 		n[i] = c.times[i].Load()
@@ -162,15 +161,15 @@ func (c *Counts) Times() (n [len(Bounds) + 1]int64, sum time.Duration) {
 	return n, time.Duration(c.total.Load()) * time.Millisecond
 }
 
-// A Summary says in one line what was reported since the summary before. It is not safe
+// A Summary describes the reports since the previous summary in one line. It is not safe
 // for concurrent use.
 type Summary struct {
 	Counts *Counts
 	last   map[string]int64
 }
 
-// Next returns the line, as in "92 % direct, 7 % relay, 1 % failed: udp-blocked", and how
-// many calls it is about.
+// Next returns the line, such as "92 % direct, 7 % relay, 1 % failed: udp-blocked", and
+// the number of calls that it covers.
 func (s *Summary) Next() (line string, calls int64) {
 	now, part := make(map[string]int64), make(map[string]int64)
 	s.Counts.Calls(func(result, path string, n int64) {
@@ -205,7 +204,7 @@ func (s *Summary) Next() (line string, calls int64) {
 	return line, calls
 }
 
-// percent rounds, but takes no call for none and no part for the whole.
+// percent rounds to a whole percentage, but never to 0 or 100 unless that is exact.
 func percent(n, of int64) string {
 	switch p := (n*100 + of/2) / of; {
 	case p == 0:
@@ -217,7 +216,7 @@ func percent(n, of int64) string {
 	}
 }
 
-// causesOf lists the causes of failures, the most frequent first.
+// causesOf lists the causes of failures, most frequent first.
 func causesOf(part map[string]int64) string {
 	var words []string
 	for name, n := range part {

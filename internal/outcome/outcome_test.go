@@ -15,13 +15,13 @@ func add(c *Counts, n int, r Report) {
 	}
 }
 
-func TestSummary(t *testing.T) {
+func TestSummaryCoversNewCalls(t *testing.T) {
 	var c Counts
 	s := Summary{Counts: &c}
 	next := func(want string, wantCalls int64) {
 		t.Helper()
 		if got, calls := s.Next(); got != want || calls != wantCalls {
-			t.Errorf("%q of %d calls, want %q of %d", got, calls, want, wantCalls)
+			t.Errorf("got %q for %d calls, want %q for %d", got, calls, want, wantCalls)
 		}
 	}
 	next("", 0)
@@ -29,7 +29,7 @@ func TestSummary(t *testing.T) {
 	add(&c, 7, Report{Result: "connected", Path: "relay"})
 	add(&c, 1, Report{Result: "failed", Cause: "udp-blocked"})
 	next("92 % direct, 7 % relay, 1 % failed: udp-blocked", 100)
-	next("", 0) // it tells of each call once
+	next("", 0) // each call is reported once
 	add(&c, 1, Report{Result: "failed", Cause: "dns"})
 	add(&c, 2, Report{Result: "failed", Cause: "relay-busy"})
 	next("100 % failed: relay-busy, dns", 3)
@@ -67,12 +67,12 @@ func TestConcurrentCounts(t *testing.T) {
 	total := int64(0)
 	c.Calls(func(_, _ string, n int64) { total += n })
 	if total != 800 {
-		t.Errorf("%d of 800 calls", total)
+		t.Errorf("counted %d calls, want 800", total)
 	}
 }
 
-// The protocol names each word that is counted as itself.
-func TestTheProtocolHasTheVocabulary(t *testing.T) {
+// The protocol documents exactly the words of the vocabulary.
+func TestProtocolMatchesVocabulary(t *testing.T) {
 	content, err := os.ReadFile("../../docs/protocol.md")
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 	"inbox/internal/shrink"
 )
 
-func TestMapHoldsWhatAMapHolds(t *testing.T) {
+func TestMapBehavesLikeABuiltInMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m shrink.Map[int, int]
 		want := make(map[int]int)
@@ -43,7 +43,7 @@ func TestMapHoldsWhatAMapHolds(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				if got := maps.Collect(m.All()); !maps.Equal(got, want) || m.Len() != len(want) {
-					t.Errorf("it holds %v, want %v", got, want)
+					t.Errorf("the map contains %v, want %v", got, want)
 				}
 				for k := range most {
 					if m.Get(k) != want[k] {
@@ -58,8 +58,9 @@ func TestMapHoldsWhatAMapHolds(t *testing.T) {
 	})
 }
 
-// A map that had a million entries and keeps a thousand takes the memory of a thousand.
-func TestMemoryIsGivenBack(t *testing.T) {
+// After shrinking from a million entries to a thousand, a map takes the memory of a
+// thousand.
+func TestDeleteFreesMemory(t *testing.T) {
 	const many, kept = 1_000_000, 1000
 	var m shrink.Map[int, int]
 	before := heap()
@@ -71,7 +72,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		m.Delete(k)
 	}
 	if left := heap() - before; left > full/100 {
-		t.Errorf("%d entries take %d KiB, and after a shrink %d of them take %d", many, full>>10, kept, left>>10)
+		t.Errorf("%d entries take %d KiB, and the remaining %d still take %d KiB", many, full>>10, kept, left>>10)
 	}
 	runtime.KeepAlive(&m)
 }

@@ -1,4 +1,4 @@
-// Package throttle keeps a fault that every client meets from filling the log.
+// Package throttle keeps a fault that affects every client from flooding the log.
 package throttle
 
 import (
@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// EachSecond lets one event of each second of the clock pass. Its zero value is ready to
-// use, and it is safe for concurrent use. It holds no lock while its caller logs, as
-// rate.Sometimes does.
+// EachSecond passes one event per second of the clock. The zero value is ready to use. It
+// is safe for concurrent use. Unlike rate.Sometimes, it holds no lock while the caller
+// logs.
 type EachSecond struct {
-	last atomic.Int64 // the second of the last event that passed, in Unix time
+	last atomic.Int64 // Unix time of the last event that passed
 }
 
-// Allow reports whether an event is the first of its second.
+// Allow reports whether this event is the first of its second.
 func (e *EachSecond) Allow() bool {
 	now := time.Now().Unix()
 	last := e.last.Load()

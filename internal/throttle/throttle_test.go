@@ -10,7 +10,7 @@ import (
 	"inbox/internal/throttle"
 )
 
-func TestOneEventOfEachSecondPasses(t *testing.T) {
+func TestOneEventPerSecondPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var faults throttle.EachSecond
 		for second := range 5 {
@@ -26,7 +26,7 @@ func TestOneEventOfEachSecondPasses(t *testing.T) {
 			all.Wait()
 			time.Sleep(900 * time.Millisecond)
 			if faults.Allow() || passed.Load() != 1 {
-				t.Errorf("second %d: %d of 100 events passed at once, want 1, and none 900 ms later", second, passed.Load())
+				t.Errorf("second %d: %d of 100 concurrent events passed, want 1, and none 900 ms later", second, passed.Load())
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

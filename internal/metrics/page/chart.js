@@ -1,9 +1,9 @@
-// Small line charts in SVG. Nothing here knows what is drawn.
+// Small line charts in SVG, independent of what they show.
 
 const ns = "http://www.w3.org/2000/svg";
 const width = 360, height = 132;
 
-// element makes an HTML element. Text is text: nothing is parsed.
+// element creates an HTML element. It never parses text as HTML.
 export function element(name, properties = {}, ...children) {
   const e = Object.assign(document.createElement(name), properties);
   e.append(...children);
@@ -16,8 +16,8 @@ function shape(name, attributes) {
   return e;
 }
 
-// roundUp returns the next larger of 1, 2, 2.5, 5, 10, and so on, or of the powers of two
-// and what is between them.
+// roundUp rounds up to the next round number: 1, 2, 2.5, 5, 10 and so on for base 10, and
+// 1, 1.25, 1.5 or 2 times a power of two for base 2.
 export function roundUp(value, base = 10) {
   if (!(value > 0)) return 1;
   const power = base ** Math.floor(Math.log(value) / Math.log(base) + 1e-9);
@@ -25,19 +25,19 @@ export function roundUp(value, base = 10) {
   return (steps.find((n) => n * power >= value * 0.999) ?? base) * power;
 }
 
-// bar returns a bar that is filled to a part from 0 to 1.
+// bar returns a progress bar that is filled by a fraction from 0 to 1.
 export function bar(part) {
   const svg = shape("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" });
   svg.append(shape("rect", { width: 100 * Math.min(1, Math.max(0, part)), height: 8 }));
   return svg;
 }
 
-// chart draws lines of { name, color, points }, all equally long with the newest point
-// last, and shows their values where the pointer is. It returns an element.
-//   format  writes a value
-//   times   says when a point was, by its index
-//   floor   is the least top of the scale
-//   base    is 2 for bytes
+// chart returns an element with a line chart. Each line has { name, color, points }, with
+// the newest point last. The chart shows the values under the pointer.
+//   format  formats a value
+//   times   formats the time of a point, given its index and the number of points
+//   floor   minimum for the top of the scale
+//   base    2 for bytes, otherwise 10
 export function chart({ title, lines, format, times, floor = 0, base = 10 }) {
   const count = Math.max(2, ...lines.map((line) => line.points.length));
   const top = roundUp(Math.max(floor, ...lines.flatMap((line) => line.points)), base);
@@ -49,7 +49,7 @@ export function chart({ title, lines, format, times, floor = 0, base = 10 }) {
   svg.setAttribute("aria-label", `${title}: ` + lines.map((line) => `${line.name} ${format(now(line))}`).join(", "));
   for (const part of [0, 0.5, 1]) svg.append(shape("line", { class: "grid", x1: 0, x2: width, y1: y(top * part), y2: y(top * part) }));
   for (const line of lines) {
-    // Where it began later than the chart, it has no points on the left.
+// A line that began after the chart has no points on the left.
     const from = count - line.points.length;
     const path = line.points.map((value, i) => `${x(from + i).toFixed(1)},${y(value).toFixed(1)}`).join("L");
     if (!path) continue;
@@ -90,8 +90,8 @@ export function chart({ title, lines, format, times, floor = 0, base = 10 }) {
   return whole;
 }
 
-// colored gives an element the color of a line: by the object model, which a strict
-// Content-Security-Policy allows.
+// colored gives an element the color of a line. It sets the property through the DOM, which
+// a strict Content-Security-Policy allows.
 function colored(e, line) {
   e.style.setProperty("--color", `var(--${line.color})`);
   return e;

@@ -1,20 +1,20 @@
-// The page for operators. It asks for /state, which holds the series of the last hour
-// under the names of the metrics, and draws them again every ten seconds.
+// The page for operators. It fetches /state, which contains the series of the last hour
+// under the names of the metrics, and redraws them every ten seconds.
 import { bar, chart, element } from "./chart.js";
 
 const every = 10_000;
 const $ = (id) => document.getElementById(id);
 
-// The series of the last answer, with their points completed from those before.
+// The latest response, with the points of earlier responses prepended.
 let state = { samples: 0, step: 10, series: [] };
 
 const key = (series) => JSON.stringify([series.name, series.labels ?? {}]);
 
-// merge appends the points of an answer to those that are known.
+// merge appends the points of a response to the known ones.
 function merge(next) {
-  const again = next.samples < state.samples || next.started !== state.started; // it has restarted
-  const known = new Map(again ? [] : state.series.map((series) => [key(series), series.points]));
-  const fresh = next.samples - (again ? 0 : state.samples);
+  const restarted = next.samples < state.samples || next.started !== state.started;
+  const known = new Map(restarted ? [] : state.series.map((series) => [key(series), series.points]));
+  const fresh = next.samples - (restarted ? 0 : state.samples);
   const most = 3600 / next.step;
   const length = Math.min(next.samples, most);
   for (const series of next.series) {
@@ -38,7 +38,7 @@ const sum = (lists) => lists.length === 0 ? [] : lists[0].map((_, i) => lists.re
 const hour = (list) => list.reduce((n, added) => n + added, 0);
 const last = (list) => list.at(-1) ?? 0;
 
-// How values are written.
+// Formatting of values.
 const count = (n) => n >= 1e6 ? `${trim(n / 1e6)} M` : n >= 10_000 ? `${trim(n / 1e3)} k` : trim(n);
 const trim = (n) => n >= 100 || Number.isInteger(n) ? Math.round(n).toLocaleString("en") : n >= 10 ? n.toFixed(1) : n.toFixed(n >= 1 ? 1 : 2).replace(/\.?0+$/, "") || "0";
 const perSecond = (n) => `${count(n)}/s`;
@@ -83,7 +83,7 @@ function table(rows) {
   return t;
 }
 
-// level shows how much of a limit is used. A limit of 0 is none.
+// level shows how much of a limit is used. A limit of 0 means no limit.
 function level(name, used, limit, write = bytes) {
   const part = limit > 0 ? used / limit : 0;
   const mood = part > 0.9 ? "bad" : part > 0.75 ? "warn" : "";
@@ -96,7 +96,7 @@ function peers() {
   const lines = all("inbox_receivers").map((series, i) => ({
     name: transportNames[series.labels.transport] ?? series.labels.transport, color: colors[i], points: series.points,
   }));
-  return card("Peers waiting", "Receivers at this server, by transport.", chart({ title: "Peers waiting", lines, format: count, times, floor: 4 }));
+  return card("Peers waiting", "Receivers connected to this server, by transport.", chart({ title: "Peers waiting", lines, format: count, times, floor: 4 }));
 }
 
 function messages() {
@@ -109,10 +109,10 @@ function messages() {
 
 function delivery() {
   const lines = [
-    { name: "half within", color: "a", points: points("inbox_delivery_seconds_p50") },
-    { name: "99 % within", color: "c", points: points("inbox_delivery_seconds_p99") },
+    { name: "median", color: "a", points: points("inbox_delivery_seconds_p50") },
+    { name: "99th percentile", color: "c", points: points("inbox_delivery_seconds_p99") },
   ];
-  return card("Delivery time", "From acceptance to acknowledgement.", chart({ title: "Delivery time", lines, format: seconds, times, floor: 0.01 }));
+  return card("Delivery time", "Time from acceptance to acknowledgement.", chart({ title: "Delivery time", lines, format: seconds, times, floor: 0.01 }));
 }
 
 function refusals() {
@@ -121,7 +121,7 @@ function refusals() {
   const rows = reasons.map((series) => [series.labels.reason, hour(series.points)]).filter(([, n]) => n > 0)
     .sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, n]) => [state.reasons[reason] ?? reason, count(n)]);
   const lines = [{ name: "refused", color: "b", points: refused }];
-  const note = rows.length > 0 ? "Per minute, and by reason in the last hour." : "Per minute. Nothing was refused in the last hour.";
+  const note = rows.length > 0 ? "Per minute. The table lists the reasons of the last hour." : "Per minute. Nothing was refused in the last hour.";
   return card("Refusals", note, chart({ title: "Refusals", lines, format: perMinute, times, floor: 6 }), ...(rows.length > 0 ? [table(rows)] : []));
 }
 
@@ -131,11 +131,11 @@ function memory() {
     levels.push(level("Inboxes and messages", value("inbox_memory_bytes"), value("inbox_memory_limit_bytes")));
     levels.push(level("Number of inboxes", value("inbox_inboxes"), value("inbox_inboxes_limit"), count));
   }
-  levels.push(level("On their way", value("inbox_in_flight_bytes"), value("inbox_in_flight_limit_bytes")));
-  if (has("inbox_peerjs_held_bytes")) levels.push(level("For absent PeerJS peers", value("inbox_peerjs_held_bytes"), value("inbox_peerjs_held_limit_bytes")));
-  levels.push(level("The whole program", value("inbox_process_memory_bytes"), value("inbox_process_memory_limit_bytes")));
-  const lines = [{ name: "the whole program", color: "a", points: points("inbox_process_memory_bytes") }];
-  return card("Memory", "Now, against the limits.", ...levels, chart({ title: "Memory", lines, format: bytes, times, floor: 1 << 24, base: 2 }));
+  levels.push(level("Data in flight", value("inbox_in_flight_bytes"), value("inbox_in_flight_limit_bytes")));
+  if (has("inbox_peerjs_held_bytes")) levels.push(level("Messages for PeerJS peers not yet connected", value("inbox_peerjs_held_bytes"), value("inbox_peerjs_held_limit_bytes")));
+  levels.push(level("Whole process", value("inbox_process_memory_bytes"), value("inbox_process_memory_limit_bytes")));
+  const lines = [{ name: "whole process", color: "a", points: points("inbox_process_memory_bytes") }];
+  return card("Memory", "Current use and limits.", ...levels, chart({ title: "Memory", lines, format: bytes, times, floor: 1 << 24, base: 2 }));
 }
 
 function connections() {
@@ -146,7 +146,7 @@ function connections() {
   const failed = all("inbox_requests_total").filter((series) => series.labels.code >= "500").map((series) => series.points);
   const rows = [
     ["requests", perSecond(last(rate(sum(all("inbox_requests_total").map((series) => series.points)))))],
-    ["answered with 5xx in the last hour", count(hour(sum(failed)))],
+    ["5xx responses in the last hour", count(hour(sum(failed)))],
     ["store errors in the last hour", count(hour(sum(all("inbox_store_errors_total").map((series) => series.points))))],
   ];
   return card("Connections", "", chart({ title: "Connections", lines, format: count, times, floor: 4 }), table(rows));
@@ -155,18 +155,18 @@ function connections() {
 function redis() {
   if (!has("inbox_redis_parts")) return null;
   const lines = [
-    { name: "half within", color: "a", points: points("inbox_redis_round_trip_seconds_p50") },
-    { name: "99 % within", color: "c", points: points("inbox_redis_round_trip_seconds_p99") },
+    { name: "median", color: "a", points: points("inbox_redis_round_trip_seconds_p50") },
+    { name: "99th percentile", color: "c", points: points("inbox_redis_round_trip_seconds_p99") },
   ];
   const down = value("inbox_redis_parts_down");
   const rows = [
     ["round trips", perSecond(last(rate(points("inbox_redis_round_trip_seconds_count"))))],
     ["failovers", count(value("inbox_redis_failovers_total"))],
-    ["inboxes with a new life (resets)", count(value("inbox_resets_total"))],
-    ["parts away", `${count(down)} of ${count(value("inbox_redis_parts"))}`, down > 0 ? "bad" : ""],
+    ["receivers told that their inbox is new (resets)", count(value("inbox_resets_total"))],
+    ["parts unavailable", `${count(down)} of ${count(value("inbox_redis_parts"))}`, down > 0 ? "bad" : ""],
   ];
-  return card("Redis", "Time of a round trip.", chart({ title: "Redis", lines, format: seconds, times, floor: 0.001 }), table(rows),
-    level("Memory of all primaries", value("inbox_redis_memory_bytes"), value("inbox_redis_memory_limit_bytes")));
+  return card("Redis", "Round-trip time.", chart({ title: "Redis", lines, format: seconds, times, floor: 0.001 }), table(rows),
+    level("Memory of Redis, all primaries", value("inbox_redis_memory_bytes"), value("inbox_redis_memory_limit_bytes")));
 }
 
 function certificates() {
@@ -176,8 +176,8 @@ function certificates() {
     const name = `certificate ${series.labels.certificate}`;
     const failed = value("inbox_certificate_failed_timestamp_seconds", series.labels);
     const left = series.value - state.now;
-    if (series.value === 0) return [name, failed > 0 ? "none yet: see the log" : "none yet", failed > 0 ? "bad" : "warn"];
-    if (left <= 0) return [name, "has expired", "bad"];
+    if (series.value === 0) return [name, failed > 0 ? "not issued yet: see the log" : "not issued yet", failed > 0 ? "bad" : "warn"];
+    if (left <= 0) return [name, "expired", "bad"];
     const renewal = failed > 0 ? `, renewal failed ${duration(state.now - failed)} ago` : "";
     return [name, `${duration(left)} left${renewal}`, left < 3 * 86400 ? "bad" : left < 14 * 86400 || failed > 0 ? "warn" : ""];
   });
@@ -190,11 +190,11 @@ function calls() {
   const of = (list) => rate(sum(list.map((series) => series.points)), 60);
   const lines = [
     { name: "direct", color: "a", points: of(outcomes.filter((s) => s.labels.result === "connected" && s.labels.path !== "relay")) },
-    { name: "through a relay", color: "c", points: of(outcomes.filter((s) => s.labels.result === "connected" && s.labels.path === "relay")) },
+    { name: "relayed", color: "c", points: of(outcomes.filter((s) => s.labels.result === "connected" && s.labels.path === "relay")) },
     { name: "failed", color: "b", points: of(outcomes.filter((s) => s.labels.result !== "connected")) },
   ];
   const rows = all("inbox_ice_failures_total").filter((s) => hour(s.points) > 0).map((s) => [`failed: ${s.labels.cause}`, count(hour(s.points))]);
-  return card("Calls", "Per minute, as clients report them.", chart({ title: "Calls", lines, format: perMinute, times, floor: 6 }), ...(rows.length > 0 ? [table(rows)] : []));
+  return card("Calls", "Per minute, as reported by clients.", chart({ title: "Calls", lines, format: perMinute, times, floor: 6 }), ...(rows.length > 0 ? [table(rows)] : []));
 }
 
 function relay() {
@@ -218,7 +218,7 @@ function figures() {
     ["messages", perSecond(last(rate(points("inbox_messages_accepted_total"))))],
     ["delivery", seconds(half), most > 0 ? ` 99 %: ${seconds(most)}` : ""],
     ["refused", perMinute(refused)],
-    has("inbox_memory_bytes") ? ["of the memory for inboxes", part] : ["of the memory", part],
+    has("inbox_memory_bytes") ? ["inbox memory used", part] : ["memory used", part],
   ];
   return list.map(([name, text, small]) => element("div", {}, element("dt", { textContent: name }),
     element("dd", {}, text, ...(small ? [element("small", { textContent: small })] : []))));
@@ -228,9 +228,9 @@ function draw() {
   $("version").textContent = state.version;
   const ready = value("inbox_ready") === 1;
   $("health").className = ready ? "good" : "bad";
-  $("health").textContent = (ready ? "Ready" : "Not ready: the store is away, or the server is stopping") + `, up for ${duration(state.now - state.started)}`;
+  $("health").textContent = (ready ? "Ready" : "Not ready: the store is unavailable, or the server is shutting down") + `, up for ${duration(state.now - state.started)}`;
   $("figures").replaceChildren(...figures());
-  // A chart that is being read stays as it is.
+// Do not replace a chart under the pointer.
   if ($("cards").querySelector(".chart svg:hover") && $("cards").childElementCount > 0) return;
   const sections = [peers(), messages(), delivery(), refusals(), memory(), connections(), redis(), certificates(), calls(), relay()];
   $("cards").replaceChildren(...sections.filter((section) => section !== null));
@@ -241,20 +241,20 @@ async function refresh() {
     const answer = await fetch(`state?after=${state.samples}`, { signal: AbortSignal.timeout(every) });
     if (!answer.ok) throw new Error(answer.statusText);
     const next = await answer.json();
-    if (state.started !== undefined && next.started !== state.started) { // the points before are of another process
+    if (state.started !== undefined && next.started !== state.started) { // earlier points belong to another process
       state = { samples: 0, step: 10, series: [] };
       return refresh();
     }
     merge(next);
     draw();
-    $("fresh").textContent = `Fetched at ${new Date().toLocaleTimeString()}.`;
+    $("fresh").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
   } catch {
     $("health").className = "bad";
-    $("health").textContent = "The server does not answer. This page goes on trying.";
+    $("health").textContent = "The server does not answer. Retrying every 10 seconds.";
   }
 }
 
-// A page in the background asks for nothing, and catches up when it is looked at.
+// A page in the background does not fetch anything. It catches up when it becomes visible.
 let timer;
 async function watch() {
   clearTimeout(timer);
