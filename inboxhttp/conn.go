@@ -23,9 +23,8 @@ func (c client) present() bool {
 
 // delivered reports whether the client accepted what was just flushed, as far as the
 // kernel knows. A client that closes with unread bytes resets the connection (RFC 9293,
-// 3.10.4). An orderly close is no sign of loss: the client may have read the answer
-// already. A canceled HTTP/2 stream is one, because the server has not ended the stream
-// yet.
+// 3.10.4). After an orderly close, the client may have read the answer. A canceled HTTP/2
+// stream means that it has not, because the server has not ended the stream yet.
 func (c client) delivered() bool {
 	if c.http2 && c.ctx.Err() != nil {
 		return false

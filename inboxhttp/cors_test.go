@@ -139,7 +139,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// Tracing tools add headers of their own to all requests of a page.
+// Tracing tools add their own headers to all requests of a page.
 func TestCORSAllowsHeadersOfTools(t *testing.T) {
 	for _, allow := range [][]string{nil, {"https://app.example"}, {"https://*.example"}} {
 		inBubble(t, config{Config: origins(allow...)}, func(s *server) {
@@ -206,17 +206,17 @@ func TestSameOrigin(t *testing.T) {
 			header http.Header
 			ok     bool
 		}{
-			"no origin and no browser":   {"inbox.example", http.Header{}, true},
-			"a GET of its own page":      {"inbox.example", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}, true},
-			"a POST of its own page":     {"inbox.example", http.Header{"Origin": {"https://inbox.example"}}, true},
-			"with a port":                {"inbox.example:3000", http.Header{"Origin": {"http://inbox.example:3000"}}, true},
-			"behind a proxy":             {"10.0.0.7:3000", http.Header{"Origin": {"https://inbox.example"}, "Sec-Fetch-Site": {"same-origin"}}, true},
-			"another host":               {"inbox.example", http.Header{"Origin": {"https://evil.example"}}, false},
-			"another port":               {"inbox.example:3000", http.Header{"Origin": {"http://inbox.example:4000"}}, false},
-			"same site, not same origin": {"inbox.example", http.Header{"Origin": {"https://x.inbox.example"}, "Sec-Fetch-Site": {"same-site"}}, false},
-			"cross-site":                 {"inbox.example", http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, false},
-			"null":                       {"inbox.example", http.Header{"Origin": {"null"}}, false},
-			"a user before the host":     {"inbox.example", http.Header{"Origin": {"https://inbox.example@evil.example"}}, false},
+			"no origin and no browser":    {"inbox.example", http.Header{}, true},
+			"a GET of the server's page":  {"inbox.example", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}, true},
+			"a POST of the server's page": {"inbox.example", http.Header{"Origin": {"https://inbox.example"}}, true},
+			"with a port":                 {"inbox.example:3000", http.Header{"Origin": {"http://inbox.example:3000"}}, true},
+			"behind a proxy":              {"10.0.0.7:3000", http.Header{"Origin": {"https://inbox.example"}, "Sec-Fetch-Site": {"same-origin"}}, true},
+			"another host":                {"inbox.example", http.Header{"Origin": {"https://evil.example"}}, false},
+			"another port":                {"inbox.example:3000", http.Header{"Origin": {"http://inbox.example:4000"}}, false},
+			"same site, not same origin":  {"inbox.example", http.Header{"Origin": {"https://x.inbox.example"}, "Sec-Fetch-Site": {"same-site"}}, false},
+			"cross-site":                  {"inbox.example", http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, false},
+			"null":                        {"inbox.example", http.Header{"Origin": {"null"}}, false},
+			"a user before the host":      {"inbox.example", http.Header{"Origin": {"https://inbox.example@evil.example"}}, false},
 		} {
 			a := s.do(request{id: "alice", query: "?wait=0", host: c.host, header: c.header})
 			if ok := a.status == http.StatusNoContent; ok != c.ok || !ok && a.code != "forbidden-origin" {

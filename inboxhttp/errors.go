@@ -14,7 +14,7 @@ import (
 )
 
 // problemOf converts an error into the problem that the client receives. Every error
-// without a problem of its own is a failure of the store: StoreUnavailable.
+// without a problem is a failure of the store: StoreUnavailable.
 func problemOf(err error) problem.Problem {
 	if p, ok := errors.AsType[problem.Problem](err); ok {
 		return p

@@ -262,7 +262,7 @@ func TestMethods(t *testing.T) {
 			a := s.do(request{method: method, id: "alice", query: "?wait=0"})
 			a.want(http.StatusMethodNotAllowed).wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
 		}
-		a := s.do(request{method: http.MethodOptions}) // an OPTIONS that is no preflight
+		a := s.do(request{method: http.MethodOptions}) // an OPTIONS without the headers of a preflight
 		a.want(http.StatusNoContent, "").wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
 		s.poll("alice").wantMessage("bob", "precious")
 	})

@@ -123,8 +123,8 @@ func TestICERefuses(t *testing.T) {
 	})
 }
 
-// If the server allows it, pages need no password, but programs do. Each page gets
-// credentials of its own.
+// If the server allows it, pages need no password, but programs do. Each page gets its
+// own credentials.
 func TestICEPublic(t *testing.T) {
 	overStores(t, config{Config: public(listsICE())}, func(s *server) {
 		page := http.Header{"Origin": {"https://app.example"}, "Sec-Fetch-Mode": {"cors"}}

@@ -2,8 +2,8 @@
 // polls, event streams and WebSockets.
 //
 // [New] returns a [Handler], which is the http.Handler of /inbox; its ServeICE and
-// ServeOutcome methods serve the two other URLs. Each verb and transport has a file of
-// its own: receive.go dispatches a GET to poll.go, stream.go or socket.go. Every error
+// ServeOutcome methods serve the two other URLs. Each verb and transport has its own
+// file; receive.go dispatches a GET to poll.go, stream.go or socket.go. Every error
 // passes through errors.go. A request that waits runs an [inbox.Session], either in its
 // handler's goroutine or, where a [park.Lot] can take the connection, without one
 // (drive.go).

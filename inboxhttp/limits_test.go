@@ -168,8 +168,8 @@ func TestOthersOfAFullInbox(t *testing.T) {
 	})
 }
 
-// Beyond the number of inboxes, a new peer gets 503 server-full. Existing peers can go
-// on.
+// Beyond the number of inboxes, a new peer gets 503 server-full. Existing peers are not
+// affected.
 func TestServerFull(t *testing.T) {
 	inBubble(t, config{limits: inbox.Limits{Inboxes: 2}}, func(s *server) {
 		s.open("alice", "bob")

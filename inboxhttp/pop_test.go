@@ -11,8 +11,7 @@ import (
 )
 
 // A client can have read the whole answer of a pop before its message has left the inbox.
-// Whatever transport it uses next, it must not receive the message again, and senders
-// must find room.
+// It must not receive the message again on any transport, and senders must find room.
 func TestAfterTheAnswerOfAPop(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, overUnix}, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
 		for _, tr := range transports {

@@ -11,8 +11,8 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Section 4: receiving. Forms, cursors, expiry and replacement have files of their own,
-// and delivery_test.go covers what all transports have in common.
+// Section 4: receiving. Forms, cursors, expiry and replacement have their own files, and
+// delivery_test.go covers what all transports have in common.
 
 // Section 4.1: without after, a GET returns the oldest message and removes it.
 func TestPop(t *testing.T) {

@@ -139,7 +139,7 @@ func TestStreamStuck(t *testing.T) {
 }
 
 // Over HTTP/2, a client that does not read fills its window and is dropped. Other streams
-// of its connection go on.
+// of its connection continue.
 func TestStreamStuckHTTP2(t *testing.T) {
 	inBubble(t, config{http2: true, limits: inbox.Limits{Bytes: 64 << 20, Messages: 1000}}, func(s *server) {
 		resp, err := s.client.Do(streamRequest(s, "alice", "?after=0"))
