@@ -25,13 +25,13 @@ import (
 	"inbox/internal/redistest"
 )
 
-// replaceForTests has the program run in a container too, and try again at once.
+// replaceForTests lets the program run in a container, and makes it retry immediately.
 func replaceForTests() {
 	checkStorage = func(string) error { return nil }
 	retryPause = func(int) time.Duration { return 200 * time.Millisecond }
 }
 
-// secured is a server with certificates of an authority.
+// secured is a server with certificates from an ACME authority.
 type secured struct {
 	*running
 	testing.TB
@@ -41,7 +41,7 @@ type secured struct {
 	config  *tls.Config // of client
 }
 
-// serveACME starts one at 127.0.0.HOST, at the port that the authority connects to.
+// serveACME starts a server at 127.0.0.HOST, on the port that the authority connects to.
 func serveACME(t *testing.T, a *acmetest.Authority, host int, flags ...string) *secured {
 	t.Helper()
 	s := &secured{TB: t, address: fmt.Sprintf("127.0.0.%d:%d", host, a.TLSPort), config: &tls.Config{RootCAs: a.Roots()}}
@@ -66,7 +66,7 @@ func serveACME(t *testing.T, a *acmetest.Authority, host int, flags ...string) *
 	return s
 }
 
-// get fetches a path of a name, or fails.
+// get fetches a path of a name.
 func (s *secured) get(name, path string) (*http.Response, string, error) {
 	_, port, _ := net.SplitHostPort(s.address)
 	res, err := s.client.Get("https://" + net.JoinHostPort(name, port) + path)
@@ -86,21 +86,21 @@ func (s *secured) awaitServed(name string) {
 	})
 }
 
-// end stops the server and checks that its log names no secret: tokens and thumbprints
+// end stops the server and checks that its log contains no secret: tokens and thumbprints
 // have 43 characters.
 func (s *secured) end() {
 	s.Helper()
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	if err := s.cmd.Wait(); err != nil {
-		s.Errorf("it ended with %v", err)
+		s.Errorf("exited with %v", err)
 	}
 	if found := regexp.MustCompile(`[A-Za-z0-9_-]{40,}|PRIVATE`).FindString(s.log.String()); found != "" {
-		s.Errorf("the log holds %s", found)
+		s.Errorf("the log contains %s", found)
 	}
 }
 
-// One command makes a server whose certificate browsers accept, which redirects plain HTTP,
-// and which needs no authority for its next start.
+// One command starts a server with a certificate that browsers accept. It redirects plain
+// HTTP, and the next start does not need the authority.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -184,7 +184,7 @@ func TestACME(t *testing.T) {
 	}
 }
 
-// The certificate is replaced while clients wait, who notice nothing.
+// The certificate is replaced while clients wait, without interrupting them.
 func TestACMERenews(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{Validity: 10 * time.Second})
@@ -229,13 +229,13 @@ func TestACMERenews(t *testing.T) {
 		return res.StatusCode == http.StatusOK
 	})
 	if got := <-waiting; got != "hello" {
-		t.Errorf("the poll from before got %q", got)
+		t.Errorf("the poll that was waiting got %q", got)
 	}
 	s.end()
 }
 
-// Two servers over one Redis order one certificate, and both serve it. The authority's
-// challenge is answered by the server that it reaches. Redis does not show the key.
+// Two servers that share a Redis order one certificate, and both serve it. The server
+// that the authority reaches answers the challenge. The key is not readable in Redis.
 func TestACMEOverRedis(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -247,7 +247,7 @@ func TestACMEOverRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := []string{"--tls-domain=" + name, "--http-listen=off", "--store=" + redis.URL(), "--pepper-file=" + pepper}
-	// Nobody orders before both listen.
+	// No server orders before both listen.
 	const locked = "inbox:{e8a}lock:issue_cert_" + name
 	redis.Must("SET", locked, "somebody", "PX", "100000")
 	one, two := serveACME(t, a, 1, flags...), serveACME(t, a, 2, flags...)
@@ -257,15 +257,15 @@ func TestACMEOverRedis(t *testing.T) {
 	two.cmd.Process.Signal(syscall.SIGSTOP)
 	inboxtest.Until(t, "the other server is stopped", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", two.cmd.Process.Pid))
-		return err != nil || strings.Contains(string(stat), ") T ") // or this is not Linux
+		return err != nil || strings.Contains(string(stat), ") T ") // otherwise this is not Linux
 	})
-	for range 3 { // what it has asked for is answered
+	for range 3 { // until the pending requests are answered
 		redis.Must("PING")
 	}
 	redis.Must("DEL", locked)
 	one.log.await(t, `lock acquired`)
 	if held := redis.Must("EXISTS", locked); fmt.Sprint(held.AsInt64()) != "1 <nil>" {
-		t.Fatal("this is not the lock")
+		t.Fatal("the lock is not the expected one")
 	}
 	two.cmd.Process.Signal(syscall.SIGCONT)
 	one.awaitServed(name)
@@ -275,7 +275,7 @@ func TestACMEOverRedis(t *testing.T) {
 	}
 	two.log.await(t, `served key authentication certificate`)
 	if strings.Contains(one.log.String(), "served key authentication certificate") {
-		t.Error("the authority has not asked the other server")
+		t.Error("the authority did not contact the other server")
 	}
 
 	all := redis.Must("KEYS", "*")
@@ -286,10 +286,10 @@ func TestACMEOverRedis(t *testing.T) {
 	files := ""
 	for _, key := range keys {
 		if dump := redis.Text("DUMP", key); strings.Contains(dump, "PRIVATE") || strings.Contains(dump, "CERTIFICATE") {
-			t.Errorf("%s shows what it holds", key)
+			t.Errorf("the content of %s is readable", key)
 		}
 		if !strings.HasPrefix(key, "inbox:{") {
-			t.Errorf("the key %s", key)
+			t.Errorf("unexpected key %s", key)
 		}
 		if strings.HasSuffix(key, "files") {
 			files = key
@@ -309,8 +309,8 @@ func TestACMEOverRedis(t *testing.T) {
 	two.end()
 }
 
-// A name that cannot be validated is said in one line. The server serves its other names,
-// and tries again until it works.
+// A name that fails validation is reported in one line. The server serves its other names
+// and retries until validation succeeds.
 func TestACMEFailure(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -326,17 +326,17 @@ func TestACMEFailure(t *testing.T) {
 	s.end()
 }
 
-// Where the authority reaches only port 80, it asks there.
+// If the authority only reaches port 80, it validates there.
 func TestACMEOverPlainHTTP(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
-	a.TLSPort = acmetest.FreePort(t) // to which it does not connect
+	a.TLSPort = acmetest.FreePort(t) // it does not connect to this port
 	s := serveACME(t, a, 1, "--tls-domain=plain.example.com", "--tls-storage="+t.TempDir(), "--http-listen=127.0.0.1:"+strconv.Itoa(a.HTTPPort))
 	s.awaitServed("plain.example.com")
 	s.end()
 }
 
-// An authority that is not there, or that nobody vouches for, is said in one line too.
+// An unreachable or untrusted authority is reported in one line too.
 func TestACMEWithoutAuthority(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -352,7 +352,7 @@ func TestACMEWithoutAuthority(t *testing.T) {
 	} {
 		_, r := process(t, append(flags, "--listen=127.0.0.1:0", "--tls=acme", "--tls-domain=x.example.com", "--tls-storage="+t.TempDir(), "--http-listen=off", "--drain=0s")...)
 		r.log.await(t, `level=ERROR msg="no certificate: [^"]*`+want)
-		// Who looks whether it is alive finds that it is. A client of the name finds nothing.
+		// Health checks succeed. A client that asks for the name gets no certificate.
 		at := strings.TrimPrefix(r.url, "https://x.example.com")
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 		if res, _ := get(t, client, "https://127.0.0.1"+at+"/readyz", "", ""); res.StatusCode != http.StatusOK {
@@ -363,18 +363,18 @@ func TestACMEWithoutAuthority(t *testing.T) {
 			t.Error("a client that asks for the name gets another certificate")
 		}
 		if u, err := url.Parse(r.url); err != nil || u.Hostname() != "x.example.com" {
-			t.Errorf("it says that it listens at %s, %v", r.url, err)
+			t.Errorf("it listens at %s, %v", r.url, err)
 		}
 	}
 }
 
-// In a container without a volume the server does not start, and gives the reason.
+// In a container without a volume, the server does not start and gives the reason.
 func TestACMEInContainer(t *testing.T) {
 	defer func(before func(string) error) { checkStorage = before }(checkStorage)
 	dir := t.TempDir()
 	checkStorage = func(asked string) error {
 		if asked != dir {
-			t.Errorf("asked for %s", asked)
+			t.Errorf("checked %s", asked)
 		}
 		return errors.New("mount a volume")
 	}
@@ -385,7 +385,7 @@ func TestACMEInContainer(t *testing.T) {
 	}
 }
 
-// The port of https follows from how a client has come.
+// The https port depends on the port of the client's request.
 func TestHostOfHTTPS(t *testing.T) {
 	for _, c := range []struct {
 		http, https int

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// available returns how much memory the process may use, in bytes: the least of
-// GOMEMLIMIT, the limits of its control groups and what the machine has. It returns
-// 2 GiB where nobody says.
+// available returns how much memory the process may use, in bytes. It is the lowest of
+// GOMEMLIMIT, the limits of the process's control groups, and the machine's memory. If
+// none of these is known, it returns 2 GiB.
 func available() int64 {
 	least := int64(math.MaxInt64)
 	note := func(n int64, ok bool) {
@@ -20,9 +20,9 @@ func available() int64 {
 			least = min(least, n)
 		}
 	}
-	note(debug.SetMemoryLimit(-1), true) // which only reads it
+	note(debug.SetMemoryLimit(-1), true) // -1 only reads the limit
 	note(machineMemory())
-	note(limitIn("/sys/fs/cgroup/memory/memory.limit_in_bytes")) // version 1
+	note(limitIn("/sys/fs/cgroup/memory/memory.limit_in_bytes")) // cgroup v1
 	group := "/"
 	if of, err := os.ReadFile("/proc/self/cgroup"); err == nil {
 		for line := range strings.Lines(string(of)) {
@@ -44,7 +44,7 @@ func available() int64 {
 	return least
 }
 
-// limitIn reads a limit of a control group, which may be "max".
+// limitIn reads a limit of a control group. It reports false for "max".
 func limitIn(file string) (int64, bool) {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -68,7 +68,8 @@ func machineMemory() (int64, bool) {
 	return 0, false
 }
 
-// inFlightLimit is the default of --max-in-flight: an eighth of the memory.
+// inFlightLimit returns the default of --max-in-flight: an eighth of the memory, between
+// 32 MiB and 1 GiB.
 func inFlightLimit(available int64) int64 {
 	return min(max(available/8, 32<<20), 1<<30)
 }

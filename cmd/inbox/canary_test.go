@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// canaries are what peers choose, and no log may name.
+// canaries are chosen by peers, so no log may contain them.
 var canaries = map[string]string{
 	"id": "Kanari-id ü", "password": "Kanari:password/é", "wrong": "Kanari-wrong", "recipient": "Kanari-to&ö", "body": "Kanari-body \x00",
 	"key": "Kanari-key", "origin": "kanari-origin.example", "path": "kanari-path", "agent": "Kanari-agent",
 }
 
-// TestCanaries has every kind of traffic pass, good and bad, over HTTP/1.1 and
-// HTTP/2, and then searches the log of the most talkative server for what the
-// peers chose, in every form in which it could be there.
+// TestCanaries sends every kind of traffic, valid and invalid, over HTTP/1.1 and HTTP/2.
+// Then it searches the most verbose log for what the peers chose, in every encoding in
+// which it might appear.
 func TestCanaries(t *testing.T) {
-	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the certificate is kept
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // for the certificate
 	for _, flags := range [][]string{{"--log-format=text"}, {"--log-format=json", "--tls=self-signed"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			t.Parallel()
@@ -52,13 +52,13 @@ func TestCanaries(t *testing.T) {
 				}
 			}
 			if hits > 0 || strings.Contains(strings.ToLower(log), "kanari") {
-				t.Errorf("the log holds what it should not:\n%s", log)
+				t.Errorf("the log contains what it should not:\n%s", log)
 			}
 		})
 	}
 }
 
-// forms are the ways in which a text may be written.
+// forms returns the encodings in which a text may appear.
 func forms(text string) map[string]string {
 	credentials := base64.StdEncoding.EncodeToString([]byte(canaries["id"] + ":" + text))
 	return map[string]string{
@@ -79,7 +79,7 @@ type talker struct {
 	client *http.Client
 }
 
-// ask sends a request, and does not mind what becomes of it.
+// ask sends a request and ignores the result.
 func (c *talker) ask(ctx context.Context, method, query, id, password, body string, header http.Header) {
 	c.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, c.url+"/inbox?"+query, strings.NewReader(body))
@@ -102,7 +102,7 @@ func (c *talker) ask(ctx context.Context, method, query, id, password, body stri
 	res.Body.Close()
 }
 
-// talk is what peers do, and their mistakes.
+// talk sends what peers send, including mistakes.
 func (c *talker) talk() {
 	ctx := c.Context()
 	id, password, to, body := canaries["id"], canaries["password"], canaries["recipient"], canaries["body"]
@@ -134,7 +134,7 @@ func (c *talker) talk() {
 		"Origin": {"https://" + canaries["origin"]}, "Access-Control-Request-Method": {"KANARI"},
 	})
 	c.ask(ctx, http.MethodGet, "", id, password, "", http.Header{"Sec-Fetch-Mode": {"navigate"}, "Referer": {"https://" + canaries["origin"]}})
-	for _, accept := range []string{"*/*", "text/event-stream"} { // left while waiting, before and after it is parked
+	for _, accept := range []string{"*/*", "text/event-stream"} { // abandoned while waiting, before and after it is parked
 		for _, after := range []time.Duration{20 * time.Millisecond, 400 * time.Millisecond} {
 			leaves, cancel := context.WithTimeout(ctx, after)
 			c.ask(leaves, http.MethodGet, "", id, password, "", http.Header{"Accept": {accept}})
@@ -154,7 +154,7 @@ func (c *talker) talk() {
 	c.ask(ctx, http.MethodDelete, "", id, password, "", nil)
 }
 
-// babble is what is no request at all, about which net/http has things to say.
+// babble sends input that is not a valid request, which makes net/http log errors.
 func (c *talker) babble() {
 	secure := strings.HasPrefix(c.url, "https")
 	_, address, _ := strings.Cut(c.url, "//")
@@ -193,7 +193,7 @@ func (c *talker) babble() {
 			conn.Close()
 		}
 	}
-	if secure { // crypto/tls names the protocols that a client wants, which are no peer's
+	if secure { // crypto/tls logs the protocols that a client offers, which are not the peer's choice
 		config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"something-else"}, ServerName: canaries["origin"]}
 		if conn, err := tls.Dial("tcp", address, config); err == nil {
 			conn.Close()

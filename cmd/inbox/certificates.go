@@ -19,58 +19,59 @@ import (
 	"inbox/internal/acme"
 )
 
-// certificateFlags say where the server's certificates come from.
+// certificateFlags select the server's certificates.
 type certificateFlags struct {
-	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files,acme" group:"TLS" help:"Off; self-signed: with a certificate of its own, kept for the next start, for trying out on other devices; files: with --tls-cert and --tls-key; acme: with certificates of an authority such as Let's Encrypt, to whose terms you agree with it."`
-	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"TLS" help:"Certificate chain, PEM. It is read again when it changes."`
-	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"TLS" help:"Its private key, PEM."`
+	TLS     string `name:"tls" default:"off" enum:"off,self-signed,files,acme" group:"TLS" help:"Source of the certificate. off: plain HTTP; self-signed: generate one and keep it across restarts, to try inbox on other devices; files: use --tls-cert and --tls-key; acme: order one from an authority such as Let's Encrypt, and agree to its terms."`
+	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" group:"TLS" help:"Certificate chain in PEM format. Reloaded when the file changes."`
+	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" group:"TLS" help:"Private key of --tls-cert in PEM format."`
 
-	TLSDomain      []string `name:"tls-domain" sep:"," placeholder:"NAME" group:"TLS" help:"With acme: a name of this server, which DNS has to lead here. Repeatable."`
-	TLSEmail       string   `name:"tls-email" placeholder:"ADDRESS" group:"TLS" help:"With acme: where the authority may write to."`
-	TLSDirectory   string   `name:"tls-directory" default:"letsencrypt" placeholder:"URL" group:"TLS" help:"With acme: the authority: letsencrypt, letsencrypt-staging for trying out, or the address of another one's directory (default: letsencrypt)."`
-	TLSDirectoryCA string   `name:"tls-directory-ca" type:"path" placeholder:"FILE" group:"TLS" help:"With acme: what the certificate of that address is checked against, PEM, instead of the system's roots."`
-	TLSStorage     string   `name:"tls-storage" type:"path" placeholder:"DIR" group:"TLS" help:"With acme: keeps the certificates and their keys. Default: in the state directory of systemd or of the user; with redis, servers keep them there."`
+	TLSDomain      []string `name:"tls-domain" sep:"," placeholder:"NAME" group:"TLS" help:"With acme: a public DNS name of this server. Repeatable."`
+	TLSEmail       string   `name:"tls-email" placeholder:"ADDRESS" group:"TLS" help:"With acme: contact address for the authority."`
+	TLSDirectory   string   `name:"tls-directory" default:"letsencrypt" placeholder:"URL" group:"TLS" help:"With acme: letsencrypt, letsencrypt-staging for tests, or the directory URL of another authority (default: letsencrypt)."`
+	TLSDirectoryCA string   `name:"tls-directory-ca" type:"path" placeholder:"FILE" group:"TLS" help:"With acme: CA certificates in PEM format to verify the authority's own certificate with, instead of the system's roots."`
+	TLSStorage     string   `name:"tls-storage" type:"path" placeholder:"DIR" group:"TLS" help:"With acme: where to keep certificates and keys. Default: the state directory of systemd or of the user. With Redis, they are kept there."`
 
-	HTTPListen string `name:"http-listen" placeholder:"ADDRESS" group:"TLS" help:"Where to listen for plain HTTP, as in :80, to redirect it to https and to answer an authority. Default: :80 with acme, unless --listen is set; off: nowhere."`
-	HSTS       bool   `name:"hsts" group:"TLS" help:"Tell browsers to come by https only, for a year. With acme and files."`
+	HTTPListen string `name:"http-listen" placeholder:"ADDRESS" group:"TLS" help:"Also listen for plain HTTP, as in :80, to redirect to https and to answer ACME challenges; or off. Default: :80 with acme, unless --listen is set."`
+	HSTS       bool   `name:"hsts" group:"TLS" help:"Send Strict-Transport-Security, so that browsers use only https for a year. With acme and files."`
 }
 
 const (
 	defaultDirectory = "letsencrypt"
-	// mostDomains bounds the names: each has a certificate, and the authority counts them.
-	mostDomains = 100
-	// hstsHeader has the shortest time that browsers' lists accept.
+	// maxDomains bounds --tls-domain. Each name gets a certificate, and authorities limit
+	// how many they issue.
+	maxDomains = 100
+	// hstsHeader has the shortest max-age, a year, that browsers' preload lists accept.
 	hstsHeader = "max-age=31536000"
 )
 
-// What the tests replace: they may run in a container, and do not wait for minutes.
+// Replaced in tests, which may run in a container and must not wait for minutes.
 var (
 	checkStorage = acme.CheckDirectory
 	retryPause   = acme.DefaultPause
 )
 
-// checkTLS refuses settings of TLS that contradict each other.
+// checkTLS rejects contradictory TLS settings.
 func (c *serveCommand) checkTLS() error {
 	switch {
 	case c.TLS == "files" && (c.TLSCert == "" || c.TLSKey == ""):
-		return errors.New("--tls files needs --tls-cert and --tls-key")
+		return errors.New("--tls files requires --tls-cert and --tls-key")
 	case c.TLS != "files" && (c.TLSCert != "" || c.TLSKey != ""):
-		return errors.New("--tls-cert and --tls-key go with --tls files")
+		return errors.New("--tls-cert and --tls-key require --tls files")
 	case c.HSTS && c.TLS != "files" && c.TLS != "acme":
-		return errors.New("--hsts goes with --tls files and --tls acme: with another certificate, browsers would refuse the server")
+		return errors.New("--hsts requires --tls files or --tls acme: with any other certificate, browsers would refuse the server")
 	case c.HTTPListen != "" && c.TLS == "off":
-		return errors.New("--http-listen goes with --tls: without it, --listen is plain HTTP")
+		return errors.New("--http-listen requires --tls: without TLS, --listen already serves plain HTTP")
 	}
 	if address, _ := c.httpListen(); address != "" {
 		if _, port, err := net.SplitHostPort(address); err != nil {
-			return errors.New("--http-listen is [HOST]:PORT, as in :80, or off")
+			return errors.New("--http-listen must be [HOST]:PORT, as in :80, or off")
 		} else if _, err := net.LookupPort("tcp", port); err != nil {
 			return fmt.Errorf("--http-listen: port %q is not a number from 0 to 65535", port)
 		}
 	}
 	if c.TLS != "acme" {
 		if len(c.TLSDomain) > 0 || c.TLSEmail != "" || c.TLSDirectory != defaultDirectory || c.TLSDirectoryCA != "" || c.TLSStorage != "" {
-			return errors.New("--tls-domain, --tls-email, --tls-directory, --tls-directory-ca and --tls-storage go with --tls acme")
+			return errors.New("--tls-domain, --tls-email, --tls-directory, --tls-directory-ca and --tls-storage require --tls acme")
 		}
 		return nil
 	}
@@ -83,15 +84,15 @@ func (c *serveCommand) checkACME() error {
 	case err != nil:
 		return fmt.Errorf("--tls-directory: %w", err)
 	case len(c.TLSDomain) == 0:
-		return errors.New("--tls acme needs --tls-domain, as in signal.example.com")
-	case len(c.TLSDomain) > mostDomains:
-		return fmt.Errorf("--tls-domain: %d names, want at most %d", len(c.TLSDomain), mostDomains)
+		return errors.New("--tls acme requires --tls-domain, as in --tls-domain signal.example.com")
+	case len(c.TLSDomain) > maxDomains:
+		return fmt.Errorf("--tls-domain: %d names, want at most %d", len(c.TLSDomain), maxDomains)
 	case c.TLSEmail != "" && (!strings.Contains(strings.Trim(c.TLSEmail, "@"), "@") || strings.ContainsAny(c.TLSEmail, " :<>,;")):
-		return errors.New("--tls-email is one address, as in admin@example.com")
+		return errors.New("--tls-email must be one email address, as in admin@example.com")
 	case c.TLSStorage != "" && c.Store != inMemory:
-		return errors.New("--tls-storage goes with --store memory: with redis, the servers share their certificates through it")
+		return errors.New("--tls-storage requires --store memory: with Redis, certificates are kept and shared there")
 	case c.TLSStorage == "" && c.Store == inMemory && acmeDirectory() == "":
-		return errors.New("--tls acme needs --tls-storage here: there is no state directory to keep certificates in")
+		return errors.New("--tls acme requires --tls-storage here: there is no state directory to keep certificates in")
 	}
 	for _, name := range c.TLSDomain {
 		if _, err := acme.CheckName(strings.TrimSpace(name), directory); err != nil {
@@ -101,8 +102,8 @@ func (c *serveCommand) checkACME() error {
 	return nil
 }
 
-// httpListen is where to listen for plain HTTP, or "". The server can do without one that
-// nobody has asked for.
+// httpListen returns where to listen for plain HTTP, or "". The default address is
+// optional: the server starts even if it cannot listen there.
 func (c *serveCommand) httpListen() (address string, optional bool) {
 	switch {
 	case c.HTTPListen == "off":
@@ -113,9 +114,9 @@ func (c *serveCommand) httpListen() (address string, optional bool) {
 	return c.HTTPListen, false
 }
 
-// stateDir is the state directory of systemd or of the user, or "" if there is none.
+// stateDir returns the state directory of systemd or of the user, or "".
 func stateDir() string {
-	// Of systemd; the first, if there are several.
+	// Set by systemd. It may list several directories.
 	if list := filepath.SplitList(os.Getenv("STATE_DIRECTORY")); len(list) > 0 {
 		return list[0]
 	}
@@ -130,7 +131,7 @@ func stateDir() string {
 	return filepath.Join(dir, "inbox")
 }
 
-// acmeDirectory is where certificates are kept unless --tls-storage says otherwise, or "".
+// acmeDirectory returns where certificates are kept without --tls-storage, or "".
 func acmeDirectory() string {
 	if dir := stateDir(); dir != "" {
 		return filepath.Join(dir, "acme")
@@ -138,24 +139,26 @@ func acmeDirectory() string {
 	return ""
 }
 
-// certificates are those of the server, wherever they come from.
+// certificates are the server's certificates, whatever their source.
 type certificates struct {
 	config *tls.Config // nil without TLS
 
-	// expiries tells what may be told of them: not their names.
+	// expiries returns what metrics may reveal about the certificates, which excludes
+	// their names.
 	expiries func() []acme.Certificate
 
-	storage acme.Storage  // in a directory, for acme
+	storage acme.Storage  // a directory, for acme
 	manager *acme.Manager // for acme, once the server listens
 }
 
-// certificates makes them, or finds out whether it can later.
+// certificates loads or creates the certificates. For acme, it only checks that they can
+// be ordered later.
 func (c *serveCommand) certificates(log *slog.Logger) (*certificates, error) {
 	switch c.TLS {
 	case "self-signed":
 		kept := &keptCertificate{file: c.selfSignedFile(), log: log}
 		if _, err := kept.get(nil); err != nil {
-			return nil, fmt.Errorf("cannot make a certificate: %w", err)
+			return nil, fmt.Errorf("cannot create a certificate: %w", err)
 		}
 		return &certificates{config: &tls.Config{GetCertificate: kept.get}, expiries: kept.expiries}, nil
 	case "files":
@@ -171,10 +174,10 @@ func (c *serveCommand) certificates(log *slog.Logger) (*certificates, error) {
 	return &certificates{expiries: func() []acme.Certificate { return nil }}, nil
 }
 
-// acmeStorage finds out, before the port is taken, whether certificates can be kept.
+// acmeStorage checks that certificates can be stored, before the server takes its port.
 func (c *serveCommand) acmeStorage() (*certificates, error) {
 	if c.Store != inMemory {
-		return &certificates{}, nil // in Redis
+		return &certificates{}, nil // stored in Redis
 	}
 	dir := c.TLSStorage
 	if dir == "" {
@@ -185,13 +188,13 @@ func (c *serveCommand) acmeStorage() (*certificates, error) {
 	}
 	storage, err := acme.NewDirectory(dir)
 	if err != nil {
-		return nil, fmt.Errorf("certificates cannot be kept: --tls-storage: %w", err)
+		return nil, fmt.Errorf("cannot store certificates: --tls-storage: %w", err)
 	}
 	return &certificates{storage: storage}, nil
 }
 
-// open prepares to get certificates from an authority, which connects to one of the
-// listeners, and over plain HTTP if plain is not nil.
+// open prepares the ACME manager. The authority connects to one of the listeners, and to
+// plain if it is not nil.
 func (certs *certificates) open(c *serveCommand, store *opened, listeners []net.Listener, plain net.Listener, log *slog.Logger) (err error) {
 	if c.TLS != "acme" {
 		return nil
@@ -216,16 +219,17 @@ func (certs *certificates) open(c *serveCommand, store *opened, listeners []net.
 		}
 		config.Roots = x509.NewCertPool()
 		if !config.Roots.AppendCertsFromPEM(authorities) {
-			return fmt.Errorf("--tls-directory-ca: %s holds no certificate in PEM", c.TLSDirectoryCA)
+			return fmt.Errorf("--tls-directory-ca: %s contains no PEM certificate", c.TLSDirectoryCA)
 		}
 	}
 	if store.files != nil {
 		config.Storage = acme.NewShared(store.files)
 	}
 	if config.Address = tcpAddress(listeners); config.Address == nil {
-		return errors.New("--tls acme needs a TCP address to listen on: an authority connects to port 443")
+		return errors.New("--tls acme requires a TCP address in --listen: the authority connects to port 443")
 	}
-	// Of certmagic, a few lines go past the logger that it is given.
+	// certmagic writes a few lines to the standard logger instead of the one that it is
+	// given.
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(debugWriter{log})
 	certs.manager = acme.New(config)
@@ -233,7 +237,7 @@ func (certs *certificates) open(c *serveCommand, store *opened, listeners []net.
 	return nil
 }
 
-// debugWriter logs lines for debugging, but for those that tell of a panic.
+// debugWriter logs each line at debug level, or at error level if it reports a panic.
 type debugWriter struct{ log *slog.Logger }
 
 func (d debugWriter) Write(line []byte) (int, error) {
@@ -245,7 +249,7 @@ func (d debugWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// tcpAddress is the first address that is one of TCP, or nil.
+// tcpAddress returns the first TCP address of the listeners, or nil.
 func tcpAddress(listeners []net.Listener) *net.TCPAddr {
 	for _, ln := range listeners {
 		if address, ok := ln.Addr().(*net.TCPAddr); ok {
@@ -255,8 +259,8 @@ func tcpAddress(listeners []net.Listener) *net.TCPAddr {
 	return nil
 }
 
-// run gets the certificates and renews them until stop is called, which waits until the
-// locks are given back.
+// run orders and renews the certificates until stop is called. stop waits until the locks
+// are released.
 func (certs *certificates) run() (stop func()) {
 	if certs.manager == nil {
 		return func() {}
@@ -273,21 +277,21 @@ func (certs *certificates) run() (stop func()) {
 	}
 }
 
-// expiries implements certificates.expiries.
+// expiries returns the expiry of the certificate in the files.
 func (f *certificateFiles) expiries() []acme.Certificate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return []acme.Certificate{{NotAfter: f.current.Leaf.NotAfter, Failed: f.failed}}
 }
 
-// expiries implements certificates.expiries.
+// expiries returns the expiry of the self-signed certificate.
 func (k *keptCertificate) expiries() []acme.Certificate {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return []acme.Certificate{{NotAfter: k.current.Leaf.NotAfter}}
 }
 
-// withHSTS has browsers come by https only, if the operator wants so.
+// withHSTS adds Strict-Transport-Security to every response if --hsts is set.
 func (c *serveCommand) withHSTS(next http.Handler) http.Handler {
 	if !c.HSTS {
 		return next

@@ -11,33 +11,33 @@ import (
 	"inbox/internal/check"
 )
 
-// checkCommand is "inbox check".
+// checkCommand implements "inbox check".
 type checkCommand struct {
-	URL      string `arg:"" name:"URL" help:"Of the server, as in https://signal.example.com."`
-	Insecure bool   `env:"INBOX_INSECURE" help:"Go on with a certificate that nobody trusts, as that of --tls self-signed."`
-	JSON     bool   `name:"json" env:"-" help:"Print one JSON object per check, for programs."`
+	URL      string `arg:"" name:"URL" help:"URL of the server, as in https://signal.example.com."`
+	Insecure bool   `env:"INBOX_INSECURE" help:"Continue if the certificate is not trusted, as with --tls self-signed."`
+	JSON     bool   `name:"json" env:"-" help:"Print one JSON object per check."`
 }
 
 func (*checkCommand) Help() string {
-	return `From where it runs, it tries out the name, the certificate, each transport, STUN, each way to the TURN relay and the relay itself, and what must not be open to strangers.
+	return `Checks a server from this machine: its name, certificate and transports, STUN, every way to the TURN relay, and that nothing private is open to strangers.
 
   inbox check https://signal.example.com
 
 Exit codes:
 
-  0    everything works, maybe with warnings
-  1    something does not work
-  2    the command line makes no sense
-  7    strangers can do what they should not
+  0    everything works, possibly with warnings
+  1    a check failed
+  2    invalid command line
+  7    something private is open to strangers
   130  interrupted`
 }
 
 var (
-	errCheckFailed = errors.New("something does not work")
-	errOpen        = errors.New("strangers can do what they should not")
+	errCheckFailed = errors.New("a check failed")
+	errOpen        = errors.New("something private is open to strangers")
 )
 
-// Run prints what the checks find.
+// Run performs the checks and prints each result.
 func (c *checkCommand) Run(ctx context.Context, s streams) error {
 	if _, err := check.ParseURL(c.URL); err != nil {
 		return usageError{err}
@@ -59,7 +59,7 @@ func (c *checkCommand) Run(ctx context.Context, s streams) error {
 	return errors.Join(plainOrNil(ended), err)
 }
 
-// printResult fits into 80 columns, but for words that are longer.
+// printResult wraps a result at 80 columns, except for words that are longer.
 func printResult(w io.Writer, r check.Result) {
 	const columns, indent = 80, len("warning  ") + len("private pages  ")
 	line := fmt.Sprintf("%-7s  %-13s ", r.State, r.Check)

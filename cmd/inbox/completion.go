@@ -6,30 +6,35 @@ import (
 	"github.com/posener/complete"
 )
 
-// completionCommand is "inbox completion". Its script makes the shell run this program
-// with the command line so far in COMP_LINE, and completeLine answers.
+// completionCommand implements "inbox completion". The script that it prints makes the
+// shell run this program with the command line so far in COMP_LINE, for completeLine to
+// answer.
 type completionCommand struct {
-	Shell string `arg:"" enum:"bash,zsh,fish" help:"For which shell: bash, zsh or fish."`
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"The shell: bash, zsh or fish."`
 }
 
 func (completionCommand) Help() string {
-	return `For this session: source <(inbox completion bash), source <(inbox completion zsh), inbox completion fish | source.
+	return `To enable completion in this session, run one of:
 
-For all sessions, put that line into ~/.bashrc, ~/.zshrc (after compinit) or ~/.config/fish/config.fish.`
+  source <(inbox completion bash)
+  source <(inbox completion zsh)
+  inbox completion fish | source
+
+To enable it in every session, add that line to ~/.bashrc, to ~/.zshrc (after compinit) or to ~/.config/fish/config.fish.`
 }
 
-// Run prints the script.
+// Run prints the completion script.
 func (c *completionCommand) Run(k *kong.Context) error {
-	k.Exit = func(int) {} // the library exits when it has printed
+	k.Exit = func(int) {} // the library exits after printing
 	return (&kongcompletion.Completion{Shell: c.Shell, Code: true}).Run(k)
 }
 
-// completeLine prints the possible next words if a shell asks for them, and reports
-// whether one did.
+// completeLine prints the possible next words if a shell asks for completions, and
+// reports whether one did.
 func completeLine(parser *kong.Kong) bool {
 	command, err := kongcompletion.Command(parser)
 	if err != nil {
-		panic(err) // a tag in the struct is wrong
+		panic(err) // a struct tag is invalid
 	}
 	for _, node := range parser.Model.Children {
 		sub := command.Sub[node.Name]

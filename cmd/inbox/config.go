@@ -17,17 +17,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// configFlags name the file with the server's settings.
+// configFlags select the file with the server's settings.
 type configFlags struct {
-	Config string `type:"path" placeholder:"FILE" group:"Running" help:"Read settings from this file: YAML, a line for each flag, as in 'max-body: 64KiB'. A flag or a variable wins over the file."`
+	Config string `type:"path" placeholder:"FILE" group:"Running" help:"Read settings from this YAML file, a line per flag, as in 'max-body: 64KiB'. Flags and variables override it."`
 }
 
-// mostConfig bounds the size of a configuration file, in bytes. All flags with their help
-// fit into a tenth of it.
-const mostConfig = 256 << 10
+// maxConfig bounds the size of a configuration file, in bytes. A file with every flag and
+// its help takes a tenth of it.
+const maxConfig = 256 << 10
 
-// BeforeResolve reads the file of --config. kong calls it when it has read the command
-// line and the environment. It returns the first mistake in the file, with its line.
+// BeforeResolve reads the file of --config. kong calls it after reading the command line
+// and the environment. It returns the first mistake in the file, with its line.
 func (c *serveCommand) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 	flags := trace.Command.Flags
 	i := slices.IndexFunc(flags, func(f *kong.Flag) bool { return f.Name == "config" })
@@ -43,20 +43,20 @@ func (c *serveCommand) BeforeResolve(ctx *kong.Context, trace *kong.Path) error 
 	return nil
 }
 
-// logConfig says which file the settings come from.
+// logConfig logs the name of the configuration file.
 func (c *configFlags) logConfig(log *slog.Logger) {
 	if c.Config != "" {
 		log.Info("settings read", "file", c.Config)
 	}
 }
 
-// fileSettings holds the values of a configuration file by the names of their flags.
+// fileSettings maps the names of flags to their values in a configuration file.
 type fileSettings map[string]string
 
-// Validate implements kong.Resolver. readConfig has found all mistakes.
+// Validate implements [kong.Resolver]. readConfig has already reported all mistakes.
 func (fileSettings) Validate(*kong.Application) error { return nil }
 
-// Resolve implements kong.Resolver. A variable in the environment wins over the file.
+// Resolve implements [kong.Resolver]. Environment variables override the file.
 func (s fileSettings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	value, ok := s[flag.Name]
 	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
@@ -70,10 +70,10 @@ func isSet(variable string) bool {
 	return set
 }
 
-// readConfig returns the settings in a file. Each is one of flags, and has a value that
-// its flag takes. Errors begin with the file's name and the line.
+// readConfig returns the settings in a file. It checks that each is one of flags and has
+// a valid value. Errors start with the file's name and the line.
 func readConfig(name string, flags []*kong.Flag) (fileSettings, error) {
-	content, err := readUpTo(context.Background(), name, mostConfig)
+	content, err := readUpTo(context.Background(), name, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
@@ -89,13 +89,13 @@ func readConfig(name string, flags []*kong.Flag) (fileSettings, error) {
 		}
 		j := slices.IndexFunc(flags, func(f *kong.Flag) bool { return f.Name == key.Value })
 		if j < 0 {
-			return nil, at("%q is not a setting%s", key.Value, suggestion(key.Value, flags))
+			return nil, at("unknown setting %q%s", key.Value, suggestion(key.Value, flags))
 		}
 		if key.Value == "config" {
-			return nil, at("a configuration file cannot name another with config")
+			return nil, at("config: a configuration file cannot include another")
 		}
 		if _, twice := settings[key.Value]; twice {
-			return nil, at("%s is there twice: keep one of them", key.Value)
+			return nil, at("%s is given twice", key.Value)
 		}
 		text, err := settingText(value)
 		if err != nil {
@@ -109,30 +109,30 @@ func readConfig(name string, flags []*kong.Flag) (fileSettings, error) {
 	return settings, nil
 }
 
-// ofYAML matches an error of the YAML library that names a line.
+// ofYAML matches errors of the YAML library that contain a line number.
 var ofYAML = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
 
-// parseYAML returns the keys and values of a document, one after the other. Its errors
-// begin with the line.
+// parseYAML returns the keys and values of a document, alternately. Its errors start with
+// the line.
 func parseYAML(content []byte) ([]*yaml.Node, error) {
 	var document, another yaml.Node
 	d := yaml.NewDecoder(bytes.NewReader(content))
 	err := d.Decode(&document)
 	if errors.Is(err, io.EOF) {
-		return nil, nil // nothing but comments
+		return nil, nil // only comments
 	}
 	if err == nil {
 		err = d.Decode(&another)
 	}
 	switch {
 	case err == nil:
-		return nil, fmt.Errorf("%d: a second document begins here: a configuration file has one", another.Line)
+		return nil, fmt.Errorf("%d: unexpected second document", another.Line)
 	case !errors.Is(err, io.EOF):
 		line, why := "1", strings.TrimPrefix(err.Error(), "yaml: ")
 		if m := ofYAML.FindStringSubmatch(err.Error()); m != nil {
 			line, why = m[1], m[2]
 		}
-		return nil, fmt.Errorf("%s: this line, or one next to it, is not YAML: %s (write 'name: value', and put a value in quotes that begins with one of * & ! [ { %% @ or holds ': ' or ' #')", line, why)
+		return nil, fmt.Errorf("%s: invalid YAML on or near this line: %s (want 'name: value'; quote values that start with * & ! [ { %% @ or contain ': ' or ' #')", line, why)
 	}
 	root := document.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -144,45 +144,46 @@ func parseYAML(content []byte) ([]*yaml.Node, error) {
 	return root.Content, nil
 }
 
-// settingText returns a value as it would stand on the command line. The error completes
-// a sentence that begins with the name of the setting.
+// settingText returns a value as on the command line. The error completes a sentence that
+// starts with the name of the setting.
 func settingText(value *yaml.Node) (string, error) {
 	switch value.Kind {
 	case yaml.ScalarNode:
 		if value.Tag == "!!null" {
-			return "", errors.New("has no value: write one, or put # in front of the line")
+			return "", errors.New("has no value: add one, or comment out the line with #")
 		}
 		return value.Value, nil
 	case yaml.SequenceNode:
 		var all []string
 		for _, element := range value.Content {
 			if element.Kind != yaml.ScalarNode || element.Tag == "!!null" {
-				return "", errors.New("is a list of something else than values")
+				return "", errors.New("is a list with elements that are not plain values")
 			}
 			all = append(all, element.Value)
 		}
 		return strings.Join(all, ","), nil
 	case yaml.MappingNode:
-		return "", errors.New("has settings below it: all settings begin at the left margin")
+		return "", errors.New("has nested settings: all settings must start at the left margin")
 	}
-	return "", errors.New("is a reference: if a value begins with *, put it in quotes")
+	return "", errors.New("is a YAML alias: quote values that start with *")
 }
 
-// checkSetting fails unless a flag takes the value.
+// checkSetting returns an error unless the flag accepts the value.
 func checkSetting(flag *kong.Flag, text string) error {
 	target := reflect.New(flag.Target.Type()).Elem()
 	err := flag.Parse(kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text}), target)
 	if err != nil {
-		// The line is about a setting, and not about a flag.
+		// The error is about a setting, not about a flag.
 		return errors.New(strings.TrimPrefix(err.Error(), "--"))
 	}
 	if flag.Enum != "" && !slices.Contains(flag.EnumSlice(), text) {
-		return fmt.Errorf("%s: want one of %s, not %q", flag.Name, strings.Join(flag.EnumSlice(), ", "), text)
+		return fmt.Errorf("%s: %q, want one of %s", flag.Name, text, strings.Join(flag.EnumSlice(), ", "))
 	}
 	return nil
 }
 
-// suggestion names the flag that a misspelled one may mean, or where to find all.
+// suggestion returns the flag that a misspelled name probably means, or where to find all
+// flags.
 func suggestion(name string, flags []*kong.Flag) string {
 	plain := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(strings.TrimLeft(name, "-"), "INBOX_")), "_", "-")
 	best, least := "", len(plain)/3+2
@@ -192,12 +193,12 @@ func suggestion(name string, flags []*kong.Flag) string {
 		}
 	}
 	if best == "" {
-		return ": inbox serve --help lists them"
+		return " (see inbox serve --help)"
 	}
 	return fmt.Sprintf(" (did you mean %s?)", best)
 }
 
-// distance returns how many bytes have to be inserted, deleted or replaced to make b of a.
+// distance returns the Levenshtein distance between a and b, in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

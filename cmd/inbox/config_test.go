@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// serveFlags are the flags of "inbox serve".
+// serveFlags returns the flags of "inbox serve".
 func serveFlags(t testing.TB) []*kong.Flag {
 	t.Helper()
 	k, err := kong.New(new(cli), kong.DefaultEnvars("INBOX"))
@@ -29,33 +29,33 @@ func writeConfig(t testing.TB, content string) (name string) {
 	return name
 }
 
-// A mistake in the file is an error with its line, and says what to do.
+// Errors in the file name the line and say what to do.
 func TestConfigMistakes(t *testing.T) {
 	for content, want := range map[string]string{
-		"# a\n\ntls-domian: x":                  `:3: "tls-domian" is not a setting (did you mean tls-domain?)`,
-		"tls_domain: x":                         `:1: "tls_domain" is not a setting (did you mean tls-domain?)`,
-		"INBOX_MAX_BODY: 1":                     `:1: "INBOX_MAX_BODY" is not a setting (did you mean max-body?)`,
-		"--turn: off":                           `:1: "--turn" is not a setting (did you mean turn?)`,
-		"something-else: 1":                     `:1: "something-else" is not a setting: inbox serve --help lists them`,
-		"help: true":                            `:1: "help" is not a setting`,
-		"config: other.yaml":                    `:1: a configuration file cannot name another`,
-		"drain: 1s\nturn: off\ndrain: 2s":       `:3: drain is there twice`,
-		"tls: acme\ntls-domain:":                `:2: tls-domain has no value: write one, or put # in front of the line`,
-		"turn:\n  rate: 1":                      `:1: turn has settings below it`,
-		"listen: [[a]]":                         `:1: listen is a list of something else`,
-		"drain: &a 1s\nmax-wait: *a":            `:2: max-wait is a reference`,
-		"allow-origin: *":                       `put a value in quotes that begins with one of *`,
-		"metrics-listen: [::1]:9600":            `is not YAML`,
-		"tls: perhaps":                          `:1: tls: want one of off, self-signed, files, acme, not "perhaps"`,
-		"max-body: 1XB":                         `:1: max-body: a size is a number of bytes`,
+		"# a\n\ntls-domian: x":                  `:3: unknown setting "tls-domian" (did you mean tls-domain?)`,
+		"tls_domain: x":                         `:1: unknown setting "tls_domain" (did you mean tls-domain?)`,
+		"INBOX_MAX_BODY: 1":                     `:1: unknown setting "INBOX_MAX_BODY" (did you mean max-body?)`,
+		"--turn: off":                           `:1: unknown setting "--turn" (did you mean turn?)`,
+		"something-else: 1":                     `:1: unknown setting "something-else" (see inbox serve --help)`,
+		"help: true":                            `:1: unknown setting "help"`,
+		"config: other.yaml":                    `:1: config: a configuration file cannot include another`,
+		"drain: 1s\nturn: off\ndrain: 2s":       `:3: drain is given twice`,
+		"tls: acme\ntls-domain:":                `:2: tls-domain has no value: add one, or comment out the line with #`,
+		"turn:\n  rate: 1":                      `:1: turn has nested settings`,
+		"listen: [[a]]":                         `:1: listen is a list with elements`,
+		"drain: &a 1s\nmax-wait: *a":            `:2: max-wait is a YAML alias`,
+		"allow-origin: *":                       `quote values that start with *`,
+		"metrics-listen: [::1]:9600":            `invalid YAML`,
+		"tls: perhaps":                          `:1: tls: "perhaps", want one of off, self-signed, files, acme`,
+		"max-body: 1XB":                         `:1: max-body: invalid size`,
 		"peerjs: perhaps":                       `:1: peerjs: bool value must be true`,
 		"just words":                            `:1: want lines of the form 'name: value'`,
 		"- drain: 1s":                           `:1: want lines of the form 'name: value'`,
-		"drain: 1s\n---\ndrain: 1s":             `a second document`,
-		"tls:\toff\n\tdrain: 1s":                `is not YAML`,
-		"\x00\xff":                              `is not YAML`,
-		"#" + strings.Repeat("x", mostConfig):   `holds more than 262144 bytes`,
-		"log-level: loud\nnot-looked-at-yet: 1": `:1: log-level: a level is debug, info, warn or error`,
+		"drain: 1s\n---\ndrain: 1s":             `unexpected second document`,
+		"tls:\toff\n\tdrain: 1s":                `invalid YAML`,
+		"\x00\xff":                              `invalid YAML`,
+		"#" + strings.Repeat("x", maxConfig):    `is larger than 262144 bytes`,
+		"log-level: loud\nnot-looked-at-yet: 1": `:1: log-level: unknown level, want debug, info, warn or error`,
 	} {
 		name := writeConfig(t, content)
 		_, err := readConfig(name, serveFlags(t))
@@ -65,7 +65,7 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
-// Values mean in the file what they mean in a flag: YAML's own types change nothing.
+// Values have the same meaning as in a flag. YAML's own types make no difference.
 func TestConfigValues(t *testing.T) {
 	for content, want := range map[string]fileSettings{
 		"":                              {},
@@ -88,7 +88,7 @@ func TestConfigValues(t *testing.T) {
 	}
 }
 
-// Every flag of the server can be set in the file.
+// The file can set every flag of the server.
 func TestConfigTakesEveryFlag(t *testing.T) {
 	for _, flag := range serveFlags(t) {
 		if flag.Name == "config" {
@@ -105,7 +105,7 @@ func TestConfigTakesEveryFlag(t *testing.T) {
 	}
 }
 
-// No file makes the program panic.
+// Arbitrary files do not cause a panic.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("turn: off\n# x\nlisten: [a, b]\n"))
 	f.Add([]byte("a: &a [*a]\n<<: *a\n"))

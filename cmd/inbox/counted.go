@@ -9,7 +9,7 @@ import (
 	"inbox/internal/metrics"
 )
 
-// The operations of a store.
+// The operations of a store, as indexes into counters.
 const (
 	opSend = iota
 	opLook
@@ -22,15 +22,15 @@ const (
 
 var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close"}
 
-// operations counts what a store is asked, and how it fails.
+// operations counts calls to a store and their failures.
 type operations struct {
 	done, failed [opCount]atomic.Uint64
 	accepted     atomic.Uint64 // messages
-	replayed     atomic.Uint64 // sends of messages that were there
+	replayed     atomic.Uint64 // sends with a key that was already stored
 	resets       atomic.Uint64
 }
 
-// note counts an operation. Only what is the store's fault counts as failed.
+// note counts one operation. Only an unavailable store counts as a failure.
 func (o *operations) note(op int, err error) {
 	o.done[op].Add(1)
 	if err != nil && errors.Is(err, inbox.ErrUnavailable) {
@@ -47,11 +47,11 @@ func (o *operations) families() []metrics.Family {
 		}
 	}
 	return []metrics.Family{
-		metrics.Counters("inbox_store_operations_total", "Operations of the store, whether or not they succeeded.", []string{"operation"}, each(&o.done)),
-		metrics.Counters("inbox_store_errors_total", "Operations that failed because the store could not be reached.", []string{"operation"}, each(&o.failed)),
-		metrics.Counter("inbox_messages_accepted_total", "Messages that inboxes have accepted.", count(&o.accepted)),
-		metrics.Counter("inbox_messages_replayed_total", "Sends that were repeated with the same key, of messages that were accepted before.", count(&o.replayed)),
-		metrics.Counter("inbox_resets_total", "Receivers that were told that their inbox has a new life, and mail may be lost.", count(&o.resets)),
+		metrics.Counters("inbox_store_operations_total", "Operations on the store, successful or not.", []string{"operation"}, each(&o.done)),
+		metrics.Counters("inbox_store_errors_total", "Operations that failed because the store was unavailable.", []string{"operation"}, each(&o.failed)),
+		metrics.Counter("inbox_messages_accepted_total", "Messages accepted into inboxes.", count(&o.accepted)),
+		metrics.Counter("inbox_messages_replayed_total", "Sends repeated with the same key after the message had been accepted.", count(&o.replayed)),
+		metrics.Counter("inbox_resets_total", "Receivers told that their inbox was reset, so messages may be lost.", count(&o.resets)),
 	}
 }
 
@@ -59,7 +59,7 @@ func count(n *atomic.Uint64) func() float64 {
 	return func() float64 { return float64(n.Load()) }
 }
 
-// countedStore counts the operations of a store.
+// countedStore wraps a store and counts its operations.
 type countedStore struct {
 	inbox.Store
 	*operations
@@ -97,7 +97,7 @@ func (s countedStore) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.
 
 // Take implements [inbox.Store].
 func (s countedStore) Take(ctx context.Context, p inbox.Peer, b inbox.Batch, w *inbox.Waker) (end func(delivered bool)) {
-	if end = s.Store.Take(ctx, p, b, w); end != nil { // else the pop acknowledges
+	if end = s.Store.Take(ctx, p, b, w); end != nil { // otherwise the pop acknowledges
 		s.note(opTake, nil)
 	}
 	return end

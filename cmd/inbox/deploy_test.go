@@ -24,7 +24,7 @@ const (
 	compose = deploy + "compose/"
 )
 
-// The variables in the compose file are those of flags, and its files are there.
+// The variables in the compose file belong to flags, and the files that it mounts exist.
 func TestComposeFile(t *testing.T) {
 	content, err := os.ReadFile(compose + "compose.yaml")
 	if err != nil {
@@ -64,15 +64,15 @@ func TestComposeFile(t *testing.T) {
 	}
 }
 
-// Peers meet through the real proxy, with its configuration as it is but for the
-// addresses, and go on when one of the two servers is gone.
+// Peers meet through a real proxy with our configuration, changed only in its addresses.
+// They continue when one of the two servers is gone.
 func TestProxyInFrontOfTwoServers(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		t.Fatal("nginx is not installed, and this test needs it: apt-get install nginx-light")
+		t.Fatal("this test needs nginx: apt-get install nginx-light")
 	}
 	redis := redistest.Start(t)
-	flags := append(ofRedis(t, "redis://"+redis.Addr), "--log-level=debug") // a line for each request
+	flags := append(ofRedis(t, "redis://"+redis.Addr), "--log-level=debug") // a line per request
 	gone, one := process(t, flags...)
 	_, two := process(t, flags...)
 	url := startProxy(t, nginx, one.url, two.url)
@@ -103,14 +103,14 @@ func TestProxyInFrontOfTwoServers(t *testing.T) {
 	meet("both")
 	for _, r := range []*running{one, two} {
 		if !strings.Contains(r.log.String(), "route=/inbox") {
-			t.Errorf("one of the servers was not asked")
+			t.Errorf("one of the servers got no requests")
 		}
 	}
 	gone.Process.Kill()
 	gone.Wait()
 	meet("one")
 
-	// A stream begins at once: nothing holds it back.
+	// A stream starts immediately: the proxy does not buffer it.
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url+"/inbox?after=0", nil)
@@ -123,9 +123,9 @@ func TestProxyInFrontOfTwoServers(t *testing.T) {
 	defer resp.Body.Close()
 	begun := make([]byte, 4)
 	if n, err := resp.Body.Read(begun); err != nil || resp.Header.Get("Content-Type") != "text/event-stream" {
-		t.Errorf("a stream began with %q %v", begun[:n], err)
+		t.Errorf("a stream started with %q %v", begun[:n], err)
 	}
-	// And so does a socket.
+	// The same holds for a socket.
 	req, _ = http.NewRequestWithContext(ctx, http.MethodGet, url+"/inbox", nil)
 	for name, value := range map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
@@ -144,7 +144,7 @@ func TestProxyInFrontOfTwoServers(t *testing.T) {
 	}
 }
 
-// startProxy runs nginx with our configuration, in a directory of its own.
+// startProxy runs nginx with our configuration, in its own directory.
 func startProxy(t *testing.T, nginx string, servers ...string) (url string) {
 	t.Helper()
 	content, err := os.ReadFile(compose + "nginx.conf")
@@ -160,7 +160,7 @@ func startProxy(t *testing.T, nginx string, servers ...string) (url string) {
 	dir := t.TempDir()
 	change := func(pattern, to string) {
 		if !regexp.MustCompile(pattern).Match(content) {
-			t.Fatalf("the configuration of the proxy has no %s", pattern)
+			t.Fatalf("the proxy's configuration does not contain %s", pattern)
 		}
 		content = regexp.MustCompile(pattern).ReplaceAll(content, []byte(to))
 	}
@@ -178,7 +178,7 @@ func startProxy(t *testing.T, nginx string, servers ...string) (url string) {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(nginx, "-t", "-p", dir, "-c", conf).CombinedOutput(); err != nil {
-		t.Fatalf("nginx does not take the configuration: %v\n%s", err, out)
+		t.Fatalf("nginx rejects the configuration: %v\n%s", err, out)
 	}
 	var said bytes.Buffer
 	cmd := exec.Command(nginx, "-p", dir, "-c", conf, "-g", "daemon off;")
@@ -187,7 +187,7 @@ func startProxy(t *testing.T, nginx string, servers ...string) (url string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt) // which ends its workers, too
+		cmd.Process.Signal(os.Interrupt) // also ends its workers
 		cmd.Wait()
 		if t.Failed() {
 			t.Logf("nginx said:\n%s", said.String())

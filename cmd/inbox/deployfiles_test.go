@@ -18,8 +18,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// checkSettings fails unless variables are those of flags, and make sense together. It
-// returns the server that they make.
+// checkSettings checks that variables belong to flags and do not contradict each other.
+// It returns the configuration that they make.
 func checkSettings(t *testing.T, variables map[string]string) *serveCommand {
 	t.Helper()
 	known := []string{"GOMEMLIMIT"}
@@ -46,7 +46,7 @@ func checkSettings(t *testing.T, variables map[string]string) *serveCommand {
 	return &configured.Serve
 }
 
-// What the variables of the services say makes sense, and systemd takes the units.
+// The variables in the systemd units are valid, and systemd accepts the units.
 func TestSystemdUnits(t *testing.T) {
 	units, err := filepath.Glob(deploy + "systemd/*")
 	if err != nil || len(units) < 3 {
@@ -90,7 +90,7 @@ func TestSystemdUnits(t *testing.T) {
 		t.Skip("systemd is not installed: nobody has looked at the units themselves")
 	}
 	if out, err := exec.Command(analyze, copies...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
-		t.Errorf("systemd does not like the units: %v\n%s", err, out)
+		t.Errorf("systemd rejects the units: %v\n%s", err, out)
 	}
 }
 
@@ -121,20 +121,21 @@ func TestOpenComposeFile(t *testing.T) {
 	for _, volume := range service.Volumes {
 		name, path, _ := strings.Cut(volume, ":")
 		if _, ok := file.Volumes[name]; !ok || !strings.HasPrefix(c.TLSStorage, path) || !strings.HasPrefix(c.Snapshot, path) {
-			t.Errorf("the volume %s does not keep what has to be kept", volume)
+			t.Errorf("the volume %s does not contain the directory to keep", volume)
 		}
 	}
 	checkHealthcheck(t, service.Healthcheck.Test)
 }
 
-// checkHealthcheck fails unless an image with nothing but the program can run the test.
+// checkHealthcheck checks that an image with nothing but the program can run the health
+// check.
 func checkHealthcheck(t *testing.T, test []string) {
 	t.Helper()
 	if len(test) < 3 || test[0] != "CMD" || test[1] != "/inbox" {
 		t.Fatalf("the health check is %q", test)
 	}
 	if code := run(append(slices.Clone(test[2:]), "--listen="+freeAddress(t)), io.Discard, io.Discard); code != 1 {
-		t.Errorf("of a server that does not run, the health check says %d", code)
+		t.Errorf("the health check of a server that does not run exits with %d", code)
 	}
 }
 
@@ -142,7 +143,7 @@ type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-// What the manifest for Kubernetes says is right for this program and its image.
+// The Kubernetes manifest matches the program and its image.
 func TestKubernetesManifest(t *testing.T) {
 	content, err := os.ReadFile(deploy + "kubernetes/inbox.yaml")
 	if err != nil {
@@ -229,6 +230,6 @@ func TestKubernetesManifest(t *testing.T) {
 		}
 	}
 	if kinds["StatefulSet"] != 1 || kinds["Service"] != 2 || kinds["Ingress"] != 1 {
-		t.Errorf("there are %v", kinds)
+		t.Errorf("the manifest has %v", kinds)
 	}
 }

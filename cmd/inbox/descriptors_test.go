@@ -26,7 +26,7 @@ import (
 	"inbox/internal/redistest"
 )
 
-// fewDescriptors starts the program with a small limit of descriptors.
+// fewDescriptors starts the program with a low limit on file descriptors.
 func fewDescriptors(t *testing.T, limit int, flags ...string) (*exec.Cmd, *running) {
 	t.Helper()
 	script := fmt.Sprintf(`ulimit -n %d && exec inbox "$@"`, limit)
@@ -34,10 +34,10 @@ func fewDescriptors(t *testing.T, limit int, flags ...string) (*exec.Cmd, *runni
 	return cmd, started(t, cmd)
 }
 
-// When more clients come than there are descriptors, the connections that the server
-// has notice nothing: not while they wait, are parked and are handed back, not on
-// sockets, and not while Redis is dialed again. The others are served when those have
-// left. The snapshot is written all the same.
+// When more clients connect than there are descriptors, existing connections are
+// unaffected: while they wait, are parked and resumed, on sockets, and while Redis is
+// dialed again. The others are served once descriptors are free. The snapshot is still
+// written.
 func TestOutOfDescriptors(t *testing.T) {
 	t.Run("plain", func(t *testing.T) {
 		snapshot := filepath.Join(t.TempDir(), "snapshot")
@@ -46,7 +46,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		c.run()
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("it ended with %v:\n%s", err, r.log)
+			t.Errorf("exited with %v:\n%s", err, r.log)
 		}
 		if _, err := os.Stat(snapshot); err != nil {
 			t.Error(err)
@@ -69,7 +69,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		redis := redistest.Start(t)
 		_, r := fewDescriptors(t, 256, ofRedis(t, redis.URL())...)
 		c := crowd{T: t, r: r, flood: 500, rounds: 50}
-		c.meanwhile = func() { // its connections have to be dialed again
+		c.meanwhile = func() { // makes the server dial Redis again
 			redis.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 			redis.Must("CLIENT", "KILL", "TYPE", "pubsub")
 		}
@@ -77,21 +77,22 @@ func TestOutOfDescriptors(t *testing.T) {
 	})
 }
 
-// crowd is peers who talk while a flood of others takes all descriptors.
+// crowd is a set of peers that exchange messages while a flood of other clients takes all
+// descriptors.
 type crowd struct {
 	*testing.T
 	r         *running
 	roots     *x509.CertPool // not nil: over TLS
 	flood     int
-	rounds    int // of each pair
+	rounds    int // per pair
 	meanwhile func()
 	broken    atomic.Int64
 }
 
 const (
 	pairs   = 10
-	patient = 40                     // pairs of whom one waits until it is parked
-	parked  = 300 * time.Millisecond // is what that takes
+	patient = 40                     // pairs in which one peer waits long enough to be parked
+	parked  = 300 * time.Millisecond // how long that takes
 )
 
 func (c *crowd) run() {
@@ -128,7 +129,7 @@ func (c *crowd) run() {
 	}
 	talking.Wait()
 	if n := c.broken.Load(); n > 0 {
-		c.Errorf("%d round trips or connections broke:\n%s", n, c.r.log)
+		c.Errorf("%d round trips or connections failed:\n%s", n, c.r.log)
 	}
 	if n, most := strings.Count(c.r.log.String(), "out of file descriptors"), int(time.Since(begun).Seconds())+3; n > most {
 		c.Errorf("%d warnings in %v", n, time.Since(begun))
@@ -138,7 +139,7 @@ func (c *crowd) run() {
 	c.ask(ctx, c.client(), http.MethodGet, "?wait=0", "latecomer", "")
 }
 
-// client returns one that may connect once.
+// client returns an HTTP client that may connect only once.
 func (c *crowd) client() *http.Client {
 	var dials atomic.Int64
 	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.roots}, MaxConnsPerHost: 1, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -173,7 +174,7 @@ func (c *crowd) ask(ctx context.Context, client *http.Client, method, query, id,
 	return string(content)
 }
 
-// poll has one of a pair wait for what the other sends.
+// poll makes one peer of a pair wait for a message from the other.
 func (c *crowd) poll(ctx context.Context, pair [2]*http.Client, i int) {
 	from, to := fmt.Sprintf("poll-%d-0", i), fmt.Sprintf("poll-%d-1", i)
 	rounds, pause := c.rounds, time.Duration(0)
@@ -204,13 +205,13 @@ func (c *crowd) socket(ctx context.Context, id string) *websocket.Conn {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { ws.CloseNow() })
-	if _, _, err := ws.Read(ctx); err != nil { // opened
+	if _, _, err := ws.Read(ctx); err != nil { // the opened frame
 		c.Fatal(err)
 	}
 	return ws
 }
 
-// echo has a socket send itself messages.
+// echo sends messages from a socket to itself.
 func (c *crowd) echo(ctx context.Context, ws *websocket.Conn, id string) {
 	for round := range c.rounds {
 		body := fmt.Sprintf("%d for %s", round, id)
@@ -234,8 +235,8 @@ func (c *crowd) echo(ctx context.Context, ws *websocket.Conn, id string) {
 	}
 }
 
-// wait connects, waits at an inbox again and again, and so is parked and handed back
-// all the time.
+// wait connects and waits at an inbox repeatedly, so that its connection is parked and
+// resumed all the time.
 func (c *crowd) wait(ctx context.Context, id string) {
 	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.roots}}
 	defer t.CloseIdleConnections()

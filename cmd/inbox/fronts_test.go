@@ -22,27 +22,27 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// front is a proxy with one of our configurations, as it is but for its addresses.
+// front is a proxy with one of our configurations, changed only in its addresses.
 type front struct {
 	name    string
 	program string
-	install string // the package that has it
+	install string // package to install
 	file    string
-	listen  string // what --listen and --trusted-proxy are besides
+	listen  string // value of --listen
 	flags   []string
-	tls     bool // the proxy ends TLS; else the server does, or nobody
-	// change replaces what matches, of which there has to be something.
+	tls     bool // the proxy terminates TLS; otherwise the server does, or nothing does
+	// change lists patterns and their replacements. Each pattern must match.
 	change [][2]string
-	check  []string // arguments that have the program check the configuration
+	check  []string // arguments that check the configuration
 	run    []string
 }
 
-// The words that stand for something in changes and arguments.
+// Placeholders in changes and arguments.
 const (
-	atServer = "SERVER" // the address of the server
-	atProxy  = "PROXY"  // where the proxy listens
-	atPlain  = "PLAIN"  // where it listens for plain HTTP
-	inDir    = "DIR"    // a directory of the test
+	atServer = "SERVER" // address of the server
+	atProxy  = "PROXY"  // address of the proxy
+	atPlain  = "PLAIN"  // address of the proxy for plain HTTP
+	inDir    = "DIR"    // directory of the test
 	itsFile  = "FILE"   // the changed configuration
 )
 
@@ -91,12 +91,13 @@ func nginxChanges(upstream, server string) [][2]string {
 	}
 }
 
-// start runs the server and the proxy, and returns the proxy's URL and who trusts it.
+// start runs the server and the proxy. It returns the proxy's URL and a TLS configuration
+// that trusts it.
 func (f front) start(t *testing.T) (url string, config *tls.Config) {
 	t.Helper()
 	program, err := exec.LookPath(f.program)
 	if err != nil {
-		t.Fatalf("%s is not installed, and this test needs it: apt-get install %s", f.program, f.install)
+		t.Fatalf("this test needs %s: apt-get install %s", f.program, f.install)
 	}
 	dir := t.TempDir()
 	certificate := inboxtest.NewCertificate(t, "test")
@@ -111,7 +112,7 @@ func (f front) start(t *testing.T) (url string, config *tls.Config) {
 	write("both.pem", append(certificate.Cert, certificate.Key...))
 	user := ""
 	if os.Getuid() == 0 {
-		user = "user root;\n" // others may not use what is in the directory
+		user = "user root;\n" // other users cannot read the directory
 	}
 	write("nginx.conf", []byte(user+words.Replace("worker_processes 1;\npid DIR/pid;\nevents { worker_connections 256; }\nhttp { include FILE; }\n")))
 
@@ -135,7 +136,7 @@ func (f front) start(t *testing.T) (url string, config *tls.Config) {
 	for _, c := range f.change {
 		pattern := regexp.MustCompile(c[0])
 		if !pattern.Match(content) {
-			t.Fatalf("%s has no %s", f.file, c[0])
+			t.Fatalf("%s does not contain %s", f.file, c[0])
 		}
 		to := strings.ReplaceAll(words.Replace(c[1]), atServer, server)
 		content = pattern.ReplaceAllLiteral(content, []byte(to))
@@ -151,7 +152,7 @@ func (f front) start(t *testing.T) (url string, config *tls.Config) {
 	check := exec.Command(program, arguments(f.check)...)
 	check.Env = home
 	if out, err := check.CombinedOutput(); err != nil {
-		t.Fatalf("%s does not take the configuration: %v\n%s\n%s", f.name, err, out, content)
+		t.Fatalf("%s rejects the configuration: %v\n%s\n%s", f.name, err, out, content)
 	}
 	run := arguments(f.run)
 	if f.program == "nginx" {
@@ -177,7 +178,7 @@ func (f front) start(t *testing.T) (url string, config *tls.Config) {
 	return "https://" + words.Replace(atProxy), config
 }
 
-// clientAt is a client with an address of loopback of its own, behind a proxy.
+// clientAt is a client behind a proxy with its own loopback address.
 type clientAt struct {
 	*testing.T
 	*http.Client
@@ -198,7 +199,7 @@ func (c *clientAt) begin(method, query, id, accept string) (*http.Response, erro
 		c.Fatal(err)
 	}
 	req.SetBasicAuth(id, passwordFor(id))
-	// A client may say what it likes about itself.
+	// Clients may claim any address in a header.
 	req.Header.Set("X-Forwarded-For", "203.0.113.9, 127.0.0.1")
 	req.Header.Set("Forwarded", "for=203.0.113.9")
 	if accept != "" {
@@ -207,7 +208,7 @@ func (c *clientAt) begin(method, query, id, accept string) (*http.Response, erro
 	return c.Do(req)
 }
 
-// ask returns a status, or 0 for none.
+// ask returns a status, or 0 if there is no response.
 func (c *clientAt) ask(method, query, id string) (int, string) {
 	c.Helper()
 	res, err := c.begin(method, query, id, "")
@@ -219,7 +220,7 @@ func (c *clientAt) ask(method, query, id string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-// socket opens a socket, and returns its first message, or the status that it got.
+// socket opens a socket and returns its first message, or the status of the response.
 func (c *clientAt) socket(id string, opened func()) (string, websocket.StatusCode) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
@@ -275,8 +276,8 @@ func (c *clientAt) stream(id string, opened func()) (int, string) {
 	}
 }
 
-// abandon has a pop wait and leave, and reports whether a message that follows it after a
-// pause is still there.
+// abandon starts a pop and disconnects while it waits. It reports whether a message sent
+// after a pause is still in the inbox.
 func (c *clientAt) abandon(id string, pause time.Duration) bool {
 	c.Helper()
 	ctx, leave := context.WithCancel(c.Context())
@@ -289,10 +290,10 @@ func (c *clientAt) abandon(id string, pause time.Duration) bool {
 			res.Body.Close()
 		}
 	}()
-	time.Sleep(pause) // so that the poll waits
+	time.Sleep(pause) // until the poll waits
 	leave()
 	<-left
-	time.Sleep(pause) // so that the proxy notices
+	time.Sleep(pause) // until the proxy notices
 	if status, body := c.ask(http.MethodPost, "?to="+id, "bob"); status != http.StatusOK {
 		c.Logf("a send got %d %s", status, body)
 		return false
@@ -301,14 +302,14 @@ func (c *clientAt) abandon(id string, pause time.Duration) bool {
 	return body == "hello"
 }
 
-// wrong is the id of an inbox whose password is another than passwordFor says.
+// wrong is the id of an inbox whose password is not passwordFor(wrong).
 const wrong = "poller of somebody else"
 
 func passwordFor(id string) string { return "password of " + id }
 
-// Through each proxy, with our configuration for it, peers meet by poll, stream and socket,
-// and the server knows each client by its own address: wrong passwords count for nobody
-// else.
+// Through each proxy with our configuration, peers meet by poll, stream and socket. The
+// server knows each client by its own address, so wrong passwords do not count against
+// other clients.
 func TestProxiesInFront(t *testing.T) {
 	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
@@ -347,16 +348,17 @@ func TestProxiesInFront(t *testing.T) {
 				t.Errorf("a socket got %q, %d", got, code)
 			}
 
-			// A client that leaves is not taken for one that waits.
+			// A client that disconnects is not mistaken for one that waits.
 			kept := false
 			for i, pause := 0, 20*time.Millisecond; i < 7 && !kept; i, pause = i+1, 2*pause {
 				kept = one.abandon(fmt.Sprint("abandoner", i), pause)
 			}
 			if !kept {
-				t.Error("messages that follow an abandoned poll are lost")
+				t.Error("messages sent after an abandoned poll are lost")
 			}
 
-			// Who guesses too often is refused, whatever the transport, and nobody else is.
+			// A client that guesses too often is refused on every transport. Other
+			// clients are not.
 			for range 30 {
 				greedy.ask(http.MethodGet, "?limit=0", wrong)
 			}

@@ -21,10 +21,10 @@ import (
 	"inbox/internal/redistest"
 )
 
-// caller asks a server from an address of its own.
+// caller is a client with its own address.
 type caller struct {
 	testing.TB
-	server string // its URL
+	server string // URL of the server
 	http   *http.Client
 	dialer net.Dialer
 }
@@ -37,8 +37,8 @@ func callFrom(t testing.TB, server, address string) *caller {
 	return c
 }
 
-// request returns the code of an answer, or "" for a success. A refusal says how long to
-// wait.
+// request returns the code of a response, or "" for a success. A refusal must have
+// Retry-After.
 func (c *caller) request(method, query, id, password, accept string) string {
 	c.Helper()
 	req, err := http.NewRequestWithContext(c.Context(), method, c.server+"/inbox"+query, nil)
@@ -65,8 +65,8 @@ func (c *caller) request(method, query, id, password, accept string) string {
 	return p.Code
 }
 
-// socket opens a socket, says something, and returns the reason why it is closed, or ""
-// if it is opened.
+// socket opens a socket and sends a frame. It returns the reason for which it is closed,
+// or "" if it is opened.
 func (c *caller) socket(path, subprotocol, authorization, first string) string {
 	c.Helper()
 	dialer := ws.Dialer{NetDial: c.dialer.DialContext}
@@ -116,7 +116,7 @@ func (c *caller) socket(path, subprotocol, authorization, first string) string {
 	}
 }
 
-// transports are all ways to show a password. Each returns the code of the answer.
+// transports are all ways to present a password. Each returns the code of the response.
 var transports = map[string]func(c *caller, id, password string) string{
 	"poll": func(c *caller, id, password string) string { return c.request("GET", "?wait=0", id, password, "*/*") },
 	"long poll": func(c *caller, id, password string) string {
@@ -148,8 +148,8 @@ var transports = map[string]func(c *caller, id, password string) string{
 // otherLife is a cursor of a life that no inbox has.
 const otherLife = "AAAAAAAAAAEAAAAAAAAAAQ"
 
-// A client that tried too many wrong passwords for an inbox gets the same answer whether the next
-// is right or wrong, on every transport, and the owner at another address notices nothing.
+// After too many wrong passwords for an inbox, a client gets the same response to a right
+// and a wrong password, on every transport. The owner at another address is not affected.
 func TestTooManyWrongPasswords(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"memory": nil,
@@ -177,9 +177,9 @@ func TestTooManyWrongPasswords(t *testing.T) {
 						t.Errorf("%s: after too many guesses, %s got %q", name, password, code)
 					}
 				}
-				for _, to := range []string{"sink", "nobody"} { // nor does it hear who is there
+				for _, to := range []string{"sink", "nobody"} { // the client does not learn which ids exist
 					code := stranger.request("POST", "?to="+to, id, "right", "*/*")
-					if name != "PeerJS" && code != "rate-limited" { // whose ids are others
+					if name != "PeerJS" && code != "rate-limited" { // PeerJS ids are separate
 						t.Errorf("%s: a send to %s got %q", name, to, code)
 					}
 				}
@@ -190,14 +190,14 @@ func TestTooManyWrongPasswords(t *testing.T) {
 					t.Errorf("%s: the owner got %q", name, code)
 				}
 				if code := try(stranger, id+", another", "right"); code != "" {
-					t.Errorf("%s: the stranger got %q at its own inbox", name, code)
+					t.Errorf("%s: the guessing client got %q at its own inbox", name, code)
 				}
 			}
 		})
 	}
 }
 
-// holdPeer opens a PeerJS socket, until the function that it returns is called.
+// holdPeer opens a PeerJS socket and keeps it open until end is called.
 func (c *caller) holdPeer(id, token string) (end func()) {
 	conn, early, _, err := ws.Dialer{NetDial: c.dialer.DialContext}.Dial(c.Context(),
 		"ws"+strings.TrimPrefix(c.server, "http")+"/peerjs?"+url.Values{"key": {"peerjs"}, "id": {id}, "token": {token}}.Encode())
@@ -214,7 +214,7 @@ func (c *caller) holdPeer(id, token string) (end func()) {
 	return func() { conn.Close() }
 }
 
-// With --limit-passwords-per-inbox=0 and --limit-passwords=0 everybody may guess.
+// With --limit-passwords-per-inbox=0 and --limit-passwords=0, guesses are unlimited.
 func TestWrongPasswordsWithoutLimits(t *testing.T) {
 	r := serve(t, "--limit-passwords=0", "--limit-passwords-per-inbox=0")
 	c := callFrom(t, r.url, "127.0.0.1")
@@ -244,7 +244,7 @@ func TestSenderShare(t *testing.T) {
 				}
 			}
 			if n != want {
-				t.Errorf("alone, one sender sent %d messages, want %d", n, want)
+				t.Errorf("one sender alone sent %d messages, want %d", n, want)
 			}
 			if share != "0" {
 				if code := c.request("POST", "?to=bob", "carol", "x", "*/*"); code != "" {
@@ -255,7 +255,8 @@ func TestSenderShare(t *testing.T) {
 	}
 }
 
-// All tables that count by address take at most 2 MiB, for 65,536 addresses, whoever comes.
+// All tables that count by address take at most 2 MiB for 65,536 addresses, regardless of
+// the number of clients.
 func TestTablesOfAddresses(t *testing.T) {
 	var c cli
 	parse(t, &c)

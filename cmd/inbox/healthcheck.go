@@ -15,19 +15,19 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// healthcheckCommand asks a server whether it is ready, for containers without a shell.
+// healthcheckCommand implements "inbox healthcheck", for containers without a shell.
 type healthcheckCommand struct {
-	Flags []string `arg:"" optional:"" passthrough:"" help:"Flags of the server. Variables, as in $$INBOX_LISTEN, need not be repeated."`
+	Flags []string `arg:"" optional:"" passthrough:"" help:"Flags of the server. Settings in the environment, such as $$INBOX_LISTEN, need not be repeated."`
 }
 
-// Run fails unless the server that these settings make is ready.
+// Run returns an error unless the server with these settings is ready.
 func (h *healthcheckCommand) Run(ctx context.Context) error {
 	var of struct {
 		Serve serveCommand `cmd:"" default:"withargs"`
 	}
 	parser, err := kong.New(&of, kong.DefaultEnvars("INBOX"), kong.Exit(func(int) {}))
 	if err != nil {
-		panic(err) // the struct is wrong
+		panic(err) // a struct tag is invalid
 	}
 	if _, err := parser.Parse(joinNegatives(append([]string{"serve"}, h.Flags...))); err != nil {
 		return usageError{err}
@@ -35,20 +35,20 @@ func (h *healthcheckCommand) Run(ctx context.Context) error {
 	c := &of.Serve
 	i := slices.IndexFunc(c.addresses(), func(a string) bool { return a != fromSystemd })
 	if i < 0 {
-		return usageError{errors.New("a healthcheck needs an address: --listen names none")}
+		return usageError{errors.New("--listen names no address that a healthcheck can connect to")}
 	}
 	address := c.addresses()[i]
 	status, word, err := c.readiness(ctx, address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the server at %s does not answer: %w", address, err)
+		return fmt.Errorf("the server at %s does not respond: %w", address, err)
 	case status != http.StatusOK:
 		return fmt.Errorf("the server at %s is not ready: %s (status %d)", address, word, status)
 	}
 	return nil
 }
 
-// readiness asks the server at an address of ours whether it is ready.
+// readiness queries /readyz of the server at an address of these settings.
 func (c *serveCommand) readiness(ctx context.Context, address string) (status int, word string, err error) {
 	network, host, port := "tcp", "", ""
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
@@ -60,7 +60,8 @@ func (c *serveCommand) readiness(ctx context.Context, address string) (status in
 		address = net.JoinHostPort(host, port)
 	}
 	transport := &http.Transport{
-		// One word is read, whoever says it: no certificate has to be right for that.
+		// The response is one word and not confidential, so the certificate does not
+		// matter.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dialOwn(ctx, network, address) },
 	}
@@ -82,8 +83,8 @@ func (c *serveCommand) readiness(ctx context.Context, address string) (status in
 	return res.StatusCode, strings.TrimSpace(string(text)), err
 }
 
-// dialOwn connects to a server with our settings. If it takes us for a proxy, the
-// connection begins as one that a proxy makes for itself.
+// dialOwn connects to a server with these settings. If the server expects the PROXY
+// protocol from this machine, the connection starts with a LOCAL header.
 func (c *serveCommand) dialOwn(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil || !c.ProxyProtocol {

@@ -11,7 +11,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// healthcheck returns the exit code of `inbox healthcheck`, and what it says.
+// healthcheck returns the exit code and the output of "inbox healthcheck".
 func healthcheck(flags ...string) (int, string) {
 	var out, errs strings.Builder
 	code := run(append([]string{"healthcheck"}, flags...), &out, &errs)
@@ -28,7 +28,7 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// A healthcheck with the settings of a server, as flags or in the environment, tells
+// A healthcheck with the settings of a server, as flags or in the environment, reports
 // whether it is ready.
 func TestHealthcheck(t *testing.T) {
 	path := "unix:" + filepath.Join(t.TempDir(), "inbox.sock")
@@ -42,7 +42,7 @@ func TestHealthcheck(t *testing.T) {
 	} {
 		t.Run(strings.Join(flags[1:], " "), func(t *testing.T) {
 			t.Setenv("XDG_STATE_HOME", t.TempDir())
-			if code, said := healthcheck(flags...); code != 1 || !strings.Contains(said, "does not answer") {
+			if code, said := healthcheck(flags...); code != 1 || !strings.Contains(said, "does not respond") {
 				t.Errorf("before the start: exit code %d: %s", code, said)
 			}
 			cmd, r := process(t, append(flags, "--drain=5s")...)

@@ -20,76 +20,77 @@ import (
 	"inbox/internal/turncred"
 )
 
-// iceFlags are the settings of /ice and /outcome.
+// iceFlags configure /ice and /outcome.
 type iceFlags struct {
-	ICEServer     []string `name:"ice-server" sep:"," placeholder:"URL" group:"Calls" help:"A STUN or TURN server that clients are told of, as in stun:stun.example.com:3478 or turns:turn.example.com. Repeatable."`
-	ICESecretFile string   `name:"ice-secret-file" type:"path" placeholder:"FILE" group:"Calls" help:"Holds the secret that the TURN servers of --ice-server share with this one: static-auth-secret of coturn."`
-	ICEPublic     bool     `name:"ice-public" group:"Calls" help:"Tell STUN and TURN servers to pages of --allow-origin without a password, as PeerJS, y-webrtc and Trystero need it."`
-	Outcomes      bool     `name:"outcomes" default:"true" group:"Calls" help:"Count how calls of clients went, without ids and addresses; --outcomes=false does not."`
+	ICEServer     []string `name:"ice-server" sep:"," placeholder:"URL" group:"Calls" help:"STUN or TURN server to offer to clients, as in stun:stun.example.com:3478 or turns:turn.example.com. Repeatable."`
+	ICESecretFile string   `name:"ice-secret-file" type:"path" placeholder:"FILE" group:"Calls" help:"File with the secret shared with the TURN servers of --ice-server (static-auth-secret of coturn)."`
+	ICEPublic     bool     `name:"ice-public" group:"Calls" help:"Offer STUN and TURN servers without a password to pages of --allow-origin. PeerJS, y-webrtc and Trystero need this."`
+	Outcomes      bool     `name:"outcomes" default:"true" group:"Calls" help:"Count how calls went, without ids or addresses. --outcomes=false turns this off."`
 }
 
-// iceURL is RFC 7064 and RFC 7065.
+// iceURL matches the URLs of RFC 7064 and RFC 7065.
 var iceURL = regexp.MustCompile(`^(?i)(stuns?|turns?):(\[[0-9a-f:.]+\]|[^\[\]:/?#@\s]+)(:[0-9]{1,5})?(\?transport=(udp|tcp))?$`)
 
-// checkICE refuses URLs that no browser takes, and a secret that nothing is for.
+// checkICE rejects URLs that browsers do not accept, and a secret without a TURN server.
 func (c *iceFlags) checkICE() error {
 	relays := false
 	for _, url := range c.ICEServer {
 		part := iceURL.FindStringSubmatch(url)
 		if part == nil {
-			return fmt.Errorf("--ice-server: %q is not of the form stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]", url)
+			return fmt.Errorf("--ice-server: %q, want stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]", url)
 		}
-		port, err := strconv.ParseUint(strings.TrimPrefix(part[3]+"1", ":"), 10, 32) // "1" stands for none
+		port, err := strconv.ParseUint(strings.TrimPrefix(part[3]+"1", ":"), 10, 32) // the appended 1 handles a missing port
 		isRelay := strings.HasPrefix(strings.ToLower(part[1]), "turn")
 		switch {
 		case err != nil || part[3] != "" && (port/10 < 1 || port/10 > 65535):
-			return fmt.Errorf("--ice-server: %q: the port is not a number from 1 to 65535", url)
+			return fmt.Errorf("--ice-server: %q: the port must be a number from 1 to 65535", url)
 		case !isRelay && part[4] != "":
-			return fmt.Errorf("--ice-server: %q: only turn: and turns: have a transport", url)
+			return fmt.Errorf("--ice-server: %q: only turn: and turns: URLs have a transport", url)
 		}
 		relays = relays || isRelay
 	}
 	switch {
 	case relays && c.ICESecretFile == "":
-		return errors.New("--ice-server with turn: or turns: needs --ice-secret-file, the secret that it shares with the TURN server")
+		return errors.New("--ice-server with turn: or turns: requires --ice-secret-file, the secret shared with the TURN server")
 	case !relays && c.ICESecretFile != "":
-		return errors.New("--ice-secret-file is for turn: and turns: in --ice-server")
+		return errors.New("--ice-secret-file requires a turn: or turns: URL in --ice-server")
 	}
 	return nil
 }
 
-// warnICE logs settings of /ice that work, but not as somebody may expect.
+// warnICE logs valid settings of /ice that have surprising effects.
 func (c *serveCommand) warnICE(log *slog.Logger) {
 	if c.ICEPublic && len(c.AllowOrigin) == 1 && c.AllowOrigin[0] == "*" {
-		log.Warn("--ice-public with --allow-origin '*': pages of every origin may use the TURN servers: name the origins of yours")
+		log.Warn("--ice-public with --allow-origin '*' lets pages of every origin use the TURN servers: list your own origins")
 	}
 }
 
-// relayed is where clients find the relay of this server. The zero value is none.
+// relayed describes how clients reach this server's relay. The zero value means that
+// there is no relay.
 type relayed struct {
-	host     string // under which clients reach it; empty: that of their request
-	udp, tcp uint16 // ports; 0: no such listener
-	tls      uint16 // port on which TURN over TLS is spoken beside HTTPS; 0: that of the request
-	trusted  bool   // browsers trust its certificate, so they can use TURN over TLS
+	host     string // host for clients; empty: the host of their request
+	udp, tcp uint16 // ports; 0: not listening
+	tls      uint16 // port that serves TURN over TLS next to HTTPS; 0: the port of the request
+	trusted  bool   // browsers trust the certificate, so they can use TURN over TLS
 
-	authority *turncred.Authority // of its credentials; nil: there is no relay
+	authority *turncred.Authority // issues credentials; nil: no relay
 }
 
-// trusted reports whether browsers trust the certificate of this server, as far as it can
-// tell. They never ask their user about the one of a TURN server.
+// trusted reports whether browsers trust this server's certificate, as far as the server
+// can know. Browsers never let the user accept an untrusted certificate of a TURN server.
 func (c *serveCommand) trusted(certs *certificates) bool {
 	switch c.TLS {
 	case "acme":
 		return c.TLSDirectory != "letsencrypt-staging"
 	case "files":
 		cert, err := certs.config.GetCertificate(nil)
-		return err == nil && cert.Leaf != nil && !bytes.Equal(cert.Leaf.RawIssuer, cert.Leaf.RawSubject) // it signed itself
+		return err == nil && cert.Leaf != nil && !bytes.Equal(cert.Leaf.RawIssuer, cert.Leaf.RawSubject) // not self-signed
 	}
 	return false
 }
 
-// iceServers returns the function that lists the STUN and TURN servers of a client: those
-// of --ice-server, and the relay of this server.
+// iceServers returns a function that lists a client's STUN and TURN servers: those of
+// --ice-server, and this server's relay.
 func (c *iceFlags) iceServers(own relayed) (func(*http.Request, string) []inboxhttp.ICEServer, error) {
 	var stun, turn []string
 	for _, url := range c.ICEServer {
@@ -119,7 +120,7 @@ func (c *iceFlags) iceServers(own relayed) (func(*http.Request, string) []inboxh
 			all = append(all, relayServer(turn, external, id))
 		}
 		stun, turn := own.urls(r)
-		// One STUN server finds all that two would.
+		// A second STUN server would find the same addresses.
 		if stun != "" && len(all) == 0 {
 			all = append(all, inboxhttp.ICEServer{URLs: []string{stun}})
 		}
@@ -135,8 +136,8 @@ func relayServer(urls []string, authority *turncred.Authority, id string) inboxh
 	return inboxhttp.ICEServer{URLs: urls, Username: minted.Username, Credential: minted.Password}
 }
 
-// urls returns how the client that made a request reaches this server's relay: one URL for
-// STUN, and at most two for TURN. From three on, Firefox warns that they slow it down.
+// urls returns the URLs of this server's relay for the client that made r: one for STUN
+// and at most two for TURN. With three or more, Firefox warns that discovery is slow.
 func (o relayed) urls(r *http.Request) (stun string, turn []string) {
 	if o.authority == nil {
 		return "", nil
@@ -164,7 +165,7 @@ func (o relayed) urls(r *http.Request) (stun string, turn []string) {
 		stun = at("stun", o.udp, "")
 		turn = append(turn, at("turn", o.udp, "udp"))
 	}
-	// Firefox does not try turns: with an address, and says nothing about it.
+	// Firefox silently ignores turns: URLs with an IP address.
 	if o.trusted && r.TLS != nil && isName {
 		if o.tls != 0 {
 			port = o.tls
@@ -177,14 +178,14 @@ func (o relayed) urls(r *http.Request) (stun string, turn []string) {
 	return stun, turn
 }
 
-// hostName is what may stand in the URL of an ICE server.
+// hostName matches host names that are valid in the URL of an ICE server.
 var hostName = regexp.MustCompile(`^[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?$`)
 
-// hostOf returns the host under which a client reached this server, and the port: of
-// HTTPS if the Host names none. The host is empty if no ICE server can be at such a one.
+// hostOf returns the host and port of the request's Host header. The port defaults to
+// 443. The host is empty if it cannot be part of an ICE URL.
 func hostOf(r *http.Request) (host string, port uint16) {
 	host, number, err := net.SplitHostPort(r.Host)
-	if err != nil { // without a port
+	if err != nil { // no port
 		host, number = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]"), "443"
 	}
 	n, err := strconv.ParseUint(number, 10, 16)
@@ -200,7 +201,7 @@ func hostOf(r *http.Request) (host string, port uint16) {
 	return host, uint16(n)
 }
 
-// counts returns where outcomes are counted, or nil if they are not.
+// counts returns where to count outcomes, or nil with --outcomes=false.
 func (c *iceFlags) counts() *outcome.Counts {
 	if !c.Outcomes {
 		return nil
@@ -208,11 +209,11 @@ func (c *iceFlags) counts() *outcome.Counts {
 	return new(outcome.Counts)
 }
 
-// summaryInterval is how often the server logs how calls went.
+// summaryInterval is the time between log lines that summarize calls.
 const summaryInterval = time.Hour
 
-// summarize logs once an hour how calls went, if there were any, until ctx ends.
-// It returns at once if counts is nil.
+// summarize logs a summary of reported calls every summaryInterval until ctx ends, if
+// there were any. It returns immediately if counts is nil.
 func summarize(ctx context.Context, counts *outcome.Counts, log *slog.Logger) {
 	if counts == nil {
 		return

@@ -12,9 +12,9 @@ import (
 	"inbox/internal/turncred"
 )
 
-// The URLs of our own relay are ones that every browser can use: at most two for TURN,
-// no turns: with an address or with a certificate that browsers do not trust.
-func TestURLsOfTheRelay(t *testing.T) {
+// Every browser can use the URLs of our relay: there are at most two for TURN, and no
+// turns: URL has an IP address or a certificate that browsers do not trust.
+func TestRelayURLs(t *testing.T) {
 	all := relayed{udp: 3478, tcp: 3478, trusted: true, authority: turncred.New("x")}
 	only := func(f func(*relayed)) relayed {
 		r := all
@@ -31,22 +31,22 @@ func TestURLsOfTheRelay(t *testing.T) {
 	}{
 		{"a name over TLS", all, "inbox.example", true, "stun:inbox.example:3478", []string{"turn:inbox.example:3478?transport=udp", "turns:inbox.example:443?transport=tcp"}},
 		{"the port of the request", all, "inbox.example:8443", true, "stun:inbox.example:3478", []string{"turn:inbox.example:3478?transport=udp", "turns:inbox.example:8443?transport=tcp"}},
-		{"a name without TLS, or behind a proxy that ends it", all, "inbox.example", false, "stun:inbox.example:3478", []string{"turn:inbox.example:3478?transport=udp", "turn:inbox.example:3478?transport=tcp"}},
+		{"a name without TLS, or behind a proxy that terminates it", all, "inbox.example", false, "stun:inbox.example:3478", []string{"turn:inbox.example:3478?transport=udp", "turn:inbox.example:3478?transport=tcp"}},
 		{"an untrusted certificate", only(func(r *relayed) { r.trusted = false }), "inbox.example", true, "stun:inbox.example:3478", []string{"turn:inbox.example:3478?transport=udp", "turn:inbox.example:3478?transport=tcp"}},
 		{"an address over TLS", all, "192.0.2.7:443", true, "stun:192.0.2.7:3478", []string{"turn:192.0.2.7:3478?transport=udp", "turn:192.0.2.7:3478?transport=tcp"}},
 		{"an IPv6 address", all, "[2001:db8::7]:8443", true, "stun:[2001:db8::7]:3478", []string{"turn:[2001:db8::7]:3478?transport=udp", "turn:[2001:db8::7]:3478?transport=tcp"}},
 		{"an IPv6 address without a port", all, "[::1]", false, "stun:[::1]:3478", []string{"turn:[::1]:3478?transport=udp", "turn:[::1]:3478?transport=tcp"}},
 		{"this machine", all, "localhost:3000", false, "stun:localhost:3478", []string{"turn:localhost:3478?transport=udp", "turn:localhost:3478?transport=tcp"}},
 		{"no UDP", only(func(r *relayed) { r.udp = 0 }), "inbox.example", true, "", []string{"turns:inbox.example:443?transport=tcp", "turn:inbox.example:3478?transport=tcp"}},
-		{"no listener but HTTPS", only(func(r *relayed) { r.udp, r.tcp = 0, 0 }), "inbox.example", true, "", []string{"turns:inbox.example:443?transport=tcp"}},
+		{"only HTTPS", only(func(r *relayed) { r.udp, r.tcp = 0, 0 }), "inbox.example", true, "", []string{"turns:inbox.example:443?transport=tcp"}},
 		{"no listener", only(func(r *relayed) { r.udp, r.tcp = 0, 0 }), "inbox.example", false, "", nil},
-		{"a host of its own", only(func(r *relayed) { r.host = "turn.example" }), "cdn.example", true, "stun:turn.example:3478", []string{"turn:turn.example:3478?transport=udp", "turns:turn.example:443?transport=tcp"}},
-		{"an address of its own", only(func(r *relayed) { r.host = "2001:db8::7" }), "inbox.example", true, "stun:[2001:db8::7]:3478", []string{"turn:[2001:db8::7]:3478?transport=udp", "turn:[2001:db8::7]:3478?transport=tcp"}},
-		{"a host of its own, and no Host", only(func(r *relayed) { r.host = "turn.example" }), "", false, "stun:turn.example:3478", []string{"turn:turn.example:3478?transport=udp", "turn:turn.example:3478?transport=tcp"}},
-		{"no Host", all, "", false, "", nil},
-		{"an impossible host", all, "a b", false, "", nil},
-		{"a host that would say more", all, "x?transport=tcp", false, "", nil},
-		{"an impossible port", all, "inbox.example:99999", true, "", nil},
+		{"a separate host", only(func(r *relayed) { r.host = "turn.example" }), "cdn.example", true, "stun:turn.example:3478", []string{"turn:turn.example:3478?transport=udp", "turns:turn.example:443?transport=tcp"}},
+		{"a separate address", only(func(r *relayed) { r.host = "2001:db8::7" }), "inbox.example", true, "stun:[2001:db8::7]:3478", []string{"turn:[2001:db8::7]:3478?transport=udp", "turn:[2001:db8::7]:3478?transport=tcp"}},
+		{"a separate host and no Host header", only(func(r *relayed) { r.host = "turn.example" }), "", false, "stun:turn.example:3478", []string{"turn:turn.example:3478?transport=udp", "turn:turn.example:3478?transport=tcp"}},
+		{"no Host header", all, "", false, "", nil},
+		{"an invalid host", all, "a b", false, "", nil},
+		{"a host that would inject a parameter", all, "x?transport=tcp", false, "", nil},
+		{"an invalid port", all, "inbox.example:99999", true, "", nil},
 		{"no relay", relayed{}, "inbox.example", true, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -60,15 +60,14 @@ func TestURLsOfTheRelay(t *testing.T) {
 			}
 			for _, url := range append(turn, stun) {
 				if url != "" && !iceURL.MatchString(url) {
-					t.Errorf("%q is no URL of an ICE server", url)
+					t.Errorf("%q is not a URL of an ICE server", url)
 				}
 			}
 		})
 	}
 }
 
-// Servers that the operator names stand beside ours, with credentials as coturn checks
-// them.
+// External servers are listed before ours, with credentials in the format of coturn.
 func TestExternalICEServers(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("s3cr3t\n"), 0o600); err != nil {
@@ -90,12 +89,12 @@ func TestExternalICEServers(t *testing.T) {
 	for i, authority := range []*turncred.Authority{turncred.New("s3cr3t"), turncred.New("ours")} {
 		claim, ok := authority.Verify(got[i+1].Username)
 		if !ok || claim.Password != got[i+1].Credential || strings.Contains(got[i+1].Username, "alice") {
-			t.Errorf("the server does not accept %+v", got[i+1])
+			t.Errorf("the credentials %+v are not valid", got[i+1])
 		}
 	}
 }
 
-func TestWrongICEServers(t *testing.T) {
+func TestInvalidICEServers(t *testing.T) {
 	for url, want := range map[string]string{
 		"stun.example":                      "stun:HOST",
 		"stun:":                             "stun:HOST",
@@ -118,7 +117,7 @@ func TestWrongICEServers(t *testing.T) {
 		}
 	}
 	if err := (&iceFlags{ICESecretFile: "x"}).checkICE(); err == nil {
-		t.Error("a secret for no server is accepted")
+		t.Error("a secret without a TURN server is accepted")
 	}
 	for _, url := range []string{"stun:a", "stuns:a.example:5349", "stun:[::1]:3478", "stun:192.0.2.1:65535"} {
 		if err := (&iceFlags{ICEServer: []string{url}}).checkICE(); err != nil {

@@ -19,8 +19,8 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// issueCertificate writes a certificate for localhost that an authority has signed, and
-// its key.
+// issueCertificate writes a certificate for localhost, signed by a new authority, and its
+// key. It returns the authority.
 func issueCertificate(t *testing.T, certFile, keyFile string) *x509.CertPool {
 	t.Helper()
 	c := inboxtest.IssueCertificate(t)
@@ -32,7 +32,7 @@ func issueCertificate(t *testing.T, certFile, keyFile string) *x509.CertPool {
 	return c.Pool
 }
 
-// iceOf asks a server for its list, under the name localhost.
+// iceOf fetches a server's list under the name localhost.
 func iceOf(t *testing.T, r *running, roots *x509.CertPool) []inboxhttp.ICEServer {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, InsecureSkipVerify: roots == nil, ServerName: "localhost"}}
@@ -45,7 +45,7 @@ func iceOf(t *testing.T, r *running, roots *x509.CertPool) []inboxhttp.ICEServer
 	return got.ICEServers
 }
 
-// allocate uses a URL as it is, as a browser does.
+// allocate creates an allocation at a URL, used as it is, as browsers do.
 func allocate(t *testing.T, url string, s inboxhttp.ICEServer, roots *x509.CertPool) (relay net.PacketConn) {
 	t.Helper()
 	part := regexp.MustCompile(`^(turns?):(.*)\?transport=(udp|tcp)$`).FindStringSubmatch(url)
@@ -89,8 +89,9 @@ func allocate(t *testing.T, url string, s inboxhttp.ICEServer, roots *x509.CertP
 	return relay
 }
 
-// reaches sends packets from each relay to the other until both have one. The relay drops
-// the first, as it drops what somebody sends who was not asked.
+// reaches sends packets between two relay addresses until both have received one. The
+// relay drops the first, since it drops packets from peers that the receiver has not sent
+// to.
 func reaches(t *testing.T, one, two net.PacketConn) {
 	t.Helper()
 	var b [100]byte
@@ -109,9 +110,9 @@ func reaches(t *testing.T, one, two net.PacketConn) {
 	}
 }
 
-// What /ice says can be used as it stands, over every transport, and the clients of
-// different ones reach each other.
-func TestICEOfTheProgram(t *testing.T) {
+// The URLs and credentials of /ice work unchanged over every transport, and clients of
+// different transports reach each other.
+func TestICEWorks(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	roots := issueCertificate(t, certFile, keyFile)
@@ -141,7 +142,7 @@ func TestICEOfTheProgram(t *testing.T) {
 	}
 }
 
-// No browser asks its user about the certificate of a TURN server.
+// Browsers never let the user accept an untrusted certificate of a TURN server.
 func TestICEWithAnUntrustedCertificate(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// interrupted starts a command of a peer, and ends it with the first signal once
-// ready has returned.
+// interrupted starts a command of a peer and interrupts it once ready has returned.
 func interrupted(t *testing.T, url string, ready func(stdin io.Writer, stdout io.Reader), args ...string) {
 	t.Helper()
 	cmd := exec.Command("inbox", args...)
@@ -31,7 +30,7 @@ func interrupted(t *testing.T, url string, ready func(stdin io.Writer, stdout io
 	defer cmd.Process.Kill()
 	ready(stdin, stdout)
 	cmd.Process.Signal(syscall.SIGTERM)
-	state, err := cmd.Process.Wait() // both pipes are open until it has ended
+	state, err := cmd.Process.Wait() // both pipes stay open until it has exited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,15 +41,14 @@ func interrupted(t *testing.T, url string, ready func(stdin io.Writer, stdout io
 	}
 }
 
-// Whoever interrupts a command is not made to wait for whoever it reads from or
-// writes to.
+// An interrupted command does not wait for the program that it reads from or writes to.
 func TestInterrupted(t *testing.T) {
 	r := serve(t, "--drain=0s", "--max-body=256KiB", "--inbox-bytes=1MiB")
 	defer r.end(t)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	large := strings.Repeat("x", 256<<10) // more than fits into a pipe
+	large := strings.Repeat("x", 256<<10) // more than a pipe can buffer
 
-	// When all but a pipe's content is taken, it reads.
+	// Once all but a pipe's buffer has been taken, the command is reading.
 	reading := func(stdin io.Writer, _ io.Reader) { io.WriteString(stdin, large) }
 	interrupted(t, r.url, reading, "send", "--to=bob")
 
@@ -73,7 +71,7 @@ func TestInterrupted(t *testing.T) {
 	for _, args := range [][]string{{"receive"}, {"receive", "--follow"}} {
 		interrupted(t, r.url, writing, args...)
 		if res, body := get(t, client, r.url+"/inbox?after=0&wait=0", "alice", "a"); body != large {
-			t.Errorf("%s: a message that was not printed whole has left: %s", args, res.Status)
+			t.Errorf("%s: a message that was not printed completely is gone: %s", args, res.Status)
 		}
 	}
 }

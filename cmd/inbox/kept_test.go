@@ -18,14 +18,14 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// keptServer is the program with --max-memory=32MiB, built without the race detector,
-// whose memory would be beside its own.
+// keptServer is the program with --max-memory=32MiB. It is built without the race
+// detector, whose memory would add to the program's.
 type keptServer struct {
 	*testing.T
 	pid  int
 	addr string
 	http *bufio.ReadWriter // a connection
-	base int64             // resident memory when nothing is kept
+	base int64             // resident memory when empty
 }
 
 const keptMemory = 32 << 20
@@ -51,13 +51,13 @@ func (s *keptServer) dial() net.Conn {
 	return c
 }
 
-// ask sends a request without a body and returns the status of its answer.
+// ask sends a request without a body and returns the status.
 func (s *keptServer) ask(method, query, id string) int {
 	s.Helper()
 	return s.askAll(method + " " + query + " " + id)[0]
 }
 
-// askAll sends requests, each of a method, a query and an id, in one go.
+// askAll pipelines requests, each given as method, query and id.
 func (s *keptServer) askAll(requests ...string) (statuses []int) {
 	s.Helper()
 	for _, r := range requests {
@@ -91,9 +91,9 @@ func (s *keptServer) resident() (bytes int64) {
 	return bytes << 10
 }
 
-// Whatever strangers have a server keep, it takes no more memory for that than
-// --max-memory says, once the garbage of its coming is collected.
-func TestMemoryIsWhatIsCounted(t *testing.T) {
+// Whatever strangers make the server keep, its memory stays within --max-memory, once the
+// garbage of handling their requests is collected.
+func TestMaxMemoryBoundsResidentMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("resident memory cannot be read here")
 	}
@@ -103,7 +103,7 @@ func TestMemoryIsWhatIsCounted(t *testing.T) {
 	}
 	long := strings.Repeat("-", 500)
 	for name, fill := range map[string]func(s *keptServer) (full bool){
-		"empty messages of senders that have closed": func(s *keptServer) bool {
+		"empty messages from senders that have closed": func(s *keptServer) bool {
 			for i := 0; ; i++ {
 				to := fmt.Sprint("to-", i)
 				requests := []string{"GET ?limit=0 " + to}
@@ -127,13 +127,13 @@ func TestMemoryIsWhatIsCounted(t *testing.T) {
 				}
 			}
 		},
-		// Each is a new connection that waits, is answered, and goes.
+		// Each is a new connection that waits, gets a response and disconnects.
 		"receivers that are gone": func(s *keptServer) bool {
 			for i := range 3000 {
 				c, id := s.dial(), fmt.Sprint("peer-", i)
 				fmt.Fprintf(c, "GET /inbox?after=0&wait=1 HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\nAuthorization: Basic %s\r\n\r\n",
 					strings.Repeat("x", 1500), base64.StdEncoding.EncodeToString([]byte(id+":p")))
-				inboxtest.Until(s, "it waits", func() bool { return s.ask("POST", "?to="+id, "sender") == http.StatusOK })
+				inboxtest.Until(s, "the poll waits", func() bool { return s.ask("POST", "?to="+id, "sender") == http.StatusOK })
 				io.ReadFull(c, make([]byte, 100))
 				c.Close()
 			}
@@ -148,8 +148,8 @@ func TestMemoryIsWhatIsCounted(t *testing.T) {
 			}
 			most, last := s.base+keptMemory*115/100, int64(0)
 			defer func() { t.Logf("%d MiB at the start, %d now", s.base>>20, last>>20) }()
-			inboxtest.Until(t, "no more is resident than the limit", func() bool {
-				time.Sleep(100 * time.Millisecond) // nothing tells when garbage is collected
+			inboxtest.Until(t, "resident memory is within the limit", func() bool {
+				time.Sleep(100 * time.Millisecond) // garbage collection cannot be observed
 				last = s.resident()
 				return last <= most
 			})

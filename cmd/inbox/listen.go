@@ -18,10 +18,10 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// listenFlags say where the server listens.
+// listenFlags configure where the server listens.
 type listenFlags struct {
-	Listen   []string `sep:"," placeholder:"ADDRESS" group:"Addresses" help:"Where to listen: [HOST]:PORT (port 0 takes a free one), unix:PATH, or systemd for the sockets that it passes. Repeatable. Default: :$$PORT if that is set, else :443 with --tls acme, else :3000."`
-	UnixMode mode     `default:"0660" group:"Addresses" help:"Permissions of the socket of --listen unix:PATH. Users who may write to it may connect."`
+	Listen   []string `sep:"," placeholder:"ADDRESS" group:"Addresses" help:"[HOST]:PORT (port 0 picks a free port), unix:PATH, or systemd for sockets passed by systemd. Repeatable. Default: :$$PORT if set, else :443 with --tls acme, else :3000."`
+	UnixMode mode     `default:"0660" group:"Addresses" help:"Permissions of the Unix sockets of --listen. Connecting requires write permission."`
 }
 
 const (
@@ -29,12 +29,12 @@ const (
 
 	unixPrefix  = "unix:"
 	fromSystemd = "systemd"
-	// mostUnixPath is how long the path of a socket can be, in bytes (unix(7)).
-	mostUnixPath = 107
+	// maxUnixPath is the maximum length of a socket's path, in bytes (unix(7)).
+	maxUnixPath = 107
 )
 
-// addresses are where to listen. Platforms that run a program say so by PORT. An authority
-// connects to the port of https.
+// addresses returns where to listen. Hosting platforms set PORT. ACME authorities connect
+// to port 443.
 func (c *serveCommand) addresses() []string {
 	if len(c.Listen) > 0 {
 		return c.Listen
@@ -48,11 +48,11 @@ func (c *serveCommand) addresses() []string {
 	return []string{":" + defaultPort}
 }
 
-// checkListen refuses addresses that no machine has.
+// checkListen rejects invalid addresses.
 func (c *serveCommand) checkListen() error {
 	if port := os.Getenv("PORT"); port != "" && len(c.Listen) == 0 {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return fmt.Errorf("PORT is %q in the environment, want a number from 0 to 65535 (or give --listen)", port)
+			return fmt.Errorf("the environment has PORT=%q, want a number from 0 to 65535 (or set --listen)", port)
 		}
 	}
 	for i, address := range c.addresses() {
@@ -60,17 +60,17 @@ func (c *serveCommand) checkListen() error {
 		_, port, err := net.SplitHostPort(address)
 		switch {
 		case slices.Contains(c.Listen[:min(i, len(c.Listen))], address) && port != "0":
-			return fmt.Errorf("--listen: %s is there twice", address)
+			return fmt.Errorf("--listen: %s is given twice", address)
 		case address == fromSystemd:
 			continue
 		case local && path == "":
-			return errors.New("--listen unix:PATH needs a path, as in unix:/run/inbox/inbox.sock")
-		case local && len(path) > mostUnixPath:
-			return fmt.Errorf("--listen: the path of a socket is at most %d bytes long, not %d", mostUnixPath, len(path))
+			return errors.New("--listen unix:PATH requires a path, as in unix:/run/inbox/inbox.sock")
+		case local && len(path) > maxUnixPath:
+			return fmt.Errorf("--listen: the socket's path has %d bytes, want at most %d", len(path), maxUnixPath)
 		case local:
 			continue
 		case err != nil:
-			return errors.New("--listen is [HOST]:PORT, as in :3000 or 127.0.0.1:3000, unix:PATH, or systemd")
+			return errors.New("--listen must be [HOST]:PORT, as in :3000 or 127.0.0.1:3000, unix:PATH, or systemd")
 		}
 		if _, err := net.LookupPort("tcp", port); err != nil {
 			return fmt.Errorf("--listen: port %q is not a number from 0 to 65535", port)
@@ -80,15 +80,15 @@ func (c *serveCommand) checkListen() error {
 }
 
 const (
-	// lookAgain is how often a start looks whether the server before it has gone.
-	lookAgain = 100 * time.Millisecond
-	// settle is how long a start looks for that server at all: it may have been told to
-	// stop a moment ago.
+	// retryInterval is the time between attempts to take an address.
+	retryInterval = 100 * time.Millisecond
+	// settle is how long to retry if no stopping server is found there. The previous
+	// server may only just have been told to stop.
 	settle = time.Second
 )
 
-// listen takes all addresses. While an inbox server at one of them is stopping, it waits
-// for as long as this server would take to stop.
+// listen takes all addresses. If another inbox server is stopping at one of them, it
+// waits up to --drain for that server to finish.
 func (c *serveCommand) listen(ctx context.Context, log *slog.Logger) (all []net.Listener, err error) {
 	for _, address := range c.addresses() {
 		var next []net.Listener
@@ -114,17 +114,17 @@ func closeAll(all []net.Listener) {
 	}
 }
 
-// passed returns the sockets that systemd listens on for this program (sd_listen_fds(3)).
+// passed returns the sockets passed by systemd (sd_listen_fds(3)).
 func passed() (all []net.Listener, err error) {
 	files := activation.Files(true)
 	if len(files) == 0 {
-		return nil, errors.New("cannot listen: systemd has passed no socket: --listen systemd goes with a .socket unit, which has to be started (LISTEN_FDS, LISTEN_PID)")
+		return nil, errors.New("cannot listen: systemd passed no sockets: --listen systemd requires a started .socket unit (LISTEN_FDS, LISTEN_PID)")
 	}
 	for _, f := range files {
 		ln, e := net.FileListener(f)
 		f.Close()
 		if e != nil {
-			err = errors.Join(err, fmt.Errorf("cannot listen: %s of systemd is no socket for connections (want ListenStream=): %w", f.Name(), e))
+			err = errors.Join(err, fmt.Errorf("cannot listen: %s, passed by systemd, does not accept connections (want ListenStream=): %w", f.Name(), e))
 			continue
 		}
 		all = append(all, ln)
@@ -136,8 +136,8 @@ func passed() (all []net.Listener, err error) {
 }
 
 func (c *serveCommand) listenAt(ctx context.Context, log *slog.Logger, address string) (net.Listener, error) {
-	// No connection is ever left without a time limit, so that nobody needs the
-	// kernel's keep-alive, and its four calls for each.
+	// Every connection has a timeout of its own, so skip the kernel's keep-alive and its
+	// four system calls per connection.
 	config := net.ListenConfig{KeepAlive: -1}
 	take := func() (net.Listener, error) { return config.Listen(ctx, "tcp", address) }
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
@@ -154,46 +154,46 @@ func (c *serveCommand) listenAt(ctx context.Context, log *slog.Logger, address s
 		}
 		if !waits && c.isDraining(ctx, address) {
 			waits, last = true, time.Now().Add(c.Drain+settle)
-			log.Info("waiting for the server at this address, which is stopping", "listen", address, "at_most", c.Drain+settle)
+			log.Info("waiting for the previous server to stop", "listen", address, "at_most", c.Drain+settle)
 		}
 		if !pause(ctx, last) {
 			if ctx.Err() != nil {
 				return nil, errInterrupted
 			}
-			return nil, fmt.Errorf("cannot listen: %s: address already in use: stop the program that listens there, or give another --listen", address)
+			return nil, fmt.Errorf("cannot listen: %s: address already in use (stop the program that listens there, or change --listen)", address)
 		}
 	}
 }
 
-// pause waits a moment. It reports false when the time is over or ctx has ended.
+// pause waits for retryInterval. It reports false if last has passed or ctx has ended.
 func pause(ctx context.Context, last time.Time) bool {
 	if time.Now().After(last) {
 		return false
 	}
 	select {
-	case <-time.After(lookAgain):
+	case <-time.After(retryInterval):
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// isDraining reports whether an inbox server that is stopping listens at our address.
+// isDraining reports whether an inbox server at one of our addresses is stopping.
 func (c *serveCommand) isDraining(ctx context.Context, address string) bool {
 	status, word, err := c.readiness(ctx, address)
 	return err == nil && status == http.StatusServiceUnavailable && word == "draining"
 }
 
-// notify tells systemd the state of a service of Type=notify.
+// notify reports a state to systemd, for services with Type=notify.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd cannot be told the state of this service", "state", state, "error", err)
+		log.Warn("cannot report the state to systemd", "state", state, "error", err)
 	}
 }
 
 // announce logs the addresses to open in a browser.
 func (c *serveCommand) announce(log *slog.Logger, all []net.Listener) {
-	store, _, _ := strings.Cut(c.Store, ":") // without its password
+	store, _, _ := strings.Cut(c.Store, ":") // without a password
 	log.Info("inbox", "version", version(), "store", store)
 	scheme, remote := "http", false
 	if c.TLS != "off" {
@@ -222,6 +222,6 @@ func (c *serveCommand) announce(log *slog.Logger, all []net.Listener) {
 		remote = remote || len(hosts) > 1
 	}
 	if c.TLS == "off" && remote {
-		log.Info("browsers give a camera only to localhost and to https: for other devices use --tls self-signed")
+		log.Info("browsers allow the camera only on localhost and over https: for other devices use --tls self-signed")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// overUnix returns a client of the server at a Unix socket, whatever host its URLs name.
+// overUnix returns a client that connects to a Unix socket, whatever the host in a URL.
 func overUnix(t *testing.T, path string) *http.Client {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -24,10 +24,11 @@ func overUnix(t *testing.T, path string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// meetThere has a message go from a sender to a receiver that waits, each with its client.
+// meetThere sends a message from a sender to a waiting receiver, each with its own
+// client.
 func meetThere(t *testing.T, at string, receiver *http.Client, from string, sender *http.Client) {
 	t.Helper()
-	get(t, receiver, at+"/inbox?limit=0", "alice", "a") // alice has an inbox
+	get(t, receiver, at+"/inbox?limit=0", "alice", "a") // opens the inbox
 	got := make(chan string, 1)
 	go func() {
 		_, body := get(t, receiver, at+"/inbox?after=0&wait=20", "alice", "a")
@@ -45,9 +46,9 @@ func meetThere(t *testing.T, at string, receiver *http.Client, from string, send
 	}
 }
 
-// One server listens on several addresses of several kinds. Its socket has the permissions
-// that were asked for, and goes with it.
-func TestListenOnSeveral(t *testing.T) {
+// One server listens on several addresses of several kinds. Its Unix socket has the
+// requested permissions and is removed on exit.
+func TestListenOnSeveralAddresses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox.sock")
 	cmd, r := process(t, "--listen=127.0.0.1:0", "--listen=unix:"+path, "--listen=[::1]:0", "--unix-mode=0600", "--drain=2s")
 	r.log.await(t, `msg=listening (unix=`+path+`)`)
@@ -69,8 +70,8 @@ func TestListenOnSeveral(t *testing.T) {
 	}
 }
 
-// A server that was killed leaves its socket, and the next takes the path. One that still
-// listens keeps it.
+// A server that was killed leaves its socket behind, and the next server takes the path.
+// A server that still listens keeps it.
 func TestSocketOfAnotherServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox.sock")
 	at := []string{"--listen=127.0.0.1:0", "--listen=unix:" + path, "--drain=2s"}
@@ -86,16 +87,17 @@ func TestSocketOfAnotherServer(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	if res, _ := get(t, overUnix(t, path), "http://inbox/healthz", "", ""); res.StatusCode != http.StatusOK {
-		t.Errorf("the first server answers %s", res.Status)
+		t.Errorf("the first server responds with %s", res.Status)
 	}
-	// A start waits for the one that is stopping, and takes over.
+	// A new server waits for one that is stopping, and takes over.
 	one.Process.Signal(syscall.SIGTERM)
 	r.log.await(t, "msg=draining")
 	two, _ := process(t, at...)
 	if err := one.Wait(); err != nil {
 		t.Error(err)
 	}
-	// Somebody removes the path, and another server takes it: it stays with that one.
+	// If the path is removed and another server takes it, the first server leaves it
+	// alone.
 	os.Remove(path)
 	process(t, at...)
 	two.Process.Signal(syscall.SIGTERM)
@@ -103,12 +105,12 @@ func TestSocketOfAnotherServer(t *testing.T) {
 		t.Error(err)
 	}
 	if res, _ := get(t, overUnix(t, path), "http://inbox/healthz", "", ""); res.StatusCode != http.StatusOK {
-		t.Errorf("the last server answers %s", res.Status)
+		t.Errorf("the last server responds with %s", res.Status)
 	}
 }
 
-// systemd passes sockets and hears when the service is ready and when it stops. Its sockets
-// stay.
+// systemd passes sockets, and is notified when the service is ready and when it stops.
+// Its sockets remain.
 func TestSystemd(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "inbox.sock")
@@ -164,7 +166,7 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// Platforms that run a program tell it the port. A flag is more.
+// Hosting platforms set PORT. A flag overrides it.
 func TestPort(t *testing.T) {
 	ln, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -180,7 +182,7 @@ func TestPort(t *testing.T) {
 	r.log.await(t, `msg=listening url=(http://localhost:`+port+`/)`)
 	_, other := process(t, "--listen=127.0.0.1:0")
 	if strings.HasSuffix(other.url, ":"+port) {
-		t.Error("PORT is more than --listen")
+		t.Error("PORT overrides --listen")
 	}
 	inboxtest.Until(t, "it answers at that port", func() bool {
 		res, err := http.Get("http://localhost:" + port + "/healthz")

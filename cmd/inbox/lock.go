@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// lockSnapshot makes sure that no other server reads or writes the snapshot. A server
-// that is stopping gives up its port before it has written its snapshot: the next one
-// waits here, or it would begin without those inboxes.
+// lockSnapshot locks the snapshot against other servers. A stopping server releases its
+// port before it writes its snapshot. The next server waits here, since it would
+// otherwise start without those inboxes.
 //
-// The lock is on a file beside the snapshot, and ends with the process.
+// The lock is on a file next to the snapshot and ends with the process.
 func (c *serveCommand) lockSnapshot(ctx context.Context, log *slog.Logger) (unlock func(), err error) {
 	if c.Snapshot == "" {
 		return func() {}, nil
@@ -29,7 +29,7 @@ func (c *serveCommand) lockSnapshot(ctx context.Context, log *slog.Logger) (unlo
 			return func() { f.Close() }, nil
 		}
 		if !errors.Is(err, errLocked) { // as on some network file systems
-			log.Warn("the snapshot cannot be locked: make sure that no other server uses it", "error", err)
+			log.Warn("cannot lock the snapshot: make sure that no other server uses it", "error", err)
 			return func() { f.Close() }, nil
 		}
 		if !waits {
@@ -40,7 +40,7 @@ func (c *serveCommand) lockSnapshot(ctx context.Context, log *slog.Logger) (unlo
 			if ctx.Err() != nil {
 				return nil, errors.Join(errInterrupted, f.Close())
 			}
-			return nil, errors.Join(fmt.Errorf("the snapshot %s belongs to another server that is running", c.Snapshot), f.Close())
+			return nil, errors.Join(fmt.Errorf("the snapshot %s is in use by another server", c.Snapshot), f.Close())
 		}
 	}
 }

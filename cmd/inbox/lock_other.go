@@ -4,6 +4,6 @@ package main
 
 import "os"
 
-// lockFile locks nothing here: whoever starts a server has to wait until the one before
-// has ended.
+// lockFile does nothing on this platform. The operator must wait for the previous server
+// to end.
 func lockFile(*os.File) error { return nil }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock, or fails with errLocked.
+// lockFile locks f. It returns errLocked if another process has the lock.
 func lockFile(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -11,9 +11,8 @@ import (
 	"inbox/internal/clientaddr"
 )
 
-// logRequests writes a line per request at debug level, without anything that a
-// peer chose: no id, no recipient, no path, no query, no header. With clients it adds
-// the client's address.
+// logRequests logs each request at debug level. It logs nothing that a peer chose: no id,
+// recipient, path, query or header. If clients is set, it logs the client's address.
 func logRequests(log *slog.Logger, clients bool, next http.Handler) http.Handler {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
 		return next
@@ -26,7 +25,7 @@ func logRequests(log *slog.Logger, clients bool, next http.Handler) http.Handler
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)
 		if rec.taken {
-			log.Debug("request goes on waiting", "method", method(r), "route", r.Pattern, "proto", r.Proto)
+			log.Debug("request waits", "method", method(r), "route", r.Pattern, "proto", r.Proto)
 			return
 		}
 		log.Debug("request", "method", method(r), "route", r.Pattern, "proto", r.Proto,
@@ -34,7 +33,7 @@ func logRequests(log *slog.Logger, clients bool, next http.Handler) http.Handler
 	})
 }
 
-// method keeps made-up methods out of the log.
+// method returns the request's method, or "other" for one that is not standard.
 func method(r *http.Request) string {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
@@ -45,7 +44,7 @@ func method(r *http.Request) string {
 
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status int // the handler took over the connection
 	bytes  int64
 	taken  bool // its connection
 }
@@ -66,5 +65,5 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(r.ResponseWriter).Hijack()
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap supports http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

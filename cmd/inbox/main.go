@@ -1,5 +1,6 @@
-// Command inbox is a temporary mailbox through which WebRTC peers find each
-// other.
+// Command inbox is a signaling server for WebRTC: it holds the messages through which
+// peers find each other. It serves the HTTP API, the demo pages and a TURN relay, and it
+// can send, receive and check from the command line.
 package main
 
 import (
@@ -16,15 +17,15 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the command line. Every flag of serve has an environment variable, INBOX_
-// and its name; those of the other commands have what peer.go says.
+// cli is the command line. Every flag of serve can also be set by an environment
+// variable: INBOX_ and its name. The other commands name theirs in peer.go.
 type cli struct {
-	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server. This is what plain 'inbox' does."`
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server. This is the default command."`
 	Send        sendCommand        `cmd:"" help:"Send a message to a peer."`
 	Receive     receiveCommand     `cmd:"" help:"Receive messages."`
-	Check       checkCommand       `cmd:"" help:"Try out a server, as its users find it."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a server on this machine whether it is ready. The exit code is 0 or 1."`
-	Completion  completionCommand  `cmd:"" completion-shell-default:"false" help:"Print a script that completes this command line in a shell."`
+	Check       checkCommand       `cmd:"" help:"Check that a server works for its users."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check whether the local server is ready: exits with 0 or 1."`
+	Completion  completionCommand  `cmd:"" completion-shell-default:"false" help:"Print a script that enables completion in a shell."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
@@ -32,12 +33,12 @@ type cli struct {
 
 const description = `A temporary mailbox through which WebRTC peers find each other.
 
-Without any flag it serves on port 3000: open http://localhost:3000/ and read on there.`
+To start a server on port 3000, run 'inbox' and open http://localhost:3000/.`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run returns the exit code: 0, 1 for what went wrong, 2 for a command line or
-// an environment that makes no sense, and those of exitCode.
+// run runs the command line and returns the exit code: 0 for success, 1 for a failure, 2
+// for an invalid command line or environment, or another from exitCode.
 func run(args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := errors.New("help was printed")
@@ -46,13 +47,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		kong.Description(description),
 		kong.DefaultEnvars("INBOX"),
 		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 80}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{"version": "inbox " + version()},
 		kong.Exit(func(int) { panic(exited) }),
 	)
 	if err != nil {
-		panic(err) // the struct above is wrong
+		panic(err) // a struct tag is invalid
 	}
 	if completeLine(parser) {
 		return 0
@@ -68,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx := untilSignal()
 	if command := parsed.Command(); strings.HasPrefix(command, "send") || strings.HasPrefix(command, "receive") {
 		for _, name := range unknownVariables(os.Environ()) {
-			fmt.Fprintf(stderr, "inbox: the variable %s is not a setting\n", name)
+			fmt.Fprintf(stderr, "inbox: unknown setting in the environment: %s\n", name)
 		}
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
@@ -80,15 +81,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// untilSignal returns a context that ends with the first signal, so that everything ends
-// in order. The second one ends the process at once. The cause of an interrupt is
-// errInterrupted.
+// untilSignal returns a context that ends with the first interrupt or SIGTERM, so that
+// the program can shut down. A second signal kills the process. After an interrupt the
+// context's cause is errInterrupted.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		var why error // of SIGTERM, none but that it is over
+		var why error // nil for SIGTERM
 		if <-signals == os.Interrupt {
 			why = errInterrupted
 		}
@@ -100,8 +101,7 @@ func untilSignal() context.Context {
 
 type streams struct{ out, err io.Writer }
 
-// helped runs f and reports whether it ended by printing the help, which kong
-// does by calling its Exit.
+// helped runs f and reports whether it printed the help, after which kong calls Exit.
 func helped(exited error, f func()) (yes bool) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -122,7 +122,7 @@ func (versionCommand) Run(s streams) error {
 	return err
 }
 
-// release is set by the linker (see the Makefile).
+// release is the version, set by the linker (see the Makefile).
 var release string
 
 func version() string {

@@ -7,25 +7,24 @@ import (
 	"time"
 )
 
-// returnMemory gives memory back after a burst. Go's collector runs when much is
-// allocated: of ten thousand peers who have come and now only wait, or have gone,
-// it would keep for minutes what their coming took.
+// returnMemory returns memory to the system after a burst. Go collects garbage when much
+// is allocated. When ten thousand peers have connected and now only wait, or have left,
+// it would keep the memory of that burst for minutes.
 //
-// It collects when nothing else did for a while and there is enough to gain: at
-// most once in two ticks, and never under load, when the collector runs by
-// itself. What expired since the last collection nobody knows before the next, so
-// one is made from time to time where it is cheap; elsewhere Go's own comes after
-// two minutes.
+// returnMemory collects if nothing else has for a while and enough can be gained. That is
+// at most once in two ticks, and never under load, when Go's collector runs anyway. Only a
+// collection shows how much has become garbage, so on small heaps it also runs one now and
+// then. On large heaps, Go's own periodic collection follows within two minutes.
 func returnMemory(ctx context.Context) {
-	const every, worthwhile = 5 * time.Second, 1 << 20
-	const seldom, cheap = 6, 64 << 20 // ticks, bytes
+	const interval, minGain = 5 * time.Second, 1 << 20
+	const maxQuiet, smallHeap = 6, 64 << 20 // ticks, bytes
 	samples := []metrics.Sample{
 		{Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/gc/heap/live:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"}, // live, or not collected yet
+		{Name: "/memory/classes/heap/objects:bytes"}, // live or not yet collected
 		{Name: "/memory/classes/heap/free:bytes"},
 	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var cycles uint64
 	quiet := 0 // ticks without a collection
@@ -44,9 +43,9 @@ func returnMemory(ctx context.Context) {
 			continue
 		}
 		gain := objects - min(live, objects) + free
-		if gain > worthwhile+live/4 || quiet >= seldom && live < cheap {
+		if gain > minGain+live/4 || quiet >= maxQuiet && live < smallHeap {
 			debug.FreeOSMemory()
-			cycles = 0 // so that the next is two ticks away
+			cycles = 0 // makes the next tick look busy, so the next collection is two ticks away
 		}
 	}
 }

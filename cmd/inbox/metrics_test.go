@@ -34,7 +34,8 @@ import (
 	"inbox/redisstore"
 )
 
-// everyFamily is what a server with every feature shows. Nobody reads the values.
+// everyFamily returns the metrics of a server with every feature. Their values are not
+// used.
 func everyFamily() (all []metrics.Family) {
 	var m meter.Meter
 	all = append(all, new(operations).families()...)
@@ -96,12 +97,12 @@ func (s watchedServer) scrape(t *testing.T) string {
 	return text
 }
 
-// value reads a sample, as in inbox_receivers{transport="socket"}.
+// value returns the value of a sample, such as inbox_receivers{transport="socket"}.
 func value(t *testing.T, text, sample string) float64 {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(sample) + ` (\S+)$`).FindStringSubmatch(text)
 	if found == nil {
-		t.Fatalf("there is no %s in\n%s", sample, text)
+		t.Fatalf("no sample %s in\n%s", sample, text)
 	}
 	v, err := strconv.ParseFloat(found[1], 64)
 	if err != nil {
@@ -128,8 +129,7 @@ func promtool(t *testing.T, stdin string, args ...string) {
 	}
 }
 
-// Prometheus's own checker finds nothing wrong with what a server shows that has every
-// feature, over each store.
+// promtool accepts the metrics of a server with every feature, with each store.
 func TestMetricsFollowConventions(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	pepper := filepath.Join(t.TempDir(), "pepper")
@@ -151,11 +151,12 @@ func TestMetricsFollowConventions(t *testing.T) {
 		s.end(t)
 	}
 	if got, want := slices.Sorted(maps.Keys(shown)), familyNames(); !slices.Equal(got, want) {
-		t.Errorf("servers show %v,\nwant %v", got, want)
+		t.Errorf("servers have %v,\nwant %v", got, want)
 	}
 }
 
-// What docs, dashboard, alerts and the page name exists, and the docs name everything.
+// Every metric named in the docs, the dashboard, the alerts and the page exists, and the
+// docs list all metrics.
 func TestMetricsAreDocumented(t *testing.T) {
 	names := familyNames()
 	docs := read(t, "../../docs/operations.md")
@@ -165,18 +166,18 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	slices.Sort(documented)
 	if !slices.Equal(documented, names) {
-		t.Errorf("docs/operations.md has a table of\n%v,\nand servers show\n%v", documented, names)
+		t.Errorf("docs/operations.md lists\n%v,\nbut servers have\n%v", documented, names)
 	}
 	for _, f := range everyFamily() {
 		for _, label := range f.Labels {
 			if !strings.Contains(docs, "`"+label+"`") && !strings.Contains(docs, label+"}") && !strings.Contains(docs, label+",") {
-				t.Errorf("docs/operations.md does not name the label %s of %s", label, f.Name)
+				t.Errorf("docs/operations.md lacks the label %s of %s", label, f.Name)
 			}
 		}
 	}
 	for _, why := range meter.Reasons() {
 		if !strings.Contains(docs, "`"+why.String()+"`") {
-			t.Errorf("docs/operations.md does not name the reason %s", why)
+			t.Errorf("docs/operations.md lacks the reason %s", why)
 		}
 	}
 	for _, file := range []string{"deploy/grafana/inbox.json", "deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_test.yml", "internal/metrics/page/page.js"} {
@@ -184,7 +185,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		for _, name := range regexp.MustCompile(`inbox_[a-z0-9_]+`).FindAllString(read(t, "../../"+file), -1) {
 			used++
 			if !slices.Contains(names, name) && !slices.Contains(names, derived.ReplaceAllString(name, "")) {
-				t.Errorf("%s names %s, which no server shows", file, name)
+				t.Errorf("%s names %s, which does not exist", file, name)
 			}
 		}
 		if used == 0 {
@@ -193,7 +194,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// derived ends the names of a histogram's parts.
+// derived matches the suffixes of the series of a histogram.
 var derived = regexp.MustCompile(`_(bucket|count|sum|p50|p99)$`)
 
 func read(t *testing.T, file string) string {
@@ -205,8 +206,7 @@ func read(t *testing.T, file string) string {
 	return string(content)
 }
 
-// The words in a query that are labels and their values exist too, so that no panel and
-// no alert is silently empty.
+// Labels and their values in queries exist, so that no panel or alert is silently empty.
 func TestQueriesNameExistingLabels(t *testing.T) {
 	labels := []string{"job", "instance", "le"}
 	for _, f := range everyFamily() {
@@ -234,7 +234,7 @@ func TestQueriesNameExistingLabels(t *testing.T) {
 	if len(queries) < 30 {
 		t.Errorf("the dashboard has %d queries", len(queries))
 	}
-	// Prometheus can parse them, with something in place of Grafana's variables.
+	// Prometheus can parse the queries, with values in place of Grafana's variables.
 	var rules struct {
 		Groups []map[string]any `json:"groups"`
 	}
@@ -245,7 +245,7 @@ func TestQueriesNameExistingLabels(t *testing.T) {
 	}
 	rules.Groups = []map[string]any{{"name": "dashboard", "rules": all}}
 	file := filepath.Join(t.TempDir(), "rules.yml")
-	content, err := json.Marshal(rules) // which is YAML too
+	content, err := json.Marshal(rules) // JSON is also YAML
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,14 +274,15 @@ func TestQueriesNameExistingLabels(t *testing.T) {
 			for pattern := range strings.SplitSeq(match[3], "|") {
 				full := regexp.MustCompile("^(" + pattern + ")$")
 				if !slices.ContainsFunc(reasons, full.MatchString) {
-					t.Errorf("no reason is called %s: %s", pattern, query)
+					t.Errorf("the reason %s does not exist: %s", pattern, query)
 				}
 			}
 		}
 	}
 }
 
-// The rules of deploy/prometheus are right, fire when they should, and each says what to do.
+// The rules in deploy/prometheus are valid, fire when they should, and each has a line on
+// what to do.
 func TestAlerts(t *testing.T) {
 	const dir = "../../deploy/prometheus/"
 	promtool(t, "", "check", "config", dir+"prometheus.yml")
@@ -294,7 +295,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// Metrics and the page hold nothing that a peer chose, and no address.
+// Metrics and the page contain nothing that a peer chose, and no address.
 func TestMetricsNameNobody(t *testing.T) {
 	s := serveWatched(t, "--pprof", "--max-body=1000", "--inbox-capacity=2", "--max-wait=1s", "--log-clients", "--trusted-proxy=127.0.0.1")
 	c := &talker{t, s.running, &http.Client{}}
@@ -321,15 +322,15 @@ func TestMetricsNameNobody(t *testing.T) {
 			}
 		}
 		if strings.Contains(text, "kanari") || strings.Contains(text, "198.51.100") {
-			t.Errorf("%s holds what a peer chose, or an address", path)
+			t.Errorf("%s contains what a peer chose, or an address", path)
 		}
 	}
 	if n := value(t, s.scrape(t), `inbox_refused_total{reason="unauthorized"}`); n == 0 {
-		t.Error("no refusal was counted, so this test has seen nothing")
+		t.Error("no refusal was counted, so this test proves nothing")
 	}
 }
 
-// Each receiver counts while it waits, on every transport, and no longer.
+// Each receiver is counted while it waits, on every transport, and no longer.
 func TestReceiversAreCounted(t *testing.T) {
 	s := serveWatched(t)
 	basic := func(id string) string {
@@ -351,14 +352,14 @@ func TestReceiversAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.until(t, sample, 1)
-		if wait.transport == "long-poll" { // and one that is answered
+		if wait.transport == "long-poll" { // a second poll, which is answered
 			s.until(t, "inbox_connections_parked", 1)
 			send(t, s.url, "sender", "poller")
 			s.until(t, sample, 0)
 			if _, err := io.WriteString(conn, wait.request); err != nil {
 				t.Fatal(err)
 			}
-			// The message is there until it is acknowledged: the poll does not wait.
+			// The message stays until it is acknowledged, so this poll does not wait.
 			s.until(t, `inbox_requests_total{code="200",transport="long-poll"}`, 2)
 		}
 		conn.Close()
@@ -400,8 +401,9 @@ func send(t *testing.T, url, from, to string) {
 	}
 }
 
-// The listener of clients serves no metrics, and that of metrics nothing else.
-func TestMetricsAreApart(t *testing.T) {
+// The public listener does not serve metrics, and the metrics listener serves nothing
+// else.
+func TestMetricsListenerIsSeparate(t *testing.T) {
 	s := serveWatched(t)
 	for _, path := range []string{"/metrics", "/state", "/debug/pprof/", "/debug/pprof/heap"} {
 		if status, _ := fetch(t, s.url+path); status != http.StatusNotFound {
@@ -422,7 +424,7 @@ func TestMetricsAreApart(t *testing.T) {
 			t.Errorf("with --pprof, operators get %d for %s, want %d", status, path, want)
 		}
 	}
-	// A page that has found a name for this address (DNS rebinding).
+	// A page that resolves its own name to this address (DNS rebinding).
 	for host, want := range map[string]int{"evil.example": 403, "evil.example:9600": 403, "localhost:9600": 200, "[::1]:9600": 200, "127.0.0.1": 200} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.metrics+"/metrics", nil)
 		if err != nil {
@@ -438,7 +440,7 @@ func TestMetricsAreApart(t *testing.T) {
 			t.Errorf("a request for %s gets %d, want %d", host, res.StatusCode, want)
 		}
 	}
-	// A page of another site that asks for a profile as if it were a picture; a link there.
+	// A page of another site that loads a profile as an image, or links to it.
 	for _, c := range []struct {
 		site, dest string
 		want       int
@@ -459,8 +461,8 @@ func TestMetricsAreApart(t *testing.T) {
 	}
 }
 
-// A server that starts while another one is stopping waits for its metrics' port, and one
-// whose port is another program's says so.
+// A server that starts while another is stopping waits for its metrics port. If another
+// program has the port, the server reports it.
 func TestMetricsPortIsTaken(t *testing.T) {
 	for what, ready := range map[string]string{"a server that is stopping": "0", "a server that is not": "1"} {
 		taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"inbox"
@@ -10,37 +10,37 @@ import (
 	"inbox/internal/meter"
 )
 
-// guardFlags keep strangers from filling inboxes and from guessing their passwords.
+// guardFlags keep strangers from filling inboxes and from guessing passwords.
 type guardFlags struct {
-	SenderShare            int        `default:"50" group:"Limits" help:"Percent of an inbox that one sender can fill while no other sender has a message in it; 0: all of it."`
+	SenderShare            int        `default:"50" group:"Limits" help:"Percentage of an inbox that one sender can fill while it has messages from no other sender; 0: all of it."`
 	LimitPasswords         limit.Rate `default:"1/s,burst=60" group:"Limits of one address" help:"Wrong passwords."`
-	LimitPasswordsPerInbox limit.Rate `default:"10/m,burst=10" group:"Limits of one address" help:"Wrong passwords for one inbox. All addresses together can try ten times as many. They never slow down an address that has shown the right password."`
+	LimitPasswordsPerInbox limit.Rate `default:"10/m,burst=10" group:"Limits of one address" help:"Wrong passwords for one inbox. All addresses together get ten times as many. An address that has used the right password is never slowed down."`
 }
 
-// guessesOfAll is how many times as many wrong passwords all addresses together can try at
-// one inbox as one of them can.
-const guessesOfAll = 10
+// allAddresses is how many times more wrong passwords all addresses together may try on
+// an inbox than one address may.
+const allAddresses = 10
 
 func (f *guardFlags) check() error {
 	if f.SenderShare < 0 || f.SenderShare > 100 {
-		return errors.New("--sender-share is 0 to 100, in percent")
+		return fmt.Errorf("--sender-share is %d, want a percentage from 0 to 100", f.SenderShare)
 	}
 	return nil
 }
 
-// limit adds what a store keeps of this.
+// limit adds these limits to a store's.
 func (f *guardFlags) limit(l inbox.Limits) inbox.Limits {
-	l.Share = f.SenderShare // 0 means all to a store too
+	l.Share = f.SenderShare // 0 means all of it, for a store too
 	if r := f.LimitPasswordsPerInbox; !r.Off() {
 		l.Guesses = inbox.Guesses{
-			Every: time.Duration(float64(time.Second) / (guessesOfAll * r.PerSecond)),
-			Burst: guessesOfAll * r.Burst,
+			Every: time.Duration(float64(time.Second) / (allAddresses * r.PerSecond)),
+			Burst: allAddresses * r.Burst,
 		}
 	}
 	return l
 }
 
-// guard bounds how many wrong passwords one address can try at a store.
+// guard wraps a store to bound the wrong passwords that one address can try.
 func (f *guardFlags) guard(s inbox.Store, refusals *meter.Refusals) inbox.Store {
 	return guard.New(s, guard.Config{Address: f.LimitPasswords, Inbox: f.LimitPasswordsPerInbox, Refusals: refusals})
 }

@@ -18,37 +18,37 @@ import (
 	inboxclient "inbox/client"
 )
 
-// peerFlags are those of the commands that act for a peer.
+// peerFlags are the flags of the commands that act as a peer.
 type peerFlags struct {
-	Server       string `default:"http://localhost:3000/inbox" env:"INBOX_SERVER" placeholder:"URL" group:"Who and where" help:"The server's inboxes (${default})."`
-	ID           string `required:"" env:"INBOX_ID" placeholder:"ID" group:"Who and where" help:"Who you are: the id of your own inbox."`
-	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Who and where" help:"Holds your password; a line break at its end does not count."`
-	Password     string `env:"-" placeholder:"PASSWORD" group:"Who and where" help:"Your password itself. Others on this machine can see it: rather use a file, or $$INBOX_PASSWORD."`
-	Insecure     bool   `env:"INBOX_INSECURE" group:"Who and where" help:"Do not check the server's certificate, as for one started with --tls self-signed."`
-	Verbose      bool   `short:"v" env:"-" group:"Who and where" help:"Say on standard error which transport is used and what is retried."`
+	Server       string `default:"http://localhost:3000/inbox" env:"INBOX_SERVER" placeholder:"URL" group:"Who and where" help:"URL of the server's inboxes (${default})."`
+	ID           string `required:"" env:"INBOX_ID" placeholder:"ID" group:"Who and where" help:"Your id, which is also the name of your inbox."`
+	PasswordFile string `env:"INBOX_PASSWORD_FILE" placeholder:"FILE" group:"Who and where" help:"File with your password. One trailing line break is ignored."`
+	Password     string `env:"-" placeholder:"PASSWORD" group:"Who and where" help:"Your password. Other users of this machine can see it: prefer a file, or $$INBOX_PASSWORD."`
+	Insecure     bool   `env:"INBOX_INSECURE" group:"Who and where" help:"Skip verification of the server's certificate, as for --tls self-signed."`
+	Verbose      bool   `short:"v" env:"-" group:"Who and where" help:"Report the transport and retries on standard error."`
 }
 
-// exitCodes are for the help, and tested.
+// exitCodes is part of the help. A test covers it.
 const exitCodes = `Exit codes:
 
   0    done
   1    failed
-  2    the command line makes no sense
-  3    nothing arrived in time
+  2    invalid command line
+  3    no message arrived in time
   4    the recipient has no inbox
-  5    wrong password for this inbox
-  6    the inbox was closed, or another receiver has taken over
+  5    wrong password
+  6    the inbox was closed, or another receiver took over
   130  interrupted`
 
 var (
-	errNothing     = errors.New("nothing arrived in time")
+	errNothing     = errors.New("no message arrived in time")
 	errInterrupted = errors.New("interrupted")
 )
 
-// usageError is a mistake in the command line that kong could not see.
+// usageError is a mistake in the command line that kong cannot detect.
 type usageError struct{ error }
 
-// exitCode is what a script learns of an error.
+// exitCode returns the exit code for an error.
 func exitCode(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
@@ -67,36 +67,36 @@ func exitCode(err error) int {
 	case errors.Is(err, errOpen):
 		return 7
 	case errors.Is(err, errInterrupted):
-		return 130 // as of a shell's own
+		return 130 // as in a shell
 	}
 	return 1
 }
 
-// client makes a client of the flags and of what a command adds to them. how is told
-// of its progress.
-func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Config, how *progress) (*inboxclient.Client, error) {
+// client returns a client configured by the flags and by config. It reports its progress
+// to report.
+func (p *peerFlags) client(ctx context.Context, s streams, config inboxclient.Config, report *progress) (*inboxclient.Client, error) {
 	password, err := p.password(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	config.URL, config.ID, config.Password = p.Server, p.ID, password
 	if u, err := url.Parse(p.Server); err == nil && (u.Path == "" || u.Path == "/") {
-		u.Path = "/inbox" // nobody serves inboxes at the root
+		u.Path = "/inbox" // no server has its inboxes at the root
 		config.URL = u.String()
 	}
 	if p.Insecure && strings.HasPrefix(config.URL, "http:") {
-		s.note("--insecure does nothing: " + config.URL + " has no certificate")
+		s.note("--insecure has no effect: " + config.URL + " has no certificate")
 	}
 	if p.Insecure {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		config.HTTP = &http.Client{Transport: transport}
 	}
-	how.note, how.server = s.note, config.URL
-	config.Log = slog.New(how)
+	report.note, report.server = s.note, config.URL
+	config.Log = slog.New(report)
 	if p.Verbose {
 		text := slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelDebug})
-		config.Log = slog.New(slog.NewMultiHandler(how, text))
+		config.Log = slog.New(slog.NewMultiHandler(report, text))
 	}
 	c, err := inboxclient.New(config)
 	if err != nil {
@@ -109,9 +109,9 @@ func (p *peerFlags) password(ctx context.Context, s streams) (string, error) {
 	env := os.Getenv(peerPassword)
 	switch {
 	case p.Password != "" && p.PasswordFile != "":
-		return "", usageError{errors.New("--password and --password-file do not go together")}
+		return "", usageError{errors.New("--password and --password-file exclude each other")}
 	case p.Password != "":
-		s.note("others on this machine can see --password: use --password-file or $INBOX_PASSWORD")
+		s.note("other users of this machine can see --password: use --password-file or $INBOX_PASSWORD")
 		return p.Password, nil
 	case p.PasswordFile != "":
 		content, err := readUpTo(ctx, p.PasswordFile, 4<<10)
@@ -126,14 +126,14 @@ func (p *peerFlags) password(ctx context.Context, s streams) (string, error) {
 	case env != "":
 		return env, nil
 	}
-	return "", usageError{errors.New("a password is needed: in $INBOX_PASSWORD or in a --password-file")}
+	return "", usageError{errors.New("no password: set $INBOX_PASSWORD or --password-file")}
 }
 
-// note says something on standard error that is no failure.
+// note prints a remark on standard error.
 func (s streams) note(text string) { fmt.Fprintln(s.err, "inbox:", text) }
 
-// readUpTo reads a file, or standard input if its name is "-", until ctx ends. More
-// than most is an error.
+// readUpTo reads a file, or standard input if name is "-", until ctx ends. It returns an
+// error if there are more than most bytes.
 func readUpTo(ctx context.Context, name string, most int64) ([]byte, error) {
 	return unlessEnded(ctx, func() ([]byte, error) {
 		f := os.Stdin
@@ -146,17 +146,17 @@ func readUpTo(ctx context.Context, name string, most int64) ([]byte, error) {
 		}
 		content, err := io.ReadAll(io.LimitReader(f, most+1))
 		if err == nil && int64(len(content)) > most {
-			err = fmt.Errorf("%s holds more than %d bytes", f.Name(), most)
+			err = fmt.Errorf("%s is larger than %d bytes", f.Name(), most)
 		}
 		return content, err
 	})
 }
 
-// grace is how long what is being read or written when an interrupt comes may take.
+// grace is how long a read or write may continue after an interrupt.
 const grace = time.Second
 
-// unlessEnded runs f, which may wait for a person or another program, and leaves it
-// behind when ctx ends, after a grace: nothing else would free it.
+// unlessEnded runs f, which may block on a person or another program. If ctx ends, it
+// waits for f for grace and then abandons it, since nothing can interrupt it.
 func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -173,7 +173,7 @@ func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	case <-ctx.Done():
 	}
 	select {
-	case r := <-done: // a message that was printed is not to come again
+	case r := <-done: // so that a message that was printed is also acknowledged
 		return r.value, r.err
 	case <-time.After(grace):
 		var none T
@@ -181,7 +181,7 @@ func unlessEnded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// plain says in words of ours what the end of a context says.
+// plain replaces the errors of a context by plain words.
 func plain(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return errInterrupted

@@ -24,13 +24,13 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// The commands of a peer. Beside those of the other scripts there are these:
+// The commands of a peer. In addition to the commands of the other scripts, there are:
 //
 //	exits CODE COMMAND...  fails unless it exits with that code and one line
-//	until FILE TEXT        waits until a file holds a text
+//	until FILE TEXT        waits until a file contains a text
 //
-// $PROXY is a proxy that asks for its own password, and nothing that listens at $SILENT
-// ever answers.
+// $PROXY is a proxy that wants credentials of its own. $SILENT accepts connections and
+// never responds.
 func TestPeerScripts(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="staging"`)
@@ -66,8 +66,8 @@ func TestPeerScripts(t *testing.T) {
 	})
 }
 
-// quickEnd keeps programs with the race detector from waiting a second at their
-// end for races that nobody is there to cause.
+// quickEnd makes programs with the race detector exit immediately instead of waiting a
+// second for late races.
 const quickEnd = "GORACE=atexit_sleep_ms=0"
 
 func TestExitCodes(t *testing.T) {
@@ -82,7 +82,7 @@ func TestExitCodes(t *testing.T) {
 		130: {errInterrupted},
 	} {
 		if !strings.Contains(exitCodes, fmt.Sprint("\n  ", want, " ")) {
-			t.Errorf("the help does not tell of %d", want)
+			t.Errorf("the help does not mention %d", want)
 		}
 		for _, err := range errs {
 			if got := exitCode(err); got != want {
@@ -92,8 +92,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// A command that gets nowhere for two seconds says once what it is doing, and once
-// more after each contact.
+// A command without progress for two seconds reports once what it is doing, and again
+// after each time it had contact.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // guards noted
@@ -120,10 +120,10 @@ func TestProgress(t *testing.T) {
 			noted = nil
 		}
 		how.begin()
-		time.Sleep(quietFor - 1)
+		time.Sleep(quietPeriod - 1)
 		want()
 		time.Sleep(1 * time.Nanosecond)
-		want("trying to reach http://inbox.test/inbox for up to 30s: no answer yet")
+		want("trying to reach http://inbox.test/inbox for up to 30s: no response yet")
 		fail(errors.New("cannot reach the server: connection refused"))
 		time.Sleep(time.Minute)
 		want()
@@ -139,12 +139,12 @@ func TestProgress(t *testing.T) {
 
 		log.Debug("receiving", "transport", "long poll")
 		fail(&inboxclient.Error{Status: 503, Code: "inbox-full"})
-		time.Sleep(quietFor)
+		time.Sleep(quietPeriod)
 		want("retrying for up to 30s: inbox-full: the recipient's inbox is full")
 		log.Debug("sent", "transport", "request")
 		fail(&inboxclient.Error{Status: 404, Code: "no-such-inbox"})
-		time.Sleep(quietFor)
-		want("waiting for up to 1m0s until the recipient opens an inbox")
+		time.Sleep(quietPeriod)
+		want("waiting for up to 1m0s for the recipient to open an inbox")
 
 		log.Debug("sent", "transport", "request")
 		fail(errors.New("away"))
@@ -159,8 +159,8 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// bash and fish complete a line as they do at a terminal: testdata/peer/completion.txtar
-// tests zsh.
+// bash and fish complete a line as at a terminal. testdata/peer/completion.txtar tests
+// zsh.
 func TestCompletion(t *testing.T) {
 	wants := [][2]string{
 		{"inbox |se", "send serve"},

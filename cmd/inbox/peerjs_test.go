@@ -17,7 +17,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// dialPeer opens a PeerJS socket and returns what is said on it first.
+// dialPeer opens a PeerJS socket and returns the first frame.
 func dialPeer(ctx context.Context, base string, query url.Values) (net.Conn, string, error) {
 	dialer := ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	conn, early, _, err := dialer.Dial(ctx, "ws"+strings.TrimPrefix(base, "http")+"/peerjs?"+query.Encode())
@@ -36,8 +36,7 @@ func peerQuery(key, id string) url.Values {
 	return url.Values{"key": {key}, "id": {id}, "token": {"token"}, "version": {"1.5.5"}}
 }
 
-// The URLs of PeerJS, under a path with and without a slash at its end, take
-// nothing from the others.
+// The URLs of PeerJS, with and without a trailing slash, do not shadow other URLs.
 func TestPeerJSRoutes(t *testing.T) {
 	for _, path := range []string{"/", "/signal", "/signal/"} {
 		t.Run(path, func(t *testing.T) {
@@ -103,8 +102,8 @@ func TestWithoutPeerJS(t *testing.T) {
 	}
 }
 
-// A client of PeerJS is sent away last: receivers of our own protocol, who come
-// back by themselves, have gone by then. Nobody is cut off.
+// PeerJS clients are disconnected last, after receivers of our own protocol, which
+// reconnect by themselves. No connection is cut.
 func TestDrainOfPeerJS(t *testing.T) {
 	r := serve(t, "--drain=2s")
 	conn, said, err := dialPeer(t.Context(), r.url, peerQuery("peerjs", "alice"))
@@ -130,7 +129,7 @@ func TestDrainOfPeerJS(t *testing.T) {
 	select {
 	case <-polled:
 	case code := <-closed:
-		t.Error("the PeerJS client was the first to go")
+		t.Error("the PeerJS client was disconnected first")
 		closed <- code
 	}
 	if code := <-closed; code != 1012 {
@@ -145,7 +144,7 @@ func TestDrainOfPeerJS(t *testing.T) {
 	}
 }
 
-// callPeers is what clients of PeerJS do, and their mistakes.
+// callPeers sends what PeerJS clients send, including mistakes.
 func (c *talker) callPeers() {
 	ctx, cancel := context.WithTimeout(c.Context(), 20*time.Second)
 	defer cancel()

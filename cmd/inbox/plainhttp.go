@@ -14,22 +14,22 @@ import (
 	"unicode"
 )
 
-// plainConn is a connection to the port of HTTPS that begins with TLS, or with a plain
-// request, which it answers itself: people type an address without https://, and would
-// read only that the connection was reset.
+// plainConn is a connection to the HTTPS port. If it starts with a plain HTTP request
+// instead of TLS, plainConn answers it: people type addresses without https://, and would
+// otherwise only see that the connection was reset.
 type plainConn struct {
 	net.Conn
 	api   string
-	begun bool // the first byte has come; only Read uses it
+	begun bool // the first byte has arrived; only Read uses it
 }
 
-// NetConn is the connection that the kernel knows.
+// NetConn returns the kernel's connection.
 func (c *plainConn) NetConn() net.Conn { return c.Conn }
 
-var errPlain = errors.New("plain HTTP on the port of HTTPS")
+var errPlain = errors.New("plain HTTP on the HTTPS port")
 
-// Read is called by crypto/tls, first for the client's hello. A hello begins with a byte
-// that no method of HTTP has.
+// Read is called by crypto/tls, first for the ClientHello. A ClientHello starts with a
+// byte that no HTTP method starts with.
 func (c *plainConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.begun || n == 0 {
@@ -43,9 +43,9 @@ func (c *plainConn) Read(p []byte) (int, error) {
 	return 0, errPlain
 }
 
-// answer reads the rest of a request, in the time that a handshake has, and sends a browser
-// to the same address with https. Whatever else was sent over plain HTTP, a password
-// perhaps, is not worth repeating: a program is told what to change.
+// answer reads the rest of the request, within the deadline of the handshake, and
+// redirects browsers to https. Other requests may have sent a password in the clear, so
+// they are not redirected: the response says what to change.
 func (c *plainConn) answer(begin []byte) {
 	const most = 16 << 10 // as over TLS
 	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(io.MultiReader(bytes.NewReader(begin), c.Conn), most)))
@@ -56,7 +56,7 @@ func (c *plainConn) answer(begin []byte) {
 			host = c.LocalAddr().String()
 		}
 		if where = secureURL(r, host); redirects(r, where, c.api) {
-			status = http.StatusTemporaryRedirect // the next start may be without TLS
+			status = http.StatusTemporaryRedirect // temporary, since the server may restart without TLS
 		}
 	}
 	text := "This port speaks HTTPS only."
@@ -76,21 +76,21 @@ func (c *plainConn) answer(begin []byte) {
 	if _, err := c.Conn.Write(b.Bytes()); err != nil {
 		return
 	}
-	// A connection that is closed with bytes unread is reset, and the answer lost.
+	// Closing with unread bytes would reset the connection and lose the response.
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		c.Conn.SetReadDeadline(time.Now().Add(time.Second))
 		io.CopyN(io.Discard, c.Conn, 256<<10)
 	}
 }
 
-// redirects tells requests of people, who are sent to https, from those that may hold more
-// than an address: they are refused.
+// redirects reports whether to redirect a request to https. Requests that may contain
+// more than an address are refused instead.
 func redirects(r *http.Request, where, api string) bool {
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	return reads && where != "" && r.URL.Path != api && r.Header.Get("Upgrade") == "" && r.Header.Get("Authorization") == ""
 }
 
-// secureURL is what a request asked for, with https at that host, or "" if that is none.
+// secureURL returns the https URL of the request at host, or "" if the host is invalid.
 func secureURL(r *http.Request, host string) string {
 	u, err := url.Parse("https://" + host)
 	odd := func(c rune) bool {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// insecure sends bytes to the port of HTTPS, in pieces, and returns what comes.
+// insecure sends bytes to the HTTPS port, in pieces, and returns the response.
 func insecure(t *testing.T, r *running, pieces ...string) (*http.Response, string) {
 	t.Helper()
 	address, _, _ := strings.Cut(strings.TrimPrefix(r.url, "https://"), "/")
@@ -43,9 +43,9 @@ func insecure(t *testing.T, r *running, pieces ...string) (*http.Response, strin
 	return res, string(body)
 }
 
-// A browser that comes to the port of HTTPS by plain HTTP is sent to the same address with
-// https, a program reads what to change, and TLS works as before.
-func TestPlainHTTPOnThePortOfHTTPS(t *testing.T) {
+// A browser that uses plain HTTP on the HTTPS port is redirected to the same address with
+// https. A program is told what to change. TLS works as before.
+func TestPlainHTTPOnHTTPSPort(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	r := serve(t, "--tls=self-signed", "--drain=0s", "--base-path=/signal")
 	for _, c := range []struct {
@@ -74,10 +74,10 @@ func TestPlainHTTPOnThePortOfHTTPS(t *testing.T) {
 			t.Errorf("%.80q: %s %v", c.pieces[0], res.Status, res.Header)
 		}
 		if !strings.HasPrefix(c.pieces[0], "HEAD") && !strings.Contains(body, "HTTPS") {
-			t.Errorf("%.80q: the answer is %q", c.pieces[0], body)
+			t.Errorf("%.80q: the response is %q", c.pieces[0], body)
 		}
 		if strings.Contains(body, "password") {
-			t.Errorf("%.80q: the answer repeats it: %q", c.pieces[0], body)
+			t.Errorf("%.80q: the response repeats it: %q", c.pieces[0], body)
 		}
 	}
 	secure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}

@@ -18,7 +18,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// process starts the program as a process of its own. Its log can be waited for.
+// process starts the program as a separate process and captures its log.
 func process(t *testing.T, flags ...string) (*exec.Cmd, *running) {
 	t.Helper()
 	if !strings.Contains(strings.Join(flags, " "), "--listen") {
@@ -40,7 +40,7 @@ func begun(t *testing.T, cmd *exec.Cmd) *running {
 	return r
 }
 
-// started is begun for a server whose URL the log tells.
+// started does the same as begun and reads the server's URL from the log.
 func started(t *testing.T, cmd *exec.Cmd) *running {
 	t.Helper()
 	r := begun(t, cmd)
@@ -48,9 +48,9 @@ func started(t *testing.T, cmd *exec.Cmd) *running {
 	return r
 }
 
-// The first signal drains, and the second ends at once, however long the drain
-// would take. An interrupt closes the port at once, so that only a client that is there
-// already is waited for.
+// The first signal starts draining, and the second ends the process immediately, however
+// long draining would take. An interrupt closes the port immediately, so only clients
+// that are already connected are waited for.
 func TestSecondSignal(t *testing.T) {
 	for _, first := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(first.String(), func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestSecondSignal(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer held.Close()
-			// A body that does not come to its end, in a request that has arrived.
+			// A body that never ends, in a request that has arrived.
 			fmt.Fprintf(held, "POST /inbox?to=x HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YTph\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
 			if _, err := io.ReadFull(held, make([]byte, 1)); err != nil {
 				t.Fatal(err)
@@ -79,7 +79,7 @@ func TestSecondSignal(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
-			for over := false; !over; { // again, should the first one not be forgotten yet
+			for over := false; !over; { // retry until it has taken effect
 				cmd.Process.Signal(syscall.SIGTERM)
 				select {
 				case err = <-ended:
@@ -89,14 +89,14 @@ func TestSecondSignal(t *testing.T) {
 			}
 			exit, ok := errors.AsType[*exec.ExitError](err)
 			if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
-				t.Errorf("it ended with %v", exit)
+				t.Errorf("exited with %v", exit)
 			}
 		})
 	}
 }
 
-// A start takes over the address and the snapshot of the server before it, which was told
-// to stop only a moment ago.
+// A new server takes over the address and the snapshot of a server that was told to stop
+// only a moment ago.
 func TestStartWhileAnotherStops(t *testing.T) {
 	snapshot := filepath.Join(t.TempDir(), "inboxes.snapshot")
 	old, r := process(t, "--drain=2s", "--snapshot="+snapshot)
@@ -108,27 +108,26 @@ func TestStartWhileAnotherStops(t *testing.T) {
 		t.Errorf("it listens at %s, want %s", next.url, r.url)
 	}
 	if text := next.log.String(); !strings.Contains(text, "msg=\"snapshot read\" inboxes=1") {
-		t.Errorf("it has not read what the server before it left:\n%s", text)
+		t.Errorf("it did not load the snapshot of the previous server:\n%s", text)
 	}
 	if err := old.Wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// A snapshot belongs to one server at a time.
-func TestSnapshotBelongsToOneServer(t *testing.T) {
+// Only one server at a time can use a snapshot.
+func TestSnapshotIsLocked(t *testing.T) {
 	snapshot := filepath.Join(t.TempDir(), "inboxes.snapshot")
 	process(t, "--snapshot="+snapshot)
 	var out, errs strings.Builder
 	code := run([]string{"serve", "--listen=127.0.0.1:0", "--drain=0s", "--snapshot=" + snapshot}, &out, &errs)
-	if code != 1 || !strings.Contains(errs.String(), "belongs to another server that is running") {
+	if code != 1 || !strings.Contains(errs.String(), "is in use by another server") {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 }
 
-// A1 and A9 of the known faults ended the process, and everything with it. A10:
-// a stop did so too, and nobody was told. See also testdata/serve/snapshot.txtar.
-func TestStopIsInOrder(t *testing.T) {
+// A message reaches a waiting poll, and SIGTERM then ends the server with exit code 0.
+func TestGracefulStop(t *testing.T) {
 	cmd, r := process(t, "--drain=1s")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	waiting := make(chan int, 1)
@@ -143,7 +142,7 @@ func TestStopIsInOrder(t *testing.T) {
 		res.Body.Close()
 		waiting <- res.StatusCode
 	}()
-	// Once alice waits, or has at least an inbox, she is there for bob.
+	// The send succeeds as soon as alice has an inbox.
 	for status := 0; status != http.StatusOK; {
 		req, _ := http.NewRequest(http.MethodPost, r.url+"/inbox?to=alice", nil)
 		req.SetBasicAuth("bob", "b")
@@ -159,12 +158,12 @@ func TestStopIsInOrder(t *testing.T) {
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("it ended with %v:\n%s", err, r.log)
+		t.Errorf("exited with %v:\n%s", err, r.log)
 	}
 }
 
-// When nobody reads the log any more, the server goes on, and ends in order.
-func TestLogIsNotRead(t *testing.T) {
+// If the reader of the log is gone, the server continues and stops gracefully.
+func TestClosedLog(t *testing.T) {
 	snapshot := filepath.Join(t.TempDir(), "snapshot")
 	cmd := exec.Command("inbox", "serve", "--listen=127.0.0.1:0", "--turn-listen=127.0.0.1:0", "--log-level=debug", "--drain=0s", "--snapshot="+snapshot)
 	cmd.Env = append(os.Environ(), quickEnd)
@@ -191,15 +190,14 @@ func TestLogIsNotRead(t *testing.T) {
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	if state, err := cmd.Process.Wait(); err != nil || state.ExitCode() != 0 {
-		t.Errorf("it ended with %v, %v", state, err)
+		t.Errorf("exited with %v, %v", state, err)
 	}
 	if _, err := os.Stat(snapshot); err != nil {
 		t.Error(err)
 	}
 }
 
-// D12 of the known faults: whatever is asked for, there is no list of files, and
-// no file that is not a page.
+// No path lists a directory or serves a file that is not a page.
 func TestNoFilesAreListed(t *testing.T) {
 	r := serve(t, "--drain=0s")
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

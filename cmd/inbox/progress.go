@@ -16,26 +16,26 @@ import (
 	inboxclient "inbox/client"
 )
 
-// quietFor is how long a command of a peer is silent while it gets nowhere. Most
-// restarts of a server are over by then.
-const quietFor = 2 * time.Second
+// quietPeriod is how long a command makes no progress before it says so. Most restarts of
+// a server take less.
+const quietPeriod = 2 * time.Second
 
-// progress tells the person or the log behind standard error what a command is doing
-// once it has got nowhere for a while: one line for each outage, not one for each
-// attempt. It follows the client's log.
+// progress prints what a command is waiting for once it has made no progress for
+// quietPeriod. It prints one line per outage, not one per attempt. It is a handler for
+// the client's log.
 type progress struct {
 	note   func(text string)
 	server string // its URL
-	limit  string // how long the command tries: "for up to 30s"
-	wait   string // and how long it waits for a recipient
+	limit  string // how long the command retries: "for up to 30s"
+	wait   string // how long it waits for a recipient
 
-	mu      sync.Mutex  // guards what follows
-	timer   *time.Timer // of the outage, while there is one
-	trouble error       // the last failure; nil before the first one
+	mu      sync.Mutex  // guards the fields below
+	timer   *time.Timer // of the current outage, or nil
+	trouble error       // last failure; nil before the first one
 }
 
-// begin starts the clock: no server has answered yet.
-func (p *progress) begin() { p.gotNowhere(nil) }
+// begin starts the clock before the first response.
+func (p *progress) begin() { p.stalled(nil) }
 
 // end stops the clock for good.
 func (p *progress) end() {
@@ -53,27 +53,27 @@ func (p *progress) stopLocked() {
 	p.trouble = nil
 }
 
-func (p *progress) gotNowhere(err error) {
+func (p *progress) stalled(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.trouble = err
 	if p.timer == nil {
-		p.timer = time.AfterFunc(quietFor, p.tell)
+		p.timer = time.AfterFunc(quietPeriod, p.report)
 	}
 }
 
-func (p *progress) tell() {
+func (p *progress) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timer == nil {
-		return // it went on at the last moment
+		return // it recovered just now
 	}
 	e, answered := errors.AsType[*inboxclient.Error](p.trouble)
 	switch {
 	case answered && e.Status == http.StatusTooManyRequests:
-		p.note("the server limits how often it is asked, or wrong passwords are tried, from here: waiting, and retrying " + p.limit)
+		p.note("the server limits requests or wrong passwords from this address: retrying " + p.limit)
 	case errors.Is(p.trouble, inbox.ErrNoInbox):
-		p.note("waiting " + p.wait + " until the recipient opens an inbox")
+		p.note("waiting " + p.wait + " for the recipient to open an inbox")
 	case answered:
 		p.note(fmt.Sprintf("retrying %s: %v", p.limit, p.trouble))
 	default:
@@ -81,10 +81,10 @@ func (p *progress) tell() {
 	}
 }
 
-// cause is what fits on a line of why a server is not reached.
+// cause describes in a few words why the server cannot be reached.
 func cause(err error) string {
 	if err == nil {
-		return "no answer yet"
+		return "no response yet"
 	}
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return number.Error()
@@ -95,13 +95,13 @@ func cause(err error) string {
 	return strings.TrimPrefix(err.Error(), "cannot reach the server: ")
 }
 
-// Enabled, Handle, WithAttrs and WithGroup make it a handler of the client's log.
+// Enabled, WithAttrs, WithGroup and Handle implement [slog.Handler].
 func (*progress) Enabled(context.Context, slog.Level) bool { return true }
 func (p *progress) WithAttrs([]slog.Attr) slog.Handler     { return p }
 func (p *progress) WithGroup(string) slog.Handler          { return p }
 
-// Handle reads records of two kinds: those with the attribute after tell of a failure,
-// and all others of contact to the server.
+// Handle handles a record of the client's log. A record with the attribute "after"
+// reports a failure, and any other means that the client is in contact with the server.
 func (p *progress) Handle(_ context.Context, r slog.Record) error {
 	var trouble error
 	for a := range r.Attrs {
@@ -110,7 +110,7 @@ func (p *progress) Handle(_ context.Context, r slog.Record) error {
 		}
 	}
 	if trouble != nil {
-		p.gotNowhere(trouble)
+		p.stalled(trouble)
 		return nil
 	}
 	p.mu.Lock()

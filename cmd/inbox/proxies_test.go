@@ -11,8 +11,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Behind a proxy that passes addresses on in a header, a client has as many connections as
-// without: whether they wait as polls, streams or sockets, and over HTTP/2 too.
+// Behind a proxy that passes addresses in a header, each client may have as many
+// connections as without the proxy, whether it polls, streams or uses a socket, and over
+// HTTP/2 too.
 func TestConnectionsBehindAProxy(t *testing.T) {
 	const most = 3
 	r := serve(t, "--drain=0s", "--turn=off", "--trusted-proxy=127.0.0.1", fmt.Sprint("--limit-connections=", most))
@@ -21,7 +22,8 @@ func TestConnectionsBehindAProxy(t *testing.T) {
 	defer http1.CloseIdleConnections()
 	defer http2.CloseIdleConnections()
 
-	// Each asks as a client at an address, until ctx ends, and returns the status.
+	// Each makes a request as a client with an address, until ctx ends, and returns the
+	// status.
 	request := func(transport *http.Transport, query, accept string) func(ctx context.Context, id, client string) int {
 		return func(ctx context.Context, id, client string) int {
 			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/inbox"+query, nil)
@@ -58,7 +60,7 @@ func TestConnectionsBehindAProxy(t *testing.T) {
 	for i, kind := range []struct {
 		name string
 		wait func(ctx context.Context, id, client string) int
-		none bool // it gets no answer while it waits
+		none bool // no response while it waits
 	}{
 		{"polls", poll, true}, {"streams", request(http1, "?after=0", "text/event-stream"), false}, {"sockets", socket, false},
 		{"polls over HTTP/2", poll2, true}, {"streams over HTTP/2", request(http2, "?after=0", "text/event-stream"), false},
@@ -72,7 +74,7 @@ func TestConnectionsBehindAProxy(t *testing.T) {
 				if kind.none {
 					go wait()
 				} else if wait(); <-waiting != http.StatusOK {
-					t.Fatal("it does not wait")
+					t.Fatal("the request does not wait")
 				}
 			}
 			refused := func(status int) bool { return status == http.StatusTooManyRequests || status == 4429 }

@@ -20,49 +20,53 @@ import (
 	inboxclient "inbox/client"
 )
 
-// receiveCommand is "inbox receive".
+// receiveCommand implements "inbox receive".
 type receiveCommand struct {
 	peerFlags
-	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Go on with the next message, and while the server is away."`
-	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print a line of JSON for each message, with its cursor, from, time, and body, or body64 if it is no text."`
-	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"First acknowledge the messages up to this cursor."`
-	Timeout time.Duration `env:"-" placeholder:"DURATION" group:"Messages" help:"Give up when nothing has arrived for so long, as in 30s. Never, if not given."`
+	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Keep receiving, even while the server is away."`
+	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print each message as a line of JSON with its cursor, from, time, and body, or body64 if it is not text."`
+	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"Acknowledge the messages up to this cursor first."`
+	Timeout time.Duration `env:"-" placeholder:"DURATION" group:"Messages" help:"Give up if no message arrives for this long, as in 30s. By default, wait forever."`
 }
 
 func (*receiveCommand) Help() string {
-	return `It waits for a message, prints it, acknowledges it and ends. A message that could not be printed is not acknowledged: it is received again.
+	return `Waits for a message, prints it, acknowledges it and exits. A message that cannot be printed is not acknowledged: the next receive gets it again.
 
-What is printed is exactly what was sent. With --follow, messages that do not end with a line break stand on one line: --json tells them apart. Only at a terminal a line break is added.
+Prints exactly what was sent. With --follow, messages that do not end with a line break run together: use --json to separate them. A missing line break is added only at a terminal.
 
   inbox receive --id bob --password-file secret > picture.png
-  inbox receive --follow --json | jq -r .body       (with INBOX_ID and INBOX_PASSWORD set)
+
+With INBOX_ID and INBOX_PASSWORD set:
+
+  inbox receive --follow --json | jq -r .body
   inbox receive | inbox send --to carol
 
 ` + exitCodes + `
 
-With --follow it ends when it is interrupted, and with --timeout when nothing comes any more after something did: with 0 then.`
+With --follow, an interrupt ends it with 0. So does --timeout if at least one message arrived.`
 }
 
-// Run prints messages.
+// Run receives and prints messages.
 func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	config := inboxclient.Config{PollOnly: !c.Follow} // one message is not worth a socket
 	if c.After != "" {
 		if config.After, err = inbox.ParseCursor(c.After); err != nil {
-			return usageError{errors.New("--after is no cursor")}
+			return usageError{errors.New("--after is not a cursor")}
 		}
 	}
 	if c.Timeout < 0 {
-		return usageError{errors.New("--timeout is not negative")}
+		return usageError{errors.New("--timeout must not be negative")}
 	}
-	how := &progress{limit: c.limit()}
-	peer, err := c.client(ctx, s, config, how)
+	report := &progress{limit: c.limit()}
+	peer, err := c.client(ctx, s, config, report)
 	if err != nil {
 		return err
 	}
-	how.begin()
-	defer how.end()
+	report.begin()
+	defer report.end()
 	defer peer.Leave()
-	// When nobody reads any more, what was printed before is still acknowledged.
+	// If the reader of the output is gone, messages that were already printed are still
+	// acknowledged.
 	signal.Ignore(syscall.SIGPIPE)
 	for n := 0; ; n++ {
 		m, err := c.next(ctx, peer, s)
@@ -75,10 +79,10 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 		}
 		_, err = unlessEnded(ctx, func() (int, error) { return c.print(s.out, m) })
 		if errors.Is(err, context.Canceled) {
-			return errInterrupted // also with --follow: not all of it was printed
+			return errInterrupted // with --follow too: the message was not printed completely
 		}
 		if err != nil {
-			return fmt.Errorf("a message cannot be printed, and stays in the inbox: %w", err)
+			return fmt.Errorf("cannot print a message, so it stays in the inbox: %w", err)
 		}
 		if !c.Follow {
 			return plain(peer.Acknowledge(ctx))
@@ -86,19 +90,19 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 }
 
-// limit says how long the command goes on without a server.
+// limit describes how long the command retries without a server.
 func (c *receiveCommand) limit() string {
-	const retryFor = 30 * time.Second // the client's own default
+	const retryFor = 30 * time.Second // as in the client
 	switch {
 	case c.Timeout > 0 && (c.Follow || c.Timeout < retryFor):
 		return fmt.Sprint("for up to ", c.Timeout)
 	case c.Follow:
-		return "until it is interrupted"
+		return "until interrupted"
 	}
 	return fmt.Sprint("for up to ", retryFor)
 }
 
-// next waits for a message. What passes by itself it only notes.
+// next waits for a message. It only prints a remark about failures that pass.
 func (c *receiveCommand) next(ctx context.Context, peer *inboxclient.Client, s streams) (inbox.Message, error) {
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -111,9 +115,9 @@ func (c *receiveCommand) next(ctx context.Context, peer *inboxclient.Client, s s
 		switch {
 		case errors.Is(err, inboxclient.ErrReset):
 			s.note(err.Error())
-		case retried && away.Ended == nil && c.Follow: // progress has told
+		case retried && away.Ended == nil && c.Follow: // progress has reported it
 		case err == context.DeadlineExceeded && peer.Transport() == "":
-			return m, errors.New("the server did not answer in time")
+			return m, errors.New("the server did not respond in time")
 		case err == context.DeadlineExceeded:
 			return m, errNothing
 		default:
@@ -135,13 +139,13 @@ func (c *receiveCommand) print(w io.Writer, m inbox.Message) (n int, err error) 
 	return w.Write(out)
 }
 
-// isTerminal reports whether a person reads there, and not a program.
+// isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// encode is the form of a message that the server itself gives.
+// encode returns the JSON form of a message that the server also uses.
 func encode(m inbox.Message) ([]byte, error) {
 	line := struct {
 		Cursor string    `json:"cursor"`

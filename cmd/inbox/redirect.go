@@ -13,7 +13,7 @@ import (
 	"inbox/internal/server"
 )
 
-// listenHTTP takes the address for plain HTTP. It returns nil if there is none.
+// listenHTTP listens at --http-listen. It returns nil if that is off.
 func (c *serveCommand) listenHTTP(ctx context.Context, log *slog.Logger) (net.Listener, error) {
 	address, optional := c.httpListen()
 	if address == "" {
@@ -24,21 +24,21 @@ func (c *serveCommand) listenHTTP(ctx context.Context, log *slog.Logger) (net.Li
 	case err == nil:
 		return ln, nil
 	case optional:
-		log.Warn("plain HTTP is not redirected, and the authority has port 443 alone: set --http-listen to an address that is free, or to off", "error", withHint(err))
+		log.Warn("plain HTTP is not redirected, and the authority can only use port 443: set --http-listen to a free address, or to off", "error", withHint(err))
 		return nil, nil
 	}
 	return nil, fmt.Errorf("--http-listen: %w", withHint(err))
 }
 
-// withHint says what to do if the system keeps a port back.
+// withHint adds advice if the system denies access to a port.
 func withHint(err error) error {
 	if errors.Is(err, syscall.EACCES) {
-		return fmt.Errorf("%w: ports below 1024 are for root: give the program CAP_NET_BIND_SERVICE (AmbientCapabilities= of systemd; or setcap), or forward the port", err)
+		return fmt.Errorf("%w: ports below 1024 require root: grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in systemd, or setcap), or forward the port", err)
 	}
 	return err
 }
 
-// serveHTTP redirects what comes over plain HTTP, and answers the authority, until close is
+// serveHTTP redirects plain HTTP requests and answers ACME challenges until close is
 // called.
 func (c *serveCommand) serveHTTP(plain net.Listener, secure []net.Listener, certs *certificates, log *slog.Logger) (close func() error) {
 	if plain == nil {
@@ -58,10 +58,11 @@ func (c *serveCommand) serveHTTP(plain net.Listener, secure []net.Listener, cert
 	return s.Close
 }
 
-// toHTTPS redirects people to https, and tells programs that what they sent was readable.
+// toHTTPS redirects browsers to https, and warns programs that their request was
+// readable.
 type toHTTPS struct {
 	api         string
-	http, https int // the ports of this server
+	http, https int // ports of this server
 }
 
 func (h *toHTTPS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -80,14 +81,14 @@ func (h *toHTTPS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusBadRequest
 	if redirects(r, where, h.api) {
 		header.Set("Location", where)
-		status = http.StatusTemporaryRedirect // the next start may be without TLS
+		status = http.StatusTemporaryRedirect // temporary, since the server may restart without TLS
 	}
 	w.WriteHeader(status)
 	fmt.Fprintln(w, text)
 }
 
-// host is where a client that has asked host for plain HTTP finds https. If it came to
-// another port than ours, ports are forwarded, and then port 443 is too.
+// host returns the host for the https URL of a request for host. If the request used
+// another port than ours, ports are forwarded, and so is 443.
 func (h *toHTTPS) host(host string) string {
 	name, asked, err := net.SplitHostPort(host)
 	if err != nil {

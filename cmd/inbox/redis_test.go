@@ -17,7 +17,7 @@ import (
 	"inbox/internal/redistest"
 )
 
-// ofRedis are the flags of a server whose inboxes are in redis.
+// ofRedis returns the flags of a server with inboxes in Redis.
 func ofRedis(t *testing.T, url string) []string {
 	t.Helper()
 	pepper := filepath.Join(t.TempDir(), "pepper")
@@ -27,7 +27,7 @@ func ofRedis(t *testing.T, url string) []string {
 	return []string{"--store=" + url, "--pepper-file=" + pepper, "--drain=0s"}
 }
 
-// asker is a client of one server after the other.
+// asker is a client that uses several servers in turn.
 type asker struct {
 	http.Client
 	urls []string
@@ -40,7 +40,7 @@ func newAsker(t *testing.T, urls ...string) *asker {
 	return &asker{Client: http.Client{Transport: transport}, urls: urls}
 }
 
-// ask asks whose turn it is. What it returns has no status when there is nobody.
+// ask sends a request to the next server. The status is 0 if it does not respond.
 func (a *asker) ask(ctx context.Context, method, query, id, key, body string) (status int, header http.Header, content string) {
 	url := a.urls[a.turn.Add(1)%int64(len(a.urls))]
 	req, err := http.NewRequestWithContext(ctx, method, url+"/inbox"+query, strings.NewReader(body))
@@ -63,8 +63,8 @@ func (a *asker) ask(ctx context.Context, method, query, id, key, body string) (s
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-// A server that is killed takes nothing along: what was answered 200 arrives at
-// peers who ask another one.
+// Nothing is lost when a server is killed: a message that was answered with 200 reaches
+// peers through another server.
 func TestServerIsKilledUnderLoad(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
@@ -112,7 +112,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 				select {
 				case <-enough:
 					return
-				case <-time.After(5 * time.Millisecond): // the rate of the load
+				case <-time.After(5 * time.Millisecond): // rate of the load
 				}
 			}
 		})
@@ -130,8 +130,8 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 	ledger.Check(t)
 }
 
-// While Redis is away the server lives, says so, and those who wait go on
-// waiting. It never keeps an inbox itself.
+// While Redis is away, the server keeps running, reports it, and lets receivers wait. It
+// never stores an inbox itself.
 func TestRedisIsAway(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
@@ -184,24 +184,24 @@ func TestRedisIsAway(t *testing.T) {
 		return status == http.StatusOK
 	})
 	if got := <-waited; got != "200 hello" {
-		t.Errorf("who waited got %q", got)
+		t.Errorf("the waiting receiver got %q", got)
 	}
 }
 
-// --secret-file is the former name of --pepper-file: it names the same pepper, and the
-// log says what to use. TestEveryFlagHasAVariable covers its variable.
-func TestFormerNameOfThePepperFile(t *testing.T) {
+// --secret-file is the old name of --pepper-file. It selects the same pepper, and the log
+// recommends the new name. TestEveryFlagHasAVariable covers its variable.
+func TestOldNameOfPepperFile(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
 	serve(t, flags...).end(t)
 	r := serve(t, flags[0], strings.Replace(flags[1], "--pepper-file", "--secret-file", 1), "--drain=0s")
 	r.end(t)
-	if !strings.Contains(r.log.String(), `level=WARN msg="--secret-file and INBOX_SECRET_FILE are former names: use --pepper-file`) {
+	if !strings.Contains(r.log.String(), `level=WARN msg="--secret-file and INBOX_SECRET_FILE are old names: use --pepper-file`) {
 		t.Errorf("the log does not warn:\n%s", r.log)
 	}
 }
 
-func TestWhatRedisMustBe(t *testing.T) {
+func TestUnsuitableRedis(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	flags := ofRedis(t, "redis://"+redis.Addr)
 	if got := refused(t, flags...); !strings.Contains(got, "maxmemory-policy is allkeys-lru") {

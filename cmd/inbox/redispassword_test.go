@@ -10,8 +10,8 @@ import (
 	"inbox/internal/redistest"
 )
 
-// A password with reserved characters works without encoding from the environment and
-// from a file, and percent-encoded in the URL. Nothing ever shows it.
+// A password with reserved characters works unencoded from the environment and from a
+// file, and percent-encoded in the URL. It is never logged.
 func TestRedisPassword(t *testing.T) {
 	const password = "p#s/s?@%41 Kanari"
 	redis := redistest.Start(t)
@@ -45,7 +45,7 @@ func TestRedisPassword(t *testing.T) {
 		t.Setenv(redisPassword, "Kanari")
 		said := refused(t, store, "--pepper-file="+pepper)
 		if strings.Contains(said, "Kanari") || !strings.Contains(said, "redis cannot be reached") {
-			t.Errorf("it says %q", said)
+			t.Errorf("the error is %q", said)
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"inbox/internal/redistest"
 )
 
-// redisCertificate makes a certificate for Redis and for its clients, and
-// returns it, its key, and what Redis needs for speaking nothing but TLS.
+// redisCertificate creates a certificate for Redis and its clients. It returns it, its
+// key, and arguments that make Redis accept only TLS.
 func redisCertificate(t *testing.T, clients string) (cert, key string, args []string) {
 	t.Helper()
 	certificate := inboxtest.NewCertificate(t, "redis")
@@ -29,7 +29,7 @@ func redisCertificate(t *testing.T, clients string) (cert, key string, args []st
 	}
 }
 
-// refused runs a server that cannot start, and returns what it says.
+// refused runs a server that cannot start and returns its error.
 func refused(t *testing.T, flags ...string) string {
 	t.Helper()
 	var out, errs strings.Builder
@@ -39,7 +39,7 @@ func refused(t *testing.T, flags ...string) string {
 	return errs.String()
 }
 
-// wantWake has a peer wait at one server, and another send through another one.
+// wantWake lets a peer wait at one server and sends to it through another.
 func wantWake(t *testing.T, flags ...string) {
 	t.Helper()
 	at, through := serve(t, flags...), serve(t, flags...)
@@ -68,11 +68,11 @@ func TestRedisOverTLS(t *testing.T) {
 	flags := ofRedis(t, redis.URL())
 
 	if got := refused(t, flags...); !strings.Contains(got, "certificate signed by unknown authority") {
-		t.Errorf("a certificate that nobody knows: %s", got)
+		t.Errorf("an untrusted certificate: %s", got)
 	}
 	flags = append(flags, "--redis-ca="+cert)
 	if got := refused(t, flags...); !strings.Contains(got, "cannot be reached") {
-		t.Errorf("without a certificate of our own: %s", got)
+		t.Errorf("without a client certificate: %s", got)
 	}
 	flags = append(flags, "--redis-cert="+cert, "--redis-key="+key)
 	named := append([]string{"--store=" + redis.URL() + "?server_name=elsewhere"}, flags[1:]...)
@@ -80,7 +80,7 @@ func TestRedisOverTLS(t *testing.T) {
 		t.Errorf("another name: %s", got)
 	}
 	for _, c := range []struct{ flag, want string }{
-		{"--redis-ca=" + key, "holds no certificate"},
+		{"--redis-ca=" + key, "contains no PEM certificate"},
 		{"--redis-ca=none", "none"},
 		{"--redis-key=none", "none"},
 	} {
@@ -93,8 +93,8 @@ func TestRedisOverTLS(t *testing.T) {
 	wantWake(t, flags...)
 }
 
-// Who trusts the system's roots needs no flag.
-func TestRedisOverTLSWithTheSystemsRoots(t *testing.T) {
+// If the system's roots trust Redis, no flag is needed.
+func TestRedisOverTLSWithSystemRoots(t *testing.T) {
 	cert, _, args := redisCertificate(t, "no")
 	redis := redistest.Start(t, args...)
 	t.Setenv("SSL_CERT_FILE", cert)
@@ -107,7 +107,7 @@ func TestRedisOverTLSWithTheSystemsRoots(t *testing.T) {
 func TestSentinelOverTLS(t *testing.T) {
 	cert, key, args := redisCertificate(t, "yes")
 	g := redistest.StartSentinel(t, args...)
-	for _, s := range g.Sentinels { // who want a password of their own
+	for _, s := range g.Sentinels { // the sentinels have a separate password
 		s.Must("ACL", "SETUSER", "asker", "on", ">Kanari", "+@all", "~*", "&*")
 	}
 	flags := append(ofRedis(t, g.URL()+"&sentinel_user=asker&sentinel_password=Kanari"), "--redis-ca="+cert, "--redis-cert="+cert, "--redis-key="+key)

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// refusalsEvery is how often refusals are summarized in the log.
+	// refusalsEvery is the time between summaries of refusals in the log.
 	refusalsEvery = time.Minute
-	// namedNetworks bounds the networks that a line names.
+	// namedNetworks bounds the networks named in one line.
 	namedNetworks = 5
 )
 
-// logRefusals summarizes what was refused, to whom and why, once a minute until ctx ends.
+// logRefusals logs what was refused, to whom and why, every refusalsEvery until ctx ends.
 func logRefusals(ctx context.Context, r *meter.Refusals, log *slog.Logger) {
 	tick := time.NewTicker(refusalsEvery)
 	defer tick.Stop()
@@ -34,13 +34,13 @@ func logRefusals(ctx context.Context, r *meter.Refusals, log *slog.Logger) {
 	}
 }
 
-// refusalSummary knows what was logged.
+// refusalSummary keeps the counts that were already logged.
 type refusalSummary struct {
 	refusals *meter.Refusals
 	last     [256]uint64 // by reason
 }
 
-// log writes a line for each reason for which something was refused since the last call.
+// log writes a line per reason with refusals since the last call.
 func (s *refusalSummary) log(log *slog.Logger) {
 	sources := s.refusals.Take()
 	for _, why := range meter.Reasons() {
@@ -59,7 +59,8 @@ func (s *refusalSummary) log(log *slog.Logger) {
 	}
 }
 
-// networks lists those that were refused most, as in "203.0.113.0/24 (12), others (3)".
+// networks lists the networks that were refused most, as in "203.0.113.0/24 (12), others
+// (3)".
 func networks(sources []meter.Source, times uint64) string {
 	var parts []string
 	for _, s := range sources[:min(len(sources), namedNetworks)] {

@@ -15,7 +15,7 @@ import (
 	"inbox/internal/meter"
 )
 
-// The log says once a minute what was refused, why, and to which networks.
+// Once a minute, the log summarizes what was refused, why, and to which networks.
 func TestRefusalsInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
@@ -38,14 +38,14 @@ func TestRefusalsInTheLog(t *testing.T) {
 		}
 		r.Add(meter.AddressRequests, netip.MustParseAddr("2001:db8:1:2::3"))
 		r.Add(meter.Unauthorized, netip.Addr{})
-		r.Add(meter.NoSuchInbox, netip.Addr{}) // which callers repeat
+		r.Add(meter.NoSuchInbox, netip.Addr{}) // expected: callers retry
 		got := minute()
 		for _, want := range []string{
 			`level=WARN msg="refused: too many requests from one address" reason=address-requests times=13 from="203.0.113.0/24 (12), 2001:db8:1::/48 (1)"`,
 			`level=INFO msg="refused: wrong or missing passwords" reason=unauthorized times=1 from="unknown (1)"`,
 		} {
 			if !strings.Contains(got, want) {
-				t.Errorf("the log is\n%s and lacks\n%s", got, want)
+				t.Errorf("the log\n%s lacks\n%s", got, want)
 			}
 		}
 		if n := strings.Count(got, "\n"); n != 2 {
@@ -80,8 +80,8 @@ func TestNetworksOfMany(t *testing.T) {
 	}
 }
 
-// Without --log-clients no line holds an address of a client. With it, the debug lines
-// and the summary do.
+// Without --log-clients, no line contains a client's address. With it, debug lines and
+// the summary do.
 func TestLogClients(t *testing.T) {
 	for _, clients := range []bool{false, true} {
 		r := serve(t, "--log-level=debug", "--drain=0s", fmt.Sprintf("--log-clients=%v", clients), "--trusted-proxy=127.0.0.1")
@@ -104,7 +104,7 @@ func TestLogClients(t *testing.T) {
 			t.Errorf("--log-clients=%v: the summary names the client: %v\n%s", clients, got, log)
 		}
 		if !clients && (strings.Contains(log, "198.51.100.77") || !strings.Contains(log, `from="198.51.100.0/24 (1)"`)) {
-			t.Errorf("without --log-clients the log should name the network alone:\n%s", log)
+			t.Errorf("without --log-clients the log should only name the network:\n%s", log)
 		}
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"inbox/web"
 )
 
-// routes is every URL of the server. base ends with a slash. p is nil if PeerJS is
-// not spoken; stored tells whether inboxes can be used. Probes have no limits.
+// routes returns the handler for every URL of the server. base ends with a slash. p is
+// nil without PeerJS. stored reports whether inboxes can be used. Health checks are not
+// limited.
 func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() bool, clients *limit.Clients) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(base+"inbox", h)
@@ -44,16 +45,16 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	return mux
 }
 
-// peerjsRoutes is every URL of PeerJS. Whatever the key of a client is, none of
-// them can be one of those above: they have a part more.
+// peerjsRoutes adds the URLs of PeerJS. Whatever a client's key is, they do not collide
+// with the routes above, since they have one more path segment.
 func peerjsRoutes(mux *http.ServeMux, base string, p *peerjs.Handler, pages http.Handler) {
 	mux.HandleFunc(base+"peerjs", p.Socket)
 	for _, end := range []string{"", "/{$}"} {
 		mux.HandleFunc(base+"{key}/id"+end, p.NewID)
 		mux.HandleFunc(base+"{key}/peers"+end, p.Peers)
 	}
-	// The first page is for people. A program that asks for JSON hears what a
-	// PeerJS server says there.
+	// The root page is for people. A client that wants JSON gets what a PeerJS server
+	// returns there.
 	orInfo := func(otherwise http.Handler) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Add("Vary", "Accept")
@@ -70,8 +71,8 @@ func peerjsRoutes(mux *http.ServeMux, base string, p *peerjs.Handler, pages http
 	}
 }
 
-// address tells a client its own address, for /test: a VPN or a proxy takes requests and
-// calls different ways.
+// address returns a client's own address, for /test: behind a VPN or a proxy, requests
+// and calls may take different paths.
 func address(w http.ResponseWriter, r *http.Request) {
 	if a := clientaddr.Of(r.RemoteAddr); a.IsValid() {
 		answer(w, r, http.StatusOK, a.String())
@@ -80,7 +81,7 @@ func address(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, http.StatusNotFound, "unknown")
 }
 
-// answer is a line of text for whoever watches the server.
+// answer writes one line of text for a monitoring client.
 func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -24,19 +24,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"inbox": func() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }})
 }
 
-// The command line, as people type it. Beside the commands of testscript the
-// scripts have these:
+// The command line as people use it. In addition to the commands of testscript, there are:
 //
 //	up [FLAG...]          starts a server on a free port; $URL is its address
 //	down [SIGNAL]         stops it (TERM) and fails unless it exits with 0
-//	log                   what the server has written so far, as stdout
+//	log                   prints what the server has written so far
 //	http METHOD PATH [-u ID:PASSWORD] [-d BODY] [-H LINE]
 //	                      prints the status, the header and the body
 //	usage COMMAND...      fails unless it exits with 2 and one line
 //	fails COMMAND...      fails unless it exits with 1 and one line
 //	taken COMMAND...      like fails, with the server's own address to listen on
 //	private FILE          fails unless only its owner may read it
-//	damage FILE           changes a byte in its middle
+//	damage FILE           changes a byte in the middle
 func TestServeScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/serve",
@@ -51,11 +50,11 @@ func TestServeScripts(t *testing.T) {
 	})
 }
 
-// scriptServer is the one of a script.
+// scriptServer is the server of a script.
 type scriptServer struct {
 	cmd *exec.Cmd
 	log strings.Builder
-	end chan struct{} // closed when its standard error is at its end
+	end chan struct{} // closed when its standard error ends
 }
 
 var listening = regexp.MustCompile(`msg=listening url=(\S+)|"msg":"listening","url":"([^"]+)"`)
@@ -99,7 +98,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	case <-s.end:
 		ts.Fatalf("the server did not start: %s", s.log.String())
 	case <-time.After(30 * time.Second):
-		ts.Fatalf("the server says no address")
+		ts.Fatalf("the server did not log its address")
 	}
 }
 
@@ -112,11 +111,11 @@ func down(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(s.cmd.Process.Signal(signal))
 	<-s.end
 	if err := s.cmd.Wait(); (err == nil) == neg {
-		ts.Fatalf("the server's end: %v\n%s", err, s.log.String())
+		ts.Fatalf("the server exited with %v\n%s", err, s.log.String())
 	}
 }
 
-// printLog needs the server to be down: its output is whole then.
+// printLog requires the server to be down, so that the log is complete.
 func printLog(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value("server").(*scriptServer)
 	<-s.end
@@ -124,7 +123,7 @@ func printLog(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 var client = &http.Client{Transport: &http.Transport{
-	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // self-signed is what is tested
+	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // tests use self-signed certificates
 	DisableKeepAlives: true,
 }}
 
@@ -159,10 +158,10 @@ func oneLine(ts *testscript.TestScript, code int, args []string) {
 	err := ts.Exec(args[0], args[1:]...)
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != code {
-		ts.Fatalf("exit code %d is wanted: %v", code, err)
+		ts.Fatalf("want exit code %d: %v", code, err)
 	}
 	if lines := strings.Count(ts.ReadFile("stderr"), "\n"); lines != 1 {
-		ts.Fatalf("one line is wanted, not %d", lines)
+		ts.Fatalf("%d lines, want one", lines)
 	}
 }
 

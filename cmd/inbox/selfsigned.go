@@ -25,13 +25,13 @@ const (
 	selfSignedName = "inbox, self-signed"
 	selfSignedDays = 90
 
-	// renewBefore is how long before its end a certificate is replaced.
+	// renewBefore is how long before its expiry a certificate is replaced.
 	renewBefore = 7 * 24 * time.Hour
 )
 
-// selfSignedFile is where --tls self-signed keeps its certificate and key: beside the
-// snapshot, or in the state directory of systemd or of the user. It is "" if there is none
-// of these.
+// selfSignedFile returns where --tls self-signed keeps its certificate and key: next to
+// the snapshot, or in the state directory of systemd or of the user. It returns "" if
+// there is neither.
 func (c *serveCommand) selfSignedFile() string {
 	if c.Snapshot != "" {
 		return c.Snapshot + ".tls.pem"
@@ -42,19 +42,19 @@ func (c *serveCommand) selfSignedFile() string {
 	return ""
 }
 
-// A keptCertificate is a self-signed certificate that outlives restarts: a browser that was
-// told to trust it would refuse the next one, and pages that wait would lose the server
+// A keptCertificate is a self-signed certificate that is kept across restarts. Browsers
+// that were told to trust it would refuse a new one, and open pages would lose the server
 // until they are reloaded.
 type keptCertificate struct {
-	file string // or ""
+	file string // empty: not kept
 	log  *slog.Logger
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards current
 	current *tls.Certificate
 }
 
-// get returns the certificate: the one in use, the one in the file, or a new one. It is
-// safe for concurrent use.
+// get returns the current certificate, the one from the file, or a new one. It is safe
+// for concurrent use.
 func (k *keptCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -66,12 +66,12 @@ func (k *keptCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if k.current == nil && k.file != "" {
 		kept, why := readSelfSigned(k.file, needed, now)
 		if why == nil {
-			k.log.Info("the self-signed certificate is the one of the last start", "file", k.file, "until", kept.Leaf.NotAfter)
+			k.log.Info("using the self-signed certificate of the last start", "file", k.file, "until", kept.Leaf.NotAfter)
 			k.current = kept
 			return kept, nil
 		}
 		if !errors.Is(why, fs.ErrNotExist) {
-			k.log.Info("a new self-signed certificate replaces the one that was kept: browsers ask again", "file", k.file, "reason", why)
+			k.log.Info("replacing the self-signed certificate: browsers will ask again", "file", k.file, "reason", why)
 		}
 	}
 	made, content, err := selfSigned(needed, now)
@@ -80,22 +80,22 @@ func (k *keptCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	k.current = made
 	if k.file == "" {
-		k.log.Warn("there is no place to keep the self-signed certificate, so browsers ask again after a restart: set --snapshot or XDG_STATE_HOME")
+		k.log.Warn("the self-signed certificate is not kept, so browsers will ask again after a restart: set --snapshot or XDG_STATE_HOME")
 	} else if err := writePrivate(k.file, content); err != nil {
-		k.log.Warn("the self-signed certificate cannot be kept, so browsers ask again after a restart", "error", err)
+		k.log.Warn("cannot keep the self-signed certificate, so browsers will ask again after a restart", "error", err)
 	} else {
-		k.log.Info("the self-signed certificate and its key are kept for the next start", "file", k.file)
+		k.log.Info("kept the self-signed certificate and its key for the next start", "file", k.file)
 	}
 	return made, nil
 }
 
-// names are what a certificate is for.
+// names are the hosts and addresses that a certificate covers.
 type names struct {
 	hosts     []string
 	addresses []net.IP
 }
 
-// ourNames are localhost, the name of this machine and its addresses.
+// ourNames returns localhost, this machine's name and its addresses.
 func ourNames() names {
 	n := names{hosts: []string{"localhost"}, addresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}}
 	if name, err := os.Hostname(); err == nil && name != "localhost" {
@@ -107,9 +107,8 @@ func ourNames() names {
 	return n
 }
 
-// missing returns a name that a certificate lacks, or "". Addresses of IPv6 may be missing:
-// many machines get a new one each day, and a browser that trusts the certificate for one
-// address asks once for another anyway.
+// missing returns a name that cert does not cover, or "". It ignores IPv6 addresses: many
+// machines get a new one each day, and browsers ask once per address anyway.
 func (n names) missing(cert *x509.Certificate) string {
 	for _, host := range n.hosts {
 		if cert.VerifyHostname(host) != nil {
@@ -124,14 +123,15 @@ func (n names) missing(cert *x509.Certificate) string {
 	return ""
 }
 
-// readSelfSigned reads a certificate and its key, or says why they are of no use.
+// readSelfSigned reads a certificate and its key. The error explains why they cannot be
+// used.
 func readSelfSigned(file string, needed names, now time.Time) (*tls.Certificate, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("its mode is %v, want -rw-------: others may know the key", mode)
+		return nil, fmt.Errorf("its mode is %v, want -rw-------: others may have read the key", mode)
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -143,19 +143,19 @@ func readSelfSigned(file string, needed names, now time.Time) (*tls.Certificate,
 	}
 	switch leaf := cert.Leaf; {
 	case leaf.Subject.CommonName != selfSignedName:
-		return nil, fmt.Errorf("it is for %q, not one of ours", leaf.Subject.CommonName)
+		return nil, fmt.Errorf("it was not created by inbox, but for %q", leaf.Subject.CommonName)
 	case now.Before(leaf.NotBefore):
 		return nil, fmt.Errorf("it is not valid before %v", leaf.NotBefore)
 	case !now.Before(leaf.NotAfter.Add(-renewBefore)):
-		return nil, fmt.Errorf("it ends %v", leaf.NotAfter)
+		return nil, fmt.Errorf("it expires %v", leaf.NotAfter)
 	case needed.missing(leaf) != "":
-		return nil, fmt.Errorf("it lacks %s", needed.missing(leaf))
+		return nil, fmt.Errorf("it does not cover %s", needed.missing(leaf))
 	}
 	return &cert, nil
 }
 
-// selfSigned makes a certificate and the content of its file. Browsers warn of it, once,
-// and then treat the page as secure, so that it may have the camera.
+// selfSigned creates a certificate and returns it with the content of its file. Browsers
+// warn about it once. Then they treat the page as secure and allow the camera.
 func selfSigned(n names, now time.Time) (*tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -170,7 +170,7 @@ func selfSigned(n names, now time.Time) (*tls.Certificate, []byte, error) {
 		Subject:      pkix.Name{CommonName: selfSignedName},
 		DNSNames:     n.hosts,
 		IPAddresses:  n.addresses,
-		NotBefore:    now.Add(-time.Hour), // for clocks that are behind
+		NotBefore:    now.Add(-time.Hour), // for clients whose clocks are slow
 		NotAfter:     now.AddDate(0, 0, selfSignedDays),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -196,14 +196,14 @@ func selfSigned(n names, now time.Time) (*tls.Certificate, []byte, error) {
 	return &cert, content.Bytes(), nil
 }
 
-// writePrivate writes a file that only its owner can read, whole or not at all. It makes
-// the directory if there is none.
+// writePrivate atomically writes a file that only its owner can read. It creates the
+// directory if necessary.
 func writePrivate(file string, content []byte) (err error) {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".inbox-*") // with the mode 0600
+	f, err := os.CreateTemp(dir, ".inbox-*") // mode 0600
 	if err != nil {
 		return err
 	}

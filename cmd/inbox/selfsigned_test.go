@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// shown is the serial number of the certificate that a server shows.
+// shown returns the serial number of the certificate that a server presents.
 func shown(t *testing.T, r *running) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true})
@@ -28,12 +28,12 @@ func shown(t *testing.T, r *running) string {
 	return leaf.SerialNumber.String()
 }
 
-// A restart shows the certificate of the start before, which is in a file that only its
+// A restart presents the certificate of the previous start, from a file that only its
 // owner can read.
 func TestSelfSignedIsKept(t *testing.T) {
 	for name, place := range map[string]func(t *testing.T, dir string) (flags []string, file string){
 		"beside the snapshot": func(t *testing.T, dir string) ([]string, string) {
-			t.Setenv("STATE_DIRECTORY", t.TempDir()) // is not asked
+			t.Setenv("STATE_DIRECTORY", t.TempDir()) // not used
 			snapshot := filepath.Join(dir, "inbox.snapshot")
 			return []string{"--snapshot=" + snapshot}, snapshot + ".tls.pem"
 		},
@@ -68,14 +68,14 @@ func TestSelfSignedIsKept(t *testing.T) {
 				t.Errorf("%s has the mode %v", file, info.Mode())
 			}
 			if second := start(); second != first {
-				t.Error("a restart showed another certificate")
+				t.Error("a restart presented another certificate")
 			}
 			if err := os.Chmod(file, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			third := start()
 			if third == first {
-				t.Error("a key that others could read is used")
+				t.Error("a key that others can read is used")
 			}
 			if info, err = os.Stat(file); err != nil || info.Mode() != 0o600 {
 				t.Errorf("%s has the mode %v (%v)", file, info.Mode(), err)
@@ -84,30 +84,30 @@ func TestSelfSignedIsKept(t *testing.T) {
 				t.Error("the new certificate was not kept")
 			}
 			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".inbox-*")); len(left) > 0 {
-				t.Errorf("%v are left", left)
+				t.Errorf("temporary files are left: %v", left)
 			}
 		})
 	}
 }
 
-// Where nothing can be kept, the server starts and says so.
-func TestSelfSignedWithoutAPlace(t *testing.T) {
+// If the certificate cannot be kept, the server starts and logs a warning.
+func TestSelfSignedCannotBeKept(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("XDG_STATE_HOME", file) // in which no directory can be made
+	t.Setenv("XDG_STATE_HOME", file) // cannot contain a directory
 	r := serve(t, "--tls=self-signed", "--drain=0s")
 	shown(t, r)
 	r.end(t)
-	if log := r.log.String(); !strings.Contains(log, "cannot be kept") {
+	if log := r.log.String(); !strings.Contains(log, "cannot keep") {
 		t.Errorf("the log: %s", log)
 	}
 }
 
-// A certificate is replaced when it is about to end, also while the server runs, when it
-// lacks a name of the machine, and when the file does not hold one of ours.
+// A certificate is replaced shortly before it expires, while the server runs too, when it
+// does not cover a name of this machine, and when the file does not contain one of ours.
 func TestSelfSignedIsReplaced(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	dir := t.TempDir()
@@ -122,10 +122,10 @@ func TestSelfSignedIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := readSelfSigned(file, ourNames(), time.Now()); err != nil {
-			t.Errorf("the new certificate is of no use: %v", err)
+			t.Errorf("the new certificate cannot be used: %v", err)
 		}
 		if now, err := os.ReadFile(file); err != nil || string(now) == string(content) || made.Leaf.NotAfter.Before(time.Now().Add(80*24*time.Hour)) {
-			t.Errorf("the file was not replaced (%v), the certificate ends %v", err, made.Leaf.NotAfter)
+			t.Errorf("the file was not replaced (%v), the certificate expires %v", err, made.Leaf.NotAfter)
 		}
 	}
 	made := func(n names, at time.Time) []byte {
@@ -168,18 +168,18 @@ func TestSelfSignedIsReplaced(t *testing.T) {
 				t.Errorf("after 89 days it was not replaced (%v)", err)
 			}
 			if kept, err := readSelfSigned(k.file, ourNames(), time.Now()); err != nil || kept.Leaf.SerialNumber.Cmp(second.Leaf.SerialNumber) != 0 {
-				t.Errorf("the file holds another certificate (%v)", err)
+				t.Errorf("the file contains another certificate (%v)", err)
 			}
 		})
 	})
-	t.Run("an address of IPv6 is new", func(t *testing.T) {
+	t.Run("there is a new IPv6 address", func(t *testing.T) {
 		content := made(names{ours.hosts, []net.IP{net.IPv4(127, 0, 0, 1)}}, time.Now())
 		file := filepath.Join(dir, "z.pem")
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := readSelfSigned(file, names{ours.hosts, []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP("2001:db8::1")}}, time.Now()); err != nil {
-			t.Errorf("it is not used: %v", err)
+			t.Errorf("the certificate is not used: %v", err)
 		}
 	})
 }

@@ -28,7 +28,7 @@ import (
 	"inbox/peerjs"
 )
 
-// serveCommand is the configuration of a server: its fields are the flags.
+// serveCommand is the configuration of a server. Its fields are the flags.
 type serveCommand struct {
 	listenFlags
 	BasePath string `default:"/" group:"Addresses" help:"Serve everything below this path, as in /signal/."`
@@ -39,76 +39,76 @@ type serveCommand struct {
 
 	AllowOrigin []string `default:"*" sep:"," group:"Addresses" help:"Origins whose pages may use this server, as in https://example.com or https://*.example.com. Repeatable."`
 
-	PeerJS          bool   `name:"peerjs" default:"true" group:"PeerJS" help:"Serve PeerJS clients too; --peerjs=false does not."`
-	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"The key that PeerJS clients have to send."`
-	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anybody list the ids of all PeerJS peers."`
-	PeerJSHeld      size   `name:"peerjs-held" default:"0" group:"PeerJS" help:"Bytes of messages that wait for peers who are not there, of all clients; 0: a sixteenth of --max-memory."`
+	PeerJS          bool   `name:"peerjs" default:"true" group:"PeerJS" help:"Serve PeerJS clients. --peerjs=false turns this off."`
+	PeerJSKey       string `name:"peerjs-key" default:"peerjs" group:"PeerJS" help:"Key that PeerJS clients must send."`
+	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anyone list the ids of all PeerJS peers."`
+	PeerJSHeld      size   `name:"peerjs-held" default:"0" group:"PeerJS" help:"Bytes of messages held for PeerJS peers that are not connected yet, in total; 0: a sixteenth of --max-memory."`
 
 	iceFlags
 	turnFlags
 
-	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"Life of an inbox after its owner last asked."`
-	InboxCapacity int           `default:"100" group:"Limits" help:"Messages in one inbox."`
+	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"How long an inbox lives after its owner's last request."`
+	InboxCapacity int           `default:"100" group:"Limits" help:"Messages per inbox."`
 	InboxBytes    size          `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
-	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes of one message."`
+	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes per message."`
 	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
-	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all that this server keeps: inboxes, messages, keys."`
-	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and answers on their way, in all; 0: an eighth of the memory."`
-	MaxSlow       size          `default:"0" group:"Limits" help:"Bytes of messages that come slowly, of all clients, beyond 8KiB of each; 0: a 256th of --max-in-flight, at least 2MiB."`
-	MaxWait       time.Duration `default:"25s" group:"Limits" help:"How long a long poll waits at most."`
+	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all inboxes, messages and keys on this server."`
+	MaxInFlight   size          `default:"0" group:"Limits" help:"Bytes of bodies and responses in flight; 0: an eighth of the memory."`
+	MaxSlow       size          `default:"0" group:"Limits" help:"Bytes of slowly arriving messages of all clients, beyond 8KiB each; 0: 1/256 of --max-in-flight, at least 2MiB."`
+	MaxWait       time.Duration `default:"25s" group:"Limits" help:"Longest wait of a long poll."`
 
 	limitFlags
 	guardFlags
 
-	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which many servers share. Several hosts, with commas, for Cluster; with ?master_set=NAME they are Sentinels. Better in the environment if it holds a password."`
-	RedisPrefix       string `default:"inbox:" group:"Running" help:"What every key and channel in Redis begins with."`
-	RedisCA           string `name:"redis-ca" type:"path" placeholder:"FILE" group:"Running" help:"With rediss: what the certificate of Redis is checked against, PEM, instead of the system's roots."`
-	RedisCert         string `type:"path" placeholder:"FILE" group:"Running" help:"The certificate chain that is shown to a Redis that wants one, PEM. Read again when it changes."`
-	RedisKey          string `type:"path" placeholder:"FILE" group:"Running" help:"Its private key, PEM."`
-	RedisPasswordFile string `type:"path" placeholder:"FILE" group:"Running" help:"Holds the password of Redis, as it is; a line break at its end does not count. Or set $$INBOX_REDIS_PASSWORD. In the URL itself, # / ? % @ have to be percent-encoded."`
-	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"A send is answered when so many replicas of Redis have the message."`
-	PepperFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: holds the key that passwords and ids are hashed with, 32 bytes or more that nobody can guess. The same for all servers."`
-	SecretFile        string `type:"path" hidden:"" help:"The former name of --pepper-file."`
+	Store             string `default:"memory" group:"Running" help:"Where inboxes live: memory, or redis://[user:password@]host[:port] (rediss:// for TLS), which several servers can share. Separate the hosts of a Cluster by commas; add ?master_set=NAME for Sentinels. A password is safer in the environment."`
+	RedisPrefix       string `default:"inbox:" group:"Running" help:"Prefix of every key and channel in Redis."`
+	RedisCA           string `name:"redis-ca" type:"path" placeholder:"FILE" group:"Running" help:"With rediss: CA certificates in PEM format to verify Redis with, instead of the system's roots."`
+	RedisCert         string `type:"path" placeholder:"FILE" group:"Running" help:"With rediss: client certificate chain in PEM format. Reloaded when the file changes."`
+	RedisKey          string `type:"path" placeholder:"FILE" group:"Running" help:"Private key of --redis-cert in PEM format."`
+	RedisPasswordFile string `type:"path" placeholder:"FILE" group:"Running" help:"File with the password of Redis. A trailing line break is ignored. Or set $$INBOX_REDIS_PASSWORD. In the URL, # / ? % @ must be percent-encoded."`
+	RedisWaitReplicas int    `default:"0" placeholder:"N" group:"Running" help:"Wait until N replicas have the message before answering a send."`
+	PepperFile        string `type:"path" placeholder:"FILE" group:"Running" help:"With redis: file with the secret key for hashing passwords and ids, at least 32 random bytes. All servers need the same."`
+	SecretFile        string `type:"path" hidden:"" help:"Old name of --pepper-file."`
 
-	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Write all inboxes to this file when stopped, and read it at the start."`
-	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests when stopped."`
+	Snapshot string        `type:"path" placeholder:"FILE" group:"Running" help:"Save all inboxes to this file on exit, and load it on start."`
+	Drain    time.Duration `default:"10s" group:"Running" help:"How long to wait for open requests on exit."`
 
 	watchFlags
 
 	configFlags
 
-	LogFormat string `default:"text" enum:"text,json" group:"Running" help:"Text or json, on standard error."`
-	LogLevel  level  `default:"info" group:"Running" help:"Debug (a line per request), info, warn or error."`
+	LogFormat string `default:"text" enum:"text,json" group:"Running" help:"Format of the log on standard error: text or json."`
+	LogLevel  level  `default:"info" group:"Running" help:"debug (a line per request), info, warn or error."`
 }
 
-// Validate is called by kong: what it returns is a mistake in the command line.
+// Validate is called by kong. It returns the first mistake in the flags.
 func (c *serveCommand) Validate() error {
 	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkMetrics(), c.checkClients(), c.guardFlags.check(), c.checkTLS()); err != nil {
-		err, _, _ := strings.Cut(err.Error(), "\n") // one at a time
+		err, _, _ := strings.Cut(err.Error(), "\n") // report one at a time
 		return errors.New(err)
 	}
 	switch {
 	case c.InboxTTL < time.Second:
-		return errors.New("--inbox-ttl is at least 1s")
+		return errors.New("--inbox-ttl must be at least 1s")
 	case c.MaxWait < time.Second:
-		return errors.New("--max-wait is at least 1s")
+		return errors.New("--max-wait must be at least 1s")
 	case c.Drain < 0:
-		return errors.New("--drain is not negative")
+		return errors.New("--drain must not be negative")
 	case max(c.InboxTTL, c.MaxWait, c.Drain) > 365*24*time.Hour:
-		return errors.New("a time is at most a year, 8760h")
+		return errors.New("--inbox-ttl, --max-wait and --drain must be at most a year (8760h)")
 	case !strings.HasPrefix(c.BasePath, "/") || strings.TrimSuffix(path.Clean(c.BasePath), "/") != strings.TrimSuffix(c.BasePath, "/") ||
 		strings.ContainsAny(c.BasePath, "{}?#% ") || strings.ContainsFunc(c.BasePath, unicode.IsControl):
-		return errors.New("--base-path is a plain path that begins with /")
+		return errors.New("--base-path must be a plain path that starts with /")
 	case peerjs.CheckKey(c.PeerJSKey) != nil:
 		return fmt.Errorf("--peerjs-key: %w", peerjs.CheckKey(c.PeerJSKey))
 	case !strings.HasPrefix(c.Store, "rediss://") && (c.RedisCA != "" || c.RedisCert != "" || c.RedisKey != ""):
-		return errors.New("--redis-ca, --redis-cert and --redis-key go with --store rediss://")
+		return errors.New("--redis-ca, --redis-cert and --redis-key require --store rediss://")
 	case (c.RedisCert == "") != (c.RedisKey == ""):
-		return errors.New("--redis-cert and --redis-key go together")
+		return errors.New("--redis-cert and --redis-key require each other")
 	case c.RedisWaitReplicas < 0:
-		return errors.New("--redis-wait-replicas is not negative")
+		return errors.New("--redis-wait-replicas must not be negative")
 	case len(c.AllowOrigin) == 0:
-		return errors.New("--allow-origin names no origin: * allows all")
+		return errors.New("--allow-origin is empty: use * to allow all origins")
 	}
 	if err := inboxhttp.CheckOrigins(c.AllowOrigin); err != nil {
 		return fmt.Errorf("--allow-origin: %w", err)
@@ -116,10 +116,10 @@ func (c *serveCommand) Validate() error {
 	return nil
 }
 
-// Run serves until ctx ends, then drains and saves.
+// Run serves until ctx ends, then drains and saves the snapshot.
 func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
-	// Who reads the log may end, as journald does when it is restarted. The inboxes
-	// are not to end with it.
+	// The reader of the log may go away, as when journald restarts. That must not end the
+	// server and its inboxes.
 	signal.Ignore(syscall.SIGPIPE)
 	log := c.logger(s.err)
 	c.logConfig(log)
@@ -128,13 +128,13 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 		c.limitFlags, c.guardFlags = limitFlags{}, guardFlags{}
 	}
 	for _, name := range unknownVariables(os.Environ()) {
-		log.Warn("a variable in the environment is not a setting: inbox serve --help lists them", "name", name)
+		log.Warn("unknown setting in the environment: see inbox serve --help", "name", name)
 	}
 	certs, err := c.certificates(log)
 	if err != nil {
 		return err
 	}
-	// The snapshot is used up when it is read, so the port comes first.
+	// Take the port first, since reading the snapshot consumes it.
 	listeners, err := c.listen(ctx, log)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err := srv.Listen(listeners...); err != nil {
 		return err
 	}
-	// Nothing can go wrong any more but the serving itself.
+	// From here on only serving itself can fail.
 	if err := store.served(); err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	notify(log, daemon.SdNotifyReady)
 
 	select {
-	case err = <-served: // which does not happen by itself; the inboxes are kept all the same
+	case err = <-served: // does not happen by itself; the inboxes are saved all the same
 	case <-ctx.Done():
 		notify(log, daemon.SdNotifyStopping)
 		srv.End(c.ending(ctx, handler, peers))
@@ -263,7 +263,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	return err
 }
 
-// peerJS makes the handler of PeerJS clients, or nil if they are not served.
+// peerJS returns the handler for PeerJS clients, or nil with --peerjs=false.
 func (c *serveCommand) peerJS(p peerjs.Config) (*peerjs.Handler, error) {
 	if !c.PeerJS {
 		return nil, nil
@@ -274,12 +274,12 @@ func (c *serveCommand) peerJS(p peerjs.Config) (*peerjs.Handler, error) {
 	return peerjs.New(p)
 }
 
-// ending tells everybody who waits and goes on answering for a fifth of the time. The
-// clients of PeerJS, who do not come back by themselves, are the last: they are sent
-// away one by one.
+// ending describes the shutdown. The server tells waiting clients and keeps responding
+// for a fifth of --drain. PeerJS clients do not reconnect by themselves, so they are
+// disconnected last and one by one.
 //
-// An interrupt comes from a person at a terminal, where nothing spreads the load: then
-// the server closes its port at once.
+// An interrupt comes from a person at a terminal, where nothing else takes over the load:
+// then the server closes its port immediately.
 func (c *serveCommand) ending(ctx context.Context, h *inboxhttp.Handler, p *peerjs.Handler) server.Ending {
 	e := server.Ending{Within: c.Drain, Tell: h.Drain, Notice: c.Drain / 5, Last: func(time.Duration) {}}
 	if errors.Is(context.Cause(ctx), errInterrupted) {
@@ -303,7 +303,8 @@ func (c *serveCommand) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// durationsAsText writes a duration as "10s" in JSON too, not as a number without unit.
+// durationsAsText makes JSON logs contain durations as "10s" instead of numbers without a
+// unit.
 func durationsAsText(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())

@@ -23,7 +23,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Every flag of serve has a variable, and the variable works.
+// Every flag of serve has an environment variable that works.
 func TestEveryFlagHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"INBOX_LISTEN": "127.0.0.1:1", "INBOX_BASE_PATH": "/x", "INBOX_TLS": "files",
@@ -43,7 +43,8 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_TURN_ADDRESS": "192.0.2.1", "INBOX_TURN_IP": "8.8.8.8/10.0.0.7,2606:4700::7", "INBOX_TURN_PORTS": "50000-50099", "INBOX_TURN_ALLOW": "10.0.0.0/8",
 		"INBOX_SENDER_SHARE": "7", "INBOX_LIMIT_PASSWORDS": "7/s", "INBOX_LIMIT_PASSWORDS_PER_INBOX": "7/s",
 	}
-	// Those that go neither with Redis nor with --tls files.
+	values["INBOX_CONFIG"] = writeConfig(t, "drain: 7s")
+	// Flags that contradict Redis and --tls files.
 	others := map[string]string{
 		"INBOX_SNAPSHOT": "/s", "INBOX_TLS_DOMAIN": "a.example,b.example", "INBOX_TLS_EMAIL": "a@example.com",
 		"INBOX_TLS_DIRECTORY": "letsencrypt-staging", "INBOX_TLS_DIRECTORY_CA": "/ca.pem", "INBOX_TLS_STORAGE": "/acme",
@@ -64,7 +65,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 	got, gotAlone, was := reflect.ValueOf(c.Serve), reflect.ValueOf(alone.Serve), reflect.ValueOf(plain.Serve)
 	flags := slices.DeleteFunc(reflect.VisibleFields(got.Type()), func(f reflect.StructField) bool { return f.Anonymous })
 	if len(flags) != len(values)+len(others) {
-		t.Errorf("%d flags, but %d variables are tried here", len(flags), len(values)+len(others))
+		t.Errorf("%d flags, but this test sets %d variables", len(flags), len(values)+len(others))
 	}
 	for _, flag := range flags {
 		value := func(v reflect.Value) any { return v.FieldByIndex(flag.Index).Interface() }
@@ -85,7 +86,7 @@ func parse(t *testing.T, c *cli) {
 	}
 }
 
-// running is the program, in this process.
+// running is a server in this process.
 type running struct {
 	url  string
 	stop context.CancelFunc
@@ -111,7 +112,7 @@ func serve(t *testing.T, flags ...string) *running {
 	return r
 }
 
-// end stops it and waits for its end.
+// end stops the server and waits for it.
 func (r *running) end(t *testing.T) {
 	t.Helper()
 	r.stop()
@@ -120,7 +121,7 @@ func (r *running) end(t *testing.T) {
 	}
 }
 
-// lines is a log that can be waited for.
+// lines is a log that can be awaited.
 type lines struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
@@ -143,7 +144,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// await returns what the pattern's group matches, as soon as it does.
+// await waits until the pattern matches and returns its group.
 func (l *lines) await(t *testing.T, pattern string) string {
 	t.Helper()
 	for late := time.After(30 * time.Second); ; {
@@ -153,7 +154,7 @@ func (l *lines) await(t *testing.T, pattern string) string {
 		select {
 		case <-l.changed:
 		case <-late:
-			t.Fatalf("the log never holds %q:\n%s", pattern, l)
+			t.Fatalf("the log never contains %q:\n%s", pattern, l)
 		}
 	}
 }
@@ -181,7 +182,7 @@ func get(t *testing.T, c *http.Client, url, user, password string) (*http.Respon
 
 func TestDrain(t *testing.T) {
 	r := serve(t, "--drain=20s")
-	// One connection each, so that no request waits for another's.
+	// Separate clients, so that no request waits for another's connection.
 	waits, sends, watches := new(http.Client), new(http.Client), new(http.Client)
 	for _, c := range []*http.Client{waits, sends, watches} {
 		c.Transport = &http.Transport{}
@@ -200,7 +201,7 @@ func TestDrain(t *testing.T) {
 		res, body := get(t, waits, r.url+"/inbox", "carol", "x")
 		waiting <- answer{res.StatusCode, body, res.Header.Get("Retry-After")}
 	}()
-	// A send in flight: its body has no end yet.
+	// A send in flight, whose body has not ended.
 	body, write := io.Pipe()
 	sent := make(chan int, 1)
 	go func() {
@@ -228,7 +229,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("healthz: %s", res.Status)
 	}
 	if res, body := get(t, watches, r.url+"/inbox", "dave", "x"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, `"draining"`) {
-		t.Errorf("a poll that comes: %s", res.Status)
+		t.Errorf("a new poll: %s", res.Status)
 	}
 	write.Write([]byte(" and half"))
 	write.Close()
@@ -240,7 +241,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// Nothing that a peer chose is in the log, whatever its level and form.
+// The log contains nothing that a peer chose, at any level and in any format.
 func TestLogsNameNobody(t *testing.T) {
 	const id, password, recipient, text, key = "canary-id", "canary-password", "canary-recipient", "canary-body", "canary-key"
 	for _, format := range []string{"text", "json"} {
@@ -286,7 +287,7 @@ func TestLogsNameNobody(t *testing.T) {
 			encoded := base64.StdEncoding.EncodeToString([]byte(id + ":" + password))
 			for _, secret := range []string{"canary", encoded, encoded[:12], url.QueryEscape(id), base64.StdEncoding.EncodeToString([]byte(text))} {
 				if strings.Contains(log, secret) {
-					t.Errorf("the log holds %q:\n%s", secret, log)
+					t.Errorf("the log contains %q:\n%s", secret, log)
 				}
 			}
 		})
@@ -307,7 +308,7 @@ func TestSelfSignedCertificate(t *testing.T) {
 	}
 }
 
-// writeCertificate writes a new pair and returns its serial number.
+// writeCertificate writes a new certificate and key, and returns the serial number.
 func writeCertificate(t *testing.T, certFile, keyFile string) (serial string) {
 	t.Helper()
 	cert, content, err := selfSigned(ourNames(), time.Now())
@@ -322,7 +323,7 @@ func writeCertificate(t *testing.T, certFile, keyFile string) (serial string) {
 	return cert.Leaf.SerialNumber.String()
 }
 
-func TestCertificateFilesAreReadAgain(t *testing.T) {
+func TestCertificateFilesAreReloaded(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	first := writeCertificate(t, certFile, keyFile)
@@ -340,7 +341,7 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	}
 	becomes := func(want string) {
 		t.Helper()
-		// It looks once a second.
+		// The files are checked once a second.
 		for deadline := time.Now().Add(30 * time.Second); serial() != want; {
 			if time.Now().After(deadline) {
 				t.Fatal("the new certificate is not used")
@@ -355,32 +356,32 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(certFile, []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for !strings.Contains(r.log.String(), "cannot be used") {
+	for !strings.Contains(r.log.String(), "cannot load the changed certificate") {
 		if serial() != current {
-			t.Fatal("a broken file took the certificate away")
+			t.Fatal("a broken file replaced the certificate")
 		}
 	}
 	becomes(writeCertificate(t, certFile, keyFile))
 
-	// A file that is gone is said once, however many clients come.
+	// A missing file is logged once, however many clients connect.
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}
 	current = serial()
-	said := strings.Count(r.log.String(), "cannot be used")
-	for looks := time.Now().Add(2500 * time.Millisecond); time.Now().Before(looks) || strings.Count(r.log.String(), "cannot be used") == said; {
+	logged := strings.Count(r.log.String(), "cannot load the changed certificate")
+	for looks := time.Now().Add(2500 * time.Millisecond); time.Now().Before(looks) || strings.Count(r.log.String(), "cannot load the changed certificate") == logged; {
 		if serial() != current {
-			t.Fatal("a file that is gone took the certificate away")
+			t.Fatal("a missing file replaced the certificate")
 		}
 	}
-	if n := strings.Count(r.log.String(), "cannot be used"); n != said+1 {
-		t.Errorf("a file that is gone was said %d times", n-said)
+	if n := strings.Count(r.log.String(), "cannot load the changed certificate"); n != logged+1 {
+		t.Errorf("a missing file was logged %d times", n-logged)
 	}
 	becomes(writeCertificate(t, certFile, keyFile))
 	r.end(t)
 }
 
-// A certificate whose time is over is served, and said. HSTS goes with it.
+// An expired certificate is still served, with HSTS, and logged.
 func TestExpiredCertificate(t *testing.T) {
 	cert, content, err := selfSigned(ourNames(), time.Now().AddDate(0, 0, -selfSignedDays-1))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/units"
 )
 
-// size is a number of bytes, as in 65536 or 64KiB. KB, MB and GB mean the same as KiB,
+// size is a number of bytes, as in 65536 or 64KiB. KB, MB and GB are synonyms for KiB,
 // MiB and GiB.
 type size int64
 
@@ -18,7 +18,7 @@ func (s *size) UnmarshalText(text []byte) error {
 	}
 	n, err := units.ParseBase2Bytes(string(text))
 	if err != nil {
-		return errors.New("a size is a number of bytes, as in 65536, or of KiB, MiB or GiB, as in 64KiB (64KB means the same)")
+		return errors.New("invalid size, want bytes, as in 65536, or KiB, MiB or GiB, as in 64KiB")
 	}
 	*s = size(n)
 	return nil

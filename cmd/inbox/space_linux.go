@@ -2,7 +2,7 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// freeSpace is how many bytes a file system has left for this user.
+// freeSpace returns the bytes available to this user on a file system.
 func freeSpace(dir string) (bytes int64, ok bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -2,5 +2,5 @@
 
 package main
 
-// freeSpace is known on Linux alone.
+// freeSpace is only implemented on Linux.
 func freeSpace(string) (bytes int64, ok bool) { return 0, false }

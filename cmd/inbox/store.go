@@ -20,21 +20,21 @@ import (
 	"inbox/redisstore"
 )
 
-// inMemory is the --store that is the default; every other is the URL of Redis.
+// inMemory is the default of --store. Any other value is the URL of Redis.
 const inMemory = "memory"
 
-// opened is a store with what the program has to do with it.
+// opened is a store and its hooks for the program.
 type opened struct {
 	inbox.Store
 	pepper *inbox.Pepper
-	files  *redisstore.Files     // which servers share, or nil
-	run    func(context.Context) // until it ends
-	ready  func() bool           // it can be used now
-	served func() error          // the server is about to serve
-	ended  func() error          // the server has served
+	files  *redisstore.Files     // shared by servers; nil with memory
+	run    func(context.Context) // runs until ctx ends
+	ready  func() bool           // reports whether the store can be used
+	served func() error          // called before serving begins
+	ended  func() error          // called after serving has ended
 }
 
-func nothing() error { return nil }
+func noop() error { return nil }
 
 func (c *serveCommand) limits(quota inbox.Quota) inbox.Limits {
 	return c.limit(inbox.Limits{
@@ -43,9 +43,9 @@ func (c *serveCommand) limits(quota inbox.Quota) inbox.Limits {
 	})
 }
 
-// maxHeld is the part of --max-memory that messages of PeerJS clients may take that wait
-// beside the inboxes: a sixteenth. Redis keeps the inboxes elsewhere, and then it is that
-// of the default.
+// maxHeld returns how much of --max-memory messages to absent PeerJS peers may use. They
+// are held outside the inboxes. It defaults to a sixteenth or, with Redis, a sixteenth of
+// the default of --max-memory.
 func (c *serveCommand) maxHeld() int64 {
 	switch {
 	case !c.PeerJS:
@@ -64,10 +64,10 @@ func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, w *watc
 	}
 	if c.Snapshot != "" {
 		if err := memstore.CheckSave(c.Snapshot); err != nil {
-			return nil, fmt.Errorf("--snapshot %s: the inboxes could not be written there when the server stops: %w", c.Snapshot, err)
+			return nil, fmt.Errorf("--snapshot %s: the server could not save its inboxes there when it stops: %w", c.Snapshot, err)
 		}
 		if free, ok := freeSpace(filepath.Dir(c.Snapshot)); ok && free < int64(c.MaxMemory) {
-			log.Warn("--snapshot: the inboxes may need more space than there is", "free", size(free), "max-memory", c.MaxMemory)
+			log.Warn("--snapshot: the inboxes may need more space than the disk has left", "free", size(free), "max-memory", c.MaxMemory)
 		}
 	}
 	limits := c.limits(quota)
@@ -80,12 +80,12 @@ func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, w *watc
 	}
 	o := &opened{
 		Store: store, pepper: pepper,
-		run: func(ctx context.Context) { store.Run(ctx) }, ready: func() bool { return true }, served: nothing, ended: nothing,
+		run: func(ctx context.Context) { store.Run(ctx) }, ready: func() bool { return true }, served: noop, ended: noop,
 	}
 	if loaded {
 		o.served = func() error {
 			if err := os.Remove(c.Snapshot); err != nil {
-				return fmt.Errorf("cannot remove the snapshot that was read: %w", err)
+				return fmt.Errorf("cannot remove the snapshot after reading it: %w", err)
 			}
 			inboxes, _ := store.Usage()
 			log.Info("snapshot read", "inboxes", inboxes)
@@ -124,7 +124,7 @@ func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, w *watc
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(authorities) {
-			return nil, fmt.Errorf("--redis-ca: %s holds no certificate in PEM", c.RedisCA)
+			return nil, fmt.Errorf("--redis-ca: %s contains no PEM certificate", c.RedisCA)
 		}
 	}
 	if c.RedisCert != "" {
@@ -146,11 +146,11 @@ func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, w *watc
 	}
 	return &opened{
 		Store: store, pepper: inbox.NewPepper(key), files: files,
-		run: store.Run, ready: store.Ready, served: nothing, ended: nothing,
+		run: store.Run, ready: store.Ready, served: noop, ended: noop,
 	}, nil
 }
 
-// redisPassword is the password of Redis that does not stand in its URL.
+// redisPassword returns the password of Redis if it is not in the URL.
 func (c *serveCommand) redisPassword() (string, error) {
 	if c.RedisPasswordFile == "" {
 		return os.Getenv(redisPassword), nil
@@ -166,8 +166,8 @@ func (c *serveCommand) redisPassword() (string, error) {
 	return password, nil
 }
 
-// readPepper makes the key of a pepper from a file's content, without the line break
-// that an editor leaves at its end.
+// readPepper derives the pepper's key from the content of a file, without trailing line
+// breaks.
 func readPepper(path string) (key [inbox.PepperSize]byte, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -180,7 +180,8 @@ func readPepper(path string) (key [inbox.PepperSize]byte, err error) {
 	return sha256.Sum256(content), nil
 }
 
-// load returns the pepper of the snapshot that the store has read, or a new one.
+// load reads the snapshot into the store and returns its pepper, or a new pepper if there
+// is no snapshot.
 func (c *serveCommand) load(store *memstore.Store) (pepper *inbox.Pepper, loaded bool, err error) {
 	var key [inbox.PepperSize]byte
 	crand.Read(key[:])
@@ -190,7 +191,7 @@ func (c *serveCommand) load(store *memstore.Store) (pepper *inbox.Pepper, loaded
 	saved, err := store.Load(c.Snapshot)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// Better known now than when everything is to be written.
+		// Find out now whether a snapshot can be written, not at shutdown.
 		probe, err := os.CreateTemp(filepath.Dir(c.Snapshot), ".inbox-*")
 		if err != nil {
 			return nil, false, fmt.Errorf("cannot write a snapshot: %w", err)

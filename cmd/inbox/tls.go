@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// machineAddresses are the ones under which other devices reach this machine.
+// machineAddresses returns the addresses at which other devices can reach this machine.
 func machineAddresses() []string {
 	var all []string
 	addresses, err := net.InterfaceAddrs()
@@ -25,23 +25,23 @@ func machineAddresses() []string {
 	return all
 }
 
-// certificateFiles reads a certificate again when its files change. One that cannot be
-// read is reported, and the one before it stays.
+// certificateFiles reloads a certificate when its files change. If they cannot be read,
+// it logs that and keeps the previous certificate.
 type certificateFiles struct {
 	cert, key string
 	log       *slog.Logger
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	current *tls.Certificate
-	changed [2]time.Time // of cert and key, when they were last read
+	changed [2]time.Time // modification times of cert and key when last read
 	looked  time.Time
-	failed  time.Time // when reading them failed, if it has not worked since
+	failed  time.Time // when reading failed, if it has not succeeded since
 	why     string
-	said    time.Time // when why was logged
+	logged  time.Time // when why was last logged
 }
 
-// sayAgain is how often a failure is logged that lasts.
-const sayAgain = time.Hour
+// relogInterval is the time between log lines about a lasting failure.
+const relogInterval = time.Hour
 
 func (f *certificateFiles) get() *tls.Certificate {
 	f.mu.Lock()
@@ -59,13 +59,13 @@ func (f *certificateFiles) reloadLocked(now time.Time) {
 	err := f.loadLocked()
 	if err == nil {
 		f.failed, f.why = time.Time{}, ""
-		f.log.Info("certificate read again", "until", f.current.Leaf.NotAfter)
+		f.log.Info("certificate reloaded", "until", f.current.Leaf.NotAfter)
 		return
 	}
 	f.failed = now
-	if why := err.Error(); why != f.why || now.Sub(f.said) >= sayAgain {
-		f.why, f.said = why, now
-		f.log.Error("the changed certificate cannot be used, the old one stays", "error", err, "old_until", f.current.Leaf.NotAfter)
+	if why := err.Error(); why != f.why || now.Sub(f.logged) >= relogInterval {
+		f.why, f.logged = why, now
+		f.log.Error("cannot load the changed certificate, keeping the old one", "error", err, "old_until", f.current.Leaf.NotAfter)
 	}
 }
 
@@ -80,7 +80,7 @@ func (f *certificateFiles) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	f.changed = changed // also of a bad one: it is not tried again until it changes
+	f.changed = changed // even if loading fails: no retry until it changes
 	cert, err := tls.LoadX509KeyPair(f.cert, f.key)
 	if err != nil {
 		return err
@@ -90,13 +90,13 @@ func (f *certificateFiles) loadLocked() error {
 	return nil
 }
 
-// warnOfTime logs that others refuse a certificate because of the time.
+// warnOfTime logs that clients refuse a certificate because it is not valid now.
 func warnOfTime(log *slog.Logger, file string, leaf *x509.Certificate, now time.Time) {
 	switch {
 	case now.After(leaf.NotAfter):
-		log.Warn("the certificate has expired, so others refuse it: renew it, or check this machine's clock", "file", file, "until", leaf.NotAfter)
+		log.Warn("the certificate has expired, so clients refuse it: renew it, or check this machine's clock", "file", file, "until", leaf.NotAfter)
 	case now.Before(leaf.NotBefore):
-		log.Warn("the certificate is not valid yet, so others refuse it: check this machine's clock", "file", file, "from", leaf.NotBefore)
+		log.Warn("the certificate is not valid yet, so clients refuse it: check this machine's clock", "file", file, "from", leaf.NotBefore)
 	}
 }
 

@@ -17,20 +17,20 @@ import (
 	"inbox/internal/turncred"
 )
 
-// turnFlags are the settings of the relay.
+// turnFlags configure the relay.
 type turnFlags struct {
-	Turn          string         `name:"turn" default:"closed" enum:"closed,open,off" group:"Calls" help:"The relay for calls whose peers cannot reach each other. Closed: it relays between clients of this server, in memory; open: also to any public address, from UDP ports of this machine; off: none."`
-	TurnListen    string         `name:"turn-listen" default:":3478" placeholder:"ADDRESS" group:"Calls" help:"Where the relay listens, over UDP and TCP: [IP]:PORT (${default}). With --tls it also listens on the port of HTTPS. If the port is taken, the server starts without it."`
-	TurnHost      string         `name:"turn-host" placeholder:"HOST" group:"Calls" help:"The name or address under which clients reach the relay, if it is not the one under which they reach this server. Several servers over one Redis name the same, and share the relay there."`
-	TurnRate      size           `name:"turn-rate" default:"1MiB" group:"Calls" help:"Bytes a second that the clients of one inbox may relay; 0: no limit."`
-	TurnRateTotal size           `name:"turn-rate-total" default:"16MiB" group:"Calls" help:"Bytes a second that all may relay; 0: no limit."`
-	TurnAddress   netip.Addr     `name:"turn-address" default:"198.51.100.1" placeholder:"IP" group:"Calls" help:"With closed: the address that clients see, which nobody has (${default})."`
-	TurnIP        []string       `name:"turn-ip" sep:"," placeholder:"IP[/LOCAL]" group:"Calls" help:"With open: the public address of this machine, and behind a 1:1 NAT its own. Repeatable, for IPv4 and IPv6."`
-	TurnPorts     portRange      `name:"turn-ports" default:"49160-49359" placeholder:"PORTS" group:"Calls" help:"With open: UDP ports to relay from (${default}); each call takes one to eight."`
-	TurnAllow     []netip.Prefix `name:"turn-allow" sep:"," placeholder:"CIDR" group:"Calls" help:"With open: private addresses that may be relayed to, and may be in --turn-ip. Repeatable."`
+	Turn          string         `name:"turn" default:"closed" enum:"closed,open,off" group:"Calls" help:"TURN relay for calls whose peers cannot connect directly. closed: relay between clients of this server, in memory; open: also to any public address, from UDP ports of this machine; off: no relay."`
+	TurnListen    string         `name:"turn-listen" default:":3478" placeholder:"ADDRESS" group:"Calls" help:"Where the relay listens, over UDP and TCP: [IP]:PORT (${default}). With --tls it also listens on the HTTPS port. If the port is taken, the server starts without it."`
+	TurnHost      string         `name:"turn-host" placeholder:"HOST" group:"Calls" help:"Name or address under which clients reach the relay, if it differs from this server's. Servers that share a Redis must set the same name, and then share that relay."`
+	TurnRate      size           `name:"turn-rate" default:"1MiB" group:"Calls" help:"Bytes per second that the clients of one inbox may relay; 0: no limit."`
+	TurnRateTotal size           `name:"turn-rate-total" default:"16MiB" group:"Calls" help:"Bytes per second that all clients may relay; 0: no limit."`
+	TurnAddress   netip.Addr     `name:"turn-address" default:"198.51.100.1" placeholder:"IP" group:"Calls" help:"With closed: relay address that clients see. It must be unused (${default})."`
+	TurnIP        []string       `name:"turn-ip" sep:"," placeholder:"IP[/LOCAL]" group:"Calls" help:"With open: this machine's public address, followed by its local one behind a 1:1 NAT. Repeatable, for IPv4 and IPv6."`
+	TurnPorts     portRange      `name:"turn-ports" default:"49160-49359" placeholder:"PORTS" group:"Calls" help:"With open: UDP ports to relay from (${default}). Each call takes one to eight."`
+	TurnAllow     []netip.Prefix `name:"turn-allow" sep:"," placeholder:"CIDR" group:"Calls" help:"With open: private addresses that may be relayed to and used in --turn-ip. Repeatable."`
 }
 
-// portRange is a flag such as 49160-49359.
+// portRange is the value of a flag such as 49160-49359.
 type portRange struct{ First, Last uint16 }
 
 func (p *portRange) UnmarshalText(text []byte) error {
@@ -38,7 +38,7 @@ func (p *portRange) UnmarshalText(text []byte) error {
 	a, err := strconv.ParseUint(first, 10, 16)
 	b, err2 := strconv.ParseUint(last, 10, 16)
 	if !ok || err != nil || err2 != nil || a < 1024 || b < a {
-		return errors.New("ports are FIRST-LAST, as in 49160-49359, from 1024 on")
+		return errors.New("invalid ports, want FIRST-LAST, as in 49160-49359, from 1024 up")
 	}
 	p.First, p.Last = uint16(a), uint16(b)
 	return nil
@@ -48,7 +48,7 @@ func (p portRange) String() string { return fmt.Sprintf("%d-%d", p.First, p.Last
 
 var defaultTurnPorts = portRange{49160, 49359}
 
-// checkTurn refuses settings of the relay that cannot work, or contradict each other.
+// checkTurn rejects relay settings that cannot work or contradict each other.
 func (c *turnFlags) checkTurn() error {
 	if _, _, err := c.turnListen(); err != nil {
 		return err
@@ -60,19 +60,19 @@ func (c *turnFlags) checkTurn() error {
 		}
 	}
 	if c.TurnRate < 0 || c.TurnRateTotal < 0 {
-		return errors.New("--turn-rate and --turn-rate-total are not negative")
+		return errors.New("--turn-rate and --turn-rate-total must not be negative")
 	}
 	if c.Turn != "open" {
 		if len(c.TurnIP) > 0 || len(c.TurnAllow) > 0 || c.TurnPorts != defaultTurnPorts {
-			return errors.New("--turn-ip, --turn-ports and --turn-allow go with --turn open")
+			return errors.New("--turn-ip, --turn-ports and --turn-allow require --turn open")
 		}
 		if !c.TurnAddress.Is4() || c.TurnAddress.IsUnspecified() || c.TurnAddress.IsMulticast() {
-			return errors.New("--turn-address is an IPv4 address that nobody has, as in 198.51.100.1")
+			return errors.New("--turn-address must be an unused IPv4 address, as in 198.51.100.1")
 		}
 		return nil
 	}
 	if len(c.TurnIP) == 0 {
-		return errors.New("--turn open needs --turn-ip, the public address of this machine")
+		return errors.New("--turn open requires --turn-ip, the public address of this machine")
 	}
 	open, err := c.open()
 	if err == nil {
@@ -84,11 +84,11 @@ func (c *turnFlags) checkTurn() error {
 	return nil
 }
 
-// turnListen returns where the relay listens: an address that is not valid stands for all.
+// turnListen parses --turn-listen. An invalid host stands for all addresses.
 func (c *turnFlags) turnListen() (host netip.Addr, port uint16, err error) {
 	text, number, err := net.SplitHostPort(c.TurnListen)
 	if err != nil {
-		return host, 0, errors.New("--turn-listen is [IP]:PORT, as in :3478")
+		return host, 0, errors.New("--turn-listen must be [IP]:PORT, as in :3478")
 	}
 	n, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *turnFlags) turnListen() (host netip.Addr, port uint16, err error) {
 	return host.Unmap(), uint16(n), nil
 }
 
-// open returns the settings of open mode.
+// open returns the configuration of open mode.
 func (c *turnFlags) open() (relay.Open, error) {
 	o := relay.Open{First: c.TurnPorts.First, Last: c.TurnPorts.Last, Allow: c.TurnAllow}
 	for _, text := range c.TurnIP {
@@ -118,7 +118,7 @@ func (c *turnFlags) open() (relay.Open, error) {
 		m.Public, err = netip.ParseAddr(public)
 		m.Local, err2 = netip.ParseAddr(local)
 		if err != nil || err2 != nil || m.Public.Zone() != "" {
-			return o, fmt.Errorf("%q is not IP or PUBLIC/LOCAL, as in 203.0.113.5/10.0.0.5", text)
+			return o, fmt.Errorf("%q, want IP or PUBLIC/LOCAL, as in 203.0.113.5/10.0.0.5", text)
 		}
 		m.Public, m.Local = m.Public.Unmap(), m.Local.Unmap()
 		o.Addresses = append(o.Addresses, m)
@@ -126,8 +126,8 @@ func (c *turnFlags) open() (relay.Open, error) {
 	return o, nil
 }
 
-// turnServer makes the relay, and returns nil if there is none. Other connections of the
-// port of HTTPS can be for it.
+// turnServer creates the relay and the hook through which it shares the HTTPS port. It
+// returns nil with --turn off.
 func (c *serveCommand) turnServer(authority *turncred.Authority, log *slog.Logger) (*relay.Server, *server.Other, error) {
 	if c.Turn == "off" {
 		return nil, nil, nil
@@ -147,8 +147,8 @@ func (c *serveCommand) turnServer(authority *turncred.Authority, log *slog.Logge
 	return turn, &server.Other{ALPN: []string{"stun.turn"}, Begins: relay.Begins, Serve: turn.ServeConn}, nil
 }
 
-// listenTurn listens for clients of the relay, and says where. A port that is taken is no
-// reason not to start.
+// listenTurn listens for clients of the relay and returns where. The server starts even
+// if the port is taken.
 func (c *serveCommand) listenTurn(ctx context.Context, turn *relay.Server, authority *turncred.Authority, log *slog.Logger) relayed {
 	if turn == nil {
 		return relayed{}
@@ -156,7 +156,7 @@ func (c *serveCommand) listenTurn(ctx context.Context, turn *relay.Server, autho
 	own := relayed{authority: authority, host: c.TurnHost}
 	host, port, err := c.turnListen()
 	if err != nil {
-		panic(err) // Validate has seen it
+		panic(err) // checked by Validate
 	}
 	at := net.JoinHostPort("", strconv.Itoa(int(port)))
 	if host.IsValid() {
@@ -172,12 +172,12 @@ func (c *serveCommand) listenTurn(ctx context.Context, turn *relay.Server, autho
 	own.udp, udpErr = turn.ListenUDP(host, port)
 	c.announceTurn(own, tcpErr, udpErr, log)
 	if c.Turn == "closed" && c.Store != inMemory && c.TurnHost == "" {
-		log.Warn("the relay connects clients of one server only: if several servers share this Redis, give all of them the same --turn-host, or use --turn open")
+		log.Warn("the relay only connects clients of the same server: if several servers share this Redis, set the same --turn-host on all of them, or use --turn open")
 	}
 	return own
 }
 
-// announceTurn says in one line where the relay listens, and where it cannot.
+// announceTurn logs in one line where the relay listens and where it cannot.
 func (c *serveCommand) announceTurn(own relayed, tcpErr, udpErr error, log *slog.Logger) {
 	var where []string
 	switch {
@@ -191,10 +191,10 @@ func (c *serveCommand) announceTurn(own relayed, tcpErr, udpErr error, log *slog
 		where = append(where, fmt.Sprintf("TCP port %d", own.tcp))
 	}
 	if c.TLS != "off" {
-		where = append(where, "the port of HTTPS")
+		where = append(where, "the HTTPS port")
 	}
 	if failed := reasons(tcpErr, udpErr); failed != "" {
-		rest := "calls that need a relay fail"
+		rest := "calls that need a relay will fail"
 		if len(where) > 0 {
 			rest = "the relay for calls listens on " + strings.Join(where, ", and on ")
 		}
@@ -204,7 +204,7 @@ func (c *serveCommand) announceTurn(own relayed, tcpErr, udpErr error, log *slog
 	log.Info("the relay for calls listens on "+strings.Join(where, ", and on "), "mode", c.Turn)
 }
 
-// reasons says in a few words why listeners failed.
+// reasons describes in a few words why listeners failed.
 func reasons(tcp, udp error) string {
 	why := func(err error) string {
 		var call *os.SyscallError

@@ -21,13 +21,13 @@ import (
 	"inbox/internal/redistest"
 )
 
-// relayURL is what /ice says of the relay.
+// relayURL is the relay in a response of /ice.
 type relayURL struct {
 	URLs                 []string
 	Username, Credential string
 }
 
-// ice asks a server for its relay.
+// ice returns the relay that a server offers.
 func ice(t *testing.T, c *http.Client, url, id string) (relay relayURL, all []string) {
 	t.Helper()
 	res, body := get(t, c, url+"/ice", id, "password")
@@ -47,14 +47,14 @@ func ice(t *testing.T, c *http.Client, url, id string) (relay relayURL, all []st
 	return relay, all
 }
 
-// quiet is the log of a client.
+// quiet discards a client's log.
 type quiet struct{}
 
 func (quiet) NewLogger(scope string) logging.LeveledLogger {
 	return logging.NewDefaultLeveledLoggerForScope(scope, logging.LogLevelDisabled, os.Stderr)
 }
 
-// allocate begins an allocation at the first UDP URL, or over conn.
+// allocate creates an allocation at the first UDP URL, or over conn.
 func (r relayURL) allocate(t *testing.T, conn net.Conn) net.PacketConn {
 	t.Helper()
 	c := turn.ClientConfig{Username: r.Username, Password: r.Credential, Realm: "inbox", LoggerFactory: quiet{}, RTO: time.Second}
@@ -84,7 +84,7 @@ func (r relayURL) allocate(t *testing.T, conn net.Conn) net.PacketConn {
 	return relayed
 }
 
-// reach reports whether two allocations hear of each other.
+// reach reports whether two allocations receive each other's packets.
 func reach(a, b net.PacketConn, within time.Duration) bool {
 	heard := map[net.PacketConn]bool{}
 	for late := time.Now().Add(within); len(heard) < 2 && time.Now().Before(late); {
@@ -100,9 +100,9 @@ func reach(a, b net.PacketConn, within time.Duration) bool {
 	return len(heard) == 2
 }
 
-// The relay is on by default, and reaches clients over UDP, TCP, and TLS on the port of
-// HTTPS, where requests are answered as before.
-func TestRelayIsThere(t *testing.T) {
+// The relay is on by default. Clients reach it over UDP, TCP, and TLS on the HTTPS port,
+// which still serves requests.
+func TestRelayByDefault(t *testing.T) {
 	certificate := inboxtest.NewCertificate(t, "test")
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -114,7 +114,7 @@ func TestRelayIsThere(t *testing.T) {
 	r := serve(t, "--tls=files", "--tls-cert="+cert, "--tls-key="+key)
 	defer r.end(t)
 	said := r.log.await(t, `the relay for calls listens on ([^"]+)`)
-	if !strings.HasPrefix(said, "UDP and TCP port ") || !strings.HasSuffix(said, ", and on the port of HTTPS") {
+	if !strings.HasPrefix(said, "UDP and TCP port ") || !strings.HasSuffix(said, ", and on the HTTPS port") {
 		t.Error(said)
 	}
 	config := &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
@@ -153,10 +153,10 @@ func TestRelayIsThere(t *testing.T) {
 	}
 }
 
-// A server whose port for the relay is taken starts, says so in one line, and names only
-// what is there.
-func TestPortOfTheRelayIsTaken(t *testing.T) {
-	// Connections that others begin do not take ports of this range.
+// If the relay's port is taken, the server starts, reports it in one line, and lists only
+// what is available.
+func TestRelayPortIsTaken(t *testing.T) {
+	// Outgoing connections do not use ports of this range.
 	var udp net.PacketConn
 	port := 0
 	for udp == nil {
@@ -177,7 +177,7 @@ func TestPortOfTheRelayIsTaken(t *testing.T) {
 	}
 	second := serve(t, fmt.Sprintf("--turn-listen=127.0.0.1:%d", port))
 	said = second.log.await(t, `msg="(--turn-listen [^"]+)"`)
-	if want := fmt.Sprintf("--turn-listen 127.0.0.1:%d: the port is taken; calls that need a relay fail", port); said != want {
+	if want := fmt.Sprintf("--turn-listen 127.0.0.1:%d: the port is taken; calls that need a relay will fail", port); said != want {
 		t.Errorf("got %q, want %q", said, want)
 	}
 	if _, all := ice(t, http.DefaultClient, second.url, "alice"); len(all) != 0 {
@@ -192,7 +192,7 @@ func TestPortOfTheRelayIsTaken(t *testing.T) {
 	}
 }
 
-// Clients of two servers over one Redis meet at the relay that both servers name.
+// Clients of two servers that share a Redis meet at the relay that both servers list.
 func TestServersShareOneRelay(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
@@ -214,9 +214,9 @@ func TestServersShareOneRelay(t *testing.T) {
 	two.end(t)
 }
 
-// Without a common relay, clients of two servers meet only if the relays are open, and
+// Without a common relay, clients of two servers only meet if both relays are open, and
 // the log says so.
-func TestServersWithARelayEach(t *testing.T) {
+func TestServersWithSeparateRelays(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
 	each := func(mode string, within time.Duration) bool {
@@ -224,7 +224,7 @@ func TestServersWithARelayEach(t *testing.T) {
 		var relayed []net.PacketConn
 		var servers []*running
 		for i, id := range []string{"alice", "bob"} {
-			address := fmt.Sprintf("127.0.0.%d", 2+i) // the machine has 127.0.0.1 alone
+			address := fmt.Sprintf("127.0.0.%d", 2+i) // the machine only has 127.0.0.1
 			own := append(flags, "--turn="+mode, "--turn-listen="+address+":0", "--turn-host="+address)
 			if mode == "open" {
 				own = append(own, "--turn-ip="+address, "--turn-ports=43000-43099", "--turn-allow=127.0.0.0/8")
@@ -247,11 +247,11 @@ func TestServersWithARelayEach(t *testing.T) {
 		t.Error("clients of two closed relays reach each other")
 	}
 	r := serve(t, flags...)
-	r.log.await(t, `level=WARN msg="the relay connects clients of one server only`)
+	r.log.await(t, `level=WARN msg="the relay only connects clients of the same server`)
 	r.end(t)
 }
 
-// The log holds no user name of a client.
+// The log contains no user name of a client.
 func TestRelayLogsNobody(t *testing.T) {
 	r := serve(t, "--log-level="+strings.ToLower(slog.LevelDebug.String()))
 	relay, _ := ice(t, http.DefaultClient, r.url, "alice")

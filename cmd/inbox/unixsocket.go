@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// listenUnix listens on a Unix socket. It removes one on which nobody listens any more:
-// a server that was killed leaves it. A path that begins with @ is in Linux's abstract
-// namespace, without a file.
+// listenUnix listens on a Unix socket. It first removes a stale one that a killed server
+// has left behind. A path that starts with @ is in Linux's abstract namespace and has no
+// file.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	address := &net.UnixAddr{Name: path, Net: "unix"}
 	ln, err := net.ListenUnix("unix", address)
@@ -39,18 +39,18 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return nil, err
 }
 
-// removeStale removes a socket on which nobody listens. The error of one that is in use
-// is EADDRINUSE.
+// removeStale removes a socket that nobody listens on. If the socket is in use, it
+// returns EADDRINUSE.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) { // its owner has removed it
+	if errors.Is(err, fs.ErrNotExist) { // its owner removed it
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: move it away, or give another --listen", path)
+		return fmt.Errorf("%s exists and is not a socket (move it away, or change --listen)", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
@@ -58,12 +58,12 @@ func removeStale(path string) error {
 		return syscall.EADDRINUSE
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return syscall.EADDRINUSE // or it cannot be told
+		return syscall.EADDRINUSE // in use, or unknown
 	}
 	return os.Remove(path)
 }
 
-// unixListener removes its socket at the end, unless another server has put its own there.
+// unixListener removes its socket on Close, unless another server has replaced it.
 type unixListener struct {
 	*net.UnixListener
 	path string
@@ -80,13 +80,13 @@ func (l *unixListener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// mode is permissions of a file, in octal.
+// mode is a file mode in octal.
 type mode fs.FileMode
 
 func (m *mode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 8, 32)
 	if err != nil || n > 0o777 || n&0o200 == 0 {
-		return errors.New("permissions are octal, as in 0660, with at least 0200")
+		return errors.New("invalid permissions, want octal, as in 0660, including 0200")
 	}
 	*m = mode(n)
 	return nil

@@ -19,24 +19,24 @@ import (
 	"inbox/internal/metrics"
 )
 
-// watchFlags are what operators see of a running server.
+// watchFlags configure what operators can observe.
 type watchFlags struct {
-	MetricsListen string `placeholder:"ADDRESS" group:"Watching" help:"Serve metrics for Prometheus at /metrics, and a page for people at /, as in 127.0.0.1:9600. It has no password: choose an address that only you reach."`
-	Pprof         bool   `name:"pprof" group:"Watching" help:"Serve profiles of the program there too, at /debug/pprof/."`
-	LogClients    bool   `name:"log-clients" group:"Watching" help:"Log the full addresses of clients: with refusals, and with each request in debug lines. Without it, the log names networks (/24, /48) with refusals alone."`
+	MetricsListen string `placeholder:"ADDRESS" group:"Watching" help:"Serve Prometheus metrics at /metrics and a dashboard at /, as in 127.0.0.1:9600. There is no password: use an address that only you can reach."`
+	Pprof         bool   `name:"pprof" group:"Watching" help:"Also serve profiles there, at /debug/pprof/."`
+	LogClients    bool   `name:"log-clients" group:"Watching" help:"Log full client addresses, both with refusals and with requests at debug level. By default, only refusals are logged, with their network (/24 or /48)."`
 }
 
-// checkMetrics refuses to serve metrics where clients ask.
+// checkMetrics rejects an address for metrics that clients also use.
 func (c *serveCommand) checkMetrics() error {
 	if c.MetricsListen == "" {
 		if c.Pprof {
-			return errors.New("--pprof goes with --metrics-listen")
+			return errors.New("--pprof requires --metrics-listen")
 		}
 		return nil
 	}
 	host, port, err := net.SplitHostPort(c.MetricsListen)
 	if err != nil {
-		return errors.New("--metrics-listen is [HOST]:PORT, as in 127.0.0.1:9600")
+		return errors.New("--metrics-listen must be [HOST]:PORT, as in 127.0.0.1:9600")
 	}
 	number, err := net.LookupPort("tcp", port)
 	if err != nil {
@@ -48,13 +48,13 @@ func (c *serveCommand) checkMetrics() error {
 			continue
 		}
 		if n, err := net.LookupPort("tcp", otherPort); err == nil && n == number && overlap(host, other) {
-			return fmt.Errorf("--metrics-listen: clients use port %d: give metrics a port of their own, as in 127.0.0.1:9600", number)
+			return fmt.Errorf("--metrics-listen: port %d is used by clients: choose a separate port, as in 127.0.0.1:9600", number)
 		}
 	}
 	return nil
 }
 
-// overlap reports whether a port at one host may be the same as at the other.
+// overlap reports whether listening on the same port at both hosts may collide.
 func overlap(a, b string) bool {
 	all := func(host string) bool {
 		ip, err := netip.ParseAddr(host)
@@ -63,10 +63,10 @@ func overlap(a, b string) bool {
 	return all(a) || all(b) || strings.EqualFold(a, b)
 }
 
-// watched counts what the server does. What is nil is not counted.
+// watched collects metrics. Fields that are nil are not counted.
 type watched struct {
 	refusals *meter.Refusals
-	listener net.Listener // nil: without --metrics-listen
+	listener net.Listener // nil without --metrics-listen
 
 	meter      *meter.Meter
 	operations *operations
@@ -74,7 +74,7 @@ type watched struct {
 	families   []metrics.Family
 }
 
-// watch takes the address of --metrics-listen and prepares to count.
+// watch listens at --metrics-listen and prepares the counters.
 func (c *serveCommand) watch(ctx context.Context, log *slog.Logger) (*watched, error) {
 	w := &watched{refusals: meter.NewRefusals(c.LogClients)}
 	if c.MetricsListen == "" {
@@ -85,7 +85,7 @@ func (c *serveCommand) watch(ctx context.Context, log *slog.Logger) (*watched, e
 		return nil, err
 	}
 	if a, ok := w.listener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !a.IP.IsPrivate() {
-		log.Warn("--metrics-listen is not a private address: everybody who reaches it reads the metrics, and it has no password", "address", a)
+		log.Warn("--metrics-listen is not a private address: anyone who reaches it can read the metrics without a password", "address", a)
 	}
 	w.meter, w.operations, w.roundTrips = new(meter.Meter), new(operations), new(meter.Histogram)
 	w.add(w.operations.families()...)
@@ -93,8 +93,8 @@ func (c *serveCommand) watch(ctx context.Context, log *slog.Logger) (*watched, e
 	return w, nil
 }
 
-// listenMetrics takes the address. A server that is stopping serves its metrics to its
-// end, when its other port is free already: listenMetrics waits for it.
+// listenMetrics listens at --metrics-listen. A stopping server serves metrics until its
+// end, after it has released its other port, so listenMetrics waits for that.
 func (c *serveCommand) listenMetrics(ctx context.Context, log *slog.Logger) (net.Listener, error) {
 	var config net.ListenConfig
 	last, waits := time.Now().Add(settle), false
@@ -106,7 +106,7 @@ func (c *serveCommand) listenMetrics(ctx context.Context, log *slog.Logger) (net
 		if errors.Is(err, syscall.EADDRINUSE) {
 			if !waits && isStopping(ctx, c.MetricsListen) {
 				waits, last = true, time.Now().Add(c.Drain+settle)
-				log.Info("waiting for the server at this address, which is stopping", "metrics-listen", c.MetricsListen, "at_most", c.Drain+settle)
+				log.Info("waiting for the previous server to stop", "metrics-listen", c.MetricsListen, "at_most", c.Drain+settle)
 			}
 			if pause(ctx, last) {
 				continue
@@ -116,8 +116,7 @@ func (c *serveCommand) listenMetrics(ctx context.Context, log *slog.Logger) (net
 	}
 }
 
-// isStopping asks whoever listens at an address whether it shows the metrics of a server
-// that is stopping.
+// isStopping reports whether the metrics at an address are those of a stopping server.
 func isStopping(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
@@ -139,15 +138,14 @@ func isStopping(ctx context.Context, address string) bool {
 	return bytes.Contains(text, []byte("\ninbox_ready 0\n"))
 }
 
-// add shows more metrics: each part of the server says which it has (families.go). Without
-// --metrics-listen it does nothing.
+// add adds metrics; see families.go. Without --metrics-listen it does nothing.
 func (w *watched) add(families ...metrics.Family) {
 	if w.listener != nil {
 		w.families = append(w.families, families...)
 	}
 }
 
-// delivery is where stores count the time of delivery.
+// delivery returns the histogram of delivery times for stores, or nil.
 func (w *watched) delivery() *meter.Histogram {
 	if w.meter == nil {
 		return nil
@@ -155,7 +153,7 @@ func (w *watched) delivery() *meter.Histogram {
 	return &w.meter.Delivery
 }
 
-// count returns a store whose operations are counted.
+// count wraps a store to count its operations.
 func (w *watched) count(s inbox.Store) inbox.Store {
 	if w.operations == nil {
 		return s
