@@ -9,8 +9,9 @@ RUN mkdir -m 700 /state
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /inbox /inbox
-# A volume here keeps a snapshot and certificates.
+# A volume at either of these keeps a snapshot and certificates.
 COPY --from=build --chown=65532:65532 /state /state
+COPY --from=build --chown=65532:65532 /state /var/lib/inbox
 USER 65532:65532
 EXPOSE 3000 3478/tcp 3478/udp
 ENTRYPOINT ["/inbox"]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -57,7 +58,7 @@ func TestSystemdUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	copies := []string{"verify"}
+	copies := []string{"verify", "--man=no"}
 	for _, unit := range units {
 		content, err := os.ReadFile(unit)
 		if err != nil {
@@ -65,7 +66,7 @@ func TestSystemdUnits(t *testing.T) {
 		}
 		at := filepath.Join(dir, filepath.Base(unit))
 		copies = append(copies, at)
-		changed := bytes.ReplaceAll(content, []byte("/usr/local/bin/inbox"), []byte(program))
+		changed := regexp.MustCompile(`/usr/(local/)?bin/inbox`).ReplaceAll(content, []byte(program))
 		if err := os.WriteFile(at, changed, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -78,8 +79,15 @@ func TestSystemdUnits(t *testing.T) {
 				variables[string(m[1])] = strings.ReplaceAll(string(m[2]), "%S", "/var/lib")
 			}
 			t.Setenv("STATE_DIRECTORY", "/var/lib/inbox")
-			c := checkSettings(t, variables)
 			proxied := strings.Contains(unit, "proxied")
+			if !proxied {
+				// What the file says, nothing in the unit contradicts.
+				if len(variables) != 0 || !strings.Contains(string(content), "serve --config /etc/inbox/inbox.yaml\n") {
+					t.Errorf("the unit sets %v, and inbox.yaml is the one place for settings", variables)
+				}
+				variables["INBOX_CONFIG"] = namedSingle(t)
+			}
+			c := checkSettings(t, variables)
 			if proxied != slices.Equal(c.addresses(), []string{fromSystemd}) || !proxied && c.TLS != "acme" {
 				t.Errorf("it listens at %v, TLS %s", c.addresses(), c.TLS)
 			}
@@ -92,18 +100,72 @@ func TestSystemdUnits(t *testing.T) {
 	if out, err := exec.Command(analyze, copies...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
 		t.Errorf("systemd rejects the units: %v\n%s", err, out)
 	}
+	for _, unit := range copies[2:] {
+		if !strings.HasSuffix(unit, ".service") {
+			continue
+		}
+		// The threshold is ten times the exposure that systemd prints: 1.6 of 10.
+		out, err := exec.Command(analyze, "security", "--offline=true", "--threshold=20", "--no-pager", unit).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s is not confined as it was: %v\n%s", unit, err, out)
+		}
+	}
 }
 
-func TestOpenComposeFile(t *testing.T) {
-	content, err := os.ReadFile(compose + "open.yaml")
+// namedSingle returns a copy of the file of deploy/single that has a name, the one thing
+// that an operator has to give.
+func namedSingle(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(single + "inbox.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := bytes.Replace(content, []byte("\n#tls-domain: "), []byte("\ntls-domain: "), 1)
+	if bytes.Equal(named, content) {
+		t.Fatal("the file shows no tls-domain")
+	}
+	return writeConfig(t, string(named))
+}
+
+const single = deploy + "single/"
+
+// With a name, the one file is a public server with a certificate, the relay and limits.
+// Every setting that it shows in a comment is right, too.
+func TestSingleServerSettings(t *testing.T) {
+	c := checkSettings(t, map[string]string{"INBOX_CONFIG": namedSingle(t)})
+	if c.TLS != "acme" || c.Turn != "closed" || c.TurnRateTotal == 0 || c.Limits != "on" || c.LimitConnections == 0 {
+		t.Errorf("it is no public server: %+v", c)
+	}
+	for _, kept := range []string{c.TLSStorage, c.Snapshot} {
+		if !strings.HasPrefix(kept, "/var/lib/inbox/") {
+			t.Errorf("%s is not in the directory of the service", kept)
+		}
+	}
+	content, err := os.ReadFile(single + "inbox.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`(?m)^#([a-z-]+:|  - )`).ReplaceAll(content, []byte("$1"))
+	settings, err := readConfig(writeConfig(t, string(all)), serveFlags(t))
+	if err != nil || len(settings) < 10 {
+		t.Errorf("%d settings, %v", len(settings), err)
+	}
+}
+
+// The container has what the settings beside it need: the ports, a volume, and the right to
+// ports below 1024.
+func TestSingleComposeFile(t *testing.T) {
+	content, err := os.ReadFile(single + "compose.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var file struct {
 		Services map[string]struct {
 			Ports       []string
+			Command     []string
 			Environment map[string]string
 			Volumes     []string
+			Sysctls     map[string]int
 			Healthcheck struct{ Test []string }
 		}
 		Volumes map[string]any
@@ -112,17 +174,40 @@ func TestOpenComposeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	service := file.Services["inbox"]
+	config := service.Environment["INBOX_CONFIG"]
+	if !slices.Contains(service.Command, config) {
+		t.Errorf("the command is %q, and the health check reads %s", service.Command, config)
+	}
+	service.Environment["INBOX_CONFIG"] = namedSingle(t)
 	c := checkSettings(t, service.Environment)
-	for published, address := range map[string]string{"443": c.addresses()[0], "80": c.HTTPListen, "3478": c.TurnListen} {
-		if !slices.ContainsFunc(service.Ports, func(p string) bool { return strings.HasPrefix(p, published+address) }) {
-			t.Errorf("port %s is not published at %s", address, published)
+	if len(service.Ports) != len(c.portUses()) {
+		t.Errorf("the ports are %v, and the server uses %v", service.Ports, c.portUses())
+	}
+	for _, use := range c.portUses() {
+		_, port, _ := net.SplitHostPort(use.address)
+		if !slices.ContainsFunc(service.Ports, func(p string) bool {
+			return p == port+":"+port && use.network == "tcp" || p == port+":"+port+"/"+use.network
+		}) {
+			t.Errorf("port %s of %s is not published", port, use.network)
 		}
 	}
+	if least, ok := service.Sysctls["net.ipv4.ip_unprivileged_port_start"]; !ok || least > 80 {
+		t.Errorf("a user without rights may have ports from %d on", least)
+	}
+	mounted := make(map[string]string)
 	for _, volume := range service.Volumes {
-		name, path, _ := strings.Cut(volume, ":")
-		if _, ok := file.Volumes[name]; !ok || !strings.HasPrefix(c.TLSStorage, path) || !strings.HasPrefix(c.Snapshot, path) {
-			t.Errorf("the volume %s does not contain the directory to keep", volume)
+		parts := strings.Split(volume, ":")
+		mounted[parts[1]] = parts[0]
+		if _, err := os.Stat(single + parts[0]); err != nil && parts[1] != "/var/lib/inbox" {
+			t.Errorf("the volume %s: %v", volume, err)
 		}
+	}
+	if _, ok := file.Volumes[mounted["/var/lib/inbox"]]; !ok || mounted[config] != "./inbox.yaml" {
+		t.Errorf("the volumes are %v", mounted)
+	}
+	image, err := os.ReadFile("../../Dockerfile")
+	if err != nil || !strings.Contains(string(image), "--chown=65532:65532 /state /var/lib/inbox") {
+		t.Errorf("the image has no directory that the user may write to: %v", err)
 	}
 	checkHealthcheck(t, service.Healthcheck.Test)
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"github.com/pires/go-proxyproto"
 )
 
@@ -22,17 +21,10 @@ type healthcheckCommand struct {
 
 // Run returns an error unless the server with these settings is ready.
 func (h *healthcheckCommand) Run(ctx context.Context) error {
-	var of struct {
-		Serve serveCommand `cmd:"" default:"withargs"`
-	}
-	parser, err := kong.New(&of, kong.DefaultEnvars("INBOX"), kong.Exit(func(int) {}))
+	c, err := parseServe(h.Flags)
 	if err != nil {
-		panic(err) // a struct tag is invalid
-	}
-	if _, err := parser.Parse(joinNegatives(append([]string{"serve"}, h.Flags...))); err != nil {
 		return usageError{err}
 	}
-	c := &of.Serve
 	i := slices.IndexFunc(c.addresses(), func(a string) bool { return a != fromSystemd })
 	if i < 0 {
 		return usageError{errors.New("--listen names no address that a healthcheck can connect to")}

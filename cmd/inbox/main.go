@@ -24,8 +24,10 @@ type cli struct {
 	Send        sendCommand        `cmd:"" help:"Send a message to a peer."`
 	Receive     receiveCommand     `cmd:"" help:"Receive messages."`
 	Check       checkCommand       `cmd:"" help:"Check that a server works for its users."`
+	Setup       setupCommand       `cmd:"" help:"Turn the installed package into a public server with a certificate."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check whether the local server is ready: exits with 0 or 1."`
 	Completion  completionCommand  `cmd:"" completion-shell-default:"false" help:"Print a script that enables completion in a shell."`
+	Man         manCommand         `cmd:"" completion-enabled:"false" hidden:"" help:"Print a manual page."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`

@@ -163,7 +163,7 @@ func TestProgress(t *testing.T) {
 // zsh.
 func TestCompletion(t *testing.T) {
 	wants := [][2]string{
-		{"inbox |se", "send serve"},
+		{"inbox |se", "send serve setup"},
 		{"inbox |--ba", "--base-path"},
 		{"inbox serve |--tls-", "--tls-cert --tls-directory --tls-directory-ca --tls-domain --tls-email --tls-key --tls-storage"},
 		{"inbox serve --tls |s", "self-signed"},
