@@ -74,6 +74,7 @@ var mayImport = map[string][]string{
 		"redisstore",
 		"web",
 	},
+	"docs":         {}, // tests only
 	"tools/module": {},
 	"tools/words":  {},
 	// Examples and test support.

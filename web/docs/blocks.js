@@ -16,12 +16,12 @@ export const scratch = folder();
 /**
  * The fenced blocks of a document, in their order.
  * @param {string} path from the top of the repository
- * @returns {{language: string, code: string}[]}
+ * @returns {{language: string, name: string, code: string}[]} name: what stands behind the language
  */
 export function blocks(path) {
   const text = readFileSync(join(root, path), "utf8");
-  return [...text.matchAll(/^( *)```(\S*)[^\n]*\n([^]*?)^\1```$/gm)].map(([, indent, language, code]) =>
-    ({ language, code: code.replaceAll(new RegExp(`^${indent}`, "gm"), "") }));
+  return [...text.matchAll(/^( *)```(\S*) ?([^\n]*)\n([^]*?)^\1```$/gm)].map(([, indent, language, name, code]) =>
+    ({ language, name, code: code.replaceAll(new RegExp(`^${indent}`, "gm"), "") }));
 }
 
 /** A block for the server of a test instead of the reader's. */
@@ -51,7 +51,7 @@ export function shell(code, { shell = "bash", ...options } = {}) {
 export async function startByLine(line) {
   const child = spawn("bash", ["-c", line], {
     cwd: root,
-    detached: true, // `go run` starts the server as a child of its own
+    detached: true, // `go run` starts the server as its child
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, INBOX_LISTEN: "127.0.0.1:0", INBOX_TURN_LISTEN: "127.0.0.1:0", INBOX_DRAIN: "1s", XDG_STATE_HOME: scratch },
   });

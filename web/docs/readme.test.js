@@ -73,7 +73,7 @@ test("the page says in a sentence what is wrong", async () => {
   const address = saved("chat.html", aimed(page.code, server));
   const bob = await person(browser);
   await bob.goto(`${address}#nobody-${Date.now()}`);
-  await notes(bob, "Nobody receives under this id.");
+  await notes(bob, "Nobody is online under this id.");
   const nobody = createServer().listen(0, "127.0.0.1");
   await once(nobody, "listening");
   const { port } = nobody.address();
