@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// tick is what times are rounded up to, so that what thousands of spots wait for
-// comes together: a machine that is woken for each of them does little else.
+// tick is the multiple to which times are rounded up, so that thousands of timeouts share
+// a few wake-ups of the machine.
 const tick = 100 * time.Millisecond
 
-// alarms are the times at which spots are to run: one timer of the runtime for all
-// of them, and 16 bytes for each.
+// alarms schedules the timeouts of all spots with one timer of the runtime and 16 bytes
+// per spot.
 type alarms struct {
 	epoch time.Time
 
-	mu    sync.Mutex // guards what follows, and when and alarm of each spot
+	mu    sync.Mutex // guards the fields below, and when and alarm of each spot
 	heap  alarmHeap
 	timer *time.Timer
-	set   time.Duration // the time that timer is set for; 0: none
+	set   time.Duration // when timer fires; 0 if it is not set
 }
 
-// noAlarm is the place in the heap of a spot that is not in it.
+// noAlarm is the heap index of a spot without an alarm.
 const noAlarm = -1
 
-// setAfter sets the alarm of a spot, instead of the one that it may have.
+// setAfter sets or replaces the alarm of a spot.
 func (a *alarms) setAfter(s *Spot, d time.Duration) {
 	now := time.Now()
 	if d >= 20*tick {
@@ -42,7 +42,7 @@ func (a *alarms) setAfter(s *Spot, d time.Duration) {
 	a.schedule(now)
 }
 
-// clear removes the alarm of a spot.
+// clear removes the alarm of a spot, if any.
 func (a *alarms) clear(s *Spot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -55,7 +55,7 @@ func (a *alarms) clear(s *Spot) {
 	}
 }
 
-// schedule sets the timer for the first alarm, unless it comes early enough anyway.
+// schedule sets the timer for the earliest alarm, unless it is already set early enough.
 func (a *alarms) schedule(now time.Time) {
 	if len(a.heap) == 0 || a.set != 0 && a.set <= a.heap[0].when {
 		return
@@ -69,7 +69,7 @@ func (a *alarms) schedule(now time.Time) {
 	}
 }
 
-// ring wakes the spots whose time has come.
+// ring posts Timeout to the spots whose time has come.
 func (a *alarms) ring() {
 	var due [64]*Spot
 	for n := len(due); n == len(due); {
@@ -87,14 +87,14 @@ func (a *alarms) take(due []*Spot) (n int) {
 	for ; n < len(due) && len(a.heap) > 0 && a.heap[0].when <= now.Sub(a.epoch); n++ {
 		due[n] = heap.Pop(&a.heap).(*Spot)
 	}
-	if n < len(due) { // else the caller comes again
+	if n < len(due) { // otherwise the caller calls again
 		a.set = 0
 		a.schedule(now)
 	}
 	return n
 }
 
-// alarmHeap has the spot with the earliest alarm at its top.
+// alarmHeap is a min-heap by time.
 type alarmHeap []*Spot
 
 func (h alarmHeap) Len() int           { return len(h) }

@@ -10,40 +10,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bytes that are not read stay in the kernel, which wakes nobody before there are as
-// many as were asked for (SO_RCVLOWAT in socket(7)), and makes room for them. So what
-// comes slowly takes no memory here. The client fills the window that it was told of;
-// only a read tells it of the new room.
+// A slow message waits in the kernel instead of in the process. With SO_RCVLOWAT
+// (socket(7)), the kernel makes room for the requested number of bytes and reports the
+// connection as readable only when they have arrived. The client first fills the window
+// that it was told of. Only a read tells it about the additional room.
 
-// A Pace spaces the reads from a connection whose client may be waiting for room: only
-// while more comes is it read from at once. The zero Pace is for a new message.
+// A Pace decides when to read from a connection whose client may be blocked because it
+// does not know of the new room. While more bytes arrive, such reads are immediate;
+// otherwise they are spaced. The zero Pace is for a new message.
 type Pace struct {
-	came  int // of the message, when it was read from last
+	came  int // bytes of the message at the last read
 	pause time.Duration
 	step  int
 	began bool
 }
 
-// Step returns how many bytes make the kernel tell the client of more room when they are
-// read: it does so when the room has doubled, or is that of a segment.
+// Step returns how many bytes to read so that the kernel announces more room to the
+// client. It does so when the free room has doubled or is one segment.
 func (p *Pace) Step() int { return max(p.step, leastStep) }
 
-// Over loopback segments are as large as the whole window of other networks.
+// Segments over loopback are as large as the whole window of other networks, hence the
+// upper bound.
 const leastStep, mostStep = 8 << 10, 32 << 10
 
-// Of the waits for a client that sends nothing more, the first and the longest.
+// Shortest and longest pause between reads while no more bytes arrive.
 const firstPause, lastPause = time.Second, 4 * time.Second
 
-// first reports whether a first part is to be read at once, though the client need not
-// be blocked: the kernel has just made room for a long message, and the sooner it says so
-// the better.
+// first reports whether to read a first part immediately, even though the client may not
+// be blocked. The kernel has just made room for a long message, and an early read
+// announces it early.
 func (p *Pace) first(n int) bool {
 	begins := !p.began && n > 32<<10
 	p.began = true
 	return begins
 }
 
-// next notes how much has come before a read.
+// next records how many bytes have arrived before a read.
 func (p *Pace) next(came int) {
 	switch {
 	case came > p.came:
@@ -57,10 +59,11 @@ func (p *Pace) next(came int) {
 }
 
 // AwaitBytes waits until n bytes can be read from c, at most until deadline, and reports
-// whether they can; done of the same message were read before. It leaves the deadline
-// set. It returns early when the client seems to wait for more room, so that something is
-// to be read, when the client has ended, and at once for a connection that is not the
-// kernel's, as one with TLS.
+// whether they can. done bytes of the same message were read before. It returns false
+// early if the client seems to wait for room, so that the caller should read a part, or
+// if the client has closed the connection. It returns false immediately if c is not the
+// kernel's connection (for example over TLS). The read deadline of c stays set to
+// deadline.
 func AwaitBytes(c net.Conn, done, n int, p *Pace, deadline time.Time) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok || n > mostKept || c.SetReadDeadline(deadline) != nil {
@@ -71,11 +74,11 @@ func AwaitBytes(c net.Conn, done, n int, p *Pace, deadline time.Time) bool {
 		return false
 	}
 	set := false
-	if raw.Control(func(fd uintptr) { set = keep(int(fd), n) == nil }) != nil || !set {
+	if raw.Control(func(fd uintptr) { set = setLowWater(int(fd), n) == nil }) != nil || !set {
 		return false
 	}
 	if p.first(n) {
-		_ = raw.Control(func(fd uintptr) { _ = keep(int(fd), 1) })
+		_ = raw.Control(func(fd uintptr) { _ = setLowWater(int(fd), 1) })
 		return false
 	}
 	whole := p.await(done, n, deadline, func(until time.Time) (k kept, err error) {
@@ -84,29 +87,29 @@ func AwaitBytes(c net.Conn, done, n int, p *Pace, deadline time.Time) bool {
 		err = raw.Read(func(fd uintptr) bool {
 			k = keptBy(int(fd), n)
 			first = !first
-			return k.whole || k.ended || first // it waits once
+			return k.whole || k.ended || first // wait once
 		})
 		if err != nil {
 			raw.Control(func(fd uintptr) { k = keptBy(int(fd), n) })
 		}
 		return k, err
 	})
-	_ = raw.Control(func(fd uintptr) { _ = keep(int(fd), 1) }) // it did not fail before
+	_ = raw.Control(func(fd uintptr) { _ = setLowWater(int(fd), 1) }) // it succeeded before
 	c.SetReadDeadline(deadline)
 	return whole
 }
 
-// Await does so for a parked connection.
+// Await is AwaitBytes for a parked connection.
 func (s *Spot) Await(done, n int, p *Pace, deadline time.Time) bool {
-	if s.reader != nil || s.secure != nil || n > mostKept || keep(s.fd, n) != nil {
+	if s.reader != nil || s.secure != nil || n > mostKept || setLowWater(s.fd, n) != nil {
 		return false
 	}
 	if p.first(n) {
-		return keep(s.fd, 1) != nil // which has not failed before
+		return setLowWater(s.fd, 1) != nil // it succeeded before
 	}
-	defer keep(s.fd, 1)
+	defer setLowWater(s.fd, 1)
 	return p.await(done, n, deadline, func(until time.Time) (kept, error) {
-		s.state.And(^uint32(canRead)) // the next line sees what has come so far
+		s.state.And(^uint32(canRead)) // the next line sees everything that has arrived before
 		if k := keptBy(s.fd, n); k.whole || k.ended {
 			return k, nil
 		}
@@ -115,7 +118,8 @@ func (s *Spot) Await(done, n int, p *Pace, deadline time.Time) bool {
 	})
 }
 
-// await calls wait, which waits until something has come or until a time.
+// await implements AwaitBytes and Await. wait blocks until bytes have arrived or the time
+// has come.
 func (p *Pace) await(done, n int, deadline time.Time, wait func(until time.Time) (kept, error)) (whole bool) {
 	begun := time.Now()
 	for again := 50 * time.Millisecond; ; {
@@ -143,14 +147,14 @@ func (p *Pace) await(done, n int, deadline time.Time, wait func(until time.Time)
 	}
 }
 
-// mostKept is for how much the kernel makes room unless it was told otherwise (tcp_rmem
-// in tcp(7)).
+// mostKept is the most room that the kernel provides by default, in bytes (tcp_rmem in
+// tcp(7)).
 const mostKept = 1 << 20
 
-func keep(fd, n int) error {
+func setLowWater(fd, n int) error {
 	if n > leastStep {
-		// The room is for so much, but segments take more than their bytes, and the client is
-		// told of less, in units of its own.
+		// The kernel makes room for this many bytes, but segments use more than their
+		// payload, and the window is announced in coarser units.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, n+n/2+leastStep); err != nil {
 			return err
 		}
@@ -158,23 +162,23 @@ func keep(fd, n int) error {
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, n)
 }
 
-// kept is what the kernel has of a message.
+// kept is the state of a message in the kernel.
 type kept struct {
 	bytes   int
-	whole   bool // all that is asked for
-	ended   bool // nothing more comes, or nobody knows
-	blocked bool // the client was told of less room than one segment takes
+	whole   bool // all n bytes have arrived
+	ended   bool // no more bytes will arrive, or the state is unknown
+	blocked bool // the announced window is smaller than a segment
 	segment int
 }
 
-// keptBy asks the kernel. Linux before 6.2 does not tell of the window: then a client
-// always seems to be blocked.
+// keptBy queries the kernel. Before Linux 6.2 the kernel does not report the window; then
+// every client seems to be blocked.
 func keptBy(fd, n int) kept {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return kept{ended: true}
 	}
-	have, err := unix.IoctlGetInt(fd, unix.TIOCINQ) // after the window, which is smaller then
+	have, err := unix.IoctlGetInt(fd, unix.TIOCINQ) // query after the window, which is smaller by then
 	const established = 1                           // include/net/tcp_states.h
 	return kept{
 		bytes: have, whole: err == nil && have >= n, ended: err != nil || info.State != established,

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// A Pace has nothing to do here.
+// A Pace is unused on this system.
 type Pace struct{}
 
-// Step is how many bytes to read at a time.
+// Step returns how many bytes to read at a time.
 func (*Pace) Step() int { return 8 << 10 }
 
-// AwaitBytes knows no way to wait here.
+// AwaitBytes is not supported on this system.
 func AwaitBytes(net.Conn, int, int, *Pace, time.Time) bool { return false }
 
-// Await knows no way to wait here.
+// Await is not supported on this system.
 func (s *Spot) Await(int, int, *Pace, time.Time) bool { return false }

@@ -12,7 +12,7 @@ import (
 // ErrNothing is returned by ReadNow when there is nothing to read yet.
 var ErrNothing error = nothing{}
 
-// ReadNow reads without blocking, or fails with ErrNothing.
+// ReadNow reads without blocking. It returns ErrNothing if there is nothing to read.
 func (s *Spot) ReadNow(p []byte) (n int, err error) {
 	switch {
 	case s.reader != nil:
@@ -25,8 +25,8 @@ func (s *Spot) ReadNow(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Read reads from the connection. If there is nothing it waits until deadline, and
-// fails with os.ErrDeadlineExceeded.
+// Read reads from the connection. It waits for data until deadline and then fails with
+// os.ErrDeadlineExceeded.
 func (s *Spot) Read(p []byte, deadline time.Time) (n int, err error) {
 	if s.reader != nil {
 		s.lot.workers.block()
@@ -37,8 +37,8 @@ func (s *Spot) Read(p []byte, deadline time.Time) (n int, err error) {
 		return n, err
 	}
 	for {
-		s.state.And(^uint32(canRead)) // ReadNow sees what has come so far
-		s.moisten()
+		s.state.And(^uint32(canRead)) // ReadNow sees everything that has arrived before
+		s.clearDry()
 		if n, err = s.ReadNow(p); err != ErrNothing {
 			return n, err
 		}
@@ -48,8 +48,7 @@ func (s *Spot) Read(p []byte, deadline time.Time) (n int, err error) {
 	}
 }
 
-// Write writes all of p. It waits for a client that does not read, but for no longer
-// than timeout.
+// Write writes all of p. It waits at most timeout for a client that does not read.
 func (s *Spot) Write(p []byte, timeout time.Duration) error {
 	if s.reader != nil {
 		s.lot.workers.block()
@@ -63,7 +62,7 @@ func (s *Spot) Write(p []byte, timeout time.Duration) error {
 		_, err := s.secure.Write(p)
 		return err
 	}
-	n, err := writeFD(s.fd, p) // nearly always there is room
+	n, err := writeFD(s.fd, p) // there is nearly always room
 	if n == len(p) || err != nil {
 		return err
 	}
@@ -84,8 +83,7 @@ func (s *Spot) writeRaw(p []byte, deadline time.Time) error {
 	}
 }
 
-// await blocks until the poller reports want, for which watch asks it, or until
-// deadline.
+// await asks the poller for watch and blocks until it reports want, or until deadline.
 func (s *Spot) await(watch, want Events, deadline time.Time) error {
 	if s.watched&watch == 0 {
 		if err := s.watch(s.watched | watch); err != nil {
@@ -95,7 +93,7 @@ func (s *Spot) await(watch, want Events, deadline time.Time) error {
 	woken := make(chan struct{}, 1)
 	s.waiter.Store(&woken)
 	defer s.waiter.Store(nil)
-	if Events(s.state.Load())&want != 0 { // it came before there was a waiter
+	if Events(s.state.Load())&want != 0 { // it happened before there was a waiter
 		return nil
 	}
 	s.lot.workers.block()
@@ -110,7 +108,7 @@ func (s *Spot) await(watch, want Events, deadline time.Time) error {
 	}
 }
 
-// resume ends an await.
+// resume wakes a blocked await.
 func (s *Spot) resume() {
 	if w := s.waiter.Load(); w != nil {
 		select {
@@ -120,9 +118,9 @@ func (s *Spot) resume() {
 	}
 }
 
-// Linger ends the spot and closes the connection, once the client has closed it too,
-// but at the latest after limit. If a connection is closed with bytes unread the
-// kernel resets it, and the client may lose what was written last.
+// Linger ends the spot. It closes the connection as soon as the client has closed its
+// end, or after limit. If a connection with unread bytes were closed immediately, the
+// kernel would reset it and the client could lose the last bytes written.
 func (s *Spot) Linger(limit time.Duration) {
 	if s.closeWrite() != nil {
 		s.Close()
@@ -140,12 +138,13 @@ func (s *Spot) Linger(limit time.Duration) {
 	}
 }
 
-// maxLinger bounds the bytes that Linger reads and throws away.
+// maxLinger bounds how many bytes Linger reads and discards.
 const maxLinger = 1 << 20
 
 var trash = sync.Pool{New: func() any { return new([4 << 10]byte) }}
 
-// discard reads what there is, at most left, and reports whether more may come.
+// discard reads and discards what there is, at most left bytes, and reports whether more
+// may follow.
 func (s *Spot) discard(left *int) bool {
 	p := trash.Get().(*[4 << 10]byte)
 	defer trash.Put(p)
@@ -158,11 +157,10 @@ func (s *Spot) discard(left *int) bool {
 	return false
 }
 
-// alertTimeout bounds the wait for a client that does not read, to say that nothing
-// follows.
+// alertTimeout bounds how long closing waits for a client that does not read.
 const alertTimeout = 5 * time.Second
 
-// closeWrite tells the client that nothing follows.
+// closeWrite closes the sending side of the connection.
 func (s *Spot) closeWrite() error {
 	if s.reader == nil {
 		if s.secure != nil {
@@ -170,7 +168,7 @@ func (s *Spot) closeWrite() error {
 			if err := s.secure.CloseWrite(); err != nil {
 				return err
 			}
-			s.secure, s.bottom = nil, nil // what still comes is thrown away as it is
+			s.secure, s.bottom = nil, nil // discard the rest without decrypting it
 		}
 		return shutdownFD(s.fd)
 	}
@@ -181,16 +179,16 @@ func (s *Spot) closeWrite() error {
 	return half.CloseWrite()
 }
 
-// Drained reports whether the last read took all that there was, so that another
-// Readable will come for what comes now.
+// Drained reports whether the last read left nothing, so that new bytes will cause
+// another Readable.
 func (s *Spot) Drained() bool { return s.drained && !s.gone }
 
-// reader waits for a connection that the Lot does not watch.
+// reader waits on a connection that the Lot does not watch.
 type reader struct {
 	conn    net.Conn
 	started bool
 	first   [1]byte
-	has     bool // first
+	has     bool // first contains a byte
 	err     error
 }
 
@@ -201,7 +199,7 @@ func (r *reader) start(s *Spot) {
 	}
 }
 
-// read hands over what it has read by posting Readable.
+// read blocks in a read of one byte and posts Readable.
 func (r *reader) read(s *Spot) {
 	r.conn.SetReadDeadline(time.Time{})
 	n, err := r.conn.Read(r.first[:])
@@ -209,7 +207,7 @@ func (r *reader) read(s *Spot) {
 	s.post(Readable)
 }
 
-// readNow takes over from read, once.
+// readNow returns the byte that read has read.
 func (r *reader) readNow(p []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
@@ -222,17 +220,17 @@ func (r *reader) readNow(p []byte) (int, error) {
 	return 1, nil
 }
 
-// spare bounds how many connections are duplicated at a time: each has two
-// descriptors for a moment. A server keeps at least as many in reserve.
+// spare bounds how many connections are being duplicated at once, since each then has two
+// descriptors. A server reserves at least this many.
 var spare = make(chan struct{}, MaxSpare)
 
-// MaxSpare is how many descriptors all Lots of a process need beyond one for each
+// MaxSpare is how many descriptors all Lots of a process need in addition to one per
 // connection.
 const MaxSpare = 16
 
-// duplicating calls f, which makes a second descriptor, until it does not fail for the
-// want of one.
-func duplicating(f func() error) error {
+// retryDuplicate calls f, which creates a second descriptor, and retries while no descriptor
+// is free.
+func retryDuplicate(f func() error) error {
 	const limit, pause = 10 * time.Second, 5 * time.Millisecond
 	spare <- struct{}{}
 	defer func() { <-spare }()
@@ -244,15 +242,15 @@ func duplicating(f func() error) error {
 	}
 }
 
-// take closes c and returns a descriptor of the same connection that nobody else
-// knows.
+// take closes c and returns a duplicate descriptor of its connection, which the caller
+// owns.
 func take(c net.Conn) (fd int, err error) {
 	defer c.Close()
 	raw, err := kernelConn(c).SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	err = duplicating(func() (err error) {
+	err = retryDuplicate(func() (err error) {
 		if outer := raw.Control(func(old uintptr) { fd, err = dupFD(int(old)) }); outer != nil {
 			return outer
 		}
@@ -261,8 +259,7 @@ func take(c net.Conn) (fd int, err error) {
 	return fd, err
 }
 
-// kernelConn returns the connection that the kernel knows, beneath those that wrap
-// it, or nil.
+// kernelConn returns the kernel's connection beneath all wrappers of c, or nil.
 func kernelConn(c net.Conn) syscall.Conn {
 	for c != nil {
 		if k, ok := c.(syscall.Conn); ok {
@@ -277,15 +274,15 @@ func kernelConn(c net.Conn) syscall.Conn {
 	return nil
 }
 
-// newConn makes a connection of a descriptor, and closes that in any case.
+// newConn returns a connection for fd. It always closes fd.
 func newConn(fd int) (c net.Conn, err error) {
 	f := os.NewFile(uintptr(fd), "connection")
-	err = duplicating(func() error {
-		c, err = net.FileConn(f) // with a descriptor of its own
+	err = retryDuplicate(func() error {
+		c, err = net.FileConn(f) // with a new descriptor
 		return err
 	})
 	f.Close()
-	if err == nil && c.RemoteAddr() == nil { // as of one that was reset
+	if err == nil && c.RemoteAddr() == nil { // the client has reset it
 		c.Close()
 		return nil, syscall.ECONNRESET
 	}

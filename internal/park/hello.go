@@ -6,17 +6,18 @@ import (
 	"net"
 )
 
-// hello hands the client's first record to crypto/tls in two halves, as if the client had
-// sent them as records of their own, which a client may (RFC 8446, 5.1). A hello has 1.5
-// to 2 KiB by now, and crypto/tls keeps two buffers for good: one has room for the longest
-// record and half a KiB more, the other for the hello. More pieces would make the other
-// twice as large, because it doubles when it grows for the second time. The hello is
-// neither encrypted nor authenticated as a record; what is in it is left as it is.
+// hello splits the client's first record in two, as a client itself may (RFC 8446, 5.1).
+// The content is unchanged, and a record of a ClientHello is neither encrypted nor
+// authenticated.
+//
+// This saves memory. crypto/tls permanently keeps two buffers: one for the longest record
+// plus half a KiB, and one for the ClientHello, which now has 1.5 to 2 KiB. With more
+// than two parts, the second buffer would double once more.
 type hello struct {
 	header [recordHeader]byte
-	out    int  // of header, to be handed out
-	piece  int  // left of this piece
-	rest   int  // left of the record after it
+	out    int  // bytes of header still to return
+	piece  int  // bytes left of the current part
+	rest   int  // bytes left of the record after that
 	begun  bool // the header was read
 }
 
@@ -25,13 +26,13 @@ const (
 	recordHandshake = 22
 )
 
-// read reads from c and reports whether the record is over.
+// read reads from c and reports whether the record is complete.
 func (h *hello) read(c net.Conn, p []byte) (n int, over bool, err error) {
-	if len(p) < recordHeader { // crypto/tls has room for more
+	if len(p) < recordHeader { // crypto/tls always passes more
 		return 0, false, io.ErrShortBuffer
 	}
 	if !h.begun {
-		// Whatever this is, it is at least as long, or no TLS.
+		// A shorter input is not TLS.
 		if h.out, err = io.ReadAtLeast(c, h.header[:], 1); err != nil {
 			return 0, false, err
 		}
@@ -62,7 +63,7 @@ func (h *hello) read(c net.Conn, p []byte) (n int, over bool, err error) {
 	return n, h.piece+h.rest == 0, err
 }
 
-// next makes the header of a piece.
+// next prepares the header of the next part.
 func (h *hello) next(length int) {
 	h.piece, h.out = length, recordHeader
 	binary.BigEndian.PutUint16(h.header[3:], uint16(length))

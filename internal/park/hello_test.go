@@ -13,7 +13,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// scripted is a connection from which somebody reads.
+// scripted is a connection whose input comes from a Reader.
 type scripted struct {
 	net.Conn
 	io.Reader
@@ -21,8 +21,8 @@ type scripted struct {
 
 func (s scripted) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
-// What crypto/tls reads is what the client has sent, but for the bounds of the first
-// record, which comes in halves.
+// crypto/tls reads exactly the client's bytes, except that the first record is split in
+// two.
 func FuzzHello(f *testing.F) {
 	record := func(kind byte, n int) []byte {
 		return append([]byte{kind, 3, 1, byte(n >> 8), byte(n)}, bytes.Repeat([]byte("hello"), n/5+1)[:n]...)
@@ -58,14 +58,14 @@ func FuzzHello(f *testing.F) {
 			}
 			return
 		}
-		// The pieces, put together, are the first record.
+		// Joined, the parts are the first record.
 		first := int(binary.BigEndian.Uint16(sent[3:]))
 		want := sent[recordHeader:]
 		var content []byte
 		for rest := got; ; {
 			size := int(binary.BigEndian.Uint16(rest[3:]))
 			if size > (first+1)/2 || !bytes.Equal(rest[:3], sent[:3]) {
-				t.Fatalf("a piece begins with % x", rest[:recordHeader])
+				t.Fatalf("a part begins with % x", rest[:recordHeader])
 			}
 			rest = rest[recordHeader:]
 			n := min(size, len(rest))
@@ -76,12 +76,12 @@ func FuzzHello(f *testing.F) {
 			}
 		}
 		if !bytes.Equal(content, want) {
-			t.Fatalf("the content is another: %d bytes, want %d", len(content), len(want))
+			t.Fatalf("the content differs: %d bytes, want %d", len(content), len(want))
 		}
 	})
 }
 
-// A hello that is long, whole or byte by byte, makes a handshake.
+// A long ClientHello completes the handshake, whether it arrives whole or byte by byte.
 func TestLongHello(t *testing.T) {
 	certificate := inboxtest.NewCertificate(t, "test")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -7,8 +7,8 @@ import (
 	"net/http"
 )
 
-// Hijack takes a request's connection from net/http, with what was read from it
-// beyond the request. A Prefixed is taken off.
+// Hijack takes a request's connection from net/http and returns it with the bytes that
+// were read beyond the request. If the connection is a Prefixed, Hijack unwraps it.
 func Hijack(w http.ResponseWriter) (conn net.Conn, unread []byte, err error) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -28,26 +28,26 @@ func Hijack(w http.ResponseWriter) (conn net.Conn, unread []byte, err error) {
 	return conn, unread, nil
 }
 
-// Prefixed is a connection of which some bytes were read already, and are to be
-// read again.
+// Prefixed is a connection whose first bytes were already read and are returned again by
+// Read.
 type Prefixed struct {
 	net.Conn
-	Idle   bool // what was waited for on it before did not come
+	Idle   bool // the previous wait on this connection ended without a result
 	prefix []byte
-	read   int  // of the prefix
-	beyond bool // something was read after it
+	read   int  // bytes of prefix that were returned
+	beyond bool // bytes after the prefix were returned
 }
 
-// securePrefixed is one over TLS. net/http asks it for what becomes Request.TLS.
+// securePrefixed is a Prefixed over TLS. net/http uses ConnectionState for Request.TLS.
 type securePrefixed struct {
 	*Prefixed
 	secure *tls.Conn
 }
 
-// ConnectionState is that of the TLS connection.
+// ConnectionState returns the state of the TLS connection.
 func (c securePrefixed) ConnectionState() tls.ConnectionState { return c.secure.ConnectionState() }
 
-// prefix puts what was read from c before what is still to be read.
+// prefix returns c with read in front of its unread bytes.
 func prefix(c net.Conn, read []byte, idle bool) net.Conn {
 	p := &Prefixed{Conn: c, prefix: read, Idle: idle}
 	if secure, ok := c.(*tls.Conn); ok {
@@ -56,10 +56,10 @@ func prefix(c net.Conn, read []byte, idle bool) net.Conn {
 	return p
 }
 
-// Unread returns c as a connection of which read is to be read again.
+// Unread returns c as a connection whose Read returns the bytes in read first.
 func Unread(c net.Conn, read []byte) net.Conn { return prefix(c, read, false) }
 
-// PrefixedOf returns the Prefixed that c is, or nil.
+// PrefixedOf returns c as a Prefixed, or nil if it is not one.
 func PrefixedOf(c net.Conn) *Prefixed {
 	switch c := c.(type) {
 	case *Prefixed:
@@ -81,7 +81,7 @@ func (c *Prefixed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite lets net/http end the connection in order after a last answer.
+// CloseWrite lets net/http close the connection in order after its last answer.
 func (c *Prefixed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -89,14 +89,14 @@ func (c *Prefixed) CloseWrite() error {
 	return nil
 }
 
-// NetConn is the connection that c is on.
+// NetConn returns the wrapped connection.
 func (c *Prefixed) NetConn() net.Conn { return c.Conn }
 
-// Drained reports whether all that was put before it was read.
+// Drained reports whether the whole prefix was read.
 func (c *Prefixed) Drained() bool { return c.read == len(c.prefix) }
 
-// OneRequest returns the prefix if that is all that was read so far, and is one
-// HTTP/1 request without a body; else nil. Call it once the connection was
+// OneRequest returns the prefix if it is exactly one HTTP/1 request without a body and
+// nothing after it was read. Otherwise it returns nil. Call it after the connection was
 // hijacked.
 func (c *Prefixed) OneRequest() []byte {
 	if c.beyond || c.read < len(c.prefix) || headerEnd(c.prefix) != len(c.prefix) {
@@ -105,8 +105,8 @@ func (c *Prefixed) OneRequest() []byte {
 	return c.prefix
 }
 
-// headerEnd is where the first empty line ends: net/http takes lines that end in
-// a line feed alone, too.
+// headerEnd returns the position after the first empty line, or -1. Like net/http, it
+// accepts lines that end with a line feed alone.
 func headerEnd(b []byte) int {
 	for i := range b {
 		switch {

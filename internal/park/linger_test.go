@@ -12,8 +12,8 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// "If a connection is closed with bytes unread the kernel resets it": the client of a
-// lingering spot reads the last words, whatever it has sent itself.
+// The client of a lingering spot receives the last bytes written, even if it has sent
+// unread bytes.
 func TestLinger(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
@@ -32,9 +32,9 @@ func TestLinger(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		if _, err := client.Write(make([]byte, 10<<10)); err != nil {
-			t.Errorf("the spot no longer reads: %v", err)
+			t.Errorf("the spot does not read: %v", err)
 		}
-		s.Wake() // changes nothing
+		s.Wake() // has no effect
 		client.Close()
 		if err := l.Wait(t.Context()); err != nil {
 			t.Error(err)
@@ -42,8 +42,8 @@ func TestLinger(t *testing.T) {
 	})
 }
 
-// A client that never closes, and one that sends without end, hold a lingering spot
-// only for a while.
+// A client that never closes, or that keeps sending, holds a lingering spot only for a
+// limited time.
 func TestLingerEnds(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		silent, silentClient := open(t)
@@ -70,8 +70,8 @@ func TestLingerEnds(t *testing.T) {
 	})
 }
 
-// Thousands that end together take a few goroutines, while their clients do not close
-// and while they do.
+// When thousands of spots end together, they need only a few goroutines, both before and
+// while their clients close.
 func TestManyLeaveAtOnce(t *testing.T) {
 	const many, few = 1000, 8 * enoughWorkers
 	l := NewLot(slog.Default())
@@ -96,7 +96,7 @@ func TestManyLeaveAtOnce(t *testing.T) {
 	}
 	l.WakeAll()
 	inboxtest.Until(t, "all linger", func() bool { return lingering.Load() == many })
-	inboxtest.Until(t, "they take no goroutine", func() bool { return runtime.NumGoroutine() < before+20 })
+	inboxtest.Until(t, "they need no goroutine", func() bool { return runtime.NumGoroutine() < before+20 })
 	for _, c := range clients {
 		c.Close()
 	}
@@ -111,8 +111,8 @@ func TestManyLeaveAtOnce(t *testing.T) {
 	}
 }
 
-// Functions that block, as in a store that is far away, hold up nobody else.
-func TestBlockedFunctionsHoldUpNobody(t *testing.T) {
+// Blocked functions do not hold up others, as when the store is slow.
+func TestBlockedFunctionsDoNotHoldUpOthers(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		const many = 5 * enoughWorkers / 2
 		release := make(chan struct{})
@@ -144,14 +144,14 @@ func TestBlockedFunctionsHoldUpNobody(t *testing.T) {
 	})
 }
 
-// Many alarms at one time come all, once, and in as few goroutines.
+// Many alarms for the same time all fire, once, in a few goroutines.
 func TestManyAlarms(t *testing.T) {
 	l := newLot(t)
 	const many = 500
 	var rung atomic.Int32
 	for i := range many {
 		server, _ := openPipe(t)
-		set := false // the function's own
+		set := false // used only by the function
 		parked(t, l, server, func(s *Spot, e Events) {
 			if !set {
 				set = true
@@ -169,6 +169,6 @@ func TestManyAlarms(t *testing.T) {
 		t.Error(err)
 	}
 	if rung.Load() != many || len(l.alarms.heap) != 0 {
-		t.Errorf("%d of %d alarms came, %d are left", rung.Load(), many, len(l.alarms.heap))
+		t.Errorf("%d of %d alarms fired, %d are left", rung.Load(), many, len(l.alarms.heap))
 	}
 }

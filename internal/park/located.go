@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// Locate returns c as a connection whose client has the address that a proxy told. It
-// parks like c, and keeps that address when it is parked and handed back.
+// Locate returns c as a connection whose RemoteAddr is the client's address that a proxy
+// sent. It can be parked like c, and keeps the address when it is parked and handed back.
 func Locate(c net.Conn, client netip.AddrPort) net.Conn {
 	remote := net.TCPAddrFromAddrPort(client)
 	if k, ok := c.(Kernel); ok {
@@ -16,8 +16,8 @@ func Locate(c net.Conn, client netip.AddrPort) net.Conn {
 	return &elsewhere{c, remote}
 }
 
-// Kernel is a connection that the kernel knows, with all that net/http and this package
-// ask for. A wrapper that embeds one parks like it, and is gone then.
+// Kernel is a connection of the kernel with all methods that net/http and this package
+// use. A type that embeds a Kernel can be parked; parking removes the wrapper.
 type Kernel interface {
 	net.Conn
 	syscall.Conn
@@ -29,10 +29,10 @@ type located struct {
 	remote *net.TCPAddr
 }
 
-// NetConn is the connection beneath.
+// NetConn returns the wrapped connection.
 func (c *located) NetConn() net.Conn { return c.Kernel }
 
-// RemoteAddr returns the address that the proxy told.
+// RemoteAddr returns the address that the proxy sent.
 func (c *located) RemoteAddr() net.Addr { return c.remote }
 
 // elsewhere is a located connection that is not the kernel's.
@@ -41,5 +41,5 @@ type elsewhere struct {
 	remote *net.TCPAddr
 }
 
-// RemoteAddr returns the address that the proxy told.
+// RemoteAddr returns the address that the proxy sent.
 func (c *elsewhere) RemoteAddr() net.Addr { return c.remote }

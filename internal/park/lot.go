@@ -16,26 +16,26 @@ import (
 	"inbox/internal/shrink"
 )
 
-// A Lot holds the parked connections of one server.
+// A Lot contains the parked connections of one server. It is safe for concurrent use.
 type Lot struct {
 	log     *slog.Logger
 	poller  *poller        // nil before Start, and on systems without one
-	back    func(net.Conn) // see TakeBack; nil: nobody does
+	back    func(net.Conn) // set by TakeBack
 	ended   func(netip.Addr)
 	left    func(netip.Addr)
 	returns func(net.Conn, netip.AddrPort) net.Conn
 	workers workers
 	alarms  alarms
-	none    atomic.Pointer[chan struct{}] // closed when there are no spots
+	none    atomic.Pointer[chan struct{}] // closed while there are no spots
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	spots  shrink.Map[uint64, *Spot]
-	guests shrink.Map[uint64, netip.Addr] // few have one: see Spot.For
-	last   uint64                         // the newest spot's number; numbers are never reused, so a late event finds nobody
+	guests shrink.Map[uint64, netip.Addr] // set by Spot.For, for few spots
+	last   uint64                         // number of the newest spot; numbers are never reused, so a late event finds no spot
 }
 
-// NewLot returns a Lot in which a goroutine per connection reads. A panic in a
-// Spot's function is logged to log, and ends that Spot and its connection alone.
+// NewLot returns a Lot that uses a goroutine per connection until Start. If a Spot's
+// function panics, the Lot logs it to log and closes that connection only.
 func NewLot(log *slog.Logger) *Lot {
 	l := &Lot{log: log}
 	l.workers.direct = make(chan *Spot)
@@ -50,16 +50,16 @@ func (l *Lot) setNone() {
 	l.none.Store(&none)
 }
 
-// Start lets connections that are parked from now on wait without a goroutine each,
-// on systems that support it. It costs a descriptor and a goroutine until Close. Call it
-// before the first Park.
+// Start lets connections parked from now on wait without a goroutine each, on systems
+// that support it. It uses one descriptor and one goroutine until Close. Call it before
+// the first Park.
 func (l *Lot) Start() error {
 	p, err := newPoller(l.post)
 	l.poller = p
 	return err
 }
 
-// Close ends the watching. Call it when no spot is left.
+// Close stops the watching of Start. Call it when there are no spots.
 func (l *Lot) Close() error {
 	if l.poller == nil {
 		return nil
@@ -79,20 +79,20 @@ func (l *Lot) Watches(c net.Conn) bool {
 	return ok
 }
 
-// TakeBack has f called with the connections of HandBack. Call it before the first
-// Park.
+// TakeBack sets the function that takes over connections from HandBack. Call it before
+// the first Park.
 func (l *Lot) TakeBack(f func(net.Conn)) { l.back = f }
 
-// Returns has f wrap each connection of the kernel's that leaves, before it is handed
-// back. What f returns must park like it. Call it before the first Park.
+// Returns sets a function that wraps each kernel connection when it leaves the Lot. The
+// returned connection must be parkable in the same way. Call it before the first Park.
 func (l *Lot) Returns(f func(conn net.Conn, client netip.AddrPort) net.Conn) { l.returns = f }
 
-// Ended has f called with the client's address for each connection that ends here. Call
-// it before the first Park.
+// Ended sets a function that is called with the client's address when a connection ends
+// here. Call it before the first Park.
 func (l *Lot) Ended(f func(netip.Addr)) { l.ended = f }
 
-// Lends reports whether c may wait here between two requests: without a goroutine, and
-// with somebody who takes it back.
+// Lends reports whether c can wait here between two requests: without a goroutine, and
+// with a function to take it back.
 func (l *Lot) Lends(c net.Conn) bool {
 	if p := PrefixedOf(c); p != nil {
 		c = p.Conn
@@ -100,9 +100,9 @@ func (l *Lot) Lends(c net.Conn) bool {
 	return l.back != nil && l.Watches(c)
 }
 
-// Park takes ownership of c, clears its deadlines and gives it a spot. The caller
-// must not use c any more; Park closes it if it fails. run is called first after
-// Begin or a wake, even if Park has not returned yet: it gets the spot as its argument.
+// Park takes ownership of c, clears its deadlines and returns its spot. If Park fails, it
+// has closed c. The first call of run follows Begin or a wake. It may happen before Park
+// returns, which is why run gets the spot as an argument.
 func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 	s := &Spot{lot: l, fd: unwatched, run: run, drained: true, alarm: noAlarm}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
@@ -116,7 +116,7 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 		_, s.located = kernelConn(c).(*located)
 		fd, err := take(c)
 		if err != nil {
-			l.hasEnded(s)
+			l.notifyEnded(s)
 			return nil, err
 		}
 		if s.fd = fd; s.bottom != nil {
@@ -137,8 +137,8 @@ func (l *Lot) Park(c net.Conn, run func(*Spot, Events)) (*Spot, error) {
 	return s, nil
 }
 
-// WakeAll wakes every spot, in batches and without the lock, so that those that have
-// something else to do get their turn meanwhile.
+// WakeAll wakes every spot, in batches and without holding the lock, so that other spots
+// get their turn in between.
 func (l *Lot) WakeAll() {
 	l.mu.Lock()
 	all := make([]*Spot, 0, l.spots.Len())
@@ -168,7 +168,7 @@ func (l *Lot) Wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		select {
-		case <-*l.none.Load(): // with nobody there, an end of ctx ends nothing
+		case <-*l.none.Load(): // if there are no spots, the end of ctx does not matter
 			return nil
 		default:
 			return ctx.Err()
@@ -176,7 +176,7 @@ func (l *Lot) Wait(ctx context.Context) error {
 	}
 }
 
-// post is called by the poller.
+// post passes an event from the poller to its spot.
 func (l *Lot) post(id uint64, e Events) {
 	l.mu.Lock()
 	s := l.spots.Get(id)
@@ -186,17 +186,17 @@ func (l *Lot) post(id uint64, e Events) {
 	}
 }
 
-// Left has f called with the client for each spot that ends, of those whose connection a
+// Left sets a function that is called with the client when a spot ends whose connection a
 // proxy shares among clients. Call it before the first Park.
 func (l *Lot) Left(f func(client netip.Addr)) { l.left = f }
 
-func (l *Lot) hasEnded(s *Spot) {
+func (l *Lot) notifyEnded(s *Spot) {
 	if l.ended != nil {
 		l.ended(s.remote.Addr())
 	}
 }
 
-// remove forgets a spot that has ended.
+// remove removes a spot that has ended.
 func (l *Lot) remove(s *Spot) {
 	l.mu.Lock()
 	l.spots.Delete(s.id)

@@ -14,9 +14,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Thousands wait, without a goroutine each where that is possible. All of them
-// get what they wait for, more at once than one look at the poller returns, and
-// nothing is left of them in the end.
+// Thousands of spots wait, without a goroutine each where possible. All get their events,
+// even more at once than one call of epoll_wait returns, and nothing is left of them at
+// the end.
 func TestThousands(t *testing.T) {
 	for _, k := range kinds[:3] {
 		t.Run(k.name, func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestThousands(t *testing.T) {
 			for i := range clients {
 				server, client := openNow(t, k.name)
 				clients[i] = client
-				counted := false // the function's own
+				counted := false // used only by the function
 				var s *Spot
 				s = parked(t, l, server, func(_ *Spot, e Events) {
 					if e&Woken != 0 && !counted {
@@ -79,7 +79,7 @@ func TestThousands(t *testing.T) {
 	}
 }
 
-// openNow is open, but for closing at the end.
+// openNow is open without closing the connections at the end of the test.
 func openNow(t *testing.T, kind string) (server, client net.Conn) {
 	if kind == "memory" {
 		return net.Pipe()
@@ -93,7 +93,7 @@ func openNow(t *testing.T, kind string) (server, client net.Conn) {
 	return nil, nil
 }
 
-// keeping ignores what would be done at the end of a test.
+// keeping is a TB that ignores Cleanup.
 type keeping struct{ testing.TB }
 
 func (*keeping) Cleanup(func()) {}
@@ -115,7 +115,7 @@ func TestComeAndGo(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		each := 40
 		if !l.Watches(first(open(t))) {
-			each = 4 // handshakes take their time
+			each = 4 // handshakes take time
 		}
 		var all sync.WaitGroup
 		for range 8 {
@@ -147,7 +147,7 @@ func TestComeAndGo(t *testing.T) {
 					select {
 					case <-end:
 					case <-time.After(patience):
-						t.Error("the end was never seen")
+						t.Error("the function never saw the end")
 						return
 					}
 					if got != "hello" {

@@ -11,7 +11,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// A panic ends its own connection alone, whoever runs the function, and is told.
+// A panic ends only its own connection, whoever runs the function, and is logged.
 func TestPanic(t *testing.T) {
 	for _, begin := range []bool{false, true} {
 		eachKind(t, func(t *testing.T, l *Lot, open opener) {
@@ -29,8 +29,8 @@ func TestPanic(t *testing.T) {
 			if _, err := client.Read(make([]byte, 1)); err == nil {
 				t.Error("the connection is still there")
 			}
-			inboxtest.Until(t, "it is told", func() bool { return strings.Contains(told.String(), "a fault") })
-			spot.Wake() // which nobody hears any more
+			inboxtest.Until(t, "it is logged", func() bool { return strings.Contains(told.String(), "a fault") })
+			spot.Wake() // has no effect
 			v.spot.Wake()
 			v.on(Woken, func(*Spot) {})
 			v.leave()
@@ -39,7 +39,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// After Leave the connection is the function's own affair.
+// After Leave, a panic does not close the connection.
 func TestPanicAfterLeave(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		l.log = slog.New(slog.DiscardHandler)

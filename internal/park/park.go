@@ -1,16 +1,15 @@
-// Package park lets connections wait without a goroutine, a stack and buffers of
-// their own: nearly every connection of a signaling server only waits.
+// Package park keeps idle connections without a goroutine, a stack or buffers for each:
+// nearly every connection of a signaling server only waits.
 //
-// A parked connection is a [Spot]. Whatever happens to it (bytes to read, the
-// client's leaving, a wake, a time that has passed) runs its function, in a
-// goroutine that lasts as long as there is something to do. The function never runs
-// twice at once, so it needs no lock for its own state, and is the one place that
-// writes to the connection.
+// A [Lot] parks a connection and returns its [Spot]. Every event (bytes to read, a client
+// that leaves, a wake, a timeout) runs the function of the Spot, in a goroutine that
+// lasts only as long as there is work. The function never runs concurrently with itself,
+// so it needs no lock for its own state, and only it writes to the connection.
 //
-// On Linux, a Lot takes connections from Go's runtime, which keeps half a KiB for
-// each that it never gives back, and wakes for whatever comes on them. An epoll
-// instance of the Lot watches them instead, also beneath TLS: see [Secure]. Elsewhere
-// a goroutine with a small stack blocks in a read of one byte.
+// On Linux, a Lot detaches connections from Go's runtime, which permanently keeps half a
+// KiB for each and wakes on every event. The Lot watches them with its own epoll
+// instance, also beneath TLS: see [Secure]. Elsewhere, one goroutine per connection
+// blocks in a read of one byte.
 package park
 
 import (
@@ -22,62 +21,62 @@ import (
 	"time"
 )
 
-// Events say why a Spot's function runs. Several may have come together, and
-// each is a hint: the reason may be gone by the time the function looks.
+// Events are the reasons for a run of a Spot's function. Several can be set. Each is a
+// hint: the reason may have gone by the time the function checks.
 type Events uint32
 
 const (
 	Woken    Events = 1 << iota // Wake was called
-	Readable                    // there are bytes to read, or the end
-	Gone                        // the client has closed or reset
+	Readable                    // there may be bytes to read, or the end
+	Gone                        // the client has closed or reset the connection
 	Timeout                     // the time given to Rest has passed
 	Begun                       // Begin was called
 
-	// The others are for the Spot alone.
-	running  // a goroutine will look at all the others
-	left     // the spot has ended: nothing runs any more
+	// Used by the Spot itself.
+	running  // a goroutine will handle all other events
+	left     // the spot has ended and never runs again
 	canRead  // for await
-	canWrite // for await, and for Lot.poller.watch
+	canWrite // for await and poller.watch
 
 	internal = running | left | canRead | canWrite
 )
 
-// The values of Spot.fd that are no descriptor.
+// Values of Spot.fd that are not descriptors.
 const (
 	unwatched = -1 // a goroutine reads the connection
-	released  = -2 // its number may be another's by now
+	released  = -2 // closed or passed on; the number may have been reused
 )
 
-// A Spot is a parked connection. Wake is safe for concurrent use; only the Spot's
-// own function may call the other methods.
+// A Spot is a parked connection. Wake is safe for concurrent use. Only the Spot's
+// function may call the other methods.
 type Spot struct {
 	lot     *Lot
 	id      uint64
 	fd      int
-	reader  *reader   // of one that is unwatched
+	reader  *reader   // set if unwatched
 	secure  *tls.Conn // nil without TLS
 	bottom  *bottom   // beneath secure
 	remote  netip.AddrPort
 	run     func(*Spot, Events)
-	waiter  atomic.Pointer[chan struct{}] // of await
+	waiter  atomic.Pointer[chan struct{}] // set by await
 	state   atomic.Uint32
 	watched Events        // what the poller reports
 	when    time.Duration // guarded by alarms
 	alarm   int32         // guarded by alarms
-	drained bool          // by the last read
-	gone    bool          // said once: the end is behind what is still to be read
-	peeked  bool          // first was read
-	located bool          // remote is what a proxy told
-	guest   bool          // lot.guests has whom it is parked for
+	drained bool          // the last read left nothing
+	gone    bool          // the client has gone; unread bytes may precede the end
+	peeked  bool          // first contains a byte that peek has read
+	located bool          // remote is the address that a proxy sent
+	guest   bool          // lot.guests has the client of this connection
 	first   [1]byte
 }
 
-// Wake runs the spot's function, soon and once, however often it is called. It does
-// not block.
+// Wake runs the spot's function soon. Several calls before the run count as one. Wake
+// does not block.
 func (s *Spot) Wake() { s.post(Woken) }
 
-// Begin runs the spot's function for the first time, on the caller's goroutine, unless
-// a wake runs it already.
+// Begin runs the spot's function for the first time, in the calling goroutine, unless a
+// wake is already running it.
 func (s *Spot) Begin() {
 	if s.add(Begun) {
 		s.loop()
@@ -90,7 +89,7 @@ func (s *Spot) post(e Events) {
 	}
 }
 
-// add notes an event and reports whether the caller has to see to the loop.
+// add records an event and reports whether the caller must run the loop.
 func (s *Spot) add(e Events) bool {
 	for {
 		old := s.state.Load()
@@ -112,7 +111,7 @@ func (s *Spot) loop() {
 		e := Events(s.state.Swap(uint32(running))) &^ internal
 		s.gone = s.gone || e&Gone != 0
 		if e&(Readable|Gone) != 0 {
-			s.moisten()
+			s.clearDry()
 		}
 		s.run(s, e)
 		if Events(s.state.Load())&left != 0 {
@@ -124,8 +123,8 @@ func (s *Spot) loop() {
 	}
 }
 
-// recover does what net/http does for handlers: a fault that one connection meets
-// must not end all the others, and all inboxes with them.
+// recover keeps a panic on one connection from ending the process, as net/http does for
+// handlers.
 func (s *Spot) recover() {
 	v := recover()
 	if v == nil {
@@ -137,15 +136,15 @@ func (s *Spot) recover() {
 	}
 }
 
-// Rest asks for a Timeout after d, instead of any asked for before. A Timeout that is
-// two seconds away or more may come up to 0.1 s late.
+// Rest asks for a Timeout after d and replaces any earlier request. A Timeout due in two
+// seconds or more may be up to 0.1 s late.
 func (s *Spot) Rest(d time.Duration) { s.lot.alarms.setAfter(s, d) }
 
-// Watch asks for e, which is Readable or Gone, from now on and instead of what
-// was asked for before. Call it at the end of each run: what came after the last
-// read makes another.
+// Watch asks for events of the kind e, Readable or Gone, instead of those watched before.
+// The function calls it at the end of each run. Bytes that arrived after its last read
+// cause another run.
 //
-// Gone needs a connection that the Lot Watches. Readable includes it.
+// Gone is supported only if the Lot Watches the connection. Readable includes it.
 func (s *Spot) Watch(e Events) error {
 	if s.reader != nil {
 		s.reader.start(s)
@@ -153,18 +152,18 @@ func (s *Spot) Watch(e Events) error {
 	}
 	if s.watched != e {
 		if err := s.watch(e); err != nil || s.secure == nil {
-			return err // the poller reports what is there already
+			return err // the poller reports events that have already happened
 		}
 	}
 	if e == Readable && !s.Drained() {
-		s.drained = true // the function knows now
-		s.post(Readable) // there is no other sign of what was there before
+		s.drained = true // the function learns it from the next line
+		s.post(Readable) // nothing else reports bytes that crypto/tls has already read
 	}
 	return nil
 }
 
-// moisten says that the kernel may have something to read again.
-func (s *Spot) moisten() {
+// clearDry records that the kernel may have data to read again.
+func (s *Spot) clearDry() {
 	if s.bottom != nil {
 		s.bottom.dry = false
 	}
@@ -176,8 +175,8 @@ func (s *Spot) watch(e Events) error {
 	return s.lot.poller.watch(s.fd, s.id, e, before != 0)
 }
 
-// Leave ends the spot. The connection is the caller's, watched by nobody. If there
-// is an error, as when the client has reset it, it is closed.
+// Leave ends the spot and returns its connection, which the caller now owns. If it fails,
+// as when the client has reset the connection, it has closed the connection.
 func (s *Spot) Leave() (net.Conn, error) {
 	defer s.end()
 	if s.reader != nil {
@@ -193,7 +192,7 @@ func (s *Spot) Leave() (net.Conn, error) {
 		c = s.lot.returns(c, s.remote)
 	}
 	if err != nil {
-		s.lot.hasEnded(s)
+		s.lot.notifyEnded(s)
 	} else if s.located {
 		c = Locate(c, s.remote)
 	}
@@ -207,21 +206,22 @@ func (s *Spot) Leave() (net.Conn, error) {
 	return s.secure, nil
 }
 
-// HandBack ends the spot and gives its connection to the server again, with what was
-// read of it. idle says that what was waited for did not come: see Prefixed.
+// HandBack ends the spot and returns its connection, preceded by the bytes in read, to
+// the server. idle becomes Prefixed.Idle: the wait on the connection ended without a
+// result.
 func (s *Spot) HandBack(read []byte, idle bool) {
 	if s.peeked {
 		read, s.peeked = append(read, s.first[:]...), false
 	}
-	if c, err := s.Leave(); err == nil { // else nobody is there any more
+	if c, err := s.Leave(); err == nil { // otherwise the client has gone
 		s.lot.back(prefix(c, read, idle))
 	}
 }
 
-// Close ends the spot and the connection.
+// Close ends the spot and closes the connection.
 func (s *Spot) Close() {
 	defer s.end()
-	defer s.lot.hasEnded(s)
+	defer s.lot.notifyEnded(s)
 	if s.reader != nil {
 		s.reader.conn.Close()
 		return
@@ -230,13 +230,13 @@ func (s *Spot) Close() {
 		s.bottom.writeBy = time.Now().Add(alertTimeout)
 		s.secure.Close()
 	} else {
-		closeFD(s.fd) // which nobody watches then
+		closeFD(s.fd) // the poller forgets a closed descriptor
 	}
 	s.fd = released
 }
 
-// RemoteAddr returns the address that the connection comes from, also when the client has
-// left. It is invalid if the connection has none.
+// RemoteAddr returns the client's address, even after the client has left. It is invalid
+// if the connection has none.
 func (s *Spot) RemoteAddr() netip.AddrPort { return s.remote }
 
 func (s *Spot) end() {

@@ -16,7 +16,7 @@ import (
 
 type opener = func(testing.TB) (server, client net.Conn)
 
-// "It runs soon and once, however often Wake is called."
+// Wakes before a run are merged into one.
 func TestWakesCoalesce(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		server, _ := open(t)
@@ -41,13 +41,13 @@ func TestWakesCoalesce(t *testing.T) {
 	})
 }
 
-// A wake makes a run that begins after it: what was done before is seen.
+// Every wake is followed by a run that sees what happened before the wake.
 func TestNoWakeIsLost(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		const wakers, each = 8, 2000
 		server, _ := open(t)
 		var done atomic.Int64
-		runs := 0 // the function's own: the race detector watches it
+		runs := 0 // used only by the function; the race detector checks that
 		all := make(chan int)
 		var s *Spot
 		s = parked(t, l, server, func(*Spot, Events) {
@@ -74,18 +74,18 @@ func TestNoWakeIsLost(t *testing.T) {
 	})
 }
 
-// Whatever happens at once, the function runs for one thing after the other.
-func TestNeverTwiceAtOnce(t *testing.T) {
+// Concurrent events are handled one after the other.
+func TestRunsNeverOverlap(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		const bytes = 500
 		server, client := open(t)
-		got, buf := 0, make([]byte, 7) // the function's own
+		got, buf := 0, make([]byte, 7) // used only by the function
 		var inside atomic.Int32
 		end := make(chan struct{})
 		var s *Spot
 		s = parked(t, l, server, func(_ *Spot, e Events) {
 			if inside.Add(1) != 1 {
-				t.Error("the function runs twice at once")
+				t.Error("two runs overlap")
 			}
 			defer inside.Add(-1)
 			if e&(Readable|Gone) != 0 {
@@ -124,7 +124,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 		select {
 		case <-end:
 		case <-time.After(patience):
-			t.Fatal("the end was never seen")
+			t.Fatal("the function never saw the end")
 		}
 		if got != bytes {
 			t.Errorf("read %d bytes, want %d", got, bytes)
@@ -132,7 +132,7 @@ func TestNeverTwiceAtOnce(t *testing.T) {
 	})
 }
 
-// "Rest asks for a Timeout after d, instead of any asked for before."
+// Rest replaces any earlier timeout.
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLot(slog.Default())
@@ -143,24 +143,24 @@ func TestRest(t *testing.T) {
 		v.on(Woken, func(s *Spot) { s.Rest(time.Second) })
 		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Rest(3 * time.Second) })
 		if at := time.Since(start); at != time.Second {
-			t.Errorf("the first came after %v", at)
+			t.Errorf("the first timeout came after %v", at)
 		}
 		v.on(Timeout, func(s *Spot) { s.Rest(time.Hour); s.Rest(time.Second) })
 		if at := time.Since(start); at != 4*time.Second {
-			t.Errorf("the second came after %v", at)
+			t.Errorf("the second timeout came after %v", at)
 		}
 		v.on(Timeout, func(s *Spot) { s.Rest(time.Second); s.Close() })
 		if at := time.Since(start); at != 5*time.Second {
-			t.Errorf("the third came after %v", at)
+			t.Errorf("the third timeout came after %v", at)
 		}
-		time.Sleep(time.Hour) // none of those that were replaced comes
+		time.Sleep(time.Hour) // replaced timeouts never come
 		v.spot.Wake()
 		synctest.Wait()
 		v.rests()
 	})
 }
 
-// A time that passes during a run makes another.
+// A timeout that is due during a run causes another run.
 func TestTimeoutDuringARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, _ := openPipe(t)
@@ -192,7 +192,7 @@ func TestWakeAll(t *testing.T) {
 	})
 }
 
-// "Wait returns when every spot was left, or ctx ends."
+// Wait returns when every spot has ended or when ctx ends.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLot(slog.Default())
@@ -215,7 +215,7 @@ func TestWait(t *testing.T) {
 		first.leave()
 		synctest.Wait()
 		if len(waited) != 0 {
-			t.Error("Wait returned before the last spot was left")
+			t.Error("Wait returned before the last spot had ended")
 		}
 		second.leave()
 		for range 2 {
@@ -229,7 +229,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// Which connections wait without a goroutine.
+// Watches reports which connections can wait without a goroutine.
 func TestWatches(t *testing.T) {
 	started := newLot(t)
 	for _, k := range kinds {
@@ -243,7 +243,7 @@ func TestWatches(t *testing.T) {
 	}
 }
 
-// What a Lot takes it gives back.
+// Close releases everything that the Lot has used.
 func TestClose(t *testing.T) {
 	before := inboxtest.Descriptors()
 	for range 100 {
@@ -259,6 +259,6 @@ func TestClose(t *testing.T) {
 		t.Error(err)
 	}
 	if after := inboxtest.Descriptors(); after > before {
-		t.Errorf("%d descriptors, %d before", after, before)
+		t.Errorf("%d descriptors, want %d", after, before)
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// poller is an epoll instance. It reports changes, not states (EPOLLET), so that
-// one call per connection is enough.
+// poller is an epoll instance. It is edge-triggered (EPOLLET), so that watching takes one
+// system call per connection.
 type poller struct {
 	fd   int
-	file *os.File // the instance, which Go's own poller watches: no thread waits in it
+	file *os.File // the instance, watched by Go's own poller, so that no thread blocks in it
 	raw  syscall.RawConn
 	post func(id uint64, e Events)
 	done chan struct{}
@@ -59,8 +59,8 @@ func (p *poller) run() {
 		for _, e := range events[:n] {
 			p.post(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, translate(e.Events))
 		}
-		// So that the same few goroutines see to thousands who leave at once: what
-		// was a goroutine stays memory.
+		// Yield, so that a few goroutines serve thousands of clients that leave together.
+		// The memory of a goroutine's stack is never returned.
 		runtime.Gosched()
 	}
 }
@@ -78,8 +78,7 @@ func translate(bits uint32) (e Events) {
 	return e
 }
 
-// watch asks for events of a descriptor, instead of those that were asked for
-// before.
+// watch replaces the events that are reported for fd.
 func (p *poller) watch(fd int, id uint64, e Events, before bool) error {
 	// HUP and ERR are always reported.
 	event := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | edgeTriggered, Fd: int32(uint32(id)), Pad: int32(id >> 32)}
@@ -97,7 +96,7 @@ func (p *poller) watch(fd int, id uint64, e Events, before bool) error {
 }
 
 func (p *poller) forget(fd int) {
-	_ = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_DEL, fd, nil) // it is there
+	_ = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_DEL, fd, nil) // cannot fail: fd was added
 }
 
 func dupFD(fd int) (int, error) {
@@ -112,7 +111,7 @@ func closeFD(fd int) { syscall.Close(fd) }
 
 func shutdownFD(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
 
-// readFD reads once, without waiting.
+// readFD reads once without blocking.
 func readFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
@@ -130,8 +129,7 @@ func readFD(fd int, p []byte) (int, error) {
 	}
 }
 
-// writeFD writes once, without waiting: what there is room for, which may be
-// nothing.
+// writeFD writes as much as there is room for, possibly nothing, without blocking.
 func writeFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(fd, p)

@@ -2,7 +2,7 @@
 
 package park
 
-// poller stands for one: here, goroutines read.
+// poller is a stub: on this system, goroutines read the connections.
 type poller struct{}
 
 func newPoller(func(uint64, Events)) (*poller, error) { return nil, nil }

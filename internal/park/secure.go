@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Secure returns the server's side of TLS over c. Unlike a connection of tls.Server, it
-// can wait without a goroutine.
+// Secure returns the server's side of a TLS connection over c. Unlike the result of
+// tls.Server, it can be parked.
 func Secure(c net.Conn, config *tls.Config) *tls.Conn {
 	return tls.Server(&bottom{Conn: c, hello: new(hello)}, config)
 }
 
-// A bottom is the connection beneath a tls.Conn. While it is parked, its Read does not
-// block but fails with ErrNothing, which is temporary: crypto/tls returns such an error
-// and goes on with the next Read where it was, in the middle of a record too.
+// A bottom is the connection beneath a tls.Conn. While it is parked, Read does not block
+// but fails with ErrNothing, a temporary error. crypto/tls passes temporary errors on
+// without recording them, so the next Read continues even in the middle of a record.
 type bottom struct {
 	net.Conn        // nil while it is parked
-	hello    *hello // nil when it was read
+	hello    *hello // nil once the first record was read
 
-	// While it is parked:
+	// Only while it is parked:
 	spot    *Spot
-	dry     bool      // the last read took all that the kernel had
-	writeBy time.Time // deadline
-	failed  error     // of a write: the others fail too, and wait for nobody
+	dry     bool      // the last read emptied the kernel's buffer
+	writeBy time.Time // write deadline
+	failed  error     // first error of a write; later writes fail with it immediately
 }
 
-// parkable returns the bottom of a connection that Secure has made, or nil.
+// parkable returns the bottom of a connection from Secure, or nil.
 func parkable(c net.Conn) *bottom {
 	if t, ok := c.(*tls.Conn); ok {
 		b, _ := t.NetConn().(*bottom)
@@ -35,7 +35,7 @@ func parkable(c net.Conn) *bottom {
 	return nil
 }
 
-// NetConn returns the connection that c is on, or nil while it is parked.
+// NetConn returns the wrapped connection, or nil while it is parked.
 func (b *bottom) NetConn() net.Conn { return b.Conn }
 
 func (b *bottom) Read(p []byte) (int, error) {
@@ -53,7 +53,7 @@ func (b *bottom) Read(p []byte) (int, error) {
 		return 0, ErrNothing
 	}
 	n, err := readFD(b.spot.fd, p)
-	b.dry = n < len(p) && !b.spot.gone // the end is behind what is still to be read
+	b.dry = n < len(p) && !b.spot.gone // after Gone, the end may follow unread bytes
 	return n, err
 }
 
@@ -115,29 +115,28 @@ func (b *bottom) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// nowhere is the local address of a parked connection, for which nobody asks.
+// nowhere is the local address of a parked connection. Nothing uses it.
 type nowhere struct{}
 
 func (nowhere) Network() string { return "tcp" }
 func (nowhere) String() string  { return "" }
 
-// nothing is the type of ErrNothing. It is a net.Error.
+// nothing is the type of ErrNothing. It implements net.Error.
 type nothing struct{}
 
 func (nothing) Error() string   { return "nothing to read yet" }
 func (nothing) Timeout() bool   { return false }
 func (nothing) Temporary() bool { return true }
 
-// peek finds out whether crypto/tls has decrypted something already: there is no other
-// way than to read it.
+// peek checks for bytes that crypto/tls has already decrypted. The only way to find out
+// is to read one.
 func (s *Spot) peek() {
 	*s.bottom = bottom{spot: s}
 	n, err := s.secure.Read(s.first[:])
 	s.peeked, s.drained = n == 1, err == ErrNothing
 }
 
-// readSecure reads what crypto/tls has decrypted and what the kernel has, until p is
-// full or there is no more.
+// readSecure reads decrypted bytes until p is full or the kernel has no more.
 func (s *Spot) readSecure(p []byte) (n int, err error) {
 	if s.peeked && len(p) > 0 {
 		n, s.peeked = copy(p, s.first[:]), false
@@ -151,7 +150,7 @@ func (s *Spot) readSecure(p []byte) (n int, err error) {
 	}
 	s.drained = err == ErrNothing
 	if n > 0 {
-		err = nil // crypto/tls keeps the others, for the next read
+		err = nil // crypto/tls returns other errors again on the next read
 	}
 	return n, err
 }

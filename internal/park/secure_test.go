@@ -14,8 +14,8 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// dripping is a connection that, once it drips, has one byte at a time to read, and
-// nothing in between.
+// dripping is a connection that, once it drips, returns one byte and then nothing,
+// alternately.
 type dripping struct {
 	net.Conn
 	drips bool
@@ -32,10 +32,10 @@ func (d *dripping) Read(p []byte) (int, error) {
 	return d.Conn.Read(p[:1])
 }
 
-// crypto/tls keeps no error that is temporary: after ErrNothing it goes on where it was,
-// within the header of a record and within its content. What Secure does rests on
-// that. A release of Go that changes it fails here.
-func TestTLSKeepsNoTemporaryError(t *testing.T) {
+// crypto/tls does not record temporary errors: after ErrNothing it continues where it
+// was, both in the header of a record and in its content. Secure depends on this. The
+// test fails if a release of Go changes it.
+func TestTLSDoesNotRecordTemporaryErrors(t *testing.T) {
 	certificate := inboxtest.NewCertificate(t, "test")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTLSKeepsNoTemporaryError(t *testing.T) {
 						t.Fatalf("after %d bytes: %v", len(got), err)
 					}
 					nothing++
-					if nothing%100 == 0 { // writing goes on too
+					if nothing%100 == 0 { // writing still works, too
 						if _, err := server.Write([]byte("x")); err != nil {
 							t.Fatal(err)
 						}
@@ -79,18 +79,18 @@ func TestTLSKeepsNoTemporaryError(t *testing.T) {
 				}
 			}
 			if !bytes.Equal(got, want) {
-				t.Errorf("%d bytes came, which are others than the %d that were sent", len(got), len(want))
+				t.Errorf("got %d bytes that differ from the %d sent", len(got), len(want))
 			}
 			if nothing < len(want) {
-				t.Errorf("there was nothing to read %d times only", nothing)
+				t.Errorf("there was nothing to read only %d times", nothing)
 			}
 		})
 	}
 }
 
-// What crypto/tls has read and decrypted before a connection was parked, though nobody
-// has asked for it yet, is read first, and goes along when the spot is left.
-func TestSecureKeepsWhatWasDecrypted(t *testing.T) {
+// Bytes that crypto/tls had decrypted before the connection was parked are read first. If
+// the spot is left unread, they stay with the connection.
+func TestSecureKeepsDecryptedBytes(t *testing.T) {
 	for _, leaves := range []bool{false, true} {
 		t.Run(fmt.Sprintf("leaves %v", leaves), func(t *testing.T) {
 			l := newLot(t)
@@ -136,7 +136,7 @@ func TestSecureKeepsWhatWasDecrypted(t *testing.T) {
 	}
 }
 
-// Other clients come while thousands of bytes go both ways: every byte arrives, in order.
+// While other clients connect, every byte arrives in order in both directions.
 func TestSecureBothWays(t *testing.T) {
 	l := newLot(t)
 	if l.poller == nil {
@@ -146,7 +146,7 @@ func TestSecureBothWays(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 {
 		server, client := openSecure(t)
-		s := parked(t, l, server, func(s *Spot, e Events) { // sends back what it reads
+		s := parked(t, l, server, func(s *Spot, e Events) { // echoes
 			buf := make([]byte, 5000)
 			for range 3 {
 				n, err := s.ReadNow(buf)
@@ -187,7 +187,7 @@ func TestSecureBothWays(t *testing.T) {
 			got := make([]byte, each)
 			client.SetReadDeadline(time.Now().Add(time.Minute))
 			if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, text) {
-				t.Errorf("other bytes came back, or none: %v", err)
+				t.Errorf("the echo differs: %v", err)
 			}
 			client.Close()
 		})
@@ -198,8 +198,8 @@ func TestSecureBothWays(t *testing.T) {
 	}
 }
 
-// A client that does not read holds up a write over TLS for its time, and the end of
-// the connection no longer.
+// A client that does not read delays a write over TLS until its timeout, and closing only
+// for a limited time.
 func TestSecureStuck(t *testing.T) {
 	l := newLot(t)
 	if l.poller == nil {
@@ -224,7 +224,7 @@ func TestSecureStuck(t *testing.T) {
 	}
 }
 
-// The address of a client is known while it waits and when it has left.
+// The client's address is known while the connection waits and after the client has left.
 func TestRemoteAddr(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)

@@ -6,30 +6,30 @@ import (
 	"net/netip"
 )
 
-// State is what the kernel knows of a TCP connection.
+// State is the state of a TCP connection according to the kernel.
 type State int
 
 const (
-	Open   State = iota // or nobody knows
-	Closed              // by the client, in order
+	Open   State = iota // or unknown
+	Closed              // in order, by the client
 	Reset
 )
 
 type contextKey struct{}
 
-// stay is a connection as long as net/http has it.
+// stay describes a connection while net/http has it.
 type stay struct {
 	conn  net.Conn
-	guest netip.Addr // see Share
+	guest netip.Addr // set by Share
 }
 
-// ConnContext is for http.Server.ConnContext: the handlers can then park the connection
-// of a request, and ask the kernel about it.
+// ConnContext is a value for http.Server.ConnContext. It allows handlers to park the
+// connection of a request and to query its state.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, contextKey{}, &stay{conn: c})
 }
 
-// ConnOf returns the connection that ConnContext has put into ctx, or nil.
+// ConnOf returns the connection that ConnContext has stored in ctx, or nil.
 func ConnOf(ctx context.Context) net.Conn {
 	if s, ok := ctx.Value(contextKey{}).(*stay); ok {
 		return s.conn
@@ -37,7 +37,7 @@ func ConnOf(ctx context.Context) net.Conn {
 	return nil
 }
 
-// Share notes the client of a request over HTTP/1 whose connection a proxy shares among
+// Share records the client of an HTTP/1 request whose connection a proxy shares among
 // clients. Call Unshare when the handler has returned.
 func Share(ctx context.Context, client netip.Addr) {
 	if s, ok := ctx.Value(contextKey{}).(*stay); ok {
@@ -45,8 +45,8 @@ func Share(ctx context.Context, client netip.Addr) {
 	}
 }
 
-// Unshare forgets the client, and reports whether there was one. There is none if a Spot
-// has taken it over: see Spot.For.
+// Unshare removes the client and reports whether there was one. There is no client if a
+// Spot has taken it over with Spot.For.
 func Unshare(ctx context.Context) bool {
 	s, ok := ctx.Value(contextKey{}).(*stay)
 	if !ok || !s.guest.IsValid() {
@@ -56,8 +56,8 @@ func Unshare(ctx context.Context) bool {
 	return true
 }
 
-// For takes over the client that Share has noted for the request of ctx, if any. Lot.Left
-// hears of the client when the spot has ended. Call it before Begin.
+// For takes over the client that Share has recorded for the request of ctx, if any. When
+// the spot ends, the function given to Lot.Left is called with it. Call For before Begin.
 func (s *Spot) For(ctx context.Context) {
 	stay, ok := ctx.Value(contextKey{}).(*stay)
 	if !ok || !stay.guest.IsValid() || s.lot.left == nil {
@@ -70,13 +70,13 @@ func (s *Spot) For(ctx context.Context) {
 	stay.guest = netip.Addr{}
 }
 
-// Context returns a context whose connection is that of s, for StateOf.
+// Context returns a context for StateOf.
 func (s *Spot) Context() context.Context {
 	return context.WithValue(context.Background(), contextKey{}, s)
 }
 
-// StateOf returns the state of the connection in ctx: that of ConnContext, or of a
-// Spot.
+// StateOf returns the state of the connection in ctx, which comes from ConnContext or
+// Spot.Context.
 func StateOf(ctx context.Context) (state State) {
 	ask := func(fd uintptr) { state = socketState(int(fd)) }
 	c := ConnOf(ctx)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketState reads the first byte of the kernel's tcp_info, which is the state
-// of the connection, whoever has read from it so far.
+// socketState reads the first byte of the kernel's tcp_info: the state of the connection,
+// independent of unread bytes.
 func socketState(fd int) State {
 	const established, closeWait = 1, 8 // include/net/tcp_states.h
 	info, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_INFO)
@@ -24,12 +24,12 @@ func socketState(fd int) State {
 	}
 }
 
-// localState is socketState for a connection over a Unix socket: the kernel notes an error
-// if the client has closed it with bytes unread.
+// localState is socketState for a Unix socket. The kernel sets an error if the client has
+// closed it with unread bytes.
 func localState(fd int) State {
 	look := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	if _, err := unix.Poll(look, 0); err != nil {
-		return Open // or interrupted: nobody knows
+		return Open // interrupted: unknown
 	}
 	switch events := look[0].Revents; {
 	case events&(unix.POLLERR|unix.POLLNVAL) != 0:

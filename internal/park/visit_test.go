@@ -15,11 +15,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long something may take that has to happen.
+// patience is how long to wait before giving up a test that would hang.
 const patience = 10 * time.Second
 
-// kinds are the connections that a Lot may be given. Those that are watched wait
-// without a goroutine.
+// kinds are the kinds of connections for a Lot. The watched ones wait without a
+// goroutine.
 var kinds = []struct {
 	name    string
 	watched bool
@@ -32,14 +32,14 @@ var kinds = []struct {
 	{"other TLS", false, openTLS},
 }
 
-// eachKind runs a test with a Lot of its own for each kind of connection.
+// eachKind runs a test with a new Lot for each kind of connection.
 func eachKind(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn))) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) { f(t, newLot(t), k.open) })
 	}
 }
 
-// eachWatched does for those that are watched.
+// eachWatched runs a test for each watched kind.
 func eachWatched(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn))) {
 	for _, k := range kinds {
 		if k.watched {
@@ -54,7 +54,7 @@ func eachWatched(t *testing.T, f func(t *testing.T, l *Lot, open func(testing.TB
 	}
 }
 
-// newLot makes a Lot that has started, and that has to be empty in the end.
+// newLot returns a started Lot that must be empty at the end of the test.
 func newLot(tb testing.TB) *Lot {
 	l := NewLot(slog.Default())
 	if err := l.Start(); err != nil {
@@ -62,7 +62,7 @@ func newLot(tb testing.TB) *Lot {
 	}
 	tb.Cleanup(func() {
 		if n := l.spots.Len(); n > 0 {
-			tb.Errorf("%d spots were never left", n)
+			tb.Errorf("%d spots have not ended", n)
 		}
 		if err := l.Close(); err != nil {
 			tb.Error(err)
@@ -141,8 +141,8 @@ func closeAfter(tb testing.TB, conns ...net.Conn) {
 	})
 }
 
-// visitor is a spot whose function does what a test tells it, run by run, and
-// waits until it is told.
+// visitor is a spot whose function executes what the test passes to on, one run at a
+// time.
 type visitor struct {
 	testing.TB
 	spot   *Spot
@@ -169,7 +169,7 @@ func visit(tb testing.TB, l *Lot, c net.Conn) *visitor {
 
 func (v *visitor) run(e Events) {
 	if v.inside.Add(1) != 1 {
-		v.Error("the function runs twice at once")
+		v.Error("two runs overlap")
 	}
 	v.came <- e
 	(<-v.do)(v.spot)
@@ -177,14 +177,14 @@ func (v *visitor) run(e Events) {
 	v.done <- struct{}{}
 }
 
-// begin wakes the spot for the first time, and watches for e.
+// begin wakes the spot for the first time and watches for e.
 func (v *visitor) begin(e Events) {
 	v.Helper()
 	v.spot.Wake()
 	v.on(Woken, v.watch(e))
 }
 
-// watch is a run that only goes on watching.
+// watch returns a run that only keeps watching.
 func (v *visitor) watch(e Events) func(*Spot) {
 	return func(s *Spot) {
 		if err := s.Watch(e); err != nil {
@@ -193,8 +193,7 @@ func (v *visitor) watch(e Events) func(*Spot) {
 	}
 }
 
-// on waits for the next run, which must be one because of want, and does do in
-// it.
+// on waits for the next run, whose events must include want, and executes do in it.
 func (v *visitor) on(want Events, do func(*Spot)) (e Events) {
 	v.Helper()
 	select {
@@ -210,14 +209,14 @@ func (v *visitor) on(want Events, do func(*Spot)) (e Events) {
 	return e
 }
 
-// leave ends the spot and its connection.
+// leave ends the spot and closes its connection.
 func (v *visitor) leave() {
 	v.Helper()
 	v.spot.Wake()
 	v.on(^Events(0), (*Spot).Close)
 }
 
-// rests waits until no run is under way, and fails if one was to begin.
+// rests waits until no run is in progress, and fails the test if another one is pending.
 func (v *visitor) rests() {
 	v.Helper()
 	inboxtest.Until(v, "the spot rests", func() bool {
@@ -233,7 +232,7 @@ func (v *visitor) rests() {
 	})
 }
 
-// write writes all of a text, in a goroutine where nothing holds it meanwhile.
+// write writes a text, in a goroutine if the connection does not buffer it.
 func write(tb testing.TB, c net.Conn, text string) {
 	if _, ok := c.(*net.TCPConn); ok {
 		if _, err := c.Write([]byte(text)); err != nil {

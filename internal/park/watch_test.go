@@ -13,7 +13,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// readAll reads text, however it comes, and goes on watching.
+// readAll reads text, in whatever parts it arrives, and keeps watching.
 func (v *visitor) readAll(text string) {
 	v.Helper()
 	for got := ""; got != text; {
@@ -46,7 +46,7 @@ func TestReadable(t *testing.T) {
 	})
 }
 
-// Bytes that were there before anybody watched.
+// Bytes that arrived before the Watch are reported.
 func TestReadableAtOnce(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
@@ -58,7 +58,7 @@ func TestReadableAtOnce(t *testing.T) {
 	})
 }
 
-// A run that leaves bytes makes another, though nothing comes any more.
+// A run that leaves bytes unread is followed by another, even if nothing more arrives.
 func TestPartlyDrained(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		for _, size := range []int{1, 3, 4, 5, 12, 16} { // 4 and 16 end with the text
@@ -83,7 +83,7 @@ func TestPartlyDrained(t *testing.T) {
 					v.watch(Readable)(s)
 				})
 			}
-			if len(text)%size == 0 { // it cannot know
+			if len(text)%size == 0 { // the end of the text is not visible to it
 				v.on(Readable, func(s *Spot) {
 					if n, err := s.ReadNow(buf); !errors.Is(err, ErrNothing) || n != 0 || !s.Drained() {
 						t.Errorf("at the end: %d, %v, drained: %v", n, err, s.Drained())
@@ -111,7 +111,7 @@ func TestPartlyRead(t *testing.T) {
 			if n, err := s.ReadNow(first[:]); n != 1 || err != nil {
 				t.Errorf("%d, %v", n, err)
 			}
-			// What is missing comes only now.
+			// The missing bytes arrive only now.
 			write(t, client, "def")
 			rest := make([]byte, 5)
 			if _, err := io.ReadFull(readerOf{s}, rest); err != nil || string(rest) != "bcdef" {
@@ -139,7 +139,7 @@ type readerOf struct{ s *Spot }
 
 func (r readerOf) Read(p []byte) (int, error) { return r.s.Read(p, time.Now().Add(patience)) }
 
-// "What came after the last read makes another run."
+// Bytes that arrive after the last read cause another run.
 func TestReadableDuringARun(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
@@ -150,7 +150,7 @@ func TestReadableDuringARun(t *testing.T) {
 		for range 50 {
 			v.spot.Wake()
 			v.on(Woken, func(s *Spot) {
-				write(t, client, "2") // also: after a read that found nothing
+				write(t, client, "2") // also after a read that found nothing
 				v.watch(Readable)(s)
 			})
 			v.readAll("2")
@@ -159,10 +159,9 @@ func TestReadableDuringARun(t *testing.T) {
 	})
 }
 
-// The end is readable too, after all that came before it, also when both came
-// together.
+// The end is Readable, after all bytes before it, even if both arrive together.
 func TestReadableUntilTheEnd(t *testing.T) {
-	const text = "last words"
+	const text = "last bytes"
 	for name, last := range map[string]func(net.Conn){
 		"both before the watch": func(c net.Conn) { c.Write([]byte(text)); c.Close() },
 		"while it is watched":   nil,
@@ -206,15 +205,15 @@ func TestReadableUntilTheEnd(t *testing.T) {
 	}
 }
 
-// How a client goes.
+// departures are the ways in which a client leaves.
 var departures = map[string]func(net.Conn) error{
 	"closes":       net.Conn.Close,
-	"closes half":  func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() },
+	"half-closes":  func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() },
 	"resets":       func(c net.Conn) error { c.(*net.TCPConn).SetLinger(0); return c.Close() },
 	"closes later": func(c net.Conn) error { go c.Close(); return nil },
 }
 
-// Gone is not for bytes, which stay in the kernel.
+// Gone is not reported for bytes, which stay in the kernel.
 func TestGone(t *testing.T) {
 	l := newLot(t)
 	if l.poller == nil {
@@ -236,7 +235,7 @@ func TestGone(t *testing.T) {
 				write(t, fenceClient, "x")
 				w.readAll("x")
 				w.leave()
-				if early { // it goes before anybody looks
+				if early { // it leaves before the watch
 					if err := depart(client); err != nil {
 						t.Fatal(err)
 					}
@@ -264,7 +263,7 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// A connection on which a next request had come already.
+// Watch can switch to Readable when a request has already arrived.
 func TestWatchSwitchesToReadable(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
@@ -283,7 +282,7 @@ func TestWatchSwitchesToReadable(t *testing.T) {
 		v.readAll("next")
 		v.leave()
 
-		// And one whose client has gone meanwhile.
+		// The same with a client that has left.
 		server, client = open(t)
 		v = visit(t, l, server)
 		v.begin(Gone)
@@ -298,7 +297,7 @@ func TestWatchSwitchesToReadable(t *testing.T) {
 	})
 }
 
-// "Leave ends the spot. The connection is the caller's, watched by nobody."
+// Leave ends the spot, and the caller owns the connection.
 func TestLeave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
@@ -310,14 +309,14 @@ func TestLeave(t *testing.T) {
 		v.spot.Wake()
 		v.on(Woken, func(s *Spot) {
 			s.Rest(time.Millisecond)
-			s.Wake() // comes too late
+			s.Wake() // too late
 			var err error
 			if server, err = s.Leave(); err != nil {
 				t.Error(err)
 			}
 		})
 		v.spot.Wake()
-		if _, err := client.Write([]byte("for somebody else")); err != nil {
+		if _, err := client.Write([]byte("for the new owner")); err != nil {
 			t.Fatal(err)
 		}
 		write(t, fenceClient, "x")
@@ -326,13 +325,13 @@ func TestLeave(t *testing.T) {
 		v.rests()
 		buf := make([]byte, 100)
 		server.SetReadDeadline(time.Now().Add(patience))
-		if n, err := server.Read(buf); err != nil || string(buf[:n]) != "for somebody else" {
+		if n, err := server.Read(buf); err != nil || string(buf[:n]) != "for the new owner" {
 			t.Errorf("%q, %v", buf[:n], err)
 		}
 		if server.LocalAddr().String() != local || server.RemoteAddr().String() != remote {
 			t.Errorf("the connection is another: %v to %v", server.LocalAddr(), server.RemoteAddr())
 		}
-		// It may be parked again.
+		// It can be parked again.
 		again := visit(t, l, server)
 		again.begin(Readable)
 		write(t, client, "back")
@@ -342,16 +341,15 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// "From then on c is not to be used": nobody but the spot has the connection, and
-// with the spot it ends.
+// After Park, only the spot has the connection, and the connection ends with it.
 func TestParkTakesOver(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
 		before := inboxtest.Descriptors()
 		v := visit(t, l, server)
-		if parkable(server) == nil { // else the spot goes on with it
+		if parkable(server) == nil { // otherwise the spot continues to use it
 			if _, err := server.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("a write to what was parked: %v", err)
+				t.Errorf("a write to the parked connection: %v", err)
 			}
 		}
 		v.begin(Readable)
@@ -364,19 +362,19 @@ func TestParkTakesOver(t *testing.T) {
 		})
 		v.rests()
 		if after := inboxtest.Descriptors(); after > before {
-			t.Errorf("%d descriptors when it rests, %d before", after, before)
+			t.Errorf("%d descriptors while it rests, %d before", after, before)
 		}
 		write(t, client, "still watched")
 		v.readAll("still watched")
 		v.leave()
 		client.SetReadDeadline(time.Now().Add(patience))
 		if n, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			t.Errorf("when the spot was closed, its client reads %d, %v", n, err)
+			t.Errorf("after the spot was closed, its client reads %d, %v", n, err)
 		}
 	})
 }
 
-// Nobody gets a connection that was reset.
+// Leave fails for a connection that was reset.
 func TestLeaveReset(t *testing.T) {
 	l := newLot(t)
 	if l.poller == nil {
@@ -391,13 +389,13 @@ func TestLeaveReset(t *testing.T) {
 		if c, err := s.Leave(); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%v, %v", c, err)
 		}
-		// What is done after the end hits nobody else.
+		// Calls after the end do not affect another connection.
 		other, _ := openTCP(t)
 		if n, err := s.ReadNow(make([]byte, 1)); err == nil || errors.Is(err, ErrNothing) {
 			t.Errorf("read %d, %v", n, err)
 		}
 		if err := s.Write([]byte("x"), time.Minute); err == nil {
-			t.Error("it can be written to")
+			t.Error("a write succeeded")
 		}
 		if _, err := other.Write([]byte("x")); err != nil {
 			t.Error(err)
@@ -405,19 +403,20 @@ func TestLeaveReset(t *testing.T) {
 	})
 }
 
-// A connection that is closed already gives an error.
+// Parking a closed connection fails.
 func TestParkClosed(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		server, _ := open(t)
 		server.Close()
-		if _, err := l.Park(server, func(*Spot, Events) { t.Error("it runs") }); err == nil {
+		if _, err := l.Park(server, func(*Spot, Events) { t.Error("the function runs") }); err == nil {
 			t.Error("a closed connection was parked")
 		}
 		l.WakeAll()
 	})
 }
 
-// A descriptor is used again at once, the number of a spot never.
+// The kernel reuses descriptors immediately, but the Lot never reuses the number of a
+// spot.
 func TestDescriptorUsedAgain(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		var old *visitor
@@ -428,7 +427,7 @@ func TestDescriptorUsedAgain(t *testing.T) {
 			if old != nil {
 				l.post(old.spot.id, Readable|Gone|Timeout) // a late event
 				if old.spot.id == v.spot.id {
-					t.Fatal("a number was used again")
+					t.Fatal("a spot's number was reused")
 				}
 			}
 			v.rests()
@@ -441,6 +440,6 @@ func TestDescriptorUsedAgain(t *testing.T) {
 		}
 	})
 	if n := inboxtest.Descriptors(); n == 0 {
-		t.Log("nobody can tell how many descriptors there are")
+		t.Log("the number of descriptors is unknown here")
 	}
 }

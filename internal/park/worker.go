@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// idleWorker is how long an idle goroutine is kept: a new one has to grow its
-	// stack first, which costs a tenth of what a message does.
+	// idleWorker is how long an idle goroutine is kept. Starting a new one and growing
+	// its stack costs a tenth of delivering a message.
 	idleWorker = 250 * time.Millisecond
 
-	// enoughWorkers bounds how many goroutines run at once while none of them
-	// blocks. When thousands of spots are woken together the others wait for their
-	// turn in a queue, which takes 8 bytes for each instead of a stack.
+	// enoughWorkers bounds how many unblocked goroutines run at once. When thousands of
+	// spots are woken together, the others wait in a queue, which takes 8 bytes per spot
+	// instead of a stack.
 	enoughWorkers = 32
 
-	// Workers that block in a store that is far away must not hold up the rest. If
-	// fewer spots had their turn within blockedFor than there are workers, as many as
-	// moreWorkers join them, unless the processor is what they wait for: then a timer
-	// rings later than busyBy.
+	// Workers that block in a slow store must not hold up the rest. If fewer spots than
+	// there are workers had their turn within blockedFor, up to moreWorkers join. They do
+	// not if the CPU is the bottleneck, which shows in a timer that fires later than
+	// busyBy.
 	blockedFor  = 10 * time.Millisecond
 	busyBy      = time.Millisecond / 2
 	moreWorkers = 32
@@ -26,18 +26,18 @@ const (
 
 // workers are the goroutines that run the functions of spots.
 type workers struct {
-	direct chan *Spot // to a worker that is idle
+	direct chan *Spot // to an idle worker
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	busy    int
-	queue   []*Spot   // of those for whom there is no worker
-	next    int       // in queue
-	turns   int       // taken from the queue since the last look of watch
-	watched bool      // watch runs
-	rings   time.Time // when watch was to run next
+	queue   []*Spot   // spots that wait for a worker
+	next    int       // index of the next spot in queue
+	turns   int       // spots taken from the queue since the last run of watch
+	watched bool      // watch is scheduled
+	rings   time.Time // when watch should run next
 }
 
-// run runs s soon, in a goroutine.
+// run runs s soon, in another goroutine.
 func (w *workers) run(s *Spot) {
 	select {
 	case w.direct <- s:
@@ -63,7 +63,7 @@ func (w *workers) watchAgain() {
 	time.AfterFunc(blockedFor, w.watch)
 }
 
-// work runs s and whatever comes after it, until nothing came for a while.
+// work runs s and then the spots from the queue, until it has been idle for a while.
 func (w *workers) work(s *Spot) {
 	lot := s.lot
 	var idle *time.Timer
@@ -91,8 +91,8 @@ func (w *workers) work(s *Spot) {
 	}
 }
 
-// block says that the caller's function waits for its client, and does not count as
-// busy until unblock.
+// block marks the calling worker as waiting for its client. It does not count as busy
+// until unblock.
 func (w *workers) block() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,7 +109,8 @@ func (w *workers) unblock() {
 	w.busy++
 }
 
-// pop returns the next spot of the queue, or nil: the caller is not busy then.
+// pop returns the next spot from the queue. If the queue is empty, it returns nil and
+// counts the caller as idle.
 func (w *workers) pop() *Spot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,7 +134,7 @@ func (w *workers) popLocked() *Spot {
 	return s
 }
 
-// watch adds workers while those that there are block.
+// watch adds workers while all existing ones are blocked.
 func (w *workers) watch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A deadline that was set before does not end what is written later.
+// Deadlines that were set before Park do not end later writes.
 func TestParkClearsDeadlines(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn)) {
 		server, client := open(t)
@@ -31,8 +31,8 @@ func TestParkClearsDeadlines(t *testing.T) {
 	})
 }
 
-// Write waits for a client that reads slowly, and not for one that does not read;
-// after that it can be written to again.
+// Write waits for a client that reads slowly, but not longer than its timeout. Afterwards
+// the connection can be written to again.
 func TestWriteWaits(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open func(testing.TB) (server, client net.Conn)) {
 		server, client := open(t)
@@ -42,7 +42,7 @@ func TestWriteWaits(t *testing.T) {
 			slow <- s.Write(large, time.Minute)
 			again <- s.Write([]byte("more"), time.Minute)
 			var err error
-			for n := 0; err == nil && n < 10; n++ { // the kernel's buffers hold one or two
+			for n := 0; err == nil && n < 10; n++ { // the kernel's buffers take one or two
 				err = s.Write(large, 50*time.Millisecond)
 			}
 			stuck <- err
@@ -54,7 +54,7 @@ func TestWriteWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, append(large, "more"...)) {
-			t.Error("other bytes arrive than were written")
+			t.Error("the bytes that arrive differ from those written")
 		}
 		if err := errors.Join(<-slow, <-again); err != nil {
 			t.Error(err)

@@ -16,9 +16,9 @@ import (
 	"inbox/internal/park"
 )
 
-// IsUpgrade reports whether a request asks for a WebSocket, also if its Upgrade was
-// lost at a proxy: what is left of it must not be taken for a mere GET, which may
-// take a message that nobody then reads. Check tells the two apart.
+// IsUpgrade reports whether a request asks for a WebSocket, even if a proxy has dropped
+// its Upgrade header. Treated as a plain GET, such a request could take a message that
+// nobody reads. Check refuses it.
 func IsUpgrade(header http.Header) bool {
 	return namesWebSocket(header) || len(header["Sec-Websocket-Key"]) > 0
 }
@@ -27,9 +27,9 @@ func namesWebSocket(header http.Header) bool {
 	return Listed(header["Upgrade"], func(s string) bool { return strings.EqualFold(s, "websocket") })
 }
 
-// A HandshakeError says why a request cannot become a WebSocket.
+// A HandshakeError is the reason why a request cannot become a WebSocket.
 type HandshakeError struct {
-	Status int    // of the answer
+	Status int    // HTTP status of the answer
 	Detail string // for people
 }
 
@@ -37,8 +37,8 @@ func (e HandshakeError) Error() string { return e.Detail }
 
 func bad(detail string) error { return HandshakeError{http.StatusBadRequest, detail} }
 
-// Check looks for what RFC 6455, 4.2.1, wants of a request, and returns a
-// HandshakeError. With status 426 w has got the headers that go with it.
+// Check verifies that a request is a valid handshake (RFC 6455, 4.2.1). Its error is a
+// HandshakeError. For status 426 it also sets the required headers of w.
 func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
 	upgrades := Listed(r.Header["Connection"], func(s string) bool { return strings.EqualFold(s, "upgrade") })
 	switch {
@@ -56,10 +56,10 @@ func Check(w http.ResponseWriter, r *http.Request, o *Options) error {
 	return NoBody(w, r)
 }
 
-// NoBody reads the body of a GET, and returns a HandshakeError unless it is empty. Some
-// gateways send an empty body in chunks, and HTTP/2 may end a request with an empty
-// frame. The end can come later than the header. Nothing of the body is left on the
-// connection, so that nobody takes it for the next request.
+// NoBody reads the body of a GET and returns a HandshakeError unless it is empty. Some
+// gateways send an empty chunked body, HTTP/2 may end a request with an empty frame, and
+// the end may arrive after the header. NoBody leaves nothing of the body on the
+// connection that could be taken for the next request.
 func NoBody(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength == 0 {
 		return nil
@@ -76,13 +76,14 @@ func NoBody(w http.ResponseWriter, r *http.Request) error {
 	case err != io.EOF:
 		return bad("The body could not be read to its end.")
 	}
-	// The time for the body does not limit the wait that may follow. An error means that
-	// there are no deadlines here, as in a test.
+	// The deadline of the body must not end a wait that follows. SetReadDeadline fails
+	// where there are no deadlines, as in tests.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return nil
 }
 
-// Listed looks for an element of a header that is a list.
+// Listed reports whether a header that is a list has an element for which is returns
+// true.
 func Listed(lines []string, is func(string) bool) bool {
 	return slices.ContainsFunc(lines, func(line string) bool {
 		for part := range strings.SplitSeq(line, ",") {
@@ -102,14 +103,14 @@ func isKey(lines []string) bool {
 	return err == nil && len(nonce) == 16
 }
 
-// acceptKey answers a Sec-WebSocket-Key (RFC 6455, 4.2.2).
+// acceptKey computes Sec-WebSocket-Accept (RFC 6455, 4.2.2).
 func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Accept makes a socket of a request that has passed Check, and parks it in lot.
-// wake has the protocol look, as Socket.Wake does.
+// Accept turns a request that has passed Check into a socket and parks it in lot. The
+// returned wake calls the protocol's Look, like Socket.Wake.
 func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p Protocol) (wake func(), err error) {
 	conn, early, err := park.Hijack(w)
 	if err != nil {
@@ -124,7 +125,7 @@ func Accept(w http.ResponseWriter, r *http.Request, lot *park.Lot, o *Options, p
 	}
 	var answer bytes.Buffer
 	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	header.Write(&answer) // a bytes.Buffer does not fail
+	header.Write(&answer) // a bytes.Buffer never fails
 	answer.WriteString("\r\n")
 	now := time.Now()
 	s := &Socket{protocol: p, options: o, client: clientaddr.Of(r.RemoteAddr), answer: answer.Bytes(), early: early, deadline: now.Add(pingEvery)}

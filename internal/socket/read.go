@@ -14,7 +14,7 @@ import (
 	"inbox/internal/problem"
 )
 
-// read takes what the client has sent.
+// read handles the frames that have arrived.
 func (s *Socket) read(now time.Time) error {
 	for n := 1; ; n++ {
 		s.work.begun, s.waits = s.buf.Buffered() > 0, s.frameLimit(now)
@@ -29,7 +29,7 @@ func (s *Socket) read(now time.Time) error {
 		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= maxFrames) {
 			return nil
 		}
-		if s.waited || n%maxFrames == 0 { // it was waited for, or does not pause: its mail does
+		if s.waited || n%maxFrames == 0 { // also deliver messages to a client that pauses within a frame or never pauses
 			now = time.Now()
 			if err := s.protocol.Look(s, now); err != nil {
 				return err
@@ -38,7 +38,7 @@ func (s *Socket) read(now time.Time) error {
 	}
 }
 
-// frameLimit is until when the rest of a frame that begins now is waited for.
+// frameLimit returns the deadline for the rest of a frame that starts now.
 func (s *Socket) frameLimit(now time.Time) time.Time {
 	limit := now
 	if s.fragmented {
@@ -50,7 +50,7 @@ func (s *Socket) frameLimit(now time.Time) time.Time {
 	return limit
 }
 
-// frame reads the rest of one frame.
+// frame reads the rest of one frame and handles it.
 func (s *Socket) frame(header ws.Header, now time.Time) error {
 	state := ws.StateServerSide
 	if s.fragmented {
@@ -68,14 +68,14 @@ func (s *Socket) frame(header ws.Header, now time.Time) error {
 		return s.controlFrame(header)
 	}
 	if header.OpCode == ws.OpBinary {
-		return Close{ws.StatusUnsupportedData, "frames are text"}
+		return Close{ws.StatusUnsupportedData, "frames must be text"}
 	}
 	if header.Length > int64(s.options.MaxMessage-s.message.Len()) {
 		code := s.options.TooLarge
 		if code == 0 {
 			code = ws.StatusMessageTooBig
 		}
-		return Close{code, "a message is larger than this server takes"}
+		return Close{code, "a message is larger than this server accepts"}
 	}
 	if s.begun.IsZero() {
 		s.begun = now
@@ -89,7 +89,7 @@ func (s *Socket) frame(header ws.Header, now time.Time) error {
 	}
 	defer s.release()
 	if !utf8.Valid(payload) {
-		return Close{ws.StatusInvalidFramePayloadData, "a message is UTF-8"}
+		return Close{ws.StatusInvalidFramePayloadData, "a message must be valid UTF-8"}
 	}
 	s.firstBy = time.Time{}
 	return s.protocol.Message(s, now, payload)
@@ -113,7 +113,7 @@ func (s *Socket) controlFrame(header ws.Header) error {
 		case len(payload) < 2:
 			return Close{ws.StatusProtocolError, "a close frame of one byte"}
 		case !mayClose(code):
-			return Close{ws.StatusProtocolError, fmt.Sprintf("a close frame with the code %d", code)}
+			return Close{ws.StatusProtocolError, fmt.Sprintf("a close frame with the invalid code %d", code)}
 		case !utf8.ValidString(reason):
 			return Close{ws.StatusProtocolError, "a close frame whose reason is not UTF-8"}
 		}
@@ -122,16 +122,16 @@ func (s *Socket) controlFrame(header ws.Header) error {
 	return nil
 }
 
-// mayClose reports whether a close frame may carry this code: those that RFC 6455 and
-// IANA's registry define for frames, of libraries (3000 to 3999) and of applications
-// (4000 to 4999). ws.CheckCloseFrameData knows neither 1012 to 1014 nor the upper end.
+// mayClose reports whether a close frame may carry this code: one that RFC 6455 or IANA's
+// registry defines for frames, or one of libraries (3000 to 3999) and applications (4000
+// to 4999). ws.CheckCloseFrameData knows neither 1012 to 1014 nor the upper bound.
 func mayClose(code ws.StatusCode) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// payload reads the payload of a control frame, which changes with the next read.
+// payload reads the payload of a control frame. The next read overwrites it.
 func (s *Socket) payload(header ws.Header) ([]byte, error) {
-	p, err := s.buf.Peek(int(header.Length)) // it is 125 bytes at most
+	p, err := s.buf.Peek(int(header.Length)) // at most 125 bytes
 	if err != nil {
 		return nil, s.readFailed(err)
 	}
@@ -140,8 +140,8 @@ func (s *Socket) payload(header ws.Header) ([]byte, error) {
 	return p, nil
 }
 
-// data reads the payload of a frame and returns the message so far. If that is one
-// frame that was there already, it changes with the next read.
+// data reads the payload of a frame and returns the message so far. If the message is a
+// single frame that was already buffered, the next read overwrites it.
 func (s *Socket) data(header ws.Header) ([]byte, error) {
 	n := int(header.Length)
 	if header.Fin && !s.fragmented && n <= s.buf.Buffered() {
@@ -175,10 +175,10 @@ func (s *Socket) data(header ws.Header) ([]byte, error) {
 	return s.message.Bytes(), nil
 }
 
-// errLost ends a socket whose message has paused, when others need the room.
+// errLost ends a socket whose message has paused while others need the memory.
 var errLost = noRoom(problem.ServerFull)
 
-// noRoom ends a socket whose message has no room.
+// noRoom converts the error for a message without room into a close frame.
 func noRoom(err error) error {
 	p, _ := errors.AsType[problem.Problem](err)
 	return Close{ws.StatusCode(p.Close), p.Code}
@@ -186,7 +186,7 @@ func noRoom(err error) error {
 
 // fill reads all of p.
 func (s *Socket) fill(p []byte) error {
-	const look = 250 * time.Millisecond // how often to see whether the message is lost
+	const look = 250 * time.Millisecond // how often to check whether the message was given up
 	by := s.waits
 	for len(p) > 0 {
 		if s.message.Len() > flight.Held {
@@ -207,21 +207,21 @@ func (s *Socket) fill(p []byte) error {
 	return nil
 }
 
-// await leaves the rest of a frame in the kernel until all of it is there, if it can,
-// and returns how much is to be read.
+// await leaves the rest of a frame in the kernel until it is complete, if possible, and
+// returns how many bytes to read now.
 func (s *Socket) await(done, n int, pace *park.Pace) int {
 	switch {
 	case len(s.early) > 0:
 		return min(n, len(s.early))
-	case n <= flight.Chunk || s.Flush() != nil: // which the read finds out
+	case n <= flight.Chunk || s.Flush() != nil: // the following read reports the error
 	case s.spot.Await(done, n, pace, s.waits):
 		s.waited = true
 		return n
 	}
-	return min(n, pace.Step()) // memory is taken as the bytes come, not as they are announced
+	return min(n, pace.Step()) // allocate as bytes arrive, not as they are announced
 }
 
-// release lets go of a message.
+// release returns the memory of a message to the budget.
 func (s *Socket) release() {
 	s.message.Release(s.client, s.options.InFlight)
 	s.begun, s.fragmented = time.Time{}, false
@@ -234,8 +234,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// Read is for buf: it takes what there is. The rest of a frame that has begun is
-// waited for.
+// Read implements io.Reader for buf. Before a frame has begun it does not block; after
+// that it waits for the rest.
 func (w *work) Read(p []byte) (int, error) {
 	s := w.s
 	if len(s.early) > 0 {
@@ -250,18 +250,19 @@ func (w *work) Read(p []byte) (int, error) {
 		w.begun = true
 		return s.spot.ReadNow(p)
 	}
-	if err := s.Flush(); err != nil { // before anything is waited for
+	if err := s.Flush(); err != nil { // before waiting
 		return 0, err
 	}
 	w.waited, w.until = true, time.Time{}
 	return s.spot.Read(p, w.waits)
 }
 
-// readFailed says what an error of a read means for the socket.
+// readFailed converts a read error into the reason why the socket ends, or nil if it need
+// not end.
 func (s *Socket) readFailed(err error) error {
 	switch {
 	case errors.Is(err, park.ErrNothing):
-		return nil // a hint that was not true any more
+		return nil // the event was outdated
 	case errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, ws.ErrHeaderLengthUnexpected):
 		return Close{ws.StatusProtocolError, err.Error()}
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Of all codes, a close frame may carry those that RFC 6455 (7.4) and IANA's registry
-// define for frames, and those of libraries and applications.
+// A close frame may carry the codes that RFC 6455 and IANA's registry define for frames,
+// and those of libraries and applications.
 func TestMayClose(t *testing.T) {
 	defined := map[int]bool{
 		1000: true, 1001: true, 1002: true, 1003: true, // RFC 6455

@@ -1,9 +1,10 @@
-// Package socket is what every protocol over WebSocket (RFC 6455) has in common:
-// the handshake, frames and what is wrong with them, pings, deadlines, closing.
-// What is said is a [Protocol]'s.
+// Package socket implements the server side of WebSocket (RFC 6455) for all protocols
+// that use it: handshake, frames, pings, deadlines and closing. A [Protocol] handles the
+// messages.
 //
-// A socket is parked all its life (package park): while it is silent it has no
-// goroutine and no buffer. It takes text and no extension.
+// [Check] validates a handshake and [Accept] completes it. A socket stays parked for its
+// whole life (package park), so a silent one has neither a goroutine nor a buffer.
+// Messages are text, without extensions.
 package socket
 
 import (
@@ -18,32 +19,31 @@ import (
 )
 
 const (
-	pingEvery    = 20 * time.Second // of a socket that is silent
+	pingEvery    = 20 * time.Second // silence before a ping
 	pongTimeout  = 10 * time.Second
-	frameTimeout = 10 * time.Second // from a message's first byte to its last
-	writeTimeout = 10 * time.Second // for a client to read what is said in one run
-	closeTimeout = 2 * time.Second  // for a client that has read our close frame to close too
+	frameTimeout = 10 * time.Second // from the first byte of a message to its last
+	writeTimeout = 10 * time.Second // to read what one run writes
+	closeTimeout = 2 * time.Second  // to close after our close frame
 
-	flushAt   = 8 << 10 // is written at once, about
-	maxFrames = 64      // are read before anything else is looked at
+	flushAt   = 8 << 10 // pending bytes that trigger a write
+	maxFrames = 64      // frames read before anything else is done
 )
 
-// A Protocol is what is said on one socket. Its methods are never called twice at
-// once, and are where the Socket may be used (but for Wake). After an error of
-// one of them only End is called.
+// A Protocol handles the messages of one socket. The Socket calls its methods one at a
+// time, and only they may use the Socket, except for Wake. After one of them has returned
+// an error, only End is called.
 type Protocol interface {
-	// Look is called before anything is read, then after a Wake, and at the time
-	// last given to LookAgain.
+	// Look is called first, before anything is read, then after each Wake and at the time
+	// given to LookAgain.
 	Look(s *Socket, now time.Time) error
-	// Message handles a text message. It is UTF-8, and changes after the call.
+	// Message handles a text message, which is valid UTF-8. It must not retain text.
 	Message(s *Socket, now time.Time, text []byte) error
-	// End is called once, last, with the reason. The client hears what it
-	// returns, if it is there to hear.
+	// End is called last and once, with the reason. It returns the close frame for the
+	// client, which may have gone.
 	End(s *Socket, why error) Close
 }
 
-// Close is how a socket ends, for whatever reason: an error that the client is
-// told in a close frame.
+// Close is a close frame. As an error, it ends the socket with that frame.
 type Close struct {
 	Code   ws.StatusCode
 	Reason string // at most 123 bytes
@@ -51,60 +51,60 @@ type Close struct {
 
 func (c Close) Error() string { return c.Reason }
 
-// ErrGone says that the client has left, and that there is nobody to tell.
+// ErrGone means that the client has left and cannot be told anything.
 var ErrGone = errors.New("the client is gone")
 
-// ErrNoMessage says that the first message did not come in time.
+// ErrNoMessage means that the first message did not arrive in time.
 var ErrNoMessage = errors.New("no message in time")
 
-// Options are those of one endpoint.
+// Options configure the sockets of one endpoint.
 type Options struct {
-	Subprotocol  string         // which the client has to offer; none
-	MaxMessage   int            // bytes; longer ones close the socket with TooLarge
-	TooLarge     ws.StatusCode  // 1009
-	FirstMessage time.Duration  // until which it has to have come; no limit
-	InFlight     *flight.Budget // that messages count for until they were handled
+	Subprotocol  string         // required of the client; "" for none
+	MaxMessage   int            // in bytes; a longer message closes the socket with TooLarge
+	TooLarge     ws.StatusCode  // default 1009
+	FirstMessage time.Duration  // deadline of the first message; 0 for none
+	InFlight     *flight.Budget // counts messages until they were handled
 
-	// Frame, if not nil, counts each frame of a client that ends no message. Its error ends
-	// the socket: nothing else stops a client that sends pings without end.
+	// Frame, if not nil, is called for each frame that does not complete a message. Its
+	// error ends the socket. Without it, nothing stops a client that floods pings.
 	Frame func(client netip.Addr) error
 }
 
-// A Socket is one client's connection.
+// A Socket is the server's end of one WebSocket.
 type Socket struct {
 	protocol Protocol
 	options  *Options
 	client   netip.Addr
 	spot     *park.Spot
-	*work    // during a run
+	*work    // only during a run
 
 	started  bool
-	look     bool      // soon
-	pinged   bool      // and nothing was heard since
-	deadline time.Time // of the next ping, or of its pong
-	firstBy  time.Time // the first message has to be there; zero when it is
-	again    time.Time // to look at the latest; zero: only when woken
-	timer    time.Time // when the spot's Timeout comes
+	look     bool      // before the next rest
+	pinged   bool      // pinged without an answer
+	deadline time.Time // of the next ping, or of the answer to the last one
+	firstBy  time.Time // deadline of the first message; zero once it has arrived
+	again    time.Time // latest time of the next look; zero for none
+	timer    time.Time // when the spot's Timeout is due
 
-	answer     []byte         // to the handshake, until it is written with what comes first
+	answer     []byte         // to the handshake; written together with the first output
 	early      []byte         // read beyond the handshake
-	fragmented bool           // a message has begun, and another frame of it is to come
-	message    flight.Message // what came of it
-	begun      time.Time      // zero when no message has
+	fragmented bool           // a message is incomplete
+	message    flight.Message // the part that has arrived
+	begun      time.Time      // start of the message; zero between messages
 }
 
-// Wake has the protocol look. It may be called by anybody once there was a first
-// look, and does not block.
+// Wake makes the protocol look. It is safe for concurrent use after the first Look, and
+// does not block.
 func (s *Socket) Wake() { s.spot.Wake() }
 
-// Client returns the address of the client, which may be invalid.
+// Client returns the client's address, which may be invalid.
 func (s *Socket) Client() netip.Addr { return s.client }
 
-// LookSoon has the protocol look before the socket rests.
+// LookSoon makes the protocol look before the socket rests.
 func (s *Socket) LookSoon() { s.look = true }
 
-// LookAgain has the protocol look at this time, or somewhat earlier if there is
-// something else to do then.
+// LookAgain makes the protocol look at this time, or somewhat earlier together with other
+// work.
 func (s *Socket) LookAgain(at time.Time) { s.again = at }
 
 func (s *Socket) run(spot *park.Spot, e park.Events) {
@@ -127,7 +127,7 @@ func (s *Socket) run(spot *park.Spot, e park.Events) {
 	}
 }
 
-// step does what there is to do and leaves what there is to say in out.
+// step does all pending work and appends the output to out.
 func (s *Socket) step(e park.Events, now time.Time) error {
 	if !s.started {
 		s.started = true
@@ -155,7 +155,7 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 		}
 		s.control(ws.OpPing, nil)
 		s.pinged, s.deadline = true, now.Add(pongTimeout)
-		// In one go with a look that would be due before the next ping.
+		// look together with the ping if a look is due before the next ping
 		s.look = s.look || !s.again.IsZero() && s.again.Before(now.Add(pingEvery))
 	}
 	if s.look || e&park.Woken != 0 || !s.again.IsZero() && !now.Before(s.again) {
@@ -165,7 +165,7 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 	return nil
 }
 
-// rest ends a run: nothing is kept but what waits.
+// rest ends a run and releases everything that is not needed while waiting.
 func (s *Socket) rest(now time.Time) error {
 	next := s.deadline
 	for _, t := range [...]time.Time{s.again, s.firstBy} {
@@ -176,8 +176,7 @@ func (s *Socket) rest(now time.Time) error {
 	if s.fragmented {
 		next = earlier(next, s.begun.Add(frameTimeout))
 	}
-	// Setting it in every run would cost more than one that comes too early now
-	// and then.
+	// Setting the timer in every run would cost more than an early Timeout now and then.
 	if !s.timer.After(now) || next.Before(s.timer) || next.Sub(s.timer) > pingEvery/4 {
 		s.timer = next
 		s.spot.Rest(next.Sub(now))
@@ -185,7 +184,7 @@ func (s *Socket) rest(now time.Time) error {
 	return s.spot.Watch(park.Readable)
 }
 
-// end says why, if anybody is there to hear it, and closes.
+// end sends the close frame, if the client is still there, and closes.
 func (s *Socket) end(why error) {
 	s.release()
 	c := s.protocol.End(s, why)

@@ -9,18 +9,18 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// work is what a socket needs while something happens on it. It is only lent.
+// work is what a socket needs only during a run. It comes from a pool.
 type work struct {
 	s      *Socket
 	out    []byte    // frames to be written
-	until  time.Time // they have to be read; zero if none was written yet
-	failed bool      // to write
+	until  time.Time // write deadline of this run; zero before the first write
+	failed bool      // a write has failed
 
 	buf    *bufio.Reader
 	head   [ws.MaxHeaderSize]byte
-	begun  bool      // a frame: its rest is waited for
-	waits  time.Time // until then
-	waited bool      // it was, in this run
+	begun  bool      // a frame has begun: wait for its rest
+	waits  time.Time // deadline for that
+	waited bool      // this run has waited
 }
 
 var works = sync.Pool{New: func() any {
@@ -38,17 +38,17 @@ func (s *Socket) freeWork() {
 	w := s.work
 	s.work = nil
 	if cap(w.out) > 4*flushAt {
-		return // one large message does not stay
+		return // do not keep the buffer of a large message
 	}
 	w.buf.Reset(w)
 	w.s, w.out, w.waited, w.until, w.failed = nil, w.out[:0], false, time.Time{}, false
 	works.Put(w)
 }
 
-// Send says a message: what build appends to what it is given. It goes out when
-// the run ends, or when there is much to say; the error is ErrGone then.
+// Send sends the message that build appends to its argument. The message goes out at the
+// end of the run, or when enough is pending; only then can Send fail, with ErrGone.
 func (s *Socket) Send(build func([]byte) []byte) error {
-	// Most messages have a header of this size, so that nothing has to be moved.
+	// Most messages have a header of this size and need not be moved.
 	const header = 4
 	start := len(s.out)
 	s.out = build(append(s.out, make([]byte, header)...))
@@ -63,9 +63,8 @@ func (s *Socket) Send(build func([]byte) []byte) error {
 	return s.flushFrom(flushAt)
 }
 
-// SendLong says a message of that many bytes, which need not be in memory at once:
-// build appends it to what it is given, and may have parts of it written before it
-// returns the rest.
+// SendLong sends a message of length bytes that need not be in memory at once: build may
+// pass parts of it to write before it returns the rest.
 func (s *Socket) SendLong(length int, build func(to []byte, write func(part []byte) error) []byte) error {
 	size := ws.HeaderSize(ws.Header{Length: int64(length)})
 	start := len(s.out)
@@ -75,14 +74,14 @@ func (s *Socket) SendLong(length int, build func(to []byte, write func(part []by
 	return s.flushFrom(flushAt)
 }
 
-// control says a control frame.
+// control appends a control frame to the output.
 func (s *Socket) control(op ws.OpCode, payload []byte) {
 	s.out = append(s.out, 0, 0)
 	putHeader(s.out[len(s.out)-2:], op, len(payload))
 	s.out = append(s.out, payload...)
 }
 
-// putHeader writes the header of a whole frame, unmasked (RFC 6455, 5.2).
+// putHeader writes the header of an unfragmented, unmasked frame (RFC 6455, 5.2).
 func putHeader(to []byte, op ws.OpCode, length int) {
 	const fin = 0x80
 	to[0] = fin | byte(op)
@@ -98,11 +97,11 @@ func putHeader(to []byte, op ws.OpCode, length int) {
 	}
 }
 
-// Flush writes what there is to say. When it has returned nil, the kernel has taken
-// all of it; the error is ErrGone.
+// Flush writes all pending output. If it returns nil, the kernel has accepted all of it.
+// Otherwise the error is ErrGone.
 func (s *Socket) Flush() error { return s.flushFrom(1) }
 
-// flushFrom writes what there is to say, if it is that much.
+// flushFrom writes the pending output if it has at least size bytes.
 func (s *Socket) flushFrom(size int) error {
 	if !s.failed && len(s.out) < size {
 		return nil
@@ -112,8 +111,9 @@ func (s *Socket) flushFrom(size int) error {
 	return err
 }
 
-// write writes to the connection. All that is written in one run has to be read within
-// writeTimeout, but for what the kernel takes; after an error nothing more is written.
+// write writes to the connection. The client must read what one run writes within
+// writeTimeout, except for what the kernel buffers. After an error nothing more is
+// written.
 func (s *Socket) write(part []byte) error {
 	if s.until.IsZero() {
 		s.until = time.Now().Add(writeTimeout)
@@ -125,7 +125,7 @@ func (s *Socket) write(part []byte) error {
 	return nil
 }
 
-// closeBody leaves the code out where a frame cannot carry it.
+// closeBody returns an empty body for a code that a frame must not carry.
 func closeBody(c Close) []byte {
 	if c.Code == ws.StatusNoStatusRcvd {
 		return nil

@@ -250,7 +250,7 @@ for (const [code, expected, status] of [
   });
 }
 
-for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server takes"], [1013, "store-unavailable"], [1011, "closed"], [4999, "unauthorized"]]) {
+for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server accepts"], [1013, "store-unavailable"], [1011, "closed"], [4999, "unauthorized"]]) {
   test(`close code ${code} does not`, async (t) => {
     const { net, got, socket } = await opened(t);
     await socket.drop(code, reason);
