@@ -1,5 +1,5 @@
-// Package browser tells requests of browsers from those of programs, and decides
-// which pages may use a server: the origin check and CORS of every protocol.
+// Package browser tells requests of browsers from requests of programs, and decides which
+// pages may use a server. It implements the origin check and CORS for all protocols.
 package browser
 
 import (
@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// IsNavigation reports whether a browser sent a request for itself or for an element
-// of a page: an address that was typed, a link, a form, a frame, an image, a script, a
-// beacon, a prefetch. No script chose such a request, so an inbox refuses it. Over plain
-// HTTP a browser sends no Sec-Fetch headers. Its navigations then show by the page that
-// they ask for.
+// IsNavigation reports whether a browser sent a request for itself or for an element of a
+// page: a typed address, a link, a form, a frame, an image, a script, a beacon or a
+// prefetch. Inboxes refuse such requests, because no script made them. Over plain HTTP,
+// where browsers send no Sec-Fetch headers, navigations are recognized by the page that
+// they accept.
 func IsNavigation(h http.Header) bool {
 	for _, mode := range h["Sec-Fetch-Mode"] {
 		switch mode {
@@ -32,9 +32,9 @@ func IsNavigation(h http.Header) bool {
 	return len(h["Sec-Fetch-User"]) > 0 || len(h["Upgrade-Insecure-Requests"]) > 0 || isPrefetch(h) || wantsPage(h)
 }
 
-// MayHaveSent reports whether a browser may have sent a request. No single header is
-// on all of a browser's requests: over plain HTTP those of a script element have
-// neither Origin nor Sec-Fetch headers.
+// MayHaveSent reports whether a browser may have sent a request. It checks several
+// headers, because no header is on every request: over plain HTTP, a script element's
+// request has neither Origin nor Sec-Fetch headers.
 func MayHaveSent(h http.Header) bool {
 	for name := range h {
 		switch name {
@@ -49,12 +49,12 @@ func MayHaveSent(h http.Header) bool {
 	return isPrefetch(h) || wantsPage(h) || strings.HasPrefix(first(h, "User-Agent"), "Mozilla/")
 }
 
-// isPrefetch knows the names that Chromium, Firefox and the standard have given it.
+// isPrefetch checks the header names of Chromium, Firefox and the standard.
 func isPrefetch(h http.Header) bool {
 	return len(h["Sec-Purpose"]) > 0 || len(h["Purpose"]) > 0 || len(h["X-Moz"]) > 0
 }
 
-// wantsPage reports whether Accept names a page, alone or beside other types.
+// wantsPage reports whether Accept names a page, alone or among other types.
 func wantsPage(h http.Header) bool {
 	for media := range Accepted(h) {
 		if media == "text/html" || media == "application/xhtml+xml" {
@@ -71,8 +71,8 @@ func first(h http.Header, name string) string {
 	return ""
 }
 
-// Accepted yields the media types that Accept names with a quality above 0, in order
-// and in lower case.
+// Accepted yields the media types that Accept names with a quality above 0, in order and
+// in lower case.
 func Accepted(h http.Header) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range h["Accept"] {
@@ -86,7 +86,7 @@ func Accepted(h http.Header) iter.Seq[string] {
 	}
 }
 
-// refused reports whether the parameters of a media range hold a quality of 0.
+// refused reports whether the parameters of a media range contain a quality of 0.
 func refused(params string) bool {
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")

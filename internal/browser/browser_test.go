@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// An operator may write an origin in any form that a browser would take for it.
+// An operator may write an origin in any form that a browser would accept.
 func TestOrigins(t *testing.T) {
 	for _, c := range []struct{ allowed, sent string }{
 		{"https://app.example", "https://app.example"},
@@ -104,30 +104,30 @@ func TestOriginsAllowNoOther(t *testing.T) {
 	}
 }
 
-// The error says what is wrong with an origin, and not what is right with it.
+// The error names what is wrong with an origin and what to write instead.
 func TestWrongOrigins(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                          "empty",
 		"app.example":               "try: https://app.example",
 		"//app.example":             "try: https://app.example",
-		"*.example.com":             "has no scheme",
-		"ftp:/x":                    "has no scheme",
+		"*.example.com":             "no scheme",
+		"ftp:/x":                    "no scheme",
 		"https://app.example/":      "try: https://app.example)",
 		"https://app.example/a?b":   "try: https://app.example)",
-		"https://app.example?":      "has a path",
-		"https://me@app.example":    "has a user",
+		"https://app.example?":      "has no path",
+		"https://me@app.example":    "has no user",
 		"wss://app.example":         "try: https://app.example",
 		"ws://app.example":          "try: http://app.example",
 		"1x://app.example":          `"1x" is not a scheme`,
 		"null":                      "sandboxed frames",
 		"file:///index.html":        "sandboxed frames",
-		"https://*":                 "a * stands for",
-		"https://*.*.example":       "a * stands for",
-		"https://app*.example":      "a * stands for",
+		"https://*":                 "a * may only",
+		"https://*.*.example":       "a * may only",
+		"https://app*.example":      "a * may only",
 		"https://*.1.2.3.4":         "ends in a number",
-		"https://":                  "is empty",
-		"https://:80":               "is empty",
-		"https://app.example:":      "is empty",
+		"https://":                  "empty host",
+		"https://:80":               "empty host",
+		"https://app.example:":      "empty host",
 		"https://app.example:99999": "1 to 65535",
 		"https://app.example:0":     "1 to 65535",
 		"https://app.example:x":     "1 to 65535",
@@ -141,24 +141,23 @@ func TestWrongOrigins(t *testing.T) {
 		"https://a b.example":       "is not a host name",
 		"https://a%20b.example":     "is not a host name",
 		"https://a..example":        "is not a host name",
-		"https://a.example, *":      "a * stands for",
+		"https://a.example, *":      "a * may only",
 		"https://ﷺ.example\u202e":   "is not a host name",
 		"moz-extension://a b":       "is not a host",
 		"https://" + strings.Repeat("a", 400) + ".example": "want at most",
 	} {
 		if _, err := New(Config{Origins: []string{text}}); err == nil {
-			t.Errorf("%q is taken for an origin", text)
+			t.Errorf("%q is accepted as an origin", text)
 		} else if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q in it", text, err, want)
 		}
 	}
 	if _, err := New(Config{Origins: []string{"*", "https://app.example"}}); err == nil || !strings.Contains(err.Error(), "stands alone") {
-		t.Errorf("* beside another: %v", err)
+		t.Errorf("* with another origin: %v", err)
 	}
 }
 
-// A page of the server itself needs no permission, under whatever port a proxy or the
-// operator has written into Host.
+// A page of this server needs no permission, whatever port is in Host.
 func TestOwnPages(t *testing.T) {
 	for _, c := range []struct {
 		origin, host string
@@ -188,8 +187,7 @@ func TestOwnPages(t *testing.T) {
 	}
 }
 
-// All that a page's tools add to its requests is allowed, and nothing goes back that is
-// not the name of a header.
+// All header names that a preflight asks for are allowed, and nothing else is echoed.
 func TestPreflightAllowsWhatItAsksFor(t *testing.T) {
 	for _, allowed := range []string{"*", "https://app.example", "https://*.example"} {
 		p, err := New(Config{Origins: []string{allowed}, Methods: "GET, POST, DELETE", Log: slog.New(slog.DiscardHandler)})
@@ -220,7 +218,7 @@ func TestPreflightAllowsWhatItAsksFor(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			if !p.CORS(w, r) {
-				t.Fatal("the preflight has no answer")
+				t.Fatal("the preflight was not answered")
 			}
 			h := w.Header()
 			if c.want == "refused" {
@@ -236,7 +234,7 @@ func TestPreflightAllowsWhatItAsksFor(t *testing.T) {
 	}
 }
 
-// What a browser sends is never taken for a program's.
+// A request that a browser sends is never taken for a program's.
 func TestMayHaveSent(t *testing.T) {
 	for name, h := range map[string]http.Header{
 		"a script":             {"Origin": {"null"}},
@@ -252,7 +250,7 @@ func TestMayHaveSent(t *testing.T) {
 		"with cookies":         {"Cookie": {"a=b"}},
 	} {
 		if !MayHaveSent(h) {
-			t.Errorf("%s is taken for a program", name)
+			t.Errorf("%s is taken for a program's request", name)
 		}
 	}
 	for name, h := range map[string]http.Header{
@@ -266,7 +264,7 @@ func TestMayHaveSent(t *testing.T) {
 		"with a user": {"Authorization": {"Basic eDp5"}},
 	} {
 		if MayHaveSent(h) {
-			t.Errorf("%s is taken for a browser", name)
+			t.Errorf("%s is taken for a browser's request", name)
 		}
 	}
 }
@@ -280,9 +278,9 @@ func TestIsNavigation(t *testing.T) {
 		"two modes":            {"Sec-Fetch-Mode": {"cors", "navigate"}},
 		"two destinations":     {"Sec-Fetch-Dest": {"empty", "document"}},
 		"a click":              {"Sec-Fetch-User": {"?1"}},
-		"a mode of the future": {"Sec-Fetch-Mode": {"webidentity"}},
+		"a future mode":        {"Sec-Fetch-Mode": {"webidentity"}},
 		"over plain HTTP":      {"Upgrade-Insecure-Requests": {"1"}},
-		"by its page":          {"Accept": {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}},
+		"a request for a page": {"Accept": {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}},
 		"a page or data":       {"Accept": {"application/json, text/html;q=0.1"}},
 		"a page or a stream":   {"Accept": {"text/event-stream", "Text/HTML"}},
 		"a page with a level":  {"Accept": {"text/html ; level=1 , */*"}},
@@ -290,25 +288,25 @@ func TestIsNavigation(t *testing.T) {
 		"an old prefetch":      {"X-Moz": {"prefetch"}},
 	} {
 		if !IsNavigation(h) {
-			t.Errorf("%s passes", name)
+			t.Errorf("%s is not recognized", name)
 		}
 	}
 	for name, h := range map[string]http.Header{
 		"fetch":          {"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://app.example"}},
 		"its own page":   {"Sec-Fetch-Mode": {"same-origin"}, "Sec-Fetch-Dest": {"empty"}},
 		"a WebSocket":    {"Sec-Fetch-Mode": {"websocket"}, "Sec-Fetch-Dest": {"websocket"}},
-		"data alone":     {"Accept": {"text/html;q=0, application/json;q=0.9"}},
+		"data only":      {"Accept": {"text/html;q=0, application/json;q=0.9"}},
 		"a program":      {"Accept": {"*/*"}},
 		"an EventSource": {"Accept": {"text/event-stream"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
 	} {
 		if IsNavigation(h) {
-			t.Errorf("%s is refused", name)
+			t.Errorf("%s is taken for a navigation", name)
 		}
 	}
 }
 
-// An operator reads once which origin was refused, where the page asked, and what to
-// set. However many origins strangers invent, the log stays short.
+// The log names each refused origin once, with the host and the flag to set. It stays
+// short however many origins strangers invent.
 func TestRefusedPagesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -329,7 +327,7 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 			}
 		}
 		if got := lines(); len(got) != 1 || !strings.Contains(got[0], "origin=https://other.example host=10.0.0.7:3000 try=\"--allow-origin https://other.example\"") {
-			t.Fatalf("the log says %q", got)
+			t.Fatalf("the log is %q", got)
 		}
 		for i := range 1000 {
 			ask(fmt.Sprintf("https://x%d.example", i))
@@ -347,7 +345,7 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 		ask("https://" + strings.Repeat("x", 10000))
 		got := strings.Join(lines(), "")
 		if len(lines()) != 3 || !strings.Contains(got, "https://late.example") || strings.Contains(got, "something") || strings.Contains(got, "reboot") || !strings.Contains(got, "origin=null") || len(got) > 2000 {
-			t.Errorf("the log says %q", got)
+			t.Errorf("the log is %q", got)
 		}
 	})
 }

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// anything is the host or the port of a pattern that stands for all of them.
+// anything is the wildcard for a host or a port in a pattern.
 const anything = "*"
 
-// An origin is that of a page, as a browser sends it, or a pattern of many.
+// An origin is the origin of a page, as a browser sends it, or a pattern of origins.
 type origin struct {
 	scheme string
-	host   string // with the brackets of an IPv6 address; "*." before the domain of subdomains
-	port   string // "" is the default of the scheme
+	host   string // IPv6 in brackets; "*." before a domain matches its subdomains
+	port   string // "" for the scheme's default
 }
 
 func (o origin) String() string {
@@ -32,7 +32,7 @@ func (o origin) isPattern() bool {
 	return o.port == anything || strings.HasPrefix(o.host, anything)
 }
 
-// matches reports whether a pattern stands for an origin that a browser has sent.
+// matches reports whether the pattern o matches an origin that a browser has sent.
 func (o origin) matches(sent origin) bool {
 	if o.scheme != sent.scheme || o.port != sent.port && o.port != anything {
 		return false
@@ -44,11 +44,11 @@ func (o origin) matches(sent origin) bool {
 	return o.host == sent.host
 }
 
-// isWeb reports whether pages of the scheme come from servers. Only their hosts are
-// names and addresses.
+// isWeb reports whether pages with this scheme come from servers. Only then is the host a
+// name or an address.
 func isWeb(scheme string) bool { return scheme == "http" || scheme == "https" }
 
-// split takes an origin apart, and does not look into its parts.
+// split splits an origin without validating host and port.
 func split(text string) (o origin, ok bool) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || !isScheme(scheme) || strings.ContainsAny(rest, "/?#@\\") {
@@ -56,7 +56,7 @@ func split(text string) (o origin, ok bool) {
 	}
 	end := strings.LastIndexByte(rest, ':')
 	if end < strings.LastIndexByte(rest, ']') {
-		end = -1 // a colon of an IPv6 address
+		end = -1 // a colon inside an IPv6 address
 	}
 	if end < 0 {
 		return origin{scheme: scheme, host: rest}, rest != ""
@@ -75,8 +75,8 @@ func isScheme(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
-// parseSent reads the Origin header of a request. The host of an app or an extension is
-// opaque: some browsers keep its upper case.
+// parseSent parses the Origin header of a request. The host of an app or an extension is
+// opaque, and some browsers keep its upper case.
 func parseSent(text string) (origin, bool) {
 	o, ok := split(text)
 	if ok && !isWeb(o.scheme) {
@@ -85,11 +85,12 @@ func parseSent(text string) (origin, bool) {
 	return o, ok && len(text) <= maxOrigin
 }
 
-// maxOrigin bounds an origin: a scheme of 64 bytes, a domain name of 253, a port.
+// maxOrigin bounds the length of an origin: a scheme of 64 bytes, a domain name of 253
+// and a port.
 const maxOrigin = 64 + len("://") + 253 + len(":65535")
 
-// parsePattern reads an origin that an operator allows, or a pattern of many, and
-// brings it into the form in which browsers send it.
+// parsePattern parses an origin or pattern from the configuration and normalizes it to
+// the form that browsers send.
 func parsePattern(text string) (origin, error) {
 	wrong := func(format string, args ...any) (origin, error) {
 		return origin{}, fmt.Errorf("origin %q: %s", text, fmt.Sprintf(format, args...))
@@ -98,36 +99,36 @@ func parsePattern(text string) (origin, error) {
 	scheme = strings.ToLower(scheme)
 	switch {
 	case text == "":
-		return wrong("it is empty, want scheme://host[:port]")
+		return wrong("empty, want scheme://host[:port]")
 	case len(text) > maxOrigin:
-		return wrong("it has %d bytes, want at most %d", len(text), maxOrigin)
+		return wrong("%d bytes, want at most %d", len(text), maxOrigin)
 	case strings.EqualFold(text, "null") || scheme == "file":
-		return wrong("files and sandboxed frames all send the origin null, which cannot be told apart (only * allows them)")
+		return wrong("all files and sandboxed frames send the origin null (only * allows them)")
 	case !found:
-		return wrong("it has no scheme, want scheme://host[:port] (try: https://%s)", strings.TrimLeft(text, "/"))
+		return wrong("no scheme, want scheme://host[:port] (try: https://%s)", strings.TrimLeft(text, "/"))
 	case !isScheme(scheme):
 		return wrong("%q is not a scheme, want letters and digits as in https", scheme)
 	case scheme == "ws" || scheme == "wss":
-		return wrong("the origin of a page has the scheme of the page (try: http%s://%s)", strings.TrimPrefix(scheme, "ws"), rest)
+		return wrong("want the scheme of the page, not of the WebSocket (try: http%s://%s)", strings.TrimPrefix(scheme, "ws"), rest)
 	}
 	if i := strings.IndexAny(rest, "/?#\\"); i >= 0 {
-		return wrong("it has a path, and an origin ends before the slash (try: %s://%s)", scheme, rest[:i])
+		return wrong("an origin has no path (try: %s://%s)", scheme, rest[:i])
 	}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		return wrong("it has a user, and an origin has none (try: %s://%s)", scheme, rest[i+1:])
+		return wrong("an origin has no user (try: %s://%s)", scheme, rest[i+1:])
 	}
 	o, ok := split(scheme + "://" + rest)
 	if !ok {
-		return wrong("its host or its port is empty, want scheme://host[:port]")
+		return wrong("empty host or port, want scheme://host[:port]")
 	}
 	if o.port != "" && o.port != anything {
 		n, err := strconv.ParseUint(o.port, 10, 16)
 		if err != nil || n == 0 {
-			return wrong("the port %q is not a number from 1 to 65535, nor *", o.port)
+			return wrong("port %q, want a number from 1 to 65535 or *", o.port)
 		}
 		o.port = strconv.FormatUint(n, 10)
 		if scheme == "http" && n == 80 || scheme == "https" && n == 443 {
-			o.port = "" // as browsers have it
+			o.port = "" // browsers omit the default port
 		}
 	}
 	host, err := parseHost(scheme, o.host)
@@ -138,7 +139,7 @@ func parsePattern(text string) (origin, error) {
 	return o, nil
 }
 
-// parseHost reads the host of a pattern.
+// parseHost parses the host of a pattern.
 func parseHost(scheme, host string) (string, error) {
 	if !isWeb(scheme) {
 		if host = strings.ToLower(host); host != anything && !isHost(host) {
@@ -149,11 +150,11 @@ func parseHost(scheme, host string) (string, error) {
 	domain, subdomains := strings.CutPrefix(host, anything+".")
 	switch {
 	case strings.Contains(domain, anything):
-		return "", errors.New("a * stands for the names before a domain, as in https://*.example.com, or for a port")
+		return "", errors.New("a * may only replace the names before a domain, as in https://*.example.com, or a port")
 	case strings.HasPrefix(host, "["):
 		return parseIPv6(host)
 	case strings.Contains(host, ":"):
-		return "", fmt.Errorf("an IPv6 address stands in brackets (try: %s://[%s])", scheme, host)
+		return "", fmt.Errorf("an IPv6 address needs brackets (try: %s://[%s])", scheme, host)
 	case endsInNumber(domain):
 		if addr, err := netip.ParseAddr(domain); err != nil || subdomains {
 			return "", fmt.Errorf("%q ends in a number and is not an IPv4 address, want four numbers from 0 to 255", host)
@@ -177,17 +178,17 @@ var hostNames = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Str
 func parseIPv6(host string) (string, error) {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
 	if err != nil || !addr.Is6() || addr.Zone() != "" || !strings.HasSuffix(host, "]") {
-		return "", fmt.Errorf("%q is not an IPv6 address in brackets, without a zone", host)
+		return "", fmt.Errorf("%q is not an IPv6 address in brackets without a zone", host)
 	}
 	if addr.Is4In6() {
-		b := addr.As16() // netip writes the last four bytes as browsers do not
+		b := addr.As16() // browsers write the last four bytes in hexadecimal
 		return fmt.Sprintf("[::ffff:%x:%x]", uint(b[12])<<8|uint(b[13]), uint(b[14])<<8|uint(b[15])), nil
 	}
 	return "[" + addr.String() + "]", nil
 }
 
-// endsInNumber reports whether a browser takes a host for an IPv4 address (URL
-// standard, 3.5). A name may begin with a digit.
+// endsInNumber reports whether browsers parse the host as an IPv4 address (URL standard,
+// 3.5). A name may begin with a digit.
 func endsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]
@@ -207,9 +208,9 @@ func isHost(s string) bool {
 	return s != "" && s[0] != '.' && !strings.Contains(s, "..") && len(s) <= 253
 }
 
-// isOwn reports whether a page of this server itself sent a request: those need no
-// permission. A proxy may have changed Host, so a browser's own word counts too. Pages
-// cannot forge it.
+// isOwn reports whether a page of this server sent the request. Such pages need no
+// permission. A proxy may have changed Host, so Sec-Fetch-Site counts too, which pages
+// cannot forge.
 func isOwn(r *http.Request, text string) bool {
 	if first(r.Header, "Sec-Fetch-Site") == "same-origin" {
 		return true

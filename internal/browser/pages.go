@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Config says which pages may use a server, and for what.
+// Config says which pages may use a server and how.
 type Config struct {
-	Origins []string     // as in https://example.com, https://*.example.com, http://localhost:*; none or "*" is all
-	Methods string       // that pages may use, a list
-	Expose  string       // headers of answers that pages may read, a list
-	Echo    bool         // with all origins allowed, an answer names the page's own and not "*"
-	Log     *slog.Logger // for pages that were refused; required
+	Origins []string     // such as https://example.com, https://*.example.com, http://localhost:*; empty or "*" for all
+	Methods string       // methods that pages may use, as a list
+	Expose  string       // response headers that pages may read, as a list
+	Echo    bool         // if all origins are allowed, return the page's own origin instead of "*"
+	Log     *slog.Logger // logs refused pages; required
 }
 
 // Pages decides which pages may use a server. It is safe for concurrent use.
@@ -28,7 +28,7 @@ type Pages struct {
 	refusals refusals
 }
 
-// New checks the configuration. An error says which origin is wrong, and how.
+// New validates the configuration. Its error names the invalid origin and the reason.
 func New(c Config) (*Pages, error) {
 	p := &Pages{Config: c, exact: make(map[string]bool), refusals: refusals{log: c.Log}}
 	if len(c.Origins) == 0 {
@@ -55,7 +55,7 @@ func New(c Config) (*Pages, error) {
 	return p, nil
 }
 
-// permits reports whether an origin was allowed.
+// permits reports whether the configuration allows an origin.
 func (p *Pages) permits(text string) bool {
 	if p.any || p.exact[text] {
 		return true
@@ -64,7 +64,8 @@ func (p *Pages) permits(text string) bool {
 	return ok && (p.exact[o.String()] || slices.ContainsFunc(p.patterns, func(pattern origin) bool { return pattern.matches(o) }))
 }
 
-// sender is the Origin of a request. Two are as good as one that is not allowed.
+// sender returns the Origin of a request, and false if it has none. Several values never
+// match an allowed origin.
 func sender(h http.Header) (text string, ok bool) {
 	values := h["Origin"]
 	if len(values) != 1 {
@@ -73,8 +74,8 @@ func sender(h http.Header) (text string, ok bool) {
 	return values[0], values[0] != ""
 }
 
-// May reports whether a request may go on: a program sent it, or a page that is
-// allowed or this server's own. A refused page is logged.
+// May reports whether a request is allowed: it comes from a program, from an allowed page
+// or from this server's own page. It logs refused pages.
 func (p *Pages) May(r *http.Request) bool {
 	text, ok := sender(r.Header)
 	if !ok || p.permits(text) || isOwn(r, text) {
@@ -84,8 +85,8 @@ func (p *Pages) May(r *http.Request) bool {
 	return false
 }
 
-// CORS sets the headers that let pages read an answer. It answers a preflight, and
-// reports that.
+// CORS sets the CORS headers of an answer. If the request is a preflight, it answers it
+// and returns true.
 func (p *Pages) CORS(w http.ResponseWriter, r *http.Request) (answered bool) {
 	header := w.Header()
 	if !p.any || p.Echo {
@@ -101,7 +102,7 @@ func (p *Pages) CORS(w http.ResponseWriter, r *http.Request) (answered bool) {
 	case !permitted && !preflight:
 		return false
 	case !permitted:
-		if !isOwn(r, text) { // a page does not ask its own server
+		if !isOwn(r, text) { // pages send no preflight to their own server
 			p.refusals.add(text, r.Host)
 		}
 		w.WriteHeader(http.StatusForbidden)
@@ -129,7 +130,7 @@ func (p *Pages) CORS(w http.ResponseWriter, r *http.Request) (answered bool) {
 	if asked != "" {
 		header.Set("Access-Control-Allow-Headers", asked)
 	}
-	header.Set("Access-Control-Max-Age", "7200") // the most that Chromium takes
+	header.Set("Access-Control-Max-Age", "7200") // the maximum in Chromium
 	w.WriteHeader(http.StatusNoContent)
 	return true
 }
@@ -138,13 +139,13 @@ func (p *Pages) permitsMethod(asked []string) bool {
 	return len(asked) == 1 && slices.Contains(strings.Split(p.Methods, ", "), asked[0])
 }
 
-// maxAsked bounds the names that one preflight may ask for, in bytes. Tracing adds a
+// maxAsked bounds the list of headers in a preflight, in bytes. Tracing tools add about a
 // dozen names of 20 bytes.
 const maxAsked = 4 << 10
 
-// requestHeaders reads what a preflight asks for. All of it is allowed: there are no
-// cookies to protect, and tracing adds headers to every request of a page. Only names of
-// headers come back, in lower case.
+// requestHeaders returns the headers that a preflight asks for, in lower case. All valid
+// names are allowed: there are no cookies to protect, and tracing tools add headers to
+// every request of a page.
 func requestHeaders(lines []string) (list string, ok bool) {
 	all := strings.Join(lines, ",")
 	if len(all) > maxAsked {
@@ -163,24 +164,24 @@ func requestHeaders(lines []string) (list string, ok bool) {
 	return strings.Join(names, ","), true
 }
 
-// isToken is RFC 9110, 5.6.2, in lower case.
+// isToken reports whether s is a token (RFC 9110, 5.6.2) in lower case.
 func isToken(s string) bool {
 	return strings.Trim(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
-// maxRefusals bounds how many origins a server logs in refusalsAge: strangers can send
-// any number of them.
+// maxRefusals bounds how many origins are logged per refusalsAge, since strangers can
+// send any number of them.
 const (
 	maxRefusals = 64
 	refusalsAge = time.Hour
 )
 
-// refusals logs refused pages, once for each origin. It forgets them all after a while,
-// so that an invented origin keeps no true one out of the log for good.
+// refusals logs each refused origin once. It forgets all of them after refusalsAge, so
+// that invented origins do not keep a real one out of the log forever.
 type refusals struct {
 	log *slog.Logger
 
-	mu    sync.Mutex // guards the rest
+	mu    sync.Mutex // guards the fields below
 	known map[string]bool
 	since time.Time
 }
@@ -200,13 +201,14 @@ func (f *refusals) add(text, host string) {
 	if !fresh {
 		return
 	}
-	f.log.Warn("refused a page: its origin is neither allowed nor that of the Host", "origin", text, "host", host, "try", try)
+	f.log.Warn("refused a page: its origin is neither allowed nor the server's own", "origin", text, "host", host, "try", try)
 	if last {
-		f.log.Warn("refused pages of many origins, and logs no more of them for a while", "origins", maxRefusals)
+		f.log.Warn("refused pages of many origins: further ones are not logged for a while", "origins", maxRefusals)
 	}
 }
 
-// enter reports whether an origin is new, and whether there is room for no other.
+// enter reports whether an origin is new, and whether it is the last one there is room
+// for.
 func (f *refusals) enter(text string) (last, fresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

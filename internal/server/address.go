@@ -10,18 +10,18 @@ import (
 	"inbox/internal/park"
 )
 
-// Proxies says which proxies may tell the address of a client, and how.
+// Proxies configures which proxies may send the address of a client, and in which form.
 type Proxies struct {
 	Trusted  clientaddr.Trusted
-	Header   clientaddr.Header // "": X-Forwarded-For
-	Protocol bool              // each connection from them begins with the PROXY protocol, version 2
+	Header   clientaddr.Header // default X-Forwarded-For
+	Protocol bool              // every connection from them begins with the PROXY protocol, version 2
 }
 
-// local is the address of clients on a Unix socket, which have none.
+// local is used for clients on a Unix socket, which have no address.
 var local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 
-// addressed sets Request.RemoteAddr to the address of the client. The port is 0 if a proxy
-// told the address.
+// addressed sets Request.RemoteAddr to the client's address. The port is 0 if a proxy
+// sent the address.
 func (s *Server) addressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if client, told := s.address(r); told {
@@ -32,7 +32,7 @@ func (s *Server) addressed(next http.Handler) http.Handler {
 	})
 }
 
-// address reports whether a proxy has told another address than its own.
+// address returns the client's address and reports whether a proxy sent it.
 func (s *Server) address(r *http.Request) (client netip.Addr, told bool) {
 	conn := park.ConnOf(r.Context())
 	if conn == nil {
@@ -64,7 +64,7 @@ func (s *Server) address(r *http.Request) (client netip.Addr, told bool) {
 	return client, true
 }
 
-// trusts reports whether the peer of conn is a proxy that may tell of its clients.
+// trusts reports whether the peer of conn is a trusted proxy.
 func (s *Server) trusts(conn net.Conn) bool {
 	if _, ok := conn.RemoteAddr().(*net.UnixAddr); ok {
 		return s.config.Proxies.Trusted.Unix
@@ -72,8 +72,8 @@ func (s *Server) trusts(conn net.Conn) bool {
 	return s.config.Proxies.Trusted.Has(peerOf(conn).Addr())
 }
 
-// peerOf returns the address of whom conn comes from, which is not valid if it comes from
-// nowhere, as in tests.
+// peerOf returns the address of conn's peer. It is invalid if the connection has none, as
+// in tests.
 func peerOf(conn net.Conn) netip.AddrPort {
 	switch a := conn.RemoteAddr().(type) {
 	case *net.TCPAddr:

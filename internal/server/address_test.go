@@ -24,12 +24,12 @@ import (
 	"inbox/internal/meter"
 )
 
-// echo is a server that answers each request with the address of its client.
+// echo is a server that answers each request with the client's address.
 type echo struct {
 	testing.TB
 	*Server
 	refusals *meter.Refusals
-	tcp, at  net.Addr // at a Unix socket
+	tcp, at  net.Addr // addresses of the TCP and the Unix listener
 	client   *tls.Config
 }
 
@@ -71,7 +71,7 @@ func startEcho(tb testing.TB, c Config) *echo {
 	return s
 }
 
-// dial connects from an address of loopback, or to the Unix socket if from is "unix".
+// dial connects from an address on loopback, or to the Unix socket if from is "unix".
 func (s *echo) dial(from string) net.Conn {
 	s.Helper()
 	to, dialer := s.tcp, net.Dialer{}
@@ -88,7 +88,8 @@ func (s *echo) dial(from string) net.Conn {
 	return c
 }
 
-// ask returns the body of an answer, or "" if the server has refused the connection.
+// ask sends a request and returns the answer's body, or "" if the server has refused the
+// connection.
 func ask(c net.Conn, headers ...string) string {
 	c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\n%s\r\n", strings.Join(append(headers, ""), "\r\n"))
@@ -103,7 +104,7 @@ func ask(c net.Conn, headers ...string) string {
 	return string(body)
 }
 
-// counted checks that only why was counted.
+// counted checks that exactly these refusals were counted.
 func (s *echo) counted(name string, before, want map[meter.Reason]uint64) {
 	s.Helper()
 	for _, why := range meter.Reasons() {
@@ -126,7 +127,7 @@ func TestForwardedAddress(t *testing.T) {
 	for _, c := range []struct {
 		name, from string
 		headers    []string
-		want       string // "": the peer
+		want       string // "" for the peer
 		why        meter.Reason
 	}{
 		{name: "no header", from: "127.0.0.2"},
@@ -135,18 +136,18 @@ func TestForwardedAddress(t *testing.T) {
 		{name: "several headers", from: "127.0.1.9", headers: []string{"X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 192.0.2.7, 127.0.1.8"}, want: "192.0.2.7:0"},
 		{name: "the other header", from: "127.0.0.2", headers: []string{"Forwarded: for=192.0.2.7", "X-Real-IP: 192.0.2.8"}},
 		{name: "nonsense", from: "127.0.0.2", headers: []string{"X-Forwarded-For: nonsense"}, why: meter.InvalidHeader},
-		{name: "nonsense behind a proxy", from: "127.0.0.2", headers: []string{"X-Forwarded-For: nonsense, 127.0.1.8"}, want: "127.0.1.8:0", why: meter.InvalidHeader},
+		{name: "an invalid address behind a proxy", from: "127.0.0.2", headers: []string{"X-Forwarded-For: nonsense, 127.0.1.8"}, want: "127.0.1.8:0", why: meter.InvalidHeader},
 		{name: "a header from a client", from: "127.0.0.3", headers: []string{"X-Forwarded-For: 192.0.2.7"}, why: meter.UntrustedHeader},
 		{name: "a header from an untrusted socket", from: "unix", headers: []string{"X-Forwarded-For: 192.0.2.7"}, want: "127.0.0.1:0", why: meter.UntrustedHeader},
 		{name: "a client on a socket", from: "unix", want: "127.0.0.1:0"},
-		{name: "a header named as one of the connection", from: "127.0.0.2", headers: []string{"Connection: X-Forwarded-For", "X-Forwarded-For: 192.0.2.7"}, want: "192.0.2.7:0"},
+		{name: "a header that Connection lists", from: "127.0.0.2", headers: []string{"Connection: X-Forwarded-For", "X-Forwarded-For: 192.0.2.7"}, want: "192.0.2.7:0"},
 	} {
 		conn, before := s.dial(c.from), s.counts()
 		want := c.want
 		if want == "" {
 			want = conn.LocalAddr().String()
 		}
-		for range 2 { // a connection has many requests
+		for range 2 { // a connection has several requests
 			if got := ask(conn, c.headers...); got != want {
 				t.Errorf("%s: the client is %q, want %q", c.name, got, want)
 			}
@@ -159,7 +160,7 @@ func TestForwardedAddress(t *testing.T) {
 	}
 }
 
-// The header that is chosen, over HTTP/2 and from a trusted socket.
+// The configured header also works over HTTP/2 and from a trusted Unix socket.
 func TestForwardedAddressOverHTTP2(t *testing.T) {
 	proxies := trusting(t, "unix")
 	proxies.Header = clientaddr.Forwarded
@@ -219,22 +220,23 @@ func TestProxyProtocol(t *testing.T) {
 		{name: "a long header", from: "127.0.0.2", begin: format(long), want: "192.0.2.7:4711"},
 		{name: "a request of the proxy", from: "127.0.0.2", begin: format(&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}), want: peer},
 		{name: "LOCAL with an address", from: "127.0.0.2", begin: changed(commandAt, byte(proxyproto.LOCAL)), want: peer},
-		{name: "a client that the proxy does not know", from: "127.0.0.2", begin: changed(familyAt, byte(proxyproto.UNSPEC)), want: peer},
+		{name: "a client unknown to the proxy", from: "127.0.0.2", begin: changed(familyAt, byte(proxyproto.UNSPEC)), want: peer},
 		{name: "a client on a socket of the proxy", from: "127.0.0.2", begin: format(proxyproto.HeaderProxyFromAddrs(2, &net.UnixAddr{Name: "/a", Net: "unix"}, &net.UnixAddr{Name: "/b", Net: "unix"})), want: peer},
-		// The client of one trusted proxy is another, which names its client by the header.
+		// The client of one trusted proxy is another proxy, which names its client in the
+		// header.
 		{name: "a proxy behind a proxy", from: "127.0.0.2", begin: of("198.51.100.9"), headers: []string{"X-Forwarded-For: 192.0.2.8"}, want: "192.0.2.8:0"},
 		{name: "a header from its client", from: "127.0.0.2", begin: format(header(v4)), headers: []string{"X-Forwarded-For: 192.0.2.8"}, want: "192.0.2.7:4711", why: meter.UntrustedHeader},
 		{name: "no proxy", from: "127.0.0.3", want: peer},
-		// Lies.
+		// False or malformed headers.
 		{name: "a client", from: "127.0.0.3", begin: format(header(v4)), want: refused, why: meter.UntrustedProtocol},
 		{name: "nothing", from: "127.0.0.2", want: refused, why: meter.InvalidProtocol},
 		{name: "version 1", from: "127.0.0.2", begin: "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n", want: refused, why: meter.InvalidProtocol},
 		{name: "version 3", from: "127.0.0.2", begin: changed(commandAt, 0x31), want: refused, why: meter.InvalidProtocol},
-		{name: "no command", from: "127.0.0.2", begin: changed(commandAt, 0x2f), want: refused, why: meter.InvalidProtocol},
-		{name: "no family", from: "127.0.0.2", begin: changed(familyAt, 0x13), want: refused, why: meter.InvalidProtocol},
+		{name: "an invalid command", from: "127.0.0.2", begin: changed(commandAt, 0x2f), want: refused, why: meter.InvalidProtocol},
+		{name: "an invalid family", from: "127.0.0.2", begin: changed(familyAt, 0x13), want: refused, why: meter.InvalidProtocol},
 		{name: "IPv6 in the place of IPv4", from: "127.0.0.2", begin: changed(familyAt, byte(proxyproto.TCPv6)), want: refused, why: meter.InvalidProtocol},
 		{name: "too short for an address", from: "127.0.0.2", begin: changed(lengthAt, 0, 11), want: refused, why: meter.InvalidProtocol},
-		{name: "longer than it may be", from: "127.0.0.2", begin: changed(lengthAt, 0xff, 0xff), want: refused, why: meter.InvalidProtocol},
+		{name: "too long", from: "127.0.0.2", begin: changed(lengthAt, 0xff, 0xff), want: refused, why: meter.InvalidProtocol},
 		{name: "UDP", from: "127.0.0.2", begin: changed(familyAt, byte(proxyproto.UDPv4)), want: peer, why: meter.InvalidSource},
 		{name: "nobody", from: "127.0.0.2", begin: of("0.0.0.0"), want: peer, why: meter.InvalidSource},
 		{name: "multicast", from: "127.0.0.2", begin: of("224.0.0.1"), want: peer, why: meter.InvalidSource},
@@ -270,7 +272,8 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// Without --proxy-protocol nobody may use it, and every address is the peer's.
+// Without --proxy-protocol the PROXY protocol is not accepted, and every address is the
+// peer's.
 func TestProxyProtocolIsOff(t *testing.T) {
 	s := startEcho(t, Config{Proxies: trusting(t, "127.0.0.2")})
 	for _, from := range []string{"127.0.0.2", "127.0.0.3"} {
@@ -282,8 +285,8 @@ func TestProxyProtocolIsOff(t *testing.T) {
 	}
 }
 
-// The header may come in pieces, and a server that ends does not wait for the rest.
-func TestProxyProtocolInPieces(t *testing.T) {
+// The header may arrive in parts, and the server's end does not wait for the rest.
+func TestProxyProtocolInParts(t *testing.T) {
 	proxies := trusting(t, "127.0.0.2")
 	proxies.Protocol = true
 	s := startEcho(t, Config{Proxies: proxies})
@@ -294,21 +297,21 @@ func TestProxyProtocolInPieces(t *testing.T) {
 			m := min(n, len(part))
 			conn.Write(part[:m])
 			part = part[m:]
-			time.Sleep(time.Millisecond) // so that the kernel sends the pieces one by one
+			time.Sleep(time.Millisecond) // so that the kernel sends the parts one by one
 		}
 		if got := ask(conn); got != "192.0.2.7:4711" {
-			t.Errorf("in pieces of %d bytes: the client is %q", n, got)
+			t.Errorf("in parts of %d bytes: the client is %q", n, got)
 		}
 	}
 	waits := s.dial("127.0.0.2")
 	waits.Write(all[:20])
-	inboxtest.Until(t, "the rest is waited for", func() bool {
+	inboxtest.Until(t, "the server waits for the rest", func() bool {
 		s.listener.arrivals.mu.Lock()
 		defer s.listener.arrivals.mu.Unlock()
 		return len(s.listener.arrivals.conns) == 1
 	})
 	s.Close()
 	if _, err := waits.Read(make([]byte, 1)); err == nil {
-		t.Error("a connection without an end of its header outlives the server")
+		t.Error("a connection with an incomplete header outlived the server")
 	}
 }

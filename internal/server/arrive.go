@@ -11,31 +11,31 @@ import (
 	"inbox/internal/park"
 )
 
-// Other is a protocol beside HTTP on the port of HTTPS. The server recognizes its
-// connections by the protocol that the client names in ALPN, or without ALPN by the first
-// byte.
+// Other is another protocol on the HTTPS port. The server recognizes its connections by
+// the protocol that the client names in ALPN or, without ALPN, by the first byte.
 type Other struct {
 	ALPN   []string
 	Begins func(first byte) bool
-	// Serve takes ownership of conn, whose RemoteAddr is the client's. It runs in a
-	// goroutine of its own, and Server.End does not wait for it.
+	// Serve takes ownership of conn, whose RemoteAddr is the client's. It runs in a new
+	// goroutine, for which Server.End does not wait.
 	Serve func(conn net.Conn)
 }
 
-// lingers reports whether the server reads from conn before it hands conn to net/http or
-// Other.
-func (s *Server) lingers(conn net.Conn) bool {
-	return s.config.Other != nil && s.config.TLS != nil || s.tellsAddress(conn)
+// readsFirst reports whether the server must read from conn before it passes conn to
+// net/http or Other.
+func (s *Server) readsFirst(conn net.Conn) bool {
+	return s.config.Other != nil && s.config.TLS != nil || s.usesProxyProtocol(conn)
 }
 
-// tellsAddress reports whether conn begins with the PROXY protocol.
-func (s *Server) tellsAddress(conn net.Conn) bool {
+// usesProxyProtocol reports whether conn must begin with the PROXY protocol.
+func (s *Server) usesProxyProtocol(conn net.Conn) bool {
 	return s.config.Proxies.Protocol && s.trusts(conn)
 }
 
-// secure puts conn beneath TLS, if that is on.
+// secure puts TLS on conn if TLS is on, and refuses the PROXY protocol from untrusted
+// peers.
 func (s *Server) secure(conn net.Conn) net.Conn {
-	if k, ok := conn.(park.Kernel); ok && s.config.Proxies.Protocol && !s.tellsAddress(conn) {
+	if k, ok := conn.(park.Kernel); ok && s.config.Proxies.Protocol && !s.usesProxyProtocol(conn) {
 		conn = &unproxied{Kernel: k, refusals: s.config.Refusals}
 	}
 	return s.beneath(conn)
@@ -51,24 +51,24 @@ func (s *Server) beneath(conn net.Conn) net.Conn {
 	return park.Secure(conn, s.config.TLS)
 }
 
-// arrive reads the PROXY protocol and finishes the TLS handshake, where there are any, and
-// hands the connection to net/http or Other. Both together may take as long as a header
-// of HTTP.
+// arrive reads the PROXY protocol and performs the TLS handshake, as needed, and passes
+// the connection to net/http or Other. Both steps together have the time limit of an HTTP
+// header.
 func (s *Server) arrive(conn net.Conn) {
 	if !s.listener.arrivals.add(conn) {
 		return
 	}
 	raw := conn
 	conn.SetDeadline(time.Now().Add(s.HTTP.ReadHeaderTimeout))
-	conn, admitted, err := s.approach(conn)
+	conn, admitted, err := s.readAddress(conn)
 	client, other := netip.Addr{}, false
 	if admitted {
 		client = addressOf(conn)
-		conn, other, err = s.welcome(conn)
+		conn, other, err = s.classify(conn)
 	}
 	s.listener.arrivals.remove(raw)
 	if err != nil {
-		s.config.Log.Debug("a connection did not begin as it has to", "error", anonymous(err.Error()))
+		s.config.Log.Debug("a connection started incorrectly", "error", anonymous(err.Error()))
 		raw.Close()
 		if admitted {
 			s.left(client)
@@ -85,10 +85,11 @@ func (s *Server) arrive(conn net.Conn) {
 	s.listener.put(conn, nil)
 }
 
-// approach reads the address that a proxy tells, and puts conn beneath TLS. It reports
-// whether the connection is admitted, which one without such an address is already.
-func (s *Server) approach(conn net.Conn) (c net.Conn, admitted bool, err error) {
-	if !s.tellsAddress(conn) {
+// readAddress reads the PROXY protocol, if conn uses it, and puts TLS on conn. It reports
+// whether the connection is admitted. A connection without the PROXY protocol was
+// admitted before.
+func (s *Server) readAddress(conn net.Conn) (c net.Conn, admitted bool, err error) {
+	if !s.usesProxyProtocol(conn) {
 		return s.secure(conn), true, nil
 	}
 	if conn, err = s.located(conn); err != nil || !s.admit(conn) {
@@ -97,8 +98,8 @@ func (s *Server) approach(conn net.Conn) (c net.Conn, admitted bool, err error) 
 	return s.beneath(conn), true, nil
 }
 
-// welcome reports whether the connection is for Other.
-func (s *Server) welcome(conn net.Conn) (c net.Conn, other bool, err error) {
+// classify performs the handshake and reports whether the connection is for Other.
+func (s *Server) classify(conn net.Conn) (c net.Conn, other bool, err error) {
 	secure, ok := conn.(*tls.Conn)
 	if !ok || s.config.Other == nil {
 		return conn, false, nil
@@ -116,15 +117,15 @@ func (s *Server) welcome(conn net.Conn) (c net.Conn, other bool, err error) {
 	return park.Unread(conn, first), s.config.Other.Begins(first[0]), nil
 }
 
-// arrivals are the connections that net/http does not have yet. Closing the server closes
+// arrivals has the connections that net/http does not know yet. Closing the server closes
 // them.
 type arrivals struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	conns  map[net.Conn]bool
 	closed bool
 }
 
-// add reports false, and closes conn, if the arrivals are closed.
+// add adds conn. If the arrivals are closed, it closes conn and returns false.
 func (a *arrivals) add(conn net.Conn) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -145,7 +146,7 @@ func (a *arrivals) remove(conn net.Conn) {
 	delete(a.conns, conn)
 }
 
-// close closes all that there are, and all that are added later.
+// close closes all connections, including those added later.
 func (a *arrivals) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -13,9 +13,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// The challenge of an authority is a handshake and nothing more (RFC 8737): the server
-// closes such a connection, and keeps nothing of it. Other clients get HTTP, whatever
-// else they offer.
+// An ACME challenge consists of a handshake only (RFC 8737): the server closes its
+// connection and keeps nothing of it. Other clients get HTTP, whatever they offer
+// besides.
 func TestChallengeHandshake(t *testing.T) {
 	const challenge = "acme-tls/1"
 	certificate := inboxtest.NewCertificate(t, "test")
@@ -30,7 +30,7 @@ func TestChallengeHandshake(t *testing.T) {
 	if err := s.Listen(ln); err != nil {
 		t.Fatal(err)
 	}
-	s.Handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }))
+	s.Handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") }))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.Serve(); !errors.Is(err, http.ErrServerClosed) {
@@ -52,7 +52,7 @@ func TestChallengeHandshake(t *testing.T) {
 		}
 		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
-			t.Errorf("after the handshake came %d bytes, %v", n, err)
+			t.Errorf("%d bytes after the handshake, %v", n, err)
 		}
 		conn.Close()
 	}
@@ -60,7 +60,7 @@ func TestChallengeHandshake(t *testing.T) {
 	for _, offer := range [][]string{{challenge, "h2"}, {"http/1.1", challenge}} {
 		conn := dial(offer...)
 		if got := conn.ConnectionState().NegotiatedProtocol; got == challenge {
-			t.Errorf("of %v, %s was chosen", offer, got)
+			t.Errorf("offered %v, got %s", offer, got)
 		}
 		conn.Close()
 	}

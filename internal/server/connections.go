@@ -9,9 +9,9 @@ import (
 	"inbox/internal/park"
 )
 
-// admit counts a new connection, or closes it and reports false: its client has as many
-// as it may, or goes on opening them although the server refuses what comes over them.
-// Nothing was read from the connection yet but what a proxy says.
+// admit counts a new connection. It closes the connection and returns false if its client
+// has too many, or keeps opening them although the server refuses its requests. Only the
+// PROXY protocol has been read from the connection so far.
 func (s *Server) admit(conn net.Conn) bool {
 	if !s.trusts(conn) {
 		if s.config.Clients.Connect(peerOf(conn).Addr(), s.config.TLS != nil) != nil {
@@ -25,22 +25,22 @@ func (s *Server) admit(conn net.Conn) bool {
 	return true
 }
 
-// counts has headers count for the client of conn, unless that is a proxy.
+// counts makes incomplete headers count for conn's client, unless that is a proxy.
 func (s *Server) counts(h *heading, conn net.Conn) {
 	if h != nil && !s.trusts(conn) {
 		h.client = peerOf(conn).Addr()
 	}
 }
 
-// Connections returns how many connections are open, and how many were accepted so far.
+// Connections returns how many connections are open now and how many have been accepted
+// in total.
 func (s *Server) Connections() (open, accepted int64) { return s.open.Load(), s.accepted.Load() }
 
-// left counts the end of a connection that was admitted, from the address that its
-// RemoteAddr has.
+// left counts the end of an admitted connection. client is the address in its RemoteAddr.
 func (s *Server) left(client netip.Addr) {
 	s.open.Add(-1)
 	trusted := s.config.Proxies.Trusted.Has(client)
-	if !client.IsValid() { // the connection is not the network's
+	if !client.IsValid() { // a Unix socket
 		client, trusted = local.Addr(), s.config.Proxies.Trusted.Unix
 	}
 	if !trusted {
@@ -48,11 +48,12 @@ func (s *Server) left(client netip.Addr) {
 	}
 }
 
-// share counts a request that came through a proxy as a connection of its client, as long
-// as it waits too, and calls next. The proxy shares its own connections among clients.
+// share counts a request through a proxy as a connection of its client, for as long as
+// the request is handled or parked, and calls next. The proxy's own connections are
+// shared among its clients.
 func (s *Server) share(client netip.Addr, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	s.config.Clients.Share(client)
-	if r.ProtoMajor >= 2 { // it waits in its handler
+	if r.ProtoMajor >= 2 { // HTTP/2 requests wait in their handlers
 		defer s.config.Clients.Disconnect(client)
 		next.ServeHTTP(w, r)
 		return
@@ -66,8 +67,8 @@ func (s *Server) share(client netip.Addr, w http.ResponseWriter, r *http.Request
 	next.ServeHTTP(w, r)
 }
 
-// connState hears of the ends of the connections that net/http has. Those that it has
-// lent to the Lot end there.
+// connState tracks the ends of the connections that net/http has. The Lot reports the
+// ends of parked ones.
 func (s *Server) connState(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateIdle:
@@ -79,7 +80,7 @@ func (s *Server) connState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// addressOf is like peerOf, but not valid for a Unix socket.
+// addressOf is peerOf, except that it is invalid for a Unix socket.
 func addressOf(conn net.Conn) netip.Addr {
 	if _, ok := conn.RemoteAddr().(*net.UnixAddr); ok {
 		return netip.Addr{}
@@ -87,14 +88,14 @@ func addressOf(conn net.Conn) netip.Addr {
 	return peerOf(conn).Addr()
 }
 
-// counted is an admitted connection of another protocol than HTTP.
+// counted is an admitted connection of the other protocol.
 type counted struct {
 	net.Conn
 	s    *Server
 	once sync.Once
 }
 
-// NetConn is the connection beneath.
+// NetConn returns the wrapped connection.
 func (c *counted) NetConn() net.Conn { return c.Conn }
 
 func (c *counted) Close() error {

@@ -19,7 +19,7 @@ import (
 	"inbox/internal/meter"
 )
 
-// limitedServer answers every request at once.
+// limitedServer starts a server that answers every request immediately.
 func limitedServer(t *testing.T, c Config) (address string, config *tls.Config) {
 	c.MaxWait, c.Log = time.Minute, slog.New(slog.DiscardHandler)
 	if c.TLS != nil {
@@ -48,7 +48,7 @@ func limitedServer(t *testing.T, c Config) (address string, config *tls.Config) 
 	return ln.Addr().String(), config
 }
 
-// dialFrom connects from an address. With TLS the handshake is the client's first word.
+// dialFrom connects from an address and, with TLS, performs the handshake.
 func dialFrom(t *testing.T, from, to string, config *tls.Config) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -63,7 +63,7 @@ func dialFrom(t *testing.T, from, to string, config *tls.Config) net.Conn {
 	return c
 }
 
-// answers reports whether a connection gets an answer.
+// answers reports whether a request on c is answered.
 func answers(c net.Conn) bool {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return false
@@ -96,12 +96,12 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 			t.Error("another address, or an open connection, got no answer")
 		}
 		open[1].Close()
-		inboxtest.Until(t, "another may come", func() bool { return answers(dialFrom(t, "127.0.0.2", to, config)) })
+		inboxtest.Until(t, "another connection is answered", func() bool { return answers(dialFrom(t, "127.0.0.2", to, config)) })
 	}
 }
 
-// Connections of a trusted proxy are those of all its clients: the limit of one address
-// does not bound them.
+// The limit of one address does not apply to a trusted proxy, whose connections belong to
+// many clients.
 func TestConnectionsOfATrustedProxy(t *testing.T) {
 	to, _ := limitedServer(t, Config{Clients: limit.NewClients(limit.Config{Connections: 1}), Proxies: trusting(t, "127.0.0.2")})
 	for range 5 {
@@ -111,7 +111,7 @@ func TestConnectionsOfATrustedProxy(t *testing.T) {
 	}
 }
 
-// Beyond the limit of the server connections wait until others end.
+// Beyond the server's limit, new connections wait until others end.
 func TestConnectionsOfAServer(t *testing.T) {
 	refusals := meter.NewRefusals(false)
 	to, _ := limitedServer(t, Config{MaxConnections: 2, Refusals: refusals})
@@ -125,19 +125,19 @@ func TestConnectionsOfAServer(t *testing.T) {
 	select {
 	case <-answered:
 		t.Fatal("a third connection did not wait")
-	case <-time.After(5 * resumeAfter): // to see that nothing happens takes time
+	case <-time.After(5 * resumeAfter): // there is no event to wait for
 	}
 	first.Close()
 	if !<-answered {
-		t.Error("the third connection got no answer when another ended")
+		t.Error("the third connection got no answer after another had ended")
 	}
 	if refusals.Count(meter.ServerConnections) == 0 {
-		t.Error("its wait was not counted")
+		t.Error("the wait was not counted")
 	}
 }
 
-// A client that makes the server shake hands without end is refused before that.
-func TestHandshakesWithoutEnd(t *testing.T) {
+// A client that floods the server with handshakes is refused before the handshake.
+func TestFloodOfHandshakes(t *testing.T) {
 	to, config := limitedServer(t, Config{TLS: &tls.Config{}, Clients: limit.NewClients(limit.Config{Requests: limit.Rate{PerSecond: 1e-3, Burst: 3}})})
 	shaken := 0
 	for range 10 {
@@ -147,7 +147,7 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 		}
 		c.Close()
 	}
-	if shaken != 6 { // three, and three more to be told so
+	if shaken != 6 { // three requests and three refusals
 		t.Errorf("%d handshakes, want 6", shaken)
 	}
 	if !answers(dialFrom(t, "127.0.0.3", to, config)) {
@@ -155,9 +155,9 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 	}
 }
 
-// The beginning of a header that comes together with the request before, or while that is
-// answered, counts as any other. It is the same when net/http sets its deadlines in another
-// order than we know.
+// An incomplete header also counts if its beginning arrives together with the previous
+// request or while that is answered. The test also detects if net/http changes the order
+// in which it sets deadlines.
 func TestHeadersBehindARequest(t *testing.T) {
 	for _, secure := range []*tls.Config{nil, {}} {
 		clients := limit.NewClients(limit.Config{Bytes: 4 * headingCost})
@@ -170,11 +170,11 @@ func TestHeadersBehindARequest(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		inboxtest.Until(t, "the headers have come", func() bool { return isFull(clients, "127.0.0.2") })
+		inboxtest.Until(t, "the headers have arrived", func() bool { return isFull(clients, "127.0.0.2") })
 	}
 }
 
-// isFull reports whether a client may hold nothing more.
+// isFull reports whether a client has used up its bytes in flight.
 func isFull(clients *limit.Clients, address string) bool {
 	client := netip.MustParseAddr(address)
 	if clients.Hold(client, 1) != nil {
@@ -184,9 +184,9 @@ func isFull(clients *limit.Clients, address string) bool {
 	return false
 }
 
-// Headers without their ends count for their client, also those of a later request. One
-// that comes whole does not, however many there are.
-func TestHeadersWithoutEnd(t *testing.T) {
+// Incomplete headers count for their client, including those of later requests. Complete
+// headers do not count, however many there are.
+func TestIncompleteHeaders(t *testing.T) {
 	for _, secure := range []*tls.Config{nil, {}} {
 		clients := limit.NewClients(limit.Config{Bytes: 4 * headingCost})
 		to, config := limitedServer(t, Config{TLS: secure, Clients: clients})
@@ -202,22 +202,22 @@ func TestHeadersWithoutEnd(t *testing.T) {
 			}
 			stuck = append(stuck, c)
 		}
-		inboxtest.Until(t, "the headers have come", func() bool { return isFull(clients, "127.0.0.2") })
+		inboxtest.Until(t, "the headers have arrived", func() bool { return isFull(clients, "127.0.0.2") })
 		c := dialFrom(t, "127.0.0.2", to, config)
 		io.WriteString(c, start)
-		if got, _ := io.ReadAll(c); len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) { // and then it ends
+		if got, _ := io.ReadAll(c); len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) { // and then the connection ends
 			t.Errorf("a header beyond the share was answered with %q", got)
 		}
 		if !answers(dialFrom(t, "127.0.0.2", to, config)) || !answers(dialFrom(t, "127.0.0.3", to, config)) {
 			t.Error("a whole request got no answer")
 		}
-		for i, c := range stuck { // an end, or the connection's
+		for i, c := range stuck { // complete one, or close the connection
 			if i == 0 {
 				io.WriteString(c, "\r\n")
 				continue
 			}
 			c.Close()
 		}
-		inboxtest.Until(t, "nothing is held", func() bool { return clients.Held() == 0 })
+		inboxtest.Until(t, "nothing counts any more", func() bool { return clients.Held() == 0 })
 	}
 }

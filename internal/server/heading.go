@@ -12,42 +12,44 @@ import (
 )
 
 const (
-	// headingCost is what a header counts for that has not come whole: about what net/http
-	// makes of 16 KiB of very short lines, in bytes.
+	// headingCost is what an incomplete header counts for, in bytes: about the memory
+	// that net/http needs for 16 KiB of very short lines.
 	headingCost = 256 << 10
 
-	// helloAndRequest is how much of a connection over TLS does not count before a request
-	// begins: the client's hello, and a header of a usual size.
+	// helloAndRequest is how many bytes of a TLS connection are free before a request
+	// begins: the ClientHello and a header of usual size.
 	helloAndRequest = 3 << 10
 
-	// prefaceOfHTTP2 is how much net/http reads first without TLS, to see whether a client
-	// speaks HTTP/2.
+	// prefaceOfHTTP2 is how many bytes net/http reads first without TLS to detect HTTP/2.
 	prefaceOfHTTP2 = 24
 )
 
-// heading is a connection that counts for its client while a header comes in parts. One
-// that comes whole, as nearly all do, costs a look at it.
+// heading is a connection that counts toward its client's bytes while a header is
+// incomplete. A header that arrives whole, as nearly all do, only costs a scan.
 type heading struct {
 	park.Kernel
 	s      *Server
-	client netip.Addr  // not valid: nothing counts. Set before net/http reads.
-	begins atomic.Bool // a request: what is read belongs to its header
-	fresh  atomic.Bool // a request: forget what was read before it
+	client netip.Addr  // invalid: count nothing. Set before net/http reads.
+	begins atomic.Bool // a request is beginning: bytes read belong to its header
+	fresh  atomic.Bool // a request is beginning: forget what was read before
 	held   atomic.Bool
 
-	// deadlines are how many net/http sets between two requests: one for the wait, and
-	// one for the header, when its first bytes are there. A read beyond the last is for
-	// the rest of a header whose beginning may have come with the request before.
+	// deadlines counts down the read deadlines that net/http sets between two requests:
+	// one for the idle wait, and one for the header once its first bytes are there. A
+	// read after the last one is for the rest of a header whose beginning may have
+	// arrived with the request before.
 	deadlines atomic.Int32
 	inHeader  atomic.Bool
 
-	// Of what was read since then. Only Read uses it, which nobody calls twice at once.
+	// Length and end of the bytes read since fresh. Only Read uses these, and calls of
+	// Read do not overlap.
 	read int
 	tail [3]byte
 }
 
-// heads returns conn as a heading, if it is the kernel's. Without limits it is as it was.
-func (s *Server) heads(conn net.Conn) net.Conn {
+// trackHeaders returns conn as a heading if it is the kernel's and there are limits. Otherwise
+// it returns conn.
+func (s *Server) trackHeaders(conn net.Conn) net.Conn {
 	k, ok := conn.(park.Kernel)
 	if !ok || s.config.Clients == nil {
 		return conn
@@ -72,7 +74,7 @@ func headingOf(conn net.Conn) *heading {
 	return nil
 }
 
-// SetReadDeadline is how net/http shows where it is between two requests.
+// SetReadDeadline also tracks where net/http is between two requests.
 func (h *heading) SetReadDeadline(t time.Time) error {
 	if h.deadlines.Load() > 0 && h.deadlines.Add(-1) == 0 {
 		h.inHeader.Store(true)
@@ -80,7 +82,7 @@ func (h *heading) SetReadDeadline(t time.Time) error {
 	return h.Kernel.SetReadDeadline(t)
 }
 
-// Read ends the connection of a client that has too many headers without their ends.
+// Read closes the connection of a client with too many incomplete headers.
 func (h *heading) Read(p []byte) (int, error) {
 	if h.inHeader.Load() && h.begins.Load() && h.client.IsValid() && !h.held.Load() && !h.hold() {
 		return 0, errClosed
@@ -106,24 +108,24 @@ func (h *heading) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errClosed is an error about which net/http says nothing to the client.
+// errClosed is an error that net/http does not report to the client.
 var errClosed = &net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}
 
-// hold counts a header that has not come whole. It closes the connection of a client that
-// has too many of them.
+// hold counts an incomplete header. It closes the connection and returns false if the
+// client has too many.
 func (h *heading) hold() bool {
 	if h.s.config.Clients.Hold(h.client, headingCost) != nil {
 		h.Close()
 		return false
 	}
 	h.held.Store(true)
-	if !h.begins.Load() { // a handler began meanwhile
+	if !h.begins.Load() { // a handler has begun meanwhile
 		h.release()
 	}
 	return true
 }
 
-// isWhole reports whether a header ends in what was just read.
+// isWhole reports whether p completes a header.
 func (h *heading) isWhole(p []byte) bool {
 	var seam [6]byte
 	joined := append(append(seam[:0], h.tail[:]...), p[:min(len(p), 3)]...)
@@ -135,12 +137,13 @@ func (h *heading) isWhole(p []byte) bool {
 	return ends(joined) || ends(p)
 }
 
-// ends finds an empty line. net/http takes lines that end in a line feed alone, too.
+// ends reports whether p contains an empty line. Like net/http, it accepts lines that end
+// with a line feed alone.
 func ends(p []byte) bool {
 	return bytes.Contains(p, []byte("\n\r\n")) || bytes.Contains(p, []byte("\n\n"))
 }
 
-// headed notes that a header is whole: its handler has begun.
+// headed records that the header is complete: its handler has begun.
 func (h *heading) headed() {
 	if h != nil && h.begins.Swap(false) {
 		h.inHeader.Store(false)
@@ -148,7 +151,7 @@ func (h *heading) headed() {
 	}
 }
 
-// next notes that a request has ended. What is read from now on belongs to the next.
+// next records that a request has ended. Bytes read from now on belong to the next.
 func (h *heading) next() {
 	h.fresh.Store(true)
 	h.deadlines.Store(2)
@@ -161,13 +164,13 @@ func (h *heading) release() {
 	}
 }
 
-// Close closes the connection, which counts no more.
+// Close closes the connection and stops counting it.
 func (h *heading) Close() error {
 	h.release()
 	return h.Kernel.Close()
 }
 
-// headed has headers count only until their handlers begin.
+// headed makes headers count only until their handlers begin.
 func (s *Server) headed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		headingOf(park.ConnOf(r.Context())).headed()

@@ -10,11 +10,11 @@ type accepted struct {
 	err  error
 }
 
-// listener merges the new connections of several listeners with those that are handed
-// back. It is the one that net/http knows.
+// listener is the listener that net/http uses. It merges the new connections of several
+// listeners with the connections that are handed back.
 type listener struct {
 	all      []net.Listener
-	conns    chan accepted // from all of them, and handed back
+	conns    chan accepted // new ones and those handed back
 	closed   chan struct{}
 	once     sync.Once
 	arrivals arrivals
@@ -24,15 +24,15 @@ func newListener() *listener {
 	return &listener{conns: make(chan accepted), closed: make(chan struct{})}
 }
 
-// accept takes the connections of one listener until that is closed.
+// accept accepts connections from one listener until it is closed.
 func (l *listener) accept(from net.Listener, s *Server) {
 	for {
 		conn, err := from.Accept()
 		if err == nil {
-			conn = s.heads(conn)
+			conn = s.trackHeaders(conn)
 		}
-		if err == nil && s.lingers(conn) {
-			if s.tellsAddress(conn) || s.admit(conn) {
+		if err == nil && s.readsFirst(conn) {
+			if s.usesProxyProtocol(conn) || s.admit(conn) {
 				go s.arrive(conn)
 			}
 			continue
@@ -43,16 +43,15 @@ func (l *listener) accept(from net.Listener, s *Server) {
 		if err == nil {
 			conn = s.secure(conn)
 		}
-		// An error goes out once per Accept: who calls it decides how long to wait before
-		// the next.
+		// Pass on one error per Accept: the caller decides how long to pause.
 		if !l.put(conn, err) {
 			return
 		}
 	}
 }
 
-// put gives a connection to net/http. It reports false, and closes it, once the listener is
-// closed.
+// put passes a connection to net/http. If the listener is closed, it closes the
+// connection and returns false.
 func (l *listener) put(conn net.Conn, err error) bool {
 	select {
 	case l.conns <- accepted{conn, err}:
@@ -74,7 +73,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close closes all listeners, and the connections that net/http does not know of yet.
+// Close closes all listeners, and the connections that net/http does not know yet.
 func (l *listener) Close() (err error) {
 	l.once.Do(func() {
 		close(l.closed)

@@ -10,11 +10,11 @@ import (
 	"inbox/internal/throttle"
 )
 
-// serverLog takes what net/http has to say, most of which is about connections
-// of strangers.
+// serverLog is the destination of net/http's log, most of which is about connections of
+// strangers.
 type serverLog struct {
 	log    *slog.Logger
-	accept throttle.EachSecond // warnings that no connection is accepted
+	accept throttle.EachSecond // throttles the warning that no connection is accepted
 }
 
 func (s *serverLog) Write(line []byte) (int, error) {
@@ -22,7 +22,7 @@ func (s *serverLog) Write(line []byte) (int, error) {
 	switch {
 	case bytes.HasPrefix(line, []byte("http: panic")):
 		level = slog.LevelError
-	case bytes.HasPrefix(line, []byte("http: Accept error")): // no descriptor is left, and soon again
+	case bytes.HasPrefix(line, []byte("http: Accept error")): // out of descriptors; repeats soon
 		if s.accept.Allow() {
 			level = slog.LevelWarn
 		}
@@ -31,9 +31,9 @@ func (s *serverLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// address is one of IPv4, or one of IPv6 with a port.
+// address matches an IPv4 address, or an IPv6 address with a port.
 var address = regexp.MustCompile(`(\d{1,3}\.){3}\d{1,3}(:\d+)?|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[^\]\s]*)?\](:\d+)?`)
 
-// anonymous returns a text of net or net/http without the addresses of clients, which
-// nobody asked to log.
+// anonymous removes the addresses of clients from an error of net or net/http, since
+// nobody asked to log them.
 func anonymous(text string) string { return address.ReplaceAllString(text, "(address)") }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What net/http says of strangers is for who asks for it. What an operator has to
-// know is not, and does not fill the disk.
+// Messages of net/http about strangers are logged at debug level only. Messages for the
+// operator are warnings or errors, and do not fill the disk.
 func TestServerLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// A protocol beside HTTP gets the connections that name it, and those that name nothing and
-// begin like it. All others are HTTP, with the same address of the client.
+// Another protocol on the port gets the connections that name it in ALPN, and those
+// without ALPN whose first byte matches. All others are HTTP. Both see the same client
+// address.
 func TestOther(t *testing.T) {
 	served := make(chan string, 1)
 	proxies := trusting(t, "127.0.0.2")
@@ -33,13 +34,13 @@ func TestOther(t *testing.T) {
 		alpn              []string
 		other             bool
 	}{
-		{"it is named", "127.0.0.3", "A\n", []string{"stun.turn"}, true},
-		{"nothing is named, and it begins like it", "127.0.0.3", "\x00 rest\n", nil, true},
+		{"named in ALPN", "127.0.0.3", "A\n", []string{"stun.turn"}, true},
+		{"no ALPN, matching first byte", "127.0.0.3", "\x00 rest\n", nil, true},
 		{"behind a proxy", "127.0.0.2", "\x01 rest\n", nil, true},
-		{"nothing is named, and it begins like HTTP", "127.0.0.3", "", nil, false},
+		{"no ALPN, HTTP", "127.0.0.3", "", nil, false},
 		{"HTTP behind a proxy", "127.0.0.2", "", nil, false},
-		{"HTTP is named", "127.0.0.3", "", []string{"http/1.1"}, false},
-		{"both are named", "127.0.0.3", "", []string{"stun.turn", "http/1.1"}, false},
+		{"HTTP in ALPN", "127.0.0.3", "", []string{"http/1.1"}, false},
+		{"both in ALPN", "127.0.0.3", "", []string{"stun.turn", "http/1.1"}, false},
 	} {
 		conn := s.dial(c.from)
 		want := conn.LocalAddr().String()

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// plainTimeout bounds a request over plain HTTP: it is short, and so is its answer.
+	// plainTimeout bounds a request over plain HTTP. Requests and answers are short.
 	plainTimeout = 5 * time.Second
-	// mostPlain bounds the connections over plain HTTP. Others wait in the kernel.
+	// mostPlain bounds the connections over plain HTTP. Further ones wait in the kernel.
 	mostPlain = 1000
 )
 
-// Plain returns a server that answers short requests over plain HTTP/1.1: redirects, and
-// the challenges of an authority. No connection waits for another request.
+// Plain returns a server for short requests over plain HTTP/1.1: redirects and ACME
+// challenges. It has no keep-alive.
 func Plain(h http.Handler, l *slog.Logger) *http.Server {
 	s := limited(0)
 	s.Handler = bounded(h)
@@ -34,8 +34,9 @@ func Plain(h http.Handler, l *slog.Logger) *http.Server {
 	return s
 }
 
-// Bounded returns a listener for Plain, which leaves the reserve of descriptors alone, and
-// some of its connections to others than one address: an authority is one of them.
+// Bounded returns a listener for Plain. It respects the reserve of descriptors, and a
+// single address cannot use up all its connections, so that an ACME authority gets
+// through.
 func Bounded(ln net.Listener, log *slog.Logger) net.Listener {
 	return &fair{netutil.LimitListener(Reserve(ln, log), mostPlain), limit.NewShares(mostPlain / 10)}
 }

@@ -14,16 +14,16 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// One address that opens all the connections it can leaves room for others, on the port to
-// which an authority comes. Those that end give their places back.
-func TestPlainPortHasRoomForOthers(t *testing.T) {
+// On the port for ACME challenges, one address cannot take up all connections. Its places
+// become free when its connections end.
+func TestPlainPortKeepsRoomForOthers(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := Plain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }), log)
-	s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour // none ends by itself
+	s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour // so that no connection ends by itself
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.Serve(Bounded(ln, log)); !errors.Is(err, http.ErrServerClosed) {
@@ -50,10 +50,10 @@ func TestPlainPortHasRoomForOthers(t *testing.T) {
 		stuck = append(stuck, from("127.0.0.2"))
 	}
 	if answered(from("127.0.0.2")) {
-		t.Error("an address has a connection more than it may")
+		t.Error("one address exceeded its share")
 	}
 	if !answered(from("127.0.0.3")) {
-		t.Error("another address gets no answer")
+		t.Error("another address got no answer")
 	}
 	for _, conn := range stuck {
 		conn.Close()

@@ -16,29 +16,29 @@ import (
 	"inbox/internal/park"
 )
 
-// What a header of the PROXY protocol begins with, before the addresses.
+// Layout of a PROXY protocol header, version 2, before the addresses.
 const (
 	fixedLength   = 16
 	commandAt     = 12
 	familyAt      = 13
 	lengthAt      = 14
-	mostAddresses = 4 << 10 // some proxies add the certificate of a client
+	mostAddresses = 4 << 10 // some proxies add a client's certificate
 )
 
-// located reads the PROXY protocol of a trusted proxy and not a byte beyond it, so that the
-// connection can still park.
+// located reads the PROXY protocol header of a trusted proxy, and not one byte more, so
+// that the connection can still be parked.
 func (s *Server) located(conn net.Conn) (net.Conn, error) {
 	header, err := readHeader(conn)
 	if err != nil {
 		s.config.Refusals.Add(meter.InvalidProtocol, peerOf(conn).Addr())
 		if s.refused.Allow() {
-			s.config.Log.Warn("connections of a trusted proxy are refused: with --proxy-protocol each has to begin with its version 2 (HAProxy: send-proxy-v2)",
+			s.config.Log.Warn("refused a connection of a trusted proxy: with --proxy-protocol it must begin with PROXY protocol version 2 (HAProxy: send-proxy-v2)",
 				"proxy", conn.RemoteAddr(), "error", err)
 		}
 		return nil, fmt.Errorf("PROXY protocol from %v: %w", conn.RemoteAddr(), err)
 	}
 	if header.Command.IsLocal() || header.TransportProtocol.IsUnix() {
-		return conn, nil // of the proxy itself, or without an address
+		return conn, nil // a connection of the proxy itself, or an unknown address
 	}
 	source, ok := header.SourceAddr.(*net.TCPAddr)
 	if !ok || !clientaddr.MayBeClient(source.AddrPort().Addr()) {
@@ -53,9 +53,9 @@ func readHeader(conn net.Conn) (*proxyproto.Header, error) {
 	n, err := io.ReadFull(conn, header)
 	switch begin := header[:min(n, len(proxyproto.SIGV2))]; {
 	case bytes.HasPrefix(begin, proxyproto.SIGV1):
-		return nil, errors.New("version 1, want version 2")
+		return nil, errors.New("got version 1, want version 2")
 	case !bytes.HasPrefix(proxyproto.SIGV2, begin):
-		return nil, errors.New("the connection does not begin with it")
+		return nil, errors.New("the connection does not begin with a PROXY header")
 	case err != nil:
 		return nil, err
 	}
@@ -73,20 +73,20 @@ func readHeader(conn net.Conn) (*proxyproto.Header, error) {
 	return proxyproto.Read(bufio.NewReader(bytes.NewReader(header)))
 }
 
-// unproxied is a connection from a peer that is no trusted proxy, and must not begin with
-// the PROXY protocol.
+// unproxied is a connection from an untrusted peer, which must not use the PROXY
+// protocol.
 type unproxied struct {
 	park.Kernel
 	refusals *meter.Refusals
-	begun    bool // the first byte has come; only Read uses it
+	begun    bool // the first byte has arrived; only Read uses it
 }
 
-// NetConn is the connection beneath.
+// NetConn returns the wrapped connection.
 func (c *unproxied) NetConn() net.Conn { return c.Kernel }
 
-var errUntrusted = errors.New("PROXY protocol from a peer that is no trusted proxy")
+var errUntrusted = errors.New("PROXY protocol from a peer that is not a trusted proxy")
 
-// Read refuses a first byte that begins neither HTTP nor TLS.
+// Read fails if the first bytes are a PROXY protocol header.
 func (c *unproxied) Read(p []byte) (int, error) {
 	n, err := c.Kernel.Read(p)
 	if c.begun || n == 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// given is a connection of which some bytes have come, and nothing more comes.
+// given is a connection on which some bytes have arrived and nothing more will.
 type given struct {
 	net.Conn
 	bytes.Reader
@@ -17,7 +17,7 @@ type given struct {
 
 func (g *given) Read(p []byte) (int, error) { return g.Reader.Read(p) }
 
-// Whatever comes, a header that is taken is version 2, and not a byte is read beyond it.
+// For any input, an accepted header is version 2, and not a byte is read beyond it.
 func FuzzReadHeader(f *testing.F) {
 	for _, source := range []net.Addr{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1}, &net.UnixAddr{Name: "/a", Net: "unix"}} {
 		h := proxyproto.HeaderProxyFromAddrs(2, source, source)
@@ -35,7 +35,7 @@ func FuzzReadHeader(f *testing.F) {
 		}
 		length := fixedLength + int(binary.BigEndian.Uint16(text[lengthAt:]))
 		if read := len(text) - conn.Len(); header.Version != 2 || read != length {
-			t.Errorf("version %d, %d bytes were read of a header of %d", header.Version, read, length)
+			t.Errorf("version %d, %d bytes read, want %d", header.Version, read, length)
 		}
 	})
 }

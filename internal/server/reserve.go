@@ -16,36 +16,36 @@ import (
 )
 
 const (
-	// minReserve and maxReserve bound how many descriptors are kept for everything
-	// but connections: to Redis, its nodes and their discovery; the snapshot; the
+	// minReserve and maxReserve bound how many descriptors are reserved for everything
+	// except connections: Redis, its nodes and their discovery; the snapshot; the
 	// certificate; and the duplicates that parking needs for a moment.
 	minReserve = 32 + park.MaxSpare
 	maxReserve = 256
 
-	// resumeAfter is how often a listener that has stopped looks whether it can go on.
+	// resumeAfter is how often a paused listener checks whether it can accept again.
 	resumeAfter = 20 * time.Millisecond
 )
 
-// reserveOf returns how many of limit descriptors are kept back: a sixteenth, within
-// bounds, and never more than half.
+// reserveOf returns how many of limit descriptors to reserve: a sixteenth, within bounds,
+// and at most half.
 func reserveOf(limit int) int {
 	return min(max(limit/16, minReserve), maxReserve, limit/2)
 }
 
 // Reserve returns a listener that accepts connections from ln only while a reserve of
-// descriptors is free. Others wait in the kernel's backlog. It logs once a second while
-// it does not accept.
+// descriptors is free. Further connections wait in the kernel's backlog. While it does
+// not accept, it logs a warning once a second.
 func Reserve(ln net.Listener, log *slog.Logger) net.Listener {
 	return reserve(ln, log, 0, nil, nil)
 }
 
-// reserve also waits while as many connections are open as there may be; 0: any number.
+// reserve also pauses while most connections are open; 0 means no limit.
 func reserve(ln net.Listener, log *slog.Logger, most int, open *atomic.Int64, refusals *meter.Refusals) net.Listener {
 	r := &reserving{Listener: ln, log: log, most: most, open: open, refused: refusals, closed: make(chan struct{})}
 	if raw, ok := ln.(syscall.Conn); ok {
 		control, err := raw.SyscallConn()
 		if err == nil {
-			if _, limit := lowestFree(control); limit > 0 { // else nobody can count them
+			if _, limit := lowestFree(control); limit > 0 { // otherwise descriptors cannot be counted
 				r.control = control
 			}
 		}
@@ -59,11 +59,11 @@ func reserve(ln net.Listener, log *slog.Logger, most int, open *atomic.Int64, re
 type reserving struct {
 	net.Listener
 	log     *slog.Logger
-	most    int                 // connections; 0: any number
-	open    *atomic.Int64       // nil with most 0
-	refused *meter.Refusals     // counts the seconds in which no connection is accepted
+	most    int                 // connections; 0 for no limit
+	open    *atomic.Int64       // nil if most is 0
+	refused *meter.Refusals     // counts the seconds without an accept
 	control syscall.RawConn     // nil if there are no descriptors to reserve
-	full    throttle.EachSecond // warnings that no connection is accepted
+	full    throttle.EachSecond // throttles the warning
 	closed  chan struct{}
 	once    sync.Once
 }
@@ -86,18 +86,18 @@ func (r *reserving) Accept() (net.Conn, error) {
 	}
 }
 
-// isFull says why no connection is accepted, or "". The kernel gives out the lowest
-// descriptor that is free: if that is n, at least n are open.
+// isFull returns the reason why no connection is accepted, or "". The kernel assigns the
+// lowest free descriptor: if that is n, at least n are open.
 func (r *reserving) isFull() (why string) {
 	if r.most > 0 && r.open.Load() >= int64(r.most) {
-		return fmt.Sprintf("as many connections as --max-connections %d allows: new ones wait until others end", r.most)
+		return fmt.Sprintf("reached --max-connections %d: new connections wait until others end", r.most)
 	}
 	if r.control == nil {
 		return ""
 	}
 	free, limit := lowestFree(r.control)
 	if reserve := reserveOf(limit); free >= limit-reserve {
-		return fmt.Sprintf("out of file descriptors: new connections wait until others end (raise the limit of %d, of which %d are a reserve: ulimit -n, LimitNOFILE)",
+		return fmt.Sprintf("out of file descriptors: new connections wait until others end (raise the limit of %d, which includes a reserve of %d: ulimit -n, LimitNOFILE)",
 			limit, reserve)
 	}
 	return ""

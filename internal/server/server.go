@@ -1,6 +1,10 @@
-// Package server holds what every connection of a server has in common, whatever is
-// said on it: the listener and its reserve of descriptors, TLS, the limits of net/http,
-// where connections wait, and an ordered end.
+// Package server accepts the connections of an inbox server and does what all of them
+// have in common, whatever protocol they speak: listeners with a reserve of descriptors,
+// TLS, client addresses behind proxies, the limits of net/http, parking, and an orderly
+// shutdown.
+//
+// Create a [Server] with [New], pass listeners to Listen and a handler to Handle, and
+// call Serve. End shuts it down.
 package server
 
 import (
@@ -25,37 +29,38 @@ import (
 	"inbox/internal/throttle"
 )
 
-// Config says how to serve.
+// Config configures a [Server].
 type Config struct {
-	TLS     *tls.Config   // nil: without
-	MaxWait time.Duration // of a long poll
-	Log     *slog.Logger  // what an operator has to know
+	TLS     *tls.Config   // nil for no TLS
+	MaxWait time.Duration // longest wait of a long poll
+	Log     *slog.Logger  // messages for the operator
 
 	// Beneath, if not nil, wraps each connection beneath TLS.
 	Beneath func(net.Conn) net.Conn
 
-	// MaxConnections is how many there are at a time; 0: as many as descriptors allow.
-	// Others wait in the kernel's backlog.
+	// MaxConnections bounds the open connections; 0 for as many as descriptors allow.
+	// Further ones wait in the kernel's backlog.
 	MaxConnections int
 
-	Clients  *limit.Clients // what one address may do; no limits
+	Clients  *limit.Clients // limits per client address; nil for none
 	Proxies  Proxies
-	Other    *Other          // nil: only HTTP is spoken
-	Refusals *meter.Refusals // of connections, or nil
+	Other    *Other          // nil for HTTP only
+	Refusals *meter.Refusals // counts refused connections; may be nil
 }
 
-// A Server serves HTTP/1.1 and HTTP/2 on its listeners. Each request has the address of
-// its client in RemoteAddr. Its Lot is for all handlers: connections over HTTP/1.1 wait
-// there, with or without TLS, and come back to net/http with their next request.
+// A Server serves HTTP/1.1 and HTTP/2 on its listeners. Request.RemoteAddr is the
+// client's address, even behind a trusted proxy. All handlers use its Lot: HTTP/1.1
+// connections, with or without TLS, wait there and return to net/http with their next
+// request.
 type Server struct {
 	HTTP *http.Server
 	Lot  *park.Lot
 
 	config   Config
 	listener *listener
-	open     atomic.Int64        // connections
-	accepted atomic.Int64        // connections, ever
-	refused  throttle.EachSecond // warnings that a proxy does not speak the PROXY protocol
+	open     atomic.Int64        // connections open now
+	accepted atomic.Int64        // connections accepted so far
+	refused  throttle.EachSecond // throttles the warning about proxies without the PROXY protocol
 }
 
 // New returns a server that does not serve yet.
@@ -74,7 +79,7 @@ func New(c Config) *Server {
 	s.Lot.Ended(s.left)
 	s.Lot.Left(s.config.Clients.Disconnect)
 	s.Lot.Returns(func(conn net.Conn, client netip.AddrPort) net.Conn {
-		again := s.heads(conn)
+		again := s.trackHeaders(conn)
 		if h, ok := again.(*heading); ok && !s.config.Proxies.Trusted.Has(client.Addr()) {
 			h.client = client.Addr()
 		}
@@ -84,8 +89,8 @@ func New(c Config) *Server {
 	return s
 }
 
-// Listen takes ownership of all, which need not be of one kind. The kernel's connections
-// wait without a goroutine each.
+// Listen takes ownership of the listeners, which may be of different kinds, and starts
+// accepting. Connections of the kernel can then wait without a goroutine each.
 func (s *Server) Listen(all ...net.Listener) error {
 	for _, ln := range all {
 		s.listener.all = append(s.listener.all, reserve(ln, s.config.Log, s.config.MaxConnections, &s.open, s.config.Refusals))
@@ -105,24 +110,24 @@ func (s *Server) Listen(all ...net.Listener) error {
 // Handle sets the handler of all requests. Call it once, before Serve.
 func (s *Server) Handle(h http.Handler) { s.HTTP.Handler = s.headed(s.addressed(bounded(h))) }
 
-// Serve answers the requests of all connections that the listeners accept, until End or
-// Close. Then it returns http.ErrServerClosed. Call it after Listen and Handle.
+// Serve serves all connections until End or Close, and then returns http.ErrServerClosed.
+// Call it after Listen and Handle.
 func (s *Server) Serve() error { return s.HTTP.Serve(s.listener) }
 
-// An Ending says how a server ends in order.
+// An Ending describes an orderly shutdown.
 type Ending struct {
-	Within time.Duration       // all of it; what is left then is cut off
-	Tell   func()              // ends the waits of clients who come back by themselves
-	Notice time.Duration       // the server goes on, so that whoever spreads the load sees that it is not ready
-	Last   func(time.Duration) // ends the other waits, spread over that time
+	Within time.Duration       // total time limit; then everything left is cut off
+	Tell   func()              // ends the waits of clients that reconnect by themselves
+	Notice time.Duration       // how long to keep serving, so that load balancers notice that the server is not ready
+	Last   func(time.Duration) // ends the other waits, spread over the given time
 }
 
-// End ends the server: it tells those who wait to leave, closes the listeners, and blocks
-// until all requests are answered and no connection waits.
+// End shuts the server down. It ends the waits, closes the listeners, and blocks until
+// all requests are answered and no connection waits, at most for e.Within.
 func (s *Server) End(e Ending) {
 	s.config.Log.Info("draining", "at_most", e.Within)
-	// The answers to all who wait are garbage at once. Collecting it earlier costs a
-	// few milliseconds and keeps a full server from growing while it stops.
+	// Answering all waits at once creates garbage. Collecting it earlier costs a few
+	// milliseconds and keeps a full server from growing while it stops.
 	defer debug.SetGCPercent(debug.SetGCPercent(40))
 	deadline, cancel := context.WithTimeout(context.Background(), e.Within)
 	defer cancel()
@@ -142,11 +147,11 @@ func (s *Server) End(e Ending) {
 	}
 }
 
-// Close closes the listeners and all connections that do not wait.
+// Close closes the listeners and all connections except parked ones.
 func (s *Server) Close() error { return s.HTTP.Close() }
 
-// Wait blocks until no connection waits any more, or until ctx ends. Call it after
-// Close, if those have to end in order all the same.
+// Wait blocks until no connection is parked or ctx ends. After Close, it lets parked
+// connections end in order.
 func (s *Server) Wait(ctx context.Context) error {
 	if err := s.Lot.Wait(ctx); err != nil {
 		return err

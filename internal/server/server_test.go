@@ -30,12 +30,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A way is how clients come to a server.
+// A way is a way to connect to a server.
 type way struct {
 	secure bool
 	proxy  bool // with the PROXY protocol
 	unix   bool // over a Unix socket
-	other  bool // beside a protocol that nobody speaks
+	other  bool // the server also accepts another protocol, which no client speaks
 }
 
 var ways = []way{{}, {secure: true}, {proxy: true}, {proxy: true, secure: true}, {unix: true}, {unix: true, secure: true}, {unix: true, proxy: true}, {secure: true, other: true}}
@@ -57,9 +57,9 @@ func (w way) String() string {
 	return name
 }
 
-// service is a server of waits: GET /wait/NAME is parked until somebody wakes it, and
-// answers with NAME; GET /now/NAME answers at once. Whoever asks says its address in a
-// header, so that an answer on another connection is noticed.
+// service parks GET /wait/NAME until it is woken, and answers it and GET /now/NAME with
+// NAME. Every request carries its client's address in a header, so that an answer on a
+// wrong connection is noticed.
 type service struct {
 	testing.TB
 	*Server
@@ -90,7 +90,7 @@ func start(tb testing.TB, way way) *service {
 	}
 	s.Server = New(c)
 	s.HTTP.ErrorLog = log.New(io.Discard, "", 0)
-	// Two listeners: clients take one or the other.
+	// Clients use either of two listeners.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -122,7 +122,7 @@ func start(tb testing.TB, way way) *service {
 			tb.Error(err)
 		}
 		if n := s.wrong.Load(); n > 0 {
-			tb.Errorf("%d requests were not what their connection is", n)
+			tb.Errorf("%d requests did not match their connection", n)
 		}
 	})
 	return s
@@ -152,7 +152,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 	spot.Begin()
 }
 
-// wait is one that is parked.
+// wait is a parked request.
 type wait struct {
 	s        *service
 	name     string
@@ -218,7 +218,7 @@ func (s *service) wakeAll() {
 	}
 }
 
-// client is a connection, whose client has an address.
+// client is a connection with the client's address.
 type client struct {
 	net.Conn
 	address string
@@ -251,7 +251,7 @@ func (s *service) dial() client {
 	return client{secure, address}
 }
 
-// header is that of the PROXY protocol for a client at source.
+// header returns a PROXY protocol header for a client at source.
 func header(source net.Addr) *proxyproto.Header {
 	return proxyproto.HeaderProxyFromAddrs(2, source, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443})
 }
@@ -269,8 +269,9 @@ func request(c client, path string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nMy-Address: " + c.address + "\r\n\r\n"
 }
 
-// Connections come, are parked, are handed back, send several requests in one piece or
-// one in several, send garbage, and leave in every way. Every answer names its request.
+// Connections are parked, woken and handed back all the time. Clients send several
+// requests at once or one in parts, send garbage, and leave in every way. Every answer
+// must belong to its request.
 func TestHandBack(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
@@ -298,16 +299,16 @@ func TestHandBack(t *testing.T) {
 			<-ended
 			t.Logf("%d answers, %d parked", answers.Load(), s.parked.Load())
 			if answers.Load() < clients*rounds/2 || s.parked.Load() == 0 {
-				t.Error("hardly anything was asked")
+				t.Error("there were hardly any requests")
 			}
-			inboxtest.Until(t, "no connection counts any more", func() bool {
+			inboxtest.Until(t, "no connection is counted", func() bool {
 				return s.open.Load() == 0 && s.Server.config.Clients.Connected() == 0
 			})
 		})
 	}
 }
 
-// ask asks until it leaves, and returns how many answers it had.
+// ask sends requests until it leaves, and returns the number of answers.
 func (s *service) ask(i, rounds int) (answers int) {
 	c := s.dial()
 	defer func() { c.Close() }()
@@ -345,7 +346,7 @@ func (s *service) ask(i, rounds int) (answers int) {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil {
 				if garbage {
-					break // the connection may be reset for it
+					break // the server may reset the connection
 				}
 				s.Errorf("client %d, round %d: %v", i, round, err)
 				return answers
@@ -377,7 +378,7 @@ func (s *service) leave(c client) {
 			tcp.SetLinger(0)
 		}
 		inner.Close()
-	case 1: // TLS is not told
+	case 1: // without a TLS alert
 		inner.Close()
 	case 2:
 		inner.(park.Kernel).CloseWrite()
@@ -388,8 +389,8 @@ func (s *service) leave(c client) {
 	}
 }
 
-// A connection over TLS that is handed back is the one that it was: its requests have the
-// same state of TLS, also when it was resumed.
+// A TLS connection keeps its state when it is handed back, even if the session was
+// resumed.
 func TestTLSIsKept(t *testing.T) {
 	s := start(t, way{secure: true})
 	s.config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -404,7 +405,7 @@ func TestTLSIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			if strings.HasPrefix(path, "/wait/") {
-				inboxtest.Until(t, "it is parked", func() bool {
+				inboxtest.Until(t, "the connection is parked", func() bool {
 					s.mu.Lock()
 					defer s.mu.Unlock()
 					return len(s.spots) == 1
@@ -423,11 +424,11 @@ func TestTLSIsKept(t *testing.T) {
 	}
 }
 
-// "at most half": limits of every size leave room for connections.
+// Limits of any size leave at least half of the descriptors for connections.
 func TestReserveOf(t *testing.T) {
 	for limit, want := range map[int]int{20: 10, 64: 32, 128: 48, 1024: 64, 20_000: 256, 1 << 20: 256} {
 		if got := reserveOf(limit); got != want {
-			t.Errorf("of %d descriptors %d are kept back, want %d", limit, got, want)
+			t.Errorf("with %d descriptors, %d are reserved, want %d", limit, got, want)
 		}
 	}
 }
