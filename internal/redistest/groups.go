@@ -8,20 +8,19 @@ import (
 	"testing"
 )
 
-// Sentinel is a primary, its replicas, and the sentinels that watch them.
+// A Sentinel is a primary with replicas, and the sentinels that watch them.
 type Sentinel struct {
-	Servers   []*Server // the first was the primary at the start
+	Servers   []*Server // the first one is the initial primary
 	Sentinels []*Server
 	tb        testing.TB
 }
 
-// MasterSet is what the sentinels call the servers.
+// MasterSet is the name of the servers in the sentinels' configuration.
 const MasterSet = "inboxes"
 
-// StartSentinel starts three servers and three sentinels; args are pairs, as with
-// [Start]. The primary stays the
-// primary until [Sentinel.Kill] or [Sentinel.Pause]: on a busy machine one that
-// gets no turn would be taken for dead, and with it goes what was written last.
+// StartSentinel starts three servers and three sentinels. args are name-value pairs, as
+// for [Start]. No replica takes over until [Sentinel.Kill] or [Sentinel.Pause]: otherwise
+// a primary that a busy machine delays could be replaced, and its latest writes lost.
 func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 	tb.Helper()
 	g := &Sentinel{tb: tb}
@@ -61,11 +60,10 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 	return g
 }
 
-// Kill ends the primary, whose death the sentinels find after a second.
+// Kill kills the primary. The sentinels detect this after a second.
 func (g *Sentinel) Kill() { g.failing().Kill() }
 
-// Pause stops the primary, which the sentinels find dead after a second, and
-// returns when another one has its place.
+// Pause stops the primary, waits until the sentinels have replaced it, and returns it.
 func (g *Sentinel) Pause() (before *Server) {
 	g.tb.Helper()
 	before = g.failing()
@@ -74,7 +72,7 @@ func (g *Sentinel) Pause() (before *Server) {
 	return before
 }
 
-// failing returns the primary, which may fail now.
+// failing returns the primary, after enabling the sentinels to detect its failure.
 func (g *Sentinel) failing() *Server {
 	g.tb.Helper()
 	primary := g.Primary()
@@ -84,7 +82,7 @@ func (g *Sentinel) failing() *Server {
 	return primary
 }
 
-// info reads an answer of names and values.
+// info runs a command and returns its reply of names and values.
 func (s *Server) info(args ...string) map[string]string {
 	m, err := s.Do(args...)
 	if err != nil {
@@ -94,12 +92,12 @@ func (s *Server) info(args ...string) map[string]string {
 	return info
 }
 
-// URL is the address of the sentinels.
+// URL returns the URL of the sentinels.
 func (g *Sentinel) URL() string {
 	return g.Sentinels[0].scheme() + addrs(g.Sentinels) + "/?master_set=" + MasterSet
 }
 
-// Primary is whom the sentinels call so.
+// Primary returns the primary according to the sentinels.
 func (g *Sentinel) Primary() *Server {
 	g.tb.Helper()
 	var primary *Server
@@ -129,15 +127,15 @@ func addrs(servers []*Server) string {
 	return strings.Join(all, ",")
 }
 
-// Cluster is three primaries with a replica each.
+// A Cluster is three primaries with one replica each.
 type Cluster struct {
 	Primaries []*Server
-	Replicas  []*Server // each of the primary at its place
+	Replicas  []*Server // in the order of Primaries
 	tb        testing.TB
 }
 
-// StartCluster starts one. As with [StartSentinel], no replica takes over until
-// [Cluster.Kill] or [Cluster.Pause].
+// StartCluster starts a cluster. No replica takes over until [Cluster.Kill] or
+// [Cluster.Pause], for the same reason as in [StartSentinel].
 func StartCluster(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
 	g := &Cluster{tb: tb}
@@ -155,8 +153,9 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 	}
 	for _, s := range all {
 		until(tb, "the nodes know each other", func() bool {
-			// On a busy machine a node gives up a handshake, and forgets the other. One that
-			// is under way must not be begun again, or it never ends.
+			// On a busy machine a node may abandon a handshake and forget the other node,
+			// so repeat it. A handshake in progress must not be restarted, or it would
+			// never complete.
 			nodes := all[0].Text("CLUSTER", "NODES")
 			for _, other := range all[1:] {
 				if !strings.Contains(nodes, other.Addr+"@") {
@@ -185,13 +184,13 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 	return g
 }
 
-// Kill ends a primary of the start, and returns when its replica has taken over.
+// Kill kills one of the initial primaries and waits until its replica has taken over.
 func (g *Cluster) Kill(primary int) {
 	g.tb.Helper()
 	g.replace(primary, g.Primaries[primary].Kill)
 }
 
-// Pause stops a primary of the start, and returns when its replica has taken over.
+// Pause stops one of the initial primaries and waits until its replica has taken over.
 func (g *Cluster) Pause(primary int) {
 	g.tb.Helper()
 	g.replace(primary, g.Primaries[primary].Pause)
@@ -210,15 +209,15 @@ func (g *Cluster) replace(primary int, fail func()) {
 	})
 }
 
-// URL is the address of the cluster.
+// URL returns the URL of the cluster.
 func (g *Cluster) URL() string { return g.Primaries[0].scheme() + addrs(g.Primaries) }
 
-// All are the primaries of the start, and then their replicas.
+// All returns the initial primaries, followed by their replicas.
 func (g *Cluster) All() []*Server {
 	return append(append([]*Server(nil), g.Primaries...), g.Replicas...)
 }
 
-// Move moves a slot with its keys to another primary, as an operator does.
+// Move migrates a slot with its keys to another primary, as an operator would.
 func (g *Cluster) Move(slot int) {
 	g.tb.Helper()
 	n := strconv.Itoa(slot)
@@ -229,7 +228,7 @@ func (g *Cluster) Move(slot int) {
 		}
 	}
 	if from == nil {
-		g.tb.Fatalf("nobody has the slot %d", slot)
+		g.tb.Fatalf("no primary owns the slot %d", slot)
 	}
 	for _, s := range g.Primaries {
 		if s != from {
@@ -255,7 +254,7 @@ func (g *Cluster) Move(slot int) {
 	}
 }
 
-// owner is the id of the node that has a slot, as this one knows it.
+// owner returns the id of the node that owns a slot, as far as this node knows.
 func (s *Server) owner(slot int) (string, error) {
 	m, err := s.Do("CLUSTER", "SLOTS")
 	if err != nil {
@@ -284,9 +283,9 @@ func (s *Server) owner(slot int) (string, error) {
 	return "", nil
 }
 
-// connectedNodes counts the nodes in the answer to CLUSTER NODES whose handshake is over
-// and whose link is up. Its fields are id, address, flags, primary, ping, pong, epoch,
-// link and slots.
+// connectedNodes counts the nodes in the reply to CLUSTER NODES that have completed their
+// handshake and have a link. The fields are id, address, flags, primary, ping, pong,
+// epoch, link and slots.
 func connectedNodes(text string) (n int) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)

@@ -2,7 +2,7 @@ package redistest
 
 import "syscall"
 
-// endWithUs has the kernel end a server whose test was killed.
+// endWithUs makes the kernel kill the server when the test process dies.
 func endWithUs() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -1,5 +1,6 @@
-// Package redistest starts Redis servers for tests: on free ports of loopback,
-// in directories of their own, without persistence, and ended with the test.
+// Package redistest starts Redis servers for tests, alone, with Sentinel or as a cluster.
+// They listen on free loopback ports, have directories of their own and no persistence,
+// and end with the test.
 package redistest
 
 import (
@@ -22,7 +23,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A Server is one process.
+// A Server is a Redis process.
 type Server struct {
 	Addr string // host:port
 	Port int
@@ -30,17 +31,17 @@ type Server struct {
 	tb   testing.TB
 	dir  string
 	args []string
-	tls  *tls.Config // or nil
+	tls  *tls.Config // nil without TLS
 	cmd  *exec.Cmd
-	exit chan struct{} // closed when the process has ended
+	exit chan struct{} // closed when the process has exited
 
 	mu     sync.Mutex // guards client
 	client rueidis.Client
 }
 
-// Start starts one server. args are as in redis.conf, as "--maxmemory", "1mb".
-// With --tls-cert-file, --tls-key-file and --tls-ca-cert-file it speaks TLS only,
-// and its test shows it the same certificate.
+// Start starts a server. args are settings of redis.conf, such as "--maxmemory", "1mb".
+// With --tls-cert-file, --tls-key-file and --tls-ca-cert-file the server speaks only TLS,
+// and the helpers use the same certificate as clients.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := newServer(tb, append([]string{"--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...)...)
@@ -48,7 +49,8 @@ func Start(tb testing.TB, args ...string) *Server {
 	return s
 }
 
-// launch runs the server at a port that is free, and was not taken meanwhile.
+// launch runs the server on a free port. It tries another one if the port was taken in
+// the meantime.
 func (s *Server) launch(more ...string) {
 	s.tb.Helper()
 	for range 10 {
@@ -62,10 +64,10 @@ func (s *Server) launch(more ...string) {
 			break
 		}
 	}
-	s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", s.log())
+	s.tb.Fatalf("redis-server exited, but this test needs it:\n%s", s.log())
 }
 
-// answers reports whether it does, or else that it has ended.
+// answers waits until the server replies or has exited, and reports whether it replies.
 func (s *Server) answers() (yes bool) {
 	s.tb.Helper()
 	until(s.tb, "redis answers or ends", func() bool {
@@ -101,7 +103,7 @@ func newServer(tb testing.TB, args ...string) *Server {
 	return s
 }
 
-// tlsOf reads the certificate that args name, if they do.
+// tlsOf loads the certificate that args name. It returns nil if they name none.
 func tlsOf(tb testing.TB, args []string) *tls.Config {
 	tb.Helper()
 	value := func(name string) string {
@@ -126,7 +128,7 @@ func tlsOf(tb testing.TB, args []string) *tls.Config {
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
 }
 
-// URL is the address of the server.
+// URL returns the URL of the server.
 func (s *Server) URL() string { return s.scheme() + s.Addr }
 
 func (s *Server) scheme() string {
@@ -136,14 +138,14 @@ func (s *Server) scheme() string {
 	return "redis://"
 }
 
-// Program is the path of redis-server, or "" where it is not installed.
-// $REDIS_SERVER is that of another one, as of a valkey-server.
+// Program returns the path of redis-server, or "" if it is not installed. $REDIS_SERVER
+// selects another program, such as valkey-server.
 func Program() string {
 	if path := os.Getenv("REDIS_SERVER"); path != "" {
 		return path
 	}
-	// Debian's redis-tools has the program under another name, and it does what
-	// it is called.
+	// Debian's redis-tools contains the same program as redis-check-rdb. It acts on the
+	// name it is called by.
 	for _, name := range []string{"redis-server", "valkey-server", "redis-check-rdb"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
@@ -156,7 +158,7 @@ func (s *Server) run(more ...string) {
 	s.tb.Helper()
 	program := Program()
 	if program == "" {
-		s.tb.Fatal("redis-server is not installed, and this test needs it: apt-get install redis-tools")
+		s.tb.Fatal("redis-server is not installed, but this test needs it: apt-get install redis-tools")
 	}
 	s.cmd = exec.Command(program)
 	s.cmd.Args[0] = "redis-server"
@@ -170,7 +172,7 @@ func (s *Server) run(more ...string) {
 	s.cmd.Args = append(s.cmd.Args, s.args...)
 	s.cmd.SysProcAttr = endWithUs()
 	if err := s.cmd.Start(); err != nil {
-		s.tb.Fatalf("redis-server cannot be started, and this test needs it: %v", err)
+		s.tb.Fatalf("cannot start redis-server, which this test needs: %v", err)
 	}
 	exit := make(chan struct{})
 	s.exit = exit
@@ -178,7 +180,7 @@ func (s *Server) run(more ...string) {
 	go func() { _ = cmd.Wait(); close(exit) }()
 }
 
-// Do runs a command, given as on a command line.
+// Do runs a command.
 func (s *Server) Do(args ...string) (rueidis.RedisMessage, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -198,7 +200,7 @@ func (s *Server) Do(args ...string) (rueidis.RedisMessage, error) {
 	return s.client.Do(ctx, s.client.B().Arbitrary(args...).Build()).ToMessage()
 }
 
-// Must is Do that fails the test.
+// Must runs a command and fails the test on an error.
 func (s *Server) Must(args ...string) rueidis.RedisMessage {
 	s.tb.Helper()
 	m, err := s.Do(args...)
@@ -208,7 +210,7 @@ func (s *Server) Must(args ...string) rueidis.RedisMessage {
 	return m
 }
 
-// Text is Must whose answer is text.
+// Text is like Must, for commands that reply with text.
 func (s *Server) Text(args ...string) string {
 	s.tb.Helper()
 	m := s.Must(args...)
@@ -219,7 +221,7 @@ func (s *Server) Text(args ...string) string {
 	return text
 }
 
-// Kill ends the process at once, as a crash does.
+// Kill kills the process immediately, like a crash.
 func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
@@ -228,28 +230,27 @@ func (s *Server) Kill() {
 	<-s.exit
 }
 
-// Pause stops the process: it keeps its connections and answers nothing.
+// Pause stops the process. It keeps its connections but does not reply.
 func (s *Server) Pause() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process.
 func (s *Server) Resume() {
 	if s.cmd != nil {
 		_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	}
 }
 
-// Restart starts a process that was killed again, with what it had on disk:
-// nothing.
+// Restart restarts a killed server on the same port, without data.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.run()
 	if !s.answers() {
-		s.tb.Fatalf("redis-server ended by itself, and this test needs it:\n%s", s.log())
+		s.tb.Fatalf("redis-server exited, but this test needs it:\n%s", s.log())
 	}
 }
 
-// freePort finds one below those that the system gives to clients. The port
-// 10000 above, of the cluster's bus, is free too.
+// freePort returns a port below the range that the system gives to clients. The port
+// 10000 above it, for the cluster bus, is free too.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range 1000 {
@@ -258,7 +259,7 @@ func freePort(tb testing.TB) int {
 			return port
 		}
 	}
-	tb.Fatal("there is no free port")
+	tb.Fatal("found no free port")
 	return 0
 }
 
@@ -273,18 +274,18 @@ func free(port int) bool {
 
 var claimed sync.Map
 
-// claim keeps tests that run in parallel from choosing the same port.
+// claim prevents parallel tests from choosing the same port.
 func claim(port int) bool {
 	_, taken := claimed.LoadOrStore(port, true)
 	return !taken
 }
 
-// until waits for what is bound to come soon.
+// until polls for a condition that should come true soon.
 func until(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
 	for begin := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Since(begin) > time.Minute {
-			tb.Fatalf("waited in vain until %s", what)
+			tb.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
