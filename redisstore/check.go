@@ -18,8 +18,8 @@ import (
 
 const checkTimeout = 20 * time.Second
 
-// Open connects to Redis and checks what the store needs of it. Its errors are
-// for whoever set it up.
+// Open connects to Redis and checks that it meets the requirements of the store. Its
+// errors are for the person who set Redis up.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	shared, err := redislink.Open(ctx, redislink.Config{
 		URL: c.URL, Password: c.Password, RootCAs: c.RootCAs, ClientCertificate: c.ClientCertificate, Prefix: c.Prefix, Log: c.Log,
@@ -40,7 +40,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	defer cancel()
 	if err := s.check(ctx, c); err != nil {
 		shared.Close()
-		if errors.Is(err, context.DeadlineExceeded) { // and not what we asked for
+		if errors.Is(err, context.DeadlineExceeded) { // ours, not the caller's deadline
 			err = fmt.Errorf("redis did not answer within %v", checkTimeout)
 		}
 		return nil, err
@@ -48,7 +48,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// check asks every server of Redis that there is, and tries the scripts.
+// check inspects every Redis server and tries the scripts.
 func (s *Store) check(ctx context.Context, c Config) error {
 	client := s.Client()
 	nodes := client.Nodes()
@@ -69,7 +69,7 @@ func (s *Store) check(ctx context.Context, c Config) error {
 			}
 		}
 	}
-	// One part proves what the user may do; the others are probed all the time.
+	// One part shows what the user may do. All parts are probed later.
 	if err := s.Try(ctx); err != nil {
 		return refused(err, "redis refuses a script that writes and publishes (the user needs the keys and channels "+s.Prefix()+"*)")
 	}
@@ -80,7 +80,7 @@ func refusedScript(err error, addr, name string) error {
 	return refused(err, "redis at "+addr+" does not load the script "+name+" (the user needs SCRIPT LOAD, EVAL and EVALSHA)")
 }
 
-// refused says what Redis refuses, or else that it was not reached.
+// refused returns an error that describes what Redis refuses, or that it is unreachable.
 func refused(err error, what string) error {
 	if _, answered := rueidis.IsRedisErr(err); answered {
 		return fmt.Errorf("%s: %w", what, err)
@@ -88,8 +88,8 @@ func refused(err error, what string) error {
 	return fmt.Errorf("redis cannot be reached: %w", err)
 }
 
-// checkPepper finds out whether other servers have another pepper: with that, the same
-// peers would be others to them.
+// checkPepper checks that no other server uses a different pepper. Such servers would not
+// find each other's peers.
 func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config) error {
 	own := base64.RawURLEncoding.EncodeToString(derive(c.Key, "fingerprint")[:9])
 	name := s.Prefix() + "{" + redislink.Tag(0) + "}pepper"
@@ -100,7 +100,7 @@ func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config
 	case rueidis.IsRedisNil(err):
 		return nil
 	case err == nil && !isFingerprint(theirs), err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
-		s.noteSpoiled()
+		s.countSpoiled()
 		put := client.B().Set().Key(name).Value(own).PxMilliseconds(remembered.Milliseconds()).Build()
 		if err := client.Do(ctx, put).Error(); err != nil {
 			return refused(err, "redis refuses SET")
@@ -109,7 +109,7 @@ func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config
 	case err != nil:
 		return refused(err, "redis refuses SET")
 	case theirs != own:
-		return fmt.Errorf("another server of this redis and prefix has another pepper, or had within a day: give all the same --pepper-file, or delete the key %s", name)
+		return fmt.Errorf("another server with this redis and prefix uses a different pepper, or did within the last day: use the same --pepper-file everywhere, or delete the key %s", name)
 	}
 	expire := client.B().Pexpire().Key(name).Milliseconds(remembered.Milliseconds()).Build()
 	if err := client.Do(ctx, expire).Error(); err != nil {
@@ -118,7 +118,8 @@ func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config
 	return nil
 }
 
-// isFingerprint tells what checkPepper writes from what another program has written.
+// isFingerprint reports whether checkPepper can have written s, rather than another
+// program.
 func isFingerprint(s string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(b) == 9
@@ -130,15 +131,15 @@ func checkInfo(info map[string]string, log *slog.Logger) error {
 		name, version, least = "Valkey", v, "7.2"
 	}
 	if !atLeast(version, least) {
-		return fmt.Errorf("it is %s %s, and %s is needed", name, version, least)
+		return fmt.Errorf("%s %s is too old, want at least %s", name, version, least)
 	}
 	if info["master_replid"] == "" {
-		return errors.New("INFO names no master_replid, by which a failover is noticed")
+		return errors.New("INFO lacks master_replid, which is needed to detect failovers")
 	}
 	if info["maxmemory"] == "0" {
-		log.Warn("redis has no maxmemory: nothing limits how many inboxes there are")
+		log.Warn("redis has no maxmemory, so nothing limits the number of inboxes")
 	} else if policy := info["maxmemory_policy"]; policy != "noeviction" {
-		return fmt.Errorf("its maxmemory-policy is %s, which deletes inboxes without a word when memory is short: set noeviction", policy)
+		return fmt.Errorf("maxmemory-policy is %s, which silently deletes inboxes when memory is short: set noeviction", policy)
 	}
 	return nil
 }
@@ -153,7 +154,7 @@ func parseInfo(text string) map[string]string {
 	return info
 }
 
-// atLeast compares versions by their first two numbers.
+// atLeast compares the first two numbers of versions.
 func atLeast(version, least string) bool {
 	number := func(s string, i int) int {
 		parts := strings.Split(s, ".")

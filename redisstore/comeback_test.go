@@ -11,8 +11,8 @@ import (
 	"inbox/internal/redistest"
 )
 
-// A primary that stood still comes back when a replica has its place: until it
-// hears of that it believes that nothing has happened.
+// A primary that was paused resumes after a replica has replaced it. Until it learns of
+// that, it still acts as the primary.
 func TestSentinelPrimaryComesBackUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, wait := range []int{0, 2} {
@@ -35,13 +35,13 @@ func TestClusterPrimaryComesBackUnderLoad(t *testing.T) {
 	l := startLoad(t, stores...)
 	l.serves()
 	begin := time.Now()
-	primary := slotOf(stores[0], "peer0") * len(g.Primaries) / 16384 // where some of the load is
+	primary := slotOf(stores[0], "peer0") * len(g.Primaries) / 16384 // one with some of the load
 	g.Pause(primary)
 	g.Primaries[primary].Resume()
 	l.comesBack(begin, 0)
 }
 
-// comesBack is the balance of a load whose primary was replaced while it lived.
+// comesBack checks the balance of a load whose primary was replaced and then resumed.
 func (l *load) comesBack(begin time.Time, wait int) {
 	l.Helper()
 	l.fullServiceSince(begin)
@@ -49,18 +49,19 @@ func (l *load) comesBack(begin time.Time, wait int) {
 		untilReady(l, s)
 	}
 	b := l.end()
-	l.Logf("of %d accepted messages %d were lost with what the old primary knew alone", b.Accepted, b.Lost)
-	// What the successor does not know as acknowledged comes again.
+	l.Logf("%d of %d accepted messages were lost because only the old primary had them", b.Lost, b.Accepted)
+	// Acknowledgements that the successor does not know may cause messages to arrive
+	// again.
 	if b.Phantoms > 0 || b.Swapped+b.Twice > 0 && l.resets.Load() == 0 {
 		l.Errorf("the ledger does not balance: %v", b)
 	}
 	if b.Lost > 0 && (wait > 0 || l.resets.Load() == 0) {
-		l.Errorf("%d messages were lost, and %d peers were told", b.Lost, l.resets.Load())
+		l.Errorf("%d messages were lost, but only %d peers got a reset", b.Lost, l.resets.Load())
 	}
 }
 
-// One server does not reach Redis any more, and the other does.
-func TestOneServerIsCutOffUnderLoad(t *testing.T) {
+// One server loses its connection to Redis while the other keeps it.
+func TestDisconnectedServerUnderLoad(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := startProxy(t, redis.Addr)
@@ -85,16 +86,16 @@ func TestOneServerIsCutOffUnderLoad(t *testing.T) {
 			err = fmt.Errorf("got %+v", b)
 		}
 		if errors.Is(err, inbox.ErrUnavailable) && time.Since(looked) > holdAtMost {
-			t.Log("this took too long for who waits")
+			t.Log("the outage was longer than a waiting receiver tolerates")
 			err = nil
 		}
 		waited <- err
 	}()
-	_, err := cut.Send(t.Context(), peer("bob"), "alice", inbox.Draft{Body: []byte("in vain")})
+	_, err := cut.Send(t.Context(), peer("bob"), "alice", inbox.Draft{Body: []byte("undeliverable")})
 	if !errors.Is(err, inbox.ErrUnavailable) {
 		t.Errorf("got the error %v, want %v", err, inbox.ErrUnavailable)
 	}
-	inboxtest.Until(t, "the server that is cut off is not ready", func() bool { return !cut.Ready() })
+	inboxtest.Until(t, "the disconnected server is not ready", func() bool { return !cut.Ready() })
 	atWhole.serves()
 	untilReady(t, whole)
 	reached(t, func() error {
@@ -107,15 +108,15 @@ func TestOneServerIsCutOffUnderLoad(t *testing.T) {
 	both.fullServiceSince(begin)
 	untilReady(t, cut)
 	if err := <-waited; err != nil {
-		t.Errorf("who waited at the server that was cut off: %v", err)
+		t.Errorf("the receiver at the disconnected server: %v", err)
 	}
 	both.nothingLost()
 	atWhole.nothingLost()
 }
 
-// A peer that could not wait at a server that is cut off waits at another one.
-// When its first request gets through at last, nobody is replaced.
-func TestWhatComesTooLateDoesNothing(t *testing.T) {
+// A peer's first request is delayed at a server without a connection, so it waits at
+// another server. The delayed request must not replace it there.
+func TestDelayedRequestDoesNothing(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := startProxy(t, redis.Addr)
@@ -132,9 +133,9 @@ func TestWhatComesTooLateDoesNothing(t *testing.T) {
 	}
 	reached(t, wait)
 	p.heal()
-	inboxtest.Until(t, "all that was kept back has got through", func() bool { return p.kept.Load() == 0 })
-	for range 2 { // by then Redis has read it
+	inboxtest.Until(t, "the proxy has forwarded everything", func() bool { return p.kept.Load() == 0 })
+	for range 2 { // Redis has read the request when these return
 		redis.Must("PING")
 	}
-	reached(t, wait) // who waits elsewhere is not told anything
+	reached(t, wait) // the receiver has not been replaced
 }

@@ -1,29 +1,31 @@
--- What every script knows of an inbox. Go puts this in front of each.
+-- Functions that all scripts share. Go prepends this file to each of them.
 --
--- KEYS[1] is the inbox, a string of what is packed below: one read, one write.
--- KEYS[2] its messages, a list, oldest first, that is not there when empty.
--- KEYS[3] the idempotency keys it remembers, a sorted set by arrival.
--- KEYS[4] the latest requests that appended to it, a string of 8 bytes each.
--- KEYS[5] when the bucket of wrong secrets is full again, in microseconds. It expires then.
--- All five are in one slot, and only the first is the truth: whatever else is
--- left of an earlier life is deleted when a new one begins.
+-- KEYS[1] is the inbox: a string with the record described below. KEYS[2] contains its
+-- messages: a list, oldest first, which does not exist when empty. KEYS[3] contains the
+-- idempotency keys it remembers: a sorted set by arrival. KEYS[4] contains the ids of the
+-- latest requests that appended to it: a string of 8 bytes each. KEYS[5] is when the
+-- bucket of wrong secrets is full again, in microseconds. It expires then. All five are
+-- in the same slot. Only the first is authoritative: opening an inbox deletes whatever is
+-- left of the others.
 
 local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED, SHARE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
--- Secret; life; history, in which the life was last written to; the earlier life
--- and its last number, when the history changed; last and first number held;
--- bytes that came ever, and before the first held; expiry in microseconds; since
--- when there is this record, over however many lives; the receiver (8 bytes of its server, 8 of its number); who closed; keys
--- remembered; whether it is closed; whether the receiver waits for a wake.
+-- The fields of the record: secret; life; history, the replication id under which the
+-- life was last written to; the earlier life and its last number, if the history has
+-- changed; last number, and number of the first message held; total bytes ever received,
+-- and those before the first message held; expiry in microseconds; time since when this
+-- record exists, across lives; receiver (8 bytes of its server, 8 of its number); the
+-- request that closed the inbox; number of keys remembered; whether the inbox is closed;
+-- whether the receiver waits for a wake.
 local FORMAT = '>c32c8c8c8I8I8I8I8I8I8I8c16c8I4BB'
 local SIZE = 142
 local MOST_ENDED = 6 * 17
 local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
--- spoil gives up the inbox: another program has written to one of its keys, and what is
--- left would make every request fail. Without KEYS[3] to KEYS[5] an inbox goes on. Go
--- tells the operator and runs the script again. Nothing was written before.
+-- spoil removes an inbox because another program has written to one of its keys, which
+-- would make every later request fail. KEYS[3] to KEYS[5] can be removed alone. Go warns
+-- the operator and retries the script. Nothing must have been written before.
 local function spoil(key)
   if key == KEYS[3] or key == KEYS[4] or key == KEYS[5] then
     redis.call('UNLINK', key)
@@ -45,13 +47,13 @@ end
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
--- The last argument is when whoever asks is told that the store is unavailable.
--- What a network, or a Redis that stood still, kept back for longer does nothing:
--- its peer has gone on, and may wait elsewhere.
+-- The last argument is when the client will be told that the store is unavailable. A
+-- script that a slow network or a stalled Redis has delayed beyond it does nothing: the
+-- client has given up, and may wait elsewhere.
 if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 
--- sound tells what save has packed from other bytes.
-local function sound(b, size)
+-- valid reports whether save can have written the record.
+local function valid(b, size)
   local ended = size - SIZE
   return ended % 17 == 0 and ended <= 8 * 17 and b.closed <= 1 and b.armed <= 1
     and b.first >= 1 and b.last >= b.first - 1 and b.sum >= b.base
@@ -59,7 +61,7 @@ local function sound(b, size)
     and b.expires < now + 800 * 86400 * SECOND
 end
 
--- cut removes the entry of that kind from what follows the record, and returns it.
+-- cut removes the entry of the given kind from the end of the record and returns it.
 local function cut(b, kind)
   for i = 1, #b.ended, 17 do
     if string.sub(b.ended, i, i) == kind then
@@ -78,10 +80,10 @@ local function load()
   b.secret, b.life, b.history, b.earlier, b.known, b.last, b.first, b.sum, b.base, b.expires, b.since,
     b.receiver, b.closer, b.keys, b.closed, b.armed = struct.unpack(FORMAT, raw)
   b.ended = string.sub(raw, SIZE + 1)
-  if not sound(b, #raw) then spoil() end
-  -- The addresses of the owner, four tags of 4 bytes. The sender of the last message, a
-  -- tag of 8, and the number of the first of its messages that no other follows. They
-  -- stand among the ended receivers, where servers of version 0.1 let them be.
+  if not valid(b, #raw) then spoil() end
+  -- The owner's addresses, as four tags of 4 bytes. The sender of the last message, as a
+  -- tag of 8 bytes, and the number of the first message of its current run. They are
+  -- stored among the ended receivers, where servers of version 0.1 leave them alone.
   b.addresses = cut(b, 'a')
   local sender = cut(b, 's')
   if sender then b.sender, b.run = struct.unpack('>c8I8', sender) end
@@ -89,8 +91,8 @@ local function load()
   return b
 end
 
--- save keeps the inbox for a while after its end, for those of its receivers
--- who have yet to learn of it.
+-- save keeps the record for some time after the inbox ends, so that its receivers still
+-- get the reason.
 local function save(b, keep)
   local more = b.addresses and 'a' .. b.addresses or ''
   if b.sender then more = more .. 's' .. struct.pack('>c8I8', b.sender, b.run) end
@@ -99,8 +101,8 @@ local function save(b, keep)
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
 end
 
--- last_with lets a key live a little longer than the inbox it belongs to.
-local function last_with(b, key)
+-- expire_with makes a key expire shortly after the inbox it belongs to.
+local function expire_with(b, key)
   call('PEXPIREAT', key, string.format('%.0f', math.ceil((b.expires + SECOND) / 1000)))
 end
 
@@ -108,16 +110,16 @@ local function alive(b, now)
   return b ~= nil and b.closed == 0 and now < b.expires
 end
 
--- history names the sequence of writes that this server holds. It changes when
--- a replica takes over and when a server starts, which is when the last writes
--- may have been lost and numbers that were given out would be given out again.
+-- history returns the replication id. It changes when a replica takes over and when a
+-- server starts. The last writes may then have been lost, and numbers would be issued
+-- again.
 local function history()
   return string.sub(string.match(call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 8)
 end
 
--- renew begins another life if the history has changed. Messages and numbers
--- go on: what an earlier cursor acknowledges up to known is still what it meant.
--- Of receivers that came before, the record may have lost the last.
+-- renew begins another life if the history has changed. It keeps the messages and the
+-- numbering: up to known, an earlier cursor still acknowledges the same messages. The
+-- record may have lost the latest of the receivers that attached before.
 local function renew(b, life, now)
   local h = history()
   if h == b.history then return false end
@@ -125,7 +127,8 @@ local function renew(b, life, now)
   return true
 end
 
--- ended receivers are remembered with the reason, 17 bytes each, the last 6.
+-- add_ended adds the receiver to the ended ones, with the reason: 17 bytes each, the last
+-- 6.
 local function add_ended(b, why)
   if b.receiver ~= NOBODY then
     b.ended = string.sub(b.ended .. why .. b.receiver, -MOST_ENDED)
@@ -139,34 +142,35 @@ local function find_ended(b, receiver)
   end
 end
 
--- tell has a receiver woken: by the caller, whom the number is returned to, if
--- it is of the same server, else through the channel of its own.
-local function tell(what, receiver, server, channel)
+-- notify wakes or ends a receiver. If the receiver is at the same server, it returns its
+-- number for the caller to act on. Otherwise it publishes to the receiver's server.
+local function notify(what, receiver, server, channel)
   local to, number = string.sub(receiver, 1, 8), string.sub(receiver, 9)
   if to == server then return number end
   call('SPUBLISH', channel .. to, what .. number)
   return ''
 end
 
--- remember notes the tag of an address that has shown the secret.
+-- remember records the tag of an address that has presented the right secret.
 local function remember(b, address)
   b.addresses = string.sub(address, 1, 4) .. string.sub(b.addresses or string.rep('\0', 16), 1, 12)
 end
 
--- refilled is when the bucket of wrong secrets will be full after one more. What no server
--- of ours has stored does not count.
+-- refilled returns when the bucket of wrong secrets will be full after one more. It
+-- ignores stored values that our servers cannot have written.
 local function refilled(every, burst)
   local full = tonumber(call('GET', KEYS[5]) or '')
   if not full or not (full > now and full <= now + every * burst) then full = now end
   return full + every
 end
 
--- admit compares the secret of a peer at the address with that tag. Without a tag, and for
--- a peer that was admitted before, whose tag ends with a plus sign, no guess counts. Of
--- wrong ones, burst can be tried at once, and then one every so many microseconds. Beyond
--- that the answer does not depend on the secret, except at an address that has shown the
--- right one, and for a peer that names a cursor of this LIFE: only the owner was told it.
--- Returns whether the address is new.
+-- admit compares the secret of a peer. address is the tag of its address, empty if there
+-- is none; a plus sign follows the tag of a peer that was admitted before. In both cases
+-- a wrong secret does not count as a guess. Otherwise burst wrong secrets can be tried in
+-- a row, and then one per interval of every microseconds. Beyond that the result does not
+-- depend on the secret, except for an address that has presented the right one, and for a
+-- peer that names a cursor of this LIFE, which only the owner has seen. The second result
+-- reports whether the address is new.
 local function admit(b, secret, address, every, burst, life)
   local guesses = #address == 4
   local known = not guesses
@@ -185,8 +189,9 @@ local function admit(b, secret, address, every, burst, life)
   return UNAUTHORIZED
 end
 
--- begin opens the inbox, whose record b is of an earlier life, if there is one.
-local function begin(b, secret, address, life, ttl, now)
+-- open_inbox returns the record of a new life. b is the record of an earlier life, or
+-- nil.
+local function open_inbox(b, secret, address, life, ttl, now)
   call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   if b and b.closed == 0 then add_ended(b, 'e') end
   local opened = {

@@ -12,23 +12,22 @@ import (
 	"inbox/internal/redistest"
 )
 
-// twoStores are two servers' stores at one Redis.
+// twoStores returns the stores of two servers with the same Redis.
 func twoStores(tb testing.TB, url string, waitReplicas int) []*Store {
 	tb.Helper()
 	c := Config{URL: url, WaitReplicas: waitReplicas}
 	return []*Store{open(tb, c), open(tb, c)}
 }
 
-// fullServiceSince waits for it, and says how long it took. The goal for any fault
-// that Redis recovers from by itself is 15 seconds, on a machine that has a turn
-// for everybody.
+// fullServiceSince waits for full service and logs how long it took. For any fault that
+// Redis recovers from itself, the goal is 15 seconds on a machine that is not overloaded.
 func (l *load) fullServiceSince(begin time.Time) {
 	l.Helper()
 	l.serves()
 	l.Logf("full service after %v", time.Since(begin).Round(10*time.Millisecond))
 }
 
-func TestSubscriptionsAreCutUnderLoad(t *testing.T) {
+func TestSubscriptionsAreKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
@@ -40,7 +39,7 @@ func TestSubscriptionsAreCutUnderLoad(t *testing.T) {
 	l.nothingLost()
 }
 
-func TestConnectionsAreCutUnderLoad(t *testing.T) {
+func TestConnectionsAreKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
@@ -64,42 +63,42 @@ func TestScriptsAreFlushedUnderLoad(t *testing.T) {
 	l.nothingLost()
 }
 
-func TestRedisStandsStillUnderLoad(t *testing.T) {
+func TestRedisIsPausedUnderLoad(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	stores := twoStores(t, "redis://"+redis.Addr, 0)
 	l := startLoad(t, stores...)
 	l.serves()
 	redis.Pause()
-	inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > loadPeers })
+	inboxtest.Until(t, "senders get errors", func() bool { return l.unavailable.Load() > loadPeers })
 	inboxtest.Until(t, "the servers are not ready", func() bool { return !stores[0].Ready() && !stores[1].Ready() })
 	begin := time.Now()
 	redis.Resume()
 	l.fullServiceSince(begin)
 	inboxtest.Until(t, "the servers are ready", func() bool { return stores[0].Ready() && stores[1].Ready() })
 	if l.ends.Load() > 0 {
-		t.Logf("%d waits ended, of peers that had just come", l.ends.Load())
+		t.Logf("%d waits ended, of peers that had just connected", l.ends.Load())
 	}
 	l.nothingLost()
 }
 
-// What a Redis without a replica and without persistence held is gone with it.
-// The peers are told, and all goes on.
+// A Redis without replicas and persistence loses its data when it is killed. The peers
+// get a reset, and service resumes.
 func TestRedisIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	l := startLoad(t, twoStores(t, "redis://"+redis.Addr, 0)...)
 	l.serves()
 	redis.Kill()
-	inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > loadPeers })
+	inboxtest.Until(t, "senders get errors", func() bool { return l.unavailable.Load() > loadPeers })
 	begin := time.Now()
 	redis.Restart()
 	l.fullServiceSince(begin)
 	b := l.end()
 	if l.resets.Load() < loadPeers {
-		t.Errorf("%d peers of %d were told that mail may have been missed", l.resets.Load(), loadPeers)
+		t.Errorf("%d of %d peers got a reset", l.resets.Load(), loadPeers)
 	}
-	// A send whose answer was lost with Redis is repeated, and known to nobody.
+	// A send whose reply was lost with Redis is repeated and not recognized.
 	if b.Phantoms > 0 || b.Twice > loadPeers || b.Swapped > 0 {
 		t.Errorf("the ledger does not balance: %v", b)
 	}
@@ -112,8 +111,8 @@ func TestMemoryRunsOutUnderLoad(t *testing.T) {
 	l := startLoad(t, stores...)
 	l.serves()
 	redis.Must("CONFIG", "SET", "maxmemory", "1")
-	inboxtest.Until(t, "senders are told", func() bool { return l.full.Load() > loadPeers })
-	reached(t, func() error { // what is there can be taken
+	inboxtest.Until(t, "senders get errors", func() bool { return l.full.Load() > loadPeers })
+	reached(t, func() error { // messages can be received
 		_, err := stores[0].Acknowledge(t.Context(), peer("peer0"), inbox.Cursor{}, nil)
 		return err
 	})
@@ -122,9 +121,9 @@ func TestMemoryRunsOutUnderLoad(t *testing.T) {
 		if errors.Is(err, inbox.ErrServerFull) {
 			return nil
 		}
-		return errors.Join(err, errors.New("a new inbox was opened"))
+		return errors.Join(err, errors.New("a new inbox was opened without memory"))
 	})
-	untilReady(t, stores[0]) // since what it holds can be taken
+	untilReady(t, stores[0]) // because messages can be received
 	redis.Must("CONFIG", "SET", "maxmemory", "100mb")
 	l.fullServiceSince(time.Now())
 	l.nothingLost()
@@ -139,24 +138,23 @@ func TestSentinelPrimaryIsKilledUnderLoad(t *testing.T) {
 			l.serves()
 			begin := time.Now()
 			g.Kill()
-			inboxtest.Until(t, "senders are told", func() bool { return l.unavailable.Load() > 0 })
+			inboxtest.Until(t, "senders get errors", func() bool { return l.unavailable.Load() > 0 })
 			l.fullServiceSince(begin)
 			b := l.end()
-			t.Logf("of %d accepted messages %d were lost with the primary", b.Accepted, b.Lost)
+			t.Logf("%d of %d accepted messages were lost with the primary", b.Lost, b.Accepted)
 			if b.Phantoms > 0 || b.Swapped > 0 || b.Twice > 0 && l.resets.Load() == 0 {
 				t.Errorf("the ledger does not balance: %v", b)
 			}
 			if b.Lost > 0 && (wait > 0 || l.resets.Load() == 0) {
-				t.Errorf("%d messages were lost, and %d peers were told", b.Lost, l.resets.Load())
+				t.Errorf("%d messages were lost, but only %d peers got a reset", b.Lost, l.resets.Load())
 			}
 		})
 	}
 }
 
-// A primary that is demoted lives on, and refuses to be written to; but before
-// that, it takes writes for a moment though it has a successor. The replicas
-// that it still has confirm them, and only the successor does not: so all of
-// them are waited for here.
+// A demoted primary refuses writes, but for a moment it still accepts them although it
+// has a successor. The replicas that it still has confirm them, and only the successor
+// does not. So this test waits for all replicas.
 func TestSentinelPrimaryIsDemotedUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := redistest.StartSentinel(t)
@@ -187,7 +185,7 @@ func TestClusterPrimaryIsKilledUnderLoad(t *testing.T) {
 	}
 	t.Logf("every part is in service after %v", time.Since(begin).Round(10*time.Millisecond))
 	b := l.end()
-	t.Logf("of %d accepted messages %d were lost with the primary", b.Accepted, b.Lost)
+	t.Logf("%d of %d accepted messages were lost with the primary", b.Lost, b.Accepted)
 	if b.Phantoms > 0 || b.Swapped > 0 || b.Lost > 0 && l.resets.Load() == 0 {
 		t.Errorf("the ledger does not balance: %v, %d resets", b, l.resets.Load())
 	}
@@ -203,7 +201,7 @@ func TestClusterSlotsMoveUnderLoad(t *testing.T) {
 	stores := twoStores(t, g.URL(), 0)
 	l := startLoad(t, stores...)
 	l.serves()
-	for i := range loadPeers { // where the load is
+	for i := range loadPeers { // slots that the load uses
 		g.Move(slotOf(stores[0], fmt.Sprint("peer", i)))
 		l.serves()
 	}

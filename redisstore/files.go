@@ -25,35 +25,37 @@ import (
 //go:embed lock.lua
 var lockSource string
 
-// lockScript takes, keeps or gives back a lock. It can be run again: the holder has a token.
+// lockScript takes, renews or releases a lock. It can be retried, because the holder has
+// a token.
 var lockScript = rueidis.NewLuaScript("#!lua flags=allow-oom\n" + lockSource)
 
 const (
-	// fileTimeout is what an operation takes at most, with what is tried again in it. A
-	// failover takes about as long.
+	// fileTimeout bounds an operation with all its retries. A failover takes about as
+	// long.
 	fileTimeout = 10 * time.Second
-	// lockFor is how long a lock outlives the server that has it; lockRenewed is how often
-	// that server renews it.
+	// lockFor is how long a lock outlives its server, and lockRenewed how often the
+	// server renews it.
 	lockFor     = 30 * time.Second
 	lockRenewed = 10 * time.Second
-	// biggestFile bounds one file, in bytes. A certificate has about 6 KiB.
-	biggestFile = 1 << 20
+	// maxFile bounds a file, in bytes. A certificate has about 6 KiB.
+	maxFile = 1 << 20
 )
 
-// Files are small files that all servers of a Redis and a prefix share. They are sealed
-// with a key that only the servers have, and stay until they are deleted. A lock ends when
-// it is given back, or some time after its server has ended.
+// Files are small files that all servers with the same Redis and prefix share. They are
+// encrypted with a key that only the servers have, and stay until they are deleted. A
+// lock ends when it is released, or some time after its server has ended. Files is safe
+// for concurrent use.
 type Files struct {
-	l        *link
-	seal     cipher.AEAD
-	key      string // a hash, with a field for each file
-	lockedAt string // what the keys of locks begin with
+	l          *link
+	seal       cipher.AEAD
+	key        string // a hash with one field per file
+	lockPrefix string // prefix of the keys of locks
 
 	mu    sync.Mutex // guards locks
 	locks map[string]*lock
 }
 
-// lock is one that this server has.
+// A lock is held by this server.
 type lock struct {
 	token string
 	stop  context.CancelFunc
@@ -75,11 +77,11 @@ func (s *Store) Files(key [inbox.PepperSize]byte) (*Files, error) {
 		return nil, err
 	}
 	tagged := s.Prefix() + "{" + redislink.Tag(0) + "}"
-	return &Files{l: s.link, seal: seal, key: tagged + "files", lockedAt: tagged + "lock:", locks: make(map[string]*lock)}, nil
+	return &Files{l: s.link, seal: seal, key: tagged + "files", lockPrefix: tagged + "lock:", locks: make(map[string]*lock)}, nil
 }
 
-// Load returns the content of a file. The error is fs.ErrNotExist if it is not there, or if
-// it is not one of ours.
+// Load returns the content of a file. It returns fs.ErrNotExist if the file does not
+// exist or cannot be decrypted.
 func (f *Files) Load(ctx context.Context, name string) ([]byte, error) {
 	m, err := f.do(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Hget().Key(f.key).Field(name).Build() })
 	if rueidis.IsRedisNil(err) {
@@ -94,8 +96,8 @@ func (f *Files) Load(ctx context.Context, name string) ([]byte, error) {
 	}
 	content, err := f.seal.Open(nil, nil, sealed, []byte(name))
 	if err != nil {
-		// It was sealed with another pepper, or somebody wrote here.
-		f.l.log.Warn("a file in redis cannot be opened, as if it were not there: was --pepper-file changed?", "file", name)
+		// It was encrypted with another pepper, or another program wrote it.
+		f.l.log.Warn("cannot decrypt a file in redis, ignoring it: was --pepper-file changed?", "file", name)
 		return nil, &fs.PathError{Op: "load", Path: name, Err: fs.ErrNotExist}
 	}
 	return content, nil
@@ -103,8 +105,8 @@ func (f *Files) Load(ctx context.Context, name string) ([]byte, error) {
 
 // Store writes a file.
 func (f *Files) Store(ctx context.Context, name string, content []byte) error {
-	if len(content) > biggestFile {
-		return fmt.Errorf("%s: %d bytes, want at most %d", name, len(content), biggestFile)
+	if len(content) > maxFile {
+		return fmt.Errorf("%s: %d bytes, want at most %d", name, len(content), maxFile)
 	}
 	sealed := f.seal.Seal(nil, nil, content, []byte(name))
 	_, err := f.do(ctx, func(b rueidis.Builder) rueidis.Completed {
@@ -113,7 +115,7 @@ func (f *Files) Store(ctx context.Context, name string, content []byte) error {
 	return err
 }
 
-// Delete removes files. It is no error if they are not there.
+// Delete removes files. It ignores files that do not exist.
 func (f *Files) Delete(ctx context.Context, names ...string) error {
 	_, err := f.do(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Hdel().Key(f.key).Field(names...).Build() })
 	return err
@@ -128,12 +130,12 @@ func (f *Files) Names(ctx context.Context) ([]string, error) {
 	return m.AsStrSlice()
 }
 
-// do runs a command that can be repeated, until Redis has done it or refuses.
+// do retries an idempotent command until Redis executes or refuses it.
 func (f *Files) do(ctx context.Context, command func(rueidis.Builder) rueidis.Completed) (rueidis.RedisMessage, error) {
-	return f.again(ctx, func(ctx context.Context, c rueidis.Client) (rueidis.RedisMessage, error) {
+	return f.retry(ctx, func(ctx context.Context, c rueidis.Client) (rueidis.RedisMessage, error) {
 		m, err := c.Do(ctx, command(c.B())).ToMessage()
 		if re, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(re.Error(), "WRONGTYPE") {
-			f.l.noteSpoiled()
+			f.l.countSpoiled()
 			c.Do(ctx, c.B().Unlink().Key(f.key).Build())
 			m, err = c.Do(ctx, command(c.B())).ToMessage()
 		}
@@ -141,7 +143,7 @@ func (f *Files) do(ctx context.Context, command func(rueidis.Builder) rueidis.Co
 	})
 }
 
-func (f *Files) again(ctx context.Context, once func(context.Context, rueidis.Client) (rueidis.RedisMessage, error)) (rueidis.RedisMessage, error) {
+func (f *Files) retry(ctx context.Context, once func(context.Context, rueidis.Client) (rueidis.RedisMessage, error)) (rueidis.RedisMessage, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fileTimeout, errTooLong)
 	defer cancel()
 	for {
@@ -166,7 +168,8 @@ func (f *Files) again(ctx context.Context, once func(context.Context, rueidis.Cl
 	}
 }
 
-// TryLock takes a lock, if no server has it, and keeps it until Unlock.
+// TryLock takes a lock unless a server has it, and renews it until Unlock. It reports
+// whether it took the lock.
 func (f *Files) TryLock(ctx context.Context, name string) (bool, error) {
 	f.mu.Lock()
 	_, ours := f.locks[name]
@@ -187,8 +190,8 @@ func (f *Files) TryLock(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
-// keep renews a lock until ctx ends, or another server has it: then ours was away for
-// longer than a lock lasts.
+// keep renews a lock until ctx ends or another server has taken it, which happens if this
+// server was disconnected for longer than a lock lasts.
 func (f *Files) keep(ctx context.Context, name string, k *lock) {
 	defer close(k.ended)
 	for {
@@ -201,7 +204,7 @@ func (f *Files) keep(ctx context.Context, name string, k *lock) {
 		}
 		taken, err := f.script(ctx, name, k.token, lockFor)
 		if ctx.Err() == nil && (err != nil || !taken) {
-			f.l.log.Debug("a lock in redis was not renewed", "error", err)
+			f.l.log.Debug("cannot renew a lock in redis", "error", err)
 		}
 		if err == nil && !taken {
 			return
@@ -209,7 +212,7 @@ func (f *Files) keep(ctx context.Context, name string, k *lock) {
 	}
 }
 
-// Unlock gives a lock back.
+// Unlock releases a lock.
 func (f *Files) Unlock(ctx context.Context, name string) error {
 	f.mu.Lock()
 	k := f.locks[name]
@@ -219,15 +222,16 @@ func (f *Files) Unlock(ctx context.Context, name string) error {
 		return errors.New("this server does not have the lock " + name)
 	}
 	k.stop()
-	<-k.ended // or it would be taken once more
+	<-k.ended // a renewal in progress would take it again
 	_, err := f.script(ctx, name, k.token, 0)
 	return err
 }
 
-// script takes or renews the lock for that time, or gives it back after none.
+// script takes or renews a lock for the given time. It releases the lock if the time is
+// zero.
 func (f *Files) script(ctx context.Context, name, token string, d time.Duration) (bool, error) {
-	m, err := f.again(ctx, func(ctx context.Context, c rueidis.Client) (rueidis.RedisMessage, error) {
-		return lockScript.Exec(ctx, c, []string{f.lockedAt + name}, []string{token, strconv.FormatInt(d.Milliseconds(), 10)}).ToMessage()
+	m, err := f.retry(ctx, func(ctx context.Context, c rueidis.Client) (rueidis.RedisMessage, error) {
+		return lockScript.Exec(ctx, c, []string{f.lockPrefix + name}, []string{token, strconv.FormatInt(d.Milliseconds(), 10)}).ToMessage()
 	})
 	if err != nil {
 		return false, err

@@ -25,7 +25,7 @@ func openFiles(t *testing.T, c Config, key [inbox.PepperSize]byte) *Files {
 	return f
 }
 
-// number is what Redis answers to a command, or -3.
+// number returns the integer reply of a command, or -3 if it is not an integer.
 func number(redis *redistest.Server, command ...string) int64 {
 	m := redis.Must(command...)
 	if n, err := m.AsInt64(); err == nil {
@@ -34,7 +34,7 @@ func number(redis *redistest.Server, command ...string) int64 {
 	return -3
 }
 
-// shareFiles is the least that two servers do with files, wherever Redis keeps them.
+// shareFiles is a short test of files that two servers share, for any kind of Redis.
 func shareFiles(t *testing.T, one, two *Store) {
 	ours, err := one.Files(testKey)
 	if err != nil {
@@ -55,23 +55,23 @@ func shareFiles(t *testing.T, one, two *Store) {
 		t.Error(ok, err)
 	}
 	if ok, err := theirs.TryLock(ctx, "x"); ok || err != nil {
-		t.Errorf("two have the lock: %v", err)
+		t.Errorf("two servers have the lock: %v", err)
 	}
 	if err := errors.Join(ours.Unlock(ctx, "x"), theirs.Delete(ctx, "x")); err != nil {
 		t.Error(err)
 	}
 }
 
-// Two servers see the same files. Redis sees neither what is in them, nor an end of their
-// time, and another pepper opens none.
-func TestFiles(t *testing.T) {
+// Servers with the same pepper share files. Redis stores them encrypted and without an
+// expiry.
+func TestFilesAreSharedAndEncrypted(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	c := Config{URL: redis.URL(), Prefix: "mine:"}
 	one, two := openFiles(t, c, testKey), openFiles(t, c, testKey)
 	ctx := t.Context()
 	if _, err := two.Load(ctx, "a/key"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	const secret = "-----BEGIN EC PRIVATE KEY-----"
 	for _, name := range []string{"a/key", "b"} {
@@ -100,17 +100,17 @@ func TestFiles(t *testing.T) {
 	}
 	for _, key := range keys {
 		if !strings.HasPrefix(key, "mine:{") {
-			t.Errorf("the key %s has no prefix of ours", key)
+			t.Errorf("the key %s lacks our prefix", key)
 		}
 	}
 	if ttl := number(redis, "TTL", one.key); ttl != -1 {
-		t.Errorf("the files end in %d s", ttl)
+		t.Errorf("the files expire in %d s", ttl)
 	}
 	if raw := redis.Text("DUMP", one.key) + redis.Text("HGET", one.key, "a/key"); strings.Contains(raw, "PRIVATE") {
-		t.Error("redis holds what is in a file")
+		t.Error("redis contains the plain text of a file")
 	}
 
-	// A value that somebody has put in the place of another is none of ours.
+	// A value that was copied from another file does not count.
 	redis.Must("HSET", one.key, "b", redis.Text("HGET", one.key, "a/key"))
 	if got, err := two.Load(ctx, "b"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a value of another file: %q, %v", got, err)
@@ -123,17 +123,17 @@ func TestFiles(t *testing.T) {
 		t.Errorf("with another pepper: %q, %v", got, err)
 	}
 
-	if err := errors.Join(one.Delete(ctx, "a/key", "b", "c"), one.Store(ctx, "big", make([]byte, biggestFile))); err != nil {
+	if err := errors.Join(one.Delete(ctx, "a/key", "b", "c"), one.Store(ctx, "big", make([]byte, maxFile))); err != nil {
 		t.Error(err)
 	}
 	if _, err := two.Load(ctx, "a/key"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that was deleted: %v", err)
+		t.Errorf("a deleted file: %v", err)
 	}
-	if one.Store(ctx, "too big", make([]byte, biggestFile+1)) == nil {
-		t.Error("a file without a bound")
+	if one.Store(ctx, "too big", make([]byte, maxFile+1)) == nil {
+		t.Error("a file that is too large was stored")
 	}
 
-	// Another program takes the key for something of its own.
+	// Another program overwrites the key.
 	redis.Must("SET", one.key, "x")
 	if err := one.Store(ctx, "a", []byte("again")); err != nil {
 		t.Error(err)
@@ -143,9 +143,9 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// One at a time has a lock. It outlives its time while its server lives, and not the
-// server.
-func TestFileLocks(t *testing.T) {
+// Only one holder has a lock at a time. A lock does not expire while its server lives,
+// but does afterwards.
+func TestFileLocksAreExclusive(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	c := Config{URL: redis.URL()}
@@ -175,23 +175,23 @@ func TestFileLocks(t *testing.T) {
 	}
 	all.Wait()
 	if most.Load() != 1 {
-		t.Errorf("%d had the lock at a time", most.Load())
+		t.Errorf("%d holders had the lock at the same time", most.Load())
 	}
-	if number(redis, "EXISTS", one.lockedAt+"x") != 0 {
-		t.Error("a lock that was given back is still there")
+	if number(redis, "EXISTS", one.lockPrefix+"x") != 0 {
+		t.Error("a released lock still exists")
 	}
 
 	if ok, err := one.TryLock(ctx, "x"); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	redis.Must("PEXPIRE", one.lockedAt+"x", "12000") // less than it has, more than to its renewal
+	redis.Must("PEXPIRE", one.lockPrefix+"x", "12000") // less than it had, but enough until its renewal
 	inboxtest.Until(t, "the lock is renewed", func() bool {
-		return number(redis, "PTTL", one.lockedAt+"x") > 15000
+		return number(redis, "PTTL", one.lockPrefix+"x") > 15000
 	})
 	if ok, err := two.TryLock(ctx, "x"); ok || err != nil {
-		t.Errorf("two have the lock: %v", err)
+		t.Errorf("two servers have the lock: %v", err)
 	}
-	redis.Must("PEXPIRE", one.lockedAt+"x", "1") // as when its server has ended
+	redis.Must("PEXPIRE", one.lockPrefix+"x", "1") // as if its server had ended
 	inboxtest.Until(t, "another server has the lock", func() bool {
 		ok, err := two.TryLock(ctx, "x")
 		return ok && err == nil
@@ -200,15 +200,15 @@ func TestFileLocks(t *testing.T) {
 		t.Error(err)
 	}
 	if ok, err := one.TryLock(ctx, "x"); ok || err != nil {
-		t.Errorf("a lock that was lost gave back another's: %v", err)
+		t.Errorf("releasing a lost lock released another server's: %v", err)
 	}
 	if two.Unlock(ctx, "x") != nil || two.Unlock(ctx, "x") == nil {
-		t.Error("a lock was given back twice")
+		t.Error("a lock was not released exactly once")
 	}
 }
 
-// While Redis is away, an operation ends when its caller ends.
-func TestFilesWithoutRedis(t *testing.T) {
+// While Redis is unavailable, operations end with their context.
+func TestFilesDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	f := openFiles(t, Config{URL: redis.URL()}, testKey)

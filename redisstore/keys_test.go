@@ -15,14 +15,13 @@ import (
 	"inbox/internal/redistest"
 )
 
-// Nobody reads ids or passwords from keys, and everything that is written goes by
-// itself.
-func TestKeysTellNothingAndExpire(t *testing.T) {
+// Keys and values reveal no ids of owners or passwords, and everything expires.
+func TestKeysRevealNothingAndExpire(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: 4 * time.Second}})
 	var keys []string
-	inboxtest.Until(t, "every kind of key is there", func() bool {
+	inboxtest.Until(t, "every kind of key exists", func() bool {
 		for _, id := range []string{"alice-known", "bob-known"} {
 			reached(t, func() error {
 				_, err := s.Look(t.Context(), peer(id), inbox.Cursor{}, 0, inbox.NewWaker(nil))
@@ -39,7 +38,7 @@ func TestKeysTellNothingAndExpire(t *testing.T) {
 		const gone, forever = -2, -1
 		switch ms, err := ttl.AsInt64(); {
 		case err != nil || ms == forever:
-			t.Errorf("%s lives for ever", key)
+			t.Errorf("%s never expires", key)
 		case ms == gone:
 			continue
 		}
@@ -51,11 +50,11 @@ func TestKeysTellNothingAndExpire(t *testing.T) {
 		dump := key + content
 		for _, known := range []string{"bob-known", "password"} {
 			if strings.Contains(dump, known) {
-				t.Errorf("%s tells %q", key, known)
+				t.Errorf("%s contains %q", key, known)
 			}
 		}
 		if strings.Contains(key, "alice-known") {
-			t.Errorf("a key is %s", key)
+			t.Errorf("the key %s contains an id", key)
 		}
 	}
 	inboxtest.Until(t, "all inboxes have gone from Redis", func() bool {
@@ -70,9 +69,9 @@ func TestKeysTellNothingAndExpire(t *testing.T) {
 	})
 }
 
-// A replica takes over that did not get the last messages. Their numbers are not
-// given to others: who has seen them is told that mail may be missing.
-func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
+// A replica that lacks the last messages takes over. Their numbers are not reused: an
+// owner that has seen them gets a reset.
+func TestNumbersAreNotReusedAfterAFailover(t *testing.T) {
 	t.Parallel()
 	primary := redistest.Start(t)
 	replica := redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port))
@@ -88,7 +87,7 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 			}
 		}
 	}
-	ask := func(s *Store, after inbox.Cursor) (inbox.Batch, string) {
+	look := func(s *Store, after inbox.Cursor) (inbox.Batch, string) {
 		t.Helper()
 		b, err := s.Look(t.Context(), peer("alice"), after, 100, nil)
 		if err != nil {
@@ -100,16 +99,16 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 		}
 		return b, strings.Join(bodies, " ")
 	}
-	ask(before, inbox.Cursor{})
+	look(before, inbox.Cursor{})
 	send(before, "1", "2", "3", "4")
 	second := inbox.Cursor{}
-	if b, got := ask(before, second); got != "1 2 3 4" {
+	if b, got := look(before, second); got != "1 2 3 4" {
 		t.Fatalf("got %q", got)
 	} else {
 		second = b.Messages[1].Cursor
 	}
 	primary.Must("WAIT", "1", "0")
-	inboxtest.Until(t, "the replica has it all", func() bool {
+	inboxtest.Until(t, "the replica is in sync", func() bool {
 		offset := func(s *redistest.Server) string {
 			_, after, _ := strings.Cut(s.Text("INFO", "replication"), "master_repl_offset:")
 			return strings.Fields(after)[0]
@@ -118,7 +117,7 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 	})
 	replica.Must("REPLICAOF", "NO", "ONE")
 	send(before, "5", "6")
-	lost, got := ask(before, second)
+	lost, got := look(before, second)
 	if got != "3 4 5 6" {
 		t.Fatalf("got %q", got)
 	}
@@ -128,7 +127,7 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 		if !first {
 			send(after, "X")
 		}
-		b, got := ask(after, lost.Cursor) // has seen 6, so 3 and 4 are acknowledged
+		b, got := look(after, lost.Cursor) // this acknowledges 3 and 4 too, since 6 has been seen
 		want := ""
 		if !first {
 			want = "X"
@@ -136,12 +135,12 @@ func TestNumbersAreNotGivenOutTwiceAfterAFailover(t *testing.T) {
 		if !b.Reset || got != want || b.Cursor.Life == lost.Cursor.Life {
 			t.Errorf("got %q at %+v, reset %v, want %q and a reset", got, b.Cursor, b.Reset, want)
 		}
-		if b, _ := ask(after, b.Cursor); b.Reset {
-			t.Error("the new life's cursor was answered with a reset")
+		if b, _ := look(after, b.Cursor); b.Reset {
+			t.Error("a cursor of the new life caused a reset")
 		}
 	}
-	if b, _ := ask(after, second); !b.Reset {
-		t.Error("who has not seen the lost messages was not told either")
+	if b, _ := look(after, second); !b.Reset {
+		t.Error("a cursor from before the lost messages caused no reset")
 	}
 }
 
@@ -153,7 +152,7 @@ func TestTooFewReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := inbox.Draft{Body: []byte("hello"), Key: "k"}
-	for range 2 { // the second one is a replay, and no better off
+	for range 2 { // the second send is a replay, and fails too
 		if _, err := s.Send(t.Context(), peer("bob"), "alice", d); !errors.Is(err, inbox.ErrUnavailable) {
 			t.Errorf("got the error %v, want %v", err, inbox.ErrUnavailable)
 		}
@@ -169,12 +168,12 @@ func TestTooFewReplicas(t *testing.T) {
 	}
 }
 
-// Nothing is published while nobody of another server waits, and a burst is one
+// Nothing is published unless a receiver waits at another server, and a burst is one
 // wake.
-func TestPublishedIsOnlyForWhoWaits(t *testing.T) {
+func TestOnlyWakesForOtherServersArePublished(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	var stores []*Store // that do not run, and so say nothing but wakes
+	var stores []*Store // without Run, so that only wakes are published
 	for range 2 {
 		s, err := Open(t.Context(), Config{URL: "redis://" + redis.Addr, Key: testKey})
 		if err != nil {
@@ -191,14 +190,14 @@ func TestPublishedIsOnlyForWhoWaits(t *testing.T) {
 		}
 		return n
 	}
-	ask := func(s *Store, r *inbox.Waker) {
+	look := func(s *Store, r *inbox.Waker) {
 		t.Helper()
 		reached(t, func() error {
 			_, err := s.Look(t.Context(), peer("alice"), inbox.Cursor{}, 0, r)
 			return err
 		})
 	}
-	send := func(n int) (told int64) {
+	send := func(n int) (wakes int64) {
 		t.Helper()
 		before := published()
 		for range n {
@@ -209,16 +208,16 @@ func TestPublishedIsOnlyForWhoWaits(t *testing.T) {
 		}
 		return published() - before
 	}
-	ask(stores[0], nil)
-	if told := send(20); told != 0 {
-		t.Errorf("nobody waits, and %d wakes were published", told)
+	look(stores[0], nil)
+	if wakes := send(20); wakes != 0 {
+		t.Errorf("nobody waits, but %d wakes were published", wakes)
 	}
-	ask(stores[0], inbox.NewWaker(nil))
-	if told := send(20); told != 0 {
-		t.Errorf("who waits is of the same server, and %d wakes were published", told)
+	look(stores[0], inbox.NewWaker(nil))
+	if wakes := send(20); wakes != 0 {
+		t.Errorf("the receiver is at the same server, but %d wakes were published", wakes)
 	}
-	ask(stores[1], inbox.NewWaker(nil))
-	if told := send(20); told != 1 {
-		t.Errorf("for one who waits elsewhere %d wakes were published, want 1", told)
+	look(stores[1], inbox.NewWaker(nil))
+	if wakes := send(20); wakes != 1 {
+		t.Errorf("for a receiver at another server %d wakes were published, want 1", wakes)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"inbox/internal/redislink"
 )
 
-// link is what all inboxes of a server share: its connection to Redis and the receivers
+// A link is what the stores of a server share: the connection to Redis, and the receivers
 // that wait here.
 type link struct {
 	*redislink.Link
@@ -24,17 +24,17 @@ type link struct {
 
 	receivers receivers
 	sweeps    [redislink.Partitions]atomic.Bool // parts whose receivers have to look again
-	swept     chan struct{}                     // there is a part to sweep
+	swept     chan struct{}                     // signals that there is a part to sweep
 
-	delivery, roundTrips *meter.Histogram // nil: not counted
+	delivery, roundTrips *meter.Histogram // nil records nothing
 
-	spoiled     atomic.Int64 // inboxes that another program has destroyed
-	toldSpoiled atomic.Int64 // when that was logged last, in Unix seconds
+	spoiled       atomic.Int64 // inboxes or keys that another program has overwritten
+	spoiledLogged atomic.Int64 // when this was last logged, in Unix seconds
 }
 
-// Run listens for wakes and watches the connection until ctx ends, which closes the
-// link. Call it once. Without Run no message is lost, but sends through other servers do
-// not wake local receivers.
+// Run receives wakes and watches the connection until ctx ends, and then closes the link.
+// Call it once. Without Run no message is lost, but sends through other servers do not
+// wake local receivers.
 func (s *Store) Run(ctx context.Context) {
 	l := s.link
 	var running sync.WaitGroup
@@ -71,8 +71,8 @@ func (l *link) requestSweep(part int) {
 	}
 }
 
-// wakeBurst bounds how many receivers are woken before a pause of wakePause: 10,000 look
-// in a second, and not all of a server at once.
+// wakeBurst bounds how many receivers are woken before a pause of wakePause. This limits
+// a server to 10,000 looks per second.
 const wakeBurst, wakePause = 100, 10 * time.Millisecond
 
 func wakeSlowly(ctx context.Context, wakers []*inbox.Waker) {
@@ -88,7 +88,7 @@ func wakeSlowly(ctx context.Context, wakers []*inbox.Waker) {
 	}
 }
 
-// sweep has the receivers look again whose wakes may have been lost.
+// sweep wakes the receivers whose wakes may have been lost.
 func (l *link) sweep(ctx context.Context) {
 	for {
 		select {
@@ -111,11 +111,11 @@ func (l *link) sweep(ctx context.Context) {
 	}
 }
 
-// remind has receivers look again that have not for long.
+// remind wakes receivers that have not looked for a long time.
 func (l *link) remind(ctx context.Context) {
 	tick := time.NewTicker(time.Second / 8)
 	defer tick.Stop()
-	const each = 8 // partitions in a tick: each has its turn every 4 seconds
+	const each = 8 // partitions per tick; each has its turn every 4 seconds
 	for first := 0; ; first = (first + each) % redislink.Partitions {
 		select {
 		case <-tick.C:

@@ -17,26 +17,26 @@ var pepper = inbox.NewPepper(testKey)
 
 func peer(id string) inbox.Peer { return inbox.Peer{ID: id, Secret: pepper.Secret(id, "password")} }
 
-// load is peers who send to each other over two servers, with a ledger of what
-// was accepted and of what arrived.
+// load is a set of peers that send to each other over two servers, with a ledger of what
+// was accepted and what arrived.
 type load struct {
 	testing.TB
 	stores  []*Store
 	turn    atomic.Int64
 	ledger  inboxtest.Ledger
-	enough  chan struct{} // closed: no more new messages
+	enough  chan struct{} // closed to stop new messages
 	senders sync.WaitGroup
 	peers   sync.WaitGroup
 	over    context.CancelFunc
 
 	accepted, arrived atomic.Int64
 	resets            atomic.Int64
-	unavailable       atomic.Int64 // sends that were told so
+	unavailable       atomic.Int64 // sends that failed with ErrUnavailable
 	full              atomic.Int64
-	ends              atomic.Int64 // waits that were told that the store is away
-	replaced          atomic.Int64 // waits that were told of a newer one, of which there is none
-	slowest           atomic.Int64 // operation, in nanoseconds
-	tooLong           atomic.Int64 // operations that took more than clients are promised
+	ends              atomic.Int64 // waits that failed with ErrUnavailable
+	replaced          atomic.Int64 // waits that ended with ErrReplaced, which no test here causes
+	slowest           atomic.Int64 // slowest operation, in nanoseconds
+	tooLong           atomic.Int64 // operations that exceeded the promised time
 }
 
 const loadPeers = 4
@@ -60,8 +60,8 @@ func startLoad(tb testing.TB, stores ...*Store) *load {
 	return l
 }
 
-// reached does something until Redis answers: where the machine has no turn for
-// it, a store is unavailable.
+// reached repeats an operation until Redis replies. On an overloaded machine a store can
+// be unavailable.
 func reached(tb testing.TB, do func() error) {
 	tb.Helper()
 	inboxtest.Until(tb, "redis answers", func() bool {
@@ -75,8 +75,8 @@ func reached(tb testing.TB, do func() error) {
 
 func (l *load) store() *Store { return l.stores[l.turn.Add(1)%int64(len(l.stores))] }
 
-// send sends numbers to everybody, each until it is accepted: with a key, so that
-// nothing is accepted twice.
+// send sends numbers to everybody and repeats each until it is accepted. The keys prevent
+// duplicates.
 func (l *load) send(ctx context.Context, from string) {
 	for n := 0; ; n++ {
 		to, body := fmt.Sprint("peer", n%loadPeers), fmt.Sprint(from, " ", n)
@@ -101,21 +101,21 @@ func (l *load) send(ctx context.Context, from string) {
 				l.Errorf("send: %v", err)
 				return
 			}
-			time.Sleep(20 * time.Millisecond) // as a client that is told to come back
+			time.Sleep(20 * time.Millisecond) // like a client that is told to retry
 		}
 		select {
 		case <-l.enough:
 			return
 		case <-ctx.Done():
 			return
-		case <-time.After(3 * time.Millisecond): // the rate of the load
+		case <-time.After(3 * time.Millisecond): // rate of the load
 		}
 	}
 }
 
-// watch notes whether an operation takes longer than the 3 seconds that clients
-// are promised. It counts by turns, and a few more: of those that this process does
-// not get, the operation had none either.
+// watch records whether an operation takes longer than the 3 seconds that clients are
+// promised. It counts ticks, with some tolerance, so that time in which this process did
+// not run does not count.
 func (l *load) watch() (over func()) {
 	const turn, promised = 100 * time.Millisecond, 3 * time.Second
 	done, begin := make(chan struct{}), time.Now()
@@ -143,7 +143,7 @@ func (l *load) watch() (over func()) {
 	}
 }
 
-// receive asks as the owner, each time at the other server.
+// receive receives as the owner, alternating between the servers.
 func (l *load) receive(ctx context.Context, id string) {
 	var after inbox.Cursor
 	for ctx.Err() == nil {
@@ -156,7 +156,7 @@ func (l *load) receive(ctx context.Context, id string) {
 			l.ends.Add(1)
 			time.Sleep(20 * time.Millisecond)
 			continue
-		case errors.Is(err, inbox.ErrReplaced): // by one that the old primary knew alone
+		case errors.Is(err, inbox.ErrReplaced): // by a receiver that only the old primary knew
 			l.replaced.Add(1)
 			continue
 		case err != nil:
@@ -173,7 +173,7 @@ func (l *load) receive(ctx context.Context, id string) {
 	}
 }
 
-// serves waits until new messages are accepted and arrive again everywhere.
+// serves waits until new messages are accepted and arrive everywhere.
 func (l *load) serves() {
 	l.Helper()
 	accepted, arrived := l.accepted.Load(), l.arrived.Load()
@@ -183,12 +183,12 @@ func (l *load) serves() {
 	})
 }
 
-// end ends the load in order, and draws the balance.
+// end ends the load and returns the balance.
 func (l *load) end() inboxtest.Balance {
 	l.Helper()
 	close(l.enough)
 	l.senders.Wait()
-	// Whatever is still to arrive: a wake that was lost costs 10 seconds at most.
+	// Wait for the last messages. A lost wake delays one by at most 10 seconds.
 	for last, since := int64(-1), time.Now(); l.ledger.Balance().Lost > 0 && time.Since(since) < 12*time.Second; time.Sleep(20 * time.Millisecond) {
 		if now := l.arrived.Load(); now != last {
 			last, since = now, time.Now()
@@ -205,12 +205,12 @@ func (l *load) end() inboxtest.Balance {
 	return b
 }
 
-// nothingLost is the balance after a fault that may lose nothing.
+// nothingLost checks the balance after a fault that must not lose anything.
 func (l *load) nothingLost() {
 	l.Helper()
 	b := l.end()
 	if l.replaced.Load() > 0 {
-		l.Errorf("%d waits were told of a newer one", l.replaced.Load())
+		l.Errorf("%d waits were replaced", l.replaced.Load())
 	}
 	if b.Accepted == 0 || b != (inboxtest.Balance{Accepted: b.Accepted}) {
 		l.Errorf("the ledger does not balance: %v", b)

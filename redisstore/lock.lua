@@ -1,7 +1,8 @@
--- Takes, renews or gives back the lock KEYS[1] for who knows the token ARGV[1]. ARGV[2] is
--- for how long, in milliseconds; 0 gives it back. Returns whether the caller had or has it.
+-- Takes, renews or releases the lock KEYS[1] for the holder of the token ARGV[1]. ARGV[2]
+-- is the duration in milliseconds; 0 releases the lock. Returns 1 if the caller has it,
+-- or had it before it was released, else 0.
 local token = redis.pcall('GET', KEYS[1])
-if type(token) == 'table' then -- another program has written to it
+if type(token) == 'table' then -- overwritten by another program
   redis.call('UNLINK', KEYS[1])
   token = false
 end

@@ -1,4 +1,5 @@
--- Authenticates the owner of an inbox, which is opened if there is none and it may be.
+-- Authenticates the owner of an inbox. Opens the inbox if it does not exist and OPENS is
+-- set.
 local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local life, ttl, OPENS = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 
@@ -9,5 +10,5 @@ if alive(b, now) then
   return code
 end
 if not OPENS then return NO_INBOX end
-save(begin(b, secret, address, life, ttl, now), ttl)
+save(open_inbox(b, secret, address, life, ttl, now), ttl)
 return OK

@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// proxy passes bytes on. It can do what a network may without breaking a
-// connection: keep a subscriber from hearing anything, and keep everything back.
+// A proxy forwards bytes. It can do what a network may do without breaking a connection:
+// drop what a subscriber receives, and delay everything.
 type proxy struct {
 	addr string
-	deaf atomic.Bool  // the subscribers of now
-	lost atomic.Int64 // bytes
+	deaf atomic.Bool  // drop what the current subscribers receive
+	lost atomic.Int64 // dropped bytes
 
-	kept    atomic.Int64 // parts of what was said
-	passing sync.RWMutex // held for writing while the proxy is cut
-	isCut   bool         // of the test
+	kept    atomic.Int64 // chunks being delayed
+	passing sync.RWMutex // write-locked while the proxy delays everything
+	isCut   bool         // owned by the test
 }
 
-// cut keeps back whatever comes, until heal.
+// cut delays all traffic until heal.
 func (p *proxy) cut() { p.passing.Lock(); p.isCut = true }
 
 func (p *proxy) heal() {

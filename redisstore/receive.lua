@@ -1,8 +1,9 @@
--- Acknowledges, restarts the expiry, and does WHAT it is run for: look attaches
--- the receiver and reads; acknowledge does neither; leave detaches the receiver,
--- and does nothing at all for one that is not attached.
--- This is two scripts: one that runs also when memory is short and opens no
--- inbox, and one that OPENS it.
+-- Acknowledges messages and restarts the expiry. WHAT is the mode: look also attaches the
+-- receiver and reads messages; acknowledge does neither; leave detaches the receiver, and
+-- does nothing if it is not attached.
+--
+-- There are two versions of this script: one that also runs when memory is short and
+-- opens no inbox, and one that OPENS it.
 local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local after_life, after = ARGV[5], tonumber(ARGV[6])
 local limit, receiver, looked = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
@@ -12,10 +13,9 @@ local measured = ARGV[15] == '1'
 local b = load()
 local lives = alive(b, now)
 if WHAT == 'leave' and (not lives or b.receiver ~= receiver) then return {OK} end
--- A receiver that looked before, so many microseconds ago, and is not the one
--- any more: it was replaced, or its inbox was closed. Or the inbox expired, and
--- the receiver may take part in the next life; also when that is so long ago
--- that there is no record of it.
+-- A receiver that looked before (looked microseconds ago) but is no longer attached was
+-- replaced, or its inbox was closed. Or the inbox expired: then the receiver may take
+-- part in the next life, even if that was so long ago that the record is gone.
 if looked and b and b.receiver ~= receiver and b.since < now - looked then
   local _, why = find_ended(b, receiver)
   if not why and not renew(b, life, now) then return {REPLACED} end
@@ -24,15 +24,15 @@ end
 local new = false
 if not lives then
   if not OPENS then return {NO_INBOX} end
-  b = begin(b, secret, address, life, ttl, now)
+  b = open_inbox(b, secret, address, life, ttl, now)
 else
   local code
   code, new = admit(b, secret, address, every, burst, after_life)
   if code ~= OK then return {code} end
 end
 
--- The times since the acknowledged messages were appended, 8 bytes each: of the oldest
--- 128, so that nobody can make this slow.
+-- The ages of the acknowledged messages, 8 bytes each. Only the oldest 128 are measured,
+-- so that nobody can make this slow.
 local reset, ages = false, {}
 local function acknowledge(upto)
   if upto < b.first then return end
@@ -52,7 +52,8 @@ local function acknowledge(upto)
   end
 end
 if after_life == b.life and after > b.last then
-  -- Never given out, or given out by a server that is gone with what it wrote last.
+  -- Either the cursor was never issued, or a Redis issued it that has been lost with its
+  -- last writes.
   if not renew(b, life, now) then
     if new then save(b, ttl) end
     return {BAD_CURSOR}
@@ -74,7 +75,7 @@ elseif WHAT == 'look' and receiver ~= '' then
   if b.receiver ~= receiver then
     local i = find_ended(b, receiver)
     if i then b.ended = string.sub(b.ended, 1, i - 1) .. string.sub(b.ended, i + 17) end
-    if b.receiver ~= NOBODY then replaced = tell('r', b.receiver, server, channel) end
+    if b.receiver ~= NOBODY then replaced = notify('r', b.receiver, server, channel) end
     b.receiver = receiver
   end
   b.armed = 1
@@ -92,11 +93,11 @@ if held > 0 then
   end
 end
 for _, entry in ipairs(found) do
-  local high, low = string.byte(entry, 17, 18) -- the length of the sender's id
+  local high, low = string.byte(entry, 17, 18) -- length of the sender's id
   if not low or #entry < 18 + 256 * high + low then spoil() end
 end
 b.expires = now + ttl
-if held > 0 then last_with(b, KEYS[2]) end
-if b.keys > 0 then last_with(b, KEYS[3]) end
+if held > 0 then expire_with(b, KEYS[2]) end
+if b.keys > 0 then expire_with(b, KEYS[3]) end
 save(b, ttl)
 return {OK, b.life, b.last - held + #found, reset and 1 or 0, replaced, found, table.concat(ages)}

@@ -15,27 +15,28 @@ import (
 )
 
 const (
-	// lookAfter to lookAfter+lookSpread after its last look, a receiver that
-	// waits is made to look again, should every wake have been lost.
+	// A waiting receiver is woken between lookAfter and lookAfter+lookSpread after its
+	// last look, in case all its wakes were lost.
 	lookAfter, lookSpread = 20 * time.Second, 10 * time.Second
-	// holdAtMost is for how long those who wait are not told that Redis is away.
+	// holdAtMost is how long Look hides an outage of Redis from waiting receivers.
 	holdAtMost = 30 * time.Second
-	// holdFor is the TTL that they are told meanwhile: they look after half of it.
+	// holdFor is the TTL that Look reports during an outage. Receivers look again after
+	// half of it.
 	holdFor = 10 * time.Second
 )
 
-// receivers are those that wait, or waited last, at this server. Redis knows a
+// receivers are the receivers that wait, or last waited, at this server. Redis knows a
 // receiver by a number, whose lowest byte is its partition.
 //
-// They hold wakers weakly: a poll that was answered leaves nothing here once its waker
-// is collected, although Redis goes on to name it as the inbox's last receiver.
+// Wakers are referenced weakly: a poll that was answered leaves nothing behind once its
+// waker is collected, although Redis still names it as the inbox's last receiver.
 type receivers struct {
 	last   atomic.Uint64
 	shards [redislink.Partitions]shard
 }
 
 type shard struct {
-	mu       sync.Mutex // guards what follows, and each receiver
+	mu       sync.Mutex // guards everything below, and each receiver
 	byWaker  shrink.Map[weak.Pointer[inbox.Waker], *receiver]
 	byNumber shrink.Map[uint64, *receiver]
 }
@@ -43,17 +44,17 @@ type shard struct {
 type receiver struct {
 	waker    weak.Pointer[inbox.Waker]
 	number   uint64
-	forget   time.Duration // after it has not looked for so long
-	attached bool          // it has become the receiver of its inbox
-	position inbox.Cursor  // before what it found last
-	looked   time.Time     // with success
-	next     time.Time     // look that we cause
+	forget   time.Duration // time without looks after which it is forgotten
+	attached bool          // whether it has become the receiver of its inbox
+	position inbox.Cursor  // position before the messages of its last look
+	looked   time.Time     // time of the last successful look
+	next     time.Time     // when we wake it to look
 }
 
 func (rs *receivers) shard(number uint64) *shard { return &rs.shards[number%redislink.Partitions] }
 
-// enter returns the receiver of a waker, or nil if that was ended. It is known
-// before the script runs, so that no wake misses it.
+// enter returns the receiver of a waker and creates it if needed, or nil if the waker has
+// ended. It runs before the script does, so that no wake can miss the receiver.
 func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration) *receiver {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
@@ -62,7 +63,7 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	if r := sh.byWaker.Get(weakly); r != nil {
 		return r
 	}
-	if w.Err() != nil { // it was forgotten for that, and is not to come as a new one
+	if w.Err() != nil { // it was already forgotten and must not be created again
 		return nil
 	}
 	r := &receiver{waker: weakly, number: rs.last.Add(1)*redislink.Partitions + uint64(partition), forget: forget}
@@ -73,7 +74,7 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	return r
 }
 
-// collected forgets the receiver of a waker that nobody can wake any more.
+// collected forgets the receiver of a waker that was garbage-collected.
 func (rs *receivers) collected(number uint64) {
 	sh := rs.shard(number)
 	sh.mu.Lock()
@@ -83,7 +84,7 @@ func (rs *receivers) collected(number uint64) {
 	}
 }
 
-// find returns the receiver of a waker that has entered, or nil.
+// find returns the receiver of a waker, or nil if it has not entered.
 func (rs *receivers) find(w *inbox.Waker, partition uint8) *receiver {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()
@@ -101,7 +102,8 @@ func (sh *shard) dropLocked(r *receiver) {
 	sh.byNumber.Delete(r.number)
 }
 
-// sinceLooked is how many microseconds ago Redis saw the receiver, or "".
+// sinceLooked returns how many microseconds ago the receiver last looked, or "" if it is
+// not attached.
 func (rs *receivers) sinceLooked(r *receiver) string {
 	sh := rs.shard(r.number)
 	sh.mu.Lock()
@@ -112,7 +114,7 @@ func (rs *receivers) sinceLooked(r *receiver) string {
 	return strconv.FormatInt(time.Since(r.looked).Microseconds(), 10)
 }
 
-// looked notes a look that succeeded.
+// looked records a successful look.
 func (rs *receivers) looked(r *receiver, position inbox.Cursor) {
 	sh := rs.shard(r.number)
 	sh.mu.Lock()
@@ -121,7 +123,7 @@ func (rs *receivers) looked(r *receiver, position inbox.Cursor) {
 	r.touch()
 }
 
-// failed notes a look that did not: whoever never attached is forgotten.
+// failed records a failed look. It forgets a receiver that never attached.
 func (rs *receivers) failed(r *receiver) {
 	sh := rs.shard(r.number)
 	sh.mu.Lock()
@@ -131,8 +133,8 @@ func (rs *receivers) failed(r *receiver) {
 	}
 }
 
-// hold reports whether the receiver may go on waiting though Redis is away, and
-// the position that it is at.
+// hold reports whether the receiver may keep waiting although Redis is unavailable, and
+// its position.
 func (rs *receivers) hold(r *receiver) (position inbox.Cursor, ok bool) {
 	sh := rs.shard(r.number)
 	sh.mu.Lock()
@@ -148,7 +150,7 @@ func (rs *receivers) leave(r *receiver) {
 	sh.dropLocked(r)
 }
 
-// waker returns that of the receiver with this number, or nil.
+// waker returns the waker of the receiver with the given number, or nil.
 func (rs *receivers) waker(number uint64) *inbox.Waker {
 	sh := rs.shard(number)
 	sh.mu.Lock()
@@ -165,7 +167,7 @@ func (rs *receivers) wake(number uint64) {
 	}
 }
 
-// end tells a receiver why its stay is over, and forgets it.
+// end ends a receiver with a reason and forgets it.
 func (rs *receivers) end(number uint64, why error) {
 	w := rs.waker(number)
 	if w == nil {
@@ -194,8 +196,8 @@ func (rs *receivers) all(partition int) []*inbox.Waker {
 	return all
 }
 
-// due returns the wakers of the receivers in a partition that have to look again
-// by now, and forgets the receivers that stopped looking long ago.
+// due returns the wakers of the receivers in a partition that should look again. It
+// forgets receivers that stopped looking long ago.
 func (rs *receivers) due(partition int, now time.Time) (due []*inbox.Waker) {
 	sh := &rs.shards[partition]
 	sh.mu.Lock()

@@ -10,9 +10,9 @@ import (
 	"inbox/internal/redislink"
 )
 
-// A client that polls with a new receiver each time leaves nothing behind, although
-// Redis may name each of them for a while.
-func TestReceiversThatNobodyHoldsAreForgotten(t *testing.T) {
+// A client that polls with a new receiver each time leaves nothing behind, although Redis
+// may still name some of them.
+func TestCollectedReceiversAreForgotten(t *testing.T) {
 	rs := new(receivers)
 	kept := inbox.NewWaker(func() {})
 	r := rs.enter(kept, 3, time.Hour)
@@ -36,10 +36,10 @@ func TestReceiversThatNobodyHoldsAreForgotten(t *testing.T) {
 		return left == 1
 	})
 	if room > redislink.Partitions*64 {
-		t.Errorf("the maps have kept room for %d receivers", room)
+		t.Errorf("the maps still have room for %d receivers", room)
 	}
 	if rs.waker(r.number) != kept || rs.find(kept, 3) != r {
-		t.Error("one that is held was forgotten")
+		t.Error("a receiver in use was forgotten")
 	}
 	runtime.KeepAlive(kept)
 }

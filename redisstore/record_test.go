@@ -10,15 +10,15 @@ import (
 	"inbox/internal/redistest"
 )
 
-// Servers of version 0.1 take what an inbox knows of addresses and senders for receivers
-// that ended, of which they expect 8 at most. They share inboxes with later ones during an
-// update.
-func TestRecordIsOneOfVersion01(t *testing.T) {
+// Servers of version 0.1 treat an inbox's entries for addresses and senders as ended
+// receivers, of which they expect at most 8. During an update they share inboxes with
+// newer servers.
+func TestRecordIsCompatibleWithVersion01(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: time.Minute, Share: 50}})
 	untilReady(t, s)
-	const size, ended, most = 142, 17, 8 // of that version
+	const size, ended, most = 142, 17, 8 // in that version
 	grew := false
 	for i := range 2 * most {
 		client := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
@@ -30,7 +30,7 @@ func TestRecordIsOneOfVersion01(t *testing.T) {
 		if _, err := s.Send(t.Context(), peer(fmt.Sprint("sender ", i%3)), "alice", inbox.Draft{}); err != nil {
 			t.Fatal(err)
 		}
-		if i%2 == 1 { // which ends the receiver
+		if i%2 == 1 { // this ends the receiver
 			if err := s.Close(t.Context(), p, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -47,6 +47,6 @@ func TestRecordIsOneOfVersion01(t *testing.T) {
 		grew = grew || n == most*ended
 	}
 	if !grew {
-		t.Error("the record never holds as much as it may")
+		t.Error("the record never reached its maximum size")
 	}
 }

@@ -1,10 +1,10 @@
-// Package redisstore keeps inboxes in Redis or Valkey, so that any number of
-// servers share them.
+// Package redisstore implements [inbox.Store] in Redis or Valkey, so that any number of
+// servers can share their inboxes.
 //
-// An operation is one script that touches one inbox, so that it is atomic and
-// stays in one slot of a cluster; a send is two, for the sender's inbox and for
-// the recipient's. Every script can be run again when nobody knows whether it
-// ran: what it did is known to it then. The time is that of Redis.
+// Each operation is a script that accesses a single inbox, so it is atomic and stays in
+// one slot of a cluster. A send takes two, one for the sender's inbox and one for the
+// recipient's. Scripts are idempotent: they can be retried when it is unknown whether an
+// earlier attempt ran. All times are on Redis's clock. See docs/stores.md for the design.
 package redisstore
 
 import (
@@ -29,45 +29,45 @@ import (
 	"inbox/internal/redislink"
 )
 
-// Config says where the inboxes are. Zero fields mean the documented default,
-// where there is one.
+// Config configures a store. Zero fields mean the documented default, if there is one.
 type Config struct {
 	// URL is redis:// or rediss:// (TLS), with user and password if needed; see
-	// [ParseURL] for Sentinel and Cluster.
+	// [redislink.ParseURL] for Sentinel and Cluster.
 	URL string
-	// Password is that of Redis, in place of one in the URL; none. It is taken as it
-	// is: nothing is percent-encoded.
+	// Password is the password for Redis if the URL has none; default none. It is used
+	// literally, without percent-encoding.
 	Password string
-	// RootCAs are what certificates of rediss:// are checked against; the system's.
+	// RootCAs verify the certificates of rediss:// servers; default the system's.
 	RootCAs *x509.CertPool
-	// ClientCertificate is asked at every handshake for what to show to a Redis
-	// that wants a certificate; none.
+	// ClientCertificate returns, for each handshake, the certificate for a Redis that
+	// requires one; default none.
 	ClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
-	// Prefix begins every key and channel; "inbox:".
+	// Prefix begins every key and channel; default "inbox:".
 	Prefix string
-	// Key is that of the servers' common [inbox.Pepper]: with another, the
-	// same ids are other inboxes.
+	// Key is the key of the servers' common [inbox.Pepper]. Names of inboxes depend on
+	// it, so all servers that share inboxes need the same key.
 	Key [inbox.PepperSize]byte
-	// Limits are what an inbox holds; Inboxes and Memory are left to the
-	// maxmemory of Redis.
+	// Limits bound each inbox. Inboxes and Memory are ignored: the maxmemory of Redis
+	// bounds them.
 	Limits inbox.Limits
-	// WaitReplicas is how many replicas have a message before its send is
-	// answered; 0.
+	// WaitReplicas is how many replicas must have a message before its send succeeds;
+	// default 0.
 	WaitReplicas int
-	Log          *slog.Logger // of what happens to the connection; none
-	// Delivery counts how long each message was in Redis until its owner acknowledged
-	// it through this server; not counted. RoundTrips counts how long Redis took to run
-	// a script; not counted.
+	Log          *slog.Logger // events of the connection; default none
+	// Delivery records the time from each message's arrival in Redis to its
+	// acknowledgement through this server. RoundTrips records how long scripts take. Nil
+	// records nothing.
 	Delivery, RoundTrips *meter.Histogram
 }
 
-// Store is an [inbox.Store] in Redis. Make one with [Open], and [Store.Run] it.
+// Store is an [inbox.Store] in Redis. Create one with [Open] and start [Store.Run]. It is
+// safe for concurrent use.
 type Store struct {
 	*link
 	prefix  string
 	limits  inbox.Limits
 	alone   struct{ messages, bytes int } // see [inbox.Limits.Alone]
-	guesses struct{ every, burst string } // see [inbox.Limits.Guesses]; for a script
+	guesses struct{ every, burst string } // see [inbox.Limits.Guesses]; formatted for scripts
 }
 
 var _ inbox.Store = (*Store)(nil)
@@ -80,12 +80,12 @@ func newStore(l *link, prefix string, limits inbox.Limits) *Store {
 	return s
 }
 
-// operationTimeout is what an operation takes at most, with everything that is
-// tried again in it: then a client is told that the store is unavailable.
+// operationTimeout bounds an operation with all its retries. After it the client is told
+// that the store is unavailable.
 const operationTimeout = 2500 * time.Millisecond
 
-// Send implements [inbox.Store]. It takes two round trips, and with
-// Config.WaitReplicas a third.
+// Send implements [inbox.Store]. It takes two round trips, or three with
+// Config.WaitReplicas.
 func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Draft) (replayed bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
@@ -109,7 +109,7 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 		sender.tag, strconv.Itoa(s.alone.messages), strconv.Itoa(s.alone.bytes), "",
 	}
 	if from.ID == to {
-		args[13], args[14] = args[5], args[6] // the owner has all of it
+		args[13], args[14] = args[5], args[6] // the owner may fill all of it
 	}
 	reply, err := s.run(ctx, &sendScript, recipient, args, func() { args[1] = "1" })
 	if err != nil {
@@ -119,20 +119,20 @@ func (s *Store) Send(ctx context.Context, from inbox.Peer, to string, d inbox.Dr
 	case codeReplayed:
 		return true, nil
 	case codeOK:
-		s.receivers.wake(reply.told(1))
+		s.receivers.wake(reply.localReceiver(1))
 		return false, nil
 	}
 	return false, reply.err()
 }
 
-// open authenticates p, whose inbox is made if there is none. It takes another round trip
-// to make one that counts against a quota.
+// open authenticates p and opens its inbox if it does not exist. Opening an inbox that
+// counts against a quota takes a second round trip.
 func (s *Store) open(ctx context.Context, at place, p inbox.Peer) error {
 	opens := "1"
 	if s.hasQuota(p) {
 		opens = "0"
 	}
-	args := append(s.asks(p), token(), s.ttl(), opens, "")
+	args := append(s.credentialArgs(p), token(), s.ttl(), opens, "")
 	reply, err := s.run(ctx, &openScript, at, args, nil)
 	if err == nil && reply.code == codeNoInbox {
 		if err = s.mayOpen(p); err == nil {
@@ -146,10 +146,10 @@ func (s *Store) open(ctx context.Context, at place, p inbox.Peer) error {
 	return reply.err()
 }
 
-// hasQuota reports whether the quota has a say in whether p may open an inbox.
+// hasQuota reports whether the inboxes that p opens count against a quota.
 func (s *Store) hasQuota(p inbox.Peer) bool { return s.limits.Quota != nil && p.Client != nil }
 
-// mayOpen asks the quota.
+// mayOpen charges a new inbox of p to the quota, if there is one.
 func (s *Store) mayOpen(p inbox.Peer) (err error) {
 	if s.hasQuota(p) {
 		_, err = s.limits.Quota.Open(*p.Client)
@@ -157,11 +157,11 @@ func (s *Store) mayOpen(p inbox.Peer) (err error) {
 	return err
 }
 
-// Look implements [inbox.Store]. It takes one round trip, and another when it
-// opens the inbox.
+// Look implements [inbox.Store]. It takes one round trip, and a second one if it opens
+// the inbox.
 //
-// For a receiver that is attached it answers with nothing new while Redis is
-// away for a short time, so that those who wait go on waiting.
+// While Redis is unavailable for a short time, Look reports nothing new to an attached
+// receiver, so that receivers keep waiting through an outage.
 func (s *Store) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
 	at := s.place(p.ID)
 	if w == nil {
@@ -186,20 +186,20 @@ func (s *Store) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limi
 	return b, err
 }
 
-// Acknowledge implements [inbox.Store]. It takes one round trip, and another when
-// it opens the inbox.
+// Acknowledge implements [inbox.Store]. It takes one round trip, and a second one if it
+// opens the inbox.
 func (s *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *inbox.Waker) (inbox.Batch, error) {
 	at := s.place(p.ID)
 	r := s.receivers.find(w, at.partition)
-	// In this order: a receiver that ends is told so before it is forgotten.
+	// Check w after find: a receiver that ends gets its reason before it is forgotten.
 	if w != nil && w.Err() != nil {
 		return inbox.Batch{}, w.Err()
 	}
 	return s.batch(s.receive(ctx, acknowledge, at, p, upTo, 0, r))
 }
 
-// Take implements [inbox.Store]: no server can hide messages from the others without a
-// round trip, which costs more than a second write.
+// Take implements [inbox.Store]. It always returns nil: hiding messages from other
+// servers would take a round trip, which costs more than a second write.
 func (s *Store) Take(context.Context, inbox.Peer, inbox.Batch, *inbox.Waker) (end func(delivered bool)) {
 	return nil
 }
@@ -209,10 +209,10 @@ func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *i
 	at := s.place(p.ID)
 	r := s.receivers.find(w, at.partition)
 	if r == nil {
-		return nil // it never attached, or was ended
+		return nil // never attached, or already ended
 	}
 	defer s.receivers.leave(r)
-	p.Admitted = true // when it attached
+	p.Admitted = true // it was admitted when it attached
 	_, err := s.receive(ctx, leave, at, p, upTo, 0, r)
 	if errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed) {
 		return nil
@@ -220,15 +220,15 @@ func (s *Store) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor, w *i
 	return err
 }
 
-// What the script receive.lua is run for.
+// Modes of the script receive.lua.
 const (
 	look        = "look"
 	acknowledge = "acknowledge"
 	leave       = "leave"
 )
 
-// receive runs the script for r, if it is not nil, and ends r if it was replaced or
-// its inbox was closed.
+// receive runs receive.lua for the receiver r, which may be nil. It ends r if r was
+// replaced or its inbox was closed.
 func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer, after inbox.Cursor, limit int, r *receiver) (reply, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
@@ -236,8 +236,8 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 	if r != nil {
 		receiver, looked = s.Server()+numberBytes(r.number), s.receivers.sinceLooked(r)
 	}
-	args := append(s.asks(p),
-		lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, biggest), 10), strconv.Itoa(limit), receiver, looked,
+	args := append(s.credentialArgs(p),
+		lifeBytes(after.Life), strconv.FormatUint(min(after.Seq, maxInteger), 10), strconv.Itoa(limit), receiver, looked,
 		token(), s.ttl(), s.Server(), s.Channel(at.partition), what, measured(s.delivery), "",
 	)
 	found, err := s.run(ctx, &receiveScript, at, args, nil)
@@ -252,20 +252,21 @@ func (s *Store) receive(ctx context.Context, what string, at place, p inbox.Peer
 	if r != nil && (errors.Is(err, inbox.ErrReplaced) || errors.Is(err, inbox.ErrClosed)) {
 		s.receivers.end(r.number, err)
 		if w := r.waker.Value(); w != nil {
-			err = w.Err() // it may have been ended before, for another reason
+			err = w.Err() // it may have ended earlier, for another reason
 		}
 	}
 	if err != nil {
 		return reply{}, err
 	}
-	s.receivers.end(found.told(4), inbox.ErrReplaced)
+	s.receivers.end(found.localReceiver(4), inbox.ErrReplaced)
 	for age := range found.ages() {
 		s.delivery.Observe(age)
 	}
 	return found, nil
 }
 
-// measured asks the script receive.lua for the ages of messages, if anybody counts them.
+// measured returns the argument that makes receive.lua return the ages of messages, if a
+// histogram needs them.
 func measured(delivery *meter.Histogram) string {
 	if delivery == nil {
 		return "0"
@@ -287,7 +288,7 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
-	args := append(s.asks(p), token(), s.ttl(), s.Server(), s.Channel(at.partition), lifeBytes(life), "")
+	args := append(s.credentialArgs(p), token(), s.ttl(), s.Server(), s.Channel(at.partition), lifeBytes(life), "")
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
 		return err
@@ -295,15 +296,15 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	if reply.code != codeOK {
 		return reply.err()
 	}
-	s.receivers.end(reply.told(1), inbox.ErrClosed)
+	s.receivers.end(reply.localReceiver(1), inbox.ErrClosed)
 	return nil
 }
 
 func (s *Store) ttl() string { return strconv.FormatInt(s.limits.TTL.Microseconds(), 10) }
 
-// asks are the arguments that say who asks, and how many wrong secrets can be tried.
-func (s *Store) asks(p inbox.Peer) []string {
-	const most = 16 // arguments of any script
+// credentialArgs returns the arguments that identify p and limit its wrong secrets.
+func (s *Store) credentialArgs(p inbox.Peer) []string {
+	const maxArgs = 16 // maximum number of arguments of a script
 	address := ""
 	if p.Client != nil {
 		address = s.addressTag(*p.Client)
@@ -311,11 +312,11 @@ func (s *Store) asks(p inbox.Peer) []string {
 			address += "+"
 		}
 	}
-	return append(make([]string, 0, most), string(p.Secret[:]), address, s.guesses.every, s.guesses.burst)
+	return append(make([]string, 0, maxArgs), string(p.Secret[:]), address, s.guesses.every, s.guesses.burst)
 }
 
-// addressTag is a keyed hash of an address. Two addresses share one by chance, one in
-// four thousand millions: such an address is only not slowed down by others.
+// addressTag returns a keyed hash of an address. Two addresses collide with a probability
+// of one in four billion; a collision only exempts an address from the limit on guesses.
 func (s *Store) addressTag(client netip.Addr) string {
 	h := s.addresses.Get().(*keyedHash)
 	defer s.addresses.Put(h)
@@ -326,15 +327,14 @@ func (s *Store) addressTag(client netip.Addr) string {
 	return string(h.mac.Sum(h.buf[:0])[:4])
 }
 
-// place is where an inbox is: its keys, and the partition whose slot they share.
+// A place locates an inbox: its keys, and the partition whose slot they share.
 type place struct {
 	keys      []string
 	partition uint8
-	tag       string // of the id, as a sender
+	tag       string // identifies the id as a sender
 }
 
-// place names an inbox by a keyed hash of its id, so that nobody reads ids from
-// the keys.
+// place locates an inbox by a keyed hash of its id, so that keys do not reveal ids.
 func (s *Store) place(id string) place {
 	h := s.hashes.Get().(*keyedHash)
 	defer s.hashes.Put(h)
@@ -346,7 +346,7 @@ func (s *Store) place(id string) place {
 	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w"}, sum[16], string(sum[17:25])}
 }
 
-// keyedHash is an HMAC that is keyed already.
+// keyedHash is an HMAC that already has its key.
 type keyedHash struct {
 	mac hash.Hash
 	buf []byte
@@ -357,15 +357,15 @@ func newHashes(key [inbox.PepperSize]byte, purpose string) *sync.Pool {
 	return &sync.Pool{New: func() any { return &keyedHash{mac: hmac.New(sha256.New, own)} }}
 }
 
-// derive makes a key for one purpose of the servers' common key.
+// derive derives a key for one purpose from the servers' common key.
 func derive(key [inbox.PepperSize]byte, purpose string) []byte {
 	mac := hmac.New(sha256.New, key[:])
 	mac.Write([]byte("redisstore: " + purpose))
 	return mac.Sum(nil)
 }
 
-// token is 8 random bytes: the number of a life, or what a request is known by.
-// It is never zero.
+// token returns 8 random bytes, not all zero: the life of an inbox or the id of a
+// request.
 func token() string {
 	var b [8]byte
 	for b == [8]byte{} {

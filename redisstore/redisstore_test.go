@@ -23,7 +23,7 @@ import (
 
 var testKey = [inbox.PepperSize]byte{1}
 
-// open opens a store that runs until the test ends, and waits until it is ready.
+// open returns a store that is ready and runs until the test ends.
 func open(tb testing.TB, c Config) *Store {
 	tb.Helper()
 	c.Key = testKey
@@ -31,7 +31,7 @@ func open(tb testing.TB, c Config) *Store {
 		c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s, err := Open(tb.Context(), c)
-	for n := 1; err != nil && n < 10; n++ { // a machine that has no turn for Redis
+	for n := 1; err != nil && n < 10; n++ { // retry on an overloaded machine
 		tb.Log(err)
 		s, err = Open(tb.Context(), c)
 	}
@@ -52,25 +52,24 @@ func untilReady(tb testing.TB, s *Store) {
 }
 
 func TestMain(m *testing.M) {
-	// Unless the command line says otherwise: each walk takes seconds.
+	// Defaults that the command line overrides: each walk takes seconds.
 	for name, value := range map[string]string{"rapid.checks": "4", "rapid.shrinktime": "0s", "rapid.nofailfile": "true"} {
 		flag.Set(name, value)
 	}
 	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
-		flag.Set("test.parallel", "12") // they mostly sleep
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // not set explicitly
+		flag.Set("test.parallel", "12") // the tests mostly sleep
 	}
-	// A client of a cluster that was closed may still be about to look at the
-	// topology once, a second later.
+	// A closed cluster client may still refresh its topology once, a second later.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
-		// And it closes connections to a node that left some seconds later.
+		// It also closes connections to departed nodes a few seconds later.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }
 
 var spaces atomic.Uint64
 
-// conform runs the suite with two stores in turn, which share their connections
-// over all cases: each case has a prefix of its own.
+// conform runs the test suite with two stores, whose connections all cases share: each
+// case has its own prefix.
 func conform(t *testing.T, url string) {
 	one, two := open(t, Config{URL: url}), open(t, Config{URL: url})
 	t.Run("files", func(t *testing.T) { shareFiles(t, one, two) })
@@ -80,7 +79,7 @@ func conform(t *testing.T, url string) {
 	}})
 }
 
-// at is the same store with other keys and limits.
+// at returns a store with the same connection but another prefix and other limits.
 func (s *Store) at(prefix string, l inbox.Limits) *Store {
 	return newStore(s.link, prefix, l)
 }

@@ -11,7 +11,7 @@ import (
 	"inbox"
 )
 
-// What a script can answer: the numbers of common.lua.
+// Result codes of the scripts, as numbered in common.lua.
 const (
 	codeOK = iota
 	codeUnauthorized
@@ -37,20 +37,20 @@ var codeErrors = map[int64]error{
 	codeShare:        inbox.ErrShare,
 }
 
-// reply is a script's answer: a code, and what comes after it.
+// A reply is a script's result: a code, followed by other fields.
 type reply struct {
 	code   int64
 	fields []rueidis.RedisMessage
 }
 
-var errReply = errors.New("redis answered with something that no script of ours does")
+var errReply = errors.New("unexpected reply of a script in redis")
 
 func parseReply(r rueidis.RedisResult) (reply, error) {
 	m, err := r.ToMessage()
 	if err != nil {
 		return reply{}, err
 	}
-	if m.IsInt64() { // a code alone
+	if m.IsInt64() { // only a code
 		code, err := m.AsInt64()
 		return reply{code: code}, err
 	}
@@ -72,8 +72,9 @@ func (r reply) err() error {
 	return errReply
 }
 
-// told is the number of the receiver that we are to tell ourselves, or 0.
-func (r reply) told(field int) uint64 {
+// localReceiver returns the number of a receiver at this server that the caller has to
+// wake or end, or 0.
+func (r reply) localReceiver(field int) uint64 {
 	if field >= len(r.fields) {
 		return 0
 	}
@@ -84,8 +85,7 @@ func (r reply) told(field int) uint64 {
 	return binary.BigEndian.Uint64([]byte(s))
 }
 
-// clock is the time of Redis in microseconds, or 0, in the answer to a probe or
-// to what came too late.
+// clock returns Redis's time in microseconds from a reply with codeLate, or 0.
 func (r reply) clock() int64 {
 	if len(r.fields) < 2 {
 		return 0
@@ -94,7 +94,7 @@ func (r reply) clock() int64 {
 	return now
 }
 
-// batch reads the answer of receive.lua.
+// batch parses the reply of receive.lua.
 func (r reply) batch() (inbox.Batch, error) {
 	if len(r.fields) != 7 {
 		return inbox.Batch{}, errReply
@@ -133,8 +133,8 @@ func (r reply) batch() (inbox.Batch, error) {
 	return b, nil
 }
 
-// ages yields how long each acknowledged message was in Redis, in the answer of
-// receive.lua to a request that measures.
+// ages yields how long each acknowledged message was in Redis, if receive.lua was asked
+// for it.
 func (r reply) ages() iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
 		for rest := r.text(6); len(rest) >= 8; rest = rest[8:] {
@@ -145,7 +145,7 @@ func (r reply) ages() iter.Seq[time.Duration] {
 	}
 }
 
-// text is a field that is a text, or "".
+// text returns a field as a string, or "".
 func (r reply) text(field int) string {
 	if field >= len(r.fields) {
 		return ""
@@ -154,8 +154,8 @@ func (r reply) text(field int) string {
 	return s
 }
 
-// parseEntry reads what send.lua appends: 8 bytes for the scripts, the time in
-// microseconds, the length of the sender's id, the id, the body.
+// parseEntry parses an entry that send.lua has appended: 8 bytes for the scripts, the
+// time in microseconds, the length of the sender's id, the id, and the body.
 func parseEntry(s string) (inbox.Message, error) {
 	const head = 8 + 8 + 2
 	if len(s) < head {

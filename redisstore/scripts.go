@@ -30,17 +30,17 @@ var (
 	closeSource string
 )
 
-// A script runs in one slot. Without allow-oom Redis refuses to begin it when
-// memory is short; what takes messages out must run then too.
+// A script runs in one slot. Redis refuses to start a script when memory is short, unless
+// it is flagged allow-oom. Scripts that remove messages have the flag.
 type script struct {
 	name, source, sha string
 	lua               *rueidis.Lua
-	append            bool // Config.WaitReplicas is for it
+	append            bool // subject to Config.WaitReplicas
 }
 
-// biggest is what a script can count to: neither a message nor a moment of ours
-// comes near.
-const biggest = 1<<53 - 1
+// maxInteger is the largest integer that scripts can represent exactly. Neither sequence
+// numbers nor times come near it.
+const maxInteger = 1<<53 - 1
 
 const allowOOM = " flags=allow-oom"
 
@@ -56,27 +56,27 @@ var (
 
 func newScript(name, flags, source string) script {
 	whole := "#!lua" + flags + "\n" + common + source
-	sum := sha1.Sum([]byte(whole)) // which is how Redis names scripts
+	sum := sha1.Sum([]byte(whole)) // Redis names scripts by their SHA-1
 	return script{name, whole, hex.EncodeToString(sum[:]), rueidis.NewLuaScript(whole), name == "send"}
 }
 
 var (
 	errTooLong = redislink.ErrTimeout
-	errAway    = errors.New("redis is away")
+	errAway    = errors.New("redis is unavailable")
 )
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", inbox.ErrUnavailable, err) }
 
-// run runs a script, again and again while there is hope. Before it runs again
-// though it may have run, it calls again, if not nil. The last of args is for the
-// end of ctx, as Redis reckons.
-func (l *link) run(ctx context.Context, sc *script, at place, args []string, again func()) (reply, error) {
+// run executes a script and retries transient failures until ctx ends. Before retrying a
+// call that may have executed, it calls beforeRetry, if not nil. It overwrites the last
+// element of args with the deadline on Redis's clock.
+func (l *link) run(ctx context.Context, sc *script, at place, args []string, beforeRetry func()) (reply, error) {
 	health := l.Part(at.partition)
 	if health.Down() {
 		return reply{}, unavailable(errAway)
 	}
-	// What was tried may be on its way until the deadline, so nobody is told
-	// anything earlier.
+	// An attempt may still execute until the deadline, so do not report a failure
+	// earlier.
 	deadline, _ := ctx.Deadline()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		args[len(args)-1] = strconv.FormatInt(l.Clock(deadline)+health.Ahead(), 10)
@@ -85,14 +85,14 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 			return rep, nil
 		}
 		if err != nil && ctx.Err() == nil && isSpoiled(err) {
-			l.noteSpoiled()
-			continue // it finds no inbox now
+			l.countSpoiled()
+			continue // the retry finds no inbox
 		}
 		if ctx.Err() != nil {
 			health.Suspect()
 			return reply{}, l.gaveUp(ctx, err)
 		}
-		if err == nil { // the clock of Redis is another than we knew
+		if err == nil { // our estimate of Redis's clock was wrong
 			health.Observe(rep.clock(), l.Clock(time.Now()))
 			continue
 		}
@@ -101,8 +101,8 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 		}
 		health.Suspect()
 		l.Doubt()
-		if again != nil {
-			again()
+		if beforeRetry != nil {
+			beforeRetry()
 		}
 		select {
 		case <-time.After(pause):
@@ -114,32 +114,33 @@ func (l *link) run(ctx context.Context, sc *script, at place, args []string, aga
 	}
 }
 
-// isSpoiled reports that a script has found, and removed, what no script of ours has
-// written.
+// isSpoiled reports whether a script has found and removed data that our scripts cannot
+// have written.
 func isSpoiled(err error) bool {
 	re, ok := rueidis.IsRedisErr(err)
 	return ok && strings.Contains(re.Error(), "INBOXSPOILED")
 }
 
-// noteSpoiled counts an overwritten record, and says so, at most once a minute.
-func (l *link) noteSpoiled() {
+// countSpoiled counts an inbox or key overwritten by another program. It logs a warning
+// at most once a minute.
+func (l *link) countSpoiled() {
 	n := l.spoiled.Add(1)
 	now := time.Now().Unix()
-	if last := l.toldSpoiled.Load(); now-last >= 60 && l.toldSpoiled.CompareAndSwap(last, now) {
-		l.log.Warn("another program has written to keys of ours in redis, which were removed: see --redis-prefix", "times", n)
+	if last := l.spoiledLogged.Load(); now-last >= 60 && l.spoiledLogged.CompareAndSwap(last, now) {
+		l.log.Warn("removed keys in redis that another program has overwritten: see --redis-prefix", "times", n)
 	}
 }
 
-// Spoiled returns how often this server has removed an inbox, or a key, because another
-// program had written to it.
+// Spoiled returns how often this server has removed an inbox or a key that another
+// program had overwritten.
 func (s *Store) Spoiled() int64 { return s.spoiled.Load() }
 
-// exec runs a script once, and ends with ctx.
+// exec runs a script once. It returns when ctx ends.
 func (l *link) exec(ctx context.Context, sc *script, at place, args []string) (reply, error) {
 	if !l.Part(at.partition).Doubtful() {
 		return l.execAsClient(ctx, sc, at.keys, args)
 	}
-	// A client may connect for seconds, whatever ctx says.
+	// The client may spend seconds connecting, regardless of ctx.
 	type outcome struct {
 		reply
 		err error
@@ -168,7 +169,8 @@ func (l *link) execAsClient(ctx context.Context, sc *script, keys, args []string
 	return parseReply(sc.lua.Exec(ctx, l.Client(), keys, args))
 }
 
-// gaveUp says why ctx ended: the caller left, or Redis took too long.
+// gaveUp returns the error for an operation whose ctx has ended: ctx.Err if the caller
+// canceled it, or ErrUnavailable if Redis took too long.
 func (l *link) gaveUp(ctx context.Context, err error) error {
 	if !errors.Is(context.Cause(ctx), errTooLong) {
 		return ctx.Err()
@@ -180,7 +182,8 @@ func (l *link) gaveUp(ctx context.Context, err error) error {
 	return unavailable(err)
 }
 
-// finalError reports whether trying again is in vain, and what to say then.
+// finalError reports whether a retry cannot succeed, and the error to return in that
+// case.
 func finalError(err error) (error, bool) {
 	if short, ok := errors.AsType[shortOfReplicas](err); ok {
 		return unavailable(short), true
@@ -190,7 +193,7 @@ func finalError(err error) (error, bool) {
 	}
 	re, ok := rueidis.IsRedisErr(err)
 	if !ok {
-		return nil, false // the connection's fault
+		return nil, false // a failure of the connection
 	}
 	text := re.Error()
 	for _, passing := range []string{"LOADING", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MASTERDOWN", "MOVED", "ASK", "UNBLOCKED", "NOSCRIPT"} {
@@ -207,11 +210,11 @@ func finalError(err error) (error, bool) {
 type shortOfReplicas struct{ have, want int64 }
 
 func (s shortOfReplicas) Error() string {
-	return fmt.Sprintf("%d of %d replicas have the message in time", s.have, s.want)
+	return fmt.Sprintf("only %d of %d replicas had the message in time", s.have, s.want)
 }
 
-// execAndWait has a connection of its own, which waits until the replicas have
-// what was written over it.
+// execAndWait uses a dedicated connection, because WAIT covers the writes of its
+// connection.
 func (l *link) execAndWait(ctx context.Context, sc *script, keys, args []string) (rep reply, err error) {
 	deadline, _ := ctx.Deadline()
 	timeout := max(time.Until(deadline)-100*time.Millisecond, 10*time.Millisecond)

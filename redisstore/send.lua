@@ -1,4 +1,4 @@
--- Appends a message and wakes the receiver. A request that comes again is known.
+-- Appends a message and wakes the receiver. A repeated request is recognized.
 local request, again, key, content = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4]
 local size, messages, bytes, remembered = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local life, ttl, server, channel = ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
@@ -6,14 +6,14 @@ local sender, alone_messages, alone_bytes = ARGV[13], tonumber(ARGV[14]), tonumb
 
 local b = load()
 if not alive(b, now) then return {NO_INBOX} end
-call('STRLEN', KEYS[4]) -- it fails before anything is written
+call('STRLEN', KEYS[4]) -- fails before anything is written if the key has another type
 if again then
   local requests = call('GET', KEYS[4]) or ''
   for i = 1, #requests, 8 do
     if string.sub(requests, i, i + 7) == request then
-      -- Its answer was lost, and with it perhaps the wake.
-      save(b, ttl) -- a write, for whoever waits until replicas have it
-      return {OK, b.receiver ~= NOBODY and tell('w', b.receiver, server, channel) or ''}
+      -- The reply was lost, and the wake may have been lost with it.
+      save(b, ttl) -- a write, so that WAIT covers it
+      return {OK, b.receiver ~= NOBODY and notify('w', b.receiver, server, channel) or ''}
     end
   end
 end
@@ -30,12 +30,12 @@ if alone and (held >= alone_messages or bytes_then > alone_bytes) then return {S
 renew(b, life, now)
 b.last = b.last + 1
 if call('RPUSH', KEYS[2], struct.pack('>I8I8', b.sum, now) .. content) ~= b.last - b.first + 1 then spoil() end
-if b.first == b.last then last_with(b, KEYS[2]) end
+if b.first == b.last then expire_with(b, KEYS[2]) end
 b.sum = b.sum + size
 if key ~= '' then
   call('ZADD', KEYS[3], string.format('%.0f', b.last), key)
   b.keys = call('ZCARD', KEYS[3])
-  if b.keys == 1 then last_with(b, KEYS[3]) end
+  if b.keys == 1 then expire_with(b, KEYS[3]) end
   if b.keys > remembered then
     b.keys = remembered
     call('ZREMRANGEBYRANK', KEYS[3], 0, 0)
@@ -44,12 +44,12 @@ end
 if call('APPEND', KEYS[4], request) >= 16384 then
   call('SET', KEYS[4], call('GETRANGE', KEYS[4], -8192, -1))
 end
-call('PEXPIRE', KEYS[4], 10000) -- longer than anybody repeats a request
+call('PEXPIRE', KEYS[4], 10000) -- longer than any request is repeated
 
 local woken = ''
 if b.armed == 1 and b.receiver ~= NOBODY then
-  b.armed = 0 -- until it has looked, more wakes would tell it nothing new
-  woken = tell('w', b.receiver, server, channel)
+  b.armed = 0 -- further wakes are pointless until it has looked
+  woken = notify('w', b.receiver, server, channel)
 end
 save(b, ttl)
 return {OK, woken}

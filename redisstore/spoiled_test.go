@@ -16,7 +16,7 @@ import (
 	"inbox/internal/redistest"
 )
 
-// vandal is what another program may do to a key.
+// vandals are the ways in which another program may overwrite a key.
 var vandals = map[string]func(redis *redistest.Server, key string){
 	"a string":            func(r *redistest.Server, key string) { r.Must("SET", key, "hello") },
 	"an empty string":     func(r *redistest.Server, key string) { r.Must("SET", key, "") },
@@ -24,17 +24,17 @@ var vandals = map[string]func(redis *redistest.Server, key string){
 	"as long as a record": func(r *redistest.Server, key string) { r.Must("SET", key, strings.Repeat("\xff", 142)) },
 	"zeros":               func(r *redistest.Server, key string) { r.Must("SET", key, strings.Repeat("\x00", 142)) },
 	"a list":              func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("RPUSH", key, "x") },
-	"a list of as many":   func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("RPUSH", key, "x", "y") },
+	"a list of two":       func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("RPUSH", key, "x", "y") },
 	"a list of long entries": func(r *redistest.Server, key string) {
 		r.Must("DEL", key)
 		r.Must("RPUSH", key, strings.Repeat("\xff", 40), strings.Repeat("\xff", 40))
 	},
-	"a hash":         func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("HSET", key, "x", "y") },
-	"a set":          func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("SADD", key, "x") },
-	"a sorted set":   func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("ZADD", key, "1", "x") },
-	"a stream":       func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("XADD", key, "*", "x", "y") },
-	"nothing at all": func(r *redistest.Server, key string) { r.Must("DEL", key) },
-	"more at its end": func(r *redistest.Server, key string) {
+	"a hash":       func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("HSET", key, "x", "y") },
+	"a set":        func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("SADD", key, "x") },
+	"a sorted set": func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("ZADD", key, "1", "x") },
+	"a stream":     func(r *redistest.Server, key string) { r.Must("DEL", key); r.Must("XADD", key, "*", "x", "y") },
+	"a deletion":   func(r *redistest.Server, key string) { r.Must("DEL", key) },
+	"appended bytes": func(r *redistest.Server, key string) {
 		if m := r.Must("TYPE", key); m.String() != "" {
 			if kind, _ := m.ToString(); kind == "string" {
 				r.Must("APPEND", key, "x")
@@ -46,9 +46,9 @@ var vandals = map[string]func(redis *redistest.Server, key string){
 	},
 }
 
-// An inbox whose keys another program has written to is gone, as if it had expired: its
-// owner opens it again and is told of a reset, and nobody is refused for longer.
-func TestKeysThatAnotherProgramHasWrittenTo(t *testing.T) {
+// An inbox whose keys another program has overwritten behaves as if it had expired: the
+// owner reopens it and gets a reset, and no request fails for long.
+func TestKeysOverwrittenByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	said := &text{}
@@ -57,7 +57,7 @@ func TestKeysThatAnotherProgramHasWrittenTo(t *testing.T) {
 	ctx, n := t.Context(), 0
 	for what, vandal := range vandals {
 		for kind := range 4 {
-			for first, ask := range map[string]func(id string) error{
+			for first, operation := range map[string]func(id string) error{
 				"look": func(id string) error {
 					_, err := s.Look(ctx, peer(id), inbox.Cursor{}, 10, inbox.NewWaker(nil))
 					return err
@@ -85,36 +85,36 @@ func TestKeysThatAnotherProgramHasWrittenTo(t *testing.T) {
 					}
 				}
 				vandal(redis, s.place(id).keys[kind])
-				if err := ask(id); err != nil {
+				if err := operation(id); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
-				// It is there as it was, or opened again, with a reset.
+				// The inbox is unchanged, or was opened again with a reset.
 				b, err := s.Look(ctx, peer(id), before.Cursor, 10, inbox.NewWaker(nil))
 				if err != nil {
-					t.Errorf("%s: then a look: %v", name, err)
+					t.Errorf("%s: a later look: %v", name, err)
 				}
 				if !b.Reset && b.Cursor.Life != before.Cursor.Life {
 					t.Errorf("%s: another life without a reset", name)
 				}
 				if _, err := s.Send(ctx, peer("sender"), id, inbox.Draft{Body: []byte("three"), Key: "three"}); err != nil {
-					t.Errorf("%s: then a send: %v", name, err)
+					t.Errorf("%s: a later send: %v", name, err)
 				}
 				b, err = s.Look(ctx, peer(id), inbox.Cursor{}, 10, nil)
 				if err != nil || len(b.Messages) == 0 || string(b.Messages[len(b.Messages)-1].Body) != "three" {
-					t.Errorf("%s: at the end there is %+v, %v", name, b, err)
+					t.Errorf("%s: the last look returned %+v, %v", name, b, err)
 				}
 			}
 		}
 	}
 	if s.Spoiled() == 0 {
-		t.Error("nothing was counted")
+		t.Error("Spoiled is 0")
 	}
-	if n := strings.Count(said.String(), "another program has written"); n != 1 {
-		t.Errorf("%d lines say so, want one a minute:\n%s", n, said)
+	if n := strings.Count(said.String(), "another program has overwritten"); n != 1 {
+		t.Errorf("%d lines warn of it, want one per minute:\n%s", n, said)
 	}
 }
 
-// ignore leaves out that there is no inbox, which is so when it was given up.
+// ignore ignores ErrNoInbox, which is expected if the inbox was removed.
 func ignore(_ bool, err error) error {
 	if err == inbox.ErrNoInbox {
 		return nil
@@ -133,9 +133,8 @@ func (t *text) Write(p []byte) (int, error) {
 	return t.Buffer.Write(p)
 }
 
-// The fingerprint of the pepper is written again when it is none. That of another pepper
-// is one.
-func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
+// A garbled fingerprint of the pepper is replaced. A different one is not.
+func TestFingerprintOverwrittenByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	c := Config{URL: "redis://" + redis.Addr, Key: testKey}
@@ -160,15 +159,15 @@ func TestFingerprintThatAnotherProgramHasWrittenTo(t *testing.T) {
 		other := c
 		other.Key[0]++
 		if s, err := Open(t.Context(), other); err == nil {
-			t.Errorf("%s: then another pepper is taken", what)
+			t.Errorf("%s: a different pepper is accepted afterwards", what)
 			s.Link().Close()
 		}
 	}
 }
 
-// Whatever is written where wrong secrets are counted, owners come in, and strangers do
-// not.
-func TestCountOfWrongSecretsThatAnotherProgramHasWrittenTo(t *testing.T) {
+// Whatever another program writes in place of the count of wrong secrets, owners are
+// admitted and strangers are not.
+func TestGuessCountOverwrittenByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	limits := inbox.Limits{Guesses: inbox.Guesses{Every: time.Hour, Burst: 3}}

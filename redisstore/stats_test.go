@@ -11,9 +11,9 @@ import (
 	"inbox/internal/redistest"
 )
 
-// Each message counts once, at the server through which it was acknowledged, with the
-// time since Redis took it.
-func TestDelivery(t *testing.T) {
+// Each message counts once, at the server that acknowledged it, with the time since Redis
+// accepted it.
+func TestDeliveryCountsAcknowledgedMessages(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	var one, two, trips meter.Histogram
@@ -25,7 +25,7 @@ func TestDelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := trips.Read().Count - before; n != 2 { // there was no inbox
+	if n := trips.Read().Count - before; n != 2 { // the inbox did not exist
 		t.Errorf("a look that opens the inbox took %d round trips, want 2", n)
 	}
 	const messages = 200
@@ -56,16 +56,16 @@ func TestDelivery(t *testing.T) {
 		if d.Count != c.want {
 			t.Errorf("%d deliveries counted at %s server, want %d", d.Count, name, c.want)
 		}
-		// The clock of Redis counts in microseconds.
+		// Redis's clock has a resolution of a microsecond.
 		if d.Sum <= 0 || d.Sum > time.Duration(d.Count)*(took+time.Millisecond) {
 			t.Errorf("the deliveries at %s server took %v in all; each took at most %v", name, d.Sum, took)
 		}
 	}
 }
 
-// Closed and expired messages were not delivered, and a store that nobody asked to
-// count does not have Redis read messages again.
-func TestDeliveryOfNothing(t *testing.T) {
+// Messages of closed or expired inboxes were not delivered. Without a histogram the
+// script does not read messages again.
+func TestDeliveryOfAClosedInbox(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	var h meter.Histogram
@@ -81,7 +81,7 @@ func TestDeliveryOfNothing(t *testing.T) {
 		t.Errorf("%d deliveries counted, want none", n)
 	}
 	if measured(nil) == measured(&h) {
-		t.Error("the script measures although nobody counts")
+		t.Error("the script measures without a histogram")
 	}
 }
 
@@ -89,7 +89,7 @@ func TestStats(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t, "--maxmemory", "50mb", "--maxmemory-policy", "noeviction")
 	s := open(t, Config{URL: redis.URL()})
-	inboxtest.Until(t, "a probe has told of the memory", func() bool { return s.Stats().Most == 50<<20 })
+	inboxtest.Until(t, "a probe has reported the memory", func() bool { return s.Stats().Most == 50<<20 })
 	if st := s.Stats(); st.Used <= 0 || st.Used > 50<<20 || st.Parts != 1 || st.Failovers != 0 || st.Spoiled != 0 {
 		t.Errorf("the figures of a quiet Redis are %+v", st)
 	}
@@ -100,15 +100,15 @@ func TestStats(t *testing.T) {
 	inboxtest.Until(t, "the restart is counted", func() bool { st := s.Stats(); return st.Failovers == 1 && st.Down == 0 })
 }
 
-// A takeover in a cluster counts once, although the primary has many parts.
-func TestFailoverOfCluster(t *testing.T) {
+// A failover in a cluster counts once, although the primary has many parts.
+func TestClusterFailoverCountsOnce(t *testing.T) {
 	t.Parallel()
 	g := redistest.StartCluster(t)
 	s := open(t, Config{URL: g.URL()})
-	inboxtest.Until(t, "a probe has told of all primaries", func() bool { return s.Stats().Used > 0 })
+	inboxtest.Until(t, "a probe has reported all primaries", func() bool { return s.Stats().Used > 0 })
 	g.Kill(0)
 	inboxtest.Until(t, "the failover is counted", func() bool { st := s.Stats(); return st.Failovers > 0 && st.Down == 0 })
 	if st := s.Stats(); st.Failovers != 1 {
-		t.Errorf("a takeover by one replica counts as %d", st.Failovers)
+		t.Errorf("the failover of one primary counts as %d", st.Failovers)
 	}
 }

@@ -227,7 +227,7 @@ func TestUnsuitableRedis(t *testing.T) {
 	if err := os.WriteFile(strings.TrimPrefix(other[1], "--pepper-file="), []byte(strings.Repeat("another pepper ", 3)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := refused(t, other...); !strings.Contains(got, "has another pepper") {
+	if got := refused(t, other...); !strings.Contains(got, "uses a different pepper") {
 		t.Errorf("got %s", got)
 	}
 	serve(t, append(other, "--redis-prefix=other:")...).end(t)

@@ -1,10 +1,10 @@
-// Package redislink is one server's connection to Redis or Valkey. The inboxes and the
-// topics of a server share it.
+// Package redislink manages one server's connection to Redis or Valkey, which its inboxes
+// and topics share.
 //
 // A [Link] has two clients: one for commands, and one for subscriptions, whose
-// connections have other limits. [Link.Run] probes every part of Redis every few
-// seconds. It replaces both clients when a part stays away, and restarts a subscription
-// that has gone deaf. What fails meanwhile is the caller's to retry.
+// connections have different limits. [Link.Run] probes every part of Redis every few
+// seconds. It replaces both clients if a part stays unavailable, and restarts
+// subscriptions that receive nothing. Callers retry their own commands in the meantime.
 package redislink
 
 import (
@@ -27,26 +27,27 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Config says where Redis is. Zero fields mean the documented default, where there is
-// one.
+// Config describes how to connect to Redis. Zero fields mean the documented default, if
+// there is one.
 type Config struct {
 	// URL is redis:// or rediss:// (TLS), with user and password if needed; see
 	// [ParseURL] for Sentinel and Cluster.
 	URL string
-	// Password is that of Redis, in place of one in the URL; none. It is taken
-	// literally: nothing is percent-encoded.
+	// Password is the password for Redis if the URL has none; default none. It is used
+	// literally, without percent-encoding.
 	Password string
-	// RootCAs verify the certificates of rediss://; the system's.
+	// RootCAs verify the certificates of rediss:// servers; default the system's.
 	RootCAs *x509.CertPool
-	// ClientCertificate returns, for each handshake, the certificate to show to a Redis
-	// that requires one; none.
+	// ClientCertificate returns, for each handshake, the certificate for a Redis that
+	// requires one; default none.
 	ClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
-	// Prefix begins every key and channel; "inbox:".
+	// Prefix begins every key and channel; default "inbox:".
 	Prefix string
-	Log    *slog.Logger // of what happens to the connection; none
+	Log    *slog.Logger // events of the connection; default none
 }
 
-// A Link is safe for concurrent use. Make one with [Open], and [Link.Run] it.
+// A Link is a connection to Redis. Create one with [Open] and start [Link.Run]. It is
+// safe for concurrent use.
 type Link struct {
 	option  rueidis.ClientOption
 	prefix  string
@@ -55,34 +56,34 @@ type Link struct {
 	log     *slog.Logger
 
 	clients atomic.Pointer[clients]
-	closing sync.WaitGroup // clients that were replaced
-	parts   []Part         // one for each partition of a cluster, else one
+	closing sync.WaitGroup // waits for replaced clients to close
+	parts   []Part         // one per partition of a cluster, otherwise one
 	doubted chan struct{}
 	resumed func(part int)
-	ended   chan struct{} // closed when Run ends
+	ended   chan struct{} // closed when Run returns
 	started time.Time
 
-	failovers  atomic.Uint64 // seen by probes
-	reconnects atomic.Uint64 // by rebuild
-	probes     int           // owned by the goroutine that probes
-	used, most atomic.Int64  // memory of all primaries, and their maxmemory or 0
+	failovers  atomic.Uint64 // detected by probes
+	reconnects atomic.Uint64 // counted by rebuild
+	probes     int           // number of probes; owned by the probing goroutine
+	used, most atomic.Int64  // memory of all primaries, and the sum of maxmemory or 0
 }
 
-// clients are replaced together when nothing else helps.
+// clients are replaced together when a part stays unavailable.
 type clients struct {
 	commands      rueidis.Client
-	subscriptions rueidis.Client // separate: Redis limits such a connection's output differently
+	subscriptions rueidis.Client // separate because Redis limits the output of subscribers differently
 }
 
-// Open connects to Redis. While Redis is slow to answer, it retries for up to 20 s.
+// Open connects to Redis. It retries for up to 20 seconds if Redis times out.
 func Open(ctx context.Context, c Config) (*Link, error) {
 	option, err := ParseURL(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("the address of redis: %w", err)
+		return nil, fmt.Errorf("URL of redis: %w", err)
 	}
 	switch {
 	case c.Password != "" && option.Password != "":
-		return nil, errors.New("the URL of redis holds a password, and another one is configured")
+		return nil, errors.New("the URL of redis contains a password, but another one is configured: remove one of them")
 	case c.Password != "":
 		option.Password = c.Password
 	}
@@ -93,7 +94,7 @@ func Open(ctx context.Context, c Config) (*Link, error) {
 		c.Prefix = "inbox:"
 	}
 	if strings.ContainsAny(c.Prefix, "{}") {
-		return nil, errors.New("the prefix of keys in redis holds no { and no }")
+		return nil, errors.New("the prefix of keys in redis must not contain { or }")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -105,7 +106,7 @@ func Open(ctx context.Context, c Config) (*Link, error) {
 	connected, err := l.connect()
 	const patience = 20 * time.Second
 	for begin := time.Now(); isTimeout(err) && time.Since(begin) < patience && ctx.Err() == nil; connected, err = l.connect() {
-		l.log.Warn("redis is slow to answer, trying again", "error", err)
+		l.log.Warn("redis timed out, retrying", "error", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis cannot be reached: %w", err)
@@ -119,33 +120,32 @@ func Open(ctx context.Context, c Config) (*Link, error) {
 	return l, nil
 }
 
-// isTimeout reports whether Redis was slow, rather than absent.
+// isTimeout reports whether Redis was slow, rather than unreachable.
 func isTimeout(err error) bool {
 	var slow net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
 }
 
-// Client returns the client for commands. It may be another after a reconnect, so ask
-// for it each time.
+// Client returns the client for commands. A reconnect replaces it, so do not keep it.
 func (l *Link) Client() rueidis.Client { return l.clients.Load().commands }
 
-// Subscriptions returns the client for subscriptions. A reconnect closes it, which ends
-// what was subscribed through it.
+// Subscriptions returns the client for subscriptions. A reconnect closes it and ends its
+// subscriptions.
 func (l *Link) Subscriptions() rueidis.Client { return l.clients.Load().subscriptions }
 
-// Prefix begins every key and channel of this link.
+// Prefix returns the prefix of every key and channel.
 func (l *Link) Prefix() string { return l.prefix }
 
-// Server returns 8 random characters that name this server.
+// Server returns the name of this server: 8 random characters.
 func (l *Link) Server() string { return l.server }
 
-// Cluster reports whether Redis is a cluster. A partition then has a slot of its own.
+// Cluster reports whether Redis is a cluster. Each partition then has its own slot.
 func (l *Link) Cluster() bool { return l.cluster }
 
-// Parts returns the number of parts, see [Part].
+// Parts returns the number of parts; see [Part].
 func (l *Link) Parts() int { return len(l.parts) }
 
-// Part returns the part that a partition is in.
+// Part returns the part that contains a partition.
 func (l *Link) Part(partition uint8) *Part {
 	if !l.cluster {
 		return &l.parts[0]
@@ -153,8 +153,9 @@ func (l *Link) Part(partition uint8) *Part {
 	return &l.parts[partition]
 }
 
-// Channel returns the channel, without the server's name at its end, over which servers
-// reach each other about a partition. On a cluster it is in the partition's slot.
+// Channel returns the prefix of the channels on which servers send each other messages
+// about a partition; a server's name completes it. In a cluster the channel is in the
+// partition's slot.
 func (l *Link) Channel(partition uint8) string {
 	if !l.cluster {
 		return l.prefix + "wake:"
@@ -162,13 +163,13 @@ func (l *Link) Channel(partition uint8) string {
 	return l.prefix + "{" + Tag(partition) + "}wake:"
 }
 
-// Clock converts a time to microseconds of this server's monotonic clock.
+// Clock converts a time to microseconds on this server's monotonic clock.
 func (l *Link) Clock(t time.Time) int64 { return t.Sub(l.started).Microseconds() }
 
-// Ended returns a channel that is closed when [Link.Run] has ended.
+// Ended returns a channel that is closed when [Link.Run] has returned.
 func (l *Link) Ended() <-chan struct{} { return l.ended }
 
-// Close closes the clients of a link that does not run.
+// Close closes the clients of a link whose Run was never called.
 func (l *Link) Close() { l.clients.Load().close() }
 
 func newServerName() string {
@@ -177,19 +178,19 @@ func newServerName() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// connect makes clients. It fails if no server answers.
+// connect creates both clients. It fails if no server answers.
 func (l *Link) connect() (*clients, error) {
 	option := l.option
-	option.InitAddress = slices.Clone(option.InitAddress) // which a client shuffles
+	option.InitAddress = slices.Clone(option.InitAddress) // the client shuffles it
 	commands, err := rueidis.NewClient(option)
 	if err != nil {
 		return nil, err
 	}
-	hearing := l.option
-	hearing.InitAddress = slices.Clone(hearing.InitAddress)
-	hearing.PipelineMultiplex = -1
-	hearing.ReadBufferEachConn, hearing.WriteBufferEachConn = 16<<10, 16<<10
-	subscriptions, err := rueidis.NewClient(hearing)
+	option = l.option
+	option.InitAddress = slices.Clone(option.InitAddress)
+	option.PipelineMultiplex = -1
+	option.ReadBufferEachConn, option.WriteBufferEachConn = 16<<10, 16<<10
+	subscriptions, err := rueidis.NewClient(option)
 	if err != nil {
 		commands.Close()
 		return nil, err
@@ -202,7 +203,7 @@ func (c *clients) close() {
 	c.subscriptions.Close()
 }
 
-// tune sets what does not come from the URL.
+// tune sets the options that do not come from the URL.
 func tune(o rueidis.ClientOption) rueidis.ClientOption {
 	o.DisableCache = true
 	o.AlwaysPipelining = true
@@ -218,8 +219,8 @@ func tune(o rueidis.ClientOption) rueidis.ClientOption {
 	return o
 }
 
-// Run listens for messages to this server and watches the connection until ctx ends,
-// which closes the link. Call it once.
+// Run receives messages to this server and watches the connection until ctx ends, and
+// then closes the link. Call it once.
 //
 // heard is called with each message that another server has published on a [Link.Channel]
 // with this server's name. resumed is called when messages about a part may have been
@@ -237,8 +238,8 @@ func (l *Link) Run(ctx context.Context, heard func(message string), resumed func
 	l.closing.Wait()
 }
 
-// Ready reports whether every part can be written to and messages to this server
-// arrive, as of a few seconds ago at most.
+// Ready reports whether every part is writable and messages to this server arrive, as of
+// the latest probes a few seconds ago.
 func (l *Link) Ready() bool {
 	for i := range l.parts {
 		if p := &l.parts[i]; p.down.Load() || !p.subscribed.Load() {
@@ -248,7 +249,7 @@ func (l *Link) Ready() bool {
 	return true
 }
 
-// listen receives the messages about one part, over whichever connection there is.
+// listen receives the messages about one part. It resubscribes until ctx ends.
 func (l *Link) listen(ctx context.Context, part int, heard func(message string)) {
 	p := &l.parts[part]
 	channel := l.Channel(uint8(part)) + l.server
@@ -261,7 +262,7 @@ func (l *Link) listen(ctx context.Context, part int, heard func(message string))
 			if s.Kind == "ssubscribe" {
 				p.hear()
 				p.subscribed.Store(true)
-				l.resumed(part) // nobody listened until now
+				l.resumed(part) // messages may have been lost before
 			}
 		})
 		err := c.Receive(hooked, c.B().Ssubscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) {
@@ -272,7 +273,7 @@ func (l *Link) listen(ctx context.Context, part int, heard func(message string))
 		})
 		stop()
 		if p.subscribed.Swap(false) && ctx.Err() == nil {
-			l.log.Debug("wakes are not heard", "part", part, "error", err)
+			l.log.Debug("subscription ended, resubscribing", "part", part, "error", err)
 			pause = shortest
 		}
 		select {

@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// Partitions is the number of partitions, a power of two. The hash of a name selects
-// one. Each has a hash tag of its own, so a server can listen to a whole partition
-// over one channel of a cluster.
+// Partitions is the number of partitions, a power of two. The hash of a name selects one.
+// Each has its own hash tag, so that a server can listen to a whole partition over one
+// channel of a cluster.
 const Partitions = 256
 
 // Tag returns the hash tag of a partition, without the braces.
 func Tag(partition uint8) string { return tags()[partition] }
 
-// Slot returns the slot of a tag in a cluster.
+// Slot returns the cluster slot of a tag.
 func Slot(tag string) int { return int(crc16(tag) % slots) }
 
 const slots = 16384
 
-// tags are the hash tags of the partitions: short words whose slots lie evenly
-// over all the slots of a cluster, whatever the number of its primaries.
+// tags are the hash tags of the partitions: short words whose slots are spread evenly
+// over the slots of a cluster, so that any number of primaries gets equal shares.
 var tags = sync.OnceValue(func() *[Partitions]string {
 	const each = slots / Partitions
 	var words [slots]string
@@ -30,7 +30,7 @@ var tags = sync.OnceValue(func() *[Partitions]string {
 		}
 	}
 	var tags [Partitions]string
-	for i := range tags { // the middle of each part, or the word that is next to it
+	for i := range tags { // use the word at the middle of each range of slots, or the next one
 		for slot := i*each + each/2; tags[i] == ""; slot++ {
 			tags[i] = words[slot]
 		}
@@ -38,7 +38,7 @@ var tags = sync.OnceValue(func() *[Partitions]string {
 	return &tags
 })
 
-// crc16 is the hash of the Redis cluster specification: CRC-16/XMODEM.
+// crc16 is the hash of the Redis cluster specification, CRC-16/XMODEM.
 func crc16(s string) uint16 {
 	var crc uint16
 	for i := range len(s) {

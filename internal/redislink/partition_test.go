@@ -7,9 +7,9 @@ import (
 	"inbox/internal/redistest"
 )
 
-// Whatever the number of primaries, none has many more parts than another, and
-// every tag is in the slot that Redis computes.
-func TestPartsLieEvenly(t *testing.T) {
+// Partitions are spread evenly over any number of primaries, and Redis computes the same
+// slots.
+func TestPartitionsAreSpreadEvenly(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t, "--cluster-enabled", "yes")
 	seen := map[string]bool{}
@@ -28,7 +28,7 @@ func TestPartsLieEvenly(t *testing.T) {
 		}
 		for _, n := range parts {
 			if even := float64(Partitions) / float64(primaries); math.Abs(float64(n)-even) > 1.5 {
-				t.Errorf("with %d primaries one has %d parts, and evenly it would be %.1f", primaries, n, even)
+				t.Errorf("with %d primaries, one has %d partitions, want about %.1f", primaries, n, even)
 			}
 		}
 	}

@@ -1,6 +1,6 @@
--- Proves that this slot can be written to and that its channel reaches this server.
--- Returns the time in microseconds. With FIGURES it also returns the history of the
--- primary's writes, and its used and maximum memory in bytes.
+-- Tests that this slot is writable and that its channel reaches this server. Returns the
+-- time in microseconds. With FIGURES it also returns the primary's replication id, its
+-- used memory and its maximum memory in bytes.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 redis.call('SET', KEYS[1], '1', 'PX', 60000)

@@ -1,16 +1,16 @@
 package redislink
 
-// Stats are a server's view of Redis, as of the last probes a few seconds ago.
+// Stats are a server's view of Redis, from the latest probes a few seconds ago.
 type Stats struct {
-	Parts      int    // that Redis is in, see [Part]
-	Down       int    // that cannot be written to
-	Failovers  uint64 // a replica took over, or a primary has restarted
-	Reconnects uint64 // both clients were replaced
-	Used       int64  // bytes of memory of all primaries together
-	Most       int64  // the sum of their maxmemory; 0 if one has none
+	Parts      int    // number of parts; see [Part]
+	Down       int    // parts that are unavailable
+	Failovers  uint64 // changes of a primary's replication id: failovers and restarts
+	Reconnects uint64 // times that both clients were replaced
+	Used       int64  // memory of all primaries, in bytes
+	Most       int64  // sum of their maxmemory, in bytes; 0 if one has none
 }
 
-// Stats returns the figures of the last probes. It does not ask Redis.
+// Stats returns the figures of the latest probes. It does not access Redis.
 func (l *Link) Stats() Stats {
 	st := Stats{
 		Parts: len(l.parts), Failovers: l.failovers.Load(), Reconnects: l.reconnects.Load(),
@@ -24,8 +24,8 @@ func (l *Link) Stats() Stats {
 	return st
 }
 
-// note records the figures of a probe. A primary of a cluster answers for many parts; the
-// history of its writes identifies it.
+// note records the figures of a probe. Parts with the same replication id share a
+// primary, so it counts only once.
 func (l *Link) note(all []answer) {
 	seen, changed := make(map[string]bool), make(map[string]bool)
 	var used, most int64

@@ -29,7 +29,7 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
-// A password that cuts the URL short is named as the cause, and never quoted.
+// An error about an unencoded password names the cause and never quotes the password.
 func TestReservedCharactersInAPassword(t *testing.T) {
 	for _, c := range "#/?%^[] \"<>\\`{|}@" {
 		for _, user := range []string{"", "user"} {
@@ -37,7 +37,7 @@ func TestReservedCharactersInAPassword(t *testing.T) {
 				address := fmt.Sprintf(format, user, c)
 				o, err := ParseURL(address)
 				if err == nil && strings.HasPrefix(o.InitAddress[0], "h:") && o.Password != "" {
-					continue // it can be read as it was meant
+					continue // parsed as intended
 				}
 				if err == nil || !strings.Contains(err.Error(), "percent-encode") || strings.Contains(err.Error(), "Kana") {
 					t.Errorf("%s: error %v, options %v", address, err, o.InitAddress)
@@ -46,6 +46,6 @@ func TestReservedCharactersInAPassword(t *testing.T) {
 		}
 	}
 	if _, err := ParseURL("redis://h/?sentinel_password=a@b&master_set=m"); err != nil {
-		t.Errorf("a known name of the query may have any value: %v", err)
+		t.Errorf("a known query parameter with a reserved character: %v", err)
 	}
 }

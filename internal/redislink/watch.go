@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	probeEvery   = 3 * time.Second        // when all is well
-	probeAgain   = 300 * time.Millisecond // when it is not
+	probeEvery   = 3 * time.Second        // while all is well
+	probeAgain   = 300 * time.Millisecond // during a failure
 	probeTimeout = 1500 * time.Millisecond
-	downAfter    = 1200 * time.Millisecond // of failing probes
+	downAfter    = 1200 * time.Millisecond // since the first of the failed probes
 	deafAfter    = 2*probeEvery - time.Second
 	rebuildEvery = 2 * time.Second
 
-	figuresEvery = 5 // probes of a cluster
+	figuresEvery = 5 // in a cluster, every so many probes fetch memory figures
 )
 
-// probeMessage is what a probe publishes.
+// probeMessage is the message that a probe publishes.
 const probeMessage = "p"
 
 //go:embed probe.lua
 var probeBody string
 
-// The probe may run when memory is short. Redis names a script by its SHA-1.
+// The probe must also run when memory is short. Redis names a script by its SHA-1.
 var (
 	probeSource = "#!lua flags=allow-oom\n" + probeBody
 	probeScript = rueidis.NewLuaScript(probeSource)
@@ -40,7 +40,7 @@ var (
 // ErrTimeout means that Redis did not answer in time.
 var ErrTimeout = errors.New("redis did not answer in time")
 
-// Doubt makes the watch probe now, rather than at the next interval.
+// Doubt triggers a probe soon, without waiting for the next interval.
 func (l *Link) Doubt() {
 	select {
 	case l.doubted <- struct{}{}:
@@ -48,9 +48,9 @@ func (l *Link) Doubt() {
 	}
 }
 
-// watch probes whether Redis can be written to and whether messages arrive. It repairs
-// what does not recover by itself: a topology that is out of date, a primary that became
-// a replica, a subscription that is dead.
+// watch probes whether Redis is writable and whether messages arrive. It repairs what
+// does not recover by itself: an outdated topology, a primary that became a replica, a
+// dead subscription.
 func (l *Link) watch(ctx context.Context) {
 	rebuilt := time.Now()
 	for {
@@ -69,7 +69,7 @@ func (l *Link) watch(ctx context.Context) {
 		case <-timer.C:
 		case <-l.doubted:
 			timer.Stop()
-			select { // not more often, however many are in doubt
+			select { // bound the rate, however many operations are in doubt
 			case <-time.After(probeAgain):
 			case <-ctx.Done():
 			}
@@ -81,16 +81,18 @@ func (l *Link) watch(ctx context.Context) {
 	}
 }
 
-// probe writes to every part, and publishes a message to this server over its channel.
+// probe writes to every part, and publishes a message to this server on each part's
+// channel.
 func (l *Link) probe(ctx context.Context) (failing, down bool) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	answers := make(chan []answer, 1)
-	// A primary of a cluster answers for many parts, so not each probe reads its figures.
+	// A primary of a cluster answers for many parts, so only some probes fetch its
+	// figures.
 	figures := !l.cluster || l.probes%figuresEvery == 0
 	l.probes++
-	go func() { answers <- l.probeAll(ctx, figures) }() // it may take longer, to connect
+	go func() { answers <- l.probeAll(ctx, figures) }() // may outlast ctx while it connects
 	var all []answer
 	select {
 	case all = <-answers:
@@ -127,18 +129,18 @@ func (l *Link) probe(ctx context.Context) (failing, down bool) {
 		}
 	}
 	if lost > 0 {
-		l.log.Error("redis is away", "parts", lost, "of", len(l.parts), "error", why)
+		l.log.Error("redis is unavailable", "parts", lost, "of", len(l.parts), "error", why)
 	}
 	if back > 0 {
-		l.log.Info("redis is back", "parts", back, "of", len(l.parts))
+		l.log.Info("redis is available again", "parts", back, "of", len(l.parts))
 	}
 	return failing, down
 }
 
-// answer is the reply of probe.lua from one part.
+// An answer is the reply of probe.lua from one part.
 type answer struct {
 	now        int64  // Redis's clock in microseconds
-	history    string // "" unless the probe asked for figures
+	history    string // replication id; "" unless the probe fetched figures
 	used, most int64  // bytes
 	err        error
 }
@@ -158,6 +160,7 @@ func (l *Link) probeAll(ctx context.Context, figures bool) []answer {
 	}
 	return all
 }
+
 func parseAnswer(r rueidis.RedisResult) (a answer) {
 	var fields []rueidis.RedisMessage
 	if fields, a.err = r.ToArray(); a.err != nil {
@@ -177,7 +180,7 @@ func parseAnswer(r rueidis.RedisResult) (a answer) {
 	return a
 }
 
-var errReply = errors.New("redis answered a probe with something else")
+var errReply = errors.New("unexpected reply of redis to a probe")
 
 func (l *Link) probeArgs(part int, figures bool) []string {
 	asked := "0"
@@ -191,17 +194,18 @@ func (l *Link) probeKey(part int) string {
 	return l.prefix + "{" + Tag(uint8(part)) + "}probe:" + l.server
 }
 
-// Load loads the probe into a server of Redis.
+// Load loads the probe script into one Redis server.
 func Load(ctx context.Context, node rueidis.Client) error {
 	return node.Do(ctx, node.B().ScriptLoad().Script(probeSource).Build()).Error()
 }
 
-// Try probes the first part. An error of Redis means that the user lacks a permission.
+// Try probes the first part. An error reply from Redis means that the user lacks a
+// permission.
 func (l *Link) Try(ctx context.Context) error {
 	return probeScript.Exec(ctx, l.Client(), []string{l.probeKey(0)}, l.probeArgs(0, true)).Error()
 }
 
-// restartDeaf restarts the subscriptions over which probes do not return.
+// restartDeaf restarts the subscriptions on which probe messages do not arrive.
 func (l *Link) restartDeaf() {
 	deaf := 0
 	for i := range l.parts {
@@ -216,7 +220,7 @@ func (l *Link) restartDeaf() {
 		}
 	}
 	if deaf > 0 {
-		l.log.Warn("wakes were not heard", "parts", deaf, "of", len(l.parts))
+		l.log.Warn("restarted subscriptions that received nothing", "parts", deaf, "of", len(l.parts))
 	}
 }
 
@@ -229,6 +233,6 @@ func (l *Link) rebuild() {
 	}
 	l.reconnects.Add(1)
 	old := l.clients.Swap(c)
-	l.closing.Go(old.close) // it waits for calls that are under way
-	l.log.Info("connected to redis anew")
+	l.closing.Go(old.close) // waits for pending calls
+	l.log.Info("reconnected to redis")
 }
