@@ -348,7 +348,7 @@ func TestACMEWithoutAuthority(t *testing.T) {
 	gone := "https://127.0.0.1:" + strconv.Itoa(acmetest.FreePort(t)) + "/dir"
 	for want, flags := range map[string][]string{
 		"--tls-directory-ca": {"--tls-directory=" + a.Directory, "--tls-directory-ca=" + file},
-		"port 443 outwards":  {"--tls-directory=" + gone},
+		"outgoing port 443":  {"--tls-directory=" + gone},
 	} {
 		_, r := process(t, append(flags, "--listen=127.0.0.1:0", "--tls=acme", "--tls-domain=x.example.com", "--tls-storage="+t.TempDir(), "--http-listen=off", "--drain=0s")...)
 		r.log.await(t, `level=ERROR msg="no certificate: [^"]*`+want)

@@ -1,5 +1,7 @@
-// Package acme gets certificates from an authority that speaks ACME (RFC 8555), such as
-// Let's Encrypt, and renews them while the server runs.
+// Package acme obtains certificates from an authority that supports ACME (RFC 8555), such
+// as Let's Encrypt, and renews them while the server runs. A Manager does both in Run and
+// serves the certificates through the configuration returned by TLS. The protocol itself
+// is implemented by certmagic.
 package acme
 
 import (
@@ -22,51 +24,54 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config says which certificates a server needs, and from whom.
+// Config configures a Manager.
 type Config struct {
-	// Names are the server's, as CheckName returns them. Each gets a certificate.
+	// Names are the server's names, as returned by CheckName. Each gets its own
+	// certificate.
 	Names []string
-	// Email is where the authority writes to; none.
+	// Email is the contact address for the authority. It is optional.
 	Email string
-	// Directory is the address of the authority: see Directory.
+	// Directory is the URL of the authority, as returned by the function Directory.
 	Directory string
-	// Roots are what the directory's own certificate is checked against; the system's.
+	// Roots verify the authority's own certificate. By default the system's roots are
+	// used.
 	Roots *x509.CertPool
-	// Storage keeps the certificates, their keys and the account: NewDirectory or
+	// Storage keeps the certificates, their keys and the account. See NewDirectory and
 	// NewShared.
 	Storage Storage
 	// Address is where the server listens for TLS.
 	Address *net.TCPAddr
-	// HTTP says that the server answers challenges over plain HTTP too: see Challenge.
+	// HTTP means that the server also answers challenges over plain HTTP; see Challenge.
 	HTTP bool
-	// Pause returns how long to wait after so many failures in a row; DefaultPause.
+	// Pause returns how long to wait after a number of failures in a row. The default is
+	// DefaultPause.
 	Pause func(failures int) time.Duration
 	Log   *slog.Logger
 }
 
-// A Manager gets the certificates of a server and renews them. Make one with New, and Run
-// it. Its methods are safe for concurrent use.
+// A Manager obtains and renews the certificates of a server. Create one with New and call
+// Run. Its methods are safe for concurrent use.
 type Manager struct {
 	Config
 
-	names   []string // addresses first: their clients send no name
+	names   []string // IP addresses first, since clients that use one send no name
 	config  *certmagic.Config
 	cache   *certmagic.Cache
 	issuer  *certmagic.ACMEIssuer
 	storage *holding
-	clock   *http.Client  // asks the authority for the time
-	changed chan struct{} // a certificate was cached
+	clock   *http.Client  // to compare clocks with the authority
+	changed chan struct{} // signals that a certificate was cached
 
-	// placeholder is for those who look whether the server is alive, as orchestrators do,
-	// while there is no certificate at all. Clients that ask for a name never get it.
+	// placeholder is a self-signed certificate for health checks that connect before
+	// there is any certificate. Clients that ask for a name of the server never get it.
 	placeholder func() (*tls.Certificate, error)
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	failures map[string]failure
-	troubled time.Time // when trouble was logged last
+	troubled time.Time // when trouble was last logged
 }
 
-// New returns a manager that does nothing yet.
+// New returns a Manager. It does nothing until Run is called.
 func New(c Config) *Manager {
 	if c.Pause == nil {
 		c.Pause = DefaultPause
@@ -83,7 +88,7 @@ func New(c Config) *Manager {
 	logger := zap.New(&bridge{log: c.Log, trouble: m.trouble})
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.config, nil },
-		RenewCheckInterval: never, // renew does it, as often as the certificates need
+		RenewCheckInterval: never, // the method renew does this as often as the certificates require
 		Logger:             logger,
 	})
 	m.config = certmagic.New(m.cache, certmagic.Config{
@@ -95,10 +100,10 @@ func New(c Config) *Manager {
 	return m
 }
 
-// never is an interval at which nothing happens.
+// never is an interval that does not elapse.
 const never = 100 * 365 * 24 * time.Hour
 
-// rank puts addresses before names.
+// rank sorts addresses before names.
 func rank(name string) int {
 	if isAddress(name) {
 		return 0
@@ -115,40 +120,42 @@ func (m *Manager) template(logger *zap.Logger) certmagic.ACMEIssuer {
 	issuer := certmagic.ACMEIssuer{
 		CA: m.Directory, Email: m.Email, Agreed: true, TrustedRoots: m.Roots, Logger: logger,
 		DisableHTTPChallenge: !m.HTTP,
-		// Before a challenge certmagic looks whether somebody listens, and would listen
-		// itself otherwise. We do, for all challenges.
+		// Before a challenge, certmagic checks whether something listens on the port, and
+		// would otherwise listen itself. The server answers all challenges on its own
+		// address.
 		ListenHost: m.Address.IP.String(), AltTLSALPNPort: m.Address.Port, AltHTTPPort: m.Address.Port,
 	}
 	if m.Address.IP.IsUnspecified() {
 		issuer.ListenHost = ""
 	}
 	if issuer.Email == "" {
-		issuer.Email = " " // which certmagic trims, after it has seen that it need not ask for one
+		issuer.Email = " " // prevents certmagic from asking for an address; it trims this later
 	}
 	if m.Directory == letsEncrypt {
-		// What has failed once is tried there first, which does not count.
+		// After a failure, certmagic tries the staging authority first, which has higher
+		// limits.
 		issuer.TestCA = letsEncryptStaging
 	}
 	if isLetsEncrypt(m.Directory) && slices.ContainsFunc(m.Names, isAddress) {
-		issuer.Profile = "shortlived" // it issues no others for addresses
+		issuer.Profile = "shortlived" // required for addresses
 	}
 	return issuer
 }
 
-// TLS returns the configuration of a server with these certificates. Its NextProtos are
-// those of challenges; the server's own go before them.
+// TLS returns a configuration that serves the certificates. Its NextProtos contain only
+// the protocol of challenges; the server must put its own first.
 func (m *Manager) TLS() *tls.Config {
 	return &tls.Config{GetCertificate: m.certificate, NextProtos: []string{acmez.ACMETLS1Protocol}}
 }
 
-var errNotOurs = errors.New("a challenge for a name that is none of ours")
+var errNotOurs = errors.New("challenge for a name that is not this server's")
 
-// certificate chooses the certificate for a handshake. A client that names no server, or
-// one that has no certificate, gets the first there is.
+// certificate selects the certificate for a handshake. If the client names no server, or
+// one without a certificate, it gets the first certificate.
 func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	if slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol}) {
-		// What strangers name is not looked up in the storage.
+		// Do not look up names in the storage that strangers make up.
 		if !slices.Contains(m.names, name) && !(isReverse(name) && slices.ContainsFunc(m.names, isAddress)) {
 			return nil, errNotOurs
 		}
@@ -166,12 +173,13 @@ func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 
 func (m *Manager) has(name string) bool { return len(m.cache.AllMatchingCertificates(name)) > 0 }
 
-// isReverse tells what an authority calls an address in a challenge (RFC 8738).
+// isReverse reports whether name is how an authority refers to an IP address in a
+// challenge (RFC 8738).
 func isReverse(name string) bool {
 	return strings.HasSuffix(name, ".in-addr.arpa") || strings.HasSuffix(name, ".ip6.arpa")
 }
 
-// fallback is the first name that has a certificate, or the first.
+// fallback returns the first name that has a certificate, or the first name.
 func (m *Manager) fallback() string {
 	for _, name := range m.names {
 		if m.has(name) {
@@ -181,7 +189,7 @@ func (m *Manager) fallback() string {
 	return m.names[0]
 }
 
-// Challenge answers the challenges of the authority over plain HTTP, and hands all other
+// Challenge answers the authority's challenges over plain HTTP and passes all other
 // requests to next.
 func (m *Manager) Challenge(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -196,8 +204,8 @@ func (m *Manager) Challenge(next http.Handler) http.Handler {
 	})
 }
 
-// Run gets the certificates and renews them until ctx ends. Then it gives its locks back;
-// certificates that are there can still be served.
+// Run obtains and renews certificates until ctx ends, and then releases its locks.
+// Certificates can still be served afterwards.
 func (m *Manager) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, name := range m.names {
@@ -209,7 +217,7 @@ func (m *Manager) Run(ctx context.Context) {
 	m.storage.wait()
 }
 
-// obtain loads the certificate of a name, or orders one, until there is one.
+// obtain loads the certificate of a name, or orders one, and retries until it has one.
 func (m *Manager) obtain(ctx context.Context, name string) {
 	for obtained := false; ctx.Err() == nil; {
 		cert, err := m.config.CacheManagedCertificate(ctx, name)
@@ -220,27 +228,27 @@ func (m *Manager) obtain(ctx context.Context, name string) {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			if m.discard(ctx, name) {
-				m.Log.Warn("the stored certificate cannot be used: ordering another", "name", name, "error", err)
+				m.Log.Warn("the stored certificate cannot be used: ordering a new one", "name", name, "error", err)
 				continue
 			}
 			m.trouble(err)
 			sleep(ctx, troublePause)
 			continue
 		}
-		if obtained { // and it is not there
+		if obtained { // but it is not in the storage
 			m.trouble(err)
 			sleep(ctx, troublePause)
 		}
 		record, last := m.record(ctx, name), m.failure(name)
 		if wait := record.wait(time.Now(), m.Pause, last); wait > 0 {
 			if last.count == 0 {
-				m.Log.Warn("attempts to get a certificate have failed before this start: waiting, so that the authority does not refuse",
+				m.Log.Warn("attempts to get a certificate failed before this start: waiting to stay within the authority's limits",
 					"name", name, "failures", len(record.Failed), "next_attempt", inWords(wait))
 			}
 			sleep(ctx, wait)
 		}
-		// certmagic takes the staging authority unless it is told that this is the first
-		// attempt: each fourth counts as one, should staging alone be in trouble.
+		// certmagic uses the staging authority except on a first attempt. Every fourth
+		// attempt counts as a first one, in case only the staging authority has problems.
 		attempts := max(len(record.Failed), last.count) % 4
 		counted := context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempts)
 		err = m.config.ObtainCertSync(counted, name)
@@ -251,8 +259,8 @@ func (m *Manager) obtain(ctx context.Context, name string) {
 	}
 }
 
-// discard removes the files of a certificate if all can be read: then it is what they
-// say that is wrong.
+// discard removes the files of a certificate if all of them are readable: then their
+// content is the problem, not the storage.
 func (m *Manager) discard(ctx context.Context, name string) bool {
 	key := m.issuer.IssuerKey()
 	for _, file := range []string{
@@ -266,31 +274,32 @@ func (m *Manager) discard(ctx context.Context, name string) bool {
 }
 
 const (
-	// mostInterval is between two looks whether certificates are to be renewed.
-	mostInterval = 10 * time.Minute
-	// cleanEach is how often what has expired long ago is removed from the storage.
-	cleanEach = 24 * time.Hour
-	keepFor   = 30 * 24 * time.Hour
+	// maxInterval bounds the time between checks for renewal.
+	maxInterval = 10 * time.Minute
+	// cleanInterval is how often certificates that expired long ago are removed from the
+	// storage.
+	cleanInterval = 24 * time.Hour
+	keepFor       = 30 * 24 * time.Hour
 )
 
-// renew renews all certificates, each after two thirds of its time, or when the authority
-// says so.
+// renew renews each certificate after two thirds of its lifetime, or earlier if the
+// authority asks for it.
 func (m *Manager) renew(ctx context.Context) {
-	clean := time.NewTicker(cleanEach)
+	clean := time.NewTicker(cleanInterval)
 	defer clean.Stop()
 	for {
 		interval := m.interval()
 		select {
 		case <-time.After(interval):
-		case <-m.changed: // what was stored may have ended long ago
+		case <-m.changed: // a stored certificate may have expired long ago
 		case <-clean.C:
 			_ = certmagic.CleanStorage(ctx, m.storage, certmagic.CleanStorageOptions{
-				Logger: m.config.Logger, Interval: cleanEach / 2, OCSPStaples: true, ExpiredCerts: true, ExpiredCertGracePeriod: keepFor,
+				Logger: m.config.Logger, Interval: cleanInterval / 2, OCSPStaples: true, ExpiredCerts: true, ExpiredCertGracePeriod: keepFor,
 			})
 		case <-ctx.Done():
 			return
 		}
-		// certmagic takes the interval off what the authority suggests.
+		// certmagic subtracts the interval from the time that the authority suggests.
 		m.cache.SetOptions(certmagic.CacheOptions{
 			GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.config, nil },
 			RenewCheckInterval: m.interval(), Logger: m.config.Logger,
@@ -301,10 +310,10 @@ func (m *Manager) renew(ctx context.Context) {
 	}
 }
 
-// interval is how long to wait before the next look: a thirtieth of the shortest
-// certificate's time, within bounds.
+// interval returns how long to wait before the next check: a thirtieth of the shortest
+// certificate lifetime, within bounds.
 func (m *Manager) interval() time.Duration {
-	interval := mostInterval
+	interval := maxInterval
 	for _, name := range m.names {
 		for _, cert := range m.cache.AllMatchingCertificates(name) {
 			interval = min(interval, cert.Lifetime()/30)
@@ -313,13 +322,14 @@ func (m *Manager) interval() time.Duration {
 	return max(interval, time.Second)
 }
 
-// A Certificate is what may be told of one: not its name.
+// A Certificate is the status of a certificate without its name.
 type Certificate struct {
-	NotAfter time.Time // zero if there is none yet
-	Failed   time.Time // when the last attempt failed, if none has succeeded since
+	NotAfter time.Time // zero if there is no certificate yet
+	Failed   time.Time // when the last attempt failed; zero after a success
 }
 
-// Certificates returns one for each name of the server.
+// Certificates returns the status of each of the server's certificates, in the order of
+// Config.Names.
 func (m *Manager) Certificates() []Certificate {
 	all := make([]Certificate, len(m.Names))
 	for i, name := range m.Names {

@@ -31,12 +31,12 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// Of certmagic: one for each authority, and one for each lock until 5 s after it.
+		// certmagic leaves one goroutine per authority, and one per lock for 5 s.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
 }
 
-// service is a server with a manager, and nothing else.
+// service is a TLS server with a Manager.
 type service struct {
 	*Manager
 	testing.TB
@@ -106,7 +106,7 @@ func readRoots(t *testing.T, file string) *x509.CertPool {
 	return roots
 }
 
-// leaf is the certificate that a client gets, who checks it if roots is not nil.
+// leaf returns the certificate that a client receives.
 func (s *service) leaf(config *tls.Config) (*x509.Certificate, error) {
 	conn, err := tls.Dial("tcp", s.addr, config)
 	if err != nil {
@@ -129,15 +129,16 @@ func (s *service) await(what string, yes func() bool) {
 func (s *service) awaitLine(pattern string) string {
 	s.Helper()
 	var found string
-	s.await("the log holds "+pattern, func() bool {
+	s.await("the log contains "+pattern, func() bool {
 		found = regexp.MustCompile("(?m)^.*" + pattern + ".*$").FindString(s.log.String())
 		return found != ""
 	})
 	return found
 }
 
-// A client gets the certificate of the name that it asks for. One that asks for none, or for
-// another, gets the first. The storage makes the next start need no authority.
+// A client gets the certificate for the name that it asks for. A client that asks for no
+// name, or an unknown one, gets the first. With a filled storage, a restart does not need
+// the authority.
 func TestIssue(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -156,7 +157,7 @@ func TestIssue(t *testing.T) {
 		}
 		return true
 	}
-	s.await("all certificates are there", trusted)
+	s.await("all certificates are served", trusted)
 	if n := a.Orders(); n != len(names) {
 		t.Errorf("%d orders", n)
 	}
@@ -168,20 +169,20 @@ func TestIssue(t *testing.T) {
 	}
 	for _, c := range s.Certificates() {
 		if time.Until(c.NotAfter) < 80*24*time.Hour || !c.Failed.IsZero() {
-			t.Errorf("a certificate ends %v, and failed %v", c.NotAfter, c.Failed)
+			t.Errorf("a certificate expires %v and failed %v", c.NotAfter, c.Failed)
 		}
 	}
-	// Strangers get nothing by the protocol of challenges.
+	// Strangers get nothing through the challenge protocol.
 	for _, asked := range []string{"one.example.com", "other.example.com", ""} {
 		_, err := s.leaf(&tls.Config{InsecureSkipVerify: true, ServerName: asked, NextProtos: []string{"acme-tls/1"}})
 		if err == nil && asked != "" {
-			t.Errorf("a challenge that nobody has begun for %q was answered", asked)
+			t.Errorf("an unknown challenge for %q was answered", asked)
 		}
 	}
 	s.stop()
 	// Tokens and thumbprints have 43 characters.
 	if found := regexp.MustCompile(`[A-Za-z0-9_-]{40,}`).FindString(s.log.String()); found != "" {
-		t.Errorf("the log holds %s", found)
+		t.Errorf("the log contains %s", found)
 	}
 
 	again := start(t, a, Config{Names: names, Storage: storage})
@@ -191,22 +192,22 @@ func TestIssue(t *testing.T) {
 	}
 	again.stop()
 
-	// Damaged files are ordered anew.
+	// Damaged files cause a new order.
 	file := certmagic.StorageKeys.SiteCert(again.issuer.IssuerKey(), names[0])
 	if err := storage.Store(t.Context(), file, []byte("damaged")); err != nil {
 		t.Fatal(err)
 	}
 	third := start(t, a, Config{Names: names, Storage: storage})
-	third.await("all certificates are there again", trusted)
+	third.await("all certificates are served again", trusted)
 	if n := a.Orders(); n != len(names)+1 {
 		t.Errorf("%d orders after a file was damaged", n)
 	}
 	third.awaitLine("stored certificate cannot be used")
 }
 
-// A name that cannot be validated is said in a line that tells what to check, once. The
-// other names are served, and it is tried again until it works, after a restart too.
-func TestNameThatDoesNotValidate(t *testing.T) {
+// A name that fails validation is logged once, with what to check. The other names are
+// served. Attempts continue until one succeeds, after a restart too.
+func TestNameFailsValidation(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{Blocked: []string{"blocked.example.com"}})
 	a.Fail("bad.example.com")
@@ -228,7 +229,7 @@ func TestNameThatDoesNotValidate(t *testing.T) {
 	}
 	s.awaitLine(`level=ERROR msg="no certificate: the authority finds no address.*check DNS.*name=bad.example.com`)
 	s.awaitLine(`level=ERROR msg="no certificate: the authority cannot connect.*port 443.*name=away.example.com`)
-	s.awaitLine(`level=ERROR msg="no certificate: the authority issues no certificate for this name: check --tls-domain" name=blocked.example.com`)
+	s.awaitLine(`level=ERROR msg="no certificate: the authority does not issue certificates for this name: check --tls-domain" name=blocked.example.com`)
 	s.await("the bad name is tried several times", func() bool { return len(s.record(t.Context(), "bad.example.com").Failed) >= 3 })
 	if n := strings.Count(s.log.String(), "level=ERROR"); n != 3 {
 		t.Errorf("%d lines for 3 failures:\n%s", n, s.log)
@@ -236,37 +237,37 @@ func TestNameThatDoesNotValidate(t *testing.T) {
 	if c := s.Certificates(); c[0].Failed.IsZero() || !c[0].NotAfter.IsZero() || !c[2].Failed.IsZero() {
 		t.Errorf("the certificates: %+v", c)
 	}
-	s.await("the attempts of an hour are used up", func() bool { return len(s.record(t.Context(), "bad.example.com").Failed) == mostObtaining })
+	s.await("the attempts of an hour are used up", func() bool { return len(s.record(t.Context(), "bad.example.com").Failed) == maxObtaining })
 	s.stop()
 	if found := regexp.MustCompile(`[A-Za-z0-9_-]{40,}`).FindString(s.log.String()); found != "" {
-		t.Errorf("the log holds %s", found)
+		t.Errorf("the log contains %s", found)
 	}
 
 	a.Recover("bad.example.com")
 	again := start(t, a, c)
-	line := again.awaitLine(`waiting, so that the authority does not refuse.*name=bad.example.com`)
+	line := again.awaitLine(`waiting to stay within the authority's limits.*name=bad.example.com`)
 	if !strings.Contains(line, `next_attempt=59m`) && !strings.Contains(line, `next_attempt=1h`) {
 		t.Error(line)
 	}
 	again.stop()
 
-	// As if the hour were over.
+	// Simulate that the hour has passed.
 	old := record{Failed: []time.Time{time.Now().Add(-2 * time.Hour)}}
 	if err := storage.Store(t.Context(), recordKey("bad.example.com"), old.marshal()); err != nil {
 		t.Fatal(err)
 	}
 	third := start(t, a, c)
-	third.await("the name that was bad is served", func() bool {
+	third.await("the failed name is served", func() bool {
 		_, err := third.leaf(&tls.Config{RootCAs: roots, ServerName: "bad.example.com"})
 		return err == nil
 	})
 	if r := third.record(t.Context(), "bad.example.com"); len(r.Failed) != 0 {
-		t.Errorf("after a success it remembers %v", r)
+		t.Errorf("after a success, the record still has %v", r)
 	}
 }
 
-// Certificates that last for seconds are replaced while the server runs, and a second
-// server of the same storage takes what the first has got.
+// Certificates with a lifetime of seconds are replaced while the server runs, without
+// refusing clients.
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{Validity: 10 * time.Second})
@@ -274,7 +275,7 @@ func TestRenew(t *testing.T) {
 	roots := a.Roots()
 	serials := make(map[string]bool)
 	refused := 0
-	s.await("it had three certificates", func() bool {
+	s.await("three certificates were served", func() bool {
 		leaf, err := s.leaf(&tls.Config{RootCAs: roots, ServerName: "short.example.com"})
 		switch {
 		case err == nil:
@@ -285,12 +286,12 @@ func TestRenew(t *testing.T) {
 		return len(serials) == 3
 	})
 	if refused > 0 {
-		t.Errorf("%d clients were refused between two certificates", refused)
+		t.Errorf("%d clients were refused during renewal", refused)
 	}
 	s.awaitLine(`msg="certificate issued" name=short.example.com renewal=true`)
 }
 
-// A server that was off until after the end of its certificate gets another at once.
+// A server that was off until its certificate expired gets a new one immediately.
 func TestStoredCertificateHasExpired(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -300,7 +301,7 @@ func TestStoredCertificateHasExpired(t *testing.T) {
 	}
 	const name = "late.example.com"
 	first := start(t, a, Config{Names: []string{name}, Storage: storage})
-	first.await("the certificate is there", func() bool { return first.has(name) })
+	first.await("the certificate is loaded", func() bool { return first.has(name) })
 	key := first.issuer.IssuerKey()
 	first.stop()
 	cert, private := expired(t, name)
@@ -314,16 +315,16 @@ func TestStoredCertificateHasExpired(t *testing.T) {
 	}
 	began := time.Now()
 	s := start(t, a, Config{Names: []string{name}, Storage: storage})
-	s.await("a new certificate is there", func() bool {
+	s.await("a new certificate is served", func() bool {
 		_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: name})
 		return err == nil
 	})
-	if took := time.Since(began); took > mostInterval {
+	if took := time.Since(began); took > maxInterval {
 		t.Errorf("it took %v", took)
 	}
 }
 
-// expired makes a certificate that ended yesterday.
+// expired returns a certificate that expired yesterday.
 func expired(t *testing.T, name string) (cert, private []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -344,14 +345,15 @@ func expired(t *testing.T, name string) (cert, private []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), private
 }
 
-// Certificates that cannot be opened, as those of another pepper, are ordered again.
+// Certificates that cannot be decrypted, such as those of another pepper, are ordered
+// again.
 func TestForeignFiles(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
 	files := &memory{files: make(map[string][]byte), locks: make(map[string]bool), foreign: make(map[string]bool)}
 	for n := range 2 {
 		s := start(t, a, Config{Names: []string{"shared.example.com"}, Storage: NewShared(files)})
-		s.await("the certificate is there", func() bool {
+		s.await("the certificate is served", func() bool {
 			_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: "shared.example.com"})
 			return err == nil
 		})
@@ -364,12 +366,12 @@ func TestForeignFiles(t *testing.T) {
 			files.foreign[name] = true
 		}
 		if len(files.locks) > 0 {
-			t.Errorf("it keeps the locks %v", files.locks)
+			t.Errorf("locks are still held: %v", files.locks)
 		}
 	}
 }
 
-// Over plain HTTP the challenges of our names are answered, and nothing else.
+// Challenges over plain HTTP are only answered for the server's own names.
 func TestHTTPChallenge(t *testing.T) {
 	t.Parallel()
 	a := acmetest.Start(t, acmetest.Config{})
@@ -378,7 +380,7 @@ func TestHTTPChallenge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Where the authority connects to for a challenge over TLS, nobody listens.
+	// Nothing listens where the authority connects to for a challenge over TLS.
 	tlsPort := a.TLSPort
 	a.TLSPort = acmetest.FreePort(t)
 	s := start(t, a, Config{Names: []string{"plain.example.com"}, HTTP: true})
@@ -388,9 +390,9 @@ func TestHTTPChallenge(t *testing.T) {
 	defer serving.Wait()
 	defer over.Close()
 	if _, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(tlsPort))); err == nil {
-		t.Fatal("somebody listens there")
+		t.Fatal("something listens there")
 	}
-	s.await("the certificate is there", func() bool {
+	s.await("the certificate is served", func() bool {
 		_, err := s.leaf(&tls.Config{RootCAs: a.Roots(), ServerName: "plain.example.com"})
 		return err == nil
 	})
@@ -408,7 +410,7 @@ func TestHTTPChallenge(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		res.Body.Close()
 		if string(body) != "next" {
-			t.Errorf("%s: a challenge that nobody has begun: %q", host, body)
+			t.Errorf("%s: an unknown challenge: %q", host, body)
 		}
 	}
 }

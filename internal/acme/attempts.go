@@ -14,44 +14,45 @@ import (
 )
 
 const (
-	// mostObtaining and mostRenewing bound the failed attempts for one name in an hour,
-	// over restarts and over all servers of a storage. Let's Encrypt allows 5 an hour.
-	// An order that failed is repeated with its staging authority, which allows more, but
-	// a renewal is not.
-	mostObtaining = 8
-	mostRenewing  = 4
-	perHour       = time.Hour
+	// maxObtaining and maxRenewing bound the failed attempts per name and hour, across
+	// restarts and all servers that share a storage. Let's Encrypt allows 5 per hour. A
+	// failed order is repeated with the staging authority, which allows more, but a
+	// failed renewal is not.
+	maxObtaining = 8
+	maxRenewing  = 4
+	perHour      = time.Hour
 
-	// mostRemembered is how many failures a record holds.
-	mostRemembered = 16
+	// maxRemembered bounds the failures in a record.
+	maxRemembered = 16
 
-	// mostSkew is how wrong the clock may be. Beyond it, a new certificate may seem to
-	// have expired, and would be replaced by another, and another.
-	mostSkew = time.Hour
+	// maxSkew is how wrong the clock may be. With a larger error, a new certificate may
+	// seem expired and would be replaced over and over.
+	maxSkew = time.Hour
 
-	// sayEach is how often the same failure is logged.
-	sayEach = time.Hour
+	// logInterval is how often the same failure is logged.
+	logInterval = time.Hour
 
 	troublePause = 15 * time.Second
 )
 
-// DefaultPause is a minute after the first failure, and six hours after many.
+// DefaultPause returns how long to wait after a number of failures in a row: from a
+// minute after the first to six hours.
 func DefaultPause(failures int) time.Duration {
 	pauses := []time.Duration{1, 2, 5, 10, 10, 10, 20, 30, 60, 60, 120, 120, 180, 360}
 	return pauses[min(max(failures, 1), len(pauses))-1] * time.Minute
 }
 
-// A record is what the storage knows of the attempts to get a certificate: those that
-// the authority has refused since the last success.
+// A record is stored per name. It contains the attempts that the authority has refused
+// since the last success.
 type record struct {
 	Failed []time.Time `json:"failed"`
 }
 
-// wait returns how long to wait before the next attempt, after failures of this server
-// and refusals of any. A server that has just started does not wait for the pause:
-// somebody may have put right what failed.
+// wait returns how long to wait before the next attempt, given the failures of this
+// server and the refusals of all servers. A server that has just started skips the pause,
+// since the operator may have fixed the problem.
 func (r record) wait(now time.Time, pause func(int) time.Duration, last failure) time.Duration {
-	wait := r.full(now, mostObtaining)
+	wait := r.full(now, maxObtaining)
 	if last.count == 0 {
 		return wait
 	}
@@ -62,9 +63,10 @@ func (r record) wait(now time.Time, pause func(int) time.Duration, last failure)
 	return wait
 }
 
-// full returns how long to wait until fewer than most attempts have failed within an hour.
-func (r record) full(now time.Time, most int) time.Duration {
-	if i := len(r.Failed) - most; i >= 0 {
+// full returns how long to wait until fewer than limit attempts have failed within an
+// hour.
+func (r record) full(now time.Time, limit int) time.Duration {
+	if i := len(r.Failed) - limit; i >= 0 {
 		return min(max(0, r.Failed[i].Add(perHour).Sub(now)), perHour)
 	}
 	return 0
@@ -73,7 +75,7 @@ func (r record) full(now time.Time, most int) time.Duration {
 func (r record) marshal() []byte {
 	content, err := json.Marshal(r)
 	if err != nil {
-		panic(err) // times can be written
+		panic(err) // times can be encoded
 	}
 	return content
 }
@@ -82,7 +84,7 @@ func recordKey(name string) string {
 	return path.Join("failures", certmagic.StorageKeys.Safe(name)+".json")
 }
 
-// record reads the failures of a name. What cannot be read counts as none.
+// record reads the record of a name. An unreadable record counts as empty.
 func (m *Manager) record(ctx context.Context, name string) (r record) {
 	content, err := m.storage.Load(ctx, recordKey(name))
 	if err != nil || json.Unmarshal(content, &r) != nil {
@@ -91,7 +93,7 @@ func (m *Manager) record(ctx context.Context, name string) (r record) {
 	return r
 }
 
-// failure is the last one of this server for a name.
+// failure is this server's last failure for a name.
 type failure struct {
 	at     time.Time
 	count  int // in a row
@@ -111,15 +113,15 @@ func (m *Manager) failure(name string) failure {
 	return m.failures[name]
 }
 
-var errTooSoon = errors.New("too many attempts have failed within an hour")
+var errTooSoon = errors.New("too many attempts failed within an hour")
 
-// event is what certmagic calls before an order and after it.
+// event is called by certmagic before and after an order.
 func (m *Manager) event(ctx context.Context, event string, data map[string]any) error {
 	name, _ := data["identifier"].(string)
 	renewal, _ := data["renewal"].(bool)
 	switch event {
 	case "cert_obtaining":
-		if renewal && m.record(ctx, name).full(time.Now(), mostRenewing) > 0 {
+		if renewal && m.record(ctx, name).full(time.Now(), maxRenewing) > 0 {
 			return errTooSoon
 		}
 		if err := m.checkClock(ctx); err != nil {
@@ -144,7 +146,7 @@ func (m *Manager) event(ctx context.Context, event string, data map[string]any) 
 	return nil
 }
 
-// failed notes a failure and logs it, the same one once an hour.
+// failed records a failure and logs it. The same failure is logged once an hour.
 func (m *Manager) failed(ctx context.Context, name string, renewal bool, err error) {
 	if err == nil || ctx.Err() != nil {
 		return // the server is stopping
@@ -153,7 +155,7 @@ func (m *Manager) failed(ctx context.Context, name string, renewal bool, err err
 	r := m.record(ctx, name)
 	if _, refused := errors.AsType[acme.Problem](err); refused {
 		r.Failed = append(r.Failed, now)
-		r.Failed = r.Failed[max(0, len(r.Failed)-mostRemembered):]
+		r.Failed = r.Failed[max(0, len(r.Failed)-maxRemembered):]
 		if err := m.storage.Store(ctx, recordKey(name), r.marshal()); err != nil {
 			m.trouble(err)
 		}
@@ -161,7 +163,7 @@ func (m *Manager) failed(ctx context.Context, name string, renewal bool, err err
 	what, detail := m.explain(err)
 	m.mu.Lock()
 	last := m.failures[name]
-	again := last.what == what && now.Sub(last.logged) < sayEach
+	again := last.what == what && now.Sub(last.logged) < logInterval
 	if !again {
 		last.logged = now
 	}
@@ -170,15 +172,15 @@ func (m *Manager) failed(ctx context.Context, name string, renewal bool, err err
 	m.mu.Unlock()
 	switch {
 	case again:
-		m.Log.Debug("no certificate, as before: "+what, "name", name, "detail", detail)
+		m.Log.Debug("still no certificate: "+what, "name", name, "detail", detail)
 	case renewal:
-		m.Log.Error("the certificate is not renewed: "+what, "name", name, "detail", detail, "until", m.until(name))
+		m.Log.Error("cannot renew the certificate: "+what, "name", name, "detail", detail, "until", m.until(name))
 	default:
 		m.Log.Error("no certificate: "+what, "name", name, "detail", detail, "next_attempt", inWords(r.wait(now, m.Pause, last)))
 	}
 }
 
-// until is when the certificate of a name ends.
+// until returns when the certificate of a name expires.
 func (m *Manager) until(name string) (t time.Time) {
 	for _, cert := range m.cache.AllMatchingCertificates(name) {
 		if cert.Leaf.NotAfter.After(t) {
@@ -188,21 +190,21 @@ func (m *Manager) until(name string) (t time.Time) {
 	return t
 }
 
-// trouble logs, once an hour, that certificates cannot be kept or loaded.
+// trouble logs, at most once an hour, that certificates cannot be stored or loaded.
 func (m *Manager) trouble(err error) {
 	m.mu.Lock()
 	now := time.Now()
-	say := now.Sub(m.troubled) >= sayEach
-	if say {
+	due := now.Sub(m.troubled) >= logInterval
+	if due {
 		m.troubled = now
 	}
 	m.mu.Unlock()
-	if say {
-		m.Log.Error("certificates cannot be loaded or kept: check --tls-storage and its free space, or Redis", "error", redact(err.Error(), m.names))
+	if due {
+		m.Log.Error("cannot load or store certificates: check --tls-storage and its free space, or Redis", "error", redact(err.Error(), m.names))
 	}
 }
 
-// A skewError says how far the authority's clock is ahead of ours.
+// A skewError is how far the authority's clock is ahead of this machine's.
 type skewError time.Duration
 
 func (s skewError) Error() string {
@@ -212,8 +214,8 @@ func (s skewError) Error() string {
 	return "this machine's clock is " + inWords(time.Duration(s)) + " behind the authority's"
 }
 
-// checkClock compares our clock with the authority's. If it cannot be reached, the order
-// says so better.
+// checkClock compares this machine's clock with the authority's. If the authority is
+// unreachable, it returns nil, since the order gives a better error.
 func (m *Manager) checkClock(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Directory, nil)
 	if err != nil {
@@ -228,13 +230,13 @@ func (m *Manager) checkClock(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	if skew := time.Until(theirs); skew.Abs() > mostSkew {
+	if skew := time.Until(theirs); skew.Abs() > maxSkew {
 		return skewError(skew)
 	}
 	return nil
 }
 
-// inWords is a duration without needless precision.
+// inWords formats a duration without needless precision.
 func inWords(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

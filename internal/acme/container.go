@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// CheckDirectory returns an error if dir is in a container and ends with it: then each new
-// container would order certificates again, until the authority refuses.
+// CheckDirectory returns an error if dir is lost when its container is. Each new
+// container would then order certificates again, until the authority refuses.
 func CheckDirectory(dir string) error {
 	return checkDirectory(os.DirFS("/"), os.Getenv, dir)
 }
 
-// checkDirectory is CheckDirectory for any root of the file system.
+// checkDirectory does the same as CheckDirectory for any file system.
 func checkDirectory(root fs.FS, env func(string) string, dir string) error {
 	kind := container(root, env)
 	if kind == "" {
@@ -26,12 +26,12 @@ func checkDirectory(root fs.FS, env func(string) string, dir string) error {
 	if why == "" {
 		return nil
 	}
-	return fmt.Errorf("--tls acme in a container (%s) needs a directory that outlives it, and %s is %s: each new container would order new certificates, "+
-		"and an authority issues few of the same (Let's Encrypt 5 a week): mount a volume, and name it with --tls-storage", kind, dir, why)
+	return fmt.Errorf("--tls acme in a container (%s) requires a directory that outlives it, but %s is %s: each new container would order new certificates, "+
+		"and authorities limit duplicates (Let's Encrypt to 5 a week): mount a volume and set --tls-storage to it", kind, dir, why)
 }
 
-// container returns the kind of container that this process is in, or "". Those of LXC and
-// systemd-nspawn keep their files, as a machine does.
+// container returns the kind of container that this process runs in, or "". LXC and
+// systemd-nspawn do not count, since their files persist.
 func container(root fs.FS, env func(string) string) string {
 	if env("KUBERNETES_SERVICE_HOST") != "" {
 		return "Kubernetes"
@@ -42,7 +42,7 @@ func container(root fs.FS, env func(string) string) string {
 		}
 	}
 	for _, file := range []string{"proc/1/cgroup", "proc/self/cgroup"} {
-		groups, _ := fs.ReadFile(root, file) // the kernel may hide it
+		groups, _ := fs.ReadFile(root, file) // may be hidden
 		for _, sign := range []struct{ mark, kind string }{
 			{"kubepods", "Kubernetes"}, {"docker", "Docker"}, {"libpod", "Podman"}, {"containerd", "containerd"},
 		} {
@@ -54,11 +54,11 @@ func container(root fs.FS, env func(string) string) string {
 	return ""
 }
 
-// notKept says on what dir is that ends with its container, or "".
+// notKept describes the volatile file system of dir, or returns "" if dir persists.
 func notKept(root fs.FS, dir string) string {
 	mounts, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {
-		return "" // nobody knows
+		return "" // unknown
 	}
 	dir = resolve(dir)
 	at, what := "", ""
@@ -70,7 +70,7 @@ func notKept(root fs.FS, dir string) string {
 			continue
 		}
 		point := unescape(fields[4])
-		if !within(dir, point) || len(point) < len(at) {
+		if !inside(dir, point) || len(point) < len(at) {
 			continue
 		}
 		at = point
@@ -88,11 +88,11 @@ func notKept(root fs.FS, dir string) string {
 	return what
 }
 
-func within(dir, point string) bool {
+func inside(dir, point string) bool {
 	return point == "/" || dir == point || strings.HasPrefix(dir, point+"/")
 }
 
-// resolve follows the symbolic links of the part of dir that is there.
+// resolve follows symbolic links in the part of dir that exists.
 func resolve(dir string) string {
 	dir = filepath.Clean(dir)
 	for at, rest := dir, ""; ; {
@@ -106,7 +106,7 @@ func resolve(dir string) string {
 	}
 }
 
-// unescape undoes what the kernel does to spaces in a path.
+// unescape reverses the kernel's escaping of spaces in paths.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // explain returns what to check after a failure, and what the authority or the system
-// said of it.
+// reported.
 func (m *Manager) explain(err error) (what, detail string) {
 	problem, ok := errors.AsType[acme.Problem](err)
 	if !ok {
 		return m.explainLocal(err), redact(err.Error(), m.names)
 	}
-	// The reason for a name is in a problem of its own.
+	// The reason is in the subproblem of the name.
 	kind, detail := problem.Type, problem.Detail
 	for _, sub := range problem.Subproblems {
 		if kind == "" || strings.HasSuffix(kind, ":compound") || strings.HasSuffix(kind, ":malformed") {
@@ -30,14 +30,14 @@ func (m *Manager) explain(err error) (what, detail string) {
 	return m.explainProblem(kind, detail), redact(kind+": "+detail, m.names)
 }
 
-// What authorities say of a name without an address, and of a port that does not answer:
-// not all have the type for it.
+// Messages about a name without an address and about an unreachable port. Not all
+// authorities use a problem type of their own for these.
 var (
 	saysDNS        = regexp.MustCompile(`(?i)resolv|nxdomain|servfail|no such host|no valid ip|lookup `)
 	saysConnection = regexp.MustCompile(`(?i)failed to connect|connection refused|connection reset|no route|time(d )?out|unreachable`)
 )
 
-// ports are those that the authority connects to.
+// ports names the ports that the authority connects to.
 func (m *Manager) ports() string {
 	if m.HTTP {
 		return "port 443 or 80"
@@ -56,30 +56,30 @@ func (m *Manager) explainProblem(kind, detail string) string {
 	}
 	switch kind {
 	case "dns":
-		return "the authority finds no address for this name: check DNS (an A or AAAA record that leads to this server)"
+		return "the authority finds no address for this name: check DNS (an A or AAAA record with the address of this server)"
 	case "connection":
-		return "the authority cannot connect to this name: check that DNS leads to this server, and that " + m.ports() + " is open to the internet and forwarded to it"
+		return "the authority cannot connect to this name: check that DNS points to this server, and that " + m.ports() + " is open to the internet and forwarded to it"
 	case "tls", "unauthorized", "incorrectResponse":
-		return "another server answers for this name: check that DNS (A and AAAA) leads to this server, and that nothing in front of " + m.ports() + " ends TLS itself"
+		return "another server answers for this name: check that DNS (A and AAAA) points to this server, and that nothing in front of " + m.ports() + " terminates TLS"
 	case "caa":
-		return "DNS forbids this authority to issue for this name: check its CAA records"
+		return "DNS forbids this authority to issue certificates for this name: check its CAA records"
 	case "rateLimited":
-		return "the authority has issued or refused too much lately: nothing is to be done but wait (try --tls-directory letsencrypt-staging while you set things up)"
+		return "the authority's rate limit is reached: wait (use --tls-directory letsencrypt-staging while you set things up)"
 	case "rejectedIdentifier":
-		return "the authority issues no certificate for this name: check --tls-domain"
+		return "the authority does not issue certificates for this name: check --tls-domain"
 	case "invalidContact", "unsupportedContact":
-		return "the authority refuses the address in --tls-email: check it"
+		return "the authority rejects the address in --tls-email: check it"
 	case "externalAccountRequired":
-		return "the authority wants an account that was made beforehand, which this server cannot use: check --tls-directory"
+		return "the authority requires an existing account (external account binding), which this server does not support: check --tls-directory"
 	case "userActionRequired":
-		return "the authority wants you to do something first, perhaps to read its new terms"
+		return "the authority requires an action by you first, such as accepting its new terms"
 	case "serverInternal":
-		return "the authority has trouble of its own: nothing is to be done but wait"
+		return "the authority has an internal error: wait"
 	}
 	return "the authority refuses"
 }
 
-// explainLocal is about errors that are not the authority's.
+// explainLocal explains errors that do not come from the authority.
 func (m *Manager) explainLocal(err error) string {
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
@@ -88,24 +88,24 @@ func (m *Manager) explainLocal(err error) string {
 	_, isSkew := errors.AsType[skewError](err)
 	switch {
 	case isSkew, isInvalid && invalid.Reason == x509.Expired:
-		return "this machine's time seems wrong: check its clock (try: timedatectl)"
+		return "this machine's clock seems wrong: check it (try: timedatectl)"
 	case unknown:
-		return "the certificate of the authority's own address is of an unknown issuer: check --tls-directory, and --tls-directory-ca if the authority is your own"
+		return "the authority's own certificate has an unknown issuer: check --tls-directory, and --tls-directory-ca if the authority is your own"
 	case isLookup:
-		return "the authority's address " + lookup.Name + " is not found: check this machine's DNS, and --tls-directory"
+		return "the authority's host " + lookup.Name + " was not found: check this machine's DNS and --tls-directory"
 	case isNetwork, errors.Is(err, context.DeadlineExceeded):
-		return "the authority cannot be reached: check that this machine may connect to it (port 443 outwards), and --tls-directory"
+		return "cannot reach the authority: check that this machine may connect to it (outgoing port 443), and --tls-directory"
 	}
-	return "the authority did not answer as expected: check --tls-directory"
+	return "unexpected response from the authority: check --tls-directory"
 }
 
-// secret matches what may be a token, a thumbprint or a key.
+// secret matches potential tokens, thumbprints and keys.
 var secret = regexp.MustCompile(`[A-Za-z0-9_-]{22,}`)
 
-const mostDetail = 500
+const maxDetail = 500
 
-// redact removes tokens from a text that comes from elsewhere, keeps the server's names,
-// and makes one short line of it.
+// redact shortens a foreign text to one line and removes tokens from it, but not the
+// server's names.
 func redact(s string, names []string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	s = secret.ReplaceAllStringFunc(s, func(found string) string {
@@ -116,8 +116,8 @@ func redact(s string, names []string) string {
 		}
 		return "..."
 	})
-	if len(s) > mostDetail {
-		s = strings.ToValidUTF8(s[:mostDetail], "") + "..."
+	if len(s) > maxDetail {
+		s = strings.ToValidUTF8(s[:maxDetail], "") + "..."
 	}
 	return s
 }

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// bridge takes what certmagic logs, which writes with zap only. Nearly all of it is for
-// debugging: the manager says itself what an operator has to know.
+// bridge forwards certmagic's log, which uses zap, to slog. Almost everything is logged
+// at debug level, since the Manager itself logs what operators need to know.
 type bridge struct {
 	log     *slog.Logger
 	trouble func(error)
@@ -23,12 +23,12 @@ func (b *bridge) Enabled(level zapcore.Level) bool {
 	return level > zapcore.DebugLevel || b.log.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// With implements zapcore.Core. The fields hold addresses and more, and are left out.
+// With implements zapcore.Core. It drops the fields, which contain addresses and more.
 func (b *bridge) With([]zapcore.Field) zapcore.Core { return b }
 
 // Check implements zapcore.Core.
 func (b *bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(e.Level) && !strings.HasSuffix(e.LoggerName, "handshake") { // several for each connection
+	if b.Enabled(e.Level) && !strings.HasSuffix(e.LoggerName, "handshake") { // several per connection
 		return c.AddCore(e, b)
 	}
 	return c
@@ -54,7 +54,7 @@ func (b *bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		e.Message == "job failed" && (strings.Contains(failure, "storage check") || strings.Contains(failure, "acquire lock")):
 		b.trouble(errors.New(failure))
 	case e.Message == "panic":
-		b.log.Error("a fault in renewing certificates, which goes on", "stack", e.Stack)
+		b.log.Error("panic in certificate renewal, which continues", "stack", e.Stack)
 	default:
 		b.log.Debug("certificates: "+e.Message, attrs...)
 	}

@@ -22,8 +22,8 @@ func isLetsEncrypt(directory string) bool {
 	return directory == letsEncrypt || directory == letsEncryptStaging
 }
 
-// Directory returns the address of an authority: of letsencrypt, of letsencrypt-staging, or
-// the one that is given.
+// Directory returns the URL of an authority. s is letsencrypt, letsencrypt-staging, or an
+// https URL.
 func Directory(s string) (string, error) {
 	switch s {
 	case "letsencrypt":
@@ -33,26 +33,26 @@ func Directory(s string) (string, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return "", errors.New("want letsencrypt, letsencrypt-staging, or an address that begins with https://")
+		return "", errors.New("want letsencrypt, letsencrypt-staging, or a URL that starts with https://")
 	}
 	return s, nil
 }
 
-// label is a part of a host name (RFC 1123, 2.1).
+// label matches one label of a host name (RFC 1123, 2.1).
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// CheckName returns a server's name as it stands in a certificate, if that authority can
-// issue one: an international name in ASCII.
+// CheckName returns a server's name as it appears in a certificate, with international
+// names in ASCII. It returns an error if the authority cannot issue a certificate for it.
 func CheckName(name, directory string) (string, error) {
 	if strings.Contains(name, "*") {
-		return "", fmt.Errorf("%s: a certificate for a wildcard needs a challenge over DNS, which this server does not have: list the names", name)
+		return "", fmt.Errorf("%s: wildcard certificates require DNS challenges, which this server does not support: list the names instead", name)
 	}
 	if address, err := netip.ParseAddr(name); err == nil {
 		switch address = address.Unmap(); {
 		case address.Zone() != "":
-			return "", fmt.Errorf("%s: an address with a zone has no certificate", name)
+			return "", fmt.Errorf("%s: there are no certificates for an address with a zone", name)
 		case isLetsEncrypt(directory) && !certmagic.SubjectQualifiesForPublicCert(address.String()):
-			return "", fmt.Errorf("%s: Let's Encrypt issues no certificate for an address that is not public", name)
+			return "", fmt.Errorf("%s: Let's Encrypt only issues certificates for public addresses", name)
 		}
 		return address.String(), nil
 	}
@@ -62,7 +62,7 @@ func CheckName(name, directory string) (string, error) {
 		return "", fmt.Errorf("%q is not a host name, as in signal.example.com", name)
 	}
 	if isLetsEncrypt(directory) && (!strings.Contains(ascii, ".") || !certmagic.SubjectQualifiesForPublicCert(ascii)) {
-		return "", fmt.Errorf("%s: Let's Encrypt issues no certificate for a name that is not public", name)
+		return "", fmt.Errorf("%s: Let's Encrypt only issues certificates for public names", name)
 	}
 	return ascii, nil
 }

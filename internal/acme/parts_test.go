@@ -69,13 +69,13 @@ func TestWaits(t *testing.T) {
 	}
 	for _, c := range []struct {
 		r    record
-		last failure // none: the server has just started
+		last failure // zero if the server has just started
 		want time.Duration
 	}{
 		{ago(), failure{}, 0}, {ago(0), failure{}, 0},
 		{ago(0), failed(0, 1), time.Minute}, {ago(2), failed(2, 1), -time.Minute},
-		{ago(), failed(1, 2), time.Minute},            // the authority was not reached
-		{ago(5, 3, 0), failed(3, 1), 5 * time.Minute}, // another server has failed meanwhile
+		{ago(), failed(1, 2), time.Minute},            // the authority was unreachable
+		{ago(5, 3, 0), failed(3, 1), 5 * time.Minute}, // another server has failed since
 		{full, failure{}, 10 * time.Minute}, {full, failed(2, 8), 28 * time.Minute},
 		{ago(70, 60, 59, 58, 20, 10, 5, 3), failure{}, 0},
 		{ago(-600, -600, -600, -600, -600, -600, -600, -600), failure{}, time.Hour}, // the clock was wrong
@@ -92,7 +92,7 @@ func TestWaits(t *testing.T) {
 			last = p
 		}
 	}
-	if got := ago(50, 40, 30, 20).full(now, mostRenewing); got != 10*time.Minute {
+	if got := ago(50, 40, 30, 20).full(now, maxRenewing); got != 10*time.Minute {
 		t.Errorf("renewals wait %v", got)
 	}
 }
@@ -122,10 +122,10 @@ func TestExplain(t *testing.T) {
 		{problem("compound", "", acme.Subproblem{Problem: acme.Problem{Type: acme.ProblemTypeNamespace + "caa", Detail: "forbidden"}}), []string{"CAA", "forbidden"}},
 		{skewError(-3 * time.Hour), []string{"clock", "3h0m ahead"}},
 		{skewError(100 * 24 * time.Hour), []string{"clock", "100 days behind"}},
-		{request(x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}), []string{"check its clock"}},
+		{request(x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}), []string{"check it"}},
 		{request(x509.UnknownAuthorityError{}), []string{"--tls-directory-ca"}},
-		{request(&net.OpError{Op: "dial", Err: errors.New("refused")}), []string{"cannot be reached", "port 443 outwards"}},
-		{request(&net.DNSError{Name: "ca", Err: "no such host"}), []string{"this machine's DNS", "ca is not found"}},
+		{request(&net.OpError{Op: "dial", Err: errors.New("refused")}), []string{"cannot reach", "outgoing port 443"}},
+		{request(&net.DNSError{Name: "ca", Err: "no such host"}), []string{"this machine's DNS", "ca was not found"}},
 		{errors.New("HTTP 404: not here"), []string{"--tls-directory", "404"}},
 	} {
 		what, detail := m.explain(c.err)
@@ -145,12 +145,12 @@ func TestRedact(t *testing.T) {
 	const token = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"
 	const long = "a-name-that-is-longer-than-most-tokens-are.example.com"
 	got := redact("Fetching http://"+long+"/.well-known/acme-challenge/"+token+":\nTimeout,  expected \""+token+"."+token+"\" "+strings.Repeat("x ", 1000), []string{long})
-	if strings.Contains(got, token[:22]) || !strings.Contains(got, "http://"+long+"/.well-known/acme-challenge/...: Timeout, expected") || len(got) > mostDetail+3 || strings.Contains(got, "\n") {
+	if strings.Contains(got, token[:22]) || !strings.Contains(got, "http://"+long+"/.well-known/acme-challenge/...: Timeout, expected") || len(got) > maxDetail+3 || strings.Contains(got, "\n") {
 		t.Errorf("got %q", got)
 	}
 }
 
-// A clock that is hours wrong orders nothing.
+// With a clock that is hours wrong, nothing is ordered.
 func TestClock(t *testing.T) {
 	for _, c := range []struct {
 		ahead time.Duration
@@ -169,12 +169,12 @@ func TestClock(t *testing.T) {
 			Storage: storage, Address: &net.TCPAddr{}, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		err = m.event(t.Context(), "cert_obtaining", map[string]any{"identifier": "x.example.com"})
-		if (err != nil) != c.wrong || c.wrong != strings.Contains(log.String(), "check its clock") {
+		if (err != nil) != c.wrong || c.wrong != strings.Contains(log.String(), "clock seems wrong") {
 			t.Errorf("%v: %v\n%s", c.ahead, err, &log)
 		}
 		server.Close()
 		if err := m.event(t.Context(), "cert_obtaining", map[string]any{"identifier": "x.example.com"}); err != nil {
-			t.Errorf("an authority that is away: %v", err)
+			t.Errorf("an unreachable authority: %v", err)
 		}
 		m.cache.Stop()
 	}
@@ -200,15 +200,15 @@ func TestContainer(t *testing.T) {
 		dir  string
 		want string
 	}{
-		"a machine":             {fstest.MapFS{"proc/self/mountinfo": mounts(disk), "proc/1/cgroup": group("0::/init.scope\n")}, "", "/var/lib/inbox", ""},
-		"docker":                {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/var/lib/inbox", "Docker"},
-		"docker, a volume":      {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/my state/acme", ""},
-		"docker, beside one":    {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/my state2", "own file system"},
-		"podman, in memory":     {fstest.MapFS{"run/.containerenv": file, "proc/self/mountinfo": in}, "", "/run/inbox", "in memory (/run)"},
-		"kubernetes, emptyDir":  {fstest.MapFS{"proc/self/mountinfo": in}, "10.0.0.1", "/empty", "emptyDir"},
-		"kubernetes, a volume":  {fstest.MapFS{"proc/self/mountinfo": in}, "10.0.0.1", "/my state", ""},
-		"containerd, by cgroup": {fstest.MapFS{"proc/1/cgroup": group("1:name=systemd:/system.slice/containerd.service/x\n"), "proc/self/mountinfo": in}, "", "/x", "containerd"},
-		"a kernel that hides":   {fstest.MapFS{".dockerenv": file}, "", "/x", ""},
+		"a machine":                  {fstest.MapFS{"proc/self/mountinfo": mounts(disk), "proc/1/cgroup": group("0::/init.scope\n")}, "", "/var/lib/inbox", ""},
+		"docker":                     {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/var/lib/inbox", "Docker"},
+		"docker, a volume":           {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/my state/acme", ""},
+		"docker, next to a volume":   {fstest.MapFS{".dockerenv": file, "proc/self/mountinfo": in}, "", "/my state2", "own file system"},
+		"podman, in memory":          {fstest.MapFS{"run/.containerenv": file, "proc/self/mountinfo": in}, "", "/run/inbox", "in memory (/run)"},
+		"kubernetes, emptyDir":       {fstest.MapFS{"proc/self/mountinfo": in}, "10.0.0.1", "/empty", "emptyDir"},
+		"kubernetes, a volume":       {fstest.MapFS{"proc/self/mountinfo": in}, "10.0.0.1", "/my state", ""},
+		"containerd, by cgroup":      {fstest.MapFS{"proc/1/cgroup": group("1:name=systemd:/system.slice/containerd.service/x\n"), "proc/self/mountinfo": in}, "", "/x", "containerd"},
+		"a kernel that hides mounts": {fstest.MapFS{".dockerenv": file}, "", "/x", ""},
 	} {
 		err := checkDirectory(c.fs, func(string) string { return c.env }, c.dir)
 		if (err != nil) != (c.want != "") || err != nil && (!strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "--tls-storage")) {
@@ -217,13 +217,13 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// memory is Files of one process.
+// memory implements Files in memory.
 type memory struct {
 	mu    sync.Mutex
 	files map[string][]byte
 	locks map[string]bool
 
-	foreign map[string]bool // files that cannot be opened
+	foreign map[string]bool // files that cannot be decrypted
 }
 
 func (m *memory) Load(_ context.Context, name string) ([]byte, error) {
@@ -278,15 +278,15 @@ func (m *memory) Unlock(_ context.Context, name string) error {
 	return nil
 }
 
-// What servers share looks to certmagic as a directory does.
-func TestSharedIsLikeADirectory(t *testing.T) {
+// For certmagic, shared files behave like a directory.
+func TestSharedBehavesLikeDirectory(t *testing.T) {
 	directory, err := NewDirectory(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	say := func(s Storage) (said []string) {
-		note := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+	transcript := func(s Storage) (lines []string) {
+		note := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 		for _, key := range []string{"a/b/c.crt", "a/b/c.key", "a/d", "e", "ab/c"} {
 			note("store %v", s.Store(ctx, key, []byte(key)))
 		}
@@ -316,11 +316,11 @@ func TestSharedIsLikeADirectory(t *testing.T) {
 		note("unlock %v", s.Unlock(ctx, "one"))
 		ok, err = s.TryLock(ctx, "one")
 		note("free %v %v %v", ok, err, s.Unlock(ctx, "one"))
-		return said
+		return lines
 	}
-	want, got := say(directory), say(NewShared(&memory{files: make(map[string][]byte), locks: make(map[string]bool)}))
+	want, got := transcript(directory), transcript(NewShared(&memory{files: make(map[string][]byte), locks: make(map[string]bool)}))
 	for i := range want {
-		if want[i] != got[i] && !strings.Contains(want[i], `"" false, true, false`) { // the size of a directory
+		if want[i] != got[i] && !strings.Contains(want[i], `"" false, true, false`) { // sizes of directories differ
 			t.Errorf("a directory: %s\nshared:      %s", want[i], got[i])
 		}
 	}

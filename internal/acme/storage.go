@@ -13,14 +13,15 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// Storage keeps certificates and their keys, and locks what one server does at a time.
+// Storage keeps certificates and their keys, and locks operations that only one server
+// may perform at a time.
 type Storage interface {
 	certmagic.Storage
 	certmagic.TryLocker
 }
 
-// NewDirectory returns a Storage in a directory, which it makes. The files in it can be
-// read by their owner only.
+// NewDirectory returns a Storage in a directory, which it creates. Only the owner can
+// read the files.
 func NewDirectory(dir string) (Storage, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -33,8 +34,8 @@ func NewDirectory(dir string) (Storage, error) {
 	return &certmagic.FileStorage{Path: dir}, os.Remove(probe.Name())
 }
 
-// Files are what several servers share. Load returns fs.ErrNotExist for a file that is not
-// there. TryLock takes a lock, which ends with the server that has it.
+// Files are shared by several servers. Load returns fs.ErrNotExist if a file does not
+// exist. A lock taken by TryLock ends with the server that holds it.
 type Files interface {
 	Load(ctx context.Context, name string) ([]byte, error)
 	Store(ctx context.Context, name string, content []byte) error
@@ -44,14 +45,14 @@ type Files interface {
 	Unlock(ctx context.Context, name string) error
 }
 
-// NewShared returns a Storage for all servers that have these files.
+// NewShared returns a Storage for all servers that share f.
 func NewShared(f Files) Storage { return shared{f} }
 
-// shared makes directories of names with slashes.
+// shared maps names with slashes to directories.
 type shared struct{ Files }
 
-// lockEach is how often a lock is asked for that another server has.
-const lockEach = time.Second
+// lockInterval is the time between attempts to take a lock that another server holds.
+const lockInterval = time.Second
 
 // Lock implements certmagic.Locker.
 func (s shared) Lock(ctx context.Context, name string) error {
@@ -60,14 +61,14 @@ func (s shared) Lock(ctx context.Context, name string) error {
 			return err
 		}
 		select {
-		case <-time.After(lockEach):
+		case <-time.After(lockInterval):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// Delete implements certmagic.Storage: it removes directories whole.
+// Delete implements certmagic.Storage. It removes whole directories.
 func (s shared) Delete(ctx context.Context, key string) error {
 	names, err := s.under(ctx, key)
 	if err != nil || len(names) == 0 {
@@ -76,7 +77,7 @@ func (s shared) Delete(ctx context.Context, key string) error {
 	return s.Files.Delete(ctx, names...)
 }
 
-// under returns the names of key itself and of all in its directory.
+// under returns key itself, if it exists, and all names in its directory.
 func (s shared) under(ctx context.Context, key string) (under []string, err error) {
 	names, err := s.Names(ctx)
 	for _, name := range names {
@@ -87,7 +88,7 @@ func (s shared) under(ctx context.Context, key string) (under []string, err erro
 	return under, err
 }
 
-// Exists implements certmagic.Storage. A file that cannot be opened is not there.
+// Exists implements certmagic.Storage. Files that cannot be decrypted do not exist.
 func (s shared) Exists(ctx context.Context, key string) bool {
 	if _, err := s.Load(ctx, key); err == nil {
 		return true
@@ -139,7 +140,7 @@ func (s shared) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error)
 	return certmagic.KeyInfo{}, err
 }
 
-// holding counts the locks of a Storage that this server has.
+// holding counts the locks that this server holds.
 type holding struct {
 	Storage
 	held atomic.Int64
@@ -166,11 +167,12 @@ func (h *holding) Unlock(ctx context.Context, name string) error {
 	return h.Storage.Unlock(ctx, name)
 }
 
-// mostHeld is how long a stop waits for what is done under locks. It was told to end.
-const mostHeld = 3 * time.Second
+// maxHeld bounds how long a stop waits for operations that hold locks. They have been
+// told to end.
+const maxHeld = 3 * time.Second
 
 func (h *holding) wait() {
-	for end := time.Now().Add(mostHeld); h.held.Load() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(maxHeld); h.held.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -1,6 +1,6 @@
-// Package acmetest starts an authority for tests: Pebble, the small ACME server of Let's
-// Encrypt, with a DNS server beside it. Both listen on free ports of loopback, reach
-// nothing else, and end with the test.
+// Package acmetest starts an ACME authority for tests: Pebble, the test server of Let's
+// Encrypt, and a DNS server. Both listen on free loopback ports, connect to nothing else,
+// and end with the test.
 package acmetest
 
 import (
@@ -27,19 +27,19 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Config says what the authority does. Zero fields are as in Pebble.
+// Config configures an authority.
 type Config struct {
-	Validity time.Duration // of certificates; 90 days
-	TLSPort  int           // where it connects to for challenges over TLS; a free one
-	HTTPPort int           // and over plain HTTP; a free one
-	Blocked  []string      // names that it refuses
+	Validity time.Duration // of certificates; 0 means 90 days
+	TLSPort  int           // where challenges over TLS connect to; 0 means a free port
+	HTTPPort int           // where challenges over HTTP connect to; 0 means a free port
+	Blocked  []string      // names that the authority refuses
 }
 
-// An Authority issues certificates for names that its DNS server knows: all lead to
-// 127.0.0.1, unless Resolve says otherwise.
+// An Authority issues certificates. Its DNS server resolves every name to 127.0.0.1,
+// unless changed by Resolve.
 type Authority struct {
-	Directory string // its address
-	CAFile    string // what its own certificate is checked against
+	Directory string // URL of the directory
+	CAFile    string // root of its own certificate
 	TLSPort   int
 	HTTPPort  int
 
@@ -47,7 +47,7 @@ type Authority struct {
 	config     Config
 	dir        string
 	client     *http.Client
-	management [2]string // addresses: of Pebble, and of the DNS server
+	management [2]string // management addresses of Pebble and of the DNS server
 	dns        string
 	log        *log
 }
@@ -69,16 +69,16 @@ func Start(tb testing.TB, c Config) *Authority {
 		TLSClientConfig: &tls.Config{RootCAs: own.Pool}, DisableKeepAlives: true,
 	}}
 	programs := build(tb)
-	for range 5 { // somebody may take the ports meanwhile
+	for range 5 { // another process may take the ports
 		if a.try(programs, a.CAFile, key) {
 			return a
 		}
 	}
-	tb.Fatalf("pebble does not start:\n%s", a.log)
+	tb.Fatalf("pebble did not start:\n%s", a.log)
 	return nil
 }
 
-// try starts both programs and reports whether they answer.
+// try starts both programs and reports whether they respond.
 func (a *Authority) try(programs, cert, key string) bool {
 	a.tb.Helper()
 	at := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(a.tb))) }
@@ -142,25 +142,25 @@ func (a *Authority) write(name string, content []byte) string {
 	return file
 }
 
-// Orders returns how many certificates were ordered.
+// Orders returns the number of certificates that were ordered.
 func (a *Authority) Orders() int { return strings.Count(a.log.String(), "Added order") }
 
-// Log returns what both programs have written.
+// Log returns the output of both programs.
 func (a *Authority) Log() string { return a.log.String() }
 
-// Resolve has the DNS server say that name leads to address, as in 127.0.0.2.
+// Resolve makes the DNS server resolve name to address.
 func (a *Authority) Resolve(name, address string) {
 	a.tb.Helper()
 	a.ask("/add-a", map[string]any{"host": name + ".", "addresses": []string{address}})
 }
 
-// Fail has the DNS server know nothing of a name, until Recover.
+// Fail makes the DNS server fail for name until Recover.
 func (a *Authority) Fail(name string) {
 	a.tb.Helper()
 	a.ask("/set-servfail", map[string]any{"host": name + "."})
 }
 
-// Recover ends what Fail began.
+// Recover undoes Fail.
 func (a *Authority) Recover(name string) {
 	a.tb.Helper()
 	a.ask("/clear-servfail", map[string]any{"host": name + "."})
@@ -182,7 +182,7 @@ func (a *Authority) ask(path string, body any) {
 	}
 }
 
-// Roots returns what the certificates that it issues are checked against.
+// Roots returns the roots of the certificates that the authority issues.
 func (a *Authority) Roots() *x509.CertPool {
 	a.tb.Helper()
 	answer, err := a.client.Get("https://" + a.management[0] + "/roots/0")
@@ -193,13 +193,13 @@ func (a *Authority) Roots() *x509.CertPool {
 	content, err := io.ReadAll(answer.Body)
 	roots := x509.NewCertPool()
 	if err != nil || !roots.AppendCertsFromPEM(content) {
-		a.tb.Fatalf("the root of pebble: %v %s", err, content)
+		a.tb.Fatalf("invalid root from pebble: %v %s", err, content)
 	}
 	return roots
 }
 
-// FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2, and below those that
-// the system gives to clients. No other test of this process gets the same.
+// FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2 and below the range of
+// ephemeral ports. It returns each port only once per process.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
 	for range 1000 {
@@ -208,7 +208,7 @@ func FreePort(tb testing.TB) int {
 			return port
 		}
 	}
-	tb.Fatal("there is no free port")
+	tb.Fatal("no free port")
 	return 0
 }
 
@@ -223,8 +223,8 @@ func free(host string, port int) bool {
 	return true
 }
 
-// build makes the programs, once for each of their versions, and returns their directory.
-// They are in a module of their own.
+// build builds the programs, which are in a separate module, and returns their directory.
+// It builds each version only once.
 func build(tb testing.TB) string {
 	tb.Helper()
 	_, file, _, _ := runtime.Caller(0)
@@ -250,9 +250,9 @@ func build(tb testing.TB) string {
 	cmd := exec.Command("go", "build", "-C", module, "-o", fresh+string(filepath.Separator),
 		"github.com/letsencrypt/pebble/v2/cmd/pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("pebble cannot be built: %v\n%s", err, out)
+		tb.Fatalf("cannot build pebble: %v\n%s", err, out)
 	}
-	// Tests of other packages may have been faster: then theirs stay.
+	// Tests of another package may have built them first.
 	if err := os.Rename(fresh, dir); err != nil {
 		if _, missing := os.Stat(dir); missing != nil {
 			tb.Fatal(err)
@@ -261,7 +261,7 @@ func build(tb testing.TB) string {
 	return dir
 }
 
-// log collects what the programs write.
+// log collects the output of the programs.
 type log struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -2,7 +2,7 @@ package acmetest
 
 import "syscall"
 
-// endWithUs has the kernel end a server whose test was killed.
+// endWithUs makes the kernel kill the server if the test is killed.
 func endWithUs() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

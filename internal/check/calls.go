@@ -18,8 +18,8 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// mostServers is how many ICE servers are tried, which takes up to a step's time each.
-const mostServers = 32
+// maxServers bounds the ICE servers that are tried, since each can take a step's timeout.
+const maxServers = 32
 
 type iceServer struct {
 	URLs       []string `json:"urls"`
@@ -27,19 +27,19 @@ type iceServer struct {
 	Credential string   `json:"credential"`
 }
 
-// relayedURL is a TURN URL that works, with the credentials of two peers.
+// relayedURL is a TURN URL that works, with its credentials.
 type relayedURL struct {
 	uri  *stun.URI
 	text string
 	with iceServer
 }
 
-// calls checks what helps browsers to connect.
+// calls checks the servers that help browsers connect.
 func (c *checker) calls(ctx context.Context) {
 	a := newPeer()
 	defer c.leave(ctx, a)
 	if !c.do(ctx, "ICE servers", func(ctx context.Context) Result { return c.iceServers(ctx, a) }) {
-		c.skip("relay", "There is no TURN server to try.")
+		c.skip("relay", "There is no TURN server to check.")
 		return
 	}
 	for _, server := range c.ice {
@@ -48,7 +48,7 @@ func (c *checker) calls(ctx context.Context) {
 		}
 	}
 	if len(c.relayed) == 0 {
-		c.skip("relay", "No TURN server gives an address.")
+		c.skip("relay", "No TURN server provides an address.")
 		return
 	}
 	c.do(ctx, "relay", c.relay)
@@ -62,13 +62,13 @@ func (c *checker) iceServers(ctx context.Context, a peer) Result {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refused("The server names no ICE servers", resp)
+		return refused("The server does not list its ICE servers", resp)
 	}
 	var answer struct {
 		ICEServers []iceServer `json:"iceServers"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&answer); err != nil {
-		return failed("Check the proxy in front.", "The list of ICE servers cannot be read.")
+		return failed("Check the proxy in front of the server.", "The list of ICE servers is malformed.")
 	}
 	c.ice = answer.ICEServers
 	n, relays := 0, 0
@@ -81,20 +81,20 @@ func (c *checker) iceServers(ctx context.Context, a peer) Result {
 		}
 	}
 	switch {
-	case n > mostServers:
+	case n > maxServers:
 		c.ice = nil
-		return failed("Check the URL, and --ice-server.", "The server names %d ICE servers: no browser tries so many.", n)
+		return failed("Check the URL and --ice-server.", "The server lists %d ICE servers, more than a browser tries.", n)
 	case n == 0:
-		return warning("Leave --turn at closed, or name servers with --ice-server.",
-			"The server names no STUN and no TURN server: only peers of one network connect.")
+		return warning("Keep the default of --turn, or add servers with --ice-server.",
+			"The server lists no STUN or TURN server: only peers on the same network can connect.")
 	case relays == 0:
-		return warning("Leave --turn at closed, or name a TURN server with --ice-server.",
-			"The server names %d ICE servers, but none for TURN: peers behind strict networks do not connect.", n)
+		return warning("Keep the default of --turn, or add a TURN server with --ice-server.",
+			"The server lists %d ICE servers, but none for TURN: peers behind strict firewalls cannot connect.", n)
 	}
-	return ok("The server names %d ICE servers, %d of them for TURN.", n, relays)
+	return ok("The server lists %d ICE servers, %d of them for TURN.", n, relays)
 }
 
-// kind is the name of the check of a URL.
+// kind returns the name of the check for a URL.
 func kind(text string) string {
 	switch {
 	case strings.HasPrefix(text, "stun"):
@@ -111,35 +111,35 @@ func kind(text string) string {
 func (c *checker) try(ctx context.Context, text string, server iceServer) Result {
 	uri, err := stun.ParseURI(text)
 	if err != nil {
-		return failed("Check --ice-server.", "Browsers cannot read %s.", text)
+		return failed("Check --ice-server.", "Browsers reject %s.", text)
 	}
-	advice := fmt.Sprintf("Let the firewall pass %s to port %d.", strings.ToUpper(uri.Proto.String()), uri.Port)
+	advice := fmt.Sprintf("Open %s port %d in the firewall.", strings.ToUpper(uri.Proto.String()), uri.Port)
 	client, err := c.dial(ctx, uri, server)
 	if err != nil {
-		return failed(advice, "No connection to %s: %s.", text, plain(err))
+		return failed(advice, "Cannot connect to %s: %s.", text, plain(err))
 	}
 	defer client.close()
 	if uri.Scheme == stun.SchemeTypeSTUN || uri.Scheme == stun.SchemeTypeSTUNS {
-		mapped, err := within(ctx, client.SendBindingRequest)
+		mapped, err := await(ctx, client.SendBindingRequest)
 		if err != nil {
-			return failed(advice, "%s does not answer.", text)
+			return failed(advice, "%s does not respond.", text)
 		}
 		host, _, _ := net.SplitHostPort(mapped.String())
 		return ok("%s sees this machine as %s.", text, host)
 	}
-	relay, err := within(ctx, client.Allocate)
+	relay, err := await(ctx, client.Allocate)
 	if err != nil {
-		return failed(advice+" If it does, compare the clocks and the secrets of both servers.", "%s gives no address: %s.", text, turnError(err))
+		return failed(advice+" If it is open, compare the clocks and secrets of both servers.", "%s provides no address: %s.", text, turnError(err))
 	}
 	relay.Close()
 	c.relayed = append(c.relayed, relayedURL{uri, text, server})
 	if uri.Scheme == stun.SchemeTypeTURNS && c.Insecure {
-		return warning("Browsers use no TURN over TLS with a certificate that they do not trust.", "%s gives an address.", text)
+		return warning("Browsers do not use TURN over TLS with an untrusted certificate.", "%s provides an address.", text)
 	}
-	return ok("%s gives an address.", text)
+	return ok("%s provides an address.", text)
 }
 
-// turnClient closes what it is built on, too.
+// turnClient also closes the connection that it uses.
 type turnClient struct {
 	*turn.Client
 	conn net.PacketConn
@@ -150,13 +150,13 @@ func (c turnClient) close() {
 	c.conn.Close()
 }
 
-// dial connects to a STUN or TURN server as its URL says.
+// dial connects to the STUN or TURN server at a URL.
 func (c *checker) dial(ctx context.Context, uri *stun.URI, server iceServer) (turnClient, error) {
 	address := net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port))
 	var conn net.PacketConn
 	switch {
 	case uri.Proto == stun.ProtoTypeUDP:
-		// Connected first, to learn which family gets through.
+		// Connect first, to find out which address family works.
 		probe, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
 		if err != nil {
 			return turnClient{}, err
@@ -187,7 +187,7 @@ func (c *checker) dial(ctx context.Context, uri *stun.URI, server iceServer) (tu
 	client, err := turn.NewClient(&turn.ClientConfig{
 		STUNServerAddr: address, TURNServerAddr: address, Conn: conn, LoggerFactory: quiet,
 		Username: server.Username, Password: server.Credential,
-		// As browsers: an address of the other family reaches no peer.
+		// As in browsers: relayed addresses of two families could not reach each other.
 		RequestedAddressFamily: turn.RequestedAddressFamilyIPv4,
 	})
 	if err == nil {
@@ -200,8 +200,8 @@ func (c *checker) dial(ctx context.Context, uri *stun.URI, server iceServer) (tu
 	return turnClient{client, conn}, nil
 }
 
-// within waits for f until ctx ends. What f waits for ends with its client.
-func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
+// await waits for f until ctx ends. Closing the client ends f.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -220,7 +220,7 @@ func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// turnError is the part of an error of pion that says what the server answered.
+// turnError extracts the server's response from an error of pion.
 func turnError(err error) string {
 	text := plain(err)
 	if i := strings.LastIndex(text, "error "); i >= 0 {
@@ -234,18 +234,18 @@ const (
 	resend       = 200 * time.Millisecond
 )
 
-// relay sends packets from one relayed address to another and back.
+// relay sends a packet between two relayed addresses in both directions.
 func (c *checker) relay(ctx context.Context) Result {
 	ends := make([]net.PacketConn, 2)
 	urls := []relayedURL{c.relayed[0], c.relayed[len(c.relayed)-1]}
 	for i, u := range urls {
 		client, err := c.dial(ctx, u.uri, u.with)
 		if err != nil {
-			return failed("", "%s no longer answers: %s.", u.text, plain(err))
+			return failed("", "%s no longer responds: %s.", u.text, plain(err))
 		}
 		defer client.close()
-		if ends[i], err = within(ctx, client.Allocate); err != nil {
-			return failed("", "%s gives no second address: %s.", u.text, turnError(err))
+		if ends[i], err = await(ctx, client.Allocate); err != nil {
+			return failed("", "%s provides no second address: %s.", u.text, turnError(err))
 		}
 		defer ends[i].Close()
 	}
@@ -254,16 +254,16 @@ func (c *checker) relay(ctx context.Context) Result {
 		_, err = c.pass(ctx, ends[1], ends[0])
 	}
 	if err != nil {
-		return failed("Peers whose addresses are at this relay do not reach each other: see docs/connecting.md.",
-			"A packet does not get through the relay.")
+		return failed("Peers cannot reach each other through this relay: see docs/connecting.md.",
+			"Packets do not pass through the relay.")
 	}
-	return ok("Packets get through the relay both ways, from %s to %s, in %s.", urls[0].text, urls[1].text, there.Round(100*time.Microsecond))
+	return ok("Packets pass through the relay in both directions, from %s to %s, in %s.", urls[0].text, urls[1].text, there.Round(100*time.Microsecond))
 }
 
-// pass sends a packet again and again until it has arrived: the first ones may meet
-// permissions that are not there yet.
+// pass sends a packet repeatedly until it arrives. The first packets may arrive before
+// the permission for them.
 func (c *checker) pass(ctx context.Context, from, to net.PacketConn) (time.Duration, error) {
-	// The other end permits the sender by a packet of its own.
+	// The other end permits the sender by sending to it.
 	hello := []byte("inbox check")
 	arrived := make(chan error, 1)
 	go func() {
@@ -298,45 +298,45 @@ func (c *checker) pass(ctx context.Context, from, to net.PacketConn) (time.Durat
 	return 0, errors.New("no packet arrived")
 }
 
-// forbidden are peers that no relay may reach, in spellings that slipped through relays
-// before.
+// forbidden are addresses that no relay may send to, in notations that have bypassed the
+// filters of other relays.
 var forbidden = []string{
 	"127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
 	"::1", "::", "::ffff:127.0.0.1", "fd00::1", "fe80::1", "64:ff9b::7f00:1", "2002:7f00:1::",
 }
 
-// relayIsClosed tries what would let strangers into the network of the server.
+// relayIsClosed checks that the relay does not let strangers into the server's network.
 func (c *checker) relayIsClosed(ctx context.Context) Result {
 	u := c.relayed[0]
 	client, err := c.dial(ctx, u.uri, u.with)
 	if err != nil {
-		return failed("", "%s no longer answers: %s.", u.text, plain(err))
+		return failed("", "%s no longer responds: %s.", u.text, plain(err))
 	}
 	defer client.close()
-	relay, err := within(ctx, client.Allocate)
+	relay, err := await(ctx, client.Allocate)
 	if err != nil {
-		return failed("", "%s gives no third address: %s.", u.text, turnError(err))
+		return failed("", "%s provides no third address: %s.", u.text, turnError(err))
 	}
 	defer relay.Close()
-	const advice = "Update the TURN server, or deny these addresses in it: strangers reach the network behind it."
+	const advice = "Update the TURN server, or deny these addresses in its configuration: strangers can reach the network behind it."
 	for _, text := range forbidden {
 		address := net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(text), 80))
-		_, err := within(ctx, func() (struct{}, error) { return struct{}{}, client.CreatePermission(address) })
+		_, err := await(ctx, func() (struct{}, error) { return struct{}{}, client.CreatePermission(address) })
 		if err == nil {
-			return Result{State: Open, Detail: "The relay lets its clients send to " + text + ".", Advice: advice}
+			return Result{State: Open, Detail: "The relay allows its clients to send to " + text + ".", Advice: advice}
 		}
 		if ctx.Err() != nil {
-			return failed("", "The relay does not answer every request.")
+			return failed("", "The relay does not respond to every request.")
 		}
 	}
 	stranger, err := c.dial(ctx, u.uri, u.with)
 	if err != nil {
-		return failed("", "%s no longer answers: %s.", u.text, plain(err))
+		return failed("", "%s no longer responds: %s.", u.text, plain(err))
 	}
 	defer stranger.close()
-	if allocation, err := within(ctx, stranger.AllocateTCP); err == nil {
+	if allocation, err := await(ctx, stranger.AllocateTCP); err == nil {
 		allocation.Close()
-		return Result{State: Open, Detail: "The relay opens TCP connections for its clients (RFC 6062).", Advice: "Switch TCP relaying off in the TURN server, for coturn: no-tcp-relay."}
+		return Result{State: Open, Detail: "The relay opens TCP connections for its clients (RFC 6062).", Advice: "Turn off TCP relaying in the TURN server (no-tcp-relay in coturn)."}
 	}
-	return ok("The relay refuses %d addresses that it must refuse, and TCP connections.", len(forbidden))
+	return ok("The relay refuses all of %d forbidden addresses, and TCP connections.", len(forbidden))
 }

@@ -1,5 +1,6 @@
-// Package check tries out a server from where the program runs, as a browser and an
-// attacker would, and says in plain words what works.
+// Package check checks a running server from the outside, as a browser and an attacker
+// would, and reports in plain words what works. Run performs all checks and reports each
+// as a Result.
 package check
 
 import (
@@ -16,19 +17,19 @@ import (
 	"unicode"
 )
 
-// A State is how a check ended.
+// A State is the outcome of a check.
 type State string
 
 const (
 	OK      State = "ok"
-	Warning State = "warning" // it works, but not for everybody
+	Warning State = "warning" // works, but not for everyone
 	Failed  State = "failed"
-	Open    State = "open"    // strangers can do what they should not
-	Skipped State = "skipped" // it needs what another check has not found
+	Open    State = "open"    // strangers have access that they should not have
+	Skipped State = "skipped" // depends on a check that failed
 )
 
-// A Result is what one check found. Detail and Advice are sentences for people. They name
-// no id, no password and no credential.
+// A Result is the outcome of one check. Detail and Advice are sentences for people. They
+// contain no id, password or credential.
 type Result struct {
 	Check  string `json:"check"`
 	State  State  `json:"state"`
@@ -36,30 +37,30 @@ type Result struct {
 	Advice string `json:"advice,omitempty"`
 }
 
-// Config says what to check. All fields but URL have defaults.
+// Config configures the checks. Only URL is required.
 type Config struct {
-	URL      string // of the server: http(s)://HOST[:PORT][/BASE/]
-	Insecure bool   // go on with a certificate that nobody trusts
+	URL      string // URL of the server: http(s)://HOST[:PORT][/BASE/]
+	Insecure bool   // continue if the certificate is not trusted
 
-	// Timeout is how long one step may take, beside the time that a poll waits; 10 s.
+	// Timeout bounds each step, excluding the time for which a poll waits. The default is
+	// 10 s.
 	Timeout time.Duration
 }
 
-// each check gets this much time, unless the Config says otherwise.
 const defaultTimeout = 10 * time.Second
 
-// checker is one run.
+// checker is one run of the checks.
 type checker struct {
 	Config
 	base   *url.URL // ends with a slash
 	http   *http.Client
 	report func(Result)
 
-	ice     []iceServer  // what /ice names
-	relayed []relayedURL // the TURN URLs that gave an address
+	ice     []iceServer  // as listed by /ice
+	relayed []relayedURL // TURN URLs that provided an address
 }
 
-// ParseURL reads the URL of a server. That of its inboxes means the same.
+// ParseURL parses the URL of a server. The URL of its inboxes is accepted too.
 func ParseURL(text string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "https://" + text
@@ -67,19 +68,20 @@ func ParseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return nil, errors.New("the URL cannot be read")
+		return nil, errors.New("invalid URL")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, errors.New("the URL is of the form https://HOST[:PORT]")
+		return nil, errors.New("the URL must look like https://HOST[:PORT]")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("the URL has no password, query or fragment")
+		return nil, errors.New("the URL must not have a password, query or fragment")
 	}
 	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "inbox"), "/") + "/"
 	u.RawPath = ""
 	return u, nil
 }
 
-// Run checks a server and reports each result as soon as it is known. It opens inboxes
-// with random ids, and closes them. It fails only if the URL makes no sense or ctx ends.
+// Run checks a server and calls report with each result as soon as it is known. It opens
+// inboxes with random ids and closes them. It returns an error only if the URL is invalid
+// or ctx ends.
 func Run(ctx context.Context, config Config, report func(Result)) error {
 	base, err := ParseURL(config.URL)
 	if err != nil {
@@ -103,7 +105,7 @@ func Run(ctx context.Context, config Config, report func(Result)) error {
 	return ctx.Err()
 }
 
-// do reports what f returns, which has the time of one step.
+// do runs f with the timeout of one step and reports its result.
 func (c *checker) do(ctx context.Context, name string, f func(context.Context) Result) (worked bool) {
 	if ctx.Err() != nil {
 		return false
@@ -113,13 +115,13 @@ func (c *checker) do(ctx context.Context, name string, f func(context.Context) R
 	r := f(step)
 	r.Check, r.Detail = name, printable(r.Detail)
 	if ctx.Err() != nil {
-		return false // the result says only that it was interrupted
+		return false // the result only reflects the interrupt
 	}
 	c.report(r)
 	return r.State == OK || r.State == Warning
 }
 
-// printable keeps what a server says from controlling the terminal.
+// printable replaces control characters, so that a server cannot control the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -141,7 +143,7 @@ func warning(advice, format string, a ...any) Result {
 
 func (c *checker) skip(name, why string) { c.report(Result{name, Skipped, why, ""}) }
 
-// plain says of a network error only what people need.
+// plain returns the part of a network error that matters to people.
 func plain(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
@@ -150,12 +152,12 @@ func plain(err error) string {
 		err = e.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer in time"
+		return "no response in time"
 	}
 	return err.Error()
 }
 
-// a peer of the check, whose id nobody else has.
+// peer is a peer with a random id.
 type peer struct{ id, password string }
 
 func newPeer() peer { return peer{"check-" + rand.Text(), rand.Text()} }

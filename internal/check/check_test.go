@@ -26,14 +26,14 @@ import (
 	"inbox/memstore"
 )
 
-// world is a server, the relay that it names, and a proxy that a test may break.
+// world is a server, the relay that it lists, and a proxy that a test may break.
 type world struct {
-	urls   func(udp, tcp string) []string       // that /ice names; the two addresses of the relay
-	secret *turncred.Authority                  // that mints credentials; that of the relay
-	relay  func(t *testing.T) (udp, tcp string) // starts one, and returns its addresses; ours
-	front  func(http.Handler) http.Handler      // what stands before the server
+	urls   func(udp, tcp string) []string       // URLs listed by /ice, given the relay's addresses
+	secret *turncred.Authority                  // issues credentials; by default the relay's own
+	relay  func(t *testing.T) (udp, tcp string) // starts a relay and returns its addresses; by default ours
+	front  func(http.Handler) http.Handler      // wraps the server
 	tls    *tls.Config
-	extra  map[string]string // pages that it should not have
+	extra  map[string]string // pages that should not be public
 }
 
 var credentials = turncred.FromPepper([32]byte{1})
@@ -110,7 +110,7 @@ func closedRelay(t *testing.T) (udp, tcp string) {
 	return fmt.Sprint("127.0.0.1:", port), ln.Addr().String()
 }
 
-// run checks a server, and returns what it found by the name of the check.
+// run checks a server and returns the results by name.
 func run(t *testing.T, c check.Config) map[string]check.Result {
 	t.Helper()
 	all := make(map[string]check.Result)
@@ -118,7 +118,7 @@ func run(t *testing.T, c check.Config) map[string]check.Result {
 		t.Logf("%+v", r)
 		for _, text := range []string{r.Detail, r.Advice} {
 			if strings.Contains(text, "check-") {
-				t.Errorf("%q names a peer", text)
+				t.Errorf("%q contains an id", text)
 			}
 		}
 		all[r.Check] = r
@@ -129,7 +129,7 @@ func run(t *testing.T, c check.Config) map[string]check.Result {
 	return all
 }
 
-func TestAllIsWell(t *testing.T) {
+func TestEverythingWorks(t *testing.T) {
 	got := run(t, check.Config{URL: world{}.start(t)})
 	for _, name := range []string{
 		"name", "server", "poll", "long poll", "stream", "socket", "ICE servers", "STUN", "TURN over UDP", "TURN over TCP",
@@ -141,14 +141,14 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
-// Each fault is found by its check, and by no other one.
+// Each fault is detected by its check, and by no other.
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		world
-		want map[string]check.State // but ok
-		says string                 // in the detail or the advice of the first of them
+		want map[string]check.State // other than ok
+		says string                 // part of the detail or advice
 	}{
-		"a proxy that holds streams back": {
+		"a proxy that buffers streams": {
 			world: world{front: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.Header.Get("Accept") != "text/event-stream" {
@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 			}},
 			want: map[string]check.State{"socket": check.Failed}, says: "Upgrade",
 		},
-		"a proxy without patience": {
+		"a proxy with a short timeout": {
 			world: world{front: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Query().Get("wait") == "2" {
@@ -186,7 +186,7 @@ func TestFaults(t *testing.T) {
 			}},
 			want: map[string]check.State{"long poll": check.Failed}, says: "504",
 		},
-		"a clock that is wrong": {
+		"a wrong clock": {
 			world: world{front: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
@@ -201,7 +201,7 @@ func TestFaults(t *testing.T) {
 		},
 		"no ICE servers": {
 			world: world{urls: func(string, string) []string { return nil }},
-			want:  map[string]check.State{"ICE servers": check.Warning, "relay": check.Skipped}, says: "one network",
+			want:  map[string]check.State{"ICE servers": check.Warning, "relay": check.Skipped}, says: "same network",
 		},
 		"another secret": {
 			world: world{secret: turncred.New("another secret")},
@@ -209,13 +209,13 @@ func TestFaults(t *testing.T) {
 		},
 		"a closed port": {
 			world: world{urls: func(udp, _ string) []string { return []string{"turn:" + udp, "turn:127.0.0.1:1?transport=tcp"} }},
-			want:  map[string]check.State{"TURN over TCP": check.Failed}, says: "Let the firewall pass TCP to port 1.",
+			want:  map[string]check.State{"TURN over TCP": check.Failed}, says: "Open TCP port 1 in the firewall.",
 		},
-		"a relay into the network of its operator": {
+		"a relay into the operator's network": {
 			world: world{relay: openRelay, urls: func(udp, _ string) []string { return []string{"turn:" + udp} }},
 			want:  map[string]check.State{"closed relay": check.Open}, says: "127.0.0.1",
 		},
-		"metrics for everybody": {
+		"public metrics": {
 			world: world{extra: map[string]string{"/base/metrics": "# HELP inbox_inboxes Inboxes.\n"}},
 			want:  map[string]check.State{"private pages": check.Open}, says: "--metrics-listen",
 		},
@@ -234,13 +234,13 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			if !said {
-				t.Errorf("nothing says %q", c.says)
+				t.Errorf("no result contains %q", c.says)
 			}
 		})
 	}
 }
 
-// openRelay is a relay whose operator has forgotten to deny anything.
+// openRelay starts a relay whose operator forgot to deny private addresses.
 func openRelay(t *testing.T) (udp, tcp string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -265,7 +265,8 @@ func openRelay(t *testing.T) (udp, tcp string) {
 	return conn.LocalAddr().String(), ""
 }
 
-// What is not there, or not ours, ends the checks at once, with a reason.
+// A missing server, or something else in its place, ends the checks immediately and with
+// a reason.
 func TestNoServer(t *testing.T) {
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
@@ -276,8 +277,8 @@ func TestNoServer(t *testing.T) {
 	defer draining.Close()
 	for address, c := range map[string]struct{ check, says string }{
 		"http://localhost:1":                     {"server", "refused"},
-		other.URL:                                {"server", "no inbox server"},
-		draining.URL:                             {"server", "about to stop"},
+		other.URL:                                {"server", "other than an inbox server"},
+		draining.URL:                             {"server", "stopping"},
 		"https://nowhere.invalid":                {"name", "has no address"},
 		strings.Replace(other.URL, "p", "ps", 1): {"certificate", ""},
 	} {
@@ -286,12 +287,13 @@ func TestNoServer(t *testing.T) {
 			t.Errorf("%s: %+v", address, r)
 		}
 		if _, ok := got["poll"]; ok {
-			t.Errorf("%s: the checks go on", address)
+			t.Errorf("%s: the checks continue", address)
 		}
 	}
 }
 
-// A hostile server neither controls the terminal of whoever checks it nor keeps them busy.
+// A hostile server can neither control the terminal of the person who checks it nor keep
+// the program busy.
 func TestHostileServer(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -322,12 +324,12 @@ func TestHostileServer(t *testing.T) {
 
 func TestCertificate(t *testing.T) {
 	for name, c := range map[string]struct {
-		insecure bool
-		want     check.State
-		goesOn   bool
+		insecure  bool
+		want      check.State
+		continues bool
 	}{
-		"nobody trusts it": {want: check.Failed},
-		"insecure":         {insecure: true, want: check.Warning, goesOn: true},
+		"untrusted": {want: check.Failed},
+		"insecure":  {insecure: true, want: check.Warning, continues: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			certificate := inboxtest.NewCertificate(t, "test")
@@ -336,8 +338,8 @@ func TestCertificate(t *testing.T) {
 			if r := got["certificate"]; r.State != c.want || !strings.Contains(r.Advice, "--tls acme") {
 				t.Errorf("%+v", r)
 			}
-			if _, goesOn := got["poll"]; goesOn != c.goesOn {
-				t.Errorf("the checks go on: %v", goesOn)
+			if _, continues := got["poll"]; continues != c.continues {
+				t.Errorf("the checks continue: %v", continues)
 			}
 		})
 	}

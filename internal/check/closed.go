@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// closed looks for what a server must not show to everybody.
+// closed looks for pages that must not be public.
 func (c *checker) closed(ctx context.Context) {
 	c.do(ctx, "private pages", func(ctx context.Context) Result {
 		for path, marks := range map[string]string{"metrics": "# HELP", "debug/pprof/": "goroutine"} {
@@ -17,7 +17,7 @@ func (c *checker) closed(ctx context.Context) {
 			shows := resp.StatusCode == http.StatusOK && strings.Contains(head(resp.Body), marks)
 			resp.Body.Close()
 			if shows {
-				return Result{State: Open, Detail: "Everybody can read /" + path + ".", Advice: "Let the proxy in front pass only the paths of the server, and keep --metrics-listen on a private address."}
+				return Result{State: Open, Detail: "Anyone can read /" + path + ".", Advice: "Let the proxy in front of the server pass only the server's own paths, and keep --metrics-listen on a private address."}
 			}
 		}
 		return ok("Metrics and profiles are not public.")

@@ -15,10 +15,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// waits is how long the long poll of the check waits for nothing, in seconds.
+// waits is how long the long poll waits, in seconds.
 const waits = 2
 
-// transports checks each way for a message to arrive.
+// transports checks each way in which a message can arrive.
 func (c *checker) transports(ctx context.Context) {
 	a, b := newPeer(), newPeer()
 	defer c.leave(ctx, a, b)
@@ -28,7 +28,7 @@ func (c *checker) transports(ctx context.Context) {
 	c.do(ctx, "socket", func(ctx context.Context) Result { return c.socket(ctx, a, b) })
 }
 
-// leave closes inboxes, also after an interrupt.
+// leave closes the inboxes, even after an interrupt.
 func (c *checker) leave(ctx context.Context, peers ...peer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -60,7 +60,7 @@ func (c *checker) get(ctx context.Context, path string, query url.Values, p *pee
 	return c.http.Do(req)
 }
 
-// send sends a text that nobody else sends, and returns it.
+// send sends a random text and returns it.
 func (c *checker) send(ctx context.Context, from, to peer) (text string, r *Result) {
 	text = rand.Text()
 	req, err := c.request(ctx, http.MethodPost, "inbox", url.Values{"to": {to.id}}, &from, []byte(text))
@@ -75,24 +75,24 @@ func (c *checker) send(ctx context.Context, from, to peer) (text string, r *Resu
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		r := refused("A message is refused", resp)
+		r := refused("A message was refused", resp)
 		return "", &r
 	}
 	return text, nil
 }
 
 func noAnswer(err error) Result {
-	return failed("Check what stands between this machine and the server.", "There is no answer: %s.", plain(err))
+	return failed("Check the network between this machine and the server.", "No response: %s.", plain(err))
 }
 
-// refused tells an answer of our server from one of a proxy.
+// refused distinguishes a refusal by the server from one by a proxy.
 func refused(what string, resp *http.Response) Result {
 	var problem struct{ Detail string }
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") &&
 		json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&problem) == nil && problem.Detail != "" {
 		return failed("", "%s: %s", what, problem.Detail)
 	}
-	return failed("Check the proxy in front: this is not an answer of an inbox server.", "%s: %s.", what, resp.Status)
+	return failed("Check the proxy in front of the server: this response did not come from an inbox server.", "%s: %s.", what, resp.Status)
 }
 
 func head(r io.Reader) string {
@@ -107,7 +107,7 @@ func (c *checker) poll(ctx context.Context, a, b peer) Result {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {
-		return refused("A poll is refused", resp)
+		return refused("A poll was refused", resp)
 	}
 	text, problem := c.send(ctx, b, a)
 	if problem != nil {
@@ -118,44 +118,44 @@ func (c *checker) poll(ctx context.Context, a, b peer) Result {
 	}
 	defer resp.Body.Close()
 	if got := head(resp.Body); got != text {
-		return failed("Check the proxy in front.", "The message of a poll is not the one that was sent: %s, %d bytes.", resp.Status, len(got))
+		return failed("Check the proxy in front of the server.", "A poll did not return the message that was sent: %s, %d bytes.", resp.Status, len(got))
 	}
 	return ok("A message arrives.")
 }
 
-// longPoll checks that a wait lasts as long as it should, neither less nor more.
+// longPoll checks that a poll waits for the requested time.
 func (c *checker) longPoll(ctx context.Context, a peer) Result {
 	began := time.Now()
 	resp, err := c.get(ctx, "inbox", url.Values{"wait": {"2"}}, &a)
 	took := time.Since(began)
 	if err != nil {
-		return failed("Give the proxy in front a timeout of more than 30 s.", "A request that waits is cut off after %s: %s.", took.Round(100*time.Millisecond), plain(err))
+		return failed("Set the timeout of the proxy in front of the server to more than 30 s.", "A long poll was cut off after %s: %s.", took.Round(100*time.Millisecond), plain(err))
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode != http.StatusNoContent:
-		return refused("A request that waits is refused", resp)
+		return refused("A long poll was refused", resp)
 	case took < waits*time.Second-100*time.Millisecond:
-		return failed("Check the proxy in front: it answers by itself.", "A request that should wait for %d s is answered after %s.", waits, took.Round(100*time.Millisecond))
+		return failed("Check the proxy in front of the server, which responds by itself.", "A long poll of %d s ended after %s.", waits, took.Round(100*time.Millisecond))
 	}
-	return ok("A request may wait.")
+	return ok("A long poll waits.")
 }
 
-// stream checks that an event arrives before the answer ends, and not after it.
+// stream checks that an event arrives before the response ends.
 func (c *checker) stream(ctx context.Context, a, b peer) Result {
 	req, err := c.request(ctx, http.MethodGet, "inbox", nil, &a, nil)
 	if err != nil {
 		return noAnswer(err)
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	const advice = "Switch off buffering in the proxy in front, for nginx: proxy_buffering off."
+	const advice = "Turn off buffering in the proxy in front of the server (proxy_buffering off in nginx)."
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return failed(advice, "The stream does not begin: %s.", plain(err))
+		return failed(advice, "The stream does not start: %s.", plain(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refused("A stream is refused", resp)
+		return refused("A stream was refused", resp)
 	}
 	text, problem := c.send(ctx, b, a)
 	if problem != nil {
@@ -164,13 +164,13 @@ func (c *checker) stream(ctx context.Context, a, b peer) Result {
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), text) {
-			return ok("A message arrives while the answer goes on.")
+			return ok("A message arrives over a stream.")
 		}
 	}
-	return failed(advice, "A message does not arrive while the answer goes on: something on the way holds it back.")
+	return failed(advice, "A message does not arrive over a stream: something on the way buffers it.")
 }
 
-// frame is one of a socket, of either side.
+// frame is a frame in either direction.
 type frame struct {
 	Type     string `json:"type"`
 	ID       string `json:"id,omitempty"`
@@ -188,7 +188,7 @@ func (c *checker) socket(ctx context.Context, a, b peer) Result {
 		HTTPClient: c.http, Subprotocols: []string{"inbox.v1"}, CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		const advice = "Let the proxy in front pass Upgrade and Connection on. Until then, clients fall back to long polls."
+		const advice = "Let the proxy in front of the server pass the Upgrade and Connection headers. Until then, clients fall back to long polls."
 		if resp != nil {
 			return failed(advice, "No WebSocket gets through: %s.", resp.Status)
 		}
@@ -204,7 +204,7 @@ func (c *checker) socket(ctx context.Context, a, b peer) Result {
 		opened, err = readFrame(ctx, conn)
 	}
 	if err != nil || opened.Type != "opened" {
-		return failed("Check the proxy in front.", "The socket does not open.")
+		return failed("Check the proxy in front of the server.", "The WebSocket does not open.")
 	}
 	text, problem := c.send(ctx, b, a)
 	if problem != nil {
@@ -213,7 +213,7 @@ func (c *checker) socket(ctx context.Context, a, b peer) Result {
 	for {
 		f, err := readFrame(ctx, conn)
 		if err != nil {
-			return failed("Check the proxy in front.", "A message does not arrive over the socket.")
+			return failed("Check the proxy in front of the server.", "A message does not arrive over a WebSocket.")
 		}
 		if f.Body == text {
 			conn.Close(websocket.StatusNormalClosure, "")

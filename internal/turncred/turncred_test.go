@@ -12,8 +12,8 @@ import (
 
 var now = time.Unix(1_790_000_000, 500)
 
-// Every server with the same pepper accepts the credentials, and none with another.
-func TestServersWithOnePepperAcceptEachOther(t *testing.T) {
+// Servers with the same pepper accept each other's credentials. Others do not.
+func TestServersWithSamePepperAcceptEachOther(t *testing.T) {
 	a, b, other := FromPepper([32]byte{1}), FromPepper([32]byte{1}), FromPepper([32]byte{2})
 	minted := a.Mint("alice", now)
 	claim, ok := b.Verify(minted.Username)
@@ -38,7 +38,7 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
-// The user stays the same over renewals, and differs from that of every other id.
+// The user does not change when credentials are renewed, and differs between ids.
 func TestUserIsStable(t *testing.T) {
 	a := FromPepper([32]byte{1})
 	first, _ := a.Verify(a.Mint("alice", now).Username)
@@ -48,12 +48,12 @@ func TestUserIsStable(t *testing.T) {
 		t.Error(first, renewed, other)
 	}
 	if strings.Contains(first.User, "alice") {
-		t.Error("the user name holds the id")
+		t.Error("the user name contains the id")
 	}
 }
 
-// An external server computes the password from the text of the secret.
-func TestPasswordIsThatOfCoturn(t *testing.T) {
+// An external server derives the password from the text of the secret.
+func TestPasswordFormatOfCoturn(t *testing.T) {
 	const secret = "north"
 	minted := New(secret).Mint("alice", now)
 	mac := hmac.New(sha1.New, []byte(secret))
@@ -63,7 +63,7 @@ func TestPasswordIsThatOfCoturn(t *testing.T) {
 	}
 }
 
-func TestOtherUserNamesAreRefused(t *testing.T) {
+func TestInvalidUserNames(t *testing.T) {
 	a := FromPepper([32]byte{1})
 	good := a.Mint("alice", now).Username
 	user := a.User("alice")
@@ -74,7 +74,7 @@ func TestOtherUserNamesAreRefused(t *testing.T) {
 		"1790000000:" + user[2:] + "\n\n", "0x6ab:" + user, strings.Repeat("1", 1000) + ":" + user,
 	} {
 		if claim, ok := a.Verify(bad); ok {
-			t.Errorf("%q is taken for %+v", bad, claim)
+			t.Errorf("%q is parsed as %+v", bad, claim)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, username string) {
 		claim, ok := a.Verify(username)
 		if ok && strconv.FormatInt(claim.Expires.Unix(), 10)+":"+claim.User != username {
-			t.Errorf("%q is read as %+v", username, claim)
+			t.Errorf("%q is parsed as %+v", username, claim)
 		}
 	})
 }
