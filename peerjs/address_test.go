@@ -12,9 +12,9 @@ import (
 	"inbox/peerjs"
 )
 
-// addresses are values of dst, and the value of src in the EXPIRE that follows from what
-// is said to them: none where dst is one of the values that JavaScript takes for false.
-// web/peerjs/wire.test.js holds the same table against peerjs-server.
+// addresses has values of dst, and the src of the resulting EXPIRE: "" for values that
+// are falsy in JavaScript, which have none. web/peerjs/wire.test.js checks the same table
+// against peerjs-server.
 var addresses = []struct{ dst, src string }{
 	{`1`, `1`}, {`123`, `123`}, {`-1`, `-1`}, {`1.50`, `1.5`}, {`-0.25e1`, `-2.5`}, {`1e21`, `1e+21`}, {`1E2`, `100`},
 	{`12345678901234567890`, `12345678901234567000`}, {`5e-324`, `5e-324`}, {`1e400`, `null`}, {`-1e400`, `null`},
@@ -26,7 +26,7 @@ var addresses = []struct{ dst, src string }{
 	{strings.Repeat("[", 500) + strings.Repeat("]", 500), strings.Repeat("[", 500) + strings.Repeat("]", 500)},
 }
 
-// sayTo says a frame of that type, to that dst if there is one.
+// sayTo sends a frame of this type, with dst unless it is "".
 func sayTo(c *client, kind, dst string) {
 	if dst != "" {
 		dst = `,"dst":` + dst
@@ -34,12 +34,12 @@ func sayTo(c *client, kind, dst string) {
 	c.say(fmt.Sprintf(`{"type":%q%s,"payload":{"connectionId":"dc_1"}}`, kind, dst))
 }
 
-// A dst that is not a string names no peer. An OFFER, ANSWER or CANDIDATE to it expires as
-// any other to a peer who is not there, with the same value in src. LEAVE without a dst,
-// or with one that JavaScript takes for false, gives the id back. Nothing else is answered.
+// A dst that is not a string names no peer. An OFFER, ANSWER or CANDIDATE to it expires
+// like one to an absent peer, with the same value in src. LEAVE with a missing or falsy
+// dst gives the id back. Nothing else is answered.
 func TestDstThatNamesNobody(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
-		// Nobody is called by a number, or by what a value becomes as a string.
+		// Peers whose ids look like these values get nothing.
 		var strangers []*client
 		for _, id := range []string{"1", "123", "true", "null", "bob", "[object Object]", "\ufffd", "1,2"} {
 			strangers = append(strangers, s.open(id))
@@ -79,8 +79,8 @@ func TestDstThatNamesNobody(t *testing.T) {
 	})
 }
 
-// Frames to one value expire together, to different ones each by itself, and none stands
-// in the way of a peer.
+// Messages to one value expire together, those to different values separately, and none
+// of them delays messages to a peer.
 func TestDstsThatNameNobodyTogether(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("7")
@@ -109,7 +109,7 @@ func TestDstsThatNameNobodyTogether(t *testing.T) {
 	})
 }
 
-// Values that name nobody have the bounds of peers who are not there.
+// Values that name no peer have the same bounds as absent peers.
 func TestBoundsOfDstsThatNameNobody(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -134,7 +134,7 @@ func TestBoundsOfDstsThatNameNobody(t *testing.T) {
 	})
 }
 
-// The same over two servers that share a Redis, in less time.
+// The same over two servers that share a Redis, with fewer values.
 func TestDstThatNamesNobodyOverTwoServers(t *testing.T) {
 	t.Parallel()
 	s := twoServers(t, inbox.Limits{}, peerjs.Config{}, 100*time.Millisecond)
@@ -146,7 +146,7 @@ func TestDstThatNamesNobodyOverTwoServers(t *testing.T) {
 			want = append(want, a.src)
 		}
 	}
-	for _, src := range want { // the first that was said expires first
+	for _, src := range want { // the first one sent expires first
 		c.want(fmt.Sprintf(`{"type":"EXPIRE","src":%s,"dst":"alice"}`, src))
 	}
 }

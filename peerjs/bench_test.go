@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// hostile are frames of the maximum length that try to cost more than their bytes.
+// hostile has frames of maximum length that try to cost more than their bytes.
 var hostile = map[string][]byte{
 	"escaped names":      fill(`"\u0061":0,`),
-	"almost our names":   fill(`"\u0074\u0079\u0070\u0065x":0,`),
-	"one name again":     fill(`"\u0064st":"x",`),
+	"almost known names": fill(`"\u0074\u0079\u0070\u0065x":0,`),
+	"one name repeated":  fill(`"\u0064st":"x",`),
 	"an escaped dst":     fill(`"dst":"` + strings.Repeat(`\u0061`, 1000) + `",`),
 	"spaces":             fill(`"a" : [ [ 0 ]         ] ,        `),
 	"brackets":           fill(`"a":` + strings.Repeat("[", 900) + strings.Repeat("]", 900) + ","),
@@ -20,7 +20,7 @@ var hostile = map[string][]byte{
 	"an object as an id": append(append([]byte(`{"type":"OFFER","dst":{"a":"`), bytes.Repeat([]byte("7"), 256<<10-40)...), `"}}`...),
 }
 
-// fill repeats members until the frame has 256 KiB, the most that a client may say.
+// fill repeats members until the frame has 256 KiB, the maximum.
 func fill(members string) []byte {
 	const most = 256 << 10
 	frame := []byte("{")
@@ -30,15 +30,15 @@ func fill(members string) []byte {
 	return append(frame, `"type":"OFFER"}`...)
 }
 
-// The cost of reading a frame follows its length, whatever its names and values: what is
-// read makes at most a few strings, of which only those that count last.
-func TestReadingAFrameMakesLittle(t *testing.T) {
+// The cost of parsing a frame is proportional to its length, whatever its names and
+// values: it allocates only the few strings that count.
+func TestParsingAllocatesLittle(t *testing.T) {
 	for name, frame := range hostile {
 		t.Run(name, func(t *testing.T) {
 			var f said
 			n := testing.AllocsPerRun(5, func() {
 				if f = (said{}); !f.parse(frame) {
-					t.Fatal("not read")
+					t.Fatal("not parsed")
 				}
 			})
 			if n > 10 {
@@ -48,7 +48,7 @@ func TestReadingAFrameMakesLittle(t *testing.T) {
 	}
 }
 
-// BenchmarkHostileFrames says what a KiB of such a frame costs.
+// BenchmarkHostileFrames measures the cost per KiB of a hostile frame.
 func BenchmarkHostileFrames(b *testing.B) {
 	for name, frame := range hostile {
 		b.Run(name, func(b *testing.B) {
@@ -61,7 +61,7 @@ func BenchmarkHostileFrames(b *testing.B) {
 	}
 }
 
-// BenchmarkParse is the part of a message's cost that is this package's own.
+// BenchmarkParse measures this package's share of the cost of a message.
 func BenchmarkParse(b *testing.B) {
 	frame := []byte(`{"type":"CANDIDATE","payload":{"candidate":{"candidate":"candidate:842163049 1 udp 1677729535 192.0.2.7 46154 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag ` + strings.Repeat("x", 200) + ` network-cost 999","sdpMid":"0","sdpMLineIndex":0},"type":"data","connectionId":"dc_abcdefgh"},"dst":"bob"}`)
 	for b.Loop() {

@@ -9,8 +9,8 @@ import (
 	"inbox/internal/meter"
 )
 
-// statuses are what the endings of a message or a socket would be over HTTP, where
-// metrics show all transports alike.
+// statuses maps the failures of a message or socket to the HTTP statuses that metrics
+// show for every transport.
 var statuses = []struct {
 	err    error
 	status int
@@ -27,13 +27,13 @@ var statuses = []struct {
 	{refusal(serverFull), http.StatusServiceUnavailable, meter.ServerFull},
 }
 
-// count counts how a client's message, or its socket, has fared.
+// count counts the outcome of a message or a socket.
 func (h *Handler) count(err error, client netip.Addr) {
 	if err == nil {
 		h.Meter.Request(meter.PeerJS, http.StatusOK)
 		return
 	}
-	if errors.Is(err, inbox.ErrRateLimited) { // the limit has counted it
+	if errors.Is(err, inbox.ErrRateLimited) { // the limiter has counted the refusal
 		h.Meter.Request(meter.PeerJS, http.StatusTooManyRequests)
 		return
 	}
@@ -48,6 +48,6 @@ func (h *Handler) count(err error, client netip.Addr) {
 	h.Refusals.Add(meter.StoreUnavailable, client)
 }
 
-// Held returns the bytes of messages for peers who are not there, as counted against
+// Held returns how many bytes of messages wait for absent peers, as counted against
 // Config.MaxHeld.
 func (h *Handler) Held() int64 { return h.held.Load() }

@@ -12,7 +12,7 @@ import (
 	"inbox"
 )
 
-// enter notes a peer who is there, for the list.
+// enter adds an open peer to the list.
 func (h *Handler) enter(p *peer) {
 	if h.dir == nil {
 		return
@@ -23,7 +23,7 @@ func (h *Handler) enter(p *peer) {
 	h.dir.changed.Store(true)
 }
 
-// exit notes that it is there no more.
+// exit removes it from the list.
 func (h *Handler) exit(p *peer) {
 	if h.dir == nil {
 		return
@@ -34,7 +34,7 @@ func (h *Handler) exit(p *peer) {
 	h.dir.changed.Store(true)
 }
 
-// ids lists the peers on this server.
+// ids returns the peers on this server.
 func (h *Handler) ids() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,19 +51,19 @@ func sorted(ids []string) []string {
 }
 
 const (
-	publishAfter = 500 * time.Millisecond // a change
-	chunkBytes   = 32 << 10               // of a list, in one message
-	chunks       = 100                    // that are read of a list, and servers of the register
+	publishAfter = 500 * time.Millisecond // delay after a change
+	chunkBytes   = 32 << 10               // of a list, per message
+	chunks       = 100                    // most messages of a list and most servers in the register that are read
 )
 
-// A directory tells the servers that share a store of each other's peers. It knows
-// of no way but inboxes: each server has one that holds the list of its peers, and
-// all have one together, the register, that holds the names of those inboxes. No
-// client can name them, and only whoever has the pepper knows their secrets.
+// A directory makes servers that share a store known to each other with their peers. It
+// uses only inboxes. Each server has one with the list of its peers. A common inbox, the
+// register, has the names of the servers. Clients cannot name these inboxes, and their
+// secrets require the pepper.
 type directory struct {
 	h        *Handler
 	register inbox.Peer
-	name     string // of this server, by lot
+	name     string // random name of this server
 	changed  atomic.Bool
 }
 
@@ -73,18 +73,19 @@ func newDirectory(h *Handler) *directory {
 	return d
 }
 
-// owned is an inbox of the servers themselves.
+// owned returns an inbox of the servers themselves.
 func (d *directory) owned(id string) inbox.Peer {
 	return inbox.Peer{ID: id, Secret: d.h.Pepper.Secret(id, "")}
 }
 
-// list is the inbox with the list of the server of that name.
+// list returns the inbox with the peers of the server called name.
 func (d *directory) list(name string) inbox.Peer {
 	return d.owned("peerjs-list:" + d.h.Key + ":" + name)
 }
 
-// Run tells other servers which peers are here, until ctx ends. It returns at once
-// without Discovery. Without it, Peers lists those of this server alone.
+// Run publishes this server's peers to the other servers until ctx ends. Without
+// Config.Discovery it returns immediately. If Run is not running, Peers lists the peers
+// of this server only.
 func (h *Handler) Run(ctx context.Context) {
 	if h.dir != nil {
 		h.dir.run(ctx)
@@ -94,7 +95,7 @@ func (h *Handler) Run(ctx context.Context) {
 func (d *directory) run(ctx context.Context) {
 	tick := time.NewTicker(publishAfter)
 	defer tick.Stop()
-	var due time.Time // the register expires
+	var due time.Time // when the server must sign up again
 	for {
 		now := time.Now()
 		again := !now.Before(due)
@@ -111,15 +112,15 @@ func (d *directory) run(ctx context.Context) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			// Without an error to speak of: if it fails, the list expires.
+			// Ignore the error: if this fails, the list expires.
 			_ = d.h.Store.Close(context.WithoutCancel(ctx), d.list(d.name), 0)
 			return
 		}
 	}
 }
 
-// publish puts the list of this server in place of the last one, and its name into
-// the register if that is due.
+// publish replaces this server's list and, if register is true, renews its name in the
+// register.
 func (d *directory) publish(ctx context.Context, register bool) (ttl time.Duration, err error) {
 	list := d.list(d.name)
 	b, err := d.h.Store.Look(ctx, list, inbox.Cursor{}, chunks, nil)
@@ -128,12 +129,12 @@ func (d *directory) publish(ctx context.Context, register bool) (ttl time.Durati
 	}
 	ids := d.h.ids()
 	err = d.post(ctx, list, ids)
-	if errors.Is(err, inbox.ErrFull) { // there is no room for two
+	if errors.Is(err, inbox.ErrFull) { // no room for both lists
 		if b, err = d.h.Store.Look(ctx, list, b.Cursor, chunks, nil); err == nil {
 			err = d.post(ctx, list, ids)
 		}
 	}
-	if err != nil && !errors.Is(err, inbox.ErrFull) { // more peers than fit into an inbox
+	if err != nil && !errors.Is(err, inbox.ErrFull) { // if the list does not fit into an inbox, publish what fits
 		return 0, err
 	}
 	if b, err = d.h.Store.Acknowledge(ctx, list, b.Cursor, nil); err != nil || !register {
@@ -142,7 +143,7 @@ func (d *directory) publish(ctx context.Context, register bool) (ttl time.Durati
 	return b.TTL, d.signUp(ctx, b.TTL)
 }
 
-// post appends a list to an inbox.
+// post appends a list to an inbox, in chunks.
 func (d *directory) post(ctx context.Context, list inbox.Peer, ids []string) error {
 	for len(ids) > 0 {
 		n, size := 0, 0
@@ -162,8 +163,8 @@ func (d *directory) post(ctx context.Context, list inbox.Peer, ids []string) err
 	return nil
 }
 
-// signUp puts this server's name into the register, and takes out those that were
-// not put there again for a while.
+// signUp adds this server's name to the register and removes names that were not renewed
+// for a TTL.
 func (d *directory) signUp(ctx context.Context, ttl time.Duration) error {
 	b, err := d.h.Store.Look(ctx, d.register, inbox.Cursor{}, chunks, nil)
 	if err != nil {
@@ -174,7 +175,7 @@ func (d *directory) signUp(ctx context.Context, ttl time.Duration) error {
 	}
 	var old inbox.Cursor
 	for _, m := range b.Messages {
-		// By the store's clock alone, which may differ from ours.
+		// Compare only times of the store: its clock may differ from ours.
 		if b.Messages[len(b.Messages)-1].Time.Sub(m.Time) < ttl {
 			break
 		}
@@ -184,7 +185,7 @@ func (d *directory) signUp(ctx context.Context, ttl time.Duration) error {
 	return err
 }
 
-// all lists the peers of all servers.
+// all returns the peers of all servers.
 func (d *directory) all(ctx context.Context) ([]string, error) {
 	ids := d.h.ids()
 	b, err := d.h.Store.Look(ctx, d.register, inbox.Cursor{}, chunks, nil)

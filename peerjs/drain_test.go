@@ -14,7 +14,7 @@ import (
 	"inbox/peerjs"
 )
 
-// A drain ends the sockets one by one, refuses new ones, and waits for all.
+// A drain closes the sockets one by one, refuses new ones, and waits for all.
 func TestDrain(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		const n, over = 200, 10 * time.Second
@@ -47,7 +47,7 @@ func TestDrain(t *testing.T) {
 		}
 		for _, q := range quarters {
 			if q < n/10 {
-				t.Errorf("of %d, %v ended in each quarter", n, quarters)
+				t.Errorf("of %d sockets, %v ended in each quarter", n, quarters)
 			}
 		}
 		if err := s.handler.Lot.Wait(context.Background()); err != nil {
@@ -56,8 +56,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// A drain that is in haste is shortened by a second call, and messages go through
-// until a socket ends.
+// A second call shortens a drain. Until a socket ends, it still delivers messages.
 func TestDrainInHaste(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
@@ -69,7 +68,7 @@ func TestDrainInHaste(t *testing.T) {
 	})
 }
 
-// moody is a store that can be away, and that can be slow to close.
+// moody is a store that can fail, and that can be slow to close an inbox.
 type moody struct {
 	inbox.Store
 	away    atomic.Bool
@@ -102,9 +101,9 @@ func (m *moody) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	return m.Store.Close(ctx, p, life)
 }
 
-// A store that is away closes nobody's socket: a client would not come back. What
-// is said meanwhile is held, and who comes meanwhile is let in later.
-func TestStoreAway(t *testing.T) {
+// While the store is unavailable, no socket is closed, because clients would not
+// reconnect. Messages are held, and new clients are admitted later.
+func TestStoreUnavailable(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		m := &moody{Store: s.store}
 		s = start(s.TB, peerjs.Config{Store: m})
@@ -120,7 +119,7 @@ func TestStoreAway(t *testing.T) {
 		m.away.Store(true)
 		alice.offer("bob", "2")
 		alice.wantExpire("bob")
-		time.Sleep(5 * time.Minute) // the inboxes are gone
+		time.Sleep(5 * time.Minute) // the inboxes have expired
 		m.away.Store(false)
 		time.Sleep(2 * time.Second)
 		bob.offer("alice", "3")
@@ -131,8 +130,8 @@ func TestStoreAway(t *testing.T) {
 	})
 }
 
-// A client that comes back in the very moment in which its old socket ends finds its
-// inbox closed by that, and opens it again.
+// A client may reconnect exactly when its old socket ends and closes the inbox. The new
+// socket opens the inbox again.
 func TestTakeoverWhileTheOldOneEnds(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		closing, goOn := make(chan struct{}), make(chan struct{})
@@ -153,7 +152,8 @@ func TestTakeoverWhileTheOldOneEnds(t *testing.T) {
 	})
 }
 
-// Who lost the inbox while the store was away, and finds it taken, is told.
+// A client that lost its inbox while the store was unavailable, and whose id is now
+// taken, gets ID-TAKEN.
 func TestInboxLost(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		m := &moody{Store: s.store}
@@ -169,7 +169,7 @@ func TestInboxLost(t *testing.T) {
 	})
 }
 
-// Two servers that share a store are one.
+// Two servers that share a store act as one.
 func TestTwoServers(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		other := start(s.TB, peerjs.Config{Store: s.store})
@@ -180,7 +180,7 @@ func TestTwoServers(t *testing.T) {
 		bob.wantFrom("alice", "OFFER", "1")
 		bob.say(message("ANSWER", "alice", "2"))
 		alice.wantFrom("bob", "ANSWER", "2")
-		s.settle() // what alice has read is acknowledged: it does not come again to who takes over
+		s.settle() // acknowledges what alice has read, so that a takeover does not get it again
 		other.knock("alice", "another").want(taken)
 		moved := other.open("alice")
 		alice.wantClosed(4409)

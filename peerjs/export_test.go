@@ -2,6 +2,5 @@ package peerjs
 
 import "time"
 
-// HoldFor has messages for peers who are not there held for so long. Call it before
-// serving.
+// HoldFor sets how long messages for absent peers are held. Call it before serving.
 func (h *Handler) HoldFor(d time.Duration) { h.holdFor = d }

@@ -11,7 +11,7 @@ import (
 	"inbox/internal/socket"
 )
 
-// The types of what clients say to each other.
+// Types of messages between clients.
 const (
 	offer     = "OFFER"
 	answer    = "ANSWER"
@@ -22,28 +22,28 @@ const (
 
 var heartbeat = []byte(`{"type":"HEARTBEAT"}`)
 
-// said is what a client says, in one text frame.
+// said is one text frame of a client, decoded.
 type said struct {
-	kind    string // one of the types; any other is ""
+	kind    string // one of the types, or "" for any other
 	dst     address
-	payload []byte // JSON as it came, a part of the frame; nil if there is none
+	payload []byte // raw JSON within the frame; nil if absent
 }
 
-// An address is the dst of a frame. Its zero value is nobody: dst is missing or is one
-// of the JSON values that JavaScript takes for false (null, false, 0, "").
+// An address is the dst of a frame. The zero address means that dst is missing or is a
+// JSON value that is falsy in JavaScript (null, false, 0 or "").
 type address struct {
 	text string
-	// json says that text is not an id but JSON that names no peer: a number, an object
-	// or an array, true, or a string that no id can equal. Pages send it by mistake, as
-	// in peer.connect(123), and hear EXPIRE with the same value.
+	// json means that text is a JSON value that cannot be an id: a number, an object, an
+	// array, true, or a string that no id can equal. Pages send these by mistake, as in
+	// peer.connect(123), and get EXPIRE with the same value.
 	json bool
 }
 
-// parse reads a frame and reports whether it is JSON that says something: an object
-// whose type is a string.
+// parse decodes a frame. It returns false unless the frame is a JSON object with a string
+// as its type.
 func (f *said) parse(text []byte) bool {
 	var kind, dst []byte
-	object := jsontext.Object(text, func(name, value []byte) { // the last of a name counts
+	object := jsontext.Object(text, func(name, value []byte) { // the last member of a name wins
 		switch {
 		case jsontext.Is(name, "type"):
 			kind = value
@@ -61,7 +61,7 @@ func (f *said) parse(text []byte) bool {
 	return true
 }
 
-// addressOf reads a dst, which is valid JSON, or nil if there is none.
+// addressOf decodes a dst, which is valid JSON, or nil if absent.
 func addressOf(dst []byte) address {
 	if dst == nil {
 		return address{}
@@ -71,27 +71,27 @@ func addressOf(dst []byte) address {
 		return address{}
 	case '"':
 		if jsontext.HasLoneSurrogate(dst) {
-			return address{string(dst), true} // an id is UTF-8
+			return address{string(dst), true} // ids are valid UTF-8
 		}
 		return address{text: jsontext.String(dst)}
 	case 't', '{', '[':
 		return address{string(dst), true}
 	}
-	n, _ := strconv.ParseFloat(string(dst), 64) // an error leaves what JavaScript has: 0 or infinite
+	n, _ := strconv.ParseFloat(string(dst), 64) // on an error n is 0 or infinite, as in JavaScript
 	switch {
 	case n == 0:
 		return address{}
 	case math.IsInf(n, 0):
-		return address{"null", true} // as JavaScript writes it
+		return address{"null", true} // as JavaScript encodes it
 	}
-	text, err := json.Marshal(n) // formats it as JavaScript does
+	text, err := json.Marshal(n) // formatted as in JavaScript
 	if err != nil {
-		panic(err) // a finite number
+		panic(err) // n is finite
 	}
 	return address{string(text), true}
 }
 
-// known returns the type that a JSON string names, or "".
+// known returns the message type that a JSON string contains, or "".
 func known(kind []byte) string {
 	for _, k := range [...]string{candidate, offer, answer, leave, expire} {
 		if jsontext.Is(kind, k) {
@@ -101,11 +101,11 @@ func known(kind []byte) string {
 	return ""
 }
 
-// isHeld reports whether a message of this type waits for a peer who is not there.
+// isHeld reports whether messages of this type wait for absent peers.
 func isHeld(kind string) bool { return kind == offer || kind == answer || kind == candidate }
 
-// body is what lies in an inbox: the members of the frame that its reader will
-// get, but for src, which is the message's sender, and dst.
+// body returns what is stored in the inbox: type and payload. The reader's frame also
+// gets src, from the message's sender, and dst.
 func (f *said) body() []byte {
 	const kind, payload = `"type":"`, `,"payload":`
 	b := make([]byte, 0, len(kind)+len(f.kind)+1+len(payload)+len(f.payload))
@@ -116,18 +116,18 @@ func (f *said) body() []byte {
 	return b
 }
 
-// isExpire reports whether a body says that another message was not read.
+// isExpire reports whether a body is an EXPIRE.
 func isExpire(body []byte) bool { return bytes.HasPrefix(body, expireBody) }
 
 var expireBody = (&said{kind: expire}).body()
 
-// appendFrame appends the frame of a body from src to dst.
+// appendFrame appends the frame for a body from src to dst.
 func appendFrame(to, body []byte, src address, dst string) []byte {
 	to = append(append(to, '{'), body...)
 	return appendEnds(to, src, dst)
 }
 
-// appendEnds appends what follows the body in a frame.
+// appendEnds appends the rest of a frame after the body.
 func appendEnds(to []byte, src address, dst string) []byte {
 	to = append(to, `,"src":`...)
 	if src.json {
@@ -139,8 +139,8 @@ func appendEnds(to []byte, src address, dst string) []byte {
 	return append(to, '}')
 }
 
-// sendMessage sends the frame of a message in the inbox of dst. A long body is not
-// copied.
+// sendMessage sends a message from the inbox of dst as a frame. It does not copy a long
+// body.
 func (h *Handler) sendMessage(s *socket.Socket, m *inbox.Message, dst string) error {
 	src, body := address{text: m.From[len(h.prefix):]}, m.Body
 	if len(body) <= kernelBuffers {
@@ -156,8 +156,8 @@ func (h *Handler) sendMessage(s *socket.Socket, m *inbox.Message, dst string) er
 	})
 }
 
-// open, and what a client is told before its socket is closed: the texts are
-// those that programs have come to look for.
+// The first frame of an open socket, and the last frame of a refused one. Programs depend
+// on these texts.
 const (
 	openFrame = `{"type":"OPEN"}`
 

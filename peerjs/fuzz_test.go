@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzFrame holds what is passed on against what encoding/json makes of a frame:
-// nothing but the payload is the sender's choice.
+// FuzzFrame compares forwarded frames with encoding/json's view of the input: the sender
+// controls only the payload.
 func FuzzFrame(f *testing.F) {
 	for _, seed := range []string{
 		`{"type":"OFFER","dst":"bob","payload":{"sdp":{"type":"offer","sdp":"v=0"}}}`, `{"type":"CANDIDATE","dst":"b","payload":null}`,
@@ -38,7 +38,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte(`{"type":"OFFER","dst":"b","payload":{}}`), "a\"\\\x00", "日本")
 	f.Fuzz(func(t *testing.T, frame []byte, src, dst string) {
 		if !utf8.Valid(frame) {
-			return // such a frame comes no further than package socket
+			return // package socket rejects such a frame
 		}
 		var s said
 		taken := s.parse(frame)
@@ -47,13 +47,13 @@ func FuzzFrame(f *testing.F) {
 		if err := json.Unmarshal(frame, &members); err != nil || members == nil || members["type"] == nil || string(members["type"]) == "null" ||
 			json.Unmarshal(members["type"], &kind) != nil {
 			if taken {
-				t.Fatalf("%q was taken", frame)
+				t.Fatalf("%q was accepted", frame)
 			}
 			return
 		}
 		if !taken {
 			if deep := bytes.Count(frame, []byte("[")) + bytes.Count(frame, []byte("{")); deep < 1000 {
-				t.Fatalf("%q was not taken", frame)
+				t.Fatalf("%q was not accepted", frame)
 			}
 			return
 		}
@@ -80,12 +80,12 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// checkAddress holds an address against what encoding/json makes of a dst.
+// checkAddress compares an address with encoding/json's view of a dst.
 func checkAddress(t *testing.T, got address, dst json.RawMessage) {
 	t.Helper()
 	var value any
 	if dst != nil && json.Unmarshal(dst, &value) != nil {
-		value = math.Inf(1) // a number beyond float64 is the only error left
+		value = math.Inf(1) // the only remaining error is a number out of range
 	}
 	var want address
 	switch value := value.(type) {
@@ -95,7 +95,7 @@ func checkAddress(t *testing.T, got address, dst json.RawMessage) {
 			want = address{"true", true}
 		}
 	case string:
-		if got.json && strings.ContainsRune(value, utf8.RuneError) { // written as half of a pair
+		if got.json && strings.ContainsRune(value, utf8.RuneError) { // written as half of a surrogate pair
 			value = got.text
 		}
 		want = address{value, got.json}
@@ -113,17 +113,17 @@ func checkAddress(t *testing.T, got address, dst json.RawMessage) {
 		want = address{string(dst), true}
 	}
 	if dst != nil && dst[0] == '[' || dst != nil && dst[0] == '{' {
-		want = address{string(dst), true} // with a number beyond float64 in it
+		want = address{string(dst), true} // it contains a number out of range
 	}
 	if got != want {
 		t.Fatalf("dst %q became %+v, want %+v", dst, got, want)
 	}
 }
 
-// valid is s as JSON can carry it: an id that is not UTF-8 is refused before.
+// valid returns s as JSON can represent it. Ids that are not UTF-8 are refused earlier.
 func valid(s string) string { return string([]rune(s)) }
 
-// FuzzQuery: whatever stands in a URL, it is read without harm, and as it is.
+// FuzzQuery checks that parameters are read unchanged from any query.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"", "id=a&token=b&key=peerjs", "id", "id=", "&&id=%", "id=%zz&id=b", "xid=1&id=a+b", "id=a;b", "id=%ff", "=&="} {
 		f.Add(seed)

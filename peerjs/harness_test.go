@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a real server, in a bubble or over loopback.
+// server is a real server, in a bubble or on loopback.
 type server struct {
 	testing.TB
 	handler *peerjs.Handler
@@ -39,8 +39,8 @@ type server struct {
 	log     *bytes.Buffer
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	client  *http.Client
-	bubble  bool    // time passes only while everybody waits
-	twin    *server // another one of the same inboxes, to which every other connection goes
+	bubble  bool    // time passes only while every goroutine waits
+	twin    *server // another server of the same inboxes; connections alternate
 	turn    atomic.Int64
 }
 
@@ -55,7 +55,8 @@ func openMemory(tb testing.TB, l inbox.Limits) *memstore.Store {
 	return store
 }
 
-// inBubble runs a test where time passes only while everybody waits.
+// inBubble runs a test in a synctest bubble, where time passes only while every goroutine
+// waits.
 func inBubble(t *testing.T, c peerjs.Config, f func(s *server)) {
 	t.Helper()
 	inBubbleWith(t, inbox.Limits{}, c, f)
@@ -64,7 +65,7 @@ func inBubble(t *testing.T, c peerjs.Config, f func(s *server)) {
 func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Hour) }) // for sleepers: at the end, time stands still
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // lets sleepers finish before the bubble ends
 		c.Store = openMemory(t, l)
 		s := start(t, c)
 		s.bubble = true
@@ -72,7 +73,7 @@ func inBubbleWith(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *serve
 	})
 }
 
-// next is the server whose turn it is.
+// next returns the server for the next connection.
 func (s *server) next() *server {
 	if s.twin != nil && s.turn.Add(1)%2 == 0 {
 		return s.twin
@@ -80,24 +81,24 @@ func (s *server) next() *server {
 	return s
 }
 
-// turnClock lets time pass, where that costs none.
+// turnClock lets time pass if that costs nothing.
 func (s *server) turnClock(d time.Duration) {
 	if s.bubble {
 		time.Sleep(d)
 	}
 }
 
-// settle waits, in a bubble, until the server has done all that it was told. A write
-// returns once the server has read the bytes, so without settle the messages of two
-// sockets may be handled in either order.
+// settle waits, in a bubble, until the server has finished its work. A write returns as
+// soon as the server has read the bytes, so without settle the messages of two sockets
+// may be handled in either order.
 func (s *server) settle() {
 	if s.bubble {
 		synctest.Wait()
 	}
 }
 
-// start starts a server, which ends with the test. Without a store it has one of
-// its own.
+// start starts a server that stops at the end of the test. The default store is a new one
+// in memory.
 func start(tb testing.TB, c peerjs.Config) *server {
 	tb.Helper()
 	if c.Store == nil {
@@ -106,7 +107,7 @@ func start(tb testing.TB, c peerjs.Config) *server {
 	return serve(tb, c, inboxtest.Listen(), nil)
 }
 
-// serve serves what comes to a listener.
+// serve serves the connections of a listener.
 func serve(tb testing.TB, c peerjs.Config, ln net.Listener, secure *tls.Config) *server {
 	tb.Helper()
 	srv := serving.New(serving.Config{TLS: secure, MaxWait: time.Hour, Log: slog.New(slog.DiscardHandler)})
@@ -166,19 +167,19 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// client is a PeerJS client, as far as the wire goes.
+// client speaks the wire protocol of a PeerJS client.
 type client struct {
 	testing.TB
 	s      *server
 	id     string
 	conn   net.Conn
 	mu     sync.Mutex  // held while a frame is written
-	frames chan string // what the server has said; closed at the end
+	frames chan string // frames from the server; closed at its end
 	code   atomic.Int64
-	muted  atomic.Bool // pings stay without an answer
+	muted  atomic.Bool // do not answer pings
 }
 
-// try connects with a query.
+// try connects with a query and returns connection errors.
 func (s *server) try(query string) (*client, error) {
 	s.Helper()
 	dialer := ws.Dialer{NetDial: s.next().dial}
@@ -196,7 +197,7 @@ func (s *server) try(query string) (*client, error) {
 	return c, nil
 }
 
-// dialQuery connects with a query, and must be let in so far that a socket opens.
+// dialQuery connects with a query. The handshake must succeed.
 func (s *server) dialQuery(query string) *client {
 	s.Helper()
 	c, err := s.try(query)
@@ -206,7 +207,7 @@ func (s *server) dialQuery(query string) *client {
 	return c
 }
 
-// knock connects as a client does, and does not wait for OPEN.
+// knock connects like a client and does not wait for OPEN.
 func (s *server) knock(id, token string) *client {
 	s.Helper()
 	c := s.dialQuery("key=peerjs&id=" + url.QueryEscape(id) + "&token=" + url.QueryEscape(token) + "&version=1.5.5")
@@ -214,7 +215,7 @@ func (s *server) knock(id, token string) *client {
 	return c
 }
 
-// open connects and is let in. The token belongs to the id.
+// open connects and waits for OPEN. The token is derived from the id.
 func (s *server) open(id string) *client {
 	s.Helper()
 	c := s.knock(id, "token of "+id)
@@ -252,23 +253,22 @@ func (c *client) write(f ws.Frame) {
 	if err != nil {
 		panic(err)
 	}
-	c.conn.Write(b) // whether anybody reads it shows elsewhere
+	c.conn.Write(b) // errors show elsewhere
 }
 
 func (c *client) say(frame string) { c.write(ws.NewTextFrame([]byte(frame))) }
 
-// message is the frame of an OFFER, ANSWER or CANDIDATE.
+// message returns the frame of an OFFER, ANSWER or CANDIDATE.
 func message(kind, dst, payload string) string {
 	return fmt.Sprintf(`{"type":%q,"dst":%q,"payload":%s}`, kind, dst, payload)
 }
 
 func (c *client) offer(dst, payload string) { c.say(message("OFFER", dst, payload)) }
 
-// patience is how long something may take that has to happen: it ends a test that
-// would hang.
+// patience is how long to wait before giving up a test that would hang.
 const patience = 2 * time.Minute
 
-// hear is the next frame.
+// hear returns the next frame.
 func (c *client) hear() string {
 	c.Helper()
 	select {
@@ -278,12 +278,12 @@ func (c *client) hear() string {
 		}
 		return f
 	case <-time.After(patience):
-		c.Fatalf("nothing came in %v", patience)
+		c.Fatalf("nothing arrived in %v", patience)
 		return ""
 	}
 }
 
-// want fails unless the next frame is that JSON, whatever the order of its members.
+// want fails the test unless the next frame is this JSON, ignoring the order of members.
 func (c *client) want(frame string) {
 	c.Helper()
 	if got := c.hear(); !same(got, frame) {
@@ -291,13 +291,13 @@ func (c *client) want(frame string) {
 	}
 }
 
-// wantFrom is want for a message from somebody to this client.
+// wantFrom is want for a message from src to this client.
 func (c *client) wantFrom(src, kind, payload string) {
 	c.Helper()
 	c.want(fmt.Sprintf(`{"type":%q,"src":%q,"dst":%q,"payload":%s}`, kind, src, c.id, payload))
 }
 
-// wantExpire is want for the word that dst has not read something.
+// wantExpire is want for an EXPIRE from dst.
 func (c *client) wantExpire(dst string) {
 	c.Helper()
 	c.want(fmt.Sprintf(`{"type":"EXPIRE","src":%q,"dst":%q}`, dst, c.id))
@@ -313,7 +313,7 @@ func same(a, b string) bool {
 	return bytes.Equal(p, q)
 }
 
-// handled returns once the server has handled all that this client has said so far:
+// handled returns when the server has handled everything that this client has sent:
 // messages of one socket are handled in order.
 func (c *client) handled() {
 	c.Helper()
@@ -321,8 +321,8 @@ func (c *client) handled() {
 	c.wantFrom(c.id, "OFFER", `"handled"`)
 }
 
-// silent fails if anything comes, or the socket ends, in that time; or in a moment,
-// where time is real.
+// silent fails the test if a frame arrives or the socket ends within d. In real time it
+// waits only for a moment.
 func (c *client) silent(d time.Duration) {
 	c.Helper()
 	if !c.s.bubble {
@@ -335,7 +335,7 @@ func (c *client) silent(d time.Duration) {
 	}
 }
 
-// wantClosed fails unless the server closes now.
+// wantClosed fails the test unless the server closes next with this code.
 func (c *client) wantClosed(code int) {
 	c.Helper()
 	for range 2 {
@@ -355,7 +355,7 @@ func (c *client) wantClosed(code int) {
 	}
 }
 
-// leave closes as a browser does whose page ends, and waits until the server has
+// leave closes the socket like a browser whose page ends, and waits until the server has
 // noticed.
 func (c *client) leave() {
 	c.Helper()
@@ -363,7 +363,7 @@ func (c *client) leave() {
 	c.wantClosed(int(ws.StatusNormalClosure))
 }
 
-// untilOpen is for an id that will be free in a moment.
+// untilOpen retries until the id is free and then returns its client.
 func (s *server) untilOpen(id, token string) (c *client) {
 	s.Helper()
 	inboxtest.Until(s, "the id is free", func() bool {
@@ -388,7 +388,7 @@ func (s *server) untilPeers(want string) {
 	}
 }
 
-// drain has all servers drain.
+// drain drains all servers.
 func (s *server) drain(over time.Duration) {
 	s.handler.Drain(over)
 	if s.twin != nil {
@@ -396,7 +396,7 @@ func (s *server) drain(over time.Duration) {
 	}
 }
 
-// get asks over HTTP.
+// get sends a GET.
 func (s *server) get(path string, header ...string) (status int, body string, h http.Header) {
 	s.Helper()
 	return s.ask(http.MethodGet, path, header...)
@@ -423,14 +423,15 @@ func (s *server) ask(method, path string, header ...string) (status int, body st
 	return res.StatusCode, b.String(), res.Header
 }
 
-// elapsed is how long f takes.
+// elapsed returns how long f takes.
 func elapsed(f func()) time.Duration {
 	start := time.Now()
 	f()
 	return time.Since(start)
 }
 
-// wantElapsed fails unless it took that long. A real clock may always be late.
+// wantElapsed fails the test unless d is within the bounds. In real time, the upper bound
+// does not apply.
 func (s *server) wantElapsed(d, least, most time.Duration) {
 	s.Helper()
 	if d < least || d > most && s.bubble {

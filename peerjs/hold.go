@@ -6,25 +6,24 @@ import (
 	"time"
 )
 
-// How long a message waits for a peer who is not there, and how much of that one
-// sender may have.
+// How long a message waits for an absent peer, and how much may wait for one sender.
 const (
 	holdFor    = 5 * time.Second
-	retryEvery = 250 * time.Millisecond // whether it is there by now
-	retryFull  = 20 * time.Millisecond  // or has read what filled its inbox
+	retryEvery = 250 * time.Millisecond // how often to look whether the peer has come
+	retryFull  = 20 * time.Millisecond  // the same if the peer's inbox was full
 
 	maxHeld       = 1000    // messages
-	maxHeldBytes  = 1 << 20 // of them, and of their recipients' ids, which can be as long as a frame
+	maxHeldBytes  = 1 << 20 // bodies and recipients, whose ids can be as long as a frame
 	maxRecipients = 128
 
-	// heldCost is what a held message takes beside its bytes: its place in a slice that
-	// may be half empty, and its recipient's.
+	// heldCost is what a held message counts for in addition to its bytes: its slot in a
+	// slice that may be half empty, and its recipient's.
 	heldCost = 256
 )
 
-// hold is what one sender has said to peers who are not there, or whose inboxes
-// are full. It is kept where the sender's socket is, and ends with it: so it needs
-// nothing of a store, and nobody can fill the inbox of a stranger who never came.
+// hold has the messages of one sender to peers who are absent or whose inboxes are full.
+// It lives and ends with the sender's socket. So it needs no support from the store, and
+// nobody can fill the inbox of a peer who never came.
 type hold struct {
 	client     netip.Addr // of the sender
 	recipients []*absent
@@ -32,7 +31,7 @@ type hold struct {
 	bytes      int
 }
 
-// absent is a peer who is not there, or an address that names none.
+// absent is an absent peer, or an address that names no peer.
 type absent struct {
 	address
 	messages []heldMessage // oldest first
@@ -41,12 +40,12 @@ type absent struct {
 type heldMessage struct {
 	body  []byte
 	since time.Time
-	told  bool // the sender knows that it may not be read
+	told  bool // the sender has received an EXPIRE that covers it
 }
 
-// tell notes that the sender is told about all that is held for a so far. It
-// reports whether that is news.
-func (a *absent) tell() (news bool) {
+// markTold marks all messages held for a as covered by an EXPIRE. It reports whether any was
+// not covered before.
+func (a *absent) markTold() (news bool) {
 	for i := range a.messages {
 		news = news || !a.messages[i].told
 		a.messages[i].told = true
@@ -54,7 +53,7 @@ func (a *absent) tell() (news bool) {
 	return news
 }
 
-// find returns who has that address, or nil.
+// find returns the absent peer with this address, or nil.
 func (o *hold) find(to address) *absent {
 	if o == nil {
 		return nil
@@ -67,7 +66,8 @@ func (o *hold) find(to address) *absent {
 	return nil
 }
 
-// add holds a message, if there is room, behind others to the same peer.
+// add holds a message behind earlier ones to the same peer. It reports whether there was
+// room.
 func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent, bool) {
 	a := o.find(to)
 	size := heldSize(to, body)
@@ -94,8 +94,8 @@ func (h *Handler) add(o *hold, to address, body []byte, now time.Time) (*absent,
 	return a, true
 }
 
-// heldSize is what a held message counts for. The allocator rounds up: by an eighth, and
-// to pages beyond 32 KiB.
+// heldSize returns what a held message counts for. The allocator rounds up: by up to an
+// eighth, and to pages beyond 32 KiB.
 func heldSize(to address, body []byte) int {
 	size := heldCost
 	for _, n := range [...]int{len(to.text), len(body)} {
@@ -108,7 +108,7 @@ func heldSize(to address, body []byte) int {
 	return size
 }
 
-// drop forgets the oldest message to a.
+// drop removes the oldest message held for a.
 func (h *Handler) drop(o *hold, a *absent) {
 	size := heldSize(a.address, a.messages[0].body)
 	a.messages[0] = heldMessage{}
@@ -119,12 +119,12 @@ func (h *Handler) drop(o *hold, a *absent) {
 	h.Clients.Release(o.client, size)
 }
 
-// settle forgets those for whom nothing is held any more.
+// settle removes peers for whom nothing is held any more.
 func (o *hold) settle() {
 	o.recipients = slices.DeleteFunc(o.recipients, func(a *absent) bool { return len(a.messages) == 0 })
 }
 
-// release forgets everything.
+// release removes everything.
 func (h *Handler) release(o *hold) {
 	if o != nil {
 		h.held.Add(int64(-o.bytes))

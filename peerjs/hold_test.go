@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// What is held counts for no less than it takes, whatever it is.
+// A held message counts for at least the memory that it takes.
 func TestHeldMessagesCountForWhatTheyTake(t *testing.T) {
 	const senders = 40
 	for name, frame := range map[string]func(i int) (id, payload string){
-		"the smallest, to one":     func(i int) (string, string) { return "x", "" },
-		"the smallest, to many":    func(i int) (string, string) { return fmt.Sprint(i % maxRecipients), "" },
-		"one each":                 func(i int) (string, string) { return fmt.Sprint(i), "" },
+		"smallest, to one peer":    func(i int) (string, string) { return "x", "" },
+		"smallest, to many peers":  func(i int) (string, string) { return fmt.Sprint(i % maxRecipients), "" },
+		"one per peer":             func(i int) (string, string) { return fmt.Sprint(i), "" },
 		"to long ids":              func(i int) (string, string) { return fmt.Sprint(i, strings.Repeat("x", 500)), "" },
 		"to ids as long as frames": func(i int) (string, string) { return fmt.Sprint(i, strings.Repeat("x", 100_000)), "" },
 		"just above a page":        func(i int) (string, string) { return "x", strings.Repeat("1", 32<<10) },
@@ -39,16 +39,16 @@ func TestHeldMessagesCountForWhatTheyTake(t *testing.T) {
 			}
 			took, counted := heap()-before, h.held.Load()
 			if took > counted {
-				t.Errorf("they take %d bytes, and count for %d", took, counted)
+				t.Errorf("they take %d bytes but count for %d", took, counted)
 			}
 			if took < counted/8 {
-				t.Errorf("they count for %d bytes, and take only %d", counted, took)
+				t.Errorf("they count for %d bytes but take only %d", counted, took)
 			}
 			for _, o := range holds {
 				h.release(o)
 			}
 			if n := h.held.Load(); n != 0 {
-				t.Errorf("%d bytes count when nothing is held", n)
+				t.Errorf("%d bytes are counted although nothing is held", n)
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// read serves what can only be read.
+// read answers GET and HEAD with content.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (kind string, body []byte, err error)) {
 	h.gate.Read(w, r, func(w http.ResponseWriter, r *http.Request) {
 		kind, body, err := content()
@@ -29,8 +29,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, content func() (k
 	})
 }
 
-// NewID is GET /{key}/id: an id that nobody has. As in peerjs-server, any key will
-// do: it is looked at when the socket is opened.
+// NewID serves GET /{key}/id: a random UUID. As in peerjs-server, the key does not matter
+// here; it is checked when a socket is opened.
 func (h *Handler) NewID(w http.ResponseWriter, r *http.Request) {
 	h.read(w, r, func() (string, []byte, error) {
 		var b [16]byte
@@ -43,8 +43,8 @@ func (h *Handler) NewID(w http.ResponseWriter, r *http.Request) {
 
 var errNoDiscovery = errors.New("peers are not listed here")
 
-// Peers is GET /{key}/peers: the ids of all who are there, if the server is to
-// tell, else 401.
+// Peers serves GET /{key}/peers: the ids of all open peers, or 401 without
+// Config.Discovery.
 func (h *Handler) Peers(w http.ResponseWriter, r *http.Request) {
 	h.read(w, r, func() (string, []byte, error) {
 		if h.dir == nil {
@@ -59,7 +59,7 @@ func (h *Handler) Peers(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// Info is what a PeerJS server says of itself.
+// Info serves the description of a PeerJS server.
 func (h *Handler) Info(w http.ResponseWriter, r *http.Request) {
 	h.read(w, r, func() (string, []byte, error) {
 		return "application/json; charset=utf-8", []byte(info), nil

@@ -41,8 +41,8 @@ func TestInfo(t *testing.T) {
 	})
 }
 
-// Any origin is named, never together with credentials; or only those that were
-// allowed.
+// An answer names the page's own origin, allowed or by default, and never allows
+// credentials.
 func TestOrigins(t *testing.T) {
 	const origin = "https://a.example"
 	for allowed, named := range map[string]string{"": origin, "*": origin, origin: origin, "https://b.example": ""} {
@@ -80,8 +80,8 @@ func TestPeersAreNotListed(t *testing.T) {
 	})
 }
 
-// With discovery all peers are listed, also those of other servers that share the
-// store, within a second.
+// With discovery, all peers are listed within a second, including those of other servers
+// with the same store.
 func TestPeers(t *testing.T) {
 	inBubble(t, peerjs.Config{Discovery: true}, func(s *server) {
 		other := start(s.TB, peerjs.Config{Discovery: true, Store: s.store})
@@ -95,13 +95,13 @@ func TestPeers(t *testing.T) {
 		list(s, "[]")
 		alice, bob := s.open("alice"), other.open("bob")
 		silent.open("not listed")
-		list(s, `["alice"]`) // at once what is here
-		for range 200 {      // far beyond every expiry
+		list(s, `["alice"]`) // this server's peers are listed immediately
+		for range 200 {      // long after every expiry
 			time.Sleep(time.Second)
 			list(s, `["alice","bob"]`)
 			list(other, `["alice","bob"]`)
 		}
-		s.open("alice") // twice for a moment
+		s.open("alice") // briefly open twice
 		list(s, `["alice","bob"]`)
 		alice.wantClosed(4409)
 		bob.leave()
@@ -112,7 +112,7 @@ func TestPeers(t *testing.T) {
 	})
 }
 
-// A list that is long, and one that is longer than an inbox.
+// A long list, and one that does not fit into an inbox.
 func TestManyPeers(t *testing.T) {
 	inBubbleWith(t, inbox.Limits{Bytes: 100 << 10}, peerjs.Config{Discovery: true}, func(s *server) {
 		other := start(s.TB, peerjs.Config{Discovery: true, Store: s.store})
@@ -137,6 +137,6 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	if _, err := peerjs.New(peerjs.Config{}); err == nil {
-		t.Error("made without a store")
+		t.Error("New succeeded without a store")
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"inbox/peerjs"
 )
 
-// What is passed on is type, src, dst and payload: src is who said it, whatever it
-// claims, and the payload is as it came.
+// A forwarded frame has type, src, dst and payload. src is the real sender, whatever the
+// frame claims, and the payload is unchanged.
 func TestForward(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
@@ -31,18 +31,18 @@ func TestForward(t *testing.T) {
 				s.Errorf("%s became %s", kind, got)
 			}
 		}
-		alice.say(`{"type":"OFFER","dst":"bob"}`) // without a payload there is none
+		alice.say(`{"type":"OFFER","dst":"bob"}`) // absent payloads stay absent
 		bob.want(`{"type":"OFFER","src":"alice","dst":"bob"}`)
 		alice.say(`{"type":"OFFER","dst":"bob","payload":null}`)
 		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":null}`)
-		alice.say(`{"type":"OFFER","dst":"carol","payload":1,"dst":"bob","payload":2}`) // as JSON.parse
+		alice.say(`{"type":"OFFER","dst":"carol","payload":1,"dst":"bob","payload":2}`) // like JSON.parse
 		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":2}`)
-		alice.offer("alice", "3") // to oneself
+		alice.offer("alice", "3") // to itself
 		alice.want(`{"type":"OFFER","src":"alice","dst":"alice","payload":3}`)
 	})
 }
 
-// What makes no sense is ignored, and the socket stays.
+// Invalid frames are ignored, and the socket stays open.
 func TestIgnored(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
@@ -65,8 +65,7 @@ func TestIgnored(t *testing.T) {
 	})
 }
 
-// What is said to a peer who is not there waits for it, in order, and comes after
-// its OPEN.
+// Messages to an absent peer wait, and arrive in order after its OPEN.
 func TestHeld(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -81,7 +80,7 @@ func TestHeld(t *testing.T) {
 		for i := 1; i <= 20; i++ {
 			bob.wantFrom("alice", "CANDIDATE", fmt.Sprint(i))
 		}
-		// And straight, now that it is there.
+		// Once it is there, messages arrive immediately.
 		s.wantElapsed(elapsed(func() {
 			alice.offer("bob", "21")
 			bob.wantFrom("alice", "OFFER", "21")
@@ -90,8 +89,8 @@ func TestHeld(t *testing.T) {
 	})
 }
 
-// Messages expire one by one, five seconds old, and their sender hears of it once
-// for all that it had said by then.
+// Each message expires after five seconds. Its sender gets one EXPIRE for all messages
+// that it has sent by then.
 func TestExpire(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -99,16 +98,16 @@ func TestExpire(t *testing.T) {
 			alice.offer("bob", "0")
 			alice.offer("carol", "0")
 			time.Sleep(2 * time.Second)
-			alice.say(message("CANDIDATE", "bob", "1")) // covered by the EXPIRE that is to come
+			alice.say(message("CANDIDATE", "bob", "1")) // covered by the EXPIRE to come
 			time.Sleep(2 * time.Second)
 			alice.say(message("CANDIDATE", "bob", "2"))
 			alice.wantExpire("bob")
 			alice.wantExpire("carol")
 		}), 5*time.Second, 5300*time.Millisecond)
 		time.Sleep(700 * time.Millisecond)
-		alice.offer("bob", "3") // after it
+		alice.offer("bob", "3") // after that EXPIRE
 		time.Sleep(2 * time.Second)
-		bob := s.open("bob") // after 1 has expired: each has its own time
+		bob := s.open("bob") // 1 has expired by now: each message has its own time
 		bob.wantFrom("alice", "CANDIDATE", "2")
 		bob.wantFrom("alice", "OFFER", "3")
 		bob.leave()
@@ -120,7 +119,7 @@ func TestExpire(t *testing.T) {
 	})
 }
 
-// The same in real time, with less of it.
+// The same in real time, with fewer steps.
 func TestExpireOverTwoServers(t *testing.T) {
 	t.Parallel()
 	const hold = time.Second
@@ -132,10 +131,10 @@ func TestExpireOverTwoServers(t *testing.T) {
 		}
 		c.silent(time.Minute)
 	}
-	s.open("bob").silent(time.Minute) // none of them comes late
+	s.open("bob").silent(time.Minute) // none arrives late
 }
 
-// A message that was said after an EXPIRE has one of its own.
+// A message sent after an EXPIRE gets another EXPIRE.
 func TestExpireAgain(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -149,7 +148,7 @@ func TestExpireAgain(t *testing.T) {
 	})
 }
 
-// LEAVE and EXPIRE are for those who are there; HEARTBEAT and the rest for nobody.
+// LEAVE and EXPIRE do not wait for absent peers, and HEARTBEAT and the rest go to nobody.
 func TestNotHeld(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -163,7 +162,7 @@ func TestNotHeld(t *testing.T) {
 		alice.silent(time.Second)
 		bob.leave()
 
-		alice.offer("bob", "1") // held, and not overtaken
+		alice.offer("bob", "1") // held and not overtaken
 		s.turnClock(10 * time.Millisecond)
 		bob = s.open("bob")
 		alice.say(message("LEAVE", "bob", "2"))
@@ -172,8 +171,7 @@ func TestNotHeld(t *testing.T) {
 	})
 }
 
-// What waits when its sender goes, goes with it: nothing is kept of somebody who
-// is not there to answer.
+// Held messages are dropped when their sender leaves: nobody is there to answer.
 func TestSenderLeaves(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -184,8 +182,7 @@ func TestSenderLeaves(t *testing.T) {
 	})
 }
 
-// LEAVE without a dst gives the id back. The socket stays open and says nothing
-// any more.
+// LEAVE without a dst gives the id back. The socket stays open but sends nothing more.
 func TestLeaves(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{Discovery: true}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
@@ -202,8 +199,8 @@ func TestLeaves(t *testing.T) {
 	})
 }
 
-// A peer who does not read in time has what was sent back to its senders as
-// EXPIRE, when it goes or when its inbox is full for too long.
+// If a peer does not read in time, senders get EXPIRE for its unread messages: when it
+// leaves, or when its inbox stays full for too long.
 func TestUnread(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, carol := s.open("alice"), s.open("carol")
@@ -212,7 +209,7 @@ func TestUnread(t *testing.T) {
 			t.Fatal(err)
 		}
 		stuck.want(`{"type":"OPEN"}`)
-		stuck.frames <- "" // the reader takes no more than this channel holds
+		stuck.frames <- "" // the reader stops when this channel is full
 		for range cap(stuck.frames) - 1 {
 			stuck.frames <- ""
 		}
@@ -233,7 +230,7 @@ func TestUnread(t *testing.T) {
 	})
 }
 
-// expires counts the EXPIREs that come in that time.
+// expires counts the EXPIREs that arrive within d.
 func (c *client) expires(d time.Duration) (n int) {
 	c.Helper()
 	for end := time.After(d); ; {
@@ -249,8 +246,7 @@ func (c *client) expires(d time.Duration) (n int) {
 	}
 }
 
-// A sender hears at once that it has too much waiting: too many recipients, messages or
-// bytes.
+// A sender with too many recipients, messages or bytes waiting gets EXPIRE immediately.
 func TestBoundsOfWhatASenderHolds(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -290,15 +286,15 @@ func TestBoundsOfWhatASenderHolds(t *testing.T) {
 	})
 }
 
-// large is a payload of which one sender may have five waiting.
+// large is a payload of which one sender can have five waiting.
 var large = `"` + strings.Repeat("x", 200_000) + `"`
 
-// All senders share a bound, in whatever order their messages come. A sender hears of
-// each message that is refused, except that one EXPIRE speaks for all to the same peer
-// that it has waiting.
+// All senders share a bound, in whatever order their messages come. Each refused message
+// gets an EXPIRE, except that one EXPIRE covers all messages from a sender to the same
+// peer.
 func TestBoundOfAllThatIsHeld(t *testing.T) {
 	for _, c := range []struct {
-		order string // who says something, of three, five times each; ten times there is room
+		order string // which of three senders sends, five messages each; there is room for ten
 		told  [3]int
 	}{
 		{"111112222233333", [3]int{0, 0, 5}},
@@ -326,7 +322,7 @@ func TestBoundOfAllThatIsHeld(t *testing.T) {
 					o.expires(time.Second)
 					o.leave()
 				}
-				// All is given back.
+				// Everything is returned to the budget.
 				carol := s.open("carol")
 				for range 5 {
 					carol.offer("dave", large)
@@ -341,7 +337,7 @@ func TestBoundOfAllThatIsHeld(t *testing.T) {
 	}
 }
 
-// A burst for one peer arrives whole and in order, though its inbox holds less.
+// A burst for one peer arrives whole and in order, even if it exceeds the inbox.
 func TestBurst(t *testing.T) {
 	overStores(t, inbox.Limits{Messages: 10}, peerjs.Config{}, func(s *server) {
 		bob := s.open("bob")
@@ -367,7 +363,7 @@ func TestBurst(t *testing.T) {
 				s.Fatal(err)
 			}
 			if f.Payload != next[f.Src] {
-				s.Fatalf("%s: %d came, %d was next", f.Src, f.Payload, next[f.Src])
+				s.Fatalf("%s: got %d, want %d", f.Src, f.Payload, next[f.Src])
 			}
 			next[f.Src]++
 		}

@@ -26,7 +26,7 @@ const (
 
 func errorFrame(msg string) string { return fmt.Sprintf(`{"type":"ERROR","payload":{"msg":%q}}`, msg) }
 
-// A refusal is a frame, and then the end. The next client is let in.
+// A refused client gets a frame and then the end. The next client is admitted.
 func TestRefusals(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		const nothing = "No id, token, or key supplied to websocket server"
@@ -47,7 +47,7 @@ func TestRefusals(t *testing.T) {
 		} {
 			c := s.dialQuery(query)
 			c.want(frame)
-			refused = append(refused, c) // and has a moment to read why
+			refused = append(refused, c) // it may take a moment to read why
 		}
 		for _, c := range refused {
 			c.wantClosed(4400)
@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// Who is refused has a moment to read why, and what it says meanwhile reaches nobody.
+// A refused client has a moment to read why. Its messages reach nobody.
 func TestRefusedReadsWhy(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, hub := s.open("alice"), s.open("hub")
@@ -74,7 +74,7 @@ func TestRefusedReadsWhy(t *testing.T) {
 	})
 }
 
-// There is no rule for ids and tokens but their length.
+// Ids and tokens have no rule except their length.
 func TestAnyIDAndToken(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		hub := s.open("hub")
@@ -85,7 +85,7 @@ func TestAnyIDAndToken(t *testing.T) {
 			c.offer("hub", "2")
 			hub.want(`{"type":"OFFER","src":` + quote(id) + `,"dst":"hub","payload":2}`)
 		}
-		// As browsers send what nobody has encoded; and a token may be long.
+		// Browsers send these unencoded, and a token may be long.
 		for _, query := range []string{"id=50%&token=7%", "id=a;b;c&token=d;e", "id=jwt&token=" + strings.Repeat("e30.", 2000)} {
 			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
 			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
@@ -95,7 +95,7 @@ func TestAnyIDAndToken(t *testing.T) {
 	})
 }
 
-// An id is free as soon as its peer has gone.
+// An id is free as soon as its peer has left.
 func TestIDIsFreeAgain(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		for token, leave := range map[string]func(*client){
@@ -109,8 +109,7 @@ func TestIDIsFreeAgain(t *testing.T) {
 	})
 }
 
-// A client that does not answer is noticed within half a minute, and its id is
-// free.
+// A client that does not answer is noticed within half a minute, and its id becomes free.
 func TestSilentClient(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		c := s.open("alice")
@@ -128,7 +127,8 @@ func TestSilentClient(t *testing.T) {
 	})
 }
 
-// Whoever answers pings, or only sends heartbeats, stays, and so does its inbox.
+// A client that answers pings, or only sends heartbeats, stays open, and so does its
+// inbox.
 func TestLiveness(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		pongs, beats, other := s.open("pongs"), s.open("beats"), s.open("other")
@@ -144,28 +144,28 @@ func TestLiveness(t *testing.T) {
 	})
 }
 
-// The same id and token take over at once. The old socket is closed.
+// A client with the same id and token takes over immediately, and the old socket is
+// closed.
 func TestTakeover(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		old, bob := s.open("alice"), s.open("bob")
 		bob.offer("alice", "1")
 		old.wantFrom("bob", "OFFER", "1")
-		old.offer("bob", "0") // is heard when what was read is acknowledged
+		old.offer("bob", "0") // makes the server acknowledge what was read
 		bob.wantFrom("alice", "OFFER", "0")
 		s.turnClock(time.Minute)
 		var c *client
 		s.wantElapsed(elapsed(func() { c = s.open("alice") }), 0, time.Millisecond)
 		s.wantElapsed(elapsed(func() { old.wantClosed(4409) }), 0, time.Millisecond)
-		c.silent(10 * time.Second) // what the old one had read does not come again
+		c.silent(10 * time.Second) // messages that the old socket has read do not arrive again
 		bob.offer("alice", "2")
 		c.wantFrom("bob", "OFFER", "2")
 		s.knock("alice", "another").want(taken)
 	})
 }
 
-// Two pages that share an id and a token, and come back whenever they are closed,
-// are damped: a socket that was replaced at once still becomes two seconds old.
-// It says what it has to say, and hears nothing.
+// Two pages that share an id and a token and reconnect when they are closed are slowed
+// down: a replaced socket still lives for two seconds. It can send but receives nothing.
 func TestFight(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		bob := s.open("bob")
@@ -193,7 +193,7 @@ func TestFight(t *testing.T) {
 			go func() { tab(c); done <- true }()
 		}
 		<-done
-		last := s.open("alice") // so that the other tab is closed too
+		last := s.open("alice") // also closes the other tab
 		<-done
 		if n := takeovers.Load(); n < 10 || n > 70 {
 			t.Errorf("%d takeovers in a minute", n)
@@ -202,7 +202,7 @@ func TestFight(t *testing.T) {
 	})
 }
 
-// The limits of a server are those of its store.
+// The server's limits are those of its store.
 func TestConcurrentLimit(t *testing.T) {
 	inBubbleWith(t, inbox.Limits{Inboxes: 2}, peerjs.Config{}, func(s *server) {
 		s.open("alice")
@@ -210,7 +210,7 @@ func TestConcurrentLimit(t *testing.T) {
 		c := s.knock("carol", "token")
 		c.want(full)
 		c.wantClosed(4400)
-		alice := s.open("alice") // takes over, and needs no room
+		alice := s.open("alice") // takes over and needs no room
 		alice.offer("nobody", "{}")
 		alice.wantExpire("nobody")
 		s.open("bob").leave()
@@ -218,7 +218,7 @@ func TestConcurrentLimit(t *testing.T) {
 	})
 }
 
-// Neither protocol can name the peers of the other, nor one key those of another.
+// Neither protocol can name the other's peers, and neither can one key those of another.
 func TestNameSpaces(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		other := start(s.TB, peerjs.Config{Store: s.store, Key: "other"})
@@ -226,12 +226,12 @@ func TestNameSpaces(t *testing.T) {
 		for _, id := range []string{"alice", "peerjs:alice", "peerjs:peerjs:alice"} {
 			err := inbox.CheckID(id)
 			if ours := strings.Contains(id, ":"); ours != (err != nil) {
-				t.Errorf("%q as an id of our own protocol: %v", id, err)
+				t.Errorf("%q as an id of ours protocol: %v", id, err)
 			}
 		}
 		own := inbox.Peer{ID: "alice", Secret: pepper.Secret("alice", "password")}
 		if _, err := s.store.Look(s.Context(), own, inbox.Cursor{}, 1, nil); err != nil {
-			t.Errorf("alice of our own protocol: %v", err)
+			t.Errorf("alice of ours protocol: %v", err)
 		}
 		if _, err := s.store.Send(s.Context(), own, "alice", inbox.Draft{Body: []byte("x")}); err != nil {
 			t.Error(err)
@@ -248,7 +248,7 @@ func TestNameSpaces(t *testing.T) {
 	})
 }
 
-// A request that cannot become a socket is told so.
+// A request that cannot become a socket gets an HTTP answer.
 func TestHandshake(t *testing.T) {
 	inBubble(t, peerjs.Config{AllowOrigins: []string{"https://a.example"}}, func(s *server) {
 		if status, _, h := s.get("/peerjs?key=peerjs&id=x&token=y"); status != 426 || h.Get("Upgrade") != "websocket" {
@@ -277,8 +277,7 @@ func TestHandshake(t *testing.T) {
 	})
 }
 
-// A gateway's empty body in chunks changes nothing, and a body that is not empty is
-// refused.
+// An empty chunked body, as from a gateway, is accepted, and any other body is refused.
 func TestHandshakeWithChunks(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		for body, want := range map[string]int{"0\r\n\r\n": 101, "0;a=b\r\nX: y\r\n\r\n": 101, "1\r\nx\r\n0\r\n\r\n": 400} {
@@ -311,7 +310,7 @@ func TestHandshakeWithChunks(t *testing.T) {
 	})
 }
 
-// A socket ends with a frame that cannot be one, and harms nobody.
+// An invalid frame ends its socket and affects nobody else.
 func TestBadFrames(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{MaxMessage: 1000}, func(s *server) {
 		for code, f := range map[int]ws.Frame{
@@ -328,7 +327,7 @@ func TestBadFrames(t *testing.T) {
 	})
 }
 
-// The server echoes each code that a close frame may carry, and answers any other with
+// The server echoes every code that a close frame may carry, and answers any other with
 // 1002.
 func TestCloseCodes(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {

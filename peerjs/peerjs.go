@@ -1,10 +1,9 @@
-// Package peerjs speaks the protocol of PeerJS (docs/peerjs.md), so that its
-// clients work with this server as they are. What is odd in that protocol is in
-// this package, and nowhere else.
+// Package peerjs serves the protocol of PeerJS (docs/peerjs.md), so that its clients work
+// with this server unchanged. All quirks of that protocol are in this package.
 //
-// A PeerJS peer is an inbox whose id begins with "peerjs:" and the key. No id of
-// our own protocol holds a colon, so neither protocol can name the other's peers.
-// The inbox's secret is made of the token.
+// A PeerJS peer is an inbox whose id begins with "peerjs:" and the key. Ids of our
+// protocol contain no colon, so neither protocol can name the other's peers. The inbox's
+// secret is derived from the token.
 package peerjs
 
 import (
@@ -28,61 +27,62 @@ import (
 	"inbox/internal/throttle"
 )
 
-// DefaultKey is the key that clients send unless they are told another.
+// DefaultKey is the key that clients send by default.
 const DefaultKey = "peerjs"
 
-// DefaultMaxMessage is the default of Config.MaxMessage.
+// DefaultMaxMessage is the default of Config.MaxMessage, in bytes.
 const DefaultMaxMessage = 256 << 10
 
-// Config says how to speak. Zero fields mean the documented default.
+// Config configures a [Handler]. A zero field has the default that its comment states.
 type Config struct {
 	Store         inbox.Store         // required
-	Pepper        *inbox.Pepper       // required; of the inboxes that the servers share
-	Authenticator inbox.Authenticator // of ids and tokens; Pepper
+	Pepper        *inbox.Pepper       // required; shared by all servers of a store
+	Authenticator inbox.Authenticator // for ids and tokens; default Pepper
 
-	Key          string          // that clients have to send, see [CheckKey]; "peerjs"
-	Discovery    bool            // whether anybody may list the peers
-	MaxMessage   int             // bytes of a frame; 256 KiB
-	MaxHeld      int64           // bytes of all messages for peers who are not there; 64 MiB
-	InFlight     *flight.Budget  // of frames that are on their way; 256 MiB
-	AllowOrigins []string        // of pages that may ask; all
-	Log          *slog.Logger    // failures of the store, refused pages; none
-	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
-	Clients      *limit.Clients  // of one address; no limits
-	Refusals     *meter.Refusals // of sockets and frames; not counted
-	Meter        *meter.Meter    // counts messages and peers; not counted
+	Key          string          // key that clients must send, see [CheckKey]; default "peerjs"
+	Discovery    bool            // allow everybody to list the peers
+	MaxMessage   int             // longest frame, in bytes; default 256 KiB
+	MaxHeld      int64           // bytes of all messages for absent peers; default 64 MiB
+	InFlight     *flight.Budget  // bounds frames in flight; default 256 MiB
+	AllowOrigins []string        // origins of pages that may use the server; default all
+	Log          *slog.Logger    // logs store failures and refused origins; default discard
+	Lot          *park.Lot       // where sockets wait; by default one that watches no connections
+	Clients      *limit.Clients  // limits per client address; nil means none
+	Refusals     *meter.Refusals // counts refusals by reason; nil counts nothing
+	Meter        *meter.Meter    // counts messages and peers; nil counts nothing
 }
 
-// Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe
-// for concurrent use.
+// A Handler serves the URLs of PeerJS: Socket, NewID, Peers and Info. It is safe for
+// concurrent use.
 type Handler struct {
 	Config
-	prefix  string // of the inboxes' ids
+	prefix  string // prefix of the inboxes' ids
 	options socket.Options
 	gate    gate.Gate
 
-	holdFor time.Duration // messages for peers who are not there; tests change it
-	held    atomic.Int64  // bytes of messages for peers who are not there
+	holdFor time.Duration // how long messages for absent peers wait; tests change it
+	held    atomic.Int64  // bytes of messages for absent peers
 
-	storeFaults throttle.EachSecond // that are logged: all sockets meet the same ones
+	storeFaults throttle.EachSecond // throttles the log: when the store fails, every socket fails
 
 	mu   sync.Mutex                // guards open
-	open shrink.Map[*peer, string] // those on this server, with their ids; empty without Discovery
-	dir  *directory                // what other servers say of theirs; nil without Discovery
+	open shrink.Map[*peer, string] // peers on this server with their ids; empty without Discovery
+	dir  *directory                // peers of other servers; nil without Discovery
 }
 
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$`)
 
-// CheckKey says what is wrong with a key: it has 1 to 64 letters, digits, dots,
-// hyphens, underscores and tildes, and does not begin with one of the last four.
+// CheckKey validates a key: 1 to 64 letters, digits, dots, hyphens, underscores and
+// tildes, beginning with a letter or digit.
 func CheckKey(key string) error {
 	if !keyForm.MatchString(key) {
-		return errors.New("a key has 1 to 64 letters, digits, and . - _ ~ after the first")
+		return errors.New("a key must have 1 to 64 characters: letters, digits and, after the first, . - _ ~")
 	}
 	return nil
 }
 
-// New checks the configuration.
+// New returns a Handler. It fails if a required field of c is missing or a key or origin
+// is invalid.
 func New(c Config) (*Handler, error) {
 	if c.Store == nil || c.Pepper == nil {
 		return nil, errors.New("peerjs: a Store and a Pepper are required")
@@ -115,7 +115,7 @@ func New(c Config) (*Handler, error) {
 		Config: c, prefix: "peerjs:" + c.Key + ":", holdFor: holdFor,
 		options: socket.Options{MaxMessage: c.MaxMessage, InFlight: c.InFlight, Frame: c.Clients.Frame},
 	}
-	// Any origin is named, as by peerjs-server.
+	// Like peerjs-server, answer with the page's own origin instead of "*".
 	pages, err := browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, HEAD", Expose: "Retry-After, *", Echo: true, Log: c.Log,
 	})
@@ -132,13 +132,12 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// Drain ends all sockets, each at a moment of its own within over, and refuses
-// new ones. A client of PeerJS does not come back by itself, so this is for when
-// nothing else is left to do. There is no way back; a second call only shortens
-// the time.
+// Drain closes all sockets, each at a random moment within over, and refuses new ones.
+// Clients of PeerJS do not reconnect by themselves, so call it as late as possible. It
+// cannot be undone; another call can only shorten the time.
 func (h *Handler) Drain(over time.Duration) { h.gate.Drain(over) }
 
-// logStore logs what a store could not do.
+// logStore logs a store failure, at most once a second.
 func (h *Handler) logStore(err error) {
 	if h.storeFaults.Allow() {
 		h.Log.Error("store failed", "error", err)

@@ -14,8 +14,8 @@ import (
 	"inbox/peerjs"
 )
 
-// addressed has requests come from 192.0.2.1, or from the address that a parameter of
-// the query names, which no client of PeerJS sends.
+// addressed takes the client's address from a query parameter that no PeerJS client
+// sends, or else uses 192.0.2.1.
 func addressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		address := r.URL.Query().Get("from")
@@ -27,7 +27,7 @@ func addressed(next http.Handler) http.Handler {
 	})
 }
 
-// limitedBubble runs a test in a bubble, by whose clock the limits count.
+// limitedBubble runs a test in a bubble, whose clock the limits use.
 func limitedBubble(t *testing.T, c limit.Config, f func(s *server)) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Hour) })
@@ -46,7 +46,8 @@ func (s *server) knockFrom(address, id string) *client {
 	return c
 }
 
-// next frames, which must not be ERROR: clients of PeerJS end for good when they hear one.
+// wantOpen fails the test unless the next frame is OPEN. After an ERROR, a PeerJS client
+// gives up for good.
 func (c *client) wantOpen() {
 	c.Helper()
 	if f := c.hear(); !strings.Contains(f, `"OPEN"`) {
@@ -54,8 +55,8 @@ func (c *client) wantOpen() {
 	}
 }
 
-// A client that connects too often waits for its turn, and hears nothing meanwhile. One
-// for which there is no room within ten seconds is closed.
+// A client that connects too often waits silently for its turn. If its turn is more than
+// ten seconds away, it is closed.
 func TestSocketsOfOneAddressWait(t *testing.T) {
 	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 0.5, Burst: 20}}, func(s *server) {
 		begun := time.Now()
@@ -75,7 +76,7 @@ func TestSocketsOfOneAddressWait(t *testing.T) {
 		}
 		late.wantOpen()
 		s.wantElapsed(time.Since(begun), 2*time.Second, 3*time.Second)
-		// Many more than there is room for.
+		// Far more than there is room for.
 		var crowd []*client
 		for i := range 15 {
 			crowd = append(crowd, s.knockFrom("192.0.2.1", fmt.Sprint("crowd-", i)))
@@ -85,7 +86,7 @@ func TestSocketsOfOneAddressWait(t *testing.T) {
 		for _, c := range crowd {
 			for f := range c.frames {
 				if !strings.Contains(f, `"OPEN"`) {
-					t.Fatalf("a client that waits heard %s", f)
+					t.Fatalf("a waiting client got %s", f)
 				}
 				opened++
 				break
@@ -95,12 +96,12 @@ func TestSocketsOfOneAddressWait(t *testing.T) {
 			}
 		}
 		if opened < 3 || opened+closed != len(crowd) {
-			t.Errorf("of %d, %d were opened and %d closed with 4429", len(crowd), opened, closed)
+			t.Errorf("of %d clients, %d were opened and %d closed with 4429", len(crowd), opened, closed)
 		}
 	})
 }
 
-// A message beyond the limit waits, like one to a peer that is not there yet.
+// A message beyond the limit waits like one to an absent peer.
 func TestMessagesOfOneAddressWait(t *testing.T) {
 	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}, func(s *server) {
 		alice, bob := s.knockFrom("192.0.2.1", "alice"), s.knockFrom("192.0.2.2", "bob")
@@ -135,7 +136,8 @@ func TestNewIDsOfOneAddress(t *testing.T) {
 	})
 }
 
-// An address that opens too many inboxes waits, as with too many sockets.
+// A client whose address opens too many inboxes waits like one that opens too many
+// sockets.
 func TestInboxesOfOneAddressWait(t *testing.T) {
 	limitedBubble(t, limit.Config{Inboxes: limit.Rate{PerSecond: 0.5, Burst: 1}}, func(s *server) {
 		s.knockFrom("192.0.2.1", "alice").wantOpen()
@@ -149,8 +151,7 @@ func TestInboxesOfOneAddressWait(t *testing.T) {
 	})
 }
 
-// What one address says to peers that are not there has a bound, and leaves room for
-// others.
+// The messages of one address to absent peers are bounded, which leaves room for others.
 func TestHeldBytesOfOneAddress(t *testing.T) {
 	limitedBubble(t, limit.Config{Bytes: 64 << 10}, func(s *server) {
 		alice, bob := s.knockFrom("192.0.2.1", "alice"), s.knockFrom("192.0.2.1", "bob")
@@ -175,7 +176,8 @@ func TestHeldBytesOfOneAddress(t *testing.T) {
 	})
 }
 
-// A request that cannot become a socket counts like any other, and a preflight as a frame.
+// A request that cannot become a socket counts like any other, and a preflight counts
+// like a frame.
 func TestRequestsWithoutSocketCount(t *testing.T) {
 	limitedBubble(t, limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 3}}, func(s *server) {
 		for _, want := range []int{426, 426, 426, 429} {
@@ -192,7 +194,7 @@ func TestRequestsWithoutSocketCount(t *testing.T) {
 		}
 		if res, err := s.client.Do(req); err == nil {
 			res.Body.Close()
-			t.Errorf("OPTIONS without end gets %d", res.StatusCode)
+			t.Errorf("a flood of OPTIONS got %d", res.StatusCode)
 		}
 	})
 }

@@ -9,8 +9,7 @@ import (
 	"inbox/internal/socket"
 )
 
-// Message does what a client says. What makes no sense is ignored, as clients
-// expect.
+// Message handles one frame of the client. It ignores invalid ones, as clients expect.
 func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 	var f said
 	if p.left || p.refused != "" || p.told || !p.begun {
@@ -28,15 +27,15 @@ func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 	return nil
 }
 
-// send puts a message into an inbox, or holds it.
+// send stores a message in the recipient's inbox, or holds it.
 func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 	if a := p.hold.find(f.dst); a != nil && !isHeld(f.kind) {
-		_ = p.deliver(a) // before what follows it
+		_ = p.deliver(a) // preserve the order
 		p.hold.settle()
 	}
 	body := f.body()
 	if !f.dst.json && p.hold.find(f.dst) == nil {
-		err := p.pass(f.dst.text, body, true)
+		err := p.submit(f.dst.text, body, true)
 		p.h.count(err, p.remote)
 		switch {
 		case err == nil:
@@ -46,29 +45,28 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 		}
 	}
 	if !isHeld(f.kind) {
-		return nil // for somebody who is not there
+		return nil // LEAVE and EXPIRE do not wait for absent peers
 	}
 	if f.dst.json {
 		body = nil // nobody will read it
 	}
 	if p.hold == nil {
 		p.hold = &hold{client: p.remote}
-		s.LookAgain(now.Add(retryFull)) // from then on, each look says when the next is
+		s.LookAgain(now.Add(retryFull)) // later looks reschedule themselves
 	}
 	a, ok := p.h.add(p.hold, f.dst, body, now)
 	switch {
 	case ok:
 		return nil
-	case a == nil || a.tell():
+	case a == nil || a.markTold():
 		return p.expired(s, f.dst)
 	}
-	return nil // it knows already that not everything is read
+	return nil // an EXPIRE has covered an earlier message
 }
 
-// pass sends a message of the client, which may send only so many in all, and to peers
-// that are not there. It counts those only the first time. What is refused waits like a
-// message to a peer who is not there.
-func (p *peer) pass(to string, body []byte, first bool) error {
+// submit sends a message within the client's limits. An absent recipient counts only the
+// first time. A message that is refused waits like one to an absent peer.
+func (p *peer) submit(to string, body []byte, first bool) error {
 	err := p.h.Clients.Request(p.remote)
 	if err == nil {
 		err = p.h.Clients.Recipient(p.remote)
@@ -83,7 +81,7 @@ func (p *peer) pass(to string, body []byte, first bool) error {
 	return err
 }
 
-// put sends, and logs what the store could not do.
+// put sends a message and logs a failure of the store.
 func (p *peer) put(to string, body []byte) error {
 	_, err := p.h.Store.Send(context.Background(), p.inbox, p.h.prefix+to, inbox.Draft{Body: body})
 	switch {
@@ -95,10 +93,10 @@ func (p *peer) put(to string, body []byte) error {
 	return err
 }
 
-// deliver sends what is held for a, in order, until that fails.
+// deliver sends the messages held for a, in order, until one fails.
 func (p *peer) deliver(a *absent) error {
 	for len(a.messages) > 0 && !a.json {
-		if err := p.pass(a.text, a.messages[0].body, false); err != nil {
+		if err := p.submit(a.text, a.messages[0].body, false); err != nil {
 			return err
 		}
 		p.h.drop(p.hold, a)
@@ -106,8 +104,8 @@ func (p *peer) deliver(a *absent) error {
 	return nil
 }
 
-// retry sends what is held, and tells of what was held for too long. It returns
-// after which time it is to be called again, or 0.
+// retry delivers held messages and reports those that have expired. It returns when to
+// call it again, or 0 for never.
 func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 	if p.hold == nil {
 		return 0
@@ -118,8 +116,8 @@ func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 			after = retryFull
 		}
 		for len(a.messages) > 0 && now.Sub(a.messages[0].since) >= p.h.holdFor {
-			if !a.messages[0].told && a.tell() && p.expired(s, a.address) != nil {
-				return 0 // it is gone, which the end of this run finds too
+			if !a.messages[0].told && a.markTold() && p.expired(s, a.address) != nil {
+				return 0 // the socket is gone; the end of this run detects it
 			}
 			p.h.drop(p.hold, a)
 		}
@@ -132,7 +130,7 @@ func (p *peer) retry(s *socket.Socket, now time.Time) (after time.Duration) {
 	return after
 }
 
-// expired tells the client that a peer has not read something.
+// expired sends the client an EXPIRE for dst.
 func (p *peer) expired(s *socket.Socket, dst address) error {
 	return s.Send(func(to []byte) []byte { return appendFrame(to, expireBody, dst, p.id()) })
 }

@@ -21,36 +21,36 @@ import (
 )
 
 const (
-	window = 100 // messages are looked for at once
-	rounds = 8   // of looking, before others on this socket have their turn
+	window = 100 // messages per look
+	rounds = 8   // looks before other work on this socket
 
-	// maxLook bounds the bodies that are written at a time, in bytes, if there is more
-	// than one: while the client does not read, they stay in memory, also when they have
-	// left the inbox by then.
+	// maxLook bounds the bodies that are written at a time, in bytes, unless there is
+	// only one. They stay in memory until the client reads them, even after they have
+	// left the inbox.
 	maxLook = 64 << 10
 
-	// kernelBuffers is a size of bodies that the kernel takes whether or not the client
-	// reads: nothing is held for it.
+	// kernelBuffers is how many bytes of bodies the kernel accepts whether or not the
+	// client reads, so that the server need not hold them.
 	kernelBuffers = 4 << 10
 
-	// frameBuffers is what a socket holds beside the messages that it writes.
+	// frameBuffers is what a socket holds in addition to the messages that it writes, in
+	// bytes.
 	frameBuffers = 16 << 10
 
-	// minAge is the age that a socket reaches even if another takes its place before.
-	// Two pages that share an id and a token, and each come back as soon as they are
-	// closed, would otherwise take it from each other without a pause.
+	// minAge is how old a socket becomes even if another one replaces it earlier. Without
+	// it, two pages that share an id and a token and reconnect immediately would replace
+	// each other without a pause.
 	minAge = 2 * time.Second
 
-	storeRetry = time.Second // while the store is away
+	storeRetry = time.Second // pause before retrying while the store is unavailable
 
-	// refusalTimeout bounds how long a client that is refused has to read why, and to
-	// close the socket itself, as they all do. Firefox drops a frame that a close comes
-	// right after.
+	// refusalTimeout is how long a refused client may take to read why and to close the
+	// socket, as all clients do. Firefox drops a frame that is followed immediately by a
+	// close.
 	refusalTimeout = 2 * time.Second
 )
 
-// The close codes, which are those of inboxhttp. Clients of PeerJS do not look at
-// them.
+// The close codes are the same as in inboxhttp. PeerJS clients ignore them.
 var (
 	closeRefused  = ws.StatusCode(problem.BadRequest.Close)
 	closeReplaced = ws.StatusCode(problem.Replaced.Close)
@@ -58,12 +58,12 @@ var (
 	closeLimited  = ws.StatusCode(problem.RateLimited.Close)
 )
 
-// refusal is a frame that says why a socket is closed.
+// refusal is the frame that tells the client why its socket is closed.
 type refusal string
 
 func (refusal) Error() string { return "refused" }
 
-// Socket is where clients connect: /peerjs?key=…&id=…&token=…
+// Socket serves the WebSocket of clients: /peerjs?key=…&id=…&token=…
 func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
 	h.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) {
 		h.gate.Upgrade(w, r, &h.options, func() socket.Protocol {
@@ -74,31 +74,31 @@ func (h *Handler) Socket(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// peer is who talks on a socket.
+// peer is the server's side of one socket. It implements [socket.Protocol].
 type peer struct {
 	h       *Handler
-	refused refusal // if it is not even looked for
-	told    bool    // it was told why it is refused
+	refused refusal // set if the credentials are invalid
+	told    bool    // the refusal was sent
 	inbox   inbox.Peer
 	session *inbox.Session
 	since   time.Time
-	begun   bool  // it is its turn
-	opened  bool  // and was told so
-	left    bool  // by its own word
+	begun   bool  // admitted by the limits
+	opened  bool  // OPEN was sent
+	left    bool  // the client has given its id back
 	hold    *hold // nil until needed
 	ends    ending
-	drain   *gate.Drain // that ends is of, or was
+	drain   *gate.Drain // the drain that ends was set for
 	wait    meter.Wait
-	remote  netip.Addr // of the client
+	remote  netip.Addr // the client's address
 }
 
-// ending is when a socket ends, and why; zero while nobody wants it to.
+// ending is the time and reason of a socket's end. The zero ending means none.
 type ending struct {
 	at  time.Time
 	why error
 }
 
-// identify says who it is that connects, or why that cannot be.
+// identify authenticates the client. It returns the refusal, or "".
 func (p *peer) identify(query string) refusal {
 	id, token, key := parameter(query, "id"), parameter(query, "token"), parameter(query, "key")
 	switch {
@@ -116,8 +116,8 @@ func (p *peer) identify(query string) refusal {
 	return ""
 }
 
-// parameter returns the first value of that name. Clients do not encode what they
-// put there, so what cannot be decoded is taken as it is.
+// parameter returns the first value of that name. Clients do not encode values, so a
+// value that cannot be decoded is used as it is.
 func parameter(query, name string) string {
 	for pair := range strings.SplitSeq(query, "&") {
 		value, found := strings.CutPrefix(pair, name+"=")
@@ -132,13 +132,12 @@ func parameter(query, name string) string {
 	return ""
 }
 
-// replaced reports whether another socket has taken this one's place.
+// replaced reports whether another socket has replaced this one.
 func (p *peer) replaced() bool { return errors.Is(p.session.Waker().Err(), inbox.ErrReplaced) }
 
 func (p *peer) id() string { return p.inbox.ID[len(p.h.prefix):] }
 
-// Look passes on what there is in the inbox, and what could not be delivered so
-// far.
+// Look delivers the messages of the inbox and retries held messages.
 func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	if p.since.IsZero() {
 		p.since = now
@@ -153,7 +152,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		}
 	}
 	if p.refused != "" || p.told {
-		return p.part(s, now, p.refused)
+		return p.refuse(s, now, p.refused)
 	}
 	again := time.Time{}
 	sooner := func(t time.Time) {
@@ -166,8 +165,8 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 		switch {
 		case err == nil:
 			sooner(p.session.Again())
-		case errors.Is(err, inbox.ErrReplaced): // see below
-		case away(err):
+		case errors.Is(err, inbox.ErrReplaced): // handled below
+		case isTemporary(err):
 			if errors.Is(err, inbox.ErrRateLimited) && !p.opened {
 				return p.h.gate.Delay(s, p.since, now, err)
 			}
@@ -177,7 +176,7 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 			sooner(now.Add(storeRetry))
 		default:
 			if refused, ok := errors.AsType[refusal](err); ok {
-				return p.part(s, now, refused)
+				return p.refuse(s, now, refused)
 			}
 			return err
 		}
@@ -203,13 +202,13 @@ func (p *peer) Look(s *socket.Socket, now time.Time) error {
 	return nil
 }
 
-// part says why the client is refused, and ends the socket a moment later.
-func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
+// refuse sends the refusal and ends the socket a moment later.
+func (p *peer) refuse(s *socket.Socket, now time.Time, why refusal) error {
 	if !p.told {
 		p.told = true
 		p.h.count(why, p.remote)
 		p.endBy(now.Add(refusalTimeout), why)
-		if err := say(s, string(why)); err != nil {
+		if err := sendText(s, string(why)); err != nil {
 			return err
 		}
 	}
@@ -220,20 +219,19 @@ func (p *peer) part(s *socket.Socket, now time.Time, why refusal) error {
 	return nil
 }
 
-// forward writes the messages of the inbox, and acknowledges what was written:
-// they are not to come again to a socket that takes this one's place, since a
-// second OFFER closes the connection that the first has made.
+// forward writes the messages of the inbox and acknowledges them. A socket that takes
+// over must not get them again: a second OFFER closes the connection that the first has
+// made.
 func (p *peer) forward(s *socket.Socket) error {
 	said := 0
 	for range rounds {
 		b, err := p.session.Look(context.Background())
 		switch {
 		case errors.Is(err, inbox.ErrClosed):
-			// By the end of another socket of ours, which this one has replaced
-			// at that moment.
+			// By another socket of this peer, which this one has just replaced.
 			p.begin(s)
 			continue
-		case errors.Is(err, inbox.ErrBadCursor): // of a store that was set back
+		case errors.Is(err, inbox.ErrBadCursor): // the store was reset to an older state
 			p.session.Acknowledge(inbox.Cursor{})
 			continue
 		case errors.Is(err, inbox.ErrUnauthorized):
@@ -244,10 +242,10 @@ func (p *peer) forward(s *socket.Socket) error {
 			return err
 		}
 		if !p.opened {
-			p.opened, p.inbox = true, p.session.Peer() // which was let in
+			p.opened, p.inbox = true, p.session.Peer() // the peer is now marked as admitted
 			p.wait.Begin(p.h.Meter, meter.PeerJS)
 			p.h.enter(p)
-			if err := say(s, openFrame); err != nil {
+			if err := sendText(s, openFrame); err != nil {
 				return err
 			}
 		}
@@ -272,12 +270,13 @@ func (p *peer) forward(s *socket.Socket) error {
 	return nil
 }
 
-// begin starts a stay at the inbox, which the next look opens.
+// begin starts a session. The next look opens the inbox.
 func (p *peer) begin(s *socket.Socket) {
 	p.session = inbox.NewSession(p.h.Store, p.inbox, inbox.Cursor{}, window, inbox.NewWaker(s.Wake), nil)
 }
 
-// write sends messages whose bodies have that size, and lets go of each.
+// write sends messages, whose bodies have size bytes in all, and drops its reference to
+// each.
 func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error {
 	if size > kernelBuffers {
 		size += frameBuffers
@@ -295,25 +294,25 @@ func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error
 	return nil
 }
 
-func say(s *socket.Socket, text string) error {
+func sendText(s *socket.Socket, text string) error {
 	return s.Send(func(to []byte) []byte { return append(to, text...) })
 }
 
-// away says that an error is the store's, and may pass.
-func away(err error) bool {
+// isTemporary reports whether err is a temporary failure of the store.
+func isTemporary(err error) bool {
 	_, refused := errors.AsType[refusal](err)
 	return !refused && !errors.Is(err, socket.ErrGone)
 }
 
-// endBy has the socket end at that time, or when it would have ended before.
+// endBy schedules the end of the socket, unless it is scheduled earlier.
 func (p *peer) endBy(at time.Time, why error) {
 	if p.ends.why == nil || at.Before(p.ends.at) {
 		p.ends = ending{at, why}
 	}
 }
 
-// leave gives the id back, at the client's own wish or because it is gone. What
-// was sent there and not read goes back to its senders as EXPIRE.
+// leave gives the id back, when the client asks for it or has gone. Senders of unread
+// messages get EXPIRE.
 func (p *peer) leave() {
 	p.left = true
 	p.h.exit(p)
@@ -325,7 +324,7 @@ func (p *peer) leave() {
 	ctx := context.Background()
 	b, err := p.session.Look(ctx)
 	if err != nil {
-		return // another socket has the inbox now, or it expires
+		return // another socket has the inbox now, or it will expire
 	}
 	told := make(map[string]bool)
 	for _, m := range b.Messages {
@@ -339,7 +338,7 @@ func (p *peer) leave() {
 	}
 }
 
-// End gives the id back, and says why.
+// End gives the id back and returns the close frame for why.
 func (p *peer) End(s *socket.Socket, why error) socket.Close {
 	p.wait.End()
 	if !p.left && p.refused == "" {
@@ -348,7 +347,7 @@ func (p *peer) End(s *socket.Socket, why error) socket.Close {
 	if frame, ok := errors.AsType[refusal](why); ok {
 		if !p.told {
 			p.h.count(why, p.remote)
-			say(s, string(frame)) // or it is gone
+			sendText(s, string(frame)) // fails if the client has gone
 		}
 		return socket.Close{Code: closeRefused, Reason: "refused"}
 	}
@@ -363,5 +362,5 @@ func (p *peer) End(s *socket.Socket, why error) socket.Close {
 	case errors.Is(why, inbox.ErrRateLimited):
 		return socket.Close{Code: closeLimited, Reason: "rate-limited"}
 	}
-	return socket.Close{Code: ws.StatusGoingAway} // nobody is there to hear it
+	return socket.Close{Code: ws.StatusGoingAway} // the client has gone
 }

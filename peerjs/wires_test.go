@@ -16,19 +16,19 @@ import (
 )
 
 // overStores runs a test in a bubble over memory, and in real time over TLS and over two
-// servers that share a Redis. What depends on when something happens, or on limits that
-// only memory has, is left to the bubble.
+// servers that share a Redis. Tests of exact times and of memory limits run in a bubble
+// only.
 func overStores(t *testing.T, l inbox.Limits, c peerjs.Config, f func(s *server)) {
 	t.Helper()
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) { inBubbleWith(t, l, c, f) })
-	// Where messages are held for longer than any test takes, a machine that is busy
-	// makes none expire.
+	// Hold messages for longer than any test, so that they do not expire on a busy
+	// machine.
 	t.Run("TLS", func(t *testing.T) { f(overTLS(t, l, c)) })
 	t.Run("two servers", func(t *testing.T) { f(twoServers(t, l, c, time.Hour)) })
 }
 
-// overTLS starts one over memory, where sockets wait on parked connections.
+// overTLS starts a server over memory, whose sockets wait on parked TLS connections.
 func overTLS(t *testing.T, l inbox.Limits, c peerjs.Config) *server {
 	t.Helper()
 	l.TTL = time.Hour
@@ -57,8 +57,8 @@ func loopback(tb testing.TB) net.Listener {
 	return ln
 }
 
-// twoServers starts two over one Redis, to which connections go in turn. They hold
-// messages for so long.
+// twoServers starts two servers that share a Redis and take connections in turn. They
+// hold messages for the given time.
 func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duration) *server {
 	t.Helper()
 	l.TTL = time.Hour
