@@ -8,18 +8,18 @@ import (
 	"inbox/internal/shrink"
 )
 
-// accounts hold what each inbox uses.
+// accounts tracks what each inbox uses.
 type accounts struct {
 	rate  int64
 	total *bucket
 	start time.Time
 
-	mu     sync.Mutex // guards byUser and the allocations of each account
+	mu     sync.Mutex // guards byUser and the accounts in it
 	byUser shrink.Map[string, *account]
 }
 
-// An account is one inbox's. It lasts as long as the inbox has allocations, and until its
-// bucket is full, so that a client gains nothing by ending them.
+// An account is the usage of one inbox. It lasts while the inbox has allocations and
+// until its bucket is full, so that ending allocations does not reset the rate limit.
 type account struct {
 	user        string
 	bucket      *bucket
@@ -30,7 +30,7 @@ func newAccounts(rate, total int64) *accounts {
 	return &accounts{rate: rate, total: newBucket(total), start: time.Now()}
 }
 
-// allocations returns how many a user has.
+// allocations returns how many allocations a user has.
 func (a *accounts) allocations(user string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -40,7 +40,8 @@ func (a *accounts) allocations(user string) int {
 	return 0
 }
 
-// open takes an allocation of a user, or returns nil if it has MaxAllocations.
+// open counts a new allocation of a user. It returns nil if the user already has
+// MaxAllocations.
 func (a *accounts) open(user string) *account {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -56,7 +57,7 @@ func (a *accounts) open(user string) *account {
 	return c
 }
 
-// close gives an allocation back.
+// close undoes open.
 func (a *accounts) close(c *account) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -64,7 +65,7 @@ func (a *accounts) close(c *account) {
 	a.forgetLocked(c)
 }
 
-// forgetLocked removes an account that is not used, now or when its bucket is full.
+// forgetLocked removes an unused account, now or once its bucket is full.
 func (a *accounts) forgetLocked(c *account) {
 	if c.allocations > 0 || a.byUser.Get(c.user) != c {
 		return
@@ -82,17 +83,19 @@ func (a *accounts) forgetLocked(c *account) {
 
 func (a *accounts) now() int64 { return int64(time.Since(a.start)) }
 
-// A bucket limits bytes a second with GCRA, without a lock. A nil bucket limits nothing.
+// A bucket limits bytes per second using GCRA, without a lock. A nil bucket does not
+// limit.
 type bucket struct {
-	each float64      // nanoseconds that a byte refills in
-	most int64        // nanoseconds that the burst refills in
-	full atomic.Int64 // when the bucket is full
+	each float64      // nanoseconds in which one byte refills
+	most int64        // nanoseconds in which the burst refills
+	full atomic.Int64 // when the bucket will be full
 }
 
 const (
-	// burst is how much of a second's bytes may come at once: a key frame of a video.
-	burst      = 500 * time.Millisecond
-	leastBurst = 64 << 10 // bytes
+	// burst is the time whose bytes may be sent at once, which allows key frames of a
+	// video.
+	burst    = 500 * time.Millisecond
+	minBurst = 64 << 10 // bytes
 )
 
 func newBucket(rate int64) *bucket {
@@ -100,10 +103,10 @@ func newBucket(rate int64) *bucket {
 		return nil
 	}
 	each := float64(time.Second) / float64(rate)
-	return &bucket{each: each, most: max(int64(burst), int64(leastBurst*each))}
+	return &bucket{each: each, most: max(int64(burst), int64(minBurst*each))}
 }
 
-// take counts n bytes if there is room for them.
+// take counts n bytes and reports true if they fit.
 func (b *bucket) take(n int, now int64) bool {
 	if b == nil {
 		return true
@@ -120,7 +123,7 @@ func (b *bucket) take(n int, now int64) bool {
 	}
 }
 
-// giveBack undoes a take.
+// giveBack undoes take.
 func (b *bucket) giveBack(n int) {
 	if b != nil {
 		b.full.Add(-int64(float64(n) * b.each))
@@ -134,8 +137,8 @@ func (b *bucket) fullIn(now int64) time.Duration {
 	return time.Duration(b.full.Load() - now)
 }
 
-// charge counts a packet of n bytes against the inbox and the server, and reports whether
-// it may pass.
+// charge counts a packet of n bytes against the limits of the inbox and the server. It
+// reports whether the packet may pass.
 func (s *Server) charge(c *account, n int) bool {
 	now := s.users.now()
 	if !c.bucket.take(n, now) {

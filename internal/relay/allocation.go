@@ -12,11 +12,11 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// An allocation is what a client has of one relayed address, in both modes.
+// An allocation is a client's relayed address and its state. Both modes embed it.
 type allocation struct {
 	s       *Server
 	account *account
-	stop    func() // makes pion's read fail, upon which it calls Close
+	stop    func() // makes pion's read fail, after which pion calls Close
 	free    func() // frees the address
 
 	channels       atomic.Int32
@@ -26,20 +26,20 @@ type allocation struct {
 	stopped, freed sync.Once
 	closing        atomic.Bool // pion has called Close
 
-	mu     sync.Mutex // guards what follows
-	source netip.Addr // that it counts for; not valid: for none yet
+	mu     sync.Mutex // guards the fields below
+	source netip.Addr // client address that it counts against; invalid until known
 	gone   bool
 }
 
 var (
-	errPort  = errors.New("relay: no port can be chosen or reserved")
-	errFull  = errors.New("relay: the inbox has all allocations that it may have")
-	errPorts = errors.New("relay: no port is free")
+	errPort  = errors.New("relay: ports cannot be chosen or reserved")
+	errFull  = errors.New("relay: the inbox has too many allocations")
+	errPorts = errors.New("relay: no free port")
 	errTCP   = errors.New("relay: TCP is not relayed")
 )
 
-// allocate counts an allocation. Trial calls of pion have no user: it tries ports for
-// EVEN-PORT, which serves RTCP as it was before 2010.
+// allocate counts a new allocation. It refuses pion's trial calls, which have no user:
+// they look for ports for EVEN-PORT, which only old versions of RTP need.
 func (s *Server) allocate(c turn.AllocateListenerConfig) (*allocation, error) {
 	if c.UserID == "" || c.RequestedPort != 0 {
 		return nil, errPort
@@ -53,7 +53,7 @@ func (s *Server) allocate(c turn.AllocateListenerConfig) (*allocation, error) {
 	return &allocation{s: s, account: account}, nil
 }
 
-// begin starts the idle deadline.
+// begin starts the idle timer.
 func (a *allocation) begin(stop, free func()) {
 	a.stop, a.free = stop, free
 	a.timer = time.AfterFunc(idle, func() {
@@ -66,11 +66,11 @@ func (a *allocation) begin(stop, free func()) {
 	})
 }
 
-// end ends the allocation. Its address stays taken until pion has heard of that: pion
-// names allocations by their addresses.
+// end ends the allocation. The address stays taken until pion calls Close, since pion
+// identifies allocations by address.
 func (a *allocation) end() { a.stopped.Do(a.stop) }
 
-// Close is how pion ends an allocation.
+// Close is called by pion when an allocation ends.
 func (a *allocation) Close() error {
 	a.closing.Store(true)
 	a.end()
@@ -82,8 +82,8 @@ func (a *allocation) Close() error {
 	return nil
 }
 
-// from counts the allocation for the address of its client, which pion tells only now,
-// and reports whether there was room.
+// from counts the allocation against its client's address, which pion only reveals after
+// creating it. It reports false if the address has too many.
 func (a *allocation) from(source netip.Addr) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,16 +97,16 @@ func (a *allocation) from(source netip.Addr) bool {
 	return true
 }
 
-// endReader ends the goroutine that reads packets, if pion has closed the allocation. With
-// an error instead, that goroutine would remove the allocation of its client, which may be
-// the next one by then.
+// endReader ends the goroutine that reads packets if pion has closed the allocation. If
+// it returned an error instead, that goroutine would remove the client's allocation,
+// which may be a newer one by then.
 func (a *allocation) endReader() {
 	if a.closing.Load() {
 		runtime.Goexit()
 	}
 }
 
-// release gives back what allocate and from took.
+// release undoes allocate and from.
 func (a *allocation) release() {
 	a.mu.Lock()
 	if a.gone = true; a.source.IsValid() {
@@ -117,17 +117,17 @@ func (a *allocation) release() {
 	a.s.Figures.Allocations.Add(-1)
 }
 
-// passed notes that a packet of n bytes was relayed.
+// passed records that a packet of n bytes was relayed.
 func (a *allocation) passed(n int) {
-	if !a.active.Load() { // a load leaves the cache line to the others
+	if !a.active.Load() { // loading first avoids contention on the cache line
 		a.active.Store(true)
 	}
 	a.s.Figures.Packets.Add(1)
 	a.s.Figures.Bytes.Add(int64(n))
 }
 
-// permitted notes whether a peer may send to the allocation, and reports whether that is
-// not one peer too many.
+// permitted records whether a peer may send to the allocation. It reports false if there
+// are too many permissions.
 func (a *allocation) permitted(peer net.IP, yes bool) bool {
 	if a.peers == nil {
 		return true
@@ -136,7 +136,7 @@ func (a *allocation) permitted(peer net.IP, yes bool) bool {
 	return a.peers.set(ip.Unmap(), yes) <= maxPermissions
 }
 
-// peers are the addresses that an allocation of open mode may receive from.
+// peers are the addresses from which an allocation in open mode may receive.
 type peers struct {
 	mu  sync.RWMutex // guards all
 	all map[netip.Addr]bool
@@ -159,7 +159,8 @@ func (p *peers) has(a netip.Addr) bool {
 	return p.all[a]
 }
 
-// onlyUDP refuses RFC 6062, with which a client could reach TCP ports of this network.
+// onlyUDP refuses TCP allocations (RFC 6062), which would let clients reach TCP ports in
+// this network.
 type onlyUDP struct{}
 
 func (onlyUDP) Validate() error { return nil }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A client that reads slowly over TLS is behind by as much as one over TCP.
+// The send buffer is limited beneath TLS too.
 func TestSendBufferBeneathTLS(t *testing.T) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -33,7 +33,7 @@ func TestSendBufferBeneathTLS(t *testing.T) {
 	}
 	raw.Control(func(fd uintptr) {
 		if n, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF); err != nil || n > 2*sendBuffer {
-			t.Errorf("the kernel keeps %d bytes, %v", n, err)
+			t.Errorf("the kernel buffers %d bytes, %v", n, err)
 		}
 	})
 }

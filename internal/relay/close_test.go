@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// reluctant is a connection whose Close waits for those of others, as one of TLS waits for
-// a client that does not read.
+// reluctant is a connection whose Close blocks until all others are being closed, as TLS
+// blocks on a client that does not read.
 type reluctant struct {
 	net.Conn
 	others *sync.WaitGroup
@@ -22,8 +22,8 @@ func (c *reluctant) Close() error {
 	return c.Conn.Close()
 }
 
-// Clients that do not read hold up the end of the server together, and not one by one.
-func TestCloseWaitsForNoConnection(t *testing.T) {
+// Clients that do not read delay shutdown in parallel, not one after the other.
+func TestCloseIsParallel(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		const conns = 20
 		var others sync.WaitGroup

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// denied are the ranges that no relayed packet may go to: this machine, its network, and
-// addresses that stand for others. What the tables of special-purpose addresses (RFC 6890)
-// call not globally reachable is here, and what some clouds serve secrets at.
+// denied are ranges to which no packet is relayed: this machine, its network, and
+// addresses that stand for others. They cover the special-purpose addresses that are not
+// globally reachable (RFC 6890), and addresses where clouds serve secrets.
 var denied = func() (all []netip.Prefix) {
 	for _, s := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12",
@@ -23,8 +23,7 @@ var denied = func() (all []netip.Prefix) {
 	return all
 }()
 
-// Private reports whether an address is in a denied range, in whichever form it is
-// written.
+// Private reports whether an address is in a denied range, including IPv4-mapped forms.
 func Private(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	if !a.IsValid() {
@@ -38,14 +37,15 @@ func Private(a netip.Addr) bool {
 	return false
 }
 
-// interfaces knows the addresses of this machine, which may change.
+// interfaces caches the addresses of this machine, which may change.
 type interfaces struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	looked time.Time
 	all    map[netip.Addr]bool
 }
 
-// have reports whether an address is one of this machine, as of the last minute.
+// have reports whether an address belongs to this machine. The result may be a minute
+// old.
 func (i *interfaces) have(a netip.Addr) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -58,7 +58,7 @@ func (i *interfaces) have(a netip.Addr) bool {
 	return i.all[a]
 }
 
-// MachineAddresses returns the addresses of this machine, but for those that need a zone.
+// MachineAddresses returns the addresses of this machine, except for link-local ones.
 func MachineAddresses() (all []netip.Addr) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {

@@ -8,16 +8,16 @@ import (
 	"sync"
 )
 
-// direct is how a client over UDP is reached. A packet for a channel goes there from the
-// goroutine that has read it: a queue would wake another one for each packet, which costs
-// more than all the rest. A client over TCP or TLS has the queue, since a write to it may
-// block.
+// direct is how to reach a client over UDP. The goroutine that reads a packet for one of
+// the client's channels also writes it to the client, since waking another goroutine per
+// packet would cost more than everything else. Clients over TCP and TLS use a queue
+// instead, because writing to them may block.
 type direct struct {
 	conn   *packetConn
 	client netip.AddrPort
 }
 
-// reach notes how the client of an allocation is reached.
+// reach records how to reach the client of an allocation.
 func (s *Server) reach(src, dst, relay net.Addr) {
 	w, ok := s.relays.(*Switch)
 	client, ok2 := src.(*net.UDPAddr)
@@ -34,14 +34,14 @@ func (s *Server) reach(src, dst, relay net.Addr) {
 	}
 }
 
-// forget gives up a socket that is closed.
+// forget removes a closed socket.
 func (s *Server) forget(local netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sockets, local)
 }
 
-// bind notes the number of the channel for a peer, 0 for none. pion holds locks.
+// bind records the channel number of a peer, or 0 for none. pion holds locks meanwhile.
 func (s *Server) bind(relay, peer net.Addr, number uint16) {
 	w, ok := s.relays.(*Switch)
 	relayed, ok2 := relay.(*net.UDPAddr)
@@ -69,8 +69,8 @@ func (s *Server) bind(relay, peer net.Addr, number uint16) {
 
 var channelData = sync.Pool{New: func() any { return new([frameHeader + maxPacket + 3]byte) }}
 
-// send writes a packet of another port to the client, and reports whether that is how the
-// client is reached.
+// send writes a packet from another port directly to the client. It returns false if the
+// client must be reached through the queue.
 func (p *port) send(b []byte, from *port) bool {
 	d, channels := p.direct.Load(), p.bound.Load()
 	if d == nil || channels == nil {

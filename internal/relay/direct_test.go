@@ -9,8 +9,8 @@ import (
 	"github.com/pion/stun/v4"
 )
 
-// A packet for a channel of a client over UDP does not wait for the goroutine of its
-// allocation, and is what was sent. One that has no channel goes the other way.
+// Packets for a channel of a client over UDP bypass the queue and arrive unchanged.
+// Packets without a channel use the queue.
 func TestChannelsAreDirect(t *testing.T) {
 	s := start(t)
 	a, b := s.speak("udp", "alice"), s.speak("udp", "bob")
@@ -40,13 +40,13 @@ func TestChannelsAreDirect(t *testing.T) {
 		}
 		return binary.BigEndian.Uint16(buf), string(buf[frameHeader : frameHeader+int(binary.BigEndian.Uint16(buf[2:]))])
 	}
-	send(a, 0x4001, "check") // which opens the way for the other
+	send(a, 0x4001, "check") // permits the other direction
 	b.ask(stun.MethodRefresh)
-	a.ask(stun.MethodRefresh) // both are answered after it was handled
+	a.ask(stun.MethodRefresh) // both responses follow the packet's handling
 
 	w := s.relays.(*Switch)
 	queue := w.at(uint16(ports[0]))
-	queue.mu.Lock() // nothing gets through it
+	queue.mu.Lock() // blocks the queue
 	for _, data := range []string{"a", "four", "seven77", string(make([]byte, 1200))} {
 		send(b, 0x4002, data)
 		if number, got := receive(a); number != 0x4001 || got != data {
@@ -57,15 +57,15 @@ func TestChannelsAreDirect(t *testing.T) {
 
 	s.bind(&net.UDPAddr{IP: virtual.AsSlice(), Port: ports[0]}, &net.UDPAddr{IP: virtual.AsSlice(), Port: ports[1]}, 0)
 	if queue.send([]byte("x"), w.at(uint16(ports[1]))) {
-		t.Error("a packet without a channel is sent as if it had one")
+		t.Error("a packet without a channel was sent directly")
 	}
 	queue.end()
 	if queue.direct.Load() != nil {
-		t.Error("an allocation that has ended is reached")
+		t.Error("an ended allocation is still reachable")
 	}
 }
 
-// A socket that is given up is known no longer.
+// A closed socket is forgotten.
 func TestSocketsAreForgotten(t *testing.T) {
 	s := start(t)
 	if len(s.sockets) != 1 {

@@ -12,11 +12,11 @@ const (
 	familyIPv6      = 0x02
 )
 
-// anyFamily rewrites a request for an IPv6 address, which the mode does not have, into one
-// that names no family, and returns its length. RFC 8656 wants error 440 instead, but then
-// a client that has only IPv6 could not talk to one that has only IPv4: candidates meet
-// those of their own family alone. Browsers do not name a family; pion does over IPv6, and
-// takes the address that it gets.
+// anyFamily rewrites a request for an IPv6 address, if the mode has none, into a request
+// without a family. It returns the new length. RFC 8656 requires error 440 instead, but
+// then a client with only IPv6 could not connect to one with only IPv4, since candidates
+// are only paired within a family. Browsers do not request a family. pion does over IPv6,
+// and accepts the address that it gets.
 func (s *Server) anyFamily(b []byte, n int) int {
 	if n < stunHeader || b[0] != allocateRequest>>8 || b[1] != allocateRequest&0xFF || s.relays.hasIPv6() {
 		return n
@@ -37,7 +37,7 @@ func (s *Server) anyFamily(b []byte, n int) int {
 	if !ok {
 		return n
 	}
-	// What the client has signed is checked before it is signed again.
+	// Check the client's signature before signing again.
 	key := stun.MessageIntegrity(turn.GenerateAuthKey(name.String(), turncred.Realm, claim.Password))
 	if key.Check(m) != nil {
 		return n

@@ -15,7 +15,7 @@ import (
 	"inbox/internal/turncred"
 )
 
-// Whatever a client with credentials asks, the server goes on.
+// No request of a client with credentials stops the server.
 func FuzzRequests(f *testing.F) {
 	credentials := turncred.FromPepper([32]byte{1})
 	server, err := New(Config{Credentials: credentials, Log: slog.New(slog.DiscardHandler), Address: virtual})
@@ -59,7 +59,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// fuzzed is a connection from which bytes come as they are, some at a time.
+// fuzzed is a connection that returns data in pieces of a given size.
 type fuzzed struct {
 	net.Conn
 	r     *bytes.Reader
@@ -71,8 +71,8 @@ func (c *fuzzed) Close() error                       { return nil }
 func (c *fuzzed) SetReadDeadline(_ time.Time) error  { return nil }
 func (c *fuzzed) SetWriteDeadline(_ time.Time) error { return nil }
 
-// Whatever comes over a connection, in whatever pieces, is cut into the same frames, each
-// of which is one that pion takes for one.
+// A byte stream is split into the same frames however it is cut into pieces, and pion
+// accepts each frame.
 func FuzzFrames(f *testing.F) {
 	binding, err := stun.Build(stun.TransactionID, stun.BindingRequest)
 	if err != nil {
@@ -106,7 +106,7 @@ func FuzzFrames(f *testing.F) {
 			isUnauthenticated(frame)
 		}
 		if joined := bytes.Join(whole, nil); !bytes.HasPrefix(data, joined) {
-			t.Error("the frames are not what came")
+			t.Error("the frames differ from the data")
 		}
 	})
 }

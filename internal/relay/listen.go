@@ -13,18 +13,19 @@ import (
 )
 
 const (
-	// maxSockets bounds the UDP sockets of a machine with very many addresses.
+	// maxSockets bounds the UDP sockets on a machine with very many addresses.
 	maxSockets = 64
-	// readBuffer is what the kernel may keep for a UDP socket; most systems give less.
+	// readBuffer is the requested receive buffer of a UDP socket, in bytes. Most systems
+	// grant less.
 	readBuffer = 1 << 20
-	// rescan is how often Run looks for new addresses of the machine.
+	// rescan is how often Run checks for new addresses of the machine.
 	rescan = time.Minute
 )
 
-// ListenUDP serves a UDP port of one address, or of all addresses of this machine if host
-// is not valid: each gets a socket of its own, since a wildcard socket answers from
-// whichever address the kernel takes. It fails if no address can be bound. Port 0 takes a
-// free one. It returns the port.
+// ListenUDP serves a UDP port on host, or on every address of this machine if host is
+// invalid. Each address gets its own socket, since a wildcard socket may reply from
+// another address. Port 0 picks a free port. ListenUDP returns the port, or an error if
+// no address could be bound.
 func (s *Server) ListenUDP(host netip.Addr, port uint16) (uint16, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
@@ -54,7 +55,7 @@ func (s *Server) ListenUDP(host netip.Addr, port uint16) (uint16, error) {
 	return port, nil
 }
 
-// bindLocked serves one address. s.scan is held.
+// bindLocked serves one address. The caller holds s.scan.
 func (s *Server) bindLocked(a netip.Addr, port uint16) (uint16, error) {
 	if len(s.bound) >= maxSockets {
 		return 0, errors.New("relay: this machine has too many addresses")
@@ -77,7 +78,7 @@ func (s *Server) bindLocked(a netip.Addr, port uint16) (uint16, error) {
 	if port == 65535 {
 		return port, nil
 	}
-	// Nothing but /test needs the second port, so it may be taken.
+	// Only the connection test at /test needs the second port, so it may be taken.
 	if c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port+1))); err == nil {
 		if t, err := s.serveSTUN(c); err == nil {
 			s.bound[a] = append(s.bound[a], t)
@@ -86,11 +87,12 @@ func (s *Server) bindLocked(a netip.Addr, port uint16) (uint16, error) {
 	return port, nil
 }
 
-// serveSTUN takes ownership of c and answers Binding requests alone. A client that learns
-// another address from it than from the relay's own port is behind a symmetric NAT.
+// serveSTUN takes ownership of c and only answers Binding requests. A client that gets
+// different addresses from this port and from the relay's own port is behind a symmetric
+// NAT.
 func (s *Server) serveSTUN(c *net.UDPConn) (*turn.Server, error) {
 	t, err := turn.NewServer(turn.ServerConfig{
-		LoggerFactory: logs{s.log}, Realm: turncred.Realm, // and no AuthHandler: no TURN
+		LoggerFactory: logs{s.log}, Realm: turncred.Realm, // no AuthHandler, so no TURN
 		PacketConnConfigs: []turn.PacketConnConfig{{
 			PacketConn: &packetConn{UDPConn: c, s: s}, RelayAddressGenerator: s.relays, PermissionHandler: s.permit,
 		}},
@@ -102,7 +104,8 @@ func (s *Server) serveSTUN(c *net.UDPConn) (*turn.Server, error) {
 	return t, s.addTurn(t)
 }
 
-// Run follows the addresses of this machine, if ListenUDP has bound all, until ctx ends.
+// Run follows changes of this machine's addresses until ctx ends, if ListenUDP has bound
+// all of them.
 func (s *Server) Run(ctx context.Context) {
 	if s.everywhere == 0 {
 		return
@@ -119,7 +122,7 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-// follow binds addresses that are new, and gives up those that are gone.
+// follow binds new addresses and closes the sockets of addresses that are gone.
 func (s *Server) follow(addresses []netip.Addr) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
@@ -128,7 +131,7 @@ func (s *Server) follow(addresses []netip.Addr) {
 		now[a] = true
 		if s.bound[a] == nil {
 			if _, err := s.bindLocked(a, s.everywhere); err != nil {
-				s.log.Debug("the relay cannot bind a new address", "error", err)
+				s.log.Debug("the relay cannot listen on a new address", "error", err)
 			}
 		}
 	}
@@ -143,7 +146,7 @@ func (s *Server) follow(addresses []netip.Addr) {
 	}
 }
 
-// stop ends one listener.
+// stop closes one listener.
 func (s *Server) stop(t *turn.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,20 +6,20 @@ import (
 	"github.com/pion/logging"
 )
 
-// logs pass on what pion has to say, without what it has to say it about: addresses and
-// user names. Most of it is about strangers.
+// logs forwards pion's log without its arguments, which contain addresses and user names.
+// Most messages are about unauthenticated clients.
 type logs struct{ log *slog.Logger }
 
 func (l logs) NewLogger(string) logging.LeveledLogger { return l }
 
-// A packet makes several of these.
+// Dropped: every packet causes several of these.
 
 func (logs) Trace(string)          {}
 func (logs) Tracef(string, ...any) {}
 func (logs) Debug(string)          {}
 func (logs) Debugf(string, ...any) {}
 
-// Of the others, only the format is known to hold no address.
+// Only the format is certain not to contain an address.
 
 func (l logs) Info(string)                    {}
 func (l logs) Infof(format string, _ ...any)  { l.log.Debug("turn", "event", format) }

@@ -12,24 +12,24 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// Open says how open mode relays.
+// Open configures open mode.
 type Open struct {
 	Addresses   []Mapped
-	First, Last uint16         // ports of this machine
-	Allow       []netip.Prefix // peers that the deny list would refuse, and addresses that may be announced
+	First, Last uint16         // range of local ports
+	Allow       []netip.Prefix // exceptions to the deny list, for peers and for Addresses
 }
 
-// Mapped is an address of this machine, and the one under which others reach it: behind
-// a 1:1 NAT, as of most clouds, they differ.
+// Mapped is an address of this machine and the public address under which others reach
+// it. They differ behind a 1:1 NAT, as in most clouds.
 type Mapped struct{ Public, Local netip.Addr }
 
-// Check refuses what cannot work.
+// Check returns an error if the configuration cannot work.
 func (o Open) Check() error {
 	if len(o.Addresses) == 0 {
-		return errors.New("open mode needs the public address of this machine")
+		return errors.New("open mode requires the public address of this machine")
 	}
 	if o.First == 0 || o.Last < o.First {
-		return fmt.Errorf("the ports %d-%d are no range", o.First, o.Last)
+		return fmt.Errorf("invalid port range %d-%d", o.First, o.Last)
 	}
 	seen := make(map[netip.Addr]bool)
 	for _, m := range o.Addresses {
@@ -41,9 +41,9 @@ func (o Open) Check() error {
 		case seen[m.Local]:
 			return fmt.Errorf("%v is given twice", m.Local)
 		case m.Public.IsUnspecified() || m.Public.IsMulticast():
-			return fmt.Errorf("%v is no address of one machine", m.Public)
+			return fmt.Errorf("%v is not the address of a single machine", m.Public)
 		case Private(m.Public) && !o.allows(m.Public):
-			return fmt.Errorf("%v is a private address: peers elsewhere cannot reach it (give PUBLIC/LOCAL, or name it in --turn-allow too)", m.Public)
+			return fmt.Errorf("%v is a private address: peers elsewhere cannot reach it (use PUBLIC/LOCAL, or add it to --turn-allow)", m.Public)
 		}
 		seen[m.Public], seen[m.Local] = true, true
 	}
@@ -59,7 +59,7 @@ func (o Open) allows(a netip.Addr) bool {
 	return false
 }
 
-// open makes allocations that are UDP sockets of this machine.
+// open creates allocations that are UDP sockets of this machine.
 type open struct {
 	onlyUDP
 	Open
@@ -77,8 +77,8 @@ func newOpen(s *Server, o Open) (*open, error) {
 	return &open{s: s, Open: o, taken: make(map[netip.AddrPort]*socket)}, nil
 }
 
-// permits reports whether a relayed packet may go to an address. Our own public ones are
-// for our own allocations: see WriteTo.
+// permits reports whether packets may be relayed to an address. The server's own public
+// addresses are permitted for its own allocations; see WriteTo.
 func (o *open) permits(peer netip.Addr) bool {
 	if o.isOurs(peer) {
 		return true
@@ -113,7 +113,7 @@ func (o *open) find(a netip.AddrPort) *allocation {
 	return nil
 }
 
-// AllocatePacketConn binds a random free port of the range.
+// AllocatePacketConn binds a random free port in the range.
 func (o *open) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
 	m, ok := o.address(c.Network == "udp4")
 	if !ok {
@@ -145,7 +145,7 @@ func (o *open) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn
 	return nil, nil, errPorts
 }
 
-// address returns the first of a family.
+// address returns the first address of a family.
 func (o *open) address(v4 bool) (Mapped, bool) {
 	for _, m := range o.Addresses {
 		if m.Public.Is4() == v4 {
@@ -155,7 +155,7 @@ func (o *open) address(v4 bool) (Mapped, bool) {
 	return Mapped{}, false
 }
 
-// A socket is the connection of one allocation.
+// A socket is the connection of an allocation.
 type socket struct {
 	*allocation
 	*net.UDPConn
@@ -163,7 +163,7 @@ type socket struct {
 	public, local netip.AddrPort
 }
 
-// Close is the allocation's.
+// Close closes the allocation.
 func (c *socket) Close() error { return c.allocation.Close() }
 
 func (c *socket) leave() {
@@ -172,9 +172,10 @@ func (c *socket) leave() {
 	delete(c.o.taken, c.public)
 }
 
-// WriteTo sends to a peer. It never fails, as the network does not. A packet to one of our
-// own addresses goes to an allocation, or nowhere: other programs listen there too. It
-// takes the local address, since a 1:1 NAT rarely turns packets around.
+// WriteTo sends a packet to a peer. Like a network, it reports no errors. A packet to one
+// of the server's own public addresses must be for an allocation, since other programs
+// listen there too. It is sent to the local address, since a 1:1 NAT rarely supports
+// hairpinning.
 func (c *socket) WriteTo(b []byte, peer net.Addr) (int, error) {
 	u, ok := peer.(*net.UDPAddr)
 	if !ok {
@@ -199,8 +200,8 @@ func (c *socket) WriteTo(b []byte, peer net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// ReadFrom receives from a peer. A packet of one of our own allocations comes from its
-// public address.
+// ReadFrom receives a packet from a peer. A packet from another allocation of this server
+// appears to come from its public address.
 func (c *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.UDPConn.ReadFromUDPAddrPort(b)
@@ -212,10 +213,11 @@ func (c *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if public, ok := c.o.publicOf(from); ok { // charged to the sender
+		if public, ok := c.o.publicOf(from); ok { // already charged to the sender
 			return n, net.UDPAddrFromAddrPort(public), nil
 		}
-		// Strangers take nothing from the inbox's rate, and keep nothing alive.
+		// Packets from strangers do not count against the inbox's rate and do not keep
+		// the allocation alive.
 		if !c.peers.has(from.Addr()) || !c.s.charge(c.account, n) {
 			continue
 		}
@@ -224,7 +226,7 @@ func (c *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// publicOf returns the public address of our own allocation at a local one.
+// publicOf returns the public address of the allocation at a local address.
 func (o *open) publicOf(local netip.AddrPort) (netip.AddrPort, bool) {
 	for _, m := range o.Addresses {
 		if m.Local != local.Addr() {

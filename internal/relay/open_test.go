@@ -11,9 +11,9 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Behind a 1:1 NAT, which rarely turns packets around, two allocations of the machine
-// reach each other at its public address.
-func TestOwnRelaysMeetBehindNAT(t *testing.T) {
+// Behind a 1:1 NAT without hairpinning, two allocations of the machine reach each other
+// at its public address.
+func TestOwnAllocationsMeetBehindNAT(t *testing.T) {
 	public, local := netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("127.0.0.1")
 	s := start(t, func(c *Config) {
 		c.Open = &Open{Addresses: []Mapped{{Public: public, Local: local}}, First: 42000, Last: 42999}
@@ -35,8 +35,8 @@ func TestOwnRelaysMeetBehindNAT(t *testing.T) {
 	}
 }
 
-// Open mode reaches a peer that is no client of the server, and hears only peers that the
-// client has asked for: others take nothing from the inbox's rate.
+// Open mode reaches a peer that is not a client of the server, and only receives from
+// peers with a permission. Packets from others do not count against the inbox's rate.
 func TestOpenReachesOthers(t *testing.T) {
 	s := start(t, opened, func(c *Config) {
 		c.Open.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -70,12 +70,12 @@ func TestOpenReachesOthers(t *testing.T) {
 	if err != nil || string(buf[:n]) != "hi" || from.String() != friend.LocalAddr().String() {
 		t.Fatalf("%q from %v, %v", buf[:n], from, err)
 	}
-	inboxtest.Until(t, "both are counted, and nothing of the stranger", func() bool {
+	inboxtest.Until(t, "both packets are counted, and none of the stranger's", func() bool {
 		return s.Figures.Bytes.Load() == int64(len("hello")+len("hi"))
 	})
 }
 
-// When all ports are taken, clients hear so, and get one when one is free.
+// When no port is free, clients get error 508, and succeed once a port is free again.
 func TestPortsRunOut(t *testing.T) {
 	s := start(t, opened, func(c *Config) { c.Open.First, c.Open.Last = 41000, 41003 })
 	var all []*speaker
@@ -96,29 +96,29 @@ func TestPortsRunOut(t *testing.T) {
 	s.speak("udp", "bob").allocate()
 }
 
-// What an operator cannot mean is refused before the server starts.
+// Invalid configurations are rejected before the server starts.
 func TestOpenIsChecked(t *testing.T) {
 	a, b := netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("10.0.0.5")
 	for name, o := range map[string]Open{
-		"no address":         {First: 1, Last: 2},
-		"no ports":           {Addresses: []Mapped{{a, b}}},
-		"ports upside down":  {Addresses: []Mapped{{a, b}}, First: 2, Last: 1},
-		"a private address":  {Addresses: []Mapped{{b, b}}, First: 1, Last: 2},
-		"two families":       {Addresses: []Mapped{{a, netip.IPv6Loopback()}}, First: 1, Last: 2},
-		"an address twice":   {Addresses: []Mapped{{a, b}, {a, a}}, First: 1, Last: 2},
-		"a local one twice":  {Addresses: []Mapped{{a, b}, {netip.MustParseAddr("8.8.4.4"), b}}, First: 1, Last: 2},
-		"no single address":  {Addresses: []Mapped{{netip.MustParseAddr("0.0.0.0"), b}}, First: 1, Last: 2, Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
-		"all the multicast":  {Addresses: []Mapped{{netip.MustParseAddr("ff02::1"), netip.IPv6Loopback()}}, First: 1, Last: 2},
-		"a private NAT pair": {Addresses: []Mapped{{netip.MustParseAddr("192.168.1.1"), b}}, First: 1, Last: 2},
+		"no address":             {First: 1, Last: 2},
+		"no ports":               {Addresses: []Mapped{{a, b}}},
+		"ports in reverse":       {Addresses: []Mapped{{a, b}}, First: 2, Last: 1},
+		"a private address":      {Addresses: []Mapped{{b, b}}, First: 1, Last: 2},
+		"two families":           {Addresses: []Mapped{{a, netip.IPv6Loopback()}}, First: 1, Last: 2},
+		"an address twice":       {Addresses: []Mapped{{a, b}, {a, a}}, First: 1, Last: 2},
+		"a local address twice":  {Addresses: []Mapped{{a, b}, {netip.MustParseAddr("8.8.4.4"), b}}, First: 1, Last: 2},
+		"an unspecified address": {Addresses: []Mapped{{netip.MustParseAddr("0.0.0.0"), b}}, First: 1, Last: 2, Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
+		"a multicast address":    {Addresses: []Mapped{{netip.MustParseAddr("ff02::1"), netip.IPv6Loopback()}}, First: 1, Last: 2},
+		"a private NAT pair":     {Addresses: []Mapped{{netip.MustParseAddr("192.168.1.1"), b}}, First: 1, Last: 2},
 	} {
 		if o.Check() == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
 	for name, o := range map[string]Open{
-		"behind a NAT":              {Addresses: []Mapped{{a, b}}, First: 1, Last: 2},
-		"both families":             {Addresses: []Mapped{{a, b}, {netip.MustParseAddr("2606:4700::1"), netip.MustParseAddr("fd00::1")}}, First: 1, Last: 1},
-		"a private one, as told to": {Addresses: []Mapped{{b, b}}, First: 1, Last: 2, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		"behind a NAT":               {Addresses: []Mapped{{a, b}}, First: 1, Last: 2},
+		"both families":              {Addresses: []Mapped{{a, b}, {netip.MustParseAddr("2606:4700::1"), netip.MustParseAddr("fd00::1")}}, First: 1, Last: 1},
+		"an allowed private address": {Addresses: []Mapped{{b, b}}, First: 1, Last: 2, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 	} {
 		if err := o.Check(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -126,7 +126,7 @@ func TestOpenIsChecked(t *testing.T) {
 	}
 }
 
-// The ranges of a relay to other addresses never allow an address of this machine.
+// Allowed ranges never include the addresses of this machine.
 func TestAllowedRangesSpareThisMachine(t *testing.T) {
 	o := &open{Open: Open{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}}
 	for _, own := range MachineAddresses() {

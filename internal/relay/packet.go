@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// packetConn is a UDP socket as pion shall see it: only what may be TURN, and never an
-// error, which would end the listener.
+// packetConn is a UDP socket for pion. It drops packets that cannot be TURN, and never
+// returns a temporary error, which would end the listener.
 type packetConn struct {
 	*net.UDPConn
 	s *Server
 
-	// clients holds addresses that pion has seen, so that a packet allocates none.
-	clients [256]*net.UDPAddr // only ReadFrom uses it
+	// clients caches addresses for pion, so that a packet does not allocate.
+	clients [256]*net.UDPAddr // only used by ReadFrom
 }
 
 func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -25,7 +25,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		case errors.Is(err, net.ErrClosed):
 			return 0, nil, err
 		case err != nil:
-			time.Sleep(5 * time.Millisecond) // nothing of a client; the kernel may be short of memory
+			time.Sleep(5 * time.Millisecond) // not caused by a client; the kernel may be short of memory
 			continue
 		case !isTURN(b[:n]):
 			continue
@@ -34,7 +34,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// client returns an address as pion needs it.
+// client returns a *net.UDPAddr for a, as pion requires.
 func (c *packetConn) client(a netip.AddrPort) *net.UDPAddr {
 	ip := a.Addr().As16()
 	slot := &c.clients[byte(a.Port())^byte(a.Port()>>8)^ip[15]]
@@ -45,10 +45,10 @@ func (c *packetConn) client(a netip.AddrPort) *net.UDPAddr {
 	return *slot
 }
 
-// WriteTo answers, but not more often than a source may have unauthenticated answers:
-// whoever forges a source makes us send to it.
+// WriteTo sends a response. It limits unauthenticated responses per address, since
+// requests with a forged source address would make the server send packets to a victim.
 func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	u := to.(*net.UDPAddr) // ReadFrom has made it
+	u := to.(*net.UDPAddr) // created by ReadFrom
 	if isUnauthenticated(b) {
 		ip, _ := netip.AddrFromSlice(u.IP)
 		if c.s.replies.Take(c.s.replies.Key(ip.Unmap()), 0, 1) > 0 {
@@ -66,11 +66,11 @@ const (
 	allocateSuccess  = 0x0103
 )
 
-// Begins reports whether a connection whose first byte this is speaks TURN: a client
-// begins with a STUN request.
+// Begins reports whether a connection that starts with this byte uses TURN. A client
+// always starts with a STUN request.
 func Begins(first byte) bool { return first == 0 }
 
-// isTURN reports whether b begins as a STUN message or as ChannelData.
+// isTURN reports whether b starts like a STUN message or ChannelData.
 func isTURN(b []byte) bool {
 	switch {
 	case len(b) < 4:
@@ -81,7 +81,7 @@ func isTURN(b []byte) bool {
 	return b[0]&0xC0 == 0 && len(b) >= stunHeader && binary.BigEndian.Uint32(b[4:]) == stunCookie
 }
 
-// isUnauthenticated reports whether b is an answer without MESSAGE-INTEGRITY.
+// isUnauthenticated reports whether b is a response without MESSAGE-INTEGRITY.
 func isUnauthenticated(b []byte) bool {
 	const class, success, failure = 0x0110, 0x0100, 0x0110
 	if len(b) < stunHeader || b[0]&0xC0 != 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/pion/stun/v4"
 )
 
-// One inbox has MaxAllocations, others are not concerned, and what is given back can be
-// had again.
+// An inbox may have MaxAllocations. Others are not affected, and ended allocations can be
+// replaced.
 func TestAllocationsOfAnInbox(t *testing.T) {
 	s := start(t)
 	var all []*speaker
@@ -22,17 +22,17 @@ func TestAllocationsOfAnInbox(t *testing.T) {
 		t.Errorf("one too many: %d, want 486", code)
 	}
 	if s.Figures.RefusedQuota.Load() == 0 {
-		t.Error("it is not counted")
+		t.Error("the refusal is not counted")
 	}
 	s.speak("udp", "bob").allocate()
 	if code, _ := all[0].ask(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0, 0)); code != 0 {
-		t.Fatalf("it is not given back: %d", code)
+		t.Fatalf("the allocation was not ended: %d", code)
 	}
 	s.speak("tcp", "alice").allocate()
 }
 
-// One address has a bound of its own, however many inboxes it opens, and gets back what
-// it gives back.
+// The allocations of one address are bounded, however many inboxes it opens, and ended
+// allocations can be replaced.
 func TestAllocationsOfAnAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		var first *speaker
@@ -48,13 +48,14 @@ func TestAllocationsOfAnAddress(t *testing.T) {
 			t.Errorf("one too many: %d, want 486", code)
 		}
 		if code, _ := first.ask(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0, 0)); code != 0 {
-			t.Fatalf("it is not given back: %d", code)
+			t.Fatalf("the allocation was not ended: %d", code)
 		}
 		next.allocate()
 	})
 }
 
-// A client that ends its allocation and begins another at once keeps that.
+// A client that ends its allocation and immediately creates another one keeps the new
+// one.
 func TestNextAllocationStays(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.speak("udp", "alice")

@@ -1,10 +1,12 @@
-// Package relay is the TURN server (RFC 8656) that calls fall back to when their peers
-// cannot reach each other. pion/turn speaks the protocol; this package decides who gets
-// what, for how long, and how much of it.
+// Package relay is a TURN server (RFC 8656), which calls fall back to when their peers
+// cannot connect directly. pion/turn implements the protocol; this package decides who may
+// relay, for how long, and how much.
 //
-// In closed mode, allocations of this server meet in memory (see [Switch]): nothing that
-// a client sends leaves the process except towards another client. In open mode,
-// allocations are UDP sockets of this machine, which reach any public address.
+// In closed mode, the allocations of this server reach each other in memory (see
+// [Switch]): nothing that a client sends leaves the process except to another client. In
+// open mode, allocations are UDP sockets of this machine, which reach any public address.
+// Create a [Server] with New, add listeners with ListenUDP, Serve and ServeConn, and call
+// Run to follow changes of the machine's addresses.
 package relay
 
 import (
@@ -25,38 +27,38 @@ import (
 )
 
 const (
-	// MaxAllocations is how many allocations one inbox may have. A call with audio, video
-	// and data takes up to 16 in a browser that gathers for each of them, and a machine
-	// with three networks takes 40 for one call.
+	// MaxAllocations bounds the allocations of one inbox. A browser that gathers
+	// candidates for audio, video and data separately uses up to 16 for a call, and a
+	// machine with three networks uses 40.
 	MaxAllocations = 64
 
-	// maxOfAddress is how many allocations the clients of one address may have, or of one
-	// /64 of IPv6, and half of how many connections: a whole company behind a NAT. It keeps one attacker with many inboxes
-	// from taking all ports.
+	// maxOfAddress bounds the allocations of all clients at one address, or in one IPv6
+	// /64, for a whole company behind a NAT. Twice as many connections are allowed. It
+	// keeps an attacker with many inboxes from taking all ports.
 	maxOfAddress = 1024
 
-	// maxChannels and maxPermissions bound an allocation: pion looks through its channels
-	// one by one for each packet, and keeps a timer for each permission.
+	// maxChannels and maxPermissions bound one allocation. pion searches the channels
+	// linearly for each packet, and keeps a timer per permission.
 	maxChannels    = 64
-	maxPermissions = 256 // of open mode: the other has one address
+	maxPermissions = 256 // in open mode; closed mode has only one address
 
-	// idle is how long an allocation lives without relaying a packet, at least; at most
-	// twice as long. A peer that rings has no packets yet, and a pair that has found a
-	// direct path only tests the relay now and then.
+	// idle is the minimum time for which an allocation lives without relaying a packet;
+	// the maximum is twice that. While a call rings there are no packets, and a pair with
+	// a direct path only tests the relay occasionally.
 	idle = 5 * time.Minute
 )
 
-// Config says how to relay.
+// Config configures a Server.
 type Config struct {
 	Credentials *turncred.Authority
 	Log         *slog.Logger
 
-	Rate      int64 // payload of one inbox, in bytes a second; 0: no limit
-	RateTotal int64 // payload of all, in bytes a second; 0: no limit
+	Rate      int64 // payload per inbox, in bytes per second; 0: no limit
+	RateTotal int64 // payload in total, in bytes per second; 0: no limit
 
-	// Address is the virtual address of closed mode, an unroutable one.
+	// Address is the virtual address of closed mode. It should be unroutable.
 	Address netip.Addr
-	// Open, if not nil, selects open mode.
+	// Open selects open mode, if not nil.
 	Open *Open
 }
 
@@ -73,64 +75,64 @@ type Server struct {
 	sources *limit.Shares // allocations by address
 
 	connected *limit.Shares // connections by address
-	replies   *limit.Table  // unauthenticated answers over UDP
-	conns     *intake       // connections that ServeConn was given
+	replies   *limit.Table  // unauthenticated responses over UDP
+	conns     *intake       // connections from ServeConn
 
-	scan       sync.Mutex // guards what follows
+	scan       sync.Mutex // guards the fields below
 	bound      map[netip.Addr][]*turn.Server
-	everywhere uint16 // the port that is bound on all addresses, or 0
+	everywhere uint16 // port bound on all addresses, or 0
 
-	mu      sync.Mutex            // guards what follows
-	turns   map[*turn.Server]bool // one for each listener
+	mu      sync.Mutex            // guards the fields below
+	turns   map[*turn.Server]bool // one per listener
 	sockets map[netip.AddrPort]*packetConn
 	intakes []*intake
 	closed  bool
 }
 
-// Figures count what a server does.
+// Figures are the counters of a Server.
 type Figures struct {
-	Allocations atomic.Int64 // that exist
-	Allocated   atomic.Int64 // that have been made
-	Connections atomic.Int64 // over TCP and TLS, that exist
+	Allocations atomic.Int64 // existing
+	Allocated   atomic.Int64 // created so far
+	Connections atomic.Int64 // existing, over TCP and TLS
 	Packets     atomic.Int64 // relayed
-	Bytes       atomic.Int64 // of their payload
+	Bytes       atomic.Int64 // of payload relayed
 
-	// Packets that were dropped.
-	DroppedQueue  atomic.Int64 // the receiver does not keep up
-	DroppedRate   atomic.Int64 // the inbox is over its rate
-	DroppedTotal  atomic.Int64 // the server is over its rate
-	DroppedPeer   atomic.Int64 // nobody is at the address, or it has not sent anything there itself
-	DroppedSource atomic.Int64 // answers to unauthenticated requests, over the rate of their source
+	// Dropped packets.
+	DroppedQueue  atomic.Int64 // the receiver is too slow
+	DroppedRate   atomic.Int64 // the inbox exceeds its rate
+	DroppedTotal  atomic.Int64 // the server exceeds its total rate
+	DroppedPeer   atomic.Int64 // the peer does not exist, or has not sent to the sender
+	DroppedSource atomic.Int64 // responses to unauthenticated requests, over the limit of their source
 
-	// Requests that were refused.
-	RefusedRealm    atomic.Int64 // for another realm
-	RefusedName     atomic.Int64 // a user name that we have not minted
+	// Refused requests.
+	RefusedRealm    atomic.Int64 // wrong realm
+	RefusedName     atomic.Int64 // user name not issued by this server
 	RefusedExpired  atomic.Int64
 	RefusedPassword atomic.Int64
 	RefusedQuota    atomic.Int64 // the inbox has MaxAllocations
-	RefusedAddress  atomic.Int64 // the address has as many allocations or connections as it may
-	RefusedPeer     atomic.Int64 // permissions that were asked for and not granted
+	RefusedAddress  atomic.Int64 // the address has too many allocations or connections
+	RefusedPeer     atomic.Int64 // permissions not granted
 
-	// Allocations that the server has ended.
+	// Allocations ended by the server.
 	EndedIdle  atomic.Int64
-	EndedGreed atomic.Int64 // more than maxChannels or maxPermissions
+	EndedGreed atomic.Int64 // exceeded maxChannels or maxPermissions
 }
 
-// generator is a mode: it makes the relayed transport addresses.
+// generator is a mode. It creates relayed addresses.
 type generator interface {
 	turn.RelayAddressGenerator
 	permits(peer netip.Addr) bool
 	hasIPv6() bool
-	find(netip.AddrPort) *allocation // nil: there is none
+	find(netip.AddrPort) *allocation // nil if there is none
 }
 
-// New returns a server without listeners.
+// New returns a Server without listeners.
 func New(c Config) (*Server, error) {
 	s := &Server{
 		log: c.Log, keys: c.Credentials,
 		users:   newAccounts(c.Rate, c.RateTotal),
 		sources: limit.NewShares(maxOfAddress), connected: limit.NewShares(2 * maxOfAddress),
-		// A browser on a machine with three networks asks 40 times at once.
+		// A browser on a machine with three networks sends 40 requests at once.
 		bound: make(map[netip.Addr][]*turn.Server), turns: make(map[*turn.Server]bool), sockets: make(map[netip.AddrPort]*packetConn),
 		replies: limit.NewTable(4096, limit.Rate{PerSecond: 10, Burst: 100}),
 	}
@@ -158,7 +160,7 @@ func New(c Config) (*Server, error) {
 			s.reach(src, dst, relay)
 			s.count(relay, func(a *allocation) bool { return a.from(source(src)) })
 		},
-		OnAllocationDeleted: func(_, dst net.Addr, _, _, _ string) { s.bereft(dst) },
+		OnAllocationDeleted: func(_, dst net.Addr, _, _, _ string) { s.lostAllocation(dst) },
 		OnPermissionCreated: func(_, _ net.Addr, _, _, _ string, relay net.Addr, peer net.IP) {
 			s.count(relay, func(a *allocation) bool { return a.permitted(peer, true) })
 		},
@@ -181,7 +183,8 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// servePacket takes ownership of c, which has one address, and serves its clients.
+// servePacket takes ownership of c, which is bound to one address, and serves its
+// clients.
 func (s *Server) servePacket(c *net.UDPConn) (*turn.Server, error) {
 	p := &packetConn{UDPConn: c, s: s}
 	local := addrPort(c.LocalAddr().(*net.UDPAddr))
@@ -197,7 +200,7 @@ func (s *Server) servePacket(c *net.UDPConn) (*turn.Server, error) {
 	return t, err
 }
 
-// Serve takes ownership of ln and serves its connections, until Close.
+// Serve takes ownership of ln and serves its connections until Close. It does not block.
 func (s *Server) Serve(ln net.Listener) error { return s.serveIntake(newIntake(s, ln)) }
 
 func (s *Server) serveIntake(in *intake) error {
@@ -210,19 +213,19 @@ func (s *Server) serveIntake(in *intake) error {
 	return err
 }
 
-// ServeConn takes ownership of a connection whose client speaks TURN, with or without
-// TLS. It does not block.
+// ServeConn takes ownership of c, whose client uses TURN, and serves it. c may be a TLS
+// connection.
 func (s *Server) ServeConn(c net.Conn) { s.conns.add(c) }
 
-// serve starts a TURN server. Each listener has its own, so that listeners can come and
-// go; what they share is in s.
+// serve starts a TURN server for one listener, so that listeners can be added and
+// removed. s contains their shared state.
 func (s *Server) serve(c turn.ServerConfig) (*turn.Server, error) {
 	c.LoggerFactory = logs{s.log}
 	c.Realm = turncred.Realm
 	c.AuthHandler = s.authenticate
 	c.QuotaHandler = s.hasRoom
 	c.EventHandler = s.events
-	c.StrictAddressFamily = true // else clients of the two families get relays that cannot talk to each other
+	c.StrictAddressFamily = true // otherwise clients of both families get relays that cannot reach each other
 	c.PermissionTimeout = 5 * time.Minute
 	t, err := turn.NewServer(c)
 	if err != nil {
@@ -235,7 +238,7 @@ func (s *Server) serve(c turn.ServerConfig) (*turn.Server, error) {
 	return t, s.addTurn(t, intakes...)
 }
 
-// addTurn has Close end a TURN server and its listeners.
+// addTurn registers a TURN server and its listeners for Close.
 func (s *Server) addTurn(t *turn.Server, intakes ...*intake) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,13 +263,13 @@ func (s *Server) Close() error {
 		all = errors.Join(all, t.Close())
 	}
 	for _, in := range s.intakes {
-		in.closeConns() // which pion leaves open
+		in.closeConns() // pion leaves them open
 	}
 	return all
 }
 
-// authenticate returns the key of the client that r names. Credentials that have expired
-// keep an allocation alive, but begin none.
+// authenticate returns the key for the user name in r. Expired credentials can keep an
+// allocation alive, but not create one.
 func (s *Server) authenticate(r *turn.RequestAttributes) (user string, key []byte, ok bool) {
 	claim, ok := s.keys.Verify(r.Username)
 	switch {
@@ -283,13 +286,15 @@ func (s *Server) authenticate(r *turn.RequestAttributes) (user string, key []byt
 	return claim.User, turn.GenerateAuthKey(r.Username, turncred.Realm, claim.Password), true
 }
 
-// hasRoom answers with 486 where the generator could only say 508.
+// hasRoom makes pion respond with 486 if the inbox or the address has too many
+// allocations. Otherwise it would respond with 508.
 func (s *Server) hasRoom(user, _ string, src net.Addr) bool {
 	if s.users.allocations(user) >= MaxAllocations {
 		s.Figures.RefusedQuota.Add(1)
 		return false
 	}
-	// What is taken here is given back: only the allocation knows when it ends.
+	// Undo this immediately: the allocation counts itself, since only it knows when it
+	// ends.
 	if !s.sources.Take(source(src), 1) {
 		s.Figures.RefusedAddress.Add(1)
 		return false
@@ -298,8 +303,8 @@ func (s *Server) hasRoom(user, _ string, src net.Addr) bool {
 	return true
 }
 
-// bereft tells a connection that its allocation has ended.
-func (s *Server) bereft(local net.Addr) {
+// lostAllocation tells a connection that its allocation has ended.
+func (s *Server) lostAllocation(local net.Addr) {
 	if _, ok := local.(*net.TCPAddr); !ok {
 		return
 	}
@@ -308,12 +313,12 @@ func (s *Server) bereft(local net.Addr) {
 	s.mu.Unlock()
 	for _, in := range intakes {
 		if c := in.of(local); c != nil {
-			c.bereft()
+			c.lostAllocation()
 		}
 	}
 }
 
-// source returns the address of a client.
+// source returns the IP address of a client.
 func source(a net.Addr) netip.Addr {
 	switch a := a.(type) {
 	case *net.UDPAddr:
@@ -332,8 +337,8 @@ func (s *Server) permit(_ net.Addr, peer net.IP) bool {
 	return false
 }
 
-// count calls change with the allocation at a relayed address, and ends that if it has too
-// much now. pion holds locks.
+// count calls change with the allocation at a relayed address, and ends the allocation if
+// change returns false. pion holds locks meanwhile.
 func (s *Server) count(relay net.Addr, change func(*allocation) bool) {
 	u, ok := relay.(*net.UDPAddr)
 	if !ok {
@@ -347,7 +352,7 @@ func (s *Server) count(relay net.Addr, change func(*allocation) bool) {
 	go a.end()
 }
 
-// addrPort returns the normalized form of an address, which pion has in 4 or 16 bytes.
+// addrPort converts an address to its normal form. pion uses both 4 and 16 bytes.
 func addrPort(a *net.UDPAddr) netip.AddrPort {
 	ip, _ := netip.AddrFromSlice(a.IP)
 	return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port))

@@ -43,7 +43,7 @@ func start(tb testing.TB, change ...func(*Config)) *service {
 	s := &service{TB: tb, Server: server}
 	tb.Cleanup(func() {
 		s.Close()
-		inboxtest.Until(tb, "everything has ended", func() bool {
+		inboxtest.Until(tb, "all allocations and connections have ended", func() bool {
 			return s.Figures.Allocations.Load() == 0 && s.Figures.Connections.Load() == 0
 		})
 	})
@@ -84,7 +84,7 @@ func start(tb testing.TB, change ...func(*Config)) *service {
 	return s
 }
 
-// over returns a connection of a client.
+// over returns a client's connection.
 func (s *service) over(transport string) net.PacketConn {
 	s.Helper()
 	var conn net.Conn
@@ -144,13 +144,13 @@ func (s *service) allocate(transport, id string) net.PacketConn {
 	return c
 }
 
-// meet lets two allocations know of each other, as the checks of ICE do.
+// meet makes two allocations permit each other, as ICE checks do.
 func (s *service) meet(a, b net.PacketConn) {
 	s.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for heard := 0; heard < 2; {
 		if time.Now().After(deadline) {
-			s.Fatal("the two allocations do not hear of each other")
+			s.Fatal("the two allocations do not reach each other")
 		}
 		heard = 0
 		for _, way := range [][2]net.PacketConn{{a, b}, {b, a}} {
@@ -169,7 +169,7 @@ func (s *service) meet(a, b net.PacketConn) {
 	drain(b)
 }
 
-// drain reads what is on its way.
+// drain discards packets that are still on their way.
 func drain(c net.PacketConn) {
 	for {
 		c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -180,7 +180,7 @@ func drain(c net.PacketConn) {
 	}
 }
 
-// Two clients reach each other over every pair of transports, at the virtual address.
+// Two clients reach each other at the virtual address, over every pair of transports.
 func TestRelays(t *testing.T) {
 	s := start(t)
 	for _, pair := range [][2]string{{"udp", "udp"}, {"tcp", "tcp"}, {"tls", "tls"}, {"udp", "tcp"}, {"udp", "tls"}, {"tls", "tcp"}} {
@@ -214,8 +214,9 @@ func TestRelays(t *testing.T) {
 	}
 }
 
-// Close ends allocations, listeners and connections, also those that pion leaves open.
-func TestCloseEndsAll(t *testing.T) {
+// Close ends allocations, listeners and connections, including those that pion leaves
+// open.
+func TestCloseEndsEverything(t *testing.T) {
 	s := start(t)
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		s.allocate(transport, "alice")
@@ -230,25 +231,25 @@ func TestCloseEndsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := idle.Read(make([]byte, 1)); err == nil {
-		t.Errorf("read %d bytes of a connection that is closed", n)
+		t.Errorf("read %d bytes from a closed connection", n)
 	}
-	inboxtest.Until(t, "everything has ended", func() bool {
+	inboxtest.Until(t, "all allocations and connections have ended", func() bool {
 		return s.Figures.Allocations.Load() == 0 && s.Figures.Connections.Load() == 0
 	})
 	if _, err := s.ListenUDP(netip.AddrFrom4([4]byte{127, 0, 0, 2}), 0); err == nil {
-		t.Error("a server that is closed takes a listener")
+		t.Error("a closed server accepts a listener")
 	}
 	c, other := net.Pipe()
 	s.ServeConn(c)
 	if _, err := other.Read(make([]byte, 1)); err == nil {
-		t.Error("a server that is closed takes a connection")
+		t.Error("a closed server accepts a connection")
 	}
 }
 
-// The second port answers STUN alone.
+// The second port only supports STUN.
 func TestSecondPort(t *testing.T) {
 	s := start(t)
-	for range 10 { // a port whose next one is taken has none
+	for range 10 { // retry if the next port is taken
 		port, err := s.ListenUDP(netip.MustParseAddr("127.0.0.1"), 0)
 		if err != nil {
 			t.Fatal(err)
@@ -274,7 +275,7 @@ func TestSecondPort(t *testing.T) {
 		}
 		if err == nil {
 			if _, err := c.Allocate(); err == nil {
-				t.Error("the second port gives relayed addresses")
+				t.Error("the second port provides relayed addresses")
 			}
 		}
 		c.Close()
@@ -283,5 +284,5 @@ func TestSecondPort(t *testing.T) {
 			return
 		}
 	}
-	t.Error("no second port answers")
+	t.Error("no second port responds")
 }

@@ -11,7 +11,7 @@ import (
 	"inbox/internal/turncred"
 )
 
-// A speaker writes requests that no client library would.
+// A speaker sends requests that client libraries do not.
 type speaker struct {
 	testing.TB
 	conn     net.Conn
@@ -26,7 +26,7 @@ func (s *service) speaker(conn net.Conn, c turncred.Credentials) *speaker {
 	return &speaker{TB: s.TB, conn: conn, username: c.Username, password: c.Password, realm: turncred.Realm}
 }
 
-// speak returns a speaker of an inbox over a transport.
+// speak returns a speaker for an inbox over a transport.
 func (s *service) speak(transport, id string) *speaker {
 	s.Helper()
 	address := s.udp
@@ -63,8 +63,8 @@ var (
 	ipv6 = raw(stun.AttrRequestedAddressFamily, 2, 0, 0, 0)
 )
 
-// ask sends a request with the credentials and returns the error code of the answer, 0 for
-// success, or -1 if the server does not answer.
+// ask sends a request with credentials. It returns the error code of the response, 0 for
+// success, or -1 if there is no response.
 func (p *speaker) ask(method stun.Method, attributes ...stun.Setter) (int, *stun.Message) {
 	p.Helper()
 	for {
@@ -96,7 +96,7 @@ func (p *speaker) ask(method stun.Method, attributes ...stun.Setter) (int, *stun
 	}
 }
 
-// exchange sends a request and returns its answer, or nil.
+// exchange sends a request and returns its response, or nil.
 func (p *speaker) exchange(request *stun.Message) *stun.Message {
 	if _, err := p.conn.Write(request.Raw); err != nil {
 		return nil
@@ -115,12 +115,12 @@ func (p *speaker) exchange(request *stun.Message) *stun.Message {
 	}
 }
 
-// allocate begins an allocation and returns its port.
+// allocate creates an allocation and returns its port.
 func (p *speaker) allocate() int {
 	p.Helper()
 	code, answer := p.ask(stun.MethodAllocate, udp)
 	if code != 0 {
-		p.Fatalf("no allocation: %d", code)
+		p.Fatalf("cannot allocate: %d", code)
 	}
 	return relayedAddress(p.TB, answer).Port
 }

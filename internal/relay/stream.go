@@ -14,29 +14,30 @@ import (
 )
 
 const (
-	// strangerTimeout is how long a connection may last without an allocation.
+	// strangerTimeout bounds a connection without an allocation.
 	strangerTimeout = 30 * time.Second
-	// silence is how long a client with an allocation may send nothing: it refreshes the
-	// allocation every ten minutes.
+	// silence bounds the time for which a client with an allocation may send nothing.
+	// Clients refresh allocations every ten minutes.
 	silence = 12 * time.Minute
-	// frameTimeout bounds the time from the first byte of a frame to its last.
+	// frameTimeout bounds the time from the first byte of a frame to the last.
 	frameTimeout = 10 * time.Second
 	// writeTimeout bounds a write to a client that does not read.
 	writeTimeout = 10 * time.Second
 
-	// sendBuffer is what the kernel keeps for a client that does not keep up. More would
-	// be late when it arrives: at 2 Mbit/s this is half a second.
+	// sendBuffer is the send buffer for a slow client, in bytes. At 2 Mbit/s it is half a
+	// second; more data would arrive too late to be useful.
 	sendBuffer = 128 << 10
 
 	frameHeader = 4
 
-	// maxConnections bounds the connections of all clients. There are fewer virtual ports.
+	// maxConnections bounds the connections of all clients. There are fewer virtual ports
+	// than that.
 	maxConnections = 20_000
 )
 
-// intake hands connections to pion. It remembers them, since pion's Close ends those of
-// UDP alone.
-type intake struct {
+// intake passes connections to pion. It keeps track of them, since pion's Close only ends
+// UDP.
+type intake struct { // nil: connections are added by add
 	s      *Server
 	ln     net.Listener // nil: connections come by add
 	added  chan *stream
@@ -67,7 +68,7 @@ func (in *intake) Accept() (net.Conn, error) {
 			select {
 			case <-in.closed:
 				return nil, net.ErrClosed
-			case <-time.After(50 * time.Millisecond): // it was reset already, or there is no descriptor
+			case <-time.After(50 * time.Millisecond): // already reset, or out of file descriptors
 				continue
 			}
 		}
@@ -77,7 +78,7 @@ func (in *intake) Accept() (net.Conn, error) {
 	}
 }
 
-// add gives a connection to Accept.
+// add passes a connection to Accept.
 func (in *intake) add(c net.Conn) {
 	if wrapped := in.wrap(c); wrapped != nil {
 		select {
@@ -88,13 +89,13 @@ func (in *intake) add(c net.Conn) {
 	}
 }
 
-// wrap remembers a connection. It closes it and returns nil if there are too many, or if
-// the intake is closed.
+// wrap registers a connection. If there are too many, or the intake is closed, it closes
+// c and returns nil.
 func (in *intake) wrap(c net.Conn) *stream {
 	limitSendBuffer(c)
 	w := &stream{Conn: c, in: in, r: c, id: connections.Add(1), source: source(c.RemoteAddr())}
 	w.since.Store(time.Now().UnixNano())
-	if in.ln != nil { // else it is TLS, which has a record in memory already
+	if in.ln != nil { // TLS already buffers a record
 		w.r = bufio.NewReaderSize(c, 2<<10)
 	}
 	in.mu.Lock()
@@ -130,7 +131,7 @@ func (in *intake) Close() error {
 	return err
 }
 
-// Addr is for nobody, but a listener has one.
+// Addr exists to implement [net.Listener].
 func (in *intake) Addr() net.Addr { return localAddress(0) }
 
 func (in *intake) closeConns() {
@@ -140,7 +141,7 @@ func (in *intake) closeConns() {
 		all = append(all, c)
 	}
 	in.mu.Unlock()
-	// At the same time: TLS waits seconds for each that does not read.
+	// Close in parallel: TLS waits seconds for each client that does not read.
 	var closing sync.WaitGroup
 	for _, c := range all {
 		closing.Go(func() { c.Close() })
@@ -149,23 +150,23 @@ func (in *intake) closeConns() {
 }
 
 // A stream is a connection with the deadlines that pion does not set. Each Read returns
-// one frame: pion's own framing calls itself for each piece that arrives, so that single
-// bytes would take a stack of many megabytes.
+// one frame. pion's own framing recurses for each piece that arrives, so single bytes
+// would need a stack of many megabytes.
 type stream struct {
 	net.Conn
 	in        *intake
 	r         io.Reader
 	id        uint64
 	source    netip.Addr   // of the client
-	since     atomic.Int64 // when it began to have no allocation, in Unix nanoseconds
-	allocated atomic.Bool  // it has one
+	since     atomic.Int64 // when it last became without an allocation, in Unix nanoseconds
+	allocated atomic.Bool  // has an allocation
 	once      sync.Once
 	err       error
 }
 
-var errFrame = errors.New("relay: neither STUN nor ChannelData, or too long")
+var errFrame = errors.New("relay: frame is neither STUN nor ChannelData, or too long")
 
-// Read reads a whole frame into p.
+// Read reads one whole frame into p.
 func (c *stream) Read(p []byte) (int, error) {
 	n, err := c.readFrame(p)
 	if err != nil {
@@ -206,7 +207,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// frameLength returns the length of a frame with its padding, or 0 if it is none.
+// frameLength returns the length of a frame with padding, or 0 if the header is invalid.
 func frameLength(header []byte) int {
 	length := int(binary.BigEndian.Uint16(header[2:]))
 	switch {
@@ -218,7 +219,7 @@ func frameLength(header []byte) int {
 	return 0
 }
 
-// Write writes a whole frame. After a part of one, the connection is of no use.
+// Write writes a whole frame. After a partial write, it closes the connection.
 func (c *stream) Write(p []byte) (int, error) {
 	if len(p) >= 2 && binary.BigEndian.Uint16(p) == allocateSuccess {
 		c.allocated.Store(true)
@@ -231,7 +232,7 @@ func (c *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection once.
+// Close closes the connection.
 func (c *stream) Close() error {
 	c.once.Do(func() {
 		c.in.mu.Lock()
@@ -244,18 +245,19 @@ func (c *stream) Close() error {
 	return c.err
 }
 
-// bereft makes the client a stranger again: its allocation has ended.
-func (c *stream) bereft() {
+// lostAllocation limits the connection to strangerTimeout again, since its allocation has
+// ended.
+func (c *stream) lostAllocation() {
 	c.since.Store(time.Now().UnixNano())
 	c.allocated.Store(false)
 	c.SetReadDeadline(time.Now().Add(strangerTimeout))
 }
 
-// LocalAddr is another for each connection: pion takes clients for the same whose
-// addresses are, and behind two proxies two clients can have the same.
+// LocalAddr returns an address that is unique to the connection. pion identifies clients
+// by their addresses, which two clients behind proxies may share.
 func (c *stream) LocalAddr() net.Addr { return localAddress(c.id) }
 
-// connections counts the connections of all servers.
+// connections counts connections, to number them uniquely.
 var connections atomic.Uint64
 
 func localAddress(id uint64) *net.TCPAddr {
@@ -275,7 +277,7 @@ func (in *intake) of(local net.Addr) *stream {
 	return in.conns[binary.BigEndian.Uint64(t.IP[8:])]
 }
 
-// limitSendBuffer finds the connection of the kernel.
+// limitSendBuffer sets the send buffer of the kernel's connection beneath c.
 func limitSendBuffer(c net.Conn) {
 	for c != nil {
 		if k, ok := c.(syscall.Conn); ok {

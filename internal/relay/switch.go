@@ -17,25 +17,26 @@ const (
 	firstPort = 49152
 	ports     = 65536 - firstPort
 
-	// maxQueue is how many packets wait for one client: at 5 Mbit/s, half a second.
+	// maxQueue bounds the packets waiting for one client: half a second at 5 Mbit/s.
 	maxQueue = 256
-	// maxQueued is how many packets wait for all clients, 32 MiB. Beyond it, each client
-	// has fewQueued: clients that do not read take no room from those that do.
+	// maxQueued bounds the packets waiting for all clients, 32 MiB. Above it, each client
+	// may only have minQueued, so that clients that do not read take no room from those
+	// that do.
 	maxQueued = 20_000
-	fewQueued = 8
+	minQueued = 8
 
-	// maxPeers is how many peers an allocation remembers that it has sent to. A call has
+	// maxPeers bounds the peers that an allocation remembers having sent to. A call has
 	// up to 40 relay candidates.
 	maxPeers = 128
 
-	// maxPacket is the longest payload; pion reads no more.
+	// maxPacket is the maximum payload; pion reads no more.
 	maxPacket = 1600
 )
 
-// A Switch relays between the allocations of one process. All have the same virtual
-// address, and ports that exist nowhere else. A packet goes from the sender's allocation
-// to the receiver's queue in memory, if the receiver has sent something to the sender
-// before, as the checks of ICE do.
+// A Switch relays between the allocations of one process. All of them have the same
+// virtual address, with ports that exist nowhere else. A packet moves from the sender's
+// allocation to the receiver's queue in memory, if the receiver has sent to the sender
+// before, as ICE checks do.
 type Switch struct {
 	onlyUDP
 	s       *Server
@@ -79,7 +80,7 @@ func (w *Switch) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketCo
 	}
 	p := &port{allocation: a, w: w, id: w.ids.Add(1)}
 	p.filled.L = &p.mu
-	// An allocation is found with one try in two when half of all ports are taken.
+	// With half of the ports taken, every second try succeeds.
 	const tries = 64
 	for range tries {
 		var random [2]byte
@@ -95,20 +96,20 @@ func (w *Switch) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketCo
 	return nil, nil, errPorts
 }
 
-// A port is the connection of one allocation.
+// A port is the connection of an allocation.
 type port struct {
 	*allocation
 	w    *Switch
-	id   uint32 // of this allocation alone, unlike the port's number
+	id   uint32 // unique to this allocation, unlike the port number
 	addr *net.UDPAddr
 
-	known  atomic.Pointer[[]uint32]       // ids of the allocations that this one has sent to
-	direct atomic.Pointer[direct]         // nil: the client is reached over the queue
-	bound  atomic.Pointer[map[int]uint16] // channels by the port of the peer
+	known  atomic.Pointer[[]uint32]       // ids of allocations that this one has sent to
+	direct atomic.Pointer[direct]         // nil: use the queue
+	bound  atomic.Pointer[map[int]uint16] // channels by the peer's port
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	filled sync.Cond
-	queue  []*datagram // a ring, which grows up to maxQueue
+	queue  []*datagram // ring buffer that grows to maxQueue
 	first  int
 	count  int
 	closed bool
@@ -122,8 +123,8 @@ type datagram struct {
 
 var datagrams = sync.Pool{New: func() any { return new(datagram) }}
 
-// WriteTo hands a packet to the port that peer names. It never fails: a network does not
-// say what becomes of a packet either.
+// WriteTo passes a packet to the port at address peer. Like a network, it reports no
+// errors.
 func (p *port) WriteTo(b []byte, peer net.Addr) (int, error) {
 	u, ok := peer.(*net.UDPAddr)
 	if !ok || len(b) > maxPacket {
@@ -155,7 +156,7 @@ func (p *port) WriteTo(b []byte, peer net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// knows reports whether p has sent something to an allocation.
+// knows reports whether p has sent to an allocation.
 func (p *port) knows(id uint32) bool {
 	ids := p.known.Load()
 	return ids != nil && slices.Contains(*ids, id)
@@ -174,12 +175,12 @@ func (p *port) learn(id uint32) {
 	p.known.Store(&ids)
 }
 
-// put appends to the queue, or reports that it is full.
+// put appends a packet to the queue. It reports false if the queue is full.
 func (p *port) put(b []byte, from *net.UDPAddr) bool {
 	d := datagrams.Get().(*datagram)
 	d.from, d.n = from, copy(d.b[:], b)
 	p.mu.Lock()
-	if p.closed || p.count == maxQueue || p.count >= fewQueued && p.w.queued.Load() >= maxQueued {
+	if p.closed || p.count == maxQueue || p.count >= minQueued && p.w.queued.Load() >= maxQueued {
 		p.mu.Unlock()
 		datagrams.Put(d)
 		return false
@@ -230,13 +231,13 @@ func (p *port) hangUp() {
 	p.filled.Broadcast()
 }
 
-// leave takes the port out of the switch.
+// leave removes the port from the switch.
 func (p *port) leave() { p.w.ports[p.addr.Port-firstPort].CompareAndSwap(p, nil) }
 
 // LocalAddr returns the virtual address.
 func (p *port) LocalAddr() net.Addr { return p.addr }
 
-// The others do nothing: no call of a port blocks but ReadFrom, and Close ends that.
+// Deadlines do nothing: only ReadFrom blocks, and Close ends it.
 
 func (p *port) SetDeadline(time.Time) error      { return nil }
 func (p *port) SetReadDeadline(time.Time) error  { return nil }

@@ -40,7 +40,7 @@ func bubble(t *testing.T, f func(*testing.T, *service), change ...func(*Config))
 	})
 }
 
-// piped is an end of a pipe that has the address of a client.
+// piped is the end of a pipe with a client's address.
 type piped struct{ net.Conn }
 
 func (piped) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234} }
@@ -52,7 +52,7 @@ func (s *service) pipe() net.Conn {
 	return theirs
 }
 
-// closedAfter returns when the server closes a connection.
+// closedAfter returns how long the server keeps a connection open.
 func closedAfter(c net.Conn) time.Duration {
 	begun := time.Now()
 	c.SetReadDeadline(time.Time{})
@@ -60,11 +60,11 @@ func closedAfter(c net.Conn) time.Duration {
 	return time.Since(begun).Round(time.Second)
 }
 
-// A connection without an allocation has half a minute, whatever it sends.
-func TestStrangersDoNotStay(t *testing.T) {
+// A connection without an allocation ends after half a minute, whatever it sends.
+func TestConnectionsWithoutAllocationAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		if got := closedAfter(s.pipe()); got != strangerTimeout {
-			t.Errorf("a silent one: %v", got)
+			t.Errorf("a silent connection: %v", got)
 		}
 		busy := s.pipe()
 		go func() {
@@ -77,7 +77,7 @@ func TestStrangersDoNotStay(t *testing.T) {
 			}
 		}()
 		if got := closedAfter(busy); got != strangerTimeout {
-			t.Errorf("one that asks for its address again and again: %v", got)
+			t.Errorf("a connection with repeated Binding requests: %v", got)
 		}
 		half := s.pipe()
 		half.Write([]byte{0, 1})
@@ -96,11 +96,11 @@ func TestStrangersDoNotStay(t *testing.T) {
 		if got := closedAfter(slow); got > frameTimeout+4*time.Second {
 			t.Errorf("a byte a second: %v", got)
 		}
-		time.Sleep(2 * time.Second) // until they have seen it
+		time.Sleep(2 * time.Second) // until the writers have noticed
 	})
 }
 
-// A frame that is longer than any packet ends its connection at once: nothing collects it.
+// A frame longer than any packet ends its connection immediately: it is not buffered.
 func TestLongFrames(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		for _, begin := range [][]byte{{0, 1, 0xFF, 0xFC}, {0x40, 0, 0xFF, 0xFF}, {0, 1, 0, 3}, []byte("GET "), {0x50, 0, 0, 4}, {0xFF, 0xFF, 0xFF, 0xFF}} {
@@ -113,9 +113,8 @@ func TestLongFrames(t *testing.T) {
 	})
 }
 
-// A client may be silent while others send to it, but not for longer than it may go
-// without a refresh: then it is taken for gone. One that hears nothing loses its
-// allocation, and then its connection.
+// A client may be silent while it receives, but not longer than it may go without a
+// refresh. A client that receives nothing loses its allocation and then its connection.
 func TestSilentClients(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		hears := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
@@ -137,20 +136,20 @@ func TestSilentClients(t *testing.T) {
 			t.Fatal(code)
 		}
 		if got := closedAfter(hears.conn); got != silence {
-			t.Errorf("one that hears packets is closed after %v", got)
+			t.Errorf("a receiving client is disconnected after %v", got)
 		}
 		close(stop)
 		deaf := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
 		deaf.allocate()
 		if got := closedAfter(deaf.conn); got != idle+strangerTimeout {
-			t.Errorf("one that hears nothing is closed after %v", got)
+			t.Errorf("an idle client is disconnected after %v", got)
 		}
 	})
 }
 
-// A connection whose allocation has ended is a stranger's again, whatever it sends, unless
-// it begins another.
-func TestConnectionsWithoutAllocationEnd(t *testing.T) {
+// A connection whose allocation has ended has half a minute again, whatever it sends,
+// unless it creates another one.
+func TestConnectionsEndAfterTheirAllocation(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		p := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
 		for range 3 {
@@ -166,7 +165,7 @@ func TestConnectionsWithoutAllocationEnd(t *testing.T) {
 		p = s.speaker(s.pipe(), s.keys.Mint("bob", time.Now()))
 		p.allocate()
 		begun := time.Now()
-		for range 100 { // it asks for its address, and relays nothing
+		for range 100 { // it sends Binding requests and relays nothing
 			time.Sleep(20 * time.Second)
 			request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
 			if err != nil {
@@ -177,12 +176,12 @@ func TestConnectionsWithoutAllocationEnd(t *testing.T) {
 			}
 		}
 		if got := time.Since(begun); got > idle+strangerTimeout+time.Minute {
-			t.Errorf("one without packets lasted %v", got)
+			t.Errorf("a connection without packets lasted %v", got)
 		}
 	})
 }
 
-// One address has a bounded number of connections.
+// The connections of one address are bounded.
 func TestConnectionsOfAnAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		var all []net.Conn
@@ -201,7 +200,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	})
 }
 
-// A client that does not read is cut off, and so is its allocation.
+// A client that does not read is disconnected, and its allocation ends.
 func TestClientsThatDoNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		p := s.speaker(s.pipe(), s.keys.Mint("alice", time.Now()))
@@ -212,7 +211,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		}
 		begun := time.Now()
 		p.conn.SetWriteDeadline(time.Time{})
-		for err == nil { // the answer to the first is never read
+		for err == nil { // the response to the first is never read
 			_, err = p.conn.Write(request.Raw)
 		}
 		if got := time.Since(begun); got != writeTimeout {
@@ -225,7 +224,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	})
 }
 
-// take takes a port of the switch, as pion does.
+// take allocates a port of the switch, as pion does.
 func (s *service) take(user string) *port {
 	s.Helper()
 	c, _, err := s.relays.AllocatePacketConn(turn.AllocateListenerConfig{Network: "udp4", UserID: user})
@@ -236,14 +235,14 @@ func (s *service) take(user string) *port {
 	return c.(*port)
 }
 
-// An allocation without packets ends, however often it is refreshed. Packets to nobody
-// are none.
+// An allocation without packets ends, however often it is refreshed. Packets without a
+// receiver do not count.
 func TestIdleAllocationsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		lonely, a, b := s.take("alice"), s.take("bob"), s.take("carol")
 		a.WriteTo([]byte("check"), b.addr)
 		b.WriteTo([]byte("check"), a.addr)
-		var ended [3]atomic.Int64 // when
+		var ended [3]atomic.Int64 // time of the end
 		begun := time.Now()
 		for i, p := range []*port{lonely, a, b} {
 			go func() {
@@ -262,7 +261,7 @@ func TestIdleAllocationsEnd(t *testing.T) {
 			a.WriteTo([]byte("hello"), b.addr)
 		}
 		if lonely, busy := ended[0].Load(), ended[1].Load()+ended[2].Load(); lonely != int64(idle) || busy != 0 {
-			t.Errorf("they ended after %v and %v", time.Duration(lonely), time.Duration(busy))
+			t.Errorf("idle and busy allocations ended after %v and %v", time.Duration(lonely), time.Duration(busy))
 		}
 		time.Sleep(2 * idle)
 		synctest.Wait()
@@ -272,8 +271,9 @@ func TestIdleAllocationsEnd(t *testing.T) {
 	})
 }
 
-// Credentials that expire during a call keep it alive, and so do new ones of the same
-// inbox; those of another do not. They begin nothing.
+// Credentials that expire during a call keep its allocation alive, and so do new ones of
+// the same inbox. Those of another inbox do not, and expired ones cannot create an
+// allocation.
 func TestCredentialsExpireDuringACall(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		old := s.keys.Mint("alice", time.Now().Add(time.Minute-turncred.Lifetime))
@@ -281,7 +281,7 @@ func TestCredentialsExpireDuringACall(t *testing.T) {
 		p.allocate()
 		time.Sleep(2 * time.Minute)
 		if code, _ := p.ask(stun.MethodRefresh); code != 0 {
-			t.Errorf("a refresh with credentials that have expired: %d", code)
+			t.Errorf("a refresh with expired credentials: %d", code)
 		}
 		renewed := s.keys.Mint("alice", time.Now())
 		p.username, p.password = renewed.Username, renewed.Password
@@ -294,13 +294,13 @@ func TestCredentialsExpireDuringACall(t *testing.T) {
 			t.Errorf("a refresh with another inbox's credentials: %d", code)
 		}
 		if code, _ := s.speaker(s.pipe(), old).ask(stun.MethodAllocate, udp); code != 401 {
-			t.Errorf("an allocation with credentials that have expired: %d", code)
+			t.Errorf("an allocation with expired credentials: %d", code)
 		}
 	})
 }
 
-// An inbox relays as fast as it may, and so do all together. Ending allocations gains
-// nothing.
+// An inbox relays at its rate, and all inboxes together at the total rate. Ending
+// allocations does not reset a rate.
 func TestRates(t *testing.T) {
 	const rate, total = 100_000, 150_000
 	bubble(t, func(t *testing.T, s *service) {
@@ -329,14 +329,14 @@ func TestRates(t *testing.T) {
 		}
 		near := func(what string, got int64, seconds, rate float64) {
 			t.Helper()
-			if most := rate*seconds + rate/2 + leastBurst; float64(got) > most || float64(got) < 0.9*rate*seconds {
+			if most := rate*seconds + rate/2 + minBurst; float64(got) > most || float64(got) < 0.9*rate*seconds {
 				t.Errorf("%s: %d bytes in %v s, want %v a second", what, got, seconds, rate)
 			}
 		}
 		near("one inbox", flood(20, pairs[0]), 20, rate)
 		near("two inboxes", flood(20, pairs[0], pairs[1]), 20, total)
 		if s.Figures.DroppedRate.Load() == 0 || s.Figures.DroppedTotal.Load() == 0 {
-			t.Error("what is dropped is not counted")
+			t.Error("dropped packets are not counted")
 		}
 		pairs[0][0].Close()
 		next := s.take("alice")
@@ -346,7 +346,7 @@ func TestRates(t *testing.T) {
 			next.WriteTo(make([]byte, 1000), pairs[0][1].addr)
 		}
 		if got := s.Figures.Bytes.Load() - before; got > 5000 {
-			t.Errorf("a new allocation has a new burst: %d bytes", got)
+			t.Errorf("a new allocation got a new burst: %d bytes", got)
 		}
 		next.Close()
 		pairs[0][1].Close()
@@ -360,8 +360,8 @@ func TestRates(t *testing.T) {
 	}, func(c *Config) { c.Rate, c.RateTotal = rate, total })
 }
 
-// A client that does not keep up costs its queue and nothing more, and many of them cost
-// the others nothing.
+// A slow client costs no more than its queue, and many of them do not affect other
+// clients.
 func TestQueuesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		a := s.take("alice")
@@ -380,11 +380,11 @@ func TestQueuesAreBounded(t *testing.T) {
 			}
 		}
 		w := s.relays.(*Switch)
-		if n := w.queued.Load(); n > maxQueued+int64(len(slow)*fewQueued) || n < maxQueued {
+		if n := w.queued.Load(); n > maxQueued+int64(len(slow)*minQueued) || n < maxQueued {
 			t.Errorf("%d packets wait, want at most %d", n, maxQueued)
 		}
-		if n := slow[len(slow)-1].count; n != fewQueued {
-			t.Errorf("the last has %d packets, want %d", n, fewQueued)
+		if n := slow[len(slow)-1].count; n != minQueued {
+			t.Errorf("the last client has %d packets, want %d", n, minQueued)
 		}
 		for _, p := range slow {
 			p.Close()
@@ -395,7 +395,7 @@ func TestQueuesAreBounded(t *testing.T) {
 	})
 }
 
-// An allocation remembers a bounded number of peers, and the latest of them.
+// An allocation remembers the latest peers, up to a bound.
 func TestPeersAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		a := s.take("alice")
@@ -403,16 +403,16 @@ func TestPeersAreBounded(t *testing.T) {
 			a.learn(id + 100)
 		}
 		if n := len(*a.known.Load()); n != maxPeers {
-			t.Errorf("it remembers %d", n)
+			t.Errorf("it remembers %d peers", n)
 		}
 		if !a.knows(100+10*maxPeers-1) || a.knows(100) {
-			t.Error("it does not remember the latest")
+			t.Error("it does not remember the latest peers")
 		}
 	})
 }
 
-// A port that is free again belongs to nobody that the allocation before it had sent to.
-func TestPortsThatAreUsedAgain(t *testing.T) {
+// A reused port does not inherit the peers of its previous allocation.
+func TestReusedPorts(t *testing.T) {
 	bubble(t, func(t *testing.T, s *service) {
 		a, b := s.take("alice"), s.take("bob")
 		b.WriteTo([]byte("check"), a.addr)
@@ -422,14 +422,14 @@ func TestPortsThatAreUsedAgain(t *testing.T) {
 		before := s.Figures.DroppedPeer.Load()
 		c.WriteTo([]byte("spray"), b.addr)
 		if s.Figures.DroppedPeer.Load() != before+1 {
-			t.Error("the next owner of a port is taken for the one before")
+			t.Error("the next owner of a port is mistaken for the previous one")
 		}
 		w.ports[a.addr.Port-firstPort].Store(a)
 	})
 }
 
-// UDP is bound per address, follows the addresses of the machine, and says when a port
-// is taken.
+// UDP is bound per address, follows changes of the machine's addresses, and reports a
+// taken port.
 func TestListenUDP(t *testing.T) {
 	s := start(t)
 	two, three := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
@@ -438,7 +438,7 @@ func TestListenUDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := start(t).ListenUDP(two, port); err == nil {
-		t.Error("a port that is taken is bound")
+		t.Error("a taken port was bound")
 	}
 	s.everywhere = port
 	answers := func(a netip.Addr) bool {
@@ -454,10 +454,10 @@ func TestListenUDP(t *testing.T) {
 		return (&speaker{TB: t, conn: conn}).exchange(request) != nil
 	}
 	if !answers(two) || answers(three) {
-		t.Error("it listens elsewhere")
+		t.Error("the server listens on other addresses")
 	}
 	s.follow([]netip.Addr{three})
 	if answers(two) || !answers(three) {
-		t.Error("it does not follow the addresses")
+		t.Error("the server does not follow the addresses")
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"inbox/internal/turncred"
 )
 
-// opened is open mode on the loopback interface, which has to be allowed.
+// opened is open mode on the loopback interface, which must be allowed explicitly.
 func opened(c *Config) {
 	c.Open = &Open{
 		Addresses: []Mapped{
@@ -35,7 +35,7 @@ func eachMode(t *testing.T, f func(*testing.T, *service)) {
 	t.Run("open", func(t *testing.T) { f(t, start(t, opened)) })
 }
 
-// RFC 6062 would relay TCP into this network.
+// TCP relaying (RFC 6062) would give access to this network.
 func TestTCPIsNotRelayed(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		ln, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -54,7 +54,7 @@ func TestTCPIsNotRelayed(t *testing.T) {
 				t.Errorf("%s: a connection to this machine: %d, want 403 or 447", transport, code)
 			}
 			if code, _ := p.ask(stun.MethodConnectionBind, raw(stun.AttrConnectionID, 1, 2, 3, 4)); code != 400 {
-				t.Errorf("%s: a connection that does not exist is bound: %d, want 400", transport, code)
+				t.Errorf("%s: binding a connection that does not exist: %d, want 400", transport, code)
 			}
 		}
 		ln.(*net.TCPListener).SetDeadline(time.Now().Add(50 * time.Millisecond))
@@ -65,14 +65,14 @@ func TestTCPIsNotRelayed(t *testing.T) {
 	})
 }
 
-// spellings returns n addresses that no relayed packet may go to, in every form that an
-// address can be written in.
+// spellings returns n addresses to which nothing may be relayed, in every notation that
+// an address has.
 func spellings(n int) (all []net.IP) {
 	own := MachineAddresses()
 	for len(all) < n {
 		prefix := denied[rand.IntN(len(denied))]
 		a := prefix.Addr().AsSlice()
-		for i := range a { // any address of the prefix
+		for i := range a { // a random address in the prefix
 			keep := min(max(prefix.Bits()-8*i, 0), 8)
 			a[i] = a[i]&^byte(0xFF>>keep) | byte(rand.IntN(256))&byte(0xFF>>keep)
 		}
@@ -101,7 +101,7 @@ func spellings(n int) (all []net.IP) {
 	return all[:n]
 }
 
-// No spelling of a denied address gets a permission, neither as such nor with a channel.
+// No notation of a denied address gets a permission or a channel.
 func TestDeniedPeersGetNoPermission(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		own := map[string]bool{"198.51.100.1": s.Server.relays.permits(virtual), "127.0.0.1": true, "::1": true}
@@ -140,8 +140,9 @@ func TestDeniedPeersGetNoPermission(t *testing.T) {
 	})
 }
 
-// The sockets of this machine are beyond the relay, though its address may be a peer.
-func TestPortsOfThisMachineAreNotReached(t *testing.T) {
+// Sockets of this machine are unreachable through the relay, even if its address may be a
+// peer.
+func TestLocalPortsAreUnreachable(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		victim, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		if err != nil {
@@ -159,7 +160,7 @@ func TestPortsOfThisMachineAreNotReached(t *testing.T) {
 			}
 			p.conn.Write(send.Raw)
 		}
-		p.ask(stun.MethodRefresh) // is answered after the packets were handled
+		p.ask(stun.MethodRefresh) // the response follows the packets' handling
 		victim.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		if n, from, err := victim.ReadFrom(make([]byte, 100)); err == nil {
 			t.Errorf("%d bytes from %v", n, from)
@@ -167,8 +168,8 @@ func TestPortsOfThisMachineAreNotReached(t *testing.T) {
 	})
 }
 
-// An allocation receives only from allocations that it has sent to itself.
-func TestStrangersAreNotHeard(t *testing.T) {
+// An allocation only receives from allocations that it has sent to.
+func TestPacketsFromStrangersAreDropped(t *testing.T) {
 	s := start(t)
 	a, b, stranger := s.allocate("udp", "alice"), s.allocate("udp", "bob"), s.allocate("udp", "mallory")
 	s.meet(a, b)
@@ -183,8 +184,8 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// An allocation with more channels than any call needs is ended: pion looks through them
-// for each packet.
+// An allocation with more channels than any call needs is ended, since pion searches them
+// linearly for each packet.
 func TestChannelsAreCapped(t *testing.T) {
 	s := start(t)
 	p := s.speak("udp", "alice")
@@ -200,11 +201,11 @@ func TestChannelsAreCapped(t *testing.T) {
 	p.ask(stun.MethodChannelBind, peer(virtual.AsSlice(), firstPort+maxChannels), channel(0x4000+maxChannels))
 	inboxtest.Until(t, "the allocation has ended", func() bool { return s.Figures.Allocations.Load() == 0 })
 	if s.Figures.EndedGreed.Load() != 1 {
-		t.Error("it is not counted")
+		t.Error("the end is not counted")
 	}
 }
 
-// So is one with more peers, in open mode.
+// The same holds for permissions, in open mode.
 func TestPermissionsAreCapped(t *testing.T) {
 	s := start(t, opened)
 	p := s.speak("udp", "alice")
@@ -217,16 +218,16 @@ func TestPermissionsAreCapped(t *testing.T) {
 	})
 }
 
-// Ports cannot be chosen, reserved or tried.
-func TestAllocationsThatAreRefused(t *testing.T) {
+// Ports cannot be chosen, reserved or probed.
+func TestRefusedAllocations(t *testing.T) {
 	s := start(t)
 	for name, attributes := range map[string][]stun.Setter{
-		"an even port":             {udp, raw(stun.AttrEvenPort, 0)},
-		"a pair of ports":          {udp, raw(stun.AttrEvenPort, 0x80)},
-		"a reserved port":          {udp, raw(stun.AttrReservationToken, []byte("12345678")...)},
-		"a protocol that is none":  {raw(stun.AttrRequestedTransport, 99, 0, 0, 0)},
-		"no protocol":              {},
-		"packets without fragment": {udp, raw(stun.AttrDontFragment)},
+		"an even port":              {udp, raw(stun.AttrEvenPort, 0)},
+		"a pair of ports":           {udp, raw(stun.AttrEvenPort, 0x80)},
+		"a reserved port":           {udp, raw(stun.AttrReservationToken, []byte("12345678")...)},
+		"an unknown protocol":       {raw(stun.AttrRequestedTransport, 99, 0, 0, 0)},
+		"no protocol":               {},
+		"packets without fragments": {udp, raw(stun.AttrDontFragment)},
 	} {
 		if code, _ := s.speak("udp", "alice").ask(stun.MethodAllocate, attributes...); code < 400 {
 			t.Errorf("%s: %d, want an error", name, code)
@@ -237,8 +238,8 @@ func TestAllocationsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Clients over IPv6 get the same virtual address as the others, so that they can talk to
-// each other, whether or not they ask for another family, as pion does.
+// Clients over IPv6 get the same virtual address as others, so that they can connect,
+// whether or not they request another family, as pion does.
 func TestClientsOverBothFamiliesMeet(t *testing.T) {
 	s := start(t)
 	for _, transport := range []string{"udp", "tcp"} {
@@ -254,7 +255,7 @@ func TestClientsOverBothFamiliesMeet(t *testing.T) {
 			t.Errorf("a wrong password over %s: %d, want 401", transport, code)
 		}
 		if code, _ := s.speak(transport, "alice").ask(stun.MethodAllocate, udp, raw(stun.AttrRequestedAddressFamily, 9, 0, 0, 0)); code != 440 {
-			t.Errorf("no family at all over %s: %d, want 440", transport, code)
+			t.Errorf("an unknown family over %s: %d, want 440", transport, code)
 		}
 	}
 	port, err := s.ListenUDP(netip.IPv6Loopback(), 0)
@@ -278,8 +279,8 @@ func TestClientsOverBothFamiliesMeet(t *testing.T) {
 	s.meet(relayed, s.allocate("udp", "bob"))
 }
 
-// Every way to be nobody is refused and counted by its reason.
-func TestStrangersAreRefused(t *testing.T) {
+// Invalid credentials of every kind are refused and counted by reason.
+func TestInvalidCredentials(t *testing.T) {
 	s := start(t)
 	minted := s.keys.Mint("alice", time.Now())
 	expired := s.keys.Mint("alice", time.Now().Add(-turncred.Lifetime))
@@ -288,14 +289,14 @@ func TestStrangersAreRefused(t *testing.T) {
 		change  func(*speaker)
 		counted func() int64
 	}{
-		"another realm":     {func(p *speaker) { p.realm = "other" }, s.Figures.RefusedRealm.Load},
-		"no such name":      {func(p *speaker) { p.username = "alice" }, s.Figures.RefusedName.Load},
-		"expired":           {func(p *speaker) { p.username, p.password = expired.Username, expired.Password }, s.Figures.RefusedExpired.Load},
-		"another pepper":    {func(p *speaker) { p.username, p.password = foreign.Username, foreign.Password }, s.Figures.RefusedPassword.Load},
-		"a wrong password":  {func(p *speaker) { p.password = "x" }, s.Figures.RefusedPassword.Load},
-		"a later expiry":    {func(p *speaker) { p.username = "9" + minted.Username[1:] }, s.Figures.RefusedPassword.Load},
-		"another's inbox":   {func(p *speaker) { p.username = s.keys.Mint("bob", time.Now()).Username }, s.Figures.RefusedPassword.Load},
-		"an empty password": {func(p *speaker) { p.password = "" }, s.Figures.RefusedPassword.Load},
+		"another realm":        {func(p *speaker) { p.realm = "other" }, s.Figures.RefusedRealm.Load},
+		"an unknown user name": {func(p *speaker) { p.username = "alice" }, s.Figures.RefusedName.Load},
+		"expired":              {func(p *speaker) { p.username, p.password = expired.Username, expired.Password }, s.Figures.RefusedExpired.Load},
+		"another pepper":       {func(p *speaker) { p.username, p.password = foreign.Username, foreign.Password }, s.Figures.RefusedPassword.Load},
+		"a wrong password":     {func(p *speaker) { p.password = "x" }, s.Figures.RefusedPassword.Load},
+		"a later expiry":       {func(p *speaker) { p.username = "9" + minted.Username[1:] }, s.Figures.RefusedPassword.Load},
+		"another inbox":        {func(p *speaker) { p.username = s.keys.Mint("bob", time.Now()).Username }, s.Figures.RefusedPassword.Load},
+		"an empty password":    {func(p *speaker) { p.password = "" }, s.Figures.RefusedPassword.Load},
 	} {
 		for _, transport := range []string{"udp", "tcp"} {
 			p := s.speak(transport, "alice")
@@ -311,9 +312,9 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
-// Whoever forges the source of a request makes us send to it: not often, and not much
-// more than the request.
-func TestUnauthenticatedAnswers(t *testing.T) {
+// Requests with a forged source address cause few responses, which are not much larger
+// than the requests.
+func TestUnauthenticatedResponses(t *testing.T) {
 	s := start(t)
 	victim, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -324,7 +325,7 @@ func TestUnauthenticatedAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const headers = 20 + 8 // of IP and UDP
+	const headers = 20 + 8 // IP and UDP
 	forged := stun.NewNonce(strings.Repeat("x", 25))
 	requests := [][]stun.Setter{
 		{stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest)},
@@ -349,13 +350,13 @@ func TestUnauthenticatedAnswers(t *testing.T) {
 		victim.SetReadDeadline(time.Now().Add(10 * time.Second))
 		n, _, err := victim.ReadFrom(buf)
 		if err != nil {
-			t.Fatalf("%v is not answered: %v", request.Type, err)
+			t.Fatalf("no response to %v: %v", request.Type, err)
 		}
 		worst = max(worst, float64(n+headers)/float64(len(request.Raw)+headers))
 	}
-	t.Logf("an answer has at most %.2f times the bytes of its request", worst)
+	t.Logf("a response has at most %.2f times the bytes of its request", worst)
 	if worst > 2.5 {
-		t.Error("that is too much")
+		t.Error("the amplification is too large")
 	}
 	begun, answers := time.Now(), 0
 	for i := range 600 {
@@ -373,13 +374,13 @@ func TestUnauthenticatedAnswers(t *testing.T) {
 		t.Errorf("%d answers in %v, want at most %d", answers, time.Since(begun), most)
 	}
 	if s.Figures.DroppedSource.Load() == 0 {
-		t.Error("they are not counted")
+		t.Error("dropped responses are not counted")
 	}
-	// A client with credentials behind the same address goes on over TCP.
+	// A client with credentials behind the same address still works over TCP.
 	s.speak("tcp", "alice").allocate()
 }
 
-// What is no TURN gets no answer, and ends nothing.
+// Data that is not TURN gets no response and ends nothing.
 func TestGarbage(t *testing.T) {
 	s := start(t)
 	conn, err := net.Dial("udp", s.udp)
@@ -392,7 +393,7 @@ func TestGarbage(t *testing.T) {
 		for i := range b {
 			b[i] = byte(rand.IntN(256))
 		}
-		if len(b) > 20 && rand.IntN(2) == 0 { // nearly a STUN message
+		if len(b) > 20 && rand.IntN(2) == 0 { // almost a STUN message
 			copy(b[4:], "\x21\x12\xa4\x42")
 			b[0] &= 3
 		}
@@ -414,7 +415,7 @@ func TestGarbage(t *testing.T) {
 	inboxtest.Until(t, "the connections have ended", func() bool { return s.Figures.Connections.Load() == 0 })
 }
 
-// The log names nobody, also at its lowest level.
+// The log contains no user names or addresses, even at its lowest level.
 func TestLogNamesNobody(t *testing.T) {
 	var out bytes.Buffer
 	s := start(t, func(c *Config) {
@@ -430,7 +431,7 @@ func TestLogNamesNobody(t *testing.T) {
 	bad.ask(stun.MethodAllocate, udp)
 	client := s.client("tcp", "carol", func(c *turn.ClientConfig) { c.Username += "x" })
 	if _, err := client.Allocate(); err == nil {
-		t.Error("a wrong name has an allocation")
+		t.Error("an invalid user name got an allocation")
 	}
 	client.Close()
 	s.Close()
