@@ -71,8 +71,8 @@ type Batch struct {
 	// Messages stay in the inbox until they are acknowledged. The slice is a view: the
 	// caller MUST NOT write to it.
 	Messages []Message
-	// Cursor is the cursor of the last message here or, if there is none, the position up
-	// to which the inbox has been acknowledged. See also Start.
+	// Cursor is the cursor of the last message here. If Messages is empty, it is the
+	// position up to which the inbox has been acknowledged. See also Start.
 	Cursor Cursor
 	// Reset reports that the caller's cursor belongs to an earlier life, so messages may
 	// have been lost.

@@ -205,7 +205,7 @@ func TestResidentMemoryIsWithinTheLimit(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("resident memory cannot be read here")
 	}
-	// Build without the race detector, which needs memory of its own.
+	// Build without the race detector, which needs additional memory.
 	binary := filepath.Join(t.TempDir(), "kept.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

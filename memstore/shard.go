@@ -50,7 +50,8 @@ func (in *entry) count(sender string) {
 	}
 }
 
-// first returns the number of the oldest message, or of the next one if there is none.
+// first returns the number of the oldest message. In an empty inbox it is that of the next
+// message.
 func (in *entry) first() uint64 { return in.last - uint64(len(in.messages)) + 1 }
 
 // acknowledge removes the messages up to and including seq. It returns the cost that this

@@ -164,8 +164,8 @@ local function refilled(every, burst)
   return full + every
 end
 
--- admit compares the secret of a peer. address is the tag of its address, empty if there
--- is none; a plus sign follows the tag of a peer that was admitted before. In both cases
+-- admit compares the secret of a peer. address is the tag of its address, empty if it is
+-- unknown; a plus sign follows the tag of a peer that was admitted before. In both cases
 -- a wrong secret does not count as a guess. Otherwise burst wrong secrets can be tried in
 -- a row, and then one per interval of every microseconds. Beyond that the result does not
 -- depend on the secret, except for an address that has presented the right one, and for a

@@ -165,8 +165,8 @@ func TestFingerprintOverwrittenByAnotherProgram(t *testing.T) {
 	}
 }
 
-// Whatever another program writes in place of the count of wrong secrets, owners are
-// admitted and strangers are not.
+// Owners are admitted and strangers are not, whatever another program has written in place
+// of the count of wrong secrets.
 func TestGuessCountOverwrittenByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

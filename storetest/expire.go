@@ -138,7 +138,7 @@ var expireCases = []testCase{
 }
 
 // nothingElseRestartsIt tries every sequence of three operations that must not restart
-// the expiry, each on an inbox of its own. In real time it tries a random selection,
+// the expiry, each on a separate inbox. In real time it tries a random selection,
 // because all sequences have to finish within a TTL.
 func nothingElseRestartsIt(h *harness) {
 	h.open("nosy")

@@ -110,7 +110,7 @@ func (a *attempt) restarted(id string, begin time.Time) {
 	a.looks[id] = lastLook{begin: begin, end: time.Now()}
 }
 
-// opened records a send, which opens the sender's inbox if there is none. An inbox that
+// opened records a send, which opens the sender's inbox if needed. An inbox that
 // is only used for sending may expire and be opened again.
 func (a *attempt) opened(from string, begin time.Time) {
 	a.mu.Lock()

@@ -24,7 +24,7 @@ func KeysOf(a netip.Addr) Keys {
 }
 
 // Of returns the address in an [net/http.Request.RemoteAddr]. It returns the zero Addr if
-// there is none, as for a Unix socket.
+// it contains no address, as for a Unix socket.
 func Of(remote string) netip.Addr {
 	a, err := netip.ParseAddrPort(remote)
 	if err != nil {

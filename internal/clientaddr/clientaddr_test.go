@@ -184,8 +184,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// Whatever a header contains, the client is a possible address, and an entry that a
-// trusted proxy appended is found.
+// For any header, the client is a possible address, and Walk finds an entry that a trusted
+// proxy appended.
 func FuzzWalk(f *testing.F) {
 	for _, line := range []string{"192.0.2.7", `for="[2001:db8::7]:1";by=_x, for=10.0.0.1`, `","`, `\"`, "[::]:", "10.0.0.2,,"} {
 		f.Add(line)

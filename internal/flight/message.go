@@ -11,7 +11,7 @@ import (
 // Chunk is the unit in which a Message allocates memory, in bytes.
 const Chunk = 8 << 10
 
-// chunks are reused for later messages. Allocating them anew for each message would
+// chunks are reused for later messages. New allocations for each message would
 // double its memory use.
 var chunks = sync.Pool{New: func() any { return new([Chunk]byte) }}
 
@@ -32,7 +32,7 @@ type Message struct {
 	lost  bool
 }
 
-// A part is a section of a message: the used portion of chunk, or memory of its own.
+// A part is a section of a message: the used portion of chunk, or a separate allocation.
 type part struct {
 	chunk *[Chunk]byte
 	bytes []byte
@@ -94,7 +94,7 @@ func (m *Message) take(client netip.Addr, n int, b *Budget) error {
 	return err
 }
 
-// Bytes returns the whole message in a slice of its own, which stays valid after Release.
+// Bytes returns the whole message in one slice, which stays valid after Release.
 func (m *Message) Bytes() []byte {
 	if len(m.parts) == 1 && m.parts[0].chunk == nil {
 		return m.parts[0].bytes

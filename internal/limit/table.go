@@ -201,8 +201,8 @@ func (t *Table) find(set []int64, key uint64) []int64 {
 	return nil
 }
 
-// row returns the row of a key. If there is none, it replaces the row that will be full
-// first.
+// row returns the row of a key. If the key has no row, it replaces the row that will be
+// full first.
 func (t *Table) row(set []int64, key uint64) []int64 {
 	if row := t.find(set, key); row != nil {
 		return row

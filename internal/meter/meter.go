@@ -33,7 +33,7 @@ func Transports() []Transport {
 	return all
 }
 
-// codes are the statuses with counters of their own. Others count as 500.
+// codes are the statuses that are counted separately. Others count as 500.
 var codes = [...]int{
 	http.StatusSwitchingProtocols, http.StatusOK, http.StatusNoContent,
 	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
@@ -42,7 +42,7 @@ var codes = [...]int{
 	http.StatusInternalServerError, http.StatusServiceUnavailable,
 }
 
-// Codes returns the statuses with counters of their own.
+// Codes returns the statuses that are counted separately.
 func Codes() []int { return codes[:] }
 
 // codeIndex maps a status to its index in codes.

@@ -20,8 +20,8 @@ import (
 // With rediss instead of redis, connections use TLS. The certificate has to match the
 // name under which each server is reached, which Sentinel and Cluster announce, or the
 // query parameter server_name if it is set. The parameters sentinel_user and
-// sentinel_password are for Sentinels with credentials of their own. The parameter addr
-// adds a host.
+// sentinel_password are for Sentinels with separate credentials. The parameter addr adds
+// a host.
 //
 // Errors never contain the URL, which may contain a password.
 func ParseURL(s string) (rueidis.ClientOption, error) {

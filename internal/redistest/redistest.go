@@ -1,6 +1,6 @@
 // Package redistest starts Redis servers for tests, alone, with Sentinel or as a cluster.
-// They listen on free loopback ports, have directories of their own and no persistence,
-// and end with the test.
+// They listen on free loopback ports, have separate directories and no persistence, and end
+// with the test.
 package redistest
 
 import (
