@@ -1,12 +1,13 @@
 -- Functions that all scripts share. Go prepends this file to each of them.
 --
--- KEYS[1] is the inbox: a string with the record described below. KEYS[2] contains its
--- messages: a list, oldest first, which does not exist when empty. KEYS[3] contains the
--- idempotency keys it remembers: a sorted set by arrival. KEYS[4] contains the ids of the
--- latest requests that appended to it: a string of 8 bytes each. KEYS[5] is when the
--- bucket of wrong secrets is full again, in microseconds. It expires then. All five are
--- in the same slot. Only the first is authoritative: opening an inbox deletes whatever is
--- left of the others.
+-- KEYS[1]  the inbox: a string with the record described below
+-- KEYS[2]  its messages: a list, oldest first, which does not exist when empty
+-- KEYS[3]  the idempotency keys it remembers: a sorted set by arrival
+-- KEYS[4]  the ids of the latest requests that appended to it: a string of 8 bytes each
+-- KEYS[5]  when the bucket of wrong secrets will be full again, in microseconds; it expires then
+--
+-- All five are in the same slot. Only the first is authoritative: opening an inbox deletes
+-- whatever is left of the others.
 
 local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED, SHARE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
