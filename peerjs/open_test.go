@@ -226,12 +226,12 @@ func TestNameSpaces(t *testing.T) {
 		for _, id := range []string{"alice", "peerjs:alice", "peerjs:peerjs:alice"} {
 			err := inbox.CheckID(id)
 			if ours := strings.Contains(id, ":"); ours != (err != nil) {
-				t.Errorf("%q as an id of ours protocol: %v", id, err)
+				t.Errorf("%q as an id of the inbox protocol: %v", id, err)
 			}
 		}
 		own := inbox.Peer{ID: "alice", Secret: pepper.Secret("alice", "password")}
 		if _, err := s.store.Look(s.Context(), own, inbox.Cursor{}, 1, nil); err != nil {
-			t.Errorf("alice of ours protocol: %v", err)
+			t.Errorf("alice of the inbox protocol: %v", err)
 		}
 		if _, err := s.store.Send(s.Context(), own, "alice", inbox.Draft{Body: []byte("x")}); err != nil {
 			t.Error(err)

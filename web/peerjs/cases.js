@@ -1,12 +1,12 @@
 /**
- * What PeerJS promises to pages, as its own client sees it. Each case is run against
- * every server; those whose title begins with + are about what peerjs-server does not do.
+ * The promises of PeerJS to pages, as seen by its client. Each case runs against
+ * every server. Cases whose title begins with + fail with peerjs-server.
  */
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Two say hello over a data connection, and hear each other. */
+/** Two peers exchange hellos over a data connection. */
 async function talk(one, other, options) {
   const [from, to] = await Promise.all([one, other].map((peer) => peer.do((peer) => peer.id)));
   await one.connect(to, options);
@@ -14,14 +14,14 @@ async function talk(one, other, options) {
 }
 
 export const cases = {
-  async "open, with an id of one's own and with one of the server"(stage) {
+  async "open with a chosen id and with an id from the server"(stage) {
     const [named, unnamed] = await Promise.all([stage.peer(0, "open-alice"), stage.peer(1)]);
     await Promise.all([named.tells("open"), unnamed.tells("open")]);
     assert.equal(await named.do((peer) => peer.id), "open-alice");
     assert.match(await unnamed.do((peer) => peer.id), /^[0-9a-f-]{36}$/);
   },
 
-  async "connect, data both ways, in every serialization"(stage) {
+  async "connect and exchange data in every serialization"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "data-alice"), stage.peer(1, "data-bob")]);
     await Promise.all([alice.tells("open"), bob.tells("open")]);
     await talk(alice, bob);
@@ -32,14 +32,14 @@ export const cases = {
     await alice.until((peer) => peer.heard.some((one) => one.text?.length === 100_000 && one.n[1] === 2));
   },
 
-  async "a call with picture and sound"(stage) {
+  async "a call with video and audio"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "call-alice"), stage.peer(1, "call-bob")]);
     await Promise.all([alice.tells("open"), bob.tells("open")]);
     await alice.call("call-bob");
     await Promise.all([alice.sees(), bob.sees()]);
   },
 
-  async "disconnect() keeps connections and frees the id, reconnect() takes it back"(stage) {
+  async "disconnect() keeps connections and frees the id; reconnect() takes it back"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "again-alice"), stage.peer(1, "again-bob")]);
     await Promise.all([alice.tells("open"), bob.tells("open")]);
     await talk(alice, bob);
@@ -57,7 +57,7 @@ export const cases = {
     await other.tells("open");
   },
 
-  async "unavailable-id for an id that somebody has"(stage) {
+  async "unavailable-id for an id in use"(stage) {
     const alice = await stage.peer(0, "taken");
     await alice.tells("open");
     for (const turn of [0, 1]) {
@@ -69,7 +69,7 @@ export const cases = {
     assert.deepEqual(await alice.do((peer) => peer.told), ["open"]);
   },
 
-  async "peer-unavailable, once, 5 to 6 seconds after a call to nobody"(stage) {
+  async "peer-unavailable once, 5 to 6 seconds after a call to an absent peer"(stage) {
     const alice = await stage.peer(0, "lonely");
     await alice.tells("open");
     const start = Date.now();
@@ -82,7 +82,7 @@ export const cases = {
     assert.ok(await alice.do((peer) => peer.open));
   },
 
-  async "peer-unavailable for what is not an id, as in connect(123)"(stage) {
+  async "peer-unavailable for a value that is not an id, as in connect(123)"(stage) {
     const alice = await stage.peer(0, "clumsy");
     await alice.tells("open");
     const wrong = [123, 1.5, true, { id: "bob" }];
@@ -91,7 +91,7 @@ export const cases = {
     assert.ok(await alice.do((peer) => peer.open));
   },
 
-  async "a peer that comes a moment after it was called is reached"(stage) {
+  async "a peer that arrives a moment after it was called is reached"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "early"), stage.person(1, "late")]);
     await alice.tells("open");
     await alice.connect("late");
@@ -113,7 +113,7 @@ export const cases = {
     await talk(bob, next);
   },
 
-  async "listAllPeers() lists all"(stage) {
+  async "listAllPeers() lists all peers"(stage) {
     const options = { path: "/list" };
     const all = await Promise.all(["list-a", "list-b", "list-c"].map((id, turn) => stage.peer(turn, id, options)));
     await Promise.all(all.map((peer) => peer.tells("open")));
@@ -124,7 +124,7 @@ export const cases = {
     await all[1].until((peer) => new Promise((resolve) => peer.listAllPeers((ids) => resolve(ids.sort().join() === "list-b,list-c"))));
   },
 
-  async "a path and a key of one's own, and no other key"(stage) {
+  async "a custom path and key, and no other key"(stage) {
     const options = { path: "/my/app", key: "sesame" };
     const [alice, bob] = await Promise.all([stage.peer(0, "own-alice", options), stage.peer(1, undefined, { ...options, path: "/my/app/" })]);
     await Promise.all([alice.tells("open"), bob.tells("open")]);
@@ -135,7 +135,7 @@ export const cases = {
     await page.waitForFunction(() => peers.wrong.told.includes("server-error") && peers.wrong.destroyed);
   },
 
-  async "+ the same id and token take over at once, with open"(stage) {
+  async "+ the same id and token take over immediately, with open"(stage) {
     const options = { token: "shared-by-two-tabs" };
     const old = await stage.peer(0, "tab", options);
     await old.tells("open");
@@ -148,7 +148,7 @@ export const cases = {
     await talk(bob, next);
   },
 
-  async "+ each message has its own 5 seconds, whatever came before it"(stage) {
+  async "+ each message has its own 5 seconds, whatever was sent before"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "patient"), stage.person(1, "tardy")]);
     await alice.tells("open");
     await alice.connect("tardy");
@@ -162,9 +162,9 @@ export const cases = {
   },
 };
 
-/** Cases that need the machine for themselves. */
+/** Cases that need the whole machine. */
 export const large = {
-  async "20 peers in a mesh: 190 connections"(stage) {
+  async "a mesh of 20 peers with 190 connections"(stage) {
     const count = 20;
     const all = await Promise.all([0, 1].map((turn) => stage.page().then(async (page) => ({ page, options: await stage.options(turn) }))));
     await Promise.all(all.map(({ page, options }, half) => page.evaluate(async ([half, count, options]) => {
