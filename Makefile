@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox dist docs lint prose module bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-pages: build/inbox-test web/node_modules
 
 test-docs: build/inbox-test web/node_modules web/docs/node_modules
 	cd web/docs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+screenshots: deps build/inbox-test web/node_modules ## Pictures of every state of the pages, in build/screenshots
+	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run screenshots
 
 test-peerjs: build/inbox-test web/peerjs/node_modules
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test

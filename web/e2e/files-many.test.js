@@ -167,7 +167,7 @@ test("many files as one archive: it holds all of them, each under a name of its 
   await bob.click("#accept-archive");
   await reach(bob, "done", 35);
   await until(bob, async () => document.querySelectorAll("[data-saving='packed']").length === 35);
-  await row(bob, files[0]).locator(".now", { hasText: "downloads in files.zip" }).waitFor();
+  await row(bob, files[0]).locator(".now", { hasText: "Look for files.zip in your downloads" }).waitFor();
   await archives(join(folder, "files.zip"), {
     ...Object.fromEntries(files.map((file) => [file.name, hex(file)])), "twice.txt": "78", "TWICE (2).txt": "78", "twice (3).txt": "78",
   });
@@ -203,7 +203,7 @@ test("a folder that is chosen is one row, and arrives as one archive with its st
   await press(bob, photos, "Receive");
   await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
   await Promise.all([becomes(alice, photos, "done"), becomes(bob, photos, "done")]);
-  await tells(bob, photos, "Handed to this browser's downloads in Photos.zip.");
+  await tells(bob, photos, "Look for Photos.zip in your downloads.");
 
   rmSync(join(folder, "Photos.zip"));
   await press(bob, photos, "Save again");
@@ -291,11 +291,11 @@ test("a directory that takes nothing: the row says so, and the file can be saved
   await chooses(alice, ...files);
   await reach(bob, "offered", 2);
   await bob.click("#accept-directory");
-  await tells(bob, files[0], "could not be saved");
+  await tells(bob, files[0], "not saved");
   assertNoFaults({ expected: /a file could not be saved/ });
   await bob.click("#clear-finished");
   await press(bob, files[0], "Save");
-  await tells(bob, files[1], "could not be saved");
+  await tells(bob, files[1], "not saved");
   await press(bob, files[1], "Save");
   await holds(folder, sizes(files));
   assertNoFaults({ expected: /a file could not be saved/ });
@@ -312,7 +312,7 @@ test("a page that is loaded again goes on with a folder, and with saving", async
   await Promise.all([alice.reload(), bob.reload()]);
   await areConnected(alice, bob);
   await tells(alice, photos, "Choose it again");
-  await tells(bob, photos, "The other side has to choose the folder again");
+  await tells(bob, photos, "They have to choose the folder again");
   await alice.evaluate(() => window.allow(1000));
   await alice.setInputFiles("#choose-within", photos.path);
   await archives(join(folder, "Photos.zip"), packed("Photos", TREE));

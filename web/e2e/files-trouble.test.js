@@ -43,14 +43,14 @@ test("a third one is told that it comes too late; when one has left its page for
   const link = new URL(`files#to=${await alice.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)}`, server.local).href;
   await carol.goto(link);
   await reaches(carol, "ended");
-  assert.match(await carol.innerText("#meet-text"), /somebody else/);
-  assert.equal(await carol.innerText("#meet-title"), "The other side is busy");
-  assert.doesNotMatch(await carol.innerText("body"), /any more|[Tt]he call has ended/);
+  assert.match(await carol.innerText("#meet-text"), /someone else/);
+  assert.equal(await carol.innerText("#meet-title"), "They are connected to someone else");
+  assert.doesNotMatch(await carol.innerText("body"), /Disconnected|[Tt]he call has ended/);
   assert.equal(await alice.getAttribute("body", "data-state"), "connected");
 
   await bob.close({ runBeforeUnload: true });
   await reaches(alice, "reconnecting");
-  assert.match(await alice.innerText("#meet-text"), /goes on by itself/);
+  assert.match(await alice.innerText("#meet-text"), /continue by themselves/);
   // That bob's page is gone, and not only his network, is known a moment later.
   await until(carol, () => {
     const { state } = document.body.dataset;
@@ -68,7 +68,7 @@ test("one who disconnects says so; the link still works, and a new one can be ma
   await bob.click("#leave");
   await reaches(bob, "ended");
   await reaches(alice, "ended");
-  assert.match(await alice.innerText("#meet-text"), /other side disconnected.*link still works/);
+  assert.match(await alice.innerText("#meet-text"), /other person disconnected.*link still works/);
   assert.equal(await row(bob, file).getByRole("button", { name: "Receive: " }).count(), 0);
   await bob.click("#again");
   await areConnected(alice, bob);
@@ -131,7 +131,7 @@ test("WebRTC is switched off: the page says so at once, and opens no inbox", asy
     alice.on("websocket", (socket) => asked.push(new URL(socket.url()).pathname));
     await alice.goto(`${server.local}files#to=somebody`);
     await reaches(alice, "unable");
-    assert.match(await says(alice, "no-webrtc"), /policy.*switched WebRTC off/);
+    assert.match(await says(alice, "no-webrtc"), /policy.*switched that off/);
     await alice.evaluate(() => (location.hash = "to=another"));
     assert.equal(await alice.isVisible("#choose-files"), false);
     assert.ok(!asked.includes("/inbox"), "an inbox was opened");
@@ -141,11 +141,11 @@ test("WebRTC is switched off: the page says so at once, and opens no inbox", asy
 test("people have names: typed, kept on the device, told over the connection; never an id", async () => {
   const [alice, bob] = await pair(browser, server);
   const ids = await Promise.all([alice, bob].map((page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)));
-  const friendly = await alice.locator("#meet-title", { hasText: /^Connected with \W?[A-Z][a-z]+ [A-Z][a-z]+\W?$/ });
+  const friendly = await alice.locator("#meet-title", { hasText: /^Connected to \W?[A-Z][a-z]+ [A-Z][a-z]+\W?$/ });
   await friendly.waitFor();
   await bob.fill("#name", "  B\u202eob \n");
   await bob.press("#name", "Enter");
-  await alice.locator("#meet-title", { hasText: /^Connected with \W?Bob\W?$/ }).waitFor();
+  await alice.locator("#meet-title", { hasText: /^Connected to \W?Bob\W?$/ }).waitFor();
   await chooses(alice, makeFile("named.bin", 10));
   await alice.locator("#outgoing-title", { hasText: "To" }).filter({ hasText: "Bob" }).waitFor();
   await bob.reload();
@@ -161,9 +161,9 @@ test("the page behind a link is gone: the panel says so, and offers this page's 
   await bob.goto(new URL("files#to=nobody-here", server.local).href);
   await bob.locator("#meet-title", { hasText: "Nobody is there yet" }).waitFor();
   assert.equal(await bob.locator("#notices li").count(), 0);
-  assert.equal(await bob.innerText("#status-text"), "Nobody is there yet");
+  assert.equal(await bob.innerText("#status-text"), "Waiting for them to open their page");
   await bob.clock.fastForward(31_000);
-  await bob.locator("#meet-text", { hasText: "its link does not work any more" }).waitFor();
+  await bob.locator("#meet-text", { hasText: "the link does not work any more" }).waitFor();
   assert.equal(await bob.innerText("#status-text"), "Nobody is there");
   await bob.click("#anew");
   await reaches(bob, "waiting");

@@ -51,7 +51,7 @@ test("what is chosen before somebody comes is offered then, and all of it can be
   await bob.click("#leave");
   await alice.waitForSelector("body[data-ending='bye']");
   await chooses(alice, ...files);
-  await tells(alice, files[0], "as soon as somebody is connected");
+  await tells(alice, files[0], "as soon as you are connected");
   await bob.click("#again");
   await bob.click("#accept-all");
   for (const file of files) await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
@@ -137,7 +137,7 @@ test("the sender loads its page again in the middle: the file is chosen again, a
   await alice.reload();
   await areConnected(alice, bob);
   await tells(alice, file, /Choose it again/);
-  await tells(bob, file, /The other side has to choose the file again/);
+  await tells(bob, file, /They have to choose the file again/);
   const other = makeFile("other.bin", 10);
   await chooses(alice, other);
   await becomes(bob, other, "offered");
@@ -161,7 +161,7 @@ test("a file that was changed in the middle is found out at the end, and is not 
   await chooses(alice, changed);
   await becomes(bob, file, "damaged");
   await becomes(alice, file, "damaged");
-  assert.match(await row(bob, file).locator(".now").innerText(), /not what was sent/);
+  assert.match(await row(bob, file).locator(".now").innerText(), /arrived damaged/);
   assert.equal(saved, false);
   const arriving = download(bob);
   await press(bob, file, "Receive again");
@@ -222,19 +222,19 @@ test("either side cancels, before and in the middle: the other one is told, and 
   const { alice, bob, file } = await begun("first.bin");
   const [second, third, fourth] = ["second.bin", "third.bin", "fourth.bin"].map((name) => makeFile(name, 9 * MB));
   await press(bob, file, "Cancel");
-  await tells(alice, file, "The other side cancelled it.");
+  await tells(alice, file, "The other person cancelled it.");
   await hasParts(bob, 0);
 
   await alice.evaluate(() => window.allow(4));
   await chooses(alice, second, third, fourth);
   await press(bob, second, "Decline");
-  await tells(alice, second, "The other side does not want it.");
+  await tells(alice, second, "The other person declined it.");
   await press(alice, third, "Cancel");
-  await tells(bob, third, "The other side cancelled it.");
+  await tells(bob, third, "The other person cancelled it.");
   await press(bob, fourth, "Receive");
   await hasParts(bob, 2);
   await press(alice, fourth, "Cancel");
-  await tells(bob, fourth, "The other side cancelled it.");
+  await tells(bob, fourth, "The other person cancelled it.");
   await hasParts(bob, 0);
 
   // And the way is free for the next one.
@@ -276,7 +276,7 @@ test("the connection is interrupted: it is said, and goes on from there", async 
   const { alice, file, sleep, awake } = await beforeSleep("interrupted.bin");
   sleep();
   await reaches(alice, "reconnecting");
-  await tells(alice, file, "It goes on when the other side is back.");
+  await tells(alice, file, "It continues when you are connected again.");
   await awake();
 });
 

@@ -66,7 +66,7 @@ test("someone who types no name has a friendly one, the same on both sides", asy
   await showsNoId(bob, new URL(link).hash.slice(4));
   await calls(bob, link, { wish: "none" });
   await reaches(alice, "ringing");
-  assert.match(await alice.innerText("#status"), /Somebody calls you/);
+  assert.match(await alice.innerText("#status"), /Someone is calling you/);
   await alice.click("#answer");
   await areConnected(alice, bob);
   await bob.waitForFunction((name) => document.getElementById("status-text").textContent.includes(name), own);

@@ -153,7 +153,7 @@ test("the relay refuses what the server gave", async () => {
   const url = await proxy({ ice: (ice) => ice.iceServers.forEach((one) => one.credential && (one.credential = "wrong")) });
   const { found, title } = await tests(url);
   assert.equal(found["relay-refused"], "bad");
-  assert.equal(title, "Some calls fail from here.");
+  assert.equal(title, "Some calls will fail from here.");
 });
 
 test("the name of the relay is unknown", async () => {
@@ -190,7 +190,7 @@ test("the server names no relay, or nothing", async () => {
   const none = await proxy({ ice: (ice) => (ice.iceServers = []) });
   const { found, title } = await tests(none);
   assert.equal(found["no-ice"], "warning");
-  assert.equal(title, "Calls work within one network.");
+  assert.equal(title, "Calls work within this network.");
 });
 
 test("the clocks differ", async () => {
@@ -231,8 +231,8 @@ test("camera and microphone are tried when the person wants it", async () => {
 test("a call that found no path leads here, and says so", async () => {
   const page = await person(browser);
   await page.goto(`${server.local}test#ended=no-path`);
-  assert.equal(await page.textContent("#came-from"), "Your call: No path was found between the two of you.");
+  assert.equal(await page.textContent("#came-from"), "Your call: Your networks did not let the two of you connect.");
   await page.goto("about:blank");
   await page.goto(`${server.local}test#ended=no-path&cause=udp-blocked`);
-  assert.equal(await page.textContent("#came-from"), "Your call: No path was found between the two of you. Your network lets no calls through.");
+  assert.equal(await page.textContent("#came-from"), "Your call: Your networks did not let the two of you connect. Your network blocks calls.");
 });

@@ -1,20 +1,20 @@
-/** The call page's picture of what is going on. Everything from outside is set as text, never as markup. */
+/** The view of the call page. Text from outside is set as text, never as markup. */
 
 import { appendLinked } from "./links.js";
-import { clearProblems, element, keepFocus, showProblem } from "./view.js";
+import { clearProblems, detailsOf, element, keepFocus, showProblem, showStatus } from "./view.js";
 import { stateWords } from "./words.js";
 
-/** More lines than this are forgotten, oldest first. */
-const MOST_LINES = 300;
+/** Maximum number of lines in the log. The oldest ones are removed. */
+const MAX_LINES = 300;
 
-/** The panel that belongs to a state. @type {Record<string, string>} */
+/** Panels by state. @type {Record<string, string>} */
 const panels = { media: "opening", opening: "opening", waiting: "invite", calling: "calling", ringing: "ringing", ended: "over", stopped: "stopped", elsewhere: "elsewhere" };
 
 /**
- * Shows a state: the words at the top, the panel, the buttons that can be used now.
+ * Shows a state: the status at the top, the panel and the buttons that work in it.
  * @param {import("./words.js").State} state
- * @param {string} [name] the other side's, if it is known
- * @param {string} [title] of the state's panel, if it depends
+ * @param {string} [name] the other person's name, if it is known
+ * @param {string} [title] the panel's title, if it varies
  */
 export function showState(state, name = "", title = "") {
   document.body.dataset.state = state;
@@ -28,23 +28,22 @@ export function showState(state, name = "", title = "") {
   element("fill").hidden = element("hang-up").hidden = !together;
   element("share-screen").hidden = !together || navigator.mediaDevices?.getDisplayMedia === undefined;
   element("opening-text").textContent = state === "media"
-    ? "Your browser may ask whether this page can use camera and microphone."
-    : "Your inbox is being opened.";
+    ? "Your browser may ask whether this page may use your camera and microphone. Allow it to be seen and heard."
+    : "Connecting to the server…";
   /** @type {HTMLElement | null} */
   const panel = document.querySelector(".panel:not([hidden]) h2:not([hidden])");
   keepFocus(panel ?? element(element("setup").hidden ? "stage" : "setup-title"));
 }
 
 /**
- * Shows what the other side is called wherever it is named.
+ * Shows the other person's name in the status, in the title of the tab and in the panels.
  * @param {string} name empty while it is unknown
- * @param {string} [title] of the state's panel, if it depends
+ * @param {string} [title] the panel's title, if it varies
  */
 export function showName(name, title = "") {
   const state = /** @type {import("./words.js").State} */ (document.body.dataset.state);
-  const words = stateWords(state, name, title);
-  element("status-text").textContent = words;
-  document.title = `${state === "setup" ? "Call" : words} · inbox`;
+  showStatus(stateWords(state, name, title));
+  if (state === "setup") document.title = "Call · inbox";
   for (const id of ["stand-in-text", "calling-name", "ringing-name"]) {
     element(id).textContent = name;
     element(id).hidden = name === "";
@@ -55,9 +54,10 @@ export function showName(name, title = "") {
  * Adds a line to the log.
  * @param {"step" | "mine" | "theirs"} kind
  * @param {string} text
- * @param {{step?: string, at?: Date}} [options] step: its name, for a line that says what happened; at: when it was
+ * @param {{step?: string, author?: string, details?: string, at?: Date}} [options] step: the name of the event;
+ *   author: of a message, for screen readers; details: an expert's terms; at: when it happened
  */
-export function addLine(kind, text, { step, at: now = new Date() } = {}) {
+export function addLine(kind, text, { step, author, details, at: now = new Date() } = {}) {
   const log = element("log");
   const line = document.createElement("li");
   line.dataset.kind = kind;
@@ -68,15 +68,23 @@ export function addLine(kind, text, { step, at: now = new Date() } = {}) {
   time.dateTime = now.toISOString();
   time.textContent = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const times = log.querySelectorAll("time");
+  if (author) {
+    const who = document.createElement("span");
+    who.dir = "auto";
+    who.className = "visually-hidden";
+    who.textContent = `${author}: `;
+    line.append(who);
+  }
   line.append(words);
-  // The same minute is not told twice.
+  if (details) line.append(detailsOf(details));
+  // Each minute appears once.
   if (times[times.length - 1]?.textContent !== time.textContent) line.append(time);
   log.append(line);
-  while (log.childElementCount > MOST_LINES) log.firstElementChild?.remove();
+  while (log.childElementCount > MAX_LINES) log.firstElementChild?.remove();
   if (atEnd || kind === "mine") log.scrollTop = log.scrollHeight;
 }
 
-/** Whether the last line of the log is looked at; then it stays in sight when lines come and when room is taken. */
+/** Whether the log shows its last line. It then stays in view when lines are added and when the log shrinks. */
 let atEnd = true;
 element("log").addEventListener("scroll", () => {
   const log = element("log");
@@ -94,13 +102,13 @@ export function showChat(open) {
   const text = element("text");
   if (!(text instanceof HTMLInputElement)) return;
   text.disabled = !open;
-  text.placeholder = open ? "Write a message" : "Chat opens with the call";
+  text.placeholder = open ? "Write a message" : "You can chat once connected";
   /** @type {HTMLButtonElement} */ (element("say")).disabled = !open;
   document.body.dataset.chat = open ? "open" : "closed";
 }
 
 /**
- * Shows our own picture and which of our buttons are pressed.
+ * Shows our own video and the state of the buttons.
  * @param {import("./media.js").OwnMedia} media
  */
 export function showOwn({ stream, screen }) {
@@ -119,26 +127,26 @@ export function showOwn({ stream, screen }) {
   toggle("camera-off", video, "Turn camera off", "Turn camera on");
   const sharing = screen !== undefined;
   const button = element("share-screen");
-  button.setAttribute("aria-pressed", String(sharing));
-  button.setAttribute("aria-label", sharing ? "Stop sharing the screen" : "Share the screen");
+  button.dataset.pressed = String(sharing);
+  button.setAttribute("aria-label", sharing ? "Stop sharing your screen" : "Share your screen");
 }
 
 /**
  * @param {string} id
  * @param {MediaStreamTrack | undefined} track
- * @param {string} off what a press does while the track is on
- * @param {string} on
+ * @param {string} off the label while the track is on
+ * @param {string} on the label while it is off
  */
 function toggle(id, track, off, on) {
   const button = /** @type {HTMLButtonElement} */ (element(id));
   button.disabled = track === undefined;
   const pressed = track === undefined || !track.enabled;
-  button.setAttribute("aria-pressed", String(pressed));
-  button.setAttribute("aria-label", track === undefined ? `${off}: none is used` : pressed ? on : off);
+  button.dataset.pressed = String(pressed);
+  button.setAttribute("aria-label", track === undefined ? `${off} (none in use)` : pressed ? on : off);
 }
 
 /**
- * Shows and plays what the other side sends.
+ * Plays the other person's video and sound.
  * @param {MediaStream | undefined} stream undefined when there is no call
  */
 export async function showRemote(stream) {

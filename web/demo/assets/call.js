@@ -1,8 +1,8 @@
-/** The call page: opens the inbox, lets calls be made and taken, and wires the buttons. */
+/** The call page: opens the inbox, makes and answers calls, and wires the buttons. */
 
 import { Inbox } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
-import { beginCalling, callingFine, callingMet, callingTitle, callingWithout, endCalling } from "./calling.js";
+import { beginCalling, callingTitle, clearProgress, endCalling, setProgress, setServerAway } from "./calling.js";
 import { claim } from "./claim.js";
 import { wireDevices } from "./devices.js";
 import { offerTest, refusals } from "./failures.js";
@@ -17,9 +17,9 @@ import { Setup } from "./setup.js";
 import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
 import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
-import { againWords, answerWords, endingTitle, endings, steps } from "./words.js";
+import { againWords, answerWords, awayWords, endingTitle, endingWords, stepWords } from "./words.js";
 
-/** How long a page that went away has to come back: a reload takes a moment. */
+/** How long to wait for a page that went away, in milliseconds. A reload takes a moment. */
 const MAX_ABSENCE = 20_000;
 
 const own = new OwnMedia();
@@ -32,31 +32,35 @@ let inbox;
 /** @type {Meeting | undefined} */
 let meeting;
 let leaving = new AbortController();
-/** How the two are connected, in words; empty while they are not. */
+/** How the two are connected, as a short text; empty while they are not. */
 let short = "";
 /** Whether this side shares its screen. */
 let shared = false;
 /** @type {import("./failures.js").Ending} */
 let ending = "hung-up";
-/** Goes on here with what another tab does. */
+/** Takes the call over from another tab. */
 let move = () => {};
 
 /** @param {string} name of a step in words.js */
-const step = (name) => addLine("step", /** @type {Record<string, string>} */ (steps)[name], { step: name });
+const step = (name) => addLine("step", stepWords(name, meeting?.peerName ?? ""), { step: name });
+
+/** @param {"mine" | "theirs"} kind @param {string} [name] the other person's, if it is known */
+const authorOf = (kind, name = meeting?.peerName) => (kind === "mine" ? "You" : name || "The other person");
 
 /**
- * Adds what somebody said, and keeps it for the case of a reload.
+ * Adds a chat message to the log, and keeps it for a reload.
  * @param {"mine" | "theirs"} kind
  * @param {string} text
  */
 function talk(kind, text) {
-  addLine(kind, text);
+  addLine(kind, text, { author: authorOf(kind) });
   keepLine({ kind, text, at: Date.now() });
 }
 
 /**
  * @param {import("./setup.js").Choice & {worked?: boolean, peerName?: string}} choice
- * @param {{take?: boolean, resume?: boolean}} [options] take: what another tab does; resume: what this tab did
+ * @param {{take?: boolean, resume?: boolean}} [options] take: take the call over from another tab; resume: continue what
+ *   this tab did before a reload
  */
 async function start(choice, { take = false, resume = take } = {}) {
   const { id, password, random, wish, ask, to, worked = false, peerName } = choice;
@@ -75,11 +79,11 @@ async function start(choice, { take = false, resume = take } = {}) {
   keep({ id, password, random, wish, ask, running: true, peer: to, worked, peerName });
   element("log").replaceChildren();
   if (!resume) forgetChat();
-  for (const { kind, text, at } of loadChat()) addLine(kind, text, { at: new Date(at) });
+  for (const { kind, text, at } of loadChat()) addLine(kind, text, { author: authorOf(kind, peerName), at: new Date(at) });
   showChat(false);
   showLink(linkTo("call", id));
 
-  // While the click that started it still counts.
+  // Browsers allow sound for a short time after the click.
   const audible = prepareRing();
   showState("media");
   own.wish = wish;
@@ -102,12 +106,12 @@ async function start(choice, { take = false, resume = take } = {}) {
       else if (now.peer === undefined) showState("waiting");
     },
     open(before) {
-      callingWithout(false);
+      setServerAway(false);
       document.body.dataset.server = "open";
       if (before) step("server-back");
     },
     away() {
-      callingWithout(true);
+      setServerAway(true);
       document.body.dataset.server = "away";
     },
   });
@@ -118,20 +122,20 @@ async function start(choice, { take = false, resume = take } = {}) {
   }
 }
 
-/** @param {boolean} audible whether a call that rings is heard */
+/** @param {boolean} audible whether a ring can be heard */
 function showRingFault(audible) {
   if (audible) clearProblems("silent-ring");
   else showProblem("silent-ring", { sound: allowRing });
 }
 
-/** Once somebody has touched the page. */
+/** Tries again to get permission for sound, after a click or a key. */
 async function allowRing() {
   if (!document.querySelector("[data-problem='silent-ring']")) return;
   showRingFault(await prepareRing());
   if (document.body.dataset.state === "ringing") startRing();
 }
 
-/** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
+/** The callbacks of the meeting. @type {import("./meeting.js").Page} */
 const page = {
   onstate(state, name) {
     showState(state, name, state === "ended" ? endingTitle(ending) : state === "calling" ? callingTitle() : "");
@@ -147,16 +151,17 @@ const page = {
   },
   onstep(name) {
     step(name);
-    if (name === "rings-there") callingMet("rings");
+    if (name === "rings-there") setProgress("rings");
+    if (name === "away") showStatus(awayWords(meeting?.peerName ?? ""));
   },
   onproblem(name) {
-    // The panel says what is wrong with the call that is being made.
-    if (refusals.includes(name) && !meeting?.worked) callingMet(name);
+    // The panel shows problems of an outgoing call.
+    if (refusals.includes(name) && !meeting?.worked) setProgress(name);
     else showProblem(name, { advanced: () => backToSetup({ advanced: true }), reload: () => location.reload() });
   },
   onfine(...names) {
     clearProblems(...names);
-    callingFine(...names);
+    clearProgress(...names);
   },
   onpath(path) {
     document.body.dataset.path = path.kind;
@@ -164,7 +169,7 @@ const page = {
     short = words.short;
     const name = meeting?.peerName ?? "";
     showStatus(name === "" ? short : `${short} · ${isolate(name)}`);
-    addLine("step", words.long, { step: "connected" });
+    addLine("step", words.long, { step: "connected", details: words.details });
   },
   onchannel(open) {
     showChat(open);
@@ -183,17 +188,18 @@ const page = {
   onend(why, error) {
     ending = why;
     document.body.dataset.ending = why;
-    addLine("step", endings[why], { step: why });
+    const text = endingWords(why, meeting?.peerName);
+    addLine("step", text, { step: why });
     if (error?.tried) console.debug("what was tried:", error.tried);
     showRemote(undefined);
     forgetTheirs();
-    // From now on nothing turns the camera on by itself.
+    // From now on, only a person turns the camera on.
     if (meeting && meeting.rest === "ended") {
       meeting.asks = true;
       own.close();
       shared = false;
       element("over-title").textContent = endingTitle(why);
-      element("over-text").textContent = endings[why];
+      element("over-text").textContent = text;
       offerTest(element("find-out"), why, error?.tried.cause);
       element("again").textContent = againWords(why);
     }
@@ -226,7 +232,7 @@ function forgetTheirs() {
 }
 
 /**
- * Nothing helps but a person: says so, and asks the server for nothing more.
+ * Stops the page and shows a problem that only a person can solve.
  * @param {string} name of the problem in words.js
  */
 function stop(name) {
@@ -244,7 +250,7 @@ function stop(name) {
   showProblem(name, { resume: go, retry: go });
 }
 
-/** Ends everything that goes on in this page. */
+/** Ends the call, closes the camera and stops receiving. */
 function leave() {
   leaving.abort();
   meeting?.close();
@@ -272,7 +278,7 @@ function backToSetup(options) {
 }
 
 /**
- * Keeps what this tab needs to go on after a reload.
+ * Keeps what this tab needs to continue after a reload.
  * @param {Partial<import("./settings.js").Kept>} changes
  */
 function keep(changes) {
@@ -341,18 +347,18 @@ for (const event of ["resize", "emptied", "playing"]) {
 }
 
 addEventListener("pageshow", (event) => {
-  // A page out of the browser's cache has lost its connections.
+  // A page that the browser restores from its cache has lost its connections.
   if (event.persisted) location.reload();
 });
 addEventListener("hashchange", () => {
   if (fault !== undefined) return;
-  // Another link was opened in this tab. A call that goes on is not ended by that.
+  // Another link was opened in this tab. That does not end a call.
   if (meeting?.peer !== undefined) return;
   if (meeting !== undefined && peerOfLink() === self.id) showProblem("own-link");
   else backToSetup();
 });
 
-/** From here on this page calls nobody by itself. */
+/** Removes the link from the address, so that a reload calls nobody. */
 function forgetLink() {
   history.replaceState(undefined, "", location.pathname + location.search);
 }
@@ -361,7 +367,7 @@ showOwn(own);
 const fault = webrtcFault();
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
 const linked = peerOfLink();
-// A page that was loaded again goes on. One that came here by a link to somebody else does what the link says.
+// A reloaded page continues its call, unless it was opened by a link to someone else.
 if (fault !== undefined) {
   element("unable-reason").textContent = fault;
   showState("unable");

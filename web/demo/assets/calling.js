@@ -1,13 +1,13 @@
-/** The panel while this page calls: what is known of the other side, for how long, and what else can be done. */
+/** The panel of an outgoing call: its progress, its duration, and what else the caller can do. */
 
-import { element } from "./view.js";
+import { announce, element, setText } from "./view.js";
 import { problems } from "./words.js";
 
-/** When a page that does not open was probably closed for good. */
+/** A page that stays closed for this long, in milliseconds, was probably closed for good. */
 const CLOSED_AFTER = 30_000;
 
 let since = 0;
-/** What is known: "rings", or a problem in words.js. */
+/** The progress of the call: "rings", or a problem in words.js. */
 let known = "";
 let serverAway = false;
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -15,7 +15,7 @@ let ticking;
 /** @type {() => void} */
 let onchange = () => {};
 
-/** Begins to count. @param {() => void} changed called when the title has changed */
+/** Shows the panel and starts its clock. @param {() => void} changed called when the title changes */
 export function beginCalling(changed) {
   if (ticking !== undefined) return show();
   onchange = changed;
@@ -24,7 +24,7 @@ export function beginCalling(changed) {
   show();
 }
 
-/** This page does not call any more. */
+/** Stops the clock: the call was answered or ended. */
 export function endCalling() {
   clearInterval(ticking);
   ticking = undefined;
@@ -32,26 +32,26 @@ export function endCalling() {
   serverAway = false;
 }
 
-/** @param {boolean} away whether the server does not answer, which a notice says too */
-export function callingWithout(away) {
+/** @param {boolean} away whether the server does not answer; a notice says so too */
+export function setServerAway(away) {
   serverAway = away;
   show();
 }
 
-/** @param {string} name what is known of the call: "rings", or a problem in words.js */
-export function callingMet(name) {
+/** @param {string} name the progress of the call: "rings", or a problem in words.js */
+export function setProgress(name) {
   known = name;
   show();
 }
 
-/** @param {...string} names of what is over */
-export function callingFine(...names) {
+/** @param {...string} names of problems that are over */
+export function clearProgress(...names) {
   if (!names.includes(known)) return;
   known = "";
   show();
 }
 
-/** @returns {string} */
+/** @returns {string} the title of the panel if it is a problem; empty otherwise */
 export function callingTitle() {
   if (known === "no-such-inbox" && !serverAway) return isGone() ? "Nobody is there" : "Nobody is there yet";
   return "";
@@ -66,12 +66,14 @@ function show() {
   const problem = problems[known];
   if (problem && !serverAway) panel.dataset.problem = known;
   else delete panel.dataset.problem;
-  element("calling-title").textContent = callingTitle() || "Calling";
-  element("calling-text").textContent = serverAway ? "The call goes on when the server answers again."
-    : known === "rings" ? "It rings there."
-    : known === "no-such-inbox" && isGone() ? "The page behind the link has not been open since you called. If it was closed, its link does not work any more. Ask for a new link, or give them yours."
+  setText(element("calling-title"), callingTitle() || "Calling");
+  const text = serverAway ? "Your call continues when the server answers again."
+    : known === "rings" ? "It is ringing on their side. Waiting for them to answer…"
+    : known === "no-such-inbox" && isGone() ? "The page that made this link has not been open since you called. If it was closed, the link does not work any more. Ask for a new link, or send them yours."
     : known === "no-such-inbox" ? problem.text
-    : problem ? `${problem.title} ${problem.text}` : "Waiting for an answer…";
+    : problem ? `${problem.title} ${problem.text}` : "Waiting for them to answer…";
+  if (problem && !serverAway && element("calling-text").textContent !== text) announce(text);
+  setText(element("calling-text"), text);
   element("own-link").hidden = known !== "no-such-inbox" || serverAway;
   const seconds = Math.floor((performance.now() - since) / 1000);
   element("calling-time").textContent = `Calling for ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;

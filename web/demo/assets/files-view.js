@@ -1,12 +1,12 @@
-/** The files page's picture of what is going on. Everything from outside is set as text, never as markup. */
+/** The view of the files page. Text from outside is set as text, never as markup. */
 
 import { offerTest } from "./failures.js";
 import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
 import { isolate } from "./names.js";
 import { stemAndType } from "./text.js";
-import { element, keepFocus } from "./view.js";
+import { announce, element, keepFocus, setText, showStatus } from "./view.js";
 
-/** More finished rows than this show only when they are asked for. */
+/** Beyond this number, finished rows are shown on request only. */
 const MAX_FINISHED = 3;
 
 /**
@@ -14,48 +14,54 @@ const MAX_FINISHED = 3;
  *
  * @typedef {"incoming" | "outgoing"} Direction
  *
- * @typedef {Record<string, () => void>} Doing what the buttons of a row do, by what they say
+ * @typedef {Record<string, () => void>} Doing the actions of a row's buttons, by label
  *
  * @typedef {object} Lists
- * @property {any[]} incoming what is received, as items of folder.js
- * @property {any[]} outgoing what is sent
+ * @property {any[]} incoming what this side receives, as items of folder.js
+ * @property {any[]} outgoing what this side sends
  * @property {boolean} connected
  * @property {Record<Direction, (item: any) => Doing>} doing
  */
 
+/** The state that was announced last. */
+let announced = "";
+
 /**
+ * Shows a state and announces it to screen readers.
  * @param {State} state
  * @param {import("./files-words.js").Situation} situation
  */
 export function showState(state, situation) {
-  const { linked, name, met } = situation;
+  const { linked, name, problem } = situation;
   document.body.dataset.state = state;
   const { status, title, text, hint = "" } = meetWords(state, situation);
-  set(element("status-text"), status);
-  document.title = `${status} · inbox`;
-  set(element("meet-title"), title);
-  set(element("meet-text"), text);
-  set(element("meet-hint"), hint);
+  showStatus(status);
+  const key = `${state} ${situation.away} ${state === "calling" ? problem : ""}`;
+  if (key !== announced && (["connected", "reconnecting"].includes(state) || (state === "calling" && problem !== ""))) announce(title);
+  announced = key;
+  setText(element("meet-title"), title);
+  setText(element("meet-text"), text);
+  setText(element("meet-hint"), hint);
   element("meet-hint").hidden = hint === "";
   offerTest(element("find-out"), state === "ended" ? situation.ending : undefined, situation.cause);
-  const absent = state === "calling" && met === "no-such-inbox";
-  if (state === "calling" && met !== "") element("meet").dataset.problem = met;
+  const absent = state === "calling" && problem === "no-such-inbox";
+  if (state === "calling" && problem !== "") element("meet").dataset.problem = problem;
   else delete element("meet").dataset.problem;
   const invites = state === "waiting" || (state === "ended" && !linked);
   const together = ["calling", "connecting", "connected", "reconnecting"].includes(state);
   element("invite").hidden = !invites;
   element("leave").hidden = !together;
-  element("leave").textContent = state === "calling" ? "Cancel" : "Disconnect";
+  element("leave").textContent = state === "calling" ? "Stop calling" : "Disconnect";
   element("again").hidden = !(state === "ended" && linked);
   element("again").textContent = ["hung-up", "bye", "left", "lost"].includes(situation.ending) ? "Connect again" : "Try again";
   element("move-here").hidden = state !== "elsewhere";
-  element("anew").hidden = !(absent || state === "elsewhere" || (state === "ended" && linked));
-  element("anew").textContent = absent ? "Give them my link" : "Begin with a new link";
+  element("new-link").hidden = !(absent || state === "elsewhere" || (state === "ended" && linked));
+  element("new-link").textContent = absent ? "Get my own link" : "Get a new link";
   element("naming").hidden = !invites && !["connected", "calling"].includes(state);
   element("drop").hidden = ["insecure", "unable", "stopped", "elsewhere"].includes(state);
   element("drop-hint").textContent = state === "connected"
-    ? `${name === "" ? "The other side" : isolate(name)} is asked before anything is sent.`
-    : "It is offered as soon as somebody is connected, who is asked before anything is sent.";
+    ? `${name === "" ? "The other person" : isolate(name)} is asked before anything is sent.`
+    : "You can choose files now. The other person is asked for them once you are connected.";
   element("incoming-title").textContent = name === "" ? "For you" : `From ${isolate(name)}`;
   element("outgoing-title").textContent = name === "" ? "From you" : `To ${isolate(name)}`;
   keepFocus(element("meet-title"));
@@ -63,11 +69,11 @@ export function showState(state, situation) {
 
 /** Rows by direction and id. @type {Map<string, HTMLLIElement>} */
 const rows = new Map();
-/** How many rows have finished. */
+/** Number of rows that have finished, which orders them. */
 let finishes = 0;
 let unfolded = false;
 
-/** Shows all transfers as they are now: what moves first, what is over apart. @param {Lists} lists */
+/** Shows all transfers: moving ones first, finished ones in a list of their own. @param {Lists} lists */
 export function showLists({ incoming, outgoing, connected, doing }) {
   const focused = document.activeElement;
   /** @type {Set<string>} */
@@ -102,43 +108,35 @@ export function showLists({ incoming, outgoing, connected, doing }) {
     rows.delete(key);
   }
   if (!(focused instanceof HTMLElement) || focused === document.activeElement) return;
-  // A row that was moved has lost the focus.
+  // Moving a row has taken the focus from it.
   if (focused.isConnected) focused.focus({ preventScroll: true });
   keepFocus(element("meet-title"));
 }
 
-/** Shows all that is finished, or only the latest of it. */
+/** Switches between all finished rows and the latest ones. */
 export function unfold() {
   unfolded = !unfolded;
 }
 
 /**
- * Shows how far everything together has come.
- * @param {import("./progress.js").Total | undefined} total undefined if nothing goes
- * @param {{connected: boolean, saving: number}} options saving: how many files are to be saved yet
+ * Shows the progress of all transfers together.
+ * @param {import("./progress.js").Total | undefined} total undefined if nothing moves
+ * @param {{connected: boolean, saving: number}} options saving: the number of files still to be saved
  */
 export function showTotal(total, { connected, saving }) {
   element("total").hidden = total === undefined && saving === 0;
-  set(element("total-text"), totalWords(total, connected, saving));
+  setText(element("total-text"), totalWords(total, connected, saving));
   const bar = /** @type {HTMLProgressElement} */ (element("total-bar"));
   if (total === undefined) bar.removeAttribute("value");
   else bar.value = total.size === 0 ? total.done / total.files : total.moved / total.size;
 }
 
-/**
- * Tells it to who does not see it.
- * @param {string} words
- */
-export function say(words) {
-  element("said").textContent = words;
-}
-
-/** Whether nothing happens to it any more by itself. @param {any} item */
+/** Reports whether a transfer has ended. @param {any} item */
 function isOver({ state }) {
   return state === "done" || state === "cancelled";
 }
 
-/** What comes first in a list has the lowest. @param {any} item */
+/** Returns the rank of an item: lower ranks come first in a list. @param {any} item */
 function rank({ state, moved }) {
   if (state === "checking" || (state === "going" && moved > 0)) return 0;
   if (state === "damaged" || state === "unreadable") return 1;
@@ -146,7 +144,7 @@ function rank({ state, moved }) {
 }
 
 /**
- * Puts rows into a list, and moves none that is where it belongs.
+ * Puts rows into a list in order. Rows that are in place already are not touched.
  * @param {HTMLElement} list
  * @param {HTMLLIElement[]} wanted
  */
@@ -165,7 +163,7 @@ function place(list, wanted) {
  */
 function showItem(row, direction, item, connected, doing) {
   const { name, size, state, why, saving, files } = item;
-  // What is the same stays: a button that is made anew loses the focus, and a press.
+  // Keep the buttons while they stay the same: a replaced button loses the focus and a click.
   const key = [state, why, saving, item.place, connected, item.readable, item.listed, files && item.members.length, item.done].join(" ");
   const same = row.dataset.key === key;
   if (same && isOver(item)) return;
@@ -177,8 +175,8 @@ function showItem(row, direction, item, connected, doing) {
   const done = Math.min(size, item.moved);
   const speed = item.rate.now;
   const moving = state === "going" && connected && item.readable !== false && done > 0;
-  set(row.querySelector(".size"), (files ? `${files} files, ` : "") + sizeWords(size));
-  set(row.querySelector(".now"), [
+  setText(row.querySelector(".size"), (files ? `${files} files, ` : "") + sizeWords(size));
+  setText(row.querySelector(".now"), [
     ...(state === "going" && done > 0 ? [`${percent(done, size)} of ${sizeWords(size)}`] : []),
     ...(moving && speed > 0 ? [`${sizeWords(speed)}/s`, timeWords((size - done) / speed)] : [words]),
   ].join(" · "));
@@ -212,7 +210,7 @@ function addRow(key, { id, name, files }) {
   const what = document.createElement("p");
   what.className = "what";
   const title = document.createElement("bdi");
-  // The type stands at the end, whichever way the letters before it run.
+  // The type stays at the end, whatever the direction of the letters before it.
   title.dir = "ltr";
   for (const part of files ? [name, "/"] : stemAndType(name)) {
     const isolated = document.createElement("span");
@@ -231,11 +229,6 @@ function addRow(key, { id, name, files }) {
   row.append(what, progress, now, buttons);
   rows.set(key, row);
   return row;
-}
-
-/** @param {Element | null} where @param {string} text */
-function set(where, text) {
-  if (where && where.textContent !== text) where.textContent = text;
 }
 
 /** @param {number} done @param {number} size */

@@ -1,8 +1,8 @@
-/** The files page: opens an inbox, connects with one peer, and sends files in both directions. */
+/** The files page: opens an inbox, connects to one peer, and sends files in both directions. */
 
 import { Inbox, randomId, randomPassword } from "../inbox.js";
 import { claim } from "./claim.js";
-import { say, showState } from "./files-view.js";
+import { showState } from "./files-view.js";
 import { endingWords } from "./files-words.js";
 import { refusals } from "./failures.js";
 import { keepIce, showIce } from "./ice.js";
@@ -13,13 +13,13 @@ import { reasonOf, watchServer } from "./server.js";
 import { faultOfId, loadName, loadTab, saveName, saveTab, tab } from "./settings.js";
 import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
 import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers } from "./transfers.js";
-import { clearAllProblems, clearProblems, element, showProblem } from "./view.js";
+import { announce, clearAllProblems, clearProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
 
-/** When a page that does not open was probably closed for good, in milliseconds. */
+/** A page that stays closed for this long, in milliseconds, was probably closed for good. */
 const CLOSED_AFTER = 30_000;
 
-/** Where the user's own name is typed. @type {HTMLInputElement} */
+/** The field for this person's name. @type {HTMLInputElement} */
 const name = element("name");
 
 /** @type {import("./settings.js").Kept} */
@@ -37,21 +37,23 @@ let ending = "hung-up";
 let cause;
 /** @type {import("./files-view.js").State} */
 let shown = "opening";
-/** What is wrong while calling, as a name in words.js; empty if nothing is. */
-let met = "";
-/** Runs while nobody may come yet; null once it has run out. @type {ReturnType<typeof setTimeout> | null | undefined} */
+/** The problem while calling, as a name in words.js; empty if there is none. */
+let problem = "";
+/** The timer after which a closed page counts as gone; null once it has fired. @type {ReturnType<typeof setTimeout> | null | undefined} */
 let gone;
-/** Goes on here with what another tab does. */
+/** Takes the transfers over from another tab. */
 let move = () => {};
-/** How the two are connected, in words; empty while they are not. */
+/** How the two are connected, as a short text; empty while they are not. */
 let short = "";
+/** Whether the other person has left the page. */
+let away = false;
 
 /**
  * @param {string} [to] whom to call
  * @param {object} [options]
  * @param {boolean} [options.back] whether the two were connected before
- * @param {string} [options.peerName] what the other side was called then
- * @param {boolean} [options.take] whether to take what another tab does
+ * @param {string} [options.peerName] the other person's name then
+ * @param {boolean} [options.take] whether to take the transfers over from another tab
  */
 async function start(to, { back = false, peerName, take = false } = {}) {
   clearAllProblems();
@@ -90,17 +92,17 @@ async function start(to, { back = false, peerName, take = false } = {}) {
   }
 }
 
-/** What the meeting tells, and asks for. @type {import("./meeting.js").Page} */
+/** The callbacks of the meeting. @type {import("./meeting.js").Page} */
 const page = {
   onstate: (now) => state(now),
   onname: () => state(shown),
   onstep(name) {
-    if (name === "returned") say(`${theirName()} is back.`);
-    if (name === "away") say(`${theirName()} left the page.`);
+    away = name === "away";
+    if (away) state(shown);
   },
   onproblem(name) {
-    // The panel says what is wrong with the call that is being made.
-    if (refusals.includes(name) && !meeting?.worked) return meets(name);
+    // The panel shows problems of an outgoing call.
+    if (refusals.includes(name) && !meeting?.worked) return setProblem(name);
     showProblem(name, {
       advanced() {
         showIce(true);
@@ -111,7 +113,7 @@ const page = {
   },
   onfine(...names) {
     clearProblems(...names);
-    if (names.includes(met)) meets("");
+    if (names.includes(problem)) setProblem("");
   },
   onpath(path) {
     document.body.dataset.path = path.kind;
@@ -133,7 +135,7 @@ const page = {
     ending = why;
     cause = error?.tried.cause;
     document.body.dataset.ending = why;
-    say(endingWords(why).text);
+    announce(endingWords(why).text);
   },
   onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
   prepare: async () => {},
@@ -149,24 +151,22 @@ const page = {
   },
 };
 
-/** What the other side is called, at the beginning of a sentence. */
-const theirName = () => meeting?.peerName || "The other side";
-
 /** @param {import("./files-view.js").State} now */
 function state(now) {
-  if (now !== shown) meets("");
+  if (now !== shown) setProblem("");
+  if (now !== "reconnecting") away = false;
   shown = now;
-  showState(now, { linked: isLinked(), ending, cause, name: meeting?.peerName ?? "", met, gone: gone === null, short });
+  showState(now, { linked: isLinked(), ending, cause, name: meeting?.peerName ?? "", problem, gone: gone === null, short, away });
   showAll();
 }
 
 /**
- * Says in the panel what is wrong while calling, and after a while that it stays so.
- * @param {string} name of the problem in words.js; empty if nothing is
+ * Shows a problem while calling in the panel, and after a while that it lasts.
+ * @param {string} name of the problem in words.js; empty if there is none
  */
-function meets(name) {
-  if (name === met) return;
-  met = name;
+function setProblem(name) {
+  if (name === problem) return;
+  problem = name;
   clearTimeout(gone ?? undefined);
   gone = undefined;
   if (name !== "no-such-inbox") {
@@ -180,17 +180,17 @@ function meets(name) {
   state(shown);
 }
 
-/** @returns {boolean} whether something can go over now */
+/** @returns {boolean} whether files can be sent now */
 const isConnected = () => attached && shown === "connected";
 
-/** @returns {boolean} whether this page is to be connected with the one that a link names */
+/** @returns {boolean} whether a link to someone else opened this page */
 function isLinked() {
   const linked = peerOfLink();
   return linked !== undefined && linked !== self.id;
 }
 
 /**
- * Nothing helps but a person: says so, and asks the server for nothing more.
+ * Stops the page and shows a problem that only a person can solve.
  * @param {string} name of the problem in words.js
  */
 function stop(name) {
@@ -202,7 +202,7 @@ function stop(name) {
   showProblem(name, { resume: go, retry: go });
 }
 
-/** Ends what goes on between this page and others. */
+/** Disconnects and stops receiving. */
 function leave() {
   leaving.abort();
   meeting?.close();
@@ -235,12 +235,12 @@ element("ice").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!keepIce()) return;
   /** @type {HTMLDetailsElement} */ (element("advanced")).open = false;
-  say("Kept for the next connection.");
+  announce("Saved for the next connection.");
 });
 element("leave").addEventListener("click", () => meeting?.hangUp());
 element("again").addEventListener("click", () => meeting?.again());
 element("move-here").addEventListener("click", () => move());
-element("anew").addEventListener("click", () => {
+element("new-link").addEventListener("click", () => {
   const left = inbox;
   if (shown === "elsewhere") beginEmpty();
   leave();
@@ -251,7 +251,7 @@ element("anew").addEventListener("click", () => {
 });
 
 addEventListener("pageshow", (event) => {
-  // A page out of the browser's cache has lost its connections.
+  // A page that the browser restores from its cache has lost its connections.
   if (event.persisted) location.reload();
 });
 addEventListener("hashchange", () => {
@@ -261,7 +261,7 @@ addEventListener("hashchange", () => {
   if (meeting?.peer === undefined) open();
 });
 
-/** Does what the page's link says. */
+/** Connects to the person whose link opened this page, or waits for someone. */
 function open() {
   const linked = peerOfLink();
   leave();
@@ -276,8 +276,8 @@ function open() {
   }
 }
 
-/** Goes on with what this tab did before, if the page's link does not say otherwise. */
-function goOn() {
+/** Continues what this tab did before a reload, unless its link leads to someone else. */
+function resume() {
   const { running, peer, worked, peerName } = self;
   const linked = peerOfLink();
   if (running && peer !== undefined && (linked === undefined || linked === peer || linked === self.id)) start(peer, { back: worked, peerName });
@@ -292,5 +292,5 @@ if (!isSecureContext) {
   state("unable");
   showProblem("no-webrtc", { reload: () => location.reload() });
 } else {
-  goOn();
+  resume();
 }

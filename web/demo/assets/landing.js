@@ -24,7 +24,7 @@ for (const command of document.querySelectorAll(".command")) {
   button.addEventListener("click", async () => {
     const copied = await copy(command.querySelector("code")?.textContent ?? "");
     const status = document.getElementById("copied");
-    if (status) status.textContent = copied ? "Copied." : "It could not be copied: select it instead.";
+    if (status) status.textContent = copied ? "Copied." : "This browser did not copy it. Select the text and copy it yourself.";
     button.textContent = copied ? "Copied" : "Select it";
     setTimeout(() => {
       button.textContent = "Copy";

@@ -1,13 +1,13 @@
 /**
  * @typedef {object} Path
- * @property {"host" | "srflx" | "prflx" | "relay"} kind the farther of both ends
- * @property {string} local the type of our candidate
- * @property {string} remote the type of theirs
+ * @property {"host" | "srflx" | "prflx" | "relay"} kind the type of the more distant end
+ * @property {string} local the type of this side's candidate
+ * @property {string} remote the type of the other side's candidate
  * @property {string} protocol udp or tcp
  */
 
 /**
- * How the two are connected.
+ * Returns how the two are connected; undefined while the browser does not know.
  * @param {RTCPeerConnection} pc
  * @returns {Promise<Path | undefined>}
  */
@@ -28,12 +28,12 @@ export async function pathOf(pc) {
 }
 
 /**
- * How the two are connected, in words.
+ * Describes a path.
  * @param {Path} path
- * @returns {{short: string, long: string}}
+ * @returns {{short: string, long: string, details: string}} details: in an expert's terms
  */
 export function pathWords({ kind, local, remote, protocol }) {
   const short = kind === "relay" ? "Connected through a relay" : "Connected directly";
   const more = { host: ", on the same network", prflx: "", srflx: ", across networks", relay: "" }[kind];
-  return { short, long: `${short}${more} (${local} to ${remote}, ${protocol}).` };
+  return { short, long: `${short}${more}.`, details: `${local} to ${remote}, over ${protocol}` };
 }

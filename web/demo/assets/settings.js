@@ -93,12 +93,12 @@ export function saveTransfers(kept) {
  * @returns {string | undefined}
  */
 export function faultOfId(id) {
-  if (id === "") return "An id needs at least one character.";
-  if (id.includes(":")) return "An id cannot hold a colon.";
-  if (id !== id.trim()) return "An id cannot begin or end with a space.";
-  if (/\p{Cc}/u.test(id)) return "An id cannot hold control characters.";
-  if (/\p{Cs}/u.test(id)) return "An id cannot hold half a character.";
-  if (new TextEncoder().encode(id).length > 512) return "That id is too long: 512 bytes at most.";
+  if (id === "") return "The ending needs at least one character.";
+  if (id.includes(":")) return "The ending cannot contain a colon.";
+  if (id !== id.trim()) return "The ending cannot begin or end with a space.";
+  if (/\p{Cc}/u.test(id)) return "The ending cannot contain invisible control characters.";
+  if (/\p{Cs}/u.test(id)) return "The ending contains half a character. Type it again.";
+  if (new TextEncoder().encode(id).length > 512) return "That ending is too long. Choose a shorter one.";
   return undefined;
 }
 
@@ -140,11 +140,11 @@ export function iceServers({ urls, username, credential }) {
     // A host without a scheme is what people copy: its name says what it is.
     const url = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d+)?$/i.test(typed) ? `${/^turn/i.test(typed) ? "turn" : "stun"}:${typed}` : typed;
     if (!/^(stuns?|turns?):[^/]/i.test(url)) {
-      throw new Error(`“${url}” is no address of a STUN or TURN server. They look like stun.example.com:3478 or turn:turn.example.com.`);
+      throw new Error(`“${url}” is not the address of a STUN or TURN server. Such an address looks like stun.example.com:3478 or turn:turn.example.com.`);
     }
     const relay = /^turns?:/i.test(url);
     if (relay && (username === "" || credential === "")) {
-      throw new Error("A TURN server needs a username and a credential.");
+      throw new Error("A TURN server needs a username and a password. Enter both.");
     }
     return relay ? { urls: url, username, credential } : { urls: url };
   });
@@ -152,7 +152,7 @@ export function iceServers({ urls, username, credential }) {
     // The browser knows best what it can read.
     new RTCPeerConnection({ iceServers: servers }).close();
   } catch (error) {
-    throw new Error(`The browser refuses these servers: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`The browser does not accept these servers: ${error instanceof Error ? error.message : error}`);
   }
   return servers;
 }

@@ -79,8 +79,8 @@ export class Setup {
     element("setup").dataset.mode = calls ? "call" : "wait";
     element("setup-title").textContent = calls ? "Call the person who gave you this link" : "Start a call";
     element("setup-text").textContent = calls
-      ? "Their page rings. When they answer, you see and hear each other: picture, sound and chat go encrypted from one of you to the other. A call is for two."
-      : "You get a link. Give it to one person: your page rings when that person opens it. A call is for two. Picture, sound and chat go encrypted from one of you to the other.";
+      ? "Their page rings. When they answer, you see and hear each other. A call is for two, and travels encrypted from your browser to theirs."
+      : "You get a link. Send it to one person: this page rings when they open it. A call is for two, and travels encrypted from your browser to theirs.";
     element("instead").hidden = !calls;
     element("start").textContent = calls ? "Call" : "Get a link";
     return isOwn ? "own-link" : broken ? "broken-link" : undefined;
@@ -102,7 +102,7 @@ export class Setup {
   #submit() {
     const typed = input("id").value;
     const id = typed === "" ? (this.#random ? this.#self.id : randomId()) : typed;
-    const fault = this.#typedFault() ?? (id === this.#to ? "That is the ending of the link that you want to call. Choose another one for yourself." : undefined);
+    const fault = this.#typedFault() ?? (id === this.#to ? "That is the ending of the link you want to call. Choose another one for yourself." : undefined);
     showFault("id", fault);
     if (fault) {
       /** @type {HTMLDetailsElement} */ (element("link-details")).open = true;

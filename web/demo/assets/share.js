@@ -62,10 +62,10 @@ export function wireLink(title) {
   const link = /** @type {HTMLInputElement} */ (find("link"));
   link.addEventListener("focus", () => link.select());
   find("copy-link").addEventListener("click", async () => {
-    find("copied").textContent = (await copy(link.value)) ? "Copied." : "Select the link and copy it.";
+    find("copied").textContent = (await copy(link.value)) ? "Copied. Now send it." : "This browser did not copy the link. Select it and copy it yourself.";
   });
   find("copy-here").addEventListener("click", async () => {
-    find("copied").textContent = (await copy(link.value)) ? "Copied." : "This browser lets the page copy nothing.";
+    find("copied").textContent = (await copy(link.value)) ? "Copied." : "This browser did not copy the link.";
   });
   find("share-link").hidden = navigator.share === undefined;
   find("share-link").addEventListener("click", () => {

@@ -2,7 +2,7 @@
 
 import { randomId } from "../inbox.js";
 import { fromDrop, fromInput } from "./chosen.js";
-import { say, showLists, showTotal, unfold } from "./files-view.js";
+import { showLists, showTotal, unfold } from "./files-view.js";
 import { FolderView, itemsOf } from "./folder.js";
 import { Incoming } from "./incoming.js";
 import { Outgoing } from "./outgoing.js";
@@ -11,7 +11,7 @@ import { Progress } from "./progress.js";
 import { Saving } from "./saving.js";
 import { loadTransfers, saveTransfers } from "./settings.js";
 import { isOver } from "./transfer.js";
-import { element, showProblem } from "./view.js";
+import { announce, element, showProblem } from "./view.js";
 
 /** How often what moves is shown, and how soon a change, in milliseconds. */
 const SHOW_EVERY = 250;
@@ -179,9 +179,9 @@ function changed(direction, one) {
     told.set(one.id, one.state);
     progress.note(one);
     const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= MAX_SPOKEN;
-    if (direction === "incoming" && one.state === "offered" && few) say(`${one.folder?.path[0] ?? one.name} is offered to you.`);
-    if (one.state === "done" && few) say(`${one.folder?.path[0] ?? one.name} is complete.`);
-    if (one.state === "damaged") say(`${one.name} came damaged.`);
+    if (direction === "incoming" && one.state === "offered" && few) announce(`${one.folder?.path[0] ?? one.name} is offered to you.`);
+    if (one.state === "done" && few) announce(`${one.folder?.path[0] ?? one.name} is complete.`);
+    if (one.state === "damaged") announce(`${one.name} arrived damaged.`);
     if (direction === "incoming" && one.state === "done" && before === "checking") saving.take(one);
     if (direction === "incoming" && isOver(one) && one.target?.kind === "archive") saving.settle(incoming.list, one);
   }

@@ -1,4 +1,4 @@
-/** What both pages show in the same way. Everything from outside is set as text, never as markup. */
+/** Parts of the view that the pages share. Text from outside is set as text, never as markup. */
 
 import { actions, problems } from "./words.js";
 
@@ -11,23 +11,54 @@ export function element(id) {
   return /** @type {T} */ (document.getElementById(id));
 }
 
-/** @param {string} words */
+/** Sets the status at the top, and the title of the tab. @param {string} words */
 export function showStatus(words) {
-  element("status-text").textContent = words;
+  setText(element("status-text"), words);
+  document.title = `${words} · inbox`;
 }
 
 /**
- * Shows what is wrong, or what was wrong with it last time.
+ * Sets a text unless it is the same already, so that screen readers do not read it again.
+ * @param {Element | null} where
+ * @param {string} text
+ */
+export function setText(where, text) {
+  if (where && where.textContent !== text) where.textContent = text;
+}
+
+/** Makes screen readers read a text that does not appear in a live region. @param {string} words */
+export function announce(words) {
+  element("said").textContent = words;
+}
+
+/**
+ * Returns an element that shows an expert's terms on request.
+ * @param {string} text
+ */
+export function detailsOf(text) {
+  const details = document.createElement("details");
+  details.className = "more";
+  const summary = document.createElement("summary");
+  summary.textContent = "Details";
+  const paragraph = document.createElement("p");
+  paragraph.textContent = text;
+  details.append(summary, paragraph);
+  return details;
+}
+
+/**
+ * Shows a problem as a notice at the top, unless it is shown already.
  * @param {string} name of a problem in words.js
  * @param {Partial<Record<import("./words.js").Problem["action"] & string, () => void>>} [doing] what its button does
  */
 export function showProblem(name, doing = {}) {
   const notices = element("notices");
   if (notices.querySelector(`[data-problem="${name}"]`)) return;
-  const { title, text, weight, action } = problems[name];
+  const { title, text, details, weight, action } = problems[name];
   const notice = document.createElement("li");
   notice.dataset.problem = name;
   if (weight) notice.dataset.weight = weight;
+  const said = document.createElement("div");
   const words = document.createElement("p");
   const strong = document.createElement("strong");
   strong.textContent = title;
@@ -37,7 +68,8 @@ export function showProblem(name, doing = {}) {
     typed.textContent = part;
     words.append(i % 2 === 0 ? part : typed);
   }
-  notice.append(words);
+  said.append(words, ...(details ? [detailsOf(details)] : []));
+  notice.append(said);
   const act = action && doing[action];
   if (act) {
     const button = document.createElement("button");
@@ -49,7 +81,7 @@ export function showProblem(name, doing = {}) {
   notices.append(notice);
 }
 
-/** @param {...string} names of problems that are none any more */
+/** Removes notices. @param {...string} names of problems that are over */
 export function clearProblems(...names) {
   for (const name of names) element("notices").querySelector(`[data-problem="${name}"]`)?.remove();
 }
@@ -59,7 +91,7 @@ export function clearAllProblems() {
 }
 
 /**
- * Who used the keyboard goes on in what took the place of what is gone.
+ * Moves the focus if its element has disappeared, so that the keyboard continues at a sensible place.
  * @param {HTMLElement} place
  */
 export function keepFocus(place) {
