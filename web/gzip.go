@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// compress is done once, at the start: the files never change.
+// compress returns content, compressed with gzip.
 func compress(content []byte) []byte {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err != nil {
-		panic("web: " + err.Error()) // there is such a level
+		panic("web: " + err.Error()) // BestCompression is valid
 	}
 	w.Write(content)
-	w.Close() // neither fails: a buffer takes everything
+	w.Close() // writing to a bytes.Buffer cannot fail
 	return b.Bytes()
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3). A client that says
-// nothing of gzip gets none: not every one that may be sent it can read it.
+// acceptsGzip reports whether Accept-Encoding (RFC 9110, section 12.5.3) names gzip and does
+// not refuse it. "*" or a missing header do not count: not every such client can decode gzip.
 func acceptsGzip(accept string) bool {
 	for coding := range strings.SplitSeq(accept, ",") {
 		name, weight, _ := strings.Cut(coding, ";")

@@ -10,7 +10,7 @@ import (
 	"inbox/web"
 )
 
-func TestWhoAcceptsGzipGetsIt(t *testing.T) {
+func TestGzip(t *testing.T) {
 	h := web.Handler()
 	for _, url := range urls(t) {
 		plain, want := ask(t, h, "GET", url)
@@ -30,11 +30,11 @@ func TestWhoAcceptsGzipGetsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(r); err != nil || string(got) != want {
-			t.Errorf("GET %s: %d bytes, not the same: %v", url, len(got), err)
+			t.Errorf("GET %s: %d bytes, want the plain content: %v", url, len(got), err)
 		}
 		etag := res.Header.Get("ETag")
 		if etag == plain.Header.Get("ETag") {
-			t.Errorf("GET %s: both have the ETag %s", url, etag)
+			t.Errorf("GET %s: both variants have the ETag %s", url, etag)
 		}
 		res, content = ask(t, h, "GET", url, "Accept-Encoding", "gzip", "If-None-Match", etag)
 		if res.StatusCode != http.StatusNotModified || content != "" {
@@ -43,7 +43,7 @@ func TestWhoAcceptsGzipGetsIt(t *testing.T) {
 	}
 }
 
-func TestWhoDoesNotAcceptGzipDoesNot(t *testing.T) {
+func TestAcceptEncoding(t *testing.T) {
 	h := web.Handler()
 	for accept, want := range map[string]string{
 		"":                  "",

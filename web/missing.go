@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// missingPage is what a person reads at an address where nothing is. HOME stands for the
-// relative URL of the first page, without its last slash.
+// missingPage is the HTML page for unknown addresses. HOME stands for the relative URL of
+// the start page, without its last slash.
 //
 //go:embed missing.html
 var missingPage string
 
-const missingText = "Nothing is here. There are three pages, /, /call and /files, and /inbox for programs.\n"
+const missingText = "Nothing is here. The pages are /, /call, /files and /test. Programs use /inbox.\n"
 
-// Missing answers addresses outside of base, the path with a slash at its end below which
-// everything else is served.
+// Missing returns a handler for addresses outside base. The base path ends with a slash, and
+// everything else is served below it.
 func Missing(base string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		guard(w)
@@ -26,13 +26,13 @@ func Missing(base string) http.Handler {
 	})
 }
 
-// up is the relative URL of the root, as seen from a path.
+// up returns the relative URL of the root, as seen from path.
 func up(path string) string {
 	return "." + strings.Repeat("/..", max(strings.Count(path, "/")-1, 0))
 }
 
-// missing answers a browser with a page, and a program with a line of text. The answer
-// never repeats what was asked.
+// missing sends a page to browsers and a line of text to programs. The response never
+// contains the request.
 func missing(w http.ResponseWriter, r *http.Request, home string) {
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	content, contentType := missingText, "text/plain; charset=utf-8"
@@ -60,8 +60,8 @@ func accepts(accept []string, mediaType string) bool {
 	return false
 }
 
-// withoutSlash is the relative URL of a page whose address was typed with a slash at its
-// end, or "" if there is none.
+// withoutSlash returns the relative URL of the page that u names with an additional slash at
+// the end, or "" without such a page.
 func withoutSlash(pages map[string]page, u *url.URL) string {
 	name, slash := strings.CutSuffix(strings.TrimPrefix(u.Path, "/"), "/")
 	if p, ok := pages["/"+name]; !slash || !ok || name == "" || p.contentType != contentTypes[".html"] {

@@ -1,5 +1,5 @@
 /**
- * Bundles the libraries that the pages take from npm, one file each in demo/assets:
+ * Bundles the libraries that the pages use from npm, one file each in demo/assets:
  *
  *     node vendor.js [DIRECTORY]
  */

@@ -1,5 +1,6 @@
-// Package web holds the pages of the server: what it is, and two that show it, for
-// calls and for files; and the SDK, as pages import it. They are part of the binary.
+// Package web serves the pages of the server (start, call, files and test) and the SDK that
+// pages import. All of them are embedded in the binary. Mount [Handler] next to the server's
+// other handlers; it needs no configuration.
 package web
 
 import (
@@ -15,13 +16,14 @@ import (
 	"time"
 )
 
-// demo is what the pages are made of. dist is built from sdk, and committed, so
-// that building the server needs no npm; a test there compares the two.
+// The pages are in demo, as they are served. dist is built from sdk and committed, so that
+// building the server needs no npm. A test of the SDK compares the two.
 //
 //go:embed demo dist
 var files embed.FS
 
-// contentTypes is complete: a file of another type is a mistake, and never guessed.
+// contentTypes contains the type of every embedded file. Types are never guessed: load
+// panics on another extension.
 var contentTypes = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".html": "text/html; charset=utf-8",
@@ -30,8 +32,8 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// securityHeaders go out with every answer. The pages may use camera and
-// microphone, so nothing but their own files may run or be loaded in them.
+// securityHeaders are part of every response. The pages may use camera and microphone, so
+// they may load and run only their own files.
 var securityHeaders = map[string]string{
 	"Content-Security-Policy": "default-src 'self'; connect-src 'self'; media-src blob: 'self'; " +
 		"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
@@ -42,7 +44,7 @@ var securityHeaders = map[string]string{
 	"Cross-Origin-Resource-Policy": "same-origin",
 }
 
-// sharedHeaders go out with the SDK instead: any page may import it.
+// sharedHeaders replace some of them for the SDK, which any page may import.
 var sharedHeaders = map[string]string{
 	"Access-Control-Allow-Origin":  "*",
 	"Cross-Origin-Resource-Policy": "cross-origin",
@@ -56,7 +58,7 @@ type page struct {
 	gzipped     variant
 }
 
-// A variant is a page as some clients get it. Each has an ETag of its own.
+// A variant is one encoding of a page, with its own ETag.
 type variant struct {
 	etag    string
 	content []byte
@@ -67,11 +69,13 @@ func newVariant(content []byte) variant {
 	return variant{etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content: content}
 }
 
-// Handler serves the pages: /, /call, /files and /test, what they need under /assets/,
-// /favicon.ico, and the SDK: /inbox.js, and the part of it without WebRTC, /messaging.js,
-// whose former name is /mailbox.js.
-// All URLs in them are relative, so that it can be mounted under any path with
-// [http.StripPrefix]; the server's /inbox must be beside it.
+// Handler returns a handler that serves the pages (/, /call, /files and /test), their files
+// under /assets/, /favicon.ico, and the SDK: /inbox.js, and its part without WebRTC,
+// /messaging.js, formerly /mailbox.js. It answers other paths with 404 and is safe for
+// concurrent use.
+//
+// All URLs in the pages are relative, so the handler can be mounted below any path with
+// [http.StripPrefix]. The server's /inbox must be mounted below the same path.
 func Handler() http.Handler {
 	pages := allPages()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +92,7 @@ func Handler() http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			w.Header().Set("Cache-Control", "no-store")
-			http.Error(w, "A page can only be read, with GET or HEAD.", http.StatusMethodNotAllowed)
+			http.Error(w, "Pages can only be read: use GET or HEAD.", http.StatusMethodNotAllowed)
 		default:
 			if p.shared {
 				for name, value := range sharedHeaders {
@@ -115,11 +119,11 @@ func guard(w http.ResponseWriter) {
 	}
 }
 
-// allPages compresses them, which takes a moment, once.
+// allPages loads and compresses the pages once, on first use.
 var allPages = sync.OnceValue(load)
 
-// load reads the embedded files into a map by path, so that a request can name
-// nothing else: no directory, and no way out of one.
+// load reads the embedded files into a map by URL path. A request can therefore name neither
+// a directory nor a file outside.
 func load() map[string]page {
 	pages := make(map[string]page)
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {

@@ -32,7 +32,7 @@ func ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 	return res, string(content)
 }
 
-// urls is every URL that the pages have, found in the tree that is embedded.
+// urls returns the URL of every embedded file.
 func urls(t *testing.T) []string {
 	t.Helper()
 	found := []string{}
@@ -92,7 +92,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	}
 }
 
-func TestEveryAnswerIsGuarded(t *testing.T) {
+func TestSecurityHeaders(t *testing.T) {
 	h := web.Handler()
 	for _, target := range append(urls(t), "/nothing", "/assets/") {
 		for _, method := range []string{"GET", "HEAD", "POST"} {
@@ -122,7 +122,7 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 	}
 }
 
-func TestOtherMethodsAreRefused(t *testing.T) {
+func TestMethodNotAllowed(t *testing.T) {
 	h := web.Handler()
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "INVENTED"} {
 		res, content := ask(t, h, method, "/call")
@@ -132,9 +132,9 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 	}
 }
 
-// The SDK is for pages of any origin, also for those that ask for a policy of
-// what they embed; the pages of the server are for nobody else.
-func TestOnlyTheSDKIsForOthers(t *testing.T) {
+// Pages of any origin can import the SDK, even under a strict embedder policy. They cannot
+// embed anything else.
+func TestOnlyTheSDKIsShared(t *testing.T) {
 	h := web.Handler()
 	for _, url := range urls(t) {
 		origins, policy := "", "same-origin"
@@ -142,7 +142,7 @@ func TestOnlyTheSDKIsForOthers(t *testing.T) {
 			origins, policy = "*", "cross-origin"
 		}
 		etag := ""
-		for range 2 { // the second time, it has not changed
+		for range 2 { // the second response is 304
 			res, _ := ask(t, h, "GET", url, "Origin", "https://elsewhere.example", "If-None-Match", etag)
 			if got := res.Header.Get("Access-Control-Allow-Origin"); got != origins {
 				t.Errorf("GET %s: %s, Access-Control-Allow-Origin %q, want %q", url, res.Status, got, origins)
@@ -158,7 +158,7 @@ func TestOnlyTheSDKIsForOthers(t *testing.T) {
 	}
 }
 
-func TestNothingElseIsThere(t *testing.T) {
+func TestNotFound(t *testing.T) {
 	h := web.Handler()
 	for _, target := range []string{
 		"/index.html", "/call.html", "/inbox/", "/assets", "/assets/", "/assets/../call.html", "/demo/", "/web.go", "/dist/inbox.js", "/inbox.d.ts",
@@ -169,20 +169,20 @@ func TestNothingElseIsThere(t *testing.T) {
 			t.Errorf("GET %s: %s", target, res.Status)
 		}
 		if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") || !strings.Contains(content, "/call") {
-			t.Errorf("GET %s: %s %q helps nobody", target, res.Header.Get("Content-Type"), content)
+			t.Errorf("GET %s: %s %q, want a text that names the pages", target, res.Header.Get("Content-Type"), content)
 		}
 		if strings.Contains(content, path.Base(target)) && path.Base(target) != "call" && path.Base(target) != "inbox" {
-			t.Errorf("GET %s: the answer repeats what was asked: %q", target, content)
+			t.Errorf("GET %s: the response contains the request: %q", target, content)
 		}
 		if res.Header.Get("ETag") != "" || res.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("GET %s: is kept: %v", target, res.Header)
+			t.Errorf("GET %s: may be cached: %v", target, res.Header)
 		}
 	}
 }
 
-// A page whose address was typed with a slash at its end is found, wherever the pages are
-// mounted, and what its query says stays.
-func TestASlashAtTheEnd(t *testing.T) {
+// The address of a page with an additional slash redirects to the page and keeps the query,
+// under any base path.
+func TestTrailingSlash(t *testing.T) {
 	h := http.StripPrefix("/signal", web.Handler())
 	for target, want := range map[string]string{
 		"/signal/call/": "/signal/call", "/signal/files/?to=bob&x=%26": "/signal/files?to=bob&x=%26",
@@ -205,8 +205,9 @@ func TestASlashAtTheEnd(t *testing.T) {
 	}
 }
 
-// At a wrong address a person finds a page that leads home, and a program a line of text.
-func TestAWrongAddress(t *testing.T) {
+// At an unknown address, a browser gets a page with a link to the start page, and a program
+// a line of text.
+func TestMissing(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/signal/", http.StripPrefix("/signal", web.Handler()))
 	mux.Handle("/", web.Missing("/signal/"))
@@ -244,7 +245,7 @@ func TestAWrongAddress(t *testing.T) {
 	}
 }
 
-func TestUnderABasePath(t *testing.T) {
+func TestBasePath(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/signal/", http.StripPrefix("/signal", web.Handler()))
 	for _, target := range []string{"/signal/", "/signal/call", "/signal/assets/base.css", "/signal/inbox.js"} {
@@ -254,9 +255,9 @@ func TestUnderABasePath(t *testing.T) {
 	}
 }
 
-// The pages must work under any path, without a third party, and with a policy
-// that lets nothing run that is written into them.
-func TestPagesReferToTheirOwnFilesOnly(t *testing.T) {
+// The pages work below any path, load nothing from elsewhere, and comply with a policy that
+// forbids inline scripts and styles.
+func TestReferences(t *testing.T) {
 	h := web.Handler()
 	references := map[string]*regexp.Regexp{
 		"":     regexp.MustCompile(`(?i)\b(?:href|src|action|poster|srcset)\s*=\s*"([^"]*)"`),
@@ -269,7 +270,7 @@ func TestPagesReferToTheirOwnFilesOnly(t *testing.T) {
 		_, content := ask(t, h, "GET", url)
 		find, ok := references[path.Ext(url)]
 		if !ok {
-			continue // an image, which refers to nothing
+			continue // images refer to nothing
 		}
 		for _, match := range find.FindAllStringSubmatch(content, -1) {
 			reference := match[1]
@@ -282,17 +283,17 @@ func TestPagesReferToTheirOwnFilesOnly(t *testing.T) {
 				target = path.Dir(url)
 			}
 			if res, _ := ask(t, h, "GET", target); res.StatusCode != http.StatusOK {
-				t.Errorf("%s refers to %q, which is not there", url, reference)
+				t.Errorf("%s refers to %q, which does not exist", url, reference)
 			}
 		}
 		if path.Ext(url) == "" {
 			if found := inline.FindString(content); found != "" {
-				t.Errorf("%s has something inline: %q", url, found)
+				t.Errorf("%s has inline code: %q", url, found)
 			}
 		}
 		if path.Ext(url) == ".js" {
 			if found := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function`).FindString(content); found != "" {
-				t.Errorf("%s makes markup of text: %s", url, found)
+				t.Errorf("%s turns text into markup: %s", url, found)
 			}
 			if lines := strings.Count(content, "\n"); lines > 500 {
 				t.Errorf("%s has %d lines", url, lines)

@@ -1,4 +1,4 @@
-/** Browsers, and what a person sees in them. */
+/** Browsers, and helpers that act and look like a person in front of a page. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -6,21 +6,21 @@ import { chromium } from "playwright-core";
 import { chromiumOptions } from "./chromium.js";
 import { startFirefox } from "./firefox.js";
 
-/** Long enough for a busy machine; nothing waits this long when all is well. */
+/** Timeout of a step, in milliseconds: long enough for a busy machine. */
 export const TIMEOUT = 20_000;
 
 /** @type {Promise<import("playwright-core").Browser>[]} */
 const launched = [];
 
-/** Ends every browser, also one that a failed test forgot or that is still starting. */
+/** Closes every browser, even one that is still starting. */
 export async function closeBrowsers() {
   await Promise.all(launched.map((browser) => browser.then((browser) => browser.close(), () => {})));
 }
 
 /**
- * A browser process of its own, with a fresh profile.
- * @param {{camera?: boolean, devices?: number, answers?: boolean, names?: boolean, flags?: string[]}} [options] camera: there is
- *   one, and a microphone; devices: how many cameras there are then; for the rest see chromiumOptions
+ * Starts a browser process with a fresh profile.
+ * @param {{camera?: boolean, devices?: number, answers?: boolean, names?: boolean, flags?: string[]}} [options] camera: whether
+ *   it has a camera and a microphone; devices: the number of cameras; for the others see chromiumOptions
  */
 export function launch(options) {
   const browser = chromium.launch(launching(options));
@@ -28,7 +28,7 @@ export function launch(options) {
   return browser;
 }
 
-/** The same with Firefox. @param {Parameters<typeof startFirefox>[0]} [options] */
+/** Starts Firefox with a fresh profile. @param {Parameters<typeof startFirefox>[0]} [options] */
 export function launchFirefox(options) {
   const browser = startFirefox(options);
   launched.push(browser);
@@ -36,14 +36,14 @@ export function launchFirefox(options) {
 }
 
 /**
- * One whose computer can fall asleep.
+ * Starts a browser whose processes can be suspended, like a sleeping computer.
  * @param {Parameters<typeof launch>[0]} [options]
  */
 export async function launchSleeper(options) {
   const server = await chromium.launchServer(launching(options));
   const browser = chromium.connect(server.wsEndpoint());
   launched.push(browser.then((browser) => ({ close: () => browser.close().then(() => server.close()) })));
-  /** Signals all processes of the browser, those that others have started too. */
+  /** Signals all processes of the browser, including descendants. */
   const signal = (name) => {
     const all = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n").map((line) => line.trim().split(/\s+/).map(Number));
     const own = [server.process().pid];
@@ -58,15 +58,15 @@ function launching({ camera = true, devices = 1, ...more } = {}) {
   return chromiumOptions({ devices: camera ? devices : 0, ...more });
 }
 
-/** What the browser itself logs about answers that a test provokes. */
+/** Messages that the browser logs about responses that a test provokes. */
 const EXPECTED = /^WebSocket connection to '[^']*' failed: (Error in connection establishment: net::ERR_CONNECTION_(REFUSED|RESET)|Connection closed before receiving a handshake response|WebSocket is closed before the connection is established\.)|^Failed to load resource: (the server responded with a status of (401|404|409|503)|net::ERR_CONNECTION_(REFUSED|RESET)|net::ERR_EMPTY_RESPONSE|net::ERR_SOCKET_NOT_CONNECTED|net::ERR_INCOMPLETE_CHUNKED_ENCODING)/;
 
-/** Faults of all pages since the last look: uncaught errors, console errors and warnings, CSP violations. */
+/** Faults of all pages since the last check: uncaught errors, console errors and warnings, CSP violations. */
 const faults = [];
 
 /**
- * Fails when a page had a fault.
- * @param {{provoked?: boolean, expected?: RegExp}} [options] provoked: refused requests were meant; expected: so was this
+ * Fails if a page had a fault.
+ * @param {{provoked?: boolean, expected?: RegExp}} [options] provoked: ignore refused requests; expected: ignore these faults too
  */
 export function assertNoFaults({ provoked = false, expected } = {}) {
   const found = faults.splice(0).filter((fault) => !(provoked && EXPECTED.test(fault)) && !expected?.test(fault));
@@ -79,7 +79,7 @@ export function assertNoFaults({ provoked = false, expected } = {}) {
  */
 async function watch(context) {
   context.setDefaultTimeout(TIMEOUT);
-  // So that a test can read the statistics of connections, without a word about it in the page.
+  // Tests read the statistics of connections here, without hooks in the page.
   await context.addInitScript(() => {
     const Real = window.RTCPeerConnection;
     window.connections = [];
@@ -103,7 +103,7 @@ function watchPage(page) {
 }
 
 /**
- * A page in a context of its own: another person.
+ * Opens a page in a separate context, which stands for a person.
  * @param {import("playwright-core").Browser} browser
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
@@ -138,7 +138,7 @@ export async function step(page, name) {
 }
 
 /**
- * Opens an inbox.
+ * Opens the call page and starts.
  * @param {import("playwright-core").Page} page
  * @param {string} url of the server
  * @param {{id?: string, name?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
@@ -149,7 +149,7 @@ export async function opens(page, url, { id, name, ask = false, wish = "both" } 
 }
 
 /**
- * Opens an inbox and waits for calls.
+ * Opens the call page and waits for calls.
  * @param {import("playwright-core").Page} page
  * @param {string} url of the server
  * @param {{id?: string, name?: string, ask?: boolean, wish?: "both" | "microphone" | "none"}} [options]
@@ -162,7 +162,7 @@ export async function waits(page, url, options) {
 }
 
 /**
- * Opens somebody's link and calls.
+ * Opens a link and calls.
  * @param {import("playwright-core").Page} page
  * @param {string} link
  * @param {{id?: string, name?: string, wish?: "both" | "microphone" | "none"}} [options]
@@ -172,7 +172,7 @@ export async function calls(page, link, { id, name, wish = "both" } = {}) {
   await fillSetup(page, { id, name, wish });
 }
 
-/** Fills the form and opens the inbox, or calls. */
+/** Fills the form of the call page and submits it. */
 export async function fillSetup(page, { id, name, ask, wish }) {
   await page.waitForSelector("#setup:not([hidden])");
   if (name !== undefined) await page.fill("#name", name);
@@ -194,9 +194,8 @@ export async function areConnected(...pages) {
 }
 
 /**
- * Waits until a function of a page, which may take its time, returns something
- * true. (What page.waitForFunction is given must not be asynchronous: a promise is
- * true at once.)
+ * Waits until an asynchronous function in a page returns true. page.waitForFunction takes
+ * synchronous functions only: a promise is always truthy.
  * @template T
  * @param {import("playwright-core").Page} page
  * @param {(given: T) => Promise<boolean>} act
@@ -205,12 +204,12 @@ export async function areConnected(...pages) {
 export async function until(page, act, given) {
   const deadline = performance.now() + TIMEOUT;
   while (!(await page.evaluate(act, given))) {
-    if (performance.now() > deadline) throw new Error(`it did not come to this: ${act}`);
+    if (performance.now() > deadline) throw new Error(`still not true: ${act}`);
     await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
   }
 }
 
-/** The picture moves, and is not dark. @param {import("playwright-core").Page} page */
+/** Waits until the other person's video moves and is not dark. @param {import("playwright-core").Page} page */
 export async function sees(page) {
   await page.waitForFunction(() => {
     const video = /** @type {HTMLVideoElement} */ (document.getElementById("remote"));
@@ -220,7 +219,7 @@ export async function sees(page) {
     const context = canvas.getContext("2d");
     context.drawImage(video, 0, 0, 8, 8);
     const [, green] = context.getImageData(4, 4, 1, 1).data;
-    // Firefox counts no frames of a stream; its time goes on with them, in Chromium also without.
+    // Firefox does not count frames of a stream, but its time advances with them. In Chromium, time advances without frames.
     const frames = navigator.userAgent.includes("Firefox") ? 10 * video.currentTime : video.getVideoPlaybackQuality().totalVideoFrames;
     window.firstFrames ??= frames;
     return green > 60 && frames >= window.firstFrames + 3;
@@ -228,7 +227,7 @@ export async function sees(page) {
   await page.evaluate(() => delete window.firstFrames);
 }
 
-/** Sound arrives, and is no silence. @param {import("playwright-core").Page} page */
+/** Waits until sound arrives that is not silent. @param {import("playwright-core").Page} page */
 export async function hears(page) {
   await until(page, async () => {
     const [connection] = window.connections.filter((one) => one.connectionState === "connected").slice(-1);

@@ -1,4 +1,4 @@
-/** Two people meet: they see, hear and write to each other. */
+/** Two people call each other: they see, hear and write to each other. */
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
@@ -9,7 +9,7 @@ import {
 } from "./browser.js";
 
 let browser;
-/** As most are started; with TLS; and behind somebody's proxy. */
+/** A server with default settings, one with TLS, and one with a base path. */
 let server, secure, below;
 
 before(async () => {
@@ -22,7 +22,7 @@ before(async () => {
 });
 tidies(() => browser);
 
-/** Everything that two people can do in a call. */
+/** Checks video, sound and chat in both directions. */
 async function talk(alice, bob) {
   await areConnected(alice, bob);
   await Promise.all([sees(alice), sees(bob), hears(alice), hears(bob)]);
@@ -30,7 +30,7 @@ async function talk(alice, bob) {
   await writes(bob, alice, "<b>hello</b>, Alice 👋");
 }
 
-test("over HTTP on localhost, step by step", async () => {
+test("a call over HTTP on localhost works step by step", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local);
   assert.match(link, /^http:\/\/localhost:\d+\/call#to=[a-z0-9]{26}$/);
@@ -51,7 +51,7 @@ test("over HTTP on localhost, step by step", async () => {
     assert.equal(await page.isDisabled("#text"), true);
   }
 
-  // After a call, nothing turns a camera on by itself.
+  // After a call, the page rings and leaves the camera off.
   await bob.click("#again");
   await reaches(alice, "ringing");
   await alice.click("#answer");
@@ -60,14 +60,14 @@ test("over HTTP on localhost, step by step", async () => {
   await reaches(bob, "ended");
 });
 
-test("over --tls self-signed, on an address", async () => {
+test("a call works with --tls self-signed at an IP address", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   assert.match(secure.url, /^https:/);
   await calls(bob, await waits(alice, secure.url));
   await talk(alice, bob);
 });
 
-test("below a base path, from one browser process to another", async () => {
+test("a call below a base path works between two browser processes", async () => {
   const other = await launch();
   const [alice, bob] = await Promise.all([person(browser), person(other)]);
   const link = await waits(alice, below.local);
@@ -77,7 +77,7 @@ test("below a base path, from one browser process to another", async () => {
   await other.close();
 });
 
-test("a page that is loaded again in a call comes back into it, on either side", async () => {
+test("a page that is reloaded in a call returns to it, on either side", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "none" });
   await areConnected(alice, bob);
@@ -87,7 +87,7 @@ test("a page that is loaded again in a call comes back into it, on either side",
     await step(other, "returned");
     await areConnected(alice, bob);
     await sees(bob);
-    await writes(other, reloaded, `there you are ${reloaded === bob}`);
+    await writes(other, reloaded, `welcome back ${reloaded === bob}`);
     await other.evaluate(() => document.querySelectorAll("#log [data-step]").forEach((line) => line.remove()));
   }
   await bob.close({ runBeforeUnload: true });
@@ -96,7 +96,7 @@ test("a page that is loaded again in a call comes back into it, on either side",
   await reaches(alice, "ended");
 });
 
-test("a page that waits goes on after a reload, with the same link", async () => {
+test("a page that waits keeps its link after a reload", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local);
   await alice.reload();
@@ -106,7 +106,7 @@ test("a page that waits goes on after a reload, with the same link", async () =>
   await areConnected(alice, bob);
 });
 
-test("microphone and camera are switched off, and the other side is told", async () => {
+test("the other side learns when microphone and camera are switched off", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "microphone" });
   await areConnected(alice, bob);
@@ -124,7 +124,7 @@ test("microphone and camera are switched off, and the other side is told", async
   await sees(bob);
 });
 
-test("a screen is shared instead of the camera, also by someone without a camera, and the other side learns when it ends", async () => {
+test("a screen replaces the camera, even without a camera, and the other side learns when it ends", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "none" });
   await areConnected(alice, bob);
@@ -143,7 +143,7 @@ test("a screen is shared instead of the camera, also by someone without a camera
   assert.equal(await alice.evaluate(screens), 0);
   await bob.waitForSelector("body[data-their-camera='on'][data-their-screen='off']");
   await sees(bob);
-  // What the browser's own button does.
+  // The effect of the browser's own button.
   await bob.evaluate(() => {
     const { track } = window.connections.at(-1).getSenders().find(({ track }) => track?.getSettings().displaySurface);
     track.stop();
@@ -153,7 +153,7 @@ test("a screen is shared instead of the camera, also by someone without a camera
   await writes(alice, bob, "back to the camera");
 });
 
-test("another camera and microphone are chosen in the middle of a call", async () => {
+test("another camera can be chosen during a call", async () => {
   const several = await launch({ devices: 3 });
   const [alice, bob] = await Promise.all([person(several), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "none" });
@@ -166,19 +166,19 @@ test("another camera and microphone are chosen in the middle of a call", async (
   const labels = await alice.locator("#choose-camera option").allInnerTexts();
   assert.equal(labels.length, 3);
   assert.ok((await alice.evaluate(sent)).includes(labels[0]));
-  // The second one is a depth camera, whose pictures are of another kind.
+  // The second one is a depth camera with another kind of picture.
   const chosen = labels[2];
   await alice.selectOption("#choose-camera", { label: chosen });
   await until(alice, async (chosen) => window.connections.at(-1).getSenders().some(({ track }) => track?.label === chosen), chosen);
   await alice.keyboard.press("Escape");
   await alice.waitForSelector("#devices", { state: "hidden" });
   await sees(bob);
-  // What was muted stays so.
+  // The microphone stays muted.
   assert.equal(await bob.getAttribute("body", "data-their-microphone"), "off");
   await several.close();
 });
 
-test("an id that somebody chose rings first; a third one is told that it is busy", async () => {
+test("a call to a chosen id rings, and a third caller reads that they are in a call", async () => {
   const [alice, bob, carol] = await Promise.all([person(browser), person(browser), person(browser)]);
   const link = await waits(alice, server.local, { id: "alice", ask: true, wish: "none" });
   await calls(bob, link, { id: "bob", wish: "none" });
@@ -200,7 +200,7 @@ test("an id that somebody chose rings first; a third one is told that it is busy
   await writes(bob, alice, "we still talk");
 });
 
-test("two who call each other at once are in one call, also when both restart ICE", async () => {
+test("two people who call each other at the same time share one call, even when both restart ICE", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = (id) => new URL(`call#to=${id}`, server.local).href;
   await Promise.all([
@@ -212,7 +212,7 @@ test("two who call each other at once are in one call, also when both restart IC
   await writes(alice, bob, "one call");
   await writes(bob, alice, "yes, one");
 
-  // Both look for another path at once: two offers cross.
+  // Both restart ICE at the same time: two offers cross.
   const fragment = () => /a=ice-ufrag:(\S+)/.exec(window.connections.at(-1).currentLocalDescription.sdp)[1];
   const before = await Promise.all([alice.evaluate(fragment), bob.evaluate(fragment)]);
   await Promise.all([alice, bob].map((page) => page.evaluate(() => window.connections.at(-1).restartIce())));
@@ -223,12 +223,12 @@ test("two who call each other at once are in one call, also when both restart IC
     }, `a=ice-ufrag:${before[i]}`);
   }
   await writes(alice, bob, "still one call");
-  // Who is first calls somebody who is not there yet.
+  // The first caller calls an id without an inbox.
   await Promise.all(browser.contexts().map((context) => context.close()));
   assertNoFaults({ provoked: true });
 });
 
-test("ids of any characters work and are only text", async () => {
+test("ids of any characters work and never become markup", async () => {
   const ids = [
     ["<img src=x onerror=alert(1)>", "100% & + ? # / \\ \"'`"],
     ["Zoë 👩‍🚀 とり", "a b  c%20d%3Cb%3E"],

@@ -1,4 +1,4 @@
-/** What a page that waits sees of a certificate that the server made itself. */
+/** How a waiting page handles a self-signed certificate. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -15,7 +15,7 @@ after(async () => {
   await stopServers();
 });
 
-/** What Chromium knows a certificate's key by. */
+/** Returns the fingerprint by which Chromium identifies a certificate's key. */
 async function fingerprint(port) {
   const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
   await once(socket, "secureConnect");
@@ -24,11 +24,11 @@ async function fingerprint(port) {
   return createHash("sha256").update(key).digest("base64");
 }
 
-test("a page that waits goes on after a restart, and names a new certificate as a cause if it cannot", async () => {
+test("a waiting page recovers after a restart, and suggests a reload if the certificate is new", async () => {
   const snapshot = join(folder(), "inbox.snapshot");
   const flags = ["--tls", "self-signed", "--snapshot", snapshot];
   let server = await startServer(flags);
-  // A person who has accepted this certificate, and no other.
+  // A person who has accepted only this certificate.
   const browser = await launch({ flags: [`--ignore-certificate-errors-spki-list=${await fingerprint(server.port)}`] });
   const alice = await person(browser, { ignoreHTTPSErrors: false });
   await waits(alice, server.url, { wish: "none" });

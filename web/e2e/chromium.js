@@ -1,24 +1,24 @@
-/** How all tests start Chromium. */
+/** The options with which all tests start Chromium. */
 
 /**
- * Features that cost a test time or change what it sees. This list replaces the driver's own,
- * so those of the driver that matter here are in it too.
+ * Features that slow tests down or change what they see. This list replaces the driver's list,
+ * so it repeats the entries of the driver that matter here.
  */
 const DISABLED = [
-  // Each new window would start two renderers for suggestions below the address bar: half of
-  // the processor's work of opening a page.
+  // These start two renderers in each new window for suggestions below the address bar, which
+  // doubles the work of opening a page.
   "WebUIOmniboxPopup", "WebUIOmniboxAimPopup",
-  // As the driver does.
+  // The driver disables these too.
   "AvoidUnnecessaryBeforeUnloadCheckSync", "AvoidCorsURLLoaderRestartOnRedirect", "DestroyProfileOnBrowserClose", "HttpsUpgrades",
   "HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning",
   "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch",
 ];
 
 /**
- * What Chromium is launched with.
- * @param {{devices?: number, answers?: boolean, names?: boolean, flags?: string[]}} [options] devices: how many
- *   cameras there are; answers: the question whether a page may use them is answered with yes; names: candidates have
- *   names of mDNS, which need a network that has multicast, instead of plain addresses
+ * Returns the options for launching Chromium.
+ * @param {{devices?: number, answers?: boolean, names?: boolean, flags?: string[]}} [options] devices: the number of
+ *   cameras; answers: whether pages get permission to use them; names: whether candidates contain mDNS names, which need a
+ *   network with multicast, instead of plain addresses
  */
 export function chromiumOptions({ devices = 1, answers = true, names = true, flags = [] } = {}) {
   const disabled = names ? DISABLED : [...DISABLED, "WebRtcHideLocalIpsWithMdns"];
@@ -29,7 +29,7 @@ export function chromiumOptions({ devices = 1, answers = true, names = true, fla
       "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
       `--disable-features=${disabled.join()}`,
-      // Few frames a second, because every one is encoded by the processor.
+      // Few frames per second, because the processor encodes each of them.
       ...(devices > 0 ? [`--use-fake-device-for-media-stream=fps=10,device-count=${devices}`] : []),
       ...(answers ? ["--use-fake-ui-for-media-stream"] : []),
       ...flags,

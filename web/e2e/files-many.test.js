@@ -1,4 +1,4 @@
-/** Many files, and folders: all of them arrive on the disk, and the page stays usable. */
+/** Many files and folders arrive on the disk, and the page stays usable. */
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -17,18 +17,18 @@ before(async () => {
 });
 tidies(() => browser);
 
-/** So many small files. @param {string} prefix @param {number} count */
+/** Creates many small files. @param {string} prefix @param {number} count */
 const many = (prefix, count) => Array.from({ length: count }, (_, i) => makeFile(`${prefix} ${i + 1}.txt`, 1000 + i));
 const sizes = (files) => Object.fromEntries(files.map(({ name, size }) => [name, size]));
-/** Waits until so many rows are in a state. */
+/** Waits until a number of rows are in a state. */
 async function reach(page, state, count) {
   await page.waitForFunction(([state, count]) => document.querySelectorAll(`.transfer[data-state="${state}"]`).length === count, [state, count], { timeout: 20_000 + 500 * count });
 }
 
-/** How many files one test sends. A thousand take four minutes. */
+/** Number of files that one test sends. A thousand take four minutes. */
 const MANY = Number(process.env.INBOX_MANY ?? 60);
 
-test(`${MANY} files, received at once: each one is on the disk, and again when all are saved again`, async () => {
+test(`${MANY} files received together are all on the disk, and again after Save all again`, async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   const files = many("small", MANY);
@@ -40,20 +40,20 @@ test(`${MANY} files, received at once: each one is on the disk, and again when a
   for (const { path, name } of files) assert.deepEqual(readFileSync(join(folder, name)), readFileSync(path));
   await reach(alice, "done", MANY);
   const words = await bob.locator(".transfer .now").allInnerTexts();
-  assert.deepEqual([...new Set(words)], ["Complete, as it was sent. Handed to this browser's downloads."]);
+  assert.deepEqual([...new Set(words)], ["Received and checked. Look in your downloads."]);
 
   for (const { name } of files) rmSync(join(folder, name));
   await bob.click("#save-all");
   await holds(folder, sizes(files), 1000 * MANY);
 });
 
-/** Whether all of an element can be seen without scrolling. @param {import("playwright-core").Locator} locator */
+/** Reports whether an element is completely visible without scrolling. @param {import("playwright-core").Locator} locator */
 async function isInView(locator) {
   const { y, height } = await locator.boundingBox();
   return y >= 0 && y + height <= locator.page().viewportSize().height;
 }
 
-test("on a phone with 60 finished files, what runs and a new offer are in view, and the rest folds", async () => {
+test("on a phone with 60 finished files, a running transfer and a new offer are visible, and the others fold", async () => {
   const [alice, bob] = await pair(browser, server, { sender: gate });
   for (const page of [alice, bob]) await page.setViewportSize({ width: 390, height: 844 });
   await chooses(alice, ...many("finished", 60));
@@ -72,15 +72,15 @@ test("on a phone with 60 finished files, what runs and a new offer are in view, 
   for (const page of [alice, bob]) {
     await page.evaluate(() => scrollTo(0, 0));
     assert.ok(await isInView(page.locator("#total")), "the total progress is out of sight");
-    assert.ok(await isInView(row(page, large)), "what runs is out of sight");
+    assert.ok(await isInView(row(page, large)), "the running transfer is out of sight");
     assert.ok(await page.evaluate(() => document.documentElement.scrollHeight) < 2500, "the page is too tall");
   }
   assert.ok(await isInView(row(bob, next).getByRole("button", { name: "Receive: " })), "the offer is out of sight");
-  // What runs stands before what is offered, whichever came first.
+  // Running transfers come before offers.
   assert.deepEqual(await bob.locator("#incoming .transfer bdi").allInnerTexts(), ["large.bin", "next.txt"]);
 
   for (const page of [alice, bob]) {
-    assert.ok((await page.locator("#finished-list").boundingBox()).height < 300, "what is finished does not fold");
+    assert.ok((await page.locator("#finished-list").boundingBox()).height < 300, "the finished rows do not fold");
     await page.click("#unfold");
     assert.ok((await page.locator("#finished-list").boundingBox()).height > 400);
     await page.click("#clear-finished");
@@ -92,7 +92,7 @@ test("on a phone with 60 finished files, what runs and a new offer are in view, 
   await Promise.all([alice, bob].map((page) => reach(page, "done", 2)));
 });
 
-test("buttons of 40 rows, pressed at once: each file is saved again", async () => {
+test("40 files are all saved again when 40 buttons are clicked at the same time", async () => {
   const [alice, bob] = await pair(browser, server);
   const files = many("pressed", 40);
   await chooses(alice, ...files);
@@ -105,7 +105,7 @@ test("buttons of 40 rows, pressed at once: each file is saved again", async () =
   await holds(folder, sizes(files));
 });
 
-test("files of one name do not overwrite each other, not even after a reload", async () => {
+test("files of the same name do not overwrite each other, even after a reload", async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   await choosesNamed(alice, ["same.txt", "Same.txt", "same.txt"]);
@@ -121,7 +121,7 @@ test("files of one name do not overwrite each other, not even after a reload", a
 });
 
 /**
- * What an archive that compresses nothing holds: contents by path, null for a folder.
+ * Reads an uncompressed archive: contents by path, null for a folder.
  * @param {string} path
  */
 function unpack(path) {
@@ -144,7 +144,7 @@ function unpack(path) {
   return found;
 }
 
-/** Waits until an archive holds this. @param {string} path @param {Record<string, string | null>} files */
+/** Waits until an archive has this content. @param {string} path @param {Record<string, string | null>} files */
 async function archives(path, files) {
   for (const deadline = performance.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
     try {
@@ -157,7 +157,7 @@ async function archives(path, files) {
 
 const hex = ({ path }) => readFileSync(path).toString("hex");
 
-test("many files as one archive: it holds all of them, each under a name of its own", async () => {
+test("many files arrive as one archive, each with a unique name", async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   const files = [...many("packed", 30), makeFile("large.bin", 9 * MB), makeFile("none", 0)];
@@ -173,7 +173,7 @@ test("many files as one archive: it holds all of them, each under a name of its 
   });
 });
 
-/** A folder on the disk. @param {string} name @param {Record<string, string | null>} files contents by path, null for a folder */
+/** Creates a folder on the disk. @param {string} name @param {Record<string, string | null>} files contents by path, null for a folder */
 function makeFolder(name, files) {
   const at = join(makeDirectory(), name);
   for (const [path, content] of Object.entries(files)) {
@@ -190,7 +190,7 @@ const TREE = {
 const packed = (name, files) => Object.fromEntries(Object.entries(files).map(([path, content]) =>
   [`${name}/${path}${content === null ? "/" : ""}`, content === null ? null : Buffer.from(content).toString("hex")]));
 
-test("a folder that is chosen is one row, and arrives as one archive with its structure", async () => {
+test("a chosen folder is one row, and arrives as one archive with its structure", async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   const photos = makeFolder("Photos", TREE);
@@ -219,7 +219,7 @@ async function drops(page, ...files) {
   for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: 200, y: 200, data });
 }
 
-test("a folder that is dropped beside a file keeps its structure, also the folders in it that are empty", async () => {
+test("a folder dropped together with a file keeps its structure, including empty folders", async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   const tree = { ...TREE, "empty/within": null };
@@ -231,12 +231,12 @@ test("a folder that is dropped beside a file keeps its structure, also the folde
   await holds(folder, { "Photos.zip": statSync(join(folder, "Photos.zip")).size, "loose.txt": 10 });
 });
 
-/** Has the page's picker of directories answer with one that the page can look into. */
+/** Replaces the directory picker with one that the test can inspect. Runs in the page. */
 function picks() {
   window.showDirectoryPicker = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("picked", { create: true });
 }
 
-/** What is in the picked directory: contents by path. */
+/** Reads the picked directory: contents by path. */
 function picked(page) {
   return page.evaluate(async () => {
     const found = {};
@@ -254,7 +254,7 @@ function picked(page) {
   });
 }
 
-test("into a chosen directory: folders arrive as folders, and overwrite nothing", async () => {
+test("folders arrive as folders in a chosen directory, and overwrite nothing", async () => {
   const [alice, bob] = await pair(browser, server, { receiver: picks });
   await bob.evaluate(async () => {
     const directory = await window.showDirectoryPicker();
@@ -275,14 +275,14 @@ test("into a chosen directory: folders arrive as folders, and overwrite nothing"
     "Photos/mine.txt": "mine", "same.txt": "x", "same (2).txt": "x",
     ...Object.fromEntries(Object.entries(tree).map(([path, content]) => [`Photos (2)/${path}`, content])),
   });
-  // What is where it was to go takes no more room, and stays finished over a reload.
+  // A written file takes no room in the page, and stays finished after a reload.
   await hasParts(bob, 0);
   await bob.reload();
   await areConnected(alice, bob);
   await reach(bob, "done", 3);
 });
 
-test("a directory that takes nothing: the row says so, and the file can be saved elsewhere", async () => {
+test("a directory that rejects a file: the row says so, and the file can be saved elsewhere", async () => {
   const [alice, bob] = await pair(browser, server, { receiver: () => {
     window.showDirectoryPicker = async () => ({ name: "full", getFileHandle: async () => { throw new DOMException("full", "QuotaExceededError"); } });
   } });
@@ -301,7 +301,7 @@ test("a directory that takes nothing: the row says so, and the file can be saved
   assertNoFaults({ expected: /a file could not be saved/ });
 });
 
-test("a page that is loaded again goes on with a folder, and with saving", async () => {
+test("a folder continues after both pages are reloaded", async () => {
   const [alice, bob] = await pair(browser, server, { sender: gate });
   const folder = await downloadsTo(bob);
   const photos = makeFolder("Photos", TREE);

@@ -1,4 +1,4 @@
-/** What the files page does, and says, when something is wrong. */
+/** How the files page handles and explains problems. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -23,7 +23,7 @@ afterEach(async () => {
   assertNoFaults({ provoked: true });
 });
 
-test("nobody is there yet: it is said, and it succeeds when somebody comes", async () => {
+test("the page says that nobody is there yet, and connects when someone comes", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = new URL("files#to=late", server.local).href;
   await bob.goto(link);
@@ -37,7 +37,7 @@ test("nobody is there yet: it is said, and it succeeds when somebody comes", asy
   await saysNoMore(bob, "no-such-inbox");
 });
 
-test("a third one is told that it comes too late; when one has left its page for good, another can come", async () => {
+test("a third visitor is turned away, and can connect once one of the two has left for good", async () => {
   const [alice, bob] = await pair(browser, server);
   const carol = await person(browser);
   const link = new URL(`files#to=${await alice.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)}`, server.local).href;
@@ -51,7 +51,7 @@ test("a third one is told that it comes too late; when one has left its page for
   await bob.close({ runBeforeUnload: true });
   await reaches(alice, "reconnecting");
   assert.match(await alice.innerText("#meet-text"), /continue by themselves/);
-  // That bob's page is gone, and not only his network, is known a moment later.
+  // It takes a moment to tell a closed page from a lost network.
   await until(carol, () => {
     const { state } = document.body.dataset;
     if (state === "ended") document.getElementById("again")?.click();
@@ -60,7 +60,7 @@ test("a third one is told that it comes too late; when one has left its page for
   await areConnected(alice, carol);
 });
 
-test("one who disconnects says so; the link still works, and a new one can be made", async () => {
+test("after a disconnect, the other side learns it, the link still works, and a new one can be made", async () => {
   const [alice, bob] = await pair(browser, server);
   const file = makeFile("waits.bin", 1000);
   await chooses(alice, file);
@@ -77,14 +77,14 @@ test("one who disconnects says so; the link still works, and a new one can be ma
 
   await alice.click("#leave");
   await reaches(bob, "ended");
-  await bob.click("#anew");
+  await bob.click("#new-link");
   await reaches(bob, "waiting");
   await alice.goto("about:blank");
   await alice.goto(await bob.inputValue("#link"));
   await areConnected(alice, bob);
 });
 
-test("a duplicated tab asks before it takes the transfers over, and the first one can take them back", async () => {
+test("a duplicated tab asks before it takes the transfers over, and the first tab can take them back", async () => {
   const [first, bob] = await pair(browser, server);
   const file = makeFile("belongs.bin", 1000);
   await chooses(bob, file);
@@ -109,16 +109,16 @@ test("a duplicated tab asks before it takes the transfers over, and the first on
   await areConnected(first, bob);
   await reaches(second, "stopped");
 
-  // Or it begins with a link of its own, and with nothing.
+  // A duplicated tab can also start with a new link and empty lists.
   const third = await duplicate();
-  await third.click("#anew");
+  await third.click("#new-link");
   await reaches(third, "waiting");
   assert.equal(await third.locator(".transfer").count(), 0);
   assert.notEqual(await third.inputValue("#link"), await first.inputValue("#link"));
   assert.equal(await first.getAttribute("body", "data-state"), "connected");
 });
 
-test("WebRTC is switched off: the page says so at once, and opens no inbox", async () => {
+test("with WebRTC switched off, the page says so and opens no inbox", async () => {
   for (const off of [
     () => delete window.RTCPeerConnection,
     () => (window.RTCPeerConnection = undefined),
@@ -138,7 +138,7 @@ test("WebRTC is switched off: the page says so at once, and opens no inbox", asy
   }
 });
 
-test("people have names: typed, kept on the device, told over the connection; never an id", async () => {
+test("names are typed, kept on the device and sent over the connection; ids are never shown", async () => {
   const [alice, bob] = await pair(browser, server);
   const ids = await Promise.all([alice, bob].map((page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("inbox:files:/inbox")).id)));
   const friendly = await alice.locator("#meet-title", { hasText: /^Connected to \W?[A-Z][a-z]+ [A-Z][a-z]+\W?$/ });
@@ -155,7 +155,7 @@ test("people have names: typed, kept on the device, told over the connection; ne
   for (const page of [alice, bob]) for (const id of ids) assert.ok(!(await page.innerText("body")).includes(id), "an id is shown");
 });
 
-test("the page behind a link is gone: the panel says so, and offers this page's own link", async () => {
+test("the panel says that the page behind a link is gone, and offers an own link", async () => {
   const bob = await person(browser);
   await bob.clock.install();
   await bob.goto(new URL("files#to=nobody-here", server.local).href);
@@ -165,12 +165,12 @@ test("the page behind a link is gone: the panel says so, and offers this page's 
   await bob.clock.fastForward(31_000);
   await bob.locator("#meet-text", { hasText: "the link does not work any more" }).waitFor();
   assert.equal(await bob.innerText("#status-text"), "Nobody is there");
-  await bob.click("#anew");
+  await bob.click("#new-link");
   await reaches(bob, "waiting");
   assert.match(await bob.inputValue("#link"), /#to=/);
 });
 
-test("one's own link, and one that is broken, connect with nobody", async () => {
+test("the own link and a broken link connect to nobody", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.local}files`);
   await reaches(alice, "waiting");
@@ -182,7 +182,7 @@ test("one's own link, and one that is broken, connect with nobody", async () => 
   await says(alice, "broken-link");
 });
 
-test("the server goes away and comes back: what goes directly goes on", async () => {
+test("transfers continue while the server is away", async () => {
   let mortal = await startServer();
   const [alice, bob] = await pair(browser, mortal);
   await mortal.kill();
@@ -196,7 +196,7 @@ test("the server goes away and comes back: what goes directly goes on", async ()
   for (const page of [alice, bob]) await saysNoMore(page, "server-away");
 });
 
-test("no disk for pages: into memory, as far as it is said; more than that is refused", async () => {
+test("without a disk, files are kept in memory up to the stated limit", async () => {
   const [alice, bob] = await pair(browser, server, { receiver: () => delete FileSystemFileHandle.prototype.createWritable });
   const file = makeFile("memory.bin", 5 * MB);
   await chooses(alice, file);
@@ -219,10 +219,10 @@ test("no disk for pages: into memory, as far as it is said; more than that is re
   await tells(alice, large, "not enough room");
 });
 
-test("what was accepted counts as used: a file that does not fit beside it is refused before it begins", async () => {
+test("accepted files reserve room: one that does not fit is refused before it begins", async () => {
   const [alice, bob] = await pair(browser, server, {
     sender: () => {
-      // Files of which a part was sent, by the id in the part's header.
+      // Ids of files whose first part was sent.
       window.begun = new Set();
       const { send } = RTCDataChannel.prototype;
       RTCDataChannel.prototype.send = function (data) {
@@ -256,7 +256,7 @@ test("what was accepted counts as used: a file that does not fit beside it is re
   assert.equal(await alice.evaluate(() => window.begun.size), 2);
   assert.equal(await bob.evaluate(() => window.persists), 1);
 
-  // What is removed makes room again.
+  // Removing files frees their room.
   await bob.click("#clear-finished");
   await alice.click("#clear-finished");
   await until(bob, async () => (await navigator.storage.estimate()).usage < 10e6);
@@ -266,7 +266,7 @@ test("what was accepted counts as used: a file that does not fit beside it is re
   await arrives(bob, files[1], again);
 });
 
-/** Names that harm, and what both lists show of them. */
+/** Harmful names, and how both lists show them. */
 const NAMES = {
   "<img src=x onerror=alert(1)>.txt": "_img src=x onerror=alert(1)_.txt",
   "a\u202egpj.exe": "a_gpj.exe",
@@ -287,7 +287,7 @@ const NAMES = {
   "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt",
 };
 
-test("a name is only text, hides nothing on either list, and is no path", async () => {
+test("a file name never becomes markup or a path, and hides nothing", async () => {
   const [alice, bob] = await pair(browser, server);
   await choosesNamed(alice, Object.keys(NAMES));
   await bob.locator(".transfer").nth(Object.keys(NAMES).length - 1).waitFor();
@@ -302,7 +302,7 @@ test("a name is only text, hides nothing on either list, and is no path", async 
   assert.equal((await arriving).suggestedFilename(), "_img src=x onerror=alert(1)_.txt");
 });
 
-test("a sender that does not clean its names is cleaned up after", async () => {
+test("the receiver cleans names that the sender did not", async () => {
   const [alice, bob] = await pair(browser, server, { sender: () => {
     const send = RTCDataChannel.prototype.send;
     RTCDataChannel.prototype.send = function (data) {
@@ -331,10 +331,10 @@ test("a long name is cut between characters, fits every file system, and keeps i
   }
 });
 
-test("what a stranger says on the wires is taken for what it is", async () => {
+test("malformed messages from the other side are ignored", async () => {
   const [alice, bob] = await pair(browser, server);
   const file = makeFile("after all.bin", 1000);
-  // Everything that is no offer, no part and no word, before a file that goes through all the same.
+  // Malformed offers, parts and messages, followed by a file that arrives nevertheless.
   await alice.evaluate(() => {
     const channels = [];
     const create = RTCPeerConnection.prototype.createDataChannel;
@@ -378,7 +378,7 @@ test("what a stranger says on the wires is taken for what it is", async () => {
   assert.equal(await alice.locator(".transfer").count(), 2);
 });
 
-test("plain HTTP on another name than localhost: the page leads to https", async () => {
+test("over plain HTTP with a host other than localhost, the page leads to https", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.url.replace("127.0.0.1", "inbox.test")}files`);
   await reaches(alice, "insecure");

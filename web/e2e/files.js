@@ -1,4 +1,4 @@
-/** Files, and what two people do with them on the files page. */
+/** Files, and helpers for sending them on the files page. */
 
 import assert from "node:assert/strict";
 import { createHash, randomFillSync } from "node:crypto";
@@ -9,14 +9,14 @@ import { pipeline } from "node:stream/promises";
 import { person, reaches, until } from "./browser.js";
 
 export const MB = 1e6;
-/** All files are of the same moment, so that one can be changed without a trace. */
+/** The modification time of all files, so that a test can replace one unnoticed. */
 const MODIFIED = 1_700_000_000;
 
 /** @type {string[]} */
 const made = [];
 process.on("exit", () => made.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
 
-/** A folder on the disk that is gone at the end. */
+/** Creates a directory that is removed at the end. */
 export function makeDirectory() {
   const folder = mkdtempSync(join(tmpdir(), "inbox-files-"));
   made.push(folder);
@@ -26,7 +26,7 @@ export function makeDirectory() {
 /** @type {string | undefined} */
 let folder;
 
-/** A file on the disk, whose content is nowhere the same. @param {string} name @param {number} size */
+/** Creates a file on the disk without repeated content. @param {string} name @param {number} size */
 export function makeFile(name, size) {
   folder ??= makeDirectory();
   const content = Buffer.alloc(size);
@@ -49,10 +49,10 @@ export async function digestOf(path) {
 }
 
 /**
- * Two people, connected.
+ * Opens the files page for two people and connects them.
  * @param {import("playwright-core").Browser} browser
  * @param {{local: string}} server
- * @param {{sender?: () => void, receiver?: () => void}} [scripts] what runs in their pages before anything else
+ * @param {{sender?: () => void, receiver?: () => void}} [scripts] run in their pages first
  */
 export async function pair(browser, server, { sender, receiver } = {}) {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
@@ -78,7 +78,7 @@ export async function chooses(page, ...files) {
   await page.setInputFiles("#choose", files.map(({ path }) => path));
 }
 
-/** Chooses files of one byte with names that no disk takes. @param {import("playwright-core").Page} page @param {string[]} names */
+/** Chooses files of one byte, with names that a disk would not accept. @param {import("playwright-core").Page} page @param {string[]} names */
 export async function choosesNamed(page, names) {
   await page.evaluate((names) => {
     const files = new DataTransfer();
@@ -88,17 +88,17 @@ export async function choosesNamed(page, names) {
   }, names);
 }
 
-/** The row of a file. @param {import("playwright-core").Page} page @param {{name: string}} file */
+/** Returns the row of a file. @param {import("playwright-core").Page} page @param {{name: string}} file */
 export function row(page, { name }) {
   return page.locator(".transfer", { has: page.locator("bdi", { hasText: name }) });
 }
 
-/** Presses a button of a row. */
+/** Clicks a button of a row. */
 export async function press(page, file, says) {
   await row(page, file).getByRole("button", { name: `${says}: ` }).click();
 }
 
-/** Waits until a row says something. */
+/** Waits until a row shows a text. */
 export async function tells(page, file, words) {
   await row(page, file).locator(".now", { hasText: words }).waitFor();
 }
@@ -108,24 +108,24 @@ export async function becomes(page, file, state) {
   await page.locator(`.transfer[data-state="${state}"]`, { has: page.locator("bdi", { hasText: file.name }) }).waitFor();
 }
 
-/** What comes into the downloads is what was sent. */
+/** Waits for a download and checks that it has the content of a file. */
 export async function arrives(page, file, download) {
   const got = await download;
   assert.equal(got.suggestedFilename(), file.name);
-  assert.equal(await digestOf(await got.path()), file.digest, "the content is another one");
+  assert.equal(await digestOf(await got.path()), file.digest, "the content differs");
   await becomes(page, file, "done");
 }
 
-/** The next download of a page. It can take long on a busy machine. */
+/** Waits for the next download of a page, for long enough on a busy machine. */
 export function download(page) {
   const promise = page.waitForEvent("download", { timeout: 120_000 });
-  promise.catch(() => {}); // whoever waits for it says so
+  promise.catch(() => {}); // the caller handles it
   return promise;
 }
 
 /**
- * Lets the downloads of a page go to a folder, as those of a person do. Playwright's
- * own handling of downloads takes more of them than a browser does otherwise.
+ * Saves the downloads of a page in a directory, as for a person. Playwright's own handling
+ * accepts more downloads than a browser usually does.
  * @param {import("playwright-core").Page} page
  * @returns {Promise<string>} the folder
  */
@@ -139,7 +139,7 @@ export async function downloadsTo(page) {
 }
 
 /**
- * Waits until a folder of downloads holds files of these sizes, and nothing else.
+ * Waits until a directory contains exactly files of these sizes.
  * @param {string} folder
  * @param {Record<string, number>} files sizes by name
  * @param {number} [limit] in milliseconds
@@ -152,7 +152,7 @@ export async function holds(folder, files, limit = 60_000) {
   assert.deepEqual(look(), wanted);
 }
 
-/** Waits until a page has so many parts of files on its disk. */
+/** Waits until a page stores a number of parts on its disk. */
 export async function hasParts(page, count) {
   await until(page, async (count) => {
     let found = 0;
@@ -162,13 +162,13 @@ export async function hasParts(page, count) {
         for await (const name of one.keys()) if (/^\d+$/.test(name)) found += Number((await (await one.getFileHandle(name)).getFile()).size > 0);
       }
     } catch {
-      return false; // the page removes them just now
+      return false; // the page is removing them
     }
     return found === count;
   }, count);
 }
 
-/** Lets a page read some parts of its files, and the next ones only when it is allowed to. */
+/** Makes a page wait for window.allow before it reads parts of its files. Runs in the page. */
 export function gate() {
   const read = Blob.prototype.arrayBuffer;
   const opened = new EventTarget();

@@ -1,4 +1,4 @@
-/** Files go from one browser to another, whole, or it is said why not. */
+/** Files arrive undamaged in another browser, or the page explains why not. */
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
@@ -14,7 +14,7 @@ before(async () => {
 });
 tidies(() => browser);
 
-test("several files in both directions: a small one, an empty one, one of a whole number of parts", async () => {
+test("a small file, an empty one and one of whole parts arrive, in both directions", async () => {
   const [alice, bob] = await pair(browser, server);
   const files = [makeFile("small.txt", 11), makeFile("empty", 0), makeFile("two parts.bin", 2 * 4 * 2 ** 20)];
   const back = makeFile("back.bin", 5 * MB);
@@ -31,7 +31,7 @@ test("several files in both directions: a small one, an empty one, one of a whol
   await arrives(alice, back, arriving);
   await becomes(bob, back, "done");
 
-  // Saved once more, and then forgotten by the browser.
+  // A file can be saved again; Remove deletes its parts.
   const again = download(bob);
   await press(bob, files[2], "Save again");
   await arrives(bob, files[2], again);
@@ -45,7 +45,7 @@ test("several files in both directions: a small one, an empty one, one of a whol
   });
 });
 
-test("what is chosen before somebody comes is offered then, and all of it can be received at once", async () => {
+test("files chosen before the connection are offered after it, and can be received together", async () => {
   const files = [1, 2, 3, 4, 5].map((n) => makeFile(`${n}.txt`, n * 1000));
   const [alice, bob] = await pair(browser, server);
   await bob.click("#leave");
@@ -57,7 +57,7 @@ test("what is chosen before somebody comes is offered then, and all of it can be
   for (const file of files) await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
 });
 
-test("200 MB, with what is going on all the time, and no more of it in memory than is said", async () => {
+test("200 MB arrive with progress, and a bounded part of them is in memory", async () => {
   const [alice, bob] = await pair(browser, server);
   const file = makeFile("large.bin", 200 * MB);
   await alice.evaluate(() => {
@@ -70,7 +70,7 @@ test("200 MB, with what is going on all the time, and no more of it in memory th
       window.most = Math.max(window.most, this.bufferedAmount);
     };
   });
-  // A disk that takes nothing yet.
+  // A disk that does not accept writes yet.
   await bob.evaluate(() => {
     const { createWritable } = FileSystemFileHandle.prototype;
     const free = new Promise((resolve) => (window.free = resolve));
@@ -84,7 +84,7 @@ test("200 MB, with what is going on all the time, and no more of it in memory th
   await press(bob, file, "Receive");
   const window4 = 4 * 4 * 2 ** 20;
   await alice.waitForFunction((window4) => window.sent >= window4, window4);
-  // What is said after that arrives, and still nothing more is sent.
+  // Messages still arrive while the sender waits with more bytes.
   const next = makeFile("next.txt", 10);
   await chooses(alice, next);
   await becomes(bob, next, "offered");
@@ -102,7 +102,7 @@ test("200 MB, with what is going on all the time, and no more of it in memory th
   assert.ok(await alice.evaluate(() => window.most) < 2 * 2 ** 20, "too much waits in the channel");
 });
 
-/** A file of three parts, of which one has been received. */
+/** Starts a transfer of three parts and stops after the first. */
 async function begun(name) {
   const [alice, bob] = await pair(browser, server, { sender: gate });
   const file = makeFile(name, 3 * 4 * 2 ** 20 - 1);
@@ -113,7 +113,7 @@ async function begun(name) {
   return { alice, bob, file };
 }
 
-test("the receiver loads its page again in the middle: it goes on from there", async () => {
+test("a transfer continues after the receiver reloads its page", async () => {
   const { alice, bob, file } = await begun("received.bin");
   await bob.reload();
   await areConnected(alice, bob);
@@ -123,16 +123,16 @@ test("the receiver loads its page again in the middle: it goes on from there", a
   await alice.evaluate(() => window.allow(1000));
   await arrives(bob, file, arriving);
   await becomes(alice, file, "done");
-  // Three parts, and the one that was being read when the receiver left.
+  // Three parts, plus the one that was being read when the receiver left.
   assert.equal(await alice.evaluate(() => window.reads), 4);
 
-  // What is complete stays complete.
+  // A complete file stays complete.
   await Promise.all([alice.reload(), bob.reload()]);
   await areConnected(alice, bob);
   await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
 });
 
-test("the sender loads its page again in the middle: the file is chosen again, and it goes on from there", async () => {
+test("a transfer continues after the sender reloads its page and chooses the file again", async () => {
   const { alice, bob, file } = await begun("sent.bin");
   await alice.reload();
   await areConnected(alice, bob);
@@ -146,11 +146,11 @@ test("the sender loads its page again in the middle: the file is chosen again, a
   const arriving = download(bob);
   await chooses(alice, file);
   await arrives(bob, file, arriving);
-  // Each part once, of which the first was only to know what was sent.
+  // Each part is read once; the first one only for its digest.
   assert.equal(await alice.evaluate(() => window.reads), 3);
 });
 
-test("a file that was changed in the middle is found out at the end, and is not saved", async () => {
+test("a file that changed during the transfer is detected and not saved", async () => {
   const { alice, bob, file } = await begun("changed.bin");
   await alice.reload();
   await areConnected(alice, bob);
@@ -168,7 +168,7 @@ test("a file that was changed in the middle is found out at the end, and is not 
   await arrives(bob, changed, arriving);
 });
 
-/** Flips a bit in every chunk, or in the first one only. */
+/** Flips a bit in every chunk, or only in the first one. Runs in the page. */
 function corrupt(always) {
   const send = RTCDataChannel.prototype.send;
   let flipped = 0;
@@ -182,7 +182,7 @@ function corrupt(always) {
   };
 }
 
-test("a part that comes damaged is asked for again; one that always does, is not saved", async () => {
+test("a damaged part is requested again; a file that stays damaged is not saved", async () => {
   const [alice, bob] = await pair(browser, server);
   const [once, always] = [makeFile("once.bin", 5 * MB), makeFile("always.bin", 1 * MB)];
   await alice.evaluate(corrupt, false);
@@ -201,7 +201,7 @@ test("a part that comes damaged is asked for again; one that always does, is not
   await becomes(alice, always, "cancelled");
 });
 
-test("what the disk has changed is found out at the end", async () => {
+test("damage on the receiver's disk is detected", async () => {
   const { alice, bob, file } = await begun("disk.bin");
   await bob.evaluate(async () => {
     const all = await (await navigator.storage.getDirectory()).getDirectoryHandle("inbox-files");
@@ -218,7 +218,7 @@ test("what the disk has changed is found out at the end", async () => {
   await arrives(bob, file, arriving);
 });
 
-test("either side cancels, before and in the middle: the other one is told, and nothing is left", async () => {
+test("either side can cancel before and during a transfer: the other one learns it, and no parts remain", async () => {
   const { alice, bob, file } = await begun("first.bin");
   const [second, third, fourth] = ["second.bin", "third.bin", "fourth.bin"].map((name) => makeFile(name, 9 * MB));
   await press(bob, file, "Cancel");
@@ -237,7 +237,7 @@ test("either side cancels, before and in the middle: the other one is told, and 
   await tells(bob, fourth, "The other person cancelled it.");
   await hasParts(bob, 0);
 
-  // And the way is free for the next one.
+  // The next file is not blocked.
   await alice.evaluate(() => window.allow(1000));
   const last = makeFile("last.bin", 1 * MB);
   await chooses(alice, last);
@@ -246,7 +246,7 @@ test("either side cancels, before and in the middle: the other one is told, and 
   await arrives(bob, last, arriving);
 });
 
-/** Somebody sends a file from a computer that falls asleep in the middle. */
+/** Starts a transfer from a computer that can fall asleep. */
 async function beforeSleep(name) {
   const { browser: other, sleep, wake } = await launchSleeper({ camera: false });
   const [alice, bob] = await Promise.all([person(browser), person(other)]);
@@ -272,7 +272,7 @@ async function beforeSleep(name) {
   return { alice, bob, file, sleep, awake };
 }
 
-test("the connection is interrupted: it is said, and goes on from there", async () => {
+test("a transfer continues after an interruption, and the page shows the interruption", async () => {
   const { alice, file, sleep, awake } = await beforeSleep("interrupted.bin");
   sleep();
   await reaches(alice, "reconnecting");
@@ -280,7 +280,7 @@ test("the connection is interrupted: it is said, and goes on from there", async 
   await awake();
 });
 
-test("the connection is lost and given up: another one is made, and it goes on from there", async () => {
+test("a transfer continues over a new connection after the first one was given up", async () => {
   const { alice, sleep, awake } = await beforeSleep("lost.bin");
   await alice.clock.install();
   sleep();
@@ -288,5 +288,5 @@ test("the connection is lost and given up: another one is made, and it goes on f
   await alice.clock.runFor(65_000);
   await alice.waitForFunction(() => window.first.connectionState === "closed");
   await awake();
-  assertNoFaults({ provoked: true }); // a minute in a moment is too much for the answer to a handshake
+  assertNoFaults({ provoked: true }); // skipping a minute makes a handshake time out
 });

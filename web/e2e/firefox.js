@@ -1,15 +1,15 @@
-/** Firefox as it is distributed, driven over WebDriver BiDi. */
+/** Starts an ordinary Firefox and drives it over WebDriver BiDi. */
 
 import { firefox } from "playwright-core";
 
-/** What Playwright asks for in every context, whether it is wanted or not, and Firefox does not know yet. */
+/** A command that Playwright sends for every context and that Firefox does not support yet. */
 const UNKNOWN = "emulation.setMediaFeaturesOverride";
 
 /**
- * A process of its own, with a fresh profile.
- * @param {{camera?: boolean, answers?: boolean, downloads?: string, preferences?: Record<string, string>}} [options] camera: there is one, and a
- *   microphone; answers: the question whether the page may use them is answered with yes; downloads: where
- *   they go, since nobody tells of them; preferences: more of them
+ * Starts a process with a fresh profile.
+ * @param {{camera?: boolean, answers?: boolean, downloads?: string, preferences?: Record<string, string>}} [options] camera: whether
+ *   it has a camera and a microphone; answers: whether pages get permission to use them; downloads: the directory of
+ *   downloads, which Firefox does not report; preferences: additional ones
  */
 export async function startFirefox({ camera = true, answers = true, downloads, preferences } = {}) {
   const browser = await firefox.launch({
@@ -20,13 +20,13 @@ export async function startFirefox({ camera = true, answers = true, downloads, p
     firefoxUserPrefs: {
       "media.navigator.streams.fake": camera,
       "media.navigator.permission.disabled": answers,
-      // Plain addresses in candidates: names of mDNS need a network that has multicast.
+      // Plain addresses in candidates: mDNS names need a network with multicast.
       "media.peerconnection.ice.obfuscate_host_addresses": false,
       "media.peerconnection.ice.loopback": true,
       ...preferences,
     },
   });
-  // All sessions have one prototype. This reaches into Playwright, whose version is pinned.
+  // All sessions share one prototype. This relies on internals of Playwright, whose version is pinned.
   const sessions = Object.getPrototypeOf(browser._connection.toImpl(browser)._browserSession);
   const { send } = sessions;
   sessions.send = function (method, params) {

@@ -1,4 +1,4 @@
-/** Programs in Go, and pages with the SDK, through a real server: examples/pion, and the command line. */
+/** Go programs and pages with the SDK connect through a real server: examples/pion, and the command line. */
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -44,7 +44,7 @@ function start(name, args, options = {}) {
   return child;
 }
 
-/** Its output, once it has ended, and well. */
+/** Returns the output of a program that ended successfully. */
 async function output(child, input) {
   const out = [];
   let err = "";
@@ -66,7 +66,7 @@ async function logs(child, pattern) {
   assert.fail(`the program has ended:\n${log}`);
 }
 
-/** A page that has the SDK, and an inbox of that id. */
+/** Opens a page with the SDK and an inbox. */
 async function pageOf(id) {
   const page = await person(browser);
   await page.goto(server.local);
@@ -77,7 +77,7 @@ async function pageOf(id) {
   return page;
 }
 
-test("a page connects to the pion example, goes on after a restart of ICE, and hangs up", { timeout: 3 * TIMEOUT }, async () => {
+test("a page connects to the pion example, survives an ICE restart, and hangs up", { timeout: 3 * TIMEOUT }, async () => {
   const pion = start("pion", ["-server", new URL("inbox", server.url).href, "-id", "pion"]);
   const page = await pageOf("page");
   const echoes = await page.evaluate(async () => {
@@ -100,7 +100,7 @@ test("a page connects to the pion example, goes on after a restart of ICE, and h
   });
   assert.deepEqual(echoes, ["hello 👋", [0, 255, 10], 60_000, "still there?"]);
 
-  // A second call between the same two, while the first goes on.
+  // A second call between the same two peers during the first.
   assert.equal(await page.evaluate(async () => {
     const pc = await sdk.connect(inbox, "pion");
     const channel = pc.createDataChannel("echo");
@@ -109,7 +109,7 @@ test("a page connects to the pion example, goes on after a restart of ICE, and h
     return new Promise((resolve) => (channel.onmessage = ({ data }) => resolve(data)));
   }), "two");
 
-  // Each side learns that the other hangs up.
+  // Each side learns that the other one hangs up.
   const over = logs(pion, /msg=over/);
   await page.evaluate(() => window.pc.close());
   await over;
@@ -127,7 +127,7 @@ test("a page connects to the pion example, goes on after a restart of ICE, and h
   await page.context().close();
 });
 
-test("messages between the command line and a page, text and bytes, both ways", { timeout: 3 * TIMEOUT }, async () => {
+test("the command line and a page exchange text and bytes", { timeout: 3 * TIMEOUT }, async () => {
   const page = await pageOf("böb the page");
   const received = page.evaluate(async () => {
     const got = [];

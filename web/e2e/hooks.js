@@ -1,12 +1,12 @@
-/** What follows the tests of a file, and each of them. */
+/** Cleaning up after tests. */
 
 import { after, afterEach } from "node:test";
 import { stopServers } from "./server.js";
 import { assertNoFaults, closeBrowsers } from "./browser.js";
 
 /**
- * Closes the pages of the browser after each test, and fails it if one of them had a fault.
- * After all tests it ends the browsers and the servers.
+ * Registers hooks. After each test they close the pages of the browser, and fail the test if a
+ * page had a fault. After all tests they close the browsers and stop the servers.
  * @param {() => import("playwright-core").Browser} browser
  */
 export function tidies(browser) {

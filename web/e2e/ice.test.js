@@ -1,4 +1,4 @@
-/** Calls through the relay of the server, which the pages learn of by themselves. */
+/** Calls through the server's relay, which the pages find without settings. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,7 @@ let secure;
 before(async () => {
   const [cert, key] = certificate();
   [browser, server, secure] = await Promise.all([
-    // It has no certificate of an authority that browsers know.
+    // Browsers do not know the authority that signed the certificate.
     launch({ flags: ["--ignore-certificate-errors"] }),
     startServer(),
     startServer(["--tls", "files", "--tls-cert", cert, "--tls-key", key]),
@@ -30,7 +30,7 @@ after(async () => {
 });
 afterEach(() => assertNoFaults());
 
-/** A certificate for localhost that an authority has signed, as files. */
+/** Creates a certificate for localhost that an authority signed, as files. */
 function certificate() {
   const dir = folder();
   const openssl = (...given) => execFileSync("openssl", given, { cwd: dir, stdio: "ignore" });
@@ -43,8 +43,8 @@ function certificate() {
 }
 
 /**
- * A person whose browser uses only some of what the server names, as in a strict network.
- * @param {{relay?: boolean, only?: string}} network relay: no direct path; only: the TURN URLs that can be reached, a pattern
+ * Opens a page whose browser uses only some ICE servers, as in a strict network.
+ * @param {{relay?: boolean, only?: string}} network relay: no direct path; only: a pattern of the TURN URLs that can be reached
  */
 async function behind({ relay = false, only = "" } = {}) {
   const page = await person(browser);
@@ -57,7 +57,7 @@ async function behind({ relay = false, only = "" } = {}) {
       }
     };
   }, { relay, only });
-  /** What the page reports. @type {object[]} */
+  /** The outcomes that the page reports. @type {object[]} */
   page.outcomes = [];
   page.on("request", (request) => {
     if (request.url().endsWith("/outcome") && request.method() === "POST") page.outcomes.push(request.postDataJSON());
@@ -85,14 +85,14 @@ for (const [name, alices, bobs, at, words] of [
     assert.ok(ms > 0 && ms < 60_000, `${ms}`);
     assert.ok([undefined, "ipv4", "ipv6"].includes(family));
     assert.deepEqual(more, []);
-    assert.deepEqual(alice.outcomes, []); // the one who was called
+    assert.deepEqual(alice.outcomes, []); // only the caller reports
     await alice.context().close();
     await bob.context().close();
   });
 }
 
-test("a call that finds no path reports why, and the page says it", async () => {
-  // Bob reaches no relay, and both have nothing else.
+test("a call without a path reports the cause, and the page explains it", async () => {
+  // Bob cannot reach the relay, and there is no other path.
   const [alice, bob] = [await behind({ relay: true }), await behind({ only: "^nothing" })];
   await bob.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });

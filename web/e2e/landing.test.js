@@ -1,4 +1,4 @@
-/** The first page: what it promises can be pasted. */
+/** The start page. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -23,7 +23,7 @@ async function paste(page, name) {
   return stdout;
 }
 
-test("its lines work when pasted, one after the other", async () => {
+test("its commands work when pasted one after the other", async () => {
   const page = await person(browser);
   await page.goto(server.url);
 
@@ -42,7 +42,7 @@ test("its lines work when pasted, one after the other", async () => {
   assert.match(await paste(page, "acknowledge"), /^HTTP\/1.1 204 /);
 });
 
-test("two visitors do not get the same names, and lines can be copied", async () => {
+test("two visitors get different names, and commands can be copied", async () => {
   const [one, two] = await Promise.all([person(browser), person(browser)]);
   await Promise.all([one.goto(server.url), two.goto(server.url)]);
   const lines = await Promise.all([one, two].map((page) => page.textContent("[data-command='open']")));
@@ -55,7 +55,7 @@ test("two visitors do not get the same names, and lines can be copied", async ()
   assert.equal(await one.evaluate(() => navigator.clipboard.readText()), lines[0]);
 });
 
-test("it leads to the pages, which can be used with the keyboard on a phone", async () => {
+test("it leads to the pages by keyboard, and every page fits a phone", async () => {
   const page = await person(browser, { viewport: { width: 390, height: 844 } });
   await page.goto(server.url);
   await page.getByRole("link", { name: "Make a call" }).press("Enter");

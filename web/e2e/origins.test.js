@@ -1,4 +1,4 @@
-/** Pages of another origin, whose tools add headers to every request. */
+/** Pages of another origin that add headers to every request, as tracing tools do. */
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -10,7 +10,7 @@ after(async () => {
   await stopServers();
 });
 
-/** Runs in a page: uses a server as an application with tracing does. */
+/** Uses a server as an application with tracing does. Runs in the page. */
 async function useTraced(server) {
   const headers = {
     "Authorization": `Basic ${btoa("alice:secret")}`, "Idempotency-Key": "k", "traceparent": "00-1-2-01", "tracestate": "a=b",
@@ -28,8 +28,8 @@ async function useTraced(server) {
   return answers;
 }
 
-test("a page of another origin may send the headers of its tools if the origin is allowed, and the log names the flag if not", async () => {
-  // The pages come from a server of their own, under two names.
+test("a page of an allowed origin may add headers, and the log names the flag for other origins", async () => {
+  // A separate server serves the pages under two host names.
   const [pages, browser] = await Promise.all([startServer(), launch()]);
   const allowed = new URL(pages.local).origin;
   const [any, named] = await Promise.all([startServer(), startServer(["--allow-origin", allowed])]);
@@ -49,7 +49,7 @@ test("a page of another origin may send the headers of its tools if the origin i
     socket.onclose = () => resolve(false);
   }), named.url);
   assert.equal(opened, false);
-  // One warning for /inbox, one for PeerJS, however often the page asks.
+  // One warning for /inbox and one for PeerJS, however many requests the page makes.
   const { origin } = new URL(pages.url);
   const warnings = named.log().split("\n").filter((line) => line.includes("refused a page"));
   assert.equal(warnings.length, 2, warnings.join("\n"));

@@ -1,6 +1,6 @@
 /**
- * Pages that try to use a password that the browser may remember: every way in which a
- * page can cause a request, from pages of every relation to the inbox.
+ * Attacks on a password that the browser may remember: every way in which a page can cause
+ * a request, from pages in every relation to the inbox.
  */
 
 import assert from "node:assert/strict";
@@ -10,13 +10,13 @@ import { createServer as createHTTP, request as requestHTTP } from "node:http";
 import { createServer as createHTTPS } from "node:https";
 import { connect } from "node:net";
 
-/** The names that browsers of these tests look up here. */
+/** Host names that the browsers of these tests resolve to this computer. */
 export const HOSTS = ["inbox.example.test", "app.example.test", "evil.test"];
 
 const PASSWORD = "swordfish";
 const authorization = "Basic " + Buffer.from(`alice:${PASSWORD}`).toString("base64");
 
-/** Where a page stands to the inbox. */
+/** Origins of the attacking page, relative to the inbox. */
 const RELATIONS = {
   "the same origin": (inbox) => inbox,
   "another port": (inbox, other) => inbox.replace(/\d+$/, other),
@@ -25,8 +25,8 @@ const RELATIONS = {
 };
 
 /**
- * What stands between a browser and the inbox: it passes everything on, keeps what it
- * saw, and serves the attacking page at /attack, under every name.
+ * A proxy between a browser and the inbox. It forwards and records every request, and
+ * serves the attacking page at /attack under every host name.
  */
 class Front {
   /** @type {{vector: string | null, authorization?: string, answered?: boolean, challenge?: string}[]} */
@@ -65,11 +65,11 @@ class Front {
     });
   }
 
-  /** Waits until these vectors were seen. */
+  /** Waits until requests with these vectors arrived. */
   async waitFor(vectors, where) {
     const missing = () => vectors.filter((vector) => !this.seen.some((seen) => seen.vector === vector && seen.answered));
     for (const deadline = Date.now() + 20_000; missing().length > 0; await new Promise((resolve) => setTimeout(resolve, 20))) {
-      assert.ok(Date.now() < deadline, `${missing()} never came from ${where}`);
+      assert.ok(Date.now() < deadline, `${missing()} never arrived from ${where}`);
     }
   }
 
@@ -80,7 +80,7 @@ class Front {
   }
 }
 
-/** Runs in the attacking page: every way to cause a request, each with a name. */
+/** Causes requests in every possible way, each with a name. Runs in the attacking page. */
 async function attack(target) {
   const get = (vector) => `${target}/inbox?wait=0&v=${vector}`;
   const post = (vector) => `${target}/inbox?to=alice&v=${vector}`;
@@ -153,22 +153,22 @@ async function attack(target) {
   document.body.append(link);
   link.click();
   document.body.setAttribute("style", "color: red"); // which the policy reports
-  // Some of them never settle: what a browser does not fetch, and what it fetches when it is idle.
+  // Some never settle: browsers do not fetch some of them, and others only when idle.
   await Promise.race([Promise.allSettled(settled), new Promise((resolve) => setTimeout(resolve, 1000))]);
 }
 
-/** Vectors that reach the inbox in every browser: without them the test would prove nothing. */
+/** Vectors that reach the inbox in every browser. Without them the test would prove nothing. */
 const CERTAIN = [
   "fetch-cors-include", "fetch-cors-include-post", "fetch-no-cors-include", "fetch-no-cors-include-post", "fetch-text/event-stream", "xhr", "eventsource", "websocket",
   "img", "img-cors", "script", "script-cors", "iframe", "object", "video", "stylesheet", "css", "form-get", "form-post", "beacon",
 ];
 
 /**
- * Does all of that.
+ * Attacks from every origin, and fails if a request carries the password or changes the inbox.
  * @param {import("playwright-core").BrowserContext} context
  * @param {{port: number}} inbox a server over plain HTTP
  * @param {string} pem a certificate and its key
- * @returns {Promise<number>} how many requests of the browser reached the inbox
+ * @returns {Promise<number>} the number of requests that reached the inbox
  */
 export async function tryPasswords(context, inbox, pem) {
   const certificate = readFileSync(pem);
@@ -191,7 +191,7 @@ export async function tryPasswords(context, inbox, pem) {
           const where = `${relation} over ${protocol}, at ${new URL(target).hostname}`;
           own.seen = [];
           const page = await context.newPage();
-          // A browser that is challenged takes these passwords, and remembers them.
+          // A browser would remember these passwords if it were challenged.
           await page.goto(`${target}/attack?report=x`);
           await page.evaluate(([target, password]) => new Promise((resolve) => {
             const xhr = new XMLHttpRequest();

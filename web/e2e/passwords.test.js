@@ -1,4 +1,4 @@
-/** What pages can do with a password that Chromium may remember. */
+/** Attacks on a password that Chromium may remember. */
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -12,8 +12,8 @@ after(async () => {
   await stopServers();
 });
 
-test("no page takes or sends a message with a password that the browser remembers", async () => {
-  // The certificate alone is wanted of the second server.
+test("no page can receive or send a message with a password that the browser remembers", async () => {
+  // The second server only provides a certificate.
   const snapshot = join(folder(), "inbox.snapshot");
   const [server, secure] = await Promise.all([startServer(), startServer(["--tls", "self-signed", "--snapshot", snapshot])]);
   await secure.kill();

@@ -1,4 +1,4 @@
-/** Who is who: names instead of ids, and one tab at a time for each of them. */
+/** Names instead of ids, and one tab at a time for each id. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -22,16 +22,16 @@ afterEach(async () => {
   assertNoFaults({ provoked: true });
 });
 
-/** Where a page names the other side. */
+/** Returns the places in which a page names the other person. */
 const named = async (page) => [await page.innerText("#status"), await page.title(), await page.textContent("#stand-in-text")];
 
-/** Fails if an id can be seen anywhere but in the link. */
+/** Fails if an id is visible outside the link. */
 async function showsNoId(page, ...ids) {
   const seen = await page.evaluate(() => document.title + document.body.innerText);
   for (const id of ids) assert.ok(!seen.includes(id), "an id is shown");
 }
 
-test("names that were typed are shown, also after a reload; ids are not", async () => {
+test("typed names are shown, even after a reload, and ids are not", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local, { name: "Zoë 👩‍🚀", wish: "none" });
   const id = decodeURIComponent(new URL(link).hash.slice(4));
@@ -47,13 +47,13 @@ test("names that were typed are shown, also after a reload; ids are not", async 
   await bob.reload();
   await areConnected(alice, bob);
   for (const text of await named(bob)) assert.ok(text.includes("Zoë 👩‍🚀"), text);
-  // Kept on the device, for the next time.
+  // The device keeps the name for the next call.
   const later = await bob.context().newPage();
   await later.goto(`${server.local}call`);
   assert.equal(await later.inputValue("#name"), "Bob Builder");
 });
 
-test("someone who types no name has a friendly one, the same on both sides", async () => {
+test("a person who types no name gets a friendly one, the same on both sides", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await alice.goto(`${server.local}call`);
   const own = await alice.getAttribute("#name", "placeholder");
@@ -73,7 +73,7 @@ test("someone who types no name has a friendly one, the same on both sides", asy
   await alice.waitForFunction(() => /[A-Z][a-z]+ [A-Z][a-z]+\u2069$/.test(document.getElementById("status-text").textContent));
 });
 
-test("a name from a hostile page is one harmless line", async () => {
+test("a name from a hostile page becomes one harmless line", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local, { name: "Alice", wish: "none" });
   await bob.addInitScript(() => {
@@ -107,7 +107,7 @@ test("a name from a hostile page is one harmless line", async () => {
   await writes(bob, alice, "still here");
 });
 
-/** A tab with a copy of what another one keeps, as the browser makes it when a tab is duplicated. */
+/** Opens a copy of a tab with its session storage, as browsers do when a person duplicates a tab. */
 async function duplicate(page) {
   const [copy] = await Promise.all([
     page.context().waitForEvent("page"),
@@ -119,7 +119,7 @@ async function duplicate(page) {
 
 for (const [where, url] of [
   ["on localhost", () => server.local],
-  ["over plain HTTP, where there are no locks", () => server.url.replace("127.0.0.1", "inbox.test")],
+  ["over plain HTTP, without Web Locks", () => server.url.replace("127.0.0.1", "inbox.test")],
 ]) {
   test(`a duplicated tab asks before it takes a call over, ${where}`, async () => {
     const [alice, bob] = await Promise.all([person(browser), person(browser)]);
@@ -129,7 +129,7 @@ for (const [where, url] of [
     await reaches(copy, "elsewhere");
     assert.equal(await copy.locator("#notices li").count(), 0);
     await writes(bob, alice, "still the first tab");
-    // Asked again after a reload, and nothing was taken.
+    // It asks again after a reload, and the call stays in the first tab.
     await copy.reload();
     await reaches(copy, "elsewhere");
     await writes(bob, alice, "still");
@@ -139,7 +139,7 @@ for (const [where, url] of [
     await says(alice, "replaced");
     await reaches(alice, "stopped");
     await writes(bob, copy, "and now the second");
-    // And back.
+    // The first tab takes the call back.
     await alice.click("[data-problem='replaced'] button");
     await areConnected(alice, bob);
     await reaches(copy, "stopped");
@@ -155,7 +155,7 @@ for (const [where, url] of [
   });
 }
 
-test("a duplicated tab turns no camera on while its original is in a call", async () => {
+test("a duplicated tab leaves the camera off while its original is in a call", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "none" });
   await areConnected(alice, bob);

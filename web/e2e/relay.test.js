@@ -1,4 +1,4 @@
-/** Calls in Chromium that may use nothing but the relay of the server. */
+/** Calls in Chromium that use only the server's relay. */
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -11,7 +11,7 @@ after(async () => {
 });
 
 /**
- * Connects two peers in a page with a picture and a data channel, each over the relay alone.
+ * Connects two peers in a page through the relay only, with video and a data channel.
  * @param {[RTCIceServer, RTCIceServer]} servers
  */
 async function relayedCall(servers) {
@@ -64,7 +64,7 @@ async function relayedCall(servers) {
   return { length, paths };
 }
 
-test("two peers connect through the relay alone, over UDP, TCP and TLS on the port of the page", async () => {
+test("two peers connect through the relay only, over UDP, TCP, and TLS on the port of the page", async () => {
   const server = await startServer(["--tls", "self-signed"]);
   const page = await person(await launch({ flags: ["--ignore-certificate-errors"] }));
   await page.goto(server.local);
@@ -73,7 +73,7 @@ test("two peers connect through the relay alone, over UDP, TCP and TLS on the po
     return (await response.json()).iceServers.find(({ username }) => username);
   }, id);
   const [alice, bob] = [await ice("alice"), await ice("bob")];
-  // A server names turns: only with a certificate that browsers trust by themselves.
+  // A server names turns: only if browsers trust its certificate.
   assert.deepEqual(alice.urls.map((url) => url.replace(/\d+\?/, "?")), ["turn:localhost:?transport=udp", "turn:localhost:?transport=tcp"]);
   const over = (relay, transport) => ({ ...relay, urls: transport === "tls" ? `turns:localhost:${server.port}?transport=tcp` : relay.urls.find((url) => url.endsWith(transport)) });
   for (const [one, other] of [["udp", "udp"], ["tcp", "tcp"], ["tls", "tls"], ["tls", "udp"]]) {

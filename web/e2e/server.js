@@ -1,4 +1,4 @@
-/** The real server, started the way a person starts it. */
+/** Starts the real server as a person would. */
 
 import { spawn, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -11,7 +11,7 @@ const root = new URL("../..", import.meta.url).pathname;
 /** @type {string | undefined} */
 let built;
 
-/** The program: named by INBOX_BIN, or built. */
+/** Returns the path of the program: INBOX_BIN, or a fresh build. */
 export function program() {
   if (process.env.INBOX_BIN) return resolve(process.env.INBOX_BIN);
   if (built === undefined) {
@@ -24,7 +24,7 @@ export function program() {
 /** @type {Set<import("node:child_process").ChildProcess>} */
 const running = new Set();
 
-/** Ends every server that a test left running. */
+/** Stops every server that a test left running. */
 export async function stopServers() {
   await Promise.all([...running].map(async (child) => {
     const exited = once(child, "exit");
@@ -33,14 +33,14 @@ export async function stopServers() {
   }));
 }
 
-/** A folder that is gone when the tests are. */
+/** Creates a directory that is removed when the tests end. */
 export function folder() {
   const made = mkdtempSync(join(tmpdir(), "inbox-e2e-"));
   process.on("exit", () => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
-/** Where servers keep what they keep, as their certificates. */
+/** The directory in which servers store their state, such as certificates. */
 const state = folder();
 
 /**
@@ -72,15 +72,15 @@ export async function startServer(flags = [], { port = 0 } = {}) {
     await exited;
   };
   return {
-    /** Where it listens, with the base path. */
+    /** Its URL, including the base path. */
     url,
-    /** The same as a name: localhost is what browsers trust without TLS, and what people type. */
+    /** The same with localhost as host, which browsers trust without TLS. */
     local: url.replace("127.0.0.1", "localhost"),
     port: Number(new URL(url).port),
-    /** Ends it at once, as a crash would. */
+    /** Kills it, like a crash. */
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
-    /** All that it has logged. */
+    /** Returns its log so far. */
     log: () => log,
   };
 }

@@ -1,4 +1,4 @@
-/** The links and QR codes of both pages. */
+/** Links and QR codes on both pages. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ import { startServer } from "./server.js";
 import { fillSetup, launch, person, reaches, waits } from "./browser.js";
 
 let browser, server;
-/** The same, as other devices reach it. */
+/** The URL of the server as other devices reach it. */
 let reachable;
 
 before(async () => {
@@ -24,7 +24,7 @@ before(async () => {
 });
 tidies(() => browser);
 
-/** What the camera of a phone reads from a page, as it is on the screen. */
+/** Reads the QR code from the screen, like the camera of a phone. */
 async function scan(page) {
   const picture = await page.locator("#qr").screenshot();
   const { data, width, height } = await page.evaluate(async (picture) => {
@@ -66,7 +66,7 @@ test("the QR code is the link, in the light and in the dark, and no password is 
   }
 });
 
-test("ids of any characters are in the code too, as long as it can be read", async () => {
+test("the code contains ids of any characters, and is hidden when it would be too large", async () => {
   const alice = await person(browser);
   const link = await waits(alice, reachable, { id: "Zoë 👩‍🚀 とり", wish: "none" });
   assert.equal(await scan(alice), link);
@@ -79,7 +79,7 @@ test("ids of any characters are in the code too, as long as it can be read", asy
   assert.equal(await alice.evaluate(() => navigator.clipboard.readText()), await alice.inputValue("#link"));
 });
 
-test("an address that opens on this computer only is handed to nobody, but can be tried here", async () => {
+test("an address that works on this computer only is not offered for sharing, but can be tried here", async () => {
   for (const host of ["localhost", "127.0.0.1", "inbox.localhost"]) {
     for (const name of ["files", "call"]) {
       const page = await person(browser);
@@ -103,7 +103,7 @@ test("an address that opens on this computer only is handed to nobody, but can b
   }
 });
 
-test("a guest on plain HTTP is led to https, with the link", async () => {
+test("a guest over plain HTTP is led to https with the same link", async () => {
   const plain = await startServer();
   const host = plain.url.replace("127.0.0.1", "inbox.test");
   const guest = await person(browser);
@@ -119,21 +119,21 @@ test("a guest on plain HTTP is led to https, with the link", async () => {
     assert.equal(request.url().replace(/#.*/, ""), `${host}${name}`.replace("http:", "https:"));
     await guest.goto("about:blank");
   }
-  // On the port of HTTPS, the server itself leads there.
+  // On the port of HTTPS, the server redirects.
   await guest.goto(`${reachable.replace("https:", "http:")}call#to=somebody`);
   assert.equal(guest.url(), `${reachable}call#to=somebody`);
   await reaches(guest, "setup");
   assert.equal(await guest.locator("#notices li").count(), 0);
 });
 
-test("the libraries in the pages are those that package.json names", () => {
+test("the bundled libraries have the versions in package.json", () => {
   const folder = mkdtempSync(join(tmpdir(), "inbox-vendor-"));
   try {
     const here = join(import.meta.dirname, "..");
     execFileSync(process.execPath, ["vendor.js", folder], { cwd: here });
     for (const file of ["qr.js", "zip.js"]) {
       const [built, kept] = [join(folder, file), join(here, "demo/assets", file)].map((name) => readFileSync(name, "utf8"));
-      assert.ok(built === kept, `demo/assets/${file} is old: npm run vendor builds it`);
+      assert.ok(built === kept, `demo/assets/${file} is outdated: run npm run vendor`);
       assert.match(kept, /Permission is hereby granted/);
     }
   } finally {

@@ -1,4 +1,4 @@
-/** The page for operators, at --metrics-listen. */
+/** The page for operators at --metrics-listen. */
 
 import assert from "node:assert/strict";
 import http from "node:http";
@@ -17,21 +17,21 @@ afterEach(async () => {
   assertNoFaults();
 });
 
-/** A server with a page for operators, and the page's address. */
+/** Starts a server with a page for operators, and returns the address of the page. */
 async function watched(flags = []) {
   const server = await startServer(["--metrics-listen", "127.0.0.1:0", ...flags]);
   const told = () => /page for operators" at=(\S+)/.exec(server.log())?.[1];
-  while (!told()) await new Promise((resolve) => setTimeout(resolve, 10)); // it is said beside the other lines
+  while (!told()) await new Promise((resolve) => setTimeout(resolve, 10)); // it appears among the other lines
   return { server, status: told() };
 }
 
 const as = (id, password = "a password") => ({ Authorization: "Basic " + btoa(`${id}:${password}`) });
 
-/** A figure of the page, by its name. */
+/** Returns a figure of the page by its name. */
 const figure = (page, name) => page.locator("#figures div", { has: page.locator("dt", { hasText: name }) }).locator("dd");
 const card = (page, title) => page.locator("section", { has: page.locator("h2", { hasText: title }) });
 
-test("shows who waits, what was refused and what is held, and refreshes itself", async () => {
+test("it shows waiting peers, refusals and memory, and refreshes by itself", async () => {
   const { server, status } = await watched();
   const page = await person(browser);
   await page.clock.install();
@@ -43,9 +43,9 @@ test("shows who waits, what was refused and what is held, and refreshes itself",
   for (const title of ["Peers waiting", "Messages", "Delivery time", "Refusals", "Memory", "Connections"]) {
     assert.equal(await card(page, title).count(), 1, `there is a card ${title}`);
   }
-  assert.equal(await card(page, "Redis").count() + await card(page, "Certificates").count(), 0, "what this server does not have has no card");
+  assert.equal(await card(page, "Redis").count() + await card(page, "Certificates").count(), 0, "features that are switched off have no card");
 
-  // Two wait, and somebody has a wrong password.
+  // Two peers wait, and a third request has a wrong password.
   const waits = ["alice", "bob"].map((id) => http.get(`${server.url}inbox?after=0&wait=20`, { headers: as(id) }).on("error", () => {}));
   const waiting = async () => /^inbox_receivers\{transport="long-poll"\} 2$/m.test(await (await fetch(`${status}metrics`)).text());
   while (!await waiting()) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -56,7 +56,7 @@ test("shows who waits, what was refused and what is held, and refreshes itself",
   await card(page, "Memory").getByText("2 of 1 M").waitFor();
 
   const own = new URL(status).origin;
-  assert.ok(asked.length > 4 && asked.every((url) => url.startsWith(own) || url.startsWith("data:")), `it asks for nothing from elsewhere: ${asked}`);
+  assert.ok(asked.length > 4 && asked.every((url) => url.startsWith(own) || url.startsWith("data:")), `it requests only its own server: ${asked}`);
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
   for (const wait of waits) wait.destroy();
 
@@ -67,7 +67,7 @@ test("shows who waits, what was refused and what is held, and refreshes itself",
   assertNoFaults({ expected: /ERR_CONNECTION|Failed to load resource|Failed to fetch/ });
 });
 
-test("fits a phone, in light and dark, and tells when certificates end", async () => {
+test("it fits a phone in light and dark, and shows when certificates expire", async () => {
   const { status } = await watched(["--tls", "self-signed"]);
   for (const colorScheme of ["light", "dark"]) {
     const page = await person(browser, { viewport: { width: 360, height: 740 }, colorScheme });

@@ -1,4 +1,4 @@
-/** Streams, read by the client libraries for Server-Sent Events that people use. */
+/** Popular client libraries for Server-Sent Events read the server's streams. */
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -11,7 +11,7 @@ after(async () => {
   await stopServers();
 });
 
-/** Each opens a stream and calls heard with every event that the library hands on. */
+/** Each function opens a stream and calls heard for every event that its library passes on. */
 const libraries = `
   import { fetchEventSource } from "@microsoft/fetch-event-source";
   import { EventSource } from "eventsource";
@@ -45,7 +45,7 @@ const libraries = `
     "sse.js": (url, headers, heard) => listen(new SSE(url, { headers: { ...headers, Accept: "text/event-stream" } }), heard),
   };`;
 
-test("no client library for Server-Sent Events hands on an empty message", async () => {
+test("no client library for Server-Sent Events passes on an empty message", async () => {
   const [server, browser, { outputFiles }] = await Promise.all([
     startServer(), launch(),
     build({ stdin: { contents: libraries, resolveDir: import.meta.dirname }, bundle: true, write: false, format: "iife" }),
@@ -53,7 +53,7 @@ test("no client library for Server-Sent Events hands on an empty message", async
   const page = await browser.newPage();
   await page.goto(`${server.local}healthz`);
   await page.evaluate(outputFiles[0].text);
-  const heard = await page.evaluate(async (beside) => { // a browser has six connections for the streams
+  const heard = await page.evaluate(async (other) => { // a browser allows six connections to one host
     const headersOf = (id) => ({ Authorization: `Basic ${btoa(`${id}:secret`)}` });
     const until = async (what, condition) => {
       for (const deadline = performance.now() + 60_000; !condition(); await new Promise((resolve) => setTimeout(resolve, 20))) {
@@ -62,12 +62,12 @@ test("no client library for Server-Sent Events hands on an empty message", async
     };
     const ids = Object.keys(libraries);
     const heard = Object.fromEntries(ids.map((id) => [id, []]));
-    const send = (body) => Promise.all(ids.map((id) => fetch(`${beside}inbox?to=${encodeURIComponent(id)}`, { method: "POST", headers: headersOf("sender"), body })));
-    await Promise.all(ids.map((id) => fetch(`${beside}inbox?limit=0`, { headers: headersOf(id) })));
+    const send = (body) => Promise.all(ids.map((id) => fetch(`${other}inbox?to=${encodeURIComponent(id)}`, { method: "POST", headers: headersOf("sender"), body })));
+    await Promise.all(ids.map((id) => fetch(`${other}inbox?limit=0`, { headers: headersOf(id) })));
     for (const id of ids) libraries[id]("/inbox?after=0", headersOf(id), (event) => heard[id].push(event));
 
-    // A stream beside them tells when the server has written a comment into each.
-    const { body } = await fetch(`${beside}inbox?after=0`, { headers: { ...headersOf("watcher"), Accept: "text/event-stream" } });
+    // An additional stream shows when the server has written a comment into each.
+    const { body } = await fetch(`${other}inbox?after=0`, { headers: { ...headersOf("watcher"), Accept: "text/event-stream" } });
     const comment = (async () => {
       let text = "";
       for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
@@ -80,14 +80,14 @@ test("no client library for Server-Sent Events hands on an empty message", async
     await came(1);
     await send("");
     await came(2);
-    await Promise.all(ids.map((id) => fetch(`${beside}inbox`, { method: "DELETE", headers: headersOf(id) })));
+    await Promise.all(ids.map((id) => fetch(`${other}inbox`, { method: "DELETE", headers: headersOf(id) })));
     await came(3);
     return heard;
   }, server.url);
   assert.equal(Object.keys(heard).length, 6);
   for (const [library, events] of Object.entries(heard)) {
     assert.deepEqual(events.map(({ kind }) => kind), ["message", "message", "closed"], library);
-    for (const { data, id } of events) assert.ok(data && id, `${library} handed on ${JSON.stringify(events)}`);
+    for (const { data, id } of events) assert.ok(data && id, `${library} passed on ${JSON.stringify(events)}`);
     assert.deepEqual(events.map(({ data }) => JSON.parse(data).body), ["one", "", undefined], library);
   }
 });

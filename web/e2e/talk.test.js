@@ -1,4 +1,4 @@
-/** In a call: what one sees of oneself, what the buttons say, and the chat. */
+/** During a call: the own video, the buttons and the chat. */
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
@@ -13,7 +13,7 @@ before(async () => {
 });
 tidies(() => browser);
 
-/** Two people in a call. */
+/** Connects two people. */
 async function call(options = {}) {
   const [alice, bob] = await Promise.all([person(browser, options.alice), person(browser)]);
   const link = await waits(alice, server.local, { wish: options.wish ?? "none" });
@@ -22,14 +22,14 @@ async function call(options = {}) {
   return { alice, bob, link };
 }
 
-test("who shares the screen sees so all the time, and can stop it there", async () => {
+test("a person who shares the screen always sees that, and can stop it there", async () => {
   for (const viewport of [{ width: 1200, height: 800 }, { width: 390, height: 844 }]) {
     const { alice, bob } = await call({ alice: { viewport } });
     assert.equal(await alice.isVisible("#sharing"), false);
     await alice.click("#share-screen");
     await step(alice, "screen");
     await bob.waitForSelector("#their-screen:visible");
-    for (let i = 0; i < 40; i++) await writes(bob, alice, `line ${i}`); // far above in the log by now
+    for (let i = 0; i < 40; i++) await writes(bob, alice, `line ${i}`); // the log has scrolled far down
     assert.match(await alice.innerText("#sharing"), /You are sharing your screen/);
     const box = await alice.locator("#sharing").boundingBox();
     assert.ok(box.x >= 0 && box.y >= 0 && box.x + box.width <= viewport.width && box.y + box.height <= viewport.height);
@@ -41,7 +41,7 @@ test("who shares the screen sees so all the time, and can stop it there", async 
   }
 });
 
-test("one's own tile stays when the camera is off, and says so", async () => {
+test("the own tile stays when the camera is off, and says so", async () => {
   const { alice } = await call({ wish: "both" });
   assert.equal(await alice.isVisible("#own"), true);
   assert.equal(await alice.isVisible("#own-off"), false);
@@ -53,7 +53,7 @@ test("one's own tile stays when the camera is off, and says so", async () => {
   assert.equal(await alice.isVisible("#own-off"), false);
 });
 
-test("every round button says what it does, to the mouse and to the keyboard, and changes its words", async () => {
+test("every round button shows its label on hover and on focus, and the label follows its state", async () => {
   const { alice } = await call({ wish: "both" });
   const tip = (id) => alice.$eval(id, (button) => {
     const { content, visibility } = getComputedStyle(button, "::after");
@@ -75,7 +75,7 @@ test("every round button says what it does, to the mouse and to the keyboard, an
   assert.equal(await tip("#mute"), '"Unmute microphone"');
 });
 
-test("addresses in the chat are links, and nothing else is", async () => {
+test("web addresses in the chat become links, and nothing else does", async () => {
   const { alice, bob } = await call();
   const linked = [
     ["see https://example.com/a?b=c#d, please", ["https://example.com/a?b=c#d"]],
@@ -88,7 +88,7 @@ test("addresses in the chat are links, and nothing else is", async () => {
     ["nothttps://example.com", []],
   ];
   for (const [i, [text, expected]] of linked.entries()) {
-    await writes(bob, alice, `– ${i}`); // so that the last line is not that of the text before
+    await writes(bob, alice, `– ${i}`); // a separator between the texts
     await bob.fill("#text", text);
     await bob.press("#text", "Enter");
     const line = alice.locator("#log [data-kind='theirs']").last();
@@ -98,7 +98,7 @@ test("addresses in the chat are links, and nothing else is", async () => {
     assert.equal(await line.locator(":not(bdi, span, time, a)").count(), 0);
     assert.doesNotMatch(await line.innerText(), /[\u202a-\u202e\u2066-\u2069]/);
   }
-  // It opens beside the call, which goes on.
+  // The link opens in a new tab, and the call continues.
   await bob.fill("#text", `${server.local}healthz`);
   await bob.press("#text", "Enter");
   const link = alice.locator("#log a", { hasText: "healthz" });
@@ -108,7 +108,7 @@ test("addresses in the chat are links, and nothing else is", async () => {
   await writes(bob, alice, "still here");
 });
 
-test("the chat is there after a reload, and gone with the next call", async () => {
+test("the chat survives a reload, and the next call starts without it", async () => {
   const { alice, bob, link } = await call();
   await writes(alice, bob, "one, from Alice");
   await writes(bob, alice, "two, <b>from Bob</b>");
@@ -134,7 +134,7 @@ test("the chat is there after a reload, and gone with the next call", async () =
   assert.ok(link);
 });
 
-test("the page says before a call that it is for two", async () => {
+test("the page says before a call that a call is for two", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.local}call`);
   assert.match(await alice.innerText("#setup"), /call is for two/);

@@ -1,4 +1,4 @@
-/** The page that finds out why calls fail, with each fault made for real. */
+/** The test page, with real faults. */
 
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
@@ -28,12 +28,12 @@ afterEach(async () => {
 });
 
 /**
- * A proxy in front of the server, with faults.
+ * Starts a proxy with faults in front of the server.
  * @param {object} [faults]
- * @param {(ice: any) => void} [faults.ice] changes the answer of /ice
+ * @param {(ice: any) => void} [faults.ice] changes the response of /ice
  * @param {(req: import("node:http").IncomingMessage) => "hold" | "refuse" | undefined} [faults.on]
- * @param {(headers: any) => void} [faults.headers] changes those of an answer
- * @param {boolean} [faults.strip] takes upgrades away
+ * @param {(headers: any) => void} [faults.headers] changes the headers of a response
+ * @param {boolean} [faults.strip] rejects WebSockets
  */
 async function proxy({ ice, on, headers = () => {}, strip = false } = {}) {
   const to = new URL(server.url);
@@ -78,7 +78,7 @@ async function proxy({ ice, on, headers = () => {}, strip = false } = {}) {
   return `http://localhost:${front.address().port}/`;
 }
 
-/** A UDP port that does with a packet whatever filter says. @param {(packet: Buffer) => boolean} passes */
+/** Opens a UDP port that forwards some packets. @param {(packet: Buffer) => boolean} passes */
 async function udpPort(port, passes) {
   const front = createSocket("udp4");
   const backs = new Map();
@@ -98,16 +98,16 @@ async function udpPort(port, passes) {
   return front.address().port;
 }
 
-/** The URLs that the server names. */
+/** Changes the URLs of all ICE servers. */
 function urlsOf(ice, change) {
   for (const one of ice.iceServers) one.urls = [one.urls].flat().map(change);
 }
 
-/** The port of the relay in a URL. @param {string} url */
+/** Returns the port in the URL of a relay. @param {string} url */
 const portOf = (url) => Number(/:(\d+)(\?|$)/.exec(url)[1]);
 
 /**
- * Runs the test to its end.
+ * Opens the test page and waits for its result.
  * @param {string} url @param {{init?: () => void, on?: import("playwright-core").Browser}} [options]
  */
 async function tests(url, { init, on = browser } = {}) {
@@ -119,7 +119,7 @@ async function tests(url, { init, on = browser } = {}) {
   return { page, found, title: await page.textContent("#verdict"), report: await page.textContent("#report-text") };
 }
 
-test("all is well, and the report names nobody's address unless it is asked to", async () => {
+test("without faults, calls work, and the report contains addresses on request only", async () => {
   const { page, found, title, report } = await tests(server.local);
   assert.deepEqual(found, { mailbox: "ok", network: "ok", relay: "ok" });
   assert.equal(title, "Calls work from here.");
@@ -130,7 +130,7 @@ test("all is well, and the report names nobody's address unless it is asked to",
   assertNoFaults();
 });
 
-test("a proxy that holds streams back, strips upgrades and cuts polls", async () => {
+test("a proxy that buffers streams, rejects WebSockets and cuts polls is detected", async () => {
   const url = await proxy({
     strip: true,
     on: (req) => (req.headers.accept === "text/event-stream" ? "hold" : req.url.includes("wait=2") ? "refuse" : undefined),
@@ -140,7 +140,7 @@ test("a proxy that holds streams back, strips upgrades and cuts polls", async ()
   assertNoFaults({ expected: /WebSocket connection|status of 504/ });
 });
 
-test("UDP is blocked", async () => {
+test("a network that blocks UDP is detected", async () => {
   const silent = await udpPort(0, () => false);
   const url = await proxy({ ice: (ice) => urlsOf(ice, (url) => (url.endsWith("transport=tcp") ? url : url.replace(/:\d+/, `:${silent}`))) });
   const { found, title } = await tests(url);
@@ -149,24 +149,24 @@ test("UDP is blocked", async () => {
   assert.equal(title, "Calls work from here, through the relay.");
 });
 
-test("the relay refuses what the server gave", async () => {
+test("a relay that refuses the server's credentials is detected", async () => {
   const url = await proxy({ ice: (ice) => ice.iceServers.forEach((one) => one.credential && (one.credential = "wrong")) });
   const { found, title } = await tests(url);
   assert.equal(found["relay-refused"], "bad");
   assert.equal(title, "Some calls will fail from here.");
 });
 
-test("the name of the relay is unknown", async () => {
+test("a relay whose name does not resolve is detected", async () => {
   const url = await proxy({ ice: (ice) => urlsOf(ice, (url) => url.replace("localhost", "nowhere.invalid")) });
   const { found } = await tests(url);
   assert.equal(found.dns, "bad");
 });
 
-test("the relay gives addresses, and passes nothing on", async () => {
+test("a relay that gives addresses but forwards nothing is detected", async () => {
   let port;
   const answer = await (await fetch(`${server.url}ice`, { headers: { Authorization: `Basic ${btoa("somebody:secret")}` } })).json();
   urlsOf(answer, (url) => (port = portOf(url)) && url);
-  // CreatePermission and ChannelBind get no answer.
+  // CreatePermission and ChannelBind get no response.
   const deaf = await udpPort(port, (packet) => ![0x0008, 0x0009].includes(packet.readUInt16BE(0)));
   const url = await proxy({
     ice: (ice) => {
@@ -178,13 +178,13 @@ test("the relay gives addresses, and passes nothing on", async () => {
   assert.equal(found["relay-failed"], "bad");
 });
 
-test("the relay is not reached at all", async () => {
+test("a relay that does not answer is detected", async () => {
   const url = await proxy({ ice: (ice) => urlsOf(ice, (url) => url.replace(/:\d+/, ":9")) });
   const { found } = await tests(url);
   assert.equal(found["relay-unreachable"], "bad");
 });
 
-test("the server names no relay, or nothing", async () => {
+test("a server without a relay, or without ICE servers, is detected", async () => {
   const only = await proxy({ ice: (ice) => (ice.iceServers = ice.iceServers.filter(({ username }) => !username)) });
   assert.equal((await tests(only)).found["no-relay"], "warning");
   const none = await proxy({ ice: (ice) => (ice.iceServers = []) });
@@ -193,12 +193,12 @@ test("the server names no relay, or nothing", async () => {
   assert.equal(title, "Calls work within this network.");
 });
 
-test("the clocks differ", async () => {
+test("a wrong clock is detected", async () => {
   const url = await proxy({ headers: (headers) => (headers.date = new Date(Date.now() - 3_600_000).toUTCString()) });
   assert.equal((await tests(url)).found.clock, "warning");
 });
 
-test("something else answers", async () => {
+test("a login page in place of the server is detected", async () => {
   const other = createServer((req, res) => (req.url === "/readyz" ? res.end("Welcome to our guest network") : fetch(`${server.url}${req.url.slice(1)}`).then(async (answer) => {
     res.writeHead(answer.status, { "content-type": answer.headers.get("content-type") });
     res.end(Buffer.from(await answer.arrayBuffer()));
@@ -210,7 +210,7 @@ test("something else answers", async () => {
   assert.match(title, /^Calls do not work from here/);
 });
 
-test("a policy or an extension switches WebRTC off", async () => {
+test("a browser without WebRTC, or with restricted WebRTC, is detected", async () => {
   const { found, title } = await tests(server.local, { init: () => delete window.RTCPeerConnection });
   assert.equal(found["no-webrtc"], "bad");
   assert.equal(title, "Calls do not work in this browser.");
@@ -220,7 +220,7 @@ test("a policy or an extension switches WebRTC off", async () => {
   assert.ok(again.found["no-candidates"] === "bad" || again.found["udp-blocked"] === "warning", JSON.stringify(again.found));
 });
 
-test("camera and microphone are tried when the person wants it", async () => {
+test("camera and microphone are tested on request", async () => {
   const { page } = await tests(server.local);
   await page.click("#devices");
   await page.waitForSelector('[data-finding="camera"][data-level="warning"]'); // this browser has none
@@ -228,7 +228,7 @@ test("camera and microphone are tried when the person wants it", async () => {
   assert.match(await page.textContent("#report-text"), /camera: NotFoundError/);
 });
 
-test("a call that found no path leads here, and says so", async () => {
+test("the page repeats why the call failed that led to it", async () => {
   const page = await person(browser);
   await page.goto(`${server.local}test#ended=no-path`);
   assert.equal(await page.textContent("#came-from"), "Your call: Your networks did not let the two of you connect.");

@@ -1,4 +1,4 @@
-/** What the page does, and says, when something is wrong. */
+/** How the call page handles and explains problems. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -8,7 +8,7 @@ import {
   step, waits, writes,
 } from "./browser.js";
 
-/** One that has a camera, and one on a machine without any. */
+/** One browser with a camera, and one without devices. */
 let browser, bare;
 let server;
 
@@ -28,7 +28,7 @@ afterEach(async () => {
   assertNoFaults({ provoked: true });
 });
 
-/** Another program's request to the server's inbox. */
+/** Sends a request to an inbox, as another program. */
 async function program(method, query, { id, password, body, accept } = {}) {
   return fetch(`${server.url}inbox${query}`, {
     method,
@@ -40,7 +40,7 @@ async function program(method, query, { id, password, body, accept } = {}) {
   });
 }
 
-test("no camera: one still sees the other side, and the chat works", async () => {
+test("without a camera, a person still sees the other side, and the chat works", async () => {
   const [alice, bob] = await Promise.all([person(bare), person(browser)]);
   const link = await waits(alice, server.local);
   assert.match(await says(alice, "no-media"), /No camera and no microphone/);
@@ -54,7 +54,7 @@ test("no camera: one still sees the other side, and the chat works", async () =>
   await says(alice, "no-media");
 });
 
-test("camera and microphone denied: it is said how to allow them, and the chat works", async () => {
+test("with camera and microphone denied, the page says how to allow them, and the chat works", async () => {
   const asking = await launch({ answers: false });
   const [alice, bob] = await Promise.all([person(asking), person(browser)]);
   const link = await waits(alice, server.local);
@@ -64,7 +64,7 @@ test("camera and microphone denied: it is said how to allow them, and the chat w
   await sees(alice);
   await writes(alice, bob, "no camera today");
 
-  // Allowed after all, in the middle of the call.
+  // The person allows them during the call.
   await alice.context().grantPermissions(["camera", "microphone"]);
   await alice.click("[data-problem='media-denied'] button");
   await saysNoMore(alice, "media-denied");
@@ -73,7 +73,7 @@ test("camera and microphone denied: it is said how to allow them, and the chat w
   await asking.close();
 });
 
-test("plain HTTP on another name than localhost: the page leads to https, and the chat works", async () => {
+test("over plain HTTP with a host other than localhost, the page leads to https, and the chat works", async () => {
   const [alice, bob] = await Promise.all([person(bare), person(bare)]);
   const link = await waits(alice, server.url.replace("127.0.0.1", "inbox.test"));
   assert.doesNotMatch(await says(alice, "insecure"), /--tls/);
@@ -84,17 +84,17 @@ test("plain HTTP on another name than localhost: the page leads to https, and th
   await writes(bob, alice, "no camera, but words");
 });
 
-test("nobody is there yet: it is said, and the call succeeds when somebody comes", async () => {
+test("the page says that nobody is there yet, and the call succeeds when someone comes", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, new URL("call#to=late", server.local).href, { wish: "none" });
   assert.match(await says(bob, "no-such-inbox"), /Nobody is there yet/);
   await reaches(bob, "calling");
-  await opens(alice, server.local, { id: "late", wish: "none" }); // and may be called at once
+  await opens(alice, server.local, { id: "late", wish: "none" }); // answers automatically
   await areConnected(alice, bob);
   await saysNoMore(bob, "no-such-inbox");
 });
 
-test("the server goes away and comes back: a call goes on, a page that waits recovers", async () => {
+test("while the server is away, a call continues; a waiting page recovers afterwards", async () => {
   let mortal = await startServer();
   const [alice, bob, carol, dave, eve] = await Promise.all([1, 2, 3, 4, 5].map(() => person(browser)));
   await calls(bob, await waits(alice, mortal.local, { wish: "none" }), { wish: "none" });
@@ -111,7 +111,7 @@ test("the server goes away and comes back: a call goes on, a page that waits rec
   await eve.click("#start");
   for (const page of [alice, bob, carol]) assert.match(await says(page, "server-away"), /does not answer/);
   await reaches(carol, "waiting");
-  await writes(alice, bob, "who needs a server");
+  await writes(alice, bob, "without a server");
   mortal = await startServer([], { port: mortal.port });
   for (const page of [alice, bob, carol]) {
     await saysNoMore(page, "server-away");
@@ -122,14 +122,14 @@ test("the server goes away and comes back: a call goes on, a page that waits rec
   await calls(dave, link, { wish: "none" });
   await areConnected(carol, dave);
 
-  // A server that is stopped in good order says so itself.
+  // A server that shuts down properly announces it.
   await mortal.stop();
   await says(carol, "server-away");
   await dave.click("#hang-up");
   await reaches(carol, "ended");
 });
 
-test("a second tab that takes over: the first one stops, and asks for nothing more", async () => {
+test("when a second tab takes over, the first one stops and sends no more requests", async () => {
   const [first, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(first, server.local, { wish: "none" });
   const opened = first.context().waitForEvent("page");
@@ -153,7 +153,7 @@ test("a second tab that takes over: the first one stops, and asks for nothing mo
   await reaches(second, "stopped");
 });
 
-test("the id is taken: another one can be chosen", async () => {
+test("when the id is taken, another one can be chosen", async () => {
   assert.equal((await program("GET", "?wait=0", { id: "taken", password: "by me" })).status, 204);
   const alice = await person(browser);
   let asked = false;
@@ -172,7 +172,7 @@ test("the id is taken: another one can be chosen", async () => {
   assert.equal(await alice.locator("#notices li").count(), 0);
 });
 
-test("an id that cannot be is refused before the server is asked", async () => {
+test("an invalid id is rejected before any request", async () => {
   const alice = await person(browser);
   await alice.goto(`${server.local}call`);
   await alice.click("#link-details summary");
@@ -186,14 +186,14 @@ test("an id that cannot be is refused before the server is asked", async () => {
   await says(alice, "broken-link");
 });
 
-test("the other side's inbox is full: the page waits and goes on", async () => {
+test("when the other inbox is full, the page waits and then continues", async () => {
   const bob = { id: "full", password: "of mail" };
   await program("GET", "?wait=0", bob);
   const sends = Array.from({ length: 100 }, (_, i) =>
     program("POST", "?to=full", { id: `spammer${i % 2}`, password: "x", body: `${i}` }));
   for (const answer of await Promise.all(sends)) assert.equal(answer.status, 200);
   const alice = await person(browser);
-  // For half a minute the SDK tries by itself.
+  // The SDK retries for half a minute by itself.
   await alice.clock.install();
   await calls(alice, new URL("call#to=full", server.local).href, { wish: "none" });
   await reaches(alice, "calling");
@@ -212,7 +212,7 @@ test("the other side's inbox is full: the page waits and goes on", async () => {
   assert.equal(JSON.parse(last.messages.at(-1).body).type, "bye");
 });
 
-/** A network that lets nothing through: whatever candidate the other side has leads nowhere. */
+/** Opens a page in a network that lets nothing through: no candidate of the other side works. */
 async function walled(browser) {
   const page = await person(browser);
   await page.addInitScript(() => {
@@ -227,7 +227,7 @@ async function walled(browser) {
   return page;
 }
 
-test("no path: it is said what can help, and STUN and TURN servers can be named", async () => {
+test("without a path, the page says what can help, and accepts STUN and TURN servers", async () => {
   const [alice, bob] = await Promise.all([walled(browser), walled(browser)]);
   await bob.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
@@ -254,7 +254,7 @@ test("no path: it is said what can help, and STUN and TURN servers can be named"
   assert.equal(await later.inputValue("#ice-urls"), "127.0.0.1:9\nturn:127.0.0.1:9");
 });
 
-test("a connection that is lost for good: it is said so, and not that somebody left", async () => {
+test("a connection that is lost for good is reported as lost, not as a person who left", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await alice.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
@@ -272,7 +272,7 @@ test("a connection that is lost for good: it is said so, and not that somebody l
   assert.match(await alice.innerText("#over-text"), /lost and could not be restored/);
 });
 
-test("one's own link is no call", async () => {
+test("opening the own link makes no call", async () => {
   const alice = await person(browser);
   const link = await waits(alice, server.local, { wish: "none" });
   await alice.goto(link);

@@ -1,4 +1,4 @@
-/** What the call page says is true, and nobody is seen or heard who did not answer. */
+/** The call page tells the truth, and shows and sends nothing before an answer. */
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -14,7 +14,7 @@ before(async () => {
   [server, browser, restricted] = await Promise.all([
     startServer(),
     launch(),
-    // A policy under which a page that came without a proxy has no candidate.
+    // Under this policy, a page that was loaded without a proxy has no candidates.
     launch({ flags: ["--force-webrtc-ip-handling-policy", "--webrtc-ip-handling-policy=disable_non_proxied_udp"] }),
   ]);
 });
@@ -27,7 +27,7 @@ afterEach(async () => {
   assertNoFaults({ provoked: true });
 });
 
-/** Ways in which extensions and policies take WebRTC from a page. */
+/** Ways in which extensions and policies switch WebRTC off. */
 const without = {
   "RTCPeerConnection is missing": () => delete window.RTCPeerConnection,
   "RTCPeerConnection is undefined": () => Object.defineProperty(window, "RTCPeerConnection", { value: undefined }),
@@ -39,7 +39,7 @@ const without = {
   "it is a dummy": () => (window.RTCPeerConnection = class {}),
 };
 
-/** Counts what a page asks the person and the server for. */
+/** Counts requests to the server, and whether the page asked for a camera. */
 async function counts(page) {
   const asked = [];
   page.on("request", (request) => /\/inbox(\?|$)/.test(request.url()) && asked.push(request.url()));
@@ -51,7 +51,7 @@ async function counts(page) {
 }
 
 for (const [name, remove] of Object.entries(without)) {
-  test(`${name}: the page says why, and asks nobody for anything`, async () => {
+  test(`${name}: the page says so, and requests neither an inbox nor a camera`, async () => {
     const page = await person(browser);
     const asked = await counts(page);
     await page.addInitScript(remove);
@@ -69,7 +69,7 @@ for (const [name, remove] of Object.entries(without)) {
   });
 }
 
-test("WebRTC switched off in a page that waits: both sides learn why within seconds", async () => {
+test("when WebRTC is switched off in a waiting page, both sides learn it within seconds", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local, { wish: "none" });
   await alice.evaluate(() => delete window.RTCPeerConnection);
@@ -78,14 +78,14 @@ test("WebRTC switched off in a page that waits: both sides learn why within seco
   assert.match(await bob.innerText("#over"), /Their browser cannot make calls/);
   await says(alice, "no-webrtc");
 
-  // And in the one that calls.
+  // The same in the calling page.
   await bob.evaluate(() => delete window.RTCPeerConnection);
   await bob.click("#again");
   await reaches(bob, "ended");
   assert.match(await bob.innerText("#over"), /This browser cannot make calls/);
 });
 
-test("an exception while a connection is set up ends the call on both sides, and is said", async () => {
+test("an exception during setup ends the call on both sides with an explanation", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local, { wish: "none" });
   await alice.evaluate(() => {
@@ -100,8 +100,8 @@ test("an exception while a connection is set up ends the call on both sides, and
   await reaches(alice, "waiting");
 });
 
-test("no candidate at all: the page says so within seconds, on both sides, and names no STUN server", async () => {
-  // A relay that is reached over TCP would be a way, also under this policy.
+test("without any candidate, both sides learn it within seconds, in plain words", async () => {
+  // Without a relay: over TCP it would offer a path even under this policy.
   const bare = await startServer(["--turn", "off"]);
   for (const [caller, callee] of [[restricted, browser], [browser, restricted]]) {
     const [alice, bob] = await Promise.all([person(callee), person(caller)]);
@@ -117,7 +117,7 @@ test("no candidate at all: the page says so within seconds, on both sides, and n
   }
 });
 
-test("a page that waits rings with a sound, shows nobody before the answer, and stops when it is answered", async () => {
+test("a waiting page rings with a sound, connects only after the answer, and then stops ringing", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await alice.addInitScript(() => {
     window.sounds = 0;
@@ -147,11 +147,11 @@ test("a page that waits rings with a sound, shows nobody before the answer, and 
   await Promise.all([sees(alice), sees(bob)]);
 });
 
-test("only who asks for it answers without ringing, and that is kept over a reload", async () => {
+test("calls are answered automatically only on request, even after a reload", async () => {
   const [alice, bob, carol] = await Promise.all([1, 2, 3].map(() => person(browser)));
   await alice.goto(`${server.local}call`);
   assert.equal(await alice.isChecked("#auto"), false);
-  const link = await waits(alice, server.local, { wish: "none" }); // checks it
+  const link = await waits(alice, server.local, { wish: "none" }); // answers automatically
   await alice.reload();
   await reaches(alice, "waiting");
   await calls(bob, link, { wish: "none" });
@@ -194,7 +194,7 @@ test("a third visitor and a declined caller do not read that a call has ended", 
   await writes(bob, alice, "we still talk");
 });
 
-test("the page behind a link is gone: one voice says so, it changes with time, and there is a way out", async () => {
+test("the panel alone says that the page behind a link is closed, then gone, and offers an own link", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await bob.clock.install();
   await calls(bob, new URL("call#to=gone", server.local).href, { wish: "none" });
@@ -205,7 +205,7 @@ test("the page behind a link is gone: one voice says so, it changes with time, a
   await bob.clock.runFor(52_000);
   await bob.waitForFunction(() => /Nobody is there$/.test(document.getElementById("calling-title").textContent));
   assert.match(await bob.innerText("#calling-text"), /Ask for a new link/);
-  assert.match(await bob.innerText("#calling-time"), /(0:5|[1-9]:\d)\d/); // it counts, with the pace of the machine
+  assert.match(await bob.innerText("#calling-time"), /(0:5|[1-9]:\d)\d/); // the clock of the panel
 
   await bob.click("#own-link");
   await reaches(bob, "waiting");
@@ -216,12 +216,12 @@ test("the page behind a link is gone: one voice says so, it changes with time, a
   await areConnected(alice, bob);
 });
 
-test("nobody reads that the server answers again while it is down", async () => {
+test("the page does not say that the server answers again while it is down", async () => {
   const mortal = await startServer(["--drain", "8s"]);
   const alice = await person(browser);
   await waits(alice, mortal.local, { wish: "none" });
   const back = alice.locator("#log [data-step='server-back']");
-  // Leaving takes a while, during which connections are accepted still.
+  // During the drain, the server still accepts connections.
   const stopped = mortal.stop();
   await alice.waitForSelector("[data-problem='server-away'], [data-problem='draining']");
   await stopped;
@@ -274,7 +274,7 @@ for (const [problem, words, status, headers] of [
     away = false;
     await page.click(`[data-problem="${problem}"] button`);
     await reaches(page, "waiting");
-    // In the middle of things it may pass, so the page goes on trying.
+    // Once connected, the page keeps trying, since the problem may pass.
     away = true;
     gate.closeAllConnections();
     if (problem === "not-inbox") {

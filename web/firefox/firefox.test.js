@@ -1,4 +1,4 @@
-/** Firefox and Chromium meet, through a real server: with the SDK, and on the pages. */
+/** Firefox and Chromium connect through a real server, with the SDK and on the pages. */
 
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -14,10 +14,10 @@ import { IMPOSTORS, closeAndOpen, isNoInbox, startImpostor, traced } from "../sd
 import { FORMS, badCandidates, tooLarge } from "../sdk/test/support/signals.js";
 
 const downloads = mkdtempSync(join(tmpdir(), "inbox-firefox-"));
-/** What the tests of the SDK have in common in pages. */
+/** Functions that the SDK's tests use in pages. */
 const common = readFileSync(new URL("../sdk/test/support/page.js", import.meta.url), "utf8");
 
-/** Nothing waits this long when all is well. */
+/** Timeout of a test, for busy machines. */
 const LIMIT = { timeout: 120_000 };
 
 let server, firefox, chromium;
@@ -32,11 +32,11 @@ after(async () => {
 });
 afterEach(async () => {
   await Promise.all([firefox, chromium].flatMap((browser) => browser.contexts().map((context) => context.close())));
-  // A bye can come to an inbox that was closed just before.
+  // A bye may reach an inbox that has just been closed.
   assertNoFaults({ provoked: true });
 });
 
-/** A page of the server with the SDK that it serves. The landing page may only talk to its own origin. */
+/** Opens a page of the server with the SDK. The start page may only connect to its own origin. */
 async function withSDK(browser, address = server.local) {
   const page = await person(browser);
   await page.goto(address);
@@ -45,7 +45,7 @@ async function withSDK(browser, address = server.local) {
   return page;
 }
 
-/** Every way in which the two can meet: who calls, and who is called. */
+/** All pairs of caller and callee. */
 const ways = {
   "Firefox calls Chromium": () => [firefox, chromium],
   "Chromium calls Firefox": () => [chromium, firefox],
@@ -56,7 +56,7 @@ let round = 0;
 
 for (const [way, who] of Object.entries(ways)) {
   for (const transport of ["socket", "stream", "poll"]) {
-    test(`${way}, over ${transport}: channels, tracks, a change of the network, and the end`, LIMIT, async () => {
+    test(`${way}, over ${transport}: channels, tracks, a change of network and the ending work`, LIMIT, async () => {
       const [alice, bob] = await Promise.all(who().map((browser) => withSDK(browser)));
       const [a, b] = [`alice ${++round}`, `bob ${round}`];
       const add = async ([id, transport]) => {
@@ -85,7 +85,7 @@ for (const [way, who] of Object.entries(ways)) {
         return talk(pc, "once more");
       });
       assert.equal(again, `${b} heard once more`);
-      // Who loads its page again leaves the call.
+      // A reload ends the call.
       const ended = alice.evaluate(async () => (await pc.ended).code);
       await bob.reload();
       assert.equal(await ended, "ended");
@@ -93,7 +93,7 @@ for (const [way, who] of Object.entries(ways)) {
   }
 }
 
-test("both call at once, ten times: one connection, always", LIMIT, async () => {
+test("two peers that call each other at the same time get one connection, ten times", LIMIT, async () => {
   const [alice, bob] = await Promise.all([withSDK(firefox), withSDK(chromium)]);
   for (let i = 0; i < 10; i++) {
     const [a, b] = [`alice ${++round}`, `bob ${round}`];
@@ -110,7 +110,7 @@ test("both call at once, ten times: one connection, always", LIMIT, async () => 
 });
 
 for (const [way, who] of Object.entries(ways)) {
-  test(`${way}, which sends odd candidates before its own`, LIMIT, async () => {
+  test(`${way}, and unusual candidates before the real ones are harmless`, LIMIT, async () => {
     for (const [, entries] of FORMS) {
       const [alice, bob] = await Promise.all(who().map((browser) => withSDK(browser)));
       await badCandidates(alice, bob, "inbox", ++round, entries);
@@ -119,7 +119,7 @@ for (const [way, who] of Object.entries(ways)) {
 }
 
 for (const side of ["caller", "answerer"]) {
-  test(`Firefox makes an offer as ${side} that the server refuses: told once, and the connection goes on`, LIMIT, async () => {
+  test(`Firefox as ${side} makes an offer that the server rejects: one error, and the connection continues`, LIMIT, async () => {
     const small = await startServer(["--max-body", "8KiB"]);
     const browsers = side === "caller" ? [firefox, chromium] : [chromium, firefox];
     const [alice, bob] = await Promise.all(browsers.map((browser) => withSDK(browser, small.local)));
@@ -128,16 +128,16 @@ for (const side of ["caller", "answerer"]) {
 }
 
 for (const transport of ["socket", "stream", "poll"]) {
-  test(`Firefox, over a ${transport}: an inbox that is closed and opened again at once goes on`, LIMIT, async () => {
+  test(`Firefox over ${transport}: an inbox that is closed and immediately reopened works`, LIMIT, async () => {
     await closeAndOpen(await withSDK(firefox), "inbox", `twice ${++round}`, transport);
   });
 }
 
-test("Firefox: a page whose fetch adds headers for tracing uses every transport", LIMIT, async () => {
+test("Firefox: a page that adds tracing headers can use every transport", LIMIT, async () => {
   await traced(await withSDK(firefox, new URL("healthz", server.local).href), new URL("inbox", server.url).href, `traced ${++round}`);
 });
 
-test("Firefox: what is no inbox server is told as such", LIMIT, async () => {
+test("Firefox: the SDK detects servers that are not inbox", LIMIT, async () => {
   const impostor = await startImpostor();
   try {
     const page = await withSDK(firefox, new URL("healthz", server.local).href);
@@ -149,7 +149,7 @@ test("Firefox: what is no inbox server is told as such", LIMIT, async () => {
 });
 
 for (const [way, who] of Object.entries(ways)) {
-  test(`the call page: ${way}, they see, hear and write to each other, also after a reload`, LIMIT, async () => {
+  test(`the call page: ${way}, and they see, hear and write to each other, even after a reload`, LIMIT, async () => {
     const [bob, alice] = await Promise.all(who().map((browser) => person(browser)));
     await calls(bob, await waits(alice, server.local));
     await areConnected(alice, bob);
@@ -166,7 +166,7 @@ for (const [way, who] of Object.entries(ways)) {
   });
 }
 
-/** A file in the downloads of Firefox, once it is whole. */
+/** Waits for a complete file in the downloads of Firefox. */
 async function downloaded({ name, size }) {
   const path = join(downloads, name);
   const is = () => statSync(path, { throwIfNoEntry: false })?.size === size && !statSync(`${path}.part`, { throwIfNoEntry: false });
@@ -176,7 +176,7 @@ async function downloaded({ name, size }) {
   return { suggestedFilename: () => name, path: () => path };
 }
 
-test("the call page: names, a ring, a duplicated tab and no WebRTC, in Firefox", LIMIT, async () => {
+test("the call page: names, ringing, duplicated tabs and missing WebRTC work in Firefox", LIMIT, async () => {
   const [alice, bob] = await Promise.all([person(firefox), person(chromium)]);
   await calls(bob, await waits(alice, server.local, { name: "Zoë 👩‍🚀", ask: true, wish: "none" }), { name: "\u202EBob", wish: "none" });
   await reaches(alice, "ringing");
@@ -204,7 +204,7 @@ test("the call page: names, a ring, a duplicated tab and no WebRTC, in Firefox",
   await reaches(without, "unable");
 });
 
-test("the files page: 20 MB in both directions", LIMIT, async () => {
+test("the files page: 20 MB arrive in both directions", LIMIT, async () => {
   const [alice, bob] = await Promise.all([person(firefox), person(chromium)]);
   await alice.goto(`${server.local}files`);
   await reaches(alice, "waiting");
@@ -219,7 +219,7 @@ test("the files page: 20 MB in both directions", LIMIT, async () => {
   await Promise.all([files.becomes(alice, there, "done"), files.becomes(bob, back, "done")]);
 });
 
-test("the files page: 40 files and a folder, from Chromium to Firefox: all of them are in the downloads", LIMIT, async () => {
+test("the files page: 40 files and a folder from Chromium arrive in the downloads of Firefox", LIMIT, async () => {
   const [alice, bob] = await Promise.all([person(chromium), person(firefox)]);
   await alice.goto(`${server.local}files`);
   await reaches(alice, "waiting");

@@ -1,4 +1,4 @@
-/** Firefox and Chromium meet over nothing but the relay of the server, and report it. */
+/** Firefox and Chromium connect through the server's relay only, and report it. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -27,14 +27,14 @@ for (const [way, who] of [
   ["Firefox calls Firefox", () => [firefox, firefox]],
 ]) {
   for (const transport of ["udp", "tcp"]) {
-    test(`${way}, with a relay over ${transport} on the caller's side`, { timeout: 120_000 }, async () => {
+    test(`${way} through a relay, over ${transport} on the caller's side`, { timeout: 120_000 }, async () => {
       const ids = [`relay caller ${++round}`, `relay callee ${round}`];
       const pages = await Promise.all(who().map((browser) => person(browser)));
       await Promise.all(pages.map(async (page, i) => {
         await page.goto(server.local);
         await page.evaluate(async (id) => {
           Object.assign(globalThis, await import("/inbox.js"));
-          // Firefox's driver does not show what a request carries.
+          // Firefox's driver does not show the bodies of requests.
           const { fetch } = globalThis;
           globalThis.outcomes = [];
           globalThis.fetch = (url, init) => {
@@ -59,7 +59,7 @@ for (const [way, who] of [
         };
         const pc = await connect(inbox, to, {
           wait: 30_000,
-          // What the SDK fetches by itself has both.
+          // The SDK itself fetches servers for both transports.
           ...(transport === "tcp" && { iceServers: own }),
           configuration: { iceTransportPolicy: "relay" },
           setup: (pc) => void (globalThis.channel = pc.createDataChannel("x")),
@@ -74,7 +74,7 @@ for (const [way, who] of [
         return answer;
       }, [ids[1], transport]);
       assert.equal(heard, "there and back");
-      // The SDK waits for the path that ICE settles on.
+      // The SDK reports the path once ICE has settled on it.
       await caller.waitForFunction(() => outcomes.length > 0);
       const [outcome, ...more] = await caller.evaluate(() => outcomes);
       assert.deepEqual(more, []);

@@ -1,6 +1,6 @@
 /**
- * A browser in one of the networks of the matrix (see matrix/ beside web/). It prints
- * "ready" when it can be called, and the outcome of a call that it made, as JSON.
+ * A browser in one of the networks of the matrix (see /matrix). It prints "ready" when it
+ * can be called, or the outcome of the call that it makes as JSON.
  *
  *   node peer.js '{"Browser":"chromium","ID":"alice","To":"bob","Proxy":"http://…","URL":"https://…/"}'
  */
@@ -14,7 +14,7 @@ const { Browser, ID, To, Proxy, URL, Within } = JSON.parse(process.argv[2]);
 const browser = await (Browser === "firefox"
   ? startFirefox({ camera: false, preferences: proxied() })
   : chromium.launch({
-      // Without mDNS, since the networks have no multicast. The test's own authority is not installed.
+      // Without mDNS, since the networks have no multicast. The browser does not know the test's authority.
       ...chromiumOptions({ devices: 0, names: false, flags: ["--ignore-certificate-errors"] }),
       ...(Proxy && { proxy: { server: Proxy } }),
     }));
@@ -38,7 +38,7 @@ if (To) {
   console.log("ready");
 }
 
-/** Runs in the page, as the rest does. */
+/** Opens the inbox. This and the following functions run in the page. */
 async function prepare({ ID }) {
   const { Inbox, accept, connect } = await import("/inbox.js");
   globalThis.sdk = { accept, connect, inbox: new Inbox("/inbox", { id: ID, password: `password of ${ID}` }) };
@@ -47,7 +47,7 @@ async function prepare({ ID }) {
 async function answer() {
   const { accept, inbox } = sdk;
   const calls = accept(inbox);
-  // Asked for at once, so that the inbox is there when this returns.
+  // Start receiving now, so that the inbox exists when this returns.
   const first = calls.next();
   await fetch("/inbox?after=0&limit=0", { headers: { Authorization: `Basic ${btoa(`${inbox.id}:password of ${inbox.id}`)}` } });
   (async () => {
@@ -79,7 +79,7 @@ async function call({ To, timeout }) {
     let echoes = 0;
     await new Promise((resolve, reject) => {
       channel.onmessage = () => ++echoes === packets && resolve();
-      channel.onclose = () => reject(new Error("connected, but packets do not come back"));
+      channel.onclose = () => reject(new Error("connected, but packets do not return"));
       for (let i = 0; i < packets; i++) channel.send("hello");
     });
     const stats = [...(await pc.getStats()).values()];

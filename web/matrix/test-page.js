@@ -1,5 +1,5 @@
 /**
- * Opens /test in one of the networks of the matrix, and prints what it finds, as JSON.
+ * Opens the test page in one of the networks of the matrix, and prints its findings as JSON.
  *
  *   node test-page.js https://signal.example/ [PROXY]
  */

@@ -1,8 +1,8 @@
-/** Archives of files that this page received. */
+/** Packs received files into an archive. */
 
 import { makeZip, predictLength } from "./zip.js";
 
-/** The dates that an archive can hold. */
+/** The range of dates that a ZIP archive can store. */
 const OLDEST = Date.UTC(1980, 0, 2);
 const NEWEST = Date.UTC(2107, 11, 30);
 
@@ -15,14 +15,14 @@ const NEWEST = Date.UTC(2107, 11, 30);
 
 /**
  * Packs files into one archive without copying them. client-zip reads each file once for
- * its checksum and writes the headers; the archive refers to the files themselves. So it
- * takes no disk, and no memory but for the headers: about 150 bytes a file.
+ * its checksum and writes the headers; the archive refers to the files themselves. It
+ * takes no disk, and only about 150 bytes of memory per file, for the headers.
  * @param {Entry[]} entries
  * @returns {Promise<Blob>}
  * @throws {Error} when a file cannot be read
  */
 export async function archiveOf(entries) {
-  /** Which file a chunk in the archive is from. @type {WeakMap<Uint8Array, Blob>} */
+  /** The file that each chunk of the archive was read from. @type {WeakMap<Uint8Array, Blob>} */
   const from = new WeakMap();
   const all = unique(entries).map(({ path, content, modified }) => ({
     name: path.join("/") + (content ? "" : "/"),
@@ -45,7 +45,7 @@ export async function archiveOf(entries) {
 }
 
 /**
- * Gives every entry a path of its own, also where capitals do not count.
+ * Makes the paths of entries unique, even on systems that ignore case.
  * @param {Entry[]} entries
  */
 function unique(entries) {
@@ -64,7 +64,7 @@ function unique(entries) {
 /** @param {string[]} path */
 const fold = (path) => path.join("/").toLowerCase();
 
-/** The name of another file: "a (2).txt". @param {string} name @param {number} n */
+/** Returns a numbered name, such as "a (2).txt". @param {string} name @param {number} n */
 export function numbered(name, n) {
   const dot = name.lastIndexOf(".");
   return dot > 0 ? `${name.slice(0, dot)} (${n})${name.slice(dot)}` : `${name} (${n})`;

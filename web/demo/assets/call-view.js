@@ -63,6 +63,8 @@ export function addLine(kind, text, { step, author, details, at: now = new Date(
   line.dataset.kind = kind;
   if (step) line.dataset.step = step;
   const words = document.createElement("bdi");
+  // A step is an English sentence, even if it begins with a name from right to left.
+  if (kind === "step") words.dir = "ltr";
   appendLinked(words, text);
   const time = document.createElement("time");
   time.dateTime = now.toISOString();

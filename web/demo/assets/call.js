@@ -173,7 +173,7 @@ const page = {
   },
   onchannel(open) {
     showChat(open);
-    if (open) meeting?.say(own.told);
+    if (open) meeting?.send(own.state);
   },
   ondata({ type, text, camera, microphone, screen }) {
     if (type === "text" && typeof text === "string" && text !== "") {
@@ -190,7 +190,7 @@ const page = {
     document.body.dataset.ending = why;
     const text = endingWords(why, meeting?.peerName);
     addLine("step", text, { step: why });
-    if (error?.tried) console.debug("what was tried:", error.tried);
+    if (error?.tried) console.debug("attempted paths:", error.tried);
     showRemote(undefined);
     forgetTheirs();
     // From now on, only a person turns the camera on.
@@ -220,7 +220,7 @@ const page = {
 };
 
 own.onchange = () => {
-  meeting?.say(own.told);
+  meeting?.send(own.state);
   const shares = own.screen !== undefined;
   if (shares !== shared) step(shares ? "screen" : "no-screen");
   shared = shares;
@@ -334,7 +334,7 @@ element("compose").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ (element("text"));
   const text = input.value.trim();
-  if (text === "" || !meeting?.say({ type: "text", text })) return;
+  if (text === "" || !meeting?.send({ type: "text", text })) return;
   talk("mine", text);
   input.value = "";
 });

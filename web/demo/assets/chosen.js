@@ -1,4 +1,4 @@
-/** What was chosen or dropped: files, and folders with everything in them. */
+/** Reads files, and folders with their content, that a person chose or dropped. */
 
 import { randomId } from "../inbox.js";
 import { folderPath } from "./text.js";
@@ -9,18 +9,18 @@ import { MOST_FILES } from "./transfer.js";
 /**
  * @typedef {object} Chosen
  * @property {Choice[]} choices
- * @property {string[]} problems why folders are not among them, as names in words.js
+ * @property {string[]} problems reasons why folders are missing, as names in words.js
  *
  * @typedef {{file: File, path: string[], empty?: boolean}} Found
  */
 
 /**
- * Reads what a file input was given.
+ * Reads the files of a file input.
  * @param {Iterable<File>} files
  * @returns {Chosen}
  */
 export function fromInput(files) {
-  /** By the name of the folder; those without one are loose. @type {Map<string | undefined, Found[]>} */
+  /** Files by folder; undefined is the key of loose files. @type {Map<string | undefined, Found[]>} */
   const found = new Map();
   for (const file of files) {
     const path = file.webkitRelativePath.split("/").slice(0, -1);
@@ -32,8 +32,8 @@ export function fromInput(files) {
 }
 
 /**
- * Reads what was dropped. The browser answers only as long as the event lasts, so this
- * asks for everything before it waits.
+ * Reads dropped files and folders. The browser gives access only during the event, so this
+ * takes all entries before it waits.
  * @param {DataTransferItemList} items
  * @returns {Promise<Chosen>}
  */
@@ -49,18 +49,18 @@ export async function fromDrop(items) {
 }
 
 /**
- * Reads a folder, until it is clear that it holds too much.
+ * Reads a folder; stops once it contains too many files.
  * @param {FileSystemDirectoryEntry} folder
  * @param {string[]} path
- * @param {Found[]} found what is in it, added to what was found before
- * @throws {DOMException} when something in it cannot be read
+ * @param {Found[]} found receives the files
+ * @throws {DOMException} when something in the folder cannot be read
  */
 async function walk(folder, path, found) {
   const reader = folder.createReader();
   for (let empty = true; ; empty = false) {
     /** @type {FileSystemEntry[]} */
     const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (some.length === 0) { // it gives a hundred at a time
+    if (some.length === 0) { // readEntries returns a hundred at a time
       if (empty) found.push({ file: new File([], "", { lastModified: 0 }), path, empty });
       return;
     }
@@ -73,7 +73,7 @@ async function walk(folder, path, found) {
 }
 
 /**
- * @param {(Found[] | string)[]} all loose files, and folders, or what is wrong with one
+ * @param {(Found[] | string)[]} all loose files, folders, and names of problems with folders
  * @returns {Chosen}
  */
 function collect(all) {

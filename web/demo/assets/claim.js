@@ -1,24 +1,23 @@
 /**
- * One tab at a time acts as an id. A duplicated tab starts with a copy of all that
- * its original kept, the id and the password included, and would take over the
- * original's call or transfers.
+ * Ensures that only one tab at a time uses an id. A duplicated tab starts with a copy of
+ * the original's session storage, including its id and password, and would otherwise take
+ * over the original's call or transfers.
  */
 
 import { hashOf } from "./names.js";
 import { SCOPE } from "./settings.js";
 
-/** How long to wait for the tab's own earlier page, which a reload may still be unloading. */
+/** How long to wait for the previous page of this tab to unload after a reload, in milliseconds. */
 const UNLOAD_TIMEOUT = 1000;
-/** How long another tab may take to answer, where there are no locks. */
+/** How long another tab may take to answer, in milliseconds, in a browser without Web Locks. */
 const ANSWER_TIMEOUT = 700;
 
 /**
- * Claims an id for this tab, until the page is left or the claim is released. Tabs
- * that happen to use the same id with other passwords do not see each other: the
- * server tells them apart.
+ * Claims an id for this tab until the page is left or the claim is released. Tabs that use
+ * the same id with different passwords do not conflict here: the server rejects one of them.
  *
- * Browsers keep Web Locks from pages that came over plain HTTP. There, tabs ask
- * each other over a BroadcastChannel instead.
+ * Browsers offer Web Locks to secure pages only. On other pages, tabs ask each other over
+ * a BroadcastChannel instead.
  * @param {"call" | "files"} page
  * @param {{id: string, password: string}} self
  * @param {object} options
@@ -29,7 +28,7 @@ const ANSWER_TIMEOUT = 700;
 export async function claim(page, { id, password }, { take = false, onlost }) {
   const name = `inbox:${page}:${SCOPE}:${hashOf(`${id}\n${password}`)}`;
   const release = navigator.locks ? await lock(name, take, onlost) : await announce(name, take, onlost);
-  // A page that is kept to go back to must not hold it.
+  // A page in the back/forward cache must not hold the claim.
   if (release) addEventListener("pagehide", release, { once: true });
   return release;
 }
@@ -57,7 +56,7 @@ function lock(name, take, onlost) {
       });
     }).catch((error) => {
       if (held) onlost();
-      // A browser that keeps nothing for the page has no locks either, and no tab can be duplicated with its id.
+      // A browser without storage has no locks either. Its tabs cannot be duplicated with their id.
       else resolve(["TimeoutError", "AbortError"].includes(error?.name) ? undefined : () => {});
       held = false;
     });

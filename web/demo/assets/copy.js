@@ -1,5 +1,5 @@
 /**
- * Copies text, also where the browser keeps its clipboard from the page: over plain HTTP.
+ * Copies text to the clipboard, even on a page over plain HTTP, where the clipboard API is missing.
  * @param {string} text
  * @returns {Promise<boolean>} whether it was copied
  */

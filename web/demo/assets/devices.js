@@ -1,4 +1,4 @@
-/** The dialog in which one chooses camera, microphone and loudspeaker. */
+/** The dialog for choosing camera, microphone and loudspeaker. */
 
 import { element } from "./view.js";
 
@@ -25,7 +25,7 @@ export function wireDevices(own) {
     field.addEventListener("change", async () => {
       if (kind) await own.choose(kind, field.value);
       else await remote.setSinkId(field.value).catch(() => {});
-      await show(own, remote); // what was chosen may not be to be had
+      await show(own, remote); // the chosen device may not be available
     });
   }
 }
@@ -37,7 +37,7 @@ export function wireDevices(own) {
 async function show(own, remote) {
   const devices = await navigator.mediaDevices.enumerateDevices();
   for (const [of, { select, kind }] of Object.entries(fields)) {
-    // Without leave to use them, they have neither names nor ids.
+    // Without permission, devices have neither names nor ids.
     const found = devices.filter((device) => device.kind === of && device.deviceId !== "" && device.label !== "");
     const field = /** @type {HTMLSelectElement} */ (element(select));
     const usable = found.length > 0 && (kind ? own.stream.getTracks().some((track) => track.kind === kind) : "setSinkId" in remote);

@@ -1,17 +1,17 @@
-/** What an error of the SDK means to a person: wrong for the moment, or the end of it. */
+/** Translates the SDK's errors into problems, which may pass, and endings. */
 
 import { CallError, InboxError } from "../inbox.js";
 import { problemOf } from "./server.js";
 
-/** Refusals of a message, as names in words.js, that pass by themselves once one gets through. */
+/** Reasons why the server rejected a message, as names in words.js. They end once a message gets through. */
 export const refusals = ["no-such-inbox", "inbox-full", "server-full", "rate-limited"];
 
 /**
  * How a call, or an attempt at one, ended.
  *
  * - after the two were connected: `hung-up`, `bye`, `left`, `lost`
- * - of a call that this side made: `cancelled`, `busy`, `declined`, `no-answer`, `gave-up`, `not-sent`
- * - of a call that came: `refused`, `missed`, `unanswered`
+ * - of an outgoing call: `cancelled`, `busy`, `declined`, `no-answer`, `gave-up`, `not-sent`
+ * - of an incoming call: `refused`, `missed`, `unanswered`
  * - of either, after an answer: `no-path`, `dropped`, `no-candidates`, `no-candidates-there`,
  *   `no-webrtc`, `setup-failed`, `peer-failed`, `peer-no-webrtc`
  * @typedef {"hung-up" | "bye" | "left" | "lost" | "cancelled" | "busy" | "declined" | "no-answer" | "gave-up" | "not-sent"
@@ -21,8 +21,8 @@ export const refusals = ["no-such-inbox", "inbox-full", "server-full", "rate-lim
 
 /**
  * @param {unknown} error
- * @param {boolean} lasting whether somebody is to be found again
- * @returns {string | undefined} what is wrong for the moment, as a name in words.js; undefined if it is wrong for good
+ * @param {boolean} lasting whether to keep looking for the peer without end
+ * @returns {string | undefined} the problem if it may pass, as a name in words.js; undefined if it is final
  */
 export function passing(error, lasting) {
   if (error instanceof InboxError) return error.passes ? problemOf(error) : undefined;
@@ -54,26 +54,26 @@ export function endingOf(error) {
   }
 }
 
-/** Why no path was found, as the SDK says it, where there is something to do about it. */
+/** The SDK's causes of a missing path that words.js explains. */
 export const PATH_PROBLEMS = ["no-path", "udp-blocked", "relay-unreachable", "relay-refused", "relay-busy", "relay-failed", "no-relay", "peer-no-relay", "dns"];
 
 /**
  * @param {unknown} error of a call that found no path
- * @returns {string} what is wrong, as a name in words.js
+ * @returns {string} its cause, as a name in words.js
  */
 export function problemOfPath(error) {
   const cause = error instanceof CallError ? error.tried.cause : undefined;
   return cause && PATH_PROBLEMS.includes(cause) ? cause : "no-path";
 }
 
-/** Endings whose cause the page /test may find. */
+/** Endings whose cause the test page may find. */
 const testable = ["no-path", "lost", "no-candidates", "no-webrtc", "not-sent"];
 
 /**
- * Offers the test after a call that failed, and tells it how, and the cause that is known.
- * @param {HTMLElement} place of the link
+ * Shows a link to the test page after a failed call. The link passes the ending and the cause on.
+ * @param {HTMLElement} place the parent of the link
  * @param {Ending | undefined} why
- * @param {string} [cause] as the SDK says it
+ * @param {string} [cause] as the SDK names it
  */
 export function offerTest(place, why, cause) {
   place.hidden = why === undefined || !testable.includes(why);
@@ -83,7 +83,7 @@ export function offerTest(place, why, cause) {
 
 /**
  * @param {Ending} why
- * @returns {Ending} the same, of two who were never connected
+ * @returns {Ending} the corresponding ending of a call that was never connected
  */
 export function unconnected(why) {
   if (why === "hung-up") return "cancelled";

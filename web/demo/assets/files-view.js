@@ -73,7 +73,7 @@ const rows = new Map();
 let finishes = 0;
 let unfolded = false;
 
-/** Shows all transfers: moving ones first, finished ones in a list of their own. @param {Lists} lists */
+/** Shows all transfers: moving ones first, finished ones in a separate list. @param {Lists} lists */
 export function showLists({ incoming, outgoing, connected, doing }) {
   const focused = document.activeElement;
   /** @type {Set<string>} */
@@ -107,7 +107,7 @@ export function showLists({ incoming, outgoing, connected, doing }) {
     row.remove();
     rows.delete(key);
   }
-  if (!(focused instanceof HTMLElement) || focused === document.activeElement) return;
+  if (!(focused instanceof HTMLElement) || (focused === document.activeElement && focused.checkVisibility())) return;
   // Moving a row has taken the focus from it.
   if (focused.isConnected) focused.focus({ preventScroll: true });
   keepFocus(element("meet-title"));

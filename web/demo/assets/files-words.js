@@ -9,7 +9,7 @@ import { endings, problems } from "./words.js";
  * @property {import("./failures.js").Ending} ending why the connection ended, if it did
  * @property {string} [cause] why it failed, as the SDK names it
  * @property {string} name the other person's name; empty while it is unknown
- * @property {string} problem the problem while calling, as a name in words.js; empty if there is none
+ * @property {string} problem the problem while calling, as a name in words.js; empty without a problem
  * @property {boolean} gone whether that problem has lasted for a while
  * @property {string} short how the two are connected; empty while they are not
  * @property {boolean} [away] whether the other person has left the page

@@ -37,7 +37,7 @@ let ending = "hung-up";
 let cause;
 /** @type {import("./files-view.js").State} */
 let shown = "opening";
-/** The problem while calling, as a name in words.js; empty if there is none. */
+/** The problem while calling, as a name in words.js; empty without a problem. */
 let problem = "";
 /** The timer after which a closed page counts as gone; null once it has fired. @type {ReturnType<typeof setTimeout> | null | undefined} */
 let gone;
@@ -128,8 +128,8 @@ const page = {
     detach();
   },
   ondata(data) {
-    outgoing.hear(data);
-    incoming.hear(data);
+    outgoing.handle(data);
+    incoming.handle(data);
   },
   onend(why, error) {
     ending = why;
@@ -162,7 +162,7 @@ function state(now) {
 
 /**
  * Shows a problem while calling in the panel, and after a while that it lasts.
- * @param {string} name of the problem in words.js; empty if there is none
+ * @param {string} name of the problem in words.js; empty without a problem
  */
 function setProblem(name) {
   if (name === problem) return;
@@ -220,7 +220,7 @@ function keep(changes) {
 
 wireLink("Receive my files");
 wireTransfers({
-  say: (data) => meeting?.say(data) ?? false,
+  send: (data) => meeting?.send(data) ?? false,
   isConnected,
   isOpen: () => !["insecure", "unable", "stopped", "elsewhere"].includes(shown),
 });

@@ -1,15 +1,15 @@
-/** A folder that goes over, shown as one thing. */
+/** Groups the files of a folder into one row. */
 
 import { Rate } from "./transfer.js";
 
 /**
  * @typedef {import("./incoming.js").Received | import("./outgoing.js").Sent} One
  *
- * What a row shows: a file, or a folder with all of its files.
+ * The content of a row: a file, or a folder with all of its files.
  * @typedef {One | FolderView} Item
  */
 
-/** Which state a folder shows: the first of these that one of its files is in. */
+/** A folder has the first of these states that one of its files is in. */
 const ORDER = /** @type {const} */ (["damaged", "unreadable", "checking", "going", "offered", "done", "cancelled"]);
 
 export class FolderView {
@@ -20,11 +20,11 @@ export class FolderView {
   constructor({ id, path, files }) {
     this.id = id;
     this.name = path[0];
-    /** How many files there are to be. */
+    /** Number of files in the folder, listed or not. */
     this.files = files;
   }
 
-  /** Sums up its files. */
+  /** Computes the properties of the folder from its files. */
   update() {
     this.size = this.members.reduce((sum, { size }) => sum + size, 0);
     this.moved = this.members.reduce((sum, { moved, size, state }) => sum + (state === "done" ? size : moved), 0);
@@ -50,7 +50,7 @@ const views = new Map();
 /**
  * @param {"incoming" | "outgoing"} direction
  * @param {any[]} list of transfers
- * @returns {any[]} files and folders, in the order in which they came
+ * @returns {any[]} files and folders, in order of arrival
  */
 export function itemsOf(direction, list) {
   /** @type {Set<Item>} */

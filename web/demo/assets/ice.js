@@ -1,4 +1,4 @@
-/** The fields for STUN and TURN servers of one's own, which both pages have. */
+/** The fields for custom STUN and TURN servers on both pages. */
 
 import { iceServers, loadIce, saveIce } from "./settings.js";
 import { element } from "./view.js";
@@ -6,7 +6,7 @@ import { element } from "./view.js";
 /** @param {string} id */
 const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 
-/** Fills them with what is kept. @param {boolean} [open] whether they are to be looked at */
+/** Fills the fields from storage. @param {boolean} [open] whether to open and focus them */
 export function showIce(open = false) {
   const { urls, username, credential } = loadIce();
   input("ice-urls").value = urls;
@@ -17,7 +17,7 @@ export function showIce(open = false) {
   if (open) input("ice-urls").focus();
 }
 
-/** Keeps what was typed, or says what is wrong with it. @returns {boolean} whether it is kept */
+/** Stores the typed servers, or shows what is wrong with them. @returns {boolean} whether they were stored */
 export function keepIce() {
   const ice = {
     urls: input("ice-urls").value.trim(),

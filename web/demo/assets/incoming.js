@@ -1,27 +1,27 @@
-/** Files that this side receives. */
+/** Receives files. */
 
 import { openParts, reopenParts } from "./parts.js";
 import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
 
-/** How often one part may come damaged. */
+/** How often one part may arrive damaged before the transfer fails. */
 const MAX_DAMAGED = 3;
-/** What is reckoned with for copying a file to the downloads: milliseconds to begin, and bytes per second. */
+/** Estimates for copying a file to the downloads: a delay in milliseconds, and a rate in bytes per second. */
 const COPY_DELAY = 5000;
 const COPY_RATE = 20e6;
 
 /**
- * Where a file goes once it is complete.
+ * The destination of a complete file.
  * @typedef {object} Target
  * @property {"downloads" | "archive" | "directory"} kind
  * @property {string} [batch] the same for all files that go into one archive
  * @property {string} [name] of the archive or the directory
- * @property {FileSystemDirectoryHandle} [directory] lost when the page is loaded again
+ * @property {FileSystemDirectoryHandle} [directory] lost in a reload
  *
  * @typedef {import("./transfer.js").Transfer & {
  *   parts?: import("./parts.js").Parts, next: number, faults: number, readable: boolean, copied?: number,
  *   target?: Target, saving?: import("./saving.js").State, place?: string,
- * }} Received next: the part to come; faults: how often the next part was damaged; copied: when the
- *   browser was given it; saving, place: how far saving it has come, and where
+ * }} Received next: the part expected next; faults: how often it was damaged; copied: when the
+ *   browser got the file for its downloads; saving, place: the stage of saving, and the destination
  *
  * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {
  *   state: import("./transfer.js").State, why?: string,
@@ -32,28 +32,28 @@ const COPY_RATE = 20e6;
 export class Incoming {
   /** @type {Received[]} */
   list = [];
-  #say;
+  #send;
   #onchange;
-  /** Parts are checked and written one after the other. */
+  /** Serializes checking and writing parts. */
   #turn = Promise.resolve();
-  /** Files are let in one after the other, so that each one sees what those before it take. */
-  #door = Promise.resolve();
-  /** How many of them are in memory. */
+  /** Serializes reserving room, so that each file sees the room that earlier ones take. */
+  #admission = Promise.resolve();
+  /** Number of parts in memory. */
   #waiting = 0;
-  /** The part that arrives. @type {{one: Received, part: number, digest: string, bytes: Uint8Array<ArrayBuffer>, got: number} | undefined} */
-  #coming;
+  /** The part that is arriving. @type {{one: Received, part: number, digest: string, bytes: Uint8Array<ArrayBuffer>, got: number} | undefined} */
+  #current;
 
   /**
    * @param {object} options
-   * @param {(data: object) => boolean} options.say
+   * @param {(data: object) => boolean} options.send sends a message to the other side, if connected
    * @param {(transfer: Received) => void} options.onchange
    */
-  constructor({ say, onchange }) {
-    this.#say = say;
+  constructor({ send, onchange }) {
+    this.#send = send;
     this.#onchange = onchange;
   }
 
-  /** @returns {Kept[]} what is to be kept */
+  /** @returns {Kept[]} the state to keep for a reload */
   get kept() {
     return this.list.filter(({ state }) => state !== "offered").map(({ id, name, size, partSize, modified, folder, state, why, target, saving, place }) =>
       ({ id, name, size, partSize, modified, folder, state, why, target: target && { ...target, directory: undefined }, saving, place }));
@@ -83,7 +83,7 @@ export class Incoming {
   /** There is somebody to receive from. @param {RTCDataChannel} channel */
   attach(channel) {
     channel.binaryType = "arraybuffer";
-    this.#coming = undefined;
+    this.#current = undefined;
     channel.onmessage = ({ data }) => {
       if (typeof data === "string") this.#header(data);
       else this.#bytes(new Uint8Array(data));
@@ -91,17 +91,17 @@ export class Incoming {
   }
 
   detach() {
-    this.#coming = undefined;
+    this.#current = undefined;
     for (const one of this.list) one.rate.forget();
-    // What was offered and never begun is offered again.
+    // Offers that nobody accepted will be repeated.
     for (const one of this.list) if (one.state === "offered") this.#onchange(one);
   }
 
   /**
-   * What the sender says.
+   * Handles a message from the sender.
    * @param {any} data unchecked
    */
-  hear(data) {
+  handle(data) {
     if (data.type === "offer") {
       this.#offered(data);
       return;
@@ -117,9 +117,9 @@ export class Incoming {
   }
 
   /**
-   * Begins to receive, or begins again.
+   * Starts receiving, or restarts after damage.
    * @param {Received} one
-   * @param {Target} [target] where it goes; where it was to go, if not given
+   * @param {Target} [target] by default the previous one
    */
   accept(one, target) {
     if (one.state !== "offered" && one.state !== "damaged") return;
@@ -129,13 +129,13 @@ export class Incoming {
     one.target = target ?? one.target;
     one.saving = undefined;
     this.#change(one, "going");
-    this.#door = this.#door.then(() => this.#admit(one, parts));
+    this.#admission = this.#admission.then(() => this.#admit(one, parts));
   }
 
   /**
-   * Asks for a file, if there is room for it.
+   * Requests a file if there is room for it.
    * @param {Received} one
-   * @param {import("./parts.js").Parts | undefined} before what came of it and was damaged
+   * @param {import("./parts.js").Parts | undefined} before the damaged parts of an earlier attempt
    */
   async #admit(one, before) {
     await before?.remove();
@@ -157,26 +157,26 @@ export class Incoming {
     const declines = one.state === "offered";
     one.why = declines ? "unwanted" : "ours";
     this.#change(one, "cancelled");
-    this.#say({ type: "cancel", id: one.id, why: declines ? "declined" : undefined });
+    this.#send({ type: "cancel", id: one.id, why: declines ? "declined" : undefined });
   }
 
-  /** What is to be saved. @param {Received} one that is done @returns {Promise<Blob | undefined>} */
+  /** Returns the content of a complete file. @param {Received} one @returns {Promise<Blob | undefined>} */
   async file(one) {
     one.copied = performance.now();
     return one.parts?.join();
   }
 
-  /** Makes room: the file is where it was to go. @param {Received} one */
+  /** Frees the room of a file that was saved. @param {Received} one */
   async release(one) {
     const { parts } = one;
     one.parts = undefined;
     await parts?.remove();
   }
 
-  /** Forgets one that is over, and what is kept of it. @param {Received} one */
+  /** Removes an ended transfer and its parts. @param {Received} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
-    // Nobody tells when the browser has copied all to its downloads.
+    // The page does not learn when the browser has copied the file to its downloads.
     const copied = (one.copied ?? -Infinity) + COPY_DELAY + (1000 * one.size) / COPY_RATE;
     setTimeout(() => one.parts?.remove(), Math.max(0, copied - performance.now()));
   }
@@ -189,25 +189,25 @@ export class Incoming {
     if (one === undefined) {
       const rest = this.list.filter((one) => one.folder && one.folder.id === offer.folder?.id);
       if (this.list.length < MOST_FILES) {
-        // All say the same of their folder.
+        // All files of a folder have to describe it in the same way.
         const [{ folder } = offer] = rest;
         if (folder?.path[0] === offer.folder?.path[0] && folder?.files === offer.folder?.files) this.#add(offer, "offered");
         return;
       }
-      // Half of a folder is of no use.
+      // An incomplete folder is useless: cancel all of it.
       for (const { id } of [offer, ...rest.filter((one) => !isOver(one))]) {
-        this.hear({ type: "cancel", id, why: "full" });
-        this.#say({ type: "cancel", id, why: "full" });
+        this.handle({ type: "cancel", id, why: "full" });
+        this.#send({ type: "cancel", id, why: "full" });
       }
       return;
     }
     one.readable = offer.readable;
     this.#onchange(one);
-    // After what has come already: it may be complete by then.
+    // Queue this behind parts that have arrived: they may complete the file.
     this.#queue(async () => {
-      if (one.state === "done") this.#say({ type: "done", id: one.id });
-      else if (one.state === "cancelled") this.#say({ type: "cancel", id: one.id });
-      else if (one.state === "damaged") this.#say({ type: "failed", id: one.id });
+      if (one.state === "done") this.#send({ type: "done", id: one.id });
+      else if (one.state === "cancelled") this.#send({ type: "cancel", id: one.id });
+      else if (one.state === "damaged") this.#send({ type: "failed", id: one.id });
       else if (one.parts) this.#want(one);
     });
   }
@@ -238,57 +238,57 @@ export class Incoming {
     this.#onchange(one);
   }
 
-  /** Asks for what is still to come. @param {Received} one */
+  /** Requests the missing parts. @param {Received} one */
   #want(one) {
     if (isOver(one) || !one.readable) return;
     one.next = one.had;
     one.moved = Math.min(one.size, one.had * one.partSize);
     one.rate.forget();
-    this.#say({ type: "want", id: one.id, part: one.had });
+    this.#send({ type: "want", id: one.id, part: one.had });
   }
 
   /** @param {string} text */
   #header(text) {
-    this.#coming = undefined;
+    this.#current = undefined;
     const header = readHeader(text);
     const one = this.list.find(({ id }) => id === header?.id);
-    // What is left of something cancelled, or what comes before a part that is wanted again.
+    // A part of a cancelled file, or one sent before the requested part.
     if (!header || !one?.parts || one.state !== "going" || header.part !== one.next) return;
     if (header.size !== lengthOf(one, header.part) || this.#waiting > WINDOW) return this.#fail(one);
-    this.#coming = { one, part: header.part, digest: header.digest, bytes: new Uint8Array(header.size), got: 0 };
+    this.#current = { one, part: header.part, digest: header.digest, bytes: new Uint8Array(header.size), got: 0 };
   }
 
   /** @param {Uint8Array} bytes */
   #bytes(bytes) {
-    const coming = this.#coming;
-    if (!coming) return;
-    const { one, part, digest } = coming;
-    if (coming.got + bytes.length > coming.bytes.length) return this.#fail(one);
-    coming.bytes.set(bytes, coming.got);
-    coming.got += bytes.length;
-    one.moved = part * one.partSize + coming.got;
+    const current = this.#current;
+    if (!current) return;
+    const { one, part, digest } = current;
+    if (current.got + bytes.length > current.bytes.length) return this.#fail(one);
+    current.bytes.set(bytes, current.got);
+    current.got += bytes.length;
+    one.moved = part * one.partSize + current.got;
     one.rate.note(one.moved);
-    if (coming.got < coming.bytes.length) return;
-    this.#coming = undefined;
+    if (current.got < current.bytes.length) return;
+    this.#current = undefined;
     one.next = part + 1;
     this.#waiting++;
-    this.#queue(() => this.#take(one, part, digest, coming.bytes).finally(() => this.#waiting--));
+    this.#queue(() => this.#take(one, part, digest, current.bytes).finally(() => this.#waiting--));
   }
 
   /**
-   * Writes a part that has come, if it is what was sent.
+   * Writes a part if its digest is right.
    * @param {Received} one
    * @param {number} part
    * @param {string} digest
    * @param {Uint8Array<ArrayBuffer>} bytes
    */
   async #take(one, part, digest, bytes) {
-    // After one that was damaged, or once more in a new connection.
+    // A part behind a damaged one, or a repeated one in a new connection.
     if (part !== one.had || !one.parts || one.state !== "going") return;
     if ((await digestOf(bytes)) !== digest) {
       if (++one.faults > MAX_DAMAGED) return this.#fail(one);
       one.next = part;
-      this.#say({ type: "again", id: one.id, part });
+      this.#send({ type: "again", id: one.id, part });
       return;
     }
     try {
@@ -301,12 +301,12 @@ export class Incoming {
     if (one.state !== "going") return;
     one.faults = 0;
     one.had = part + 1;
-    this.#say({ type: "have", id: one.id, part });
+    this.#send({ type: "have", id: one.id, part });
     this.#onchange(one);
   }
 
   /**
-   * Reads everything again from where it is kept, and compares.
+   * Reads the stored file again and compares its digest.
    * @param {Received} one
    * @param {string} digest
    */
@@ -321,7 +321,7 @@ export class Incoming {
       if (one.state !== "checking") return;
     }
     if ((await digestOfAll(digests)) !== digest) return this.#fail(one);
-    this.#say({ type: "done", id: one.id });
+    this.#send({ type: "done", id: one.id });
     this.#change(one, "done");
   }
 
@@ -329,14 +329,14 @@ export class Incoming {
   #noRoom(one) {
     one.why = "no-room";
     this.#change(one, "cancelled");
-    this.#say({ type: "cancel", id: one.id, why: "no-room" });
+    this.#send({ type: "cancel", id: one.id, why: "no-room" });
   }
 
   /** @param {Received} one */
   #fail(one) {
-    this.#coming = undefined;
+    this.#current = undefined;
     this.#change(one, "damaged");
-    this.#say({ type: "failed", id: one.id });
+    this.#send({ type: "failed", id: one.id });
   }
 
   /** @param {() => Promise<void>} act */

@@ -1,9 +1,9 @@
-/** The first page: makes its commands work on this server, and lets them be copied. */
+/** The start page: adapts its commands to this server, and adds buttons that copy them. */
 
 import { copy } from "./copy.js";
 
 const url = new URL("inbox", location.href).href.replaceAll("'", "%27").replaceAll('"', "%22");
-/** So that two visitors who paste the same lines do not open the same inbox. */
+/** Keeps two visitors who paste the same lines from opening the same inbox. */
 const suffix = random(5);
 const passwords = { alice: random(10), bob: random(10) };
 

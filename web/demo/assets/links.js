@@ -1,13 +1,12 @@
-/** Addresses in what somebody wrote, as links. */
+/** Turns web addresses in messages into links. */
 
-/** Ends at white space, at quotes and at brackets that cannot be part of an address. */
+/** Matches an address up to white space, quotes, or brackets that an address cannot contain. */
 const ADDRESS = /\bhttps?:\/\/[^\s<>"“”«»]+/giu;
-/** What ends a sentence, and not an address. */
+/** Punctuation that ends a sentence rather than an address. */
 const SENTENCE = /[.,:;!?…'’»”*_~]$/u;
 
 /**
- * Appends a text to an element. Addresses of the web become links; nothing else does,
- * and nothing becomes markup.
+ * Appends text to an element. Web addresses become links; everything else stays plain text.
  * @param {HTMLElement} element
  * @param {string} text
  */
@@ -45,7 +44,7 @@ function withoutEnd(address) {
 
 /**
  * @param {string} address
- * @returns {string | undefined} undefined if it does not lead where it seems to
+ * @returns {string | undefined} the normalized address; undefined if it may mislead the reader
  */
 function webAddress(address) {
   try {

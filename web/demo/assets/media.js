@@ -1,25 +1,25 @@
-/** Camera, microphone and screen: as much of them as there is. */
+/** Opens camera, microphone and screen, as far as they are available. */
 
 import { showOwn } from "./call-view.js";
 import { secureAddress } from "./share.js";
 import { clearProblems, showProblem } from "./view.js";
 
-/** What can be wrong with them, as names in words.js. */
+/** Problems of devices, as names in words.js. */
 const names = ["insecure", "media-denied", "media-in-use", "no-media", "no-camera", "camera-in-use",
   "no-microphone", "microphone-in-use", "media-ended", "screen-failed"];
 
 /**
  * @typedef {"both" | "microphone" | "none"} Wish
  *
- * @typedef {{audio?: string, video?: string}} Devices by their ids; the browser chooses the others
+ * @typedef {{audio?: string, video?: string}} Devices ids of chosen devices; the browser chooses the others
  *
  * @typedef {object} Media
- * @property {MediaStream} stream empty when nothing is there
- * @property {string} [problem] a name in words.js: why less is there than was wished for
+ * @property {MediaStream} stream empty if no device is available
+ * @property {string} [problem] why a device is missing, as a name in words.js
  */
 
 /**
- * Opens what is wished for, or else as much of it as possible. Never fails.
+ * Opens the wanted devices, or as many of them as possible. Never rejects.
  * @param {Wish} wish
  * @param {Devices} devices
  * @returns {Promise<Media>}
@@ -29,16 +29,16 @@ async function openMedia(wish, devices) {
   if (navigator.mediaDevices?.getUserMedia === undefined) {
     return { stream: new MediaStream(), problem: "insecure" };
   }
-  /** @type {unknown} why not all of it, whichever the device */
+  /** @type {unknown} the first error */
   let failure;
   for (const kinds of wish === "both" ? [["audio", "video"], ["audio"], ["video"]] : [["audio"]]) {
-    // A device that was chosen may be unplugged by now: then any other.
+    // A chosen device may have been unplugged: try any other one.
     for (const chosen of [devices, {}]) {
       try {
         const stream = await navigator.mediaDevices.getUserMedia(constraintsOf(kinds, chosen));
         return { stream, problem: failure === undefined ? undefined : lacking(failure, stream) };
       } catch (error) {
-        // Who said no once is not asked a second time.
+        // A person who declined is not asked a second time.
         if (nameOf(error) === "NotAllowedError") return { stream: new MediaStream(), problem: reason(failure ?? error) };
         if (chosen !== devices) failure ??= error;
       }
@@ -61,7 +61,7 @@ function constraintsOf(kinds, { audio, video }) {
   };
 }
 
-/** What this side sends: shown to oneself, and with problems told. */
+/** The media that this side sends: shows the own video and problems with devices. */
 export class OwnMedia {
   stream = new MediaStream();
   /** @type {MediaStream | undefined} the screen, sent instead of the camera */
@@ -70,17 +70,17 @@ export class OwnMedia {
   wish = "both";
   /** @type {Devices} */
   devices = {};
-  /** Counts what was begun, because a person can take long to answer the browser's question. */
+  /** Numbers the attempts to open devices: a person may answer the browser's question late. */
   #turn = 0;
-  /** What sends in the connection of now. @type {{pc?: RTCPeerConnection, audio?: RTCRtpSender, video?: RTCRtpSender}} */
+  /** The senders of the current connection. @type {{pc?: RTCPeerConnection, audio?: RTCRtpSender, video?: RTCRtpSender}} */
   #sends = {};
-  /** Called when something was switched on or off. */
+  /** Called when a device was switched on or off. */
   onchange = () => {};
 
-  /** Opens what is wished for, again if it was open. */
+  /** Opens the wanted devices; reopens them if they are open. */
   async open() {
     const turn = ++this.#turn;
-    // Some systems give a camera once only.
+    // Some systems open a camera only once.
     for (const track of this.stream.getTracks()) track.stop();
     const muted = this.stream.getTracks().filter((track) => !track.enabled).map(({ kind }) => kind);
     const { stream, problem } = await openMedia(this.wish, this.devices);
@@ -100,7 +100,7 @@ export class OwnMedia {
   }
 
   /**
-   * Takes another device from now on.
+   * Switches to another device.
    * @param {"audio" | "video"} kind
    * @param {string} deviceId
    */
@@ -109,7 +109,7 @@ export class OwnMedia {
     await this.open();
   }
 
-  /** Shares the screen, which the browser lets one choose; or ends that. */
+  /** Shares a screen or window that the person chooses in the browser's dialog, or stops sharing. */
   async toggleScreen() {
     if (this.screen) {
       this.#endScreen();
@@ -127,14 +127,14 @@ export class OwnMedia {
       this.screen = screen;
       screen.getTracks()[0].onended = () => this.screen === screen && this.toggleScreen();
     } catch (error) {
-      // Chosen nothing, and that is all right; or not allowed to choose, by the system.
+      // NotAllowedError usually means that the person cancelled the dialog.
       if (nameOf(error) !== "NotAllowedError") showProblem("screen-failed");
       return;
     }
     await this.#changed();
   }
 
-  /** Turns everything off, so that the lights go out. */
+  /** Stops all devices, so that their lights go out. */
   close() {
     this.#turn++;
     this.#endScreen();
@@ -145,7 +145,7 @@ export class OwnMedia {
   }
 
   /**
-   * Sends everything over a connection that is being made, and what there will be later.
+   * Sends the current tracks, and later ones, over a new connection.
    * @param {RTCPeerConnection} pc
    */
   attach(pc) {
@@ -161,13 +161,13 @@ export class OwnMedia {
     this.#changed();
   }
 
-  /** @returns {boolean} whether less is open than could be */
+  /** @returns {boolean} whether devices are wanted but all are closed */
   get closed() {
     return this.wish !== "none" && !this.stream.active;
   }
 
-  /** @returns {object} for the other side, so that a dark picture has a reason */
-  get told() {
+  /** @returns {object} the message that tells the other side which devices are on */
+  get state() {
     const on = (/** @type {MediaStreamTrack[]} */ tracks) => tracks.some((track) => track.enabled && track.readyState === "live");
     return {
       type: "media",
@@ -204,7 +204,7 @@ export class OwnMedia {
 
 /**
  * @param {unknown} error
- * @param {MediaStream} stream what was found in spite of it
+ * @param {MediaStream} stream the tracks that could be opened nevertheless
  */
 function lacking(error, stream) {
   const which = stream.getVideoTracks().length === 0 ? "camera" : "microphone";

@@ -1,10 +1,10 @@
 /**
- * Being with one peer at a time: calling and being called, one's way back after
- * a page was loaded again, and why it ended. The SDK makes the connections; what
- * the two exchange over them is the page's business.
+ * A meeting with one peer at a time: outgoing and incoming calls, the return after a
+ * reload, and the ending. The SDK sets up the connections, and the page decides what the
+ * two exchange over them.
  *
- * Besides what the SDK says, over the inbox go {type: "ringing"} and {type: "hang-up", why}.
- * Names go over the connection only: {type: "name", name}.
+ * In addition to the SDK's messages, the inbox carries {type: "ringing"} and
+ * {type: "hang-up", why}. Names go over the connection only: {type: "name", name}.
  */
 
 import { CallError, accept, connect } from "../inbox.js";
@@ -15,44 +15,44 @@ import { ownIceServers } from "./settings.js";
 import { onNoCandidates } from "./webrtc.js";
 
 const SECOND = 1000;
-/** How long a caller goes on while nobody has an inbox under that id. */
+/** How long a caller keeps trying while nobody has an inbox with that id. */
 const MAX_WAIT = 600 * SECOND;
-/** How long it rings before nobody is there, and how long finding a path may take. */
+/** How long a call rings, and how long finding a path may take. */
 const RING_TIMEOUT = 60 * SECOND;
-/** How long to wait before the second try, and at most. */
+/** The delay before the second attempt, and the maximum delay. */
 const FIRST_RETRY = 2 * SECOND;
 const LAST_RETRY = 15 * SECOND;
-/** When to say that it takes long. */
+/** When to tell the person that connecting takes long. */
 const SLOW_AFTER = 12 * SECOND;
-/** How long last words over the channel may take. */
+/** How long the last message may take over the channel. */
 const GOODBYE_TIMEOUT = 250;
-/** How long to wait for a name before one is made of the id. */
+/** How long to wait for a name before deriving one from the id. */
 const NAME_TIMEOUT = 3 * SECOND;
-/** What a stranger can make us read. */
-const MOST_TEXT = 16_384;
+/** Maximum length of a message from the other side, in characters. */
+const MAX_TEXT = 16_384;
 
 /**
  * @typedef {"waiting" | "ringing" | "calling" | "connecting" | "connected" | "reconnecting" | "ended"} State
  *
- * What a page is told, and asked for.
+ * The callbacks of a page.
  * @typedef {object} Page
- * @property {(state: State, name: string) => void} onstate the other side's name is empty while it is unknown
+ * @property {(state: State, name: string) => void} onstate the state changed; the name is empty while it is unknown
  * @property {(name: string) => void} onstep something happened, by a name in words.js
- * @property {(name: string) => void} onproblem something is wrong, by a name in words.js
- * @property {(...names: string[]) => void} onfine these are wrong no more
+ * @property {(name: string) => void} onproblem a problem occurred, by a name in words.js
+ * @property {(...names: string[]) => void} onfine these problems are over
  * @property {(path: import("./path.js").Path) => void} onpath
- * @property {(open: boolean) => void} onchannel whether say() works
- * @property {(data: any) => void} ondata what the other side's say() was given, unchecked
+ * @property {(open: boolean) => void} onchannel whether send() works
+ * @property {(data: any) => void} ondata a message from the other side, unchecked
  * @property {(why: import("./failures.js").Ending, error?: CallError) => void} onend
- * @property {() => void} onchange what is to be kept over a reload has changed
- * @property {(name: string) => void} [onname] the other side has told its name
- * @property {() => Promise<void>} prepare whatever has to be there before a call is answered
+ * @property {() => void} onchange the state to keep for a reload changed
+ * @property {(name: string) => void} [onname] the other person's name is known
+ * @property {() => Promise<void>} prepare opens what a call needs before it is answered
  * @property {(pc: RTCPeerConnection) => void} setup adds tracks and channels to a connection before it is made
  *
- * One peer, over as many connections as it takes.
+ * One peer, over any number of connections.
  * @typedef {object} One
  * @property {string} peer
- * @property {string} name what the other side is called, once it is known
+ * @property {string} name the other person's name, once known
  * @property {boolean} calls whether this side calls
  * @property {boolean} accepted
  * @property {boolean} worked whether the two were ever connected
@@ -61,14 +61,14 @@ const MOST_TEXT = 16_384;
  * @property {AbortController} ends
  * @property {RTCPeerConnection} [pc]
  * @property {RTCDataChannel} [channel]
- * @property {import("../inbox.js").Call} [call] that rings
+ * @property {import("../inbox.js").Call} [call] the ringing call
  * @property {Record<string, ReturnType<typeof setTimeout>>} timers by name
  */
 
 export class Meeting {
-  /** Whether a call rings, instead of being answered at once. */
+  /** Whether a call rings instead of being answered immediately. */
   asks = false;
-  /** @type {"waiting" | "ended"} the state while there is nobody */
+  /** @type {"waiting" | "ended"} the state without a peer */
   rest = "waiting";
   /** @type {One | undefined} */
   #one;
@@ -77,9 +77,9 @@ export class Meeting {
   #page;
   #absence;
   #lasting;
-  /** What this side is called. */
+  /** This person's name. */
   #name;
-  /** Whose name is known, since the two were connected before. */
+  /** The peer whose name is known from before a reload. */
   #known;
 
   /**
@@ -87,9 +87,9 @@ export class Meeting {
    * @param {import("../inbox.js").Inbox} options.inbox
    * @param {Page} options.page
    * @param {boolean} options.asks
-   * @param {string} options.name what this side is called
-   * @param {{peer: string, name: string}} [options.known] a peer whose name is known from before this page was loaded again
-   * @param {number} [options.absence] how many milliseconds one who has left the page has to come back; for ever, if not given
+   * @param {string} options.name this person's name
+   * @param {{peer: string, name: string}} [options.known] the peer before a reload
+   * @param {number} [options.absence] how long to wait for a peer that left its page, in milliseconds; by default forever
    */
   constructor({ inbox, page, asks, name, known, absence }) {
     this.#inbox = inbox;
@@ -101,22 +101,22 @@ export class Meeting {
     this.#known = known ?? { peer: "", name: "" };
   }
 
-  /** @returns {string} what the other side is called, or was; empty while it is unknown */
+  /** @returns {string} the name of the current or last peer; empty while it is unknown */
   get peerName() {
     return this.#one?.name ?? this.#known.name;
   }
 
-  /** @returns {string | undefined} whom a page that is loaded again calls again */
+  /** @returns {string | undefined} the peer that a reloaded page has to call again */
   get peer() {
     return this.#one && (this.#one.accepted || this.#one.calls) ? this.#one.peer : undefined;
   }
 
-  /** @returns {boolean} whether the two were connected already */
+  /** @returns {boolean} whether the two have been connected */
   get worked() {
     return this.#one?.worked ?? false;
   }
 
-  /** @returns {boolean} whether a page that is loaded again goes on by itself */
+  /** @returns {boolean} whether a reloaded page continues by itself */
   get running() {
     return this.#one !== undefined || this.rest === "waiting";
   }
@@ -129,19 +129,19 @@ export class Meeting {
   /**
    * Receives, until the signal is aborted.
    * @param {AbortSignal} signal
-   * @throws {InboxError} when it makes no sense to go on
+   * @throws {InboxError} when the inbox has ended for good
    */
   async run(signal) {
-    await Promise.all([this.#hearWords(signal), this.#hearCalls(signal)]);
+    await Promise.all([this.#receiveMessages(signal), this.#receiveCalls(signal)]);
   }
 
   /**
    * Calls a peer.
    * @param {string} peer
-   * @param {boolean} [back] whether the two were connected before this page was loaded again
+   * @param {boolean} [back] whether the two were connected before a reload
    */
   async dial(peer, back = false) {
-    if (this.#one) return; // they were faster
+    if (this.#one) return; // the peer called first
     const one = this.#begin(peer, true);
     one.worked = back;
     if (back) this.#page.onstep("coming-back");
@@ -149,10 +149,10 @@ export class Meeting {
     await this.#connect(one);
   }
 
-  /** Changes what this side is called. @param {string} name */
+  /** Changes this person's name. @param {string} name */
   rename(name) {
     this.#name = name;
-    this.say({ type: "name", name });
+    this.send({ type: "name", name });
   }
 
   /** Calls the peer of the last call. */
@@ -161,13 +161,13 @@ export class Meeting {
     await this.dial(this.#last);
   }
 
-  /** Answers the call that rings. */
+  /** Answers the ringing call. */
   answer() {
     const one = this.#one;
     if (one?.call && !one.accepted) this.#accept(one, one.call);
   }
 
-  /** Declines the call that rings. */
+  /** Declines the ringing call. */
   decline() {
     const one = this.#one;
     if (!one?.call || one.accepted) return;
@@ -175,22 +175,22 @@ export class Meeting {
     one.call.reject("declined");
   }
 
-  /** Ends it, and says so. */
+  /** Ends the call and tells the other side. */
   hangUp() {
-    if (this.#one) this.#finish(this.#one, "hung-up", { tell: "bye" });
+    if (this.#one) this.#finish(this.#one, "hung-up", { notify: "bye" });
   }
 
-  /** Ends everything, without a word to the page. */
+  /** Ends everything without callbacks. */
   close() {
     if (this.#one) this.#end(this.#one);
   }
 
   /**
-   * Says something to the other side, directly.
+   * Sends a message over the connection.
    * @param {object} data
-   * @returns {boolean} whether it could be said
+   * @returns {boolean} whether it was sent
    */
-  say(data) {
+  send(data) {
     const channel = this.#one?.channel;
     if (channel?.readyState !== "open") return false;
     channel.send(JSON.stringify(data));
@@ -198,7 +198,7 @@ export class Meeting {
   }
 
   /** @param {AbortSignal} signal */
-  async #hearWords(signal) {
+  async #receiveMessages(signal) {
     const match = (/** @type {import("../inbox.js").Message} */ { data }) => ["ringing", "hang-up"].includes(/** @type {any} */ (data)?.type);
     for await (const { from, data } of this.#inbox.messages({ signal, match, onreset: () => this.#page.onstep("inbox-reset") })) {
       const one = this.#one;
@@ -213,7 +213,7 @@ export class Meeting {
   }
 
   /** @param {AbortSignal} signal */
-  async #hearCalls(signal) {
+  async #receiveCalls(signal) {
     for await (const call of accept(this.#inbox, { signal })) this.#called(call);
   }
 
@@ -221,7 +221,7 @@ export class Meeting {
   #called(call) {
     const { from } = call;
     const before = this.#one;
-    // Who waits for somebody that may never come back is free for another.
+    // A page that waits for a lost peer is free for another one.
     if (before && before.peer !== from && !(before.away && this.#lasting)) {
       call.reject("busy");
       return;
@@ -230,7 +230,7 @@ export class Meeting {
     const one = this.#begin(from, false);
     one.call = call;
     if (before?.peer === from && before.accepted) {
-      // Their page was loaded again, or they mend what was lost.
+      // Their page was reloaded, or they replace a lost connection.
       one.worked = before.worked;
       if (one.worked) this.#page.onstep("returned");
       this.#accept(one, call);
@@ -265,11 +265,11 @@ export class Meeting {
     const until = lasting ? Infinity : performance.now() + MAX_WAIT;
     for (let wait = FIRST_RETRY; this.#one === one; wait = Math.min(1.5 * wait, LAST_RETRY)) {
       try {
-        this.#until(one, await connect(this.#inbox, one.peer, {
+        this.#watchEnd(one, await connect(this.#inbox, one.peer, {
           signal: one.ends.signal,
           timeout: RING_TIMEOUT,
           iceServers: ownIceServers(),
-          outcomes: !one.worked, // one that comes back was reported
+          outcomes: !one.worked, // the first connection was reported already
           setup: (pc) => this.#setup(one, pc),
         }));
         return;
@@ -297,10 +297,10 @@ export class Meeting {
     if (this.#one !== one) return call.reject();
     this.#connecting(one);
     try {
-      this.#until(one, await call.accept({ timeout: RING_TIMEOUT, iceServers: ownIceServers(), setup: (pc) => this.#setup(one, pc) }));
+      this.#watchEnd(one, await call.accept({ timeout: RING_TIMEOUT, iceServers: ownIceServers(), setup: (pc) => this.#setup(one, pc) }));
     } catch (error) {
       if (this.#one !== one) return;
-      // Who has left once more may come once more.
+      // A peer that left again may return again.
       if (one.worked && (this.#lasting || endingOf(error) === "left")) this.#goAway(one);
       else this.#finish(one, endingOf(error), { error });
     }
@@ -325,13 +325,13 @@ export class Meeting {
     one.channel = channel;
     channel.onopen = () => {
       if (!current()) return;
-      this.say({ type: "name", name: this.#name });
+      this.send({ type: "name", name: this.#name });
       if (one.name === "") this.#timer(one, "name", NAME_TIMEOUT, () => this.#named(one, ""));
       this.#page.onchannel(true);
     };
-    // Who hangs up says so first; a channel that just closes is a page that went away.
+    // A peer that hangs up sends a message first. Without one, a closed channel means that its page went away.
     channel.onclose = () => current() && this.#goAway(one);
-    channel.onmessage = ({ data }) => current() && this.#hear(one, data);
+    channel.onmessage = ({ data }) => current() && this.#handle(one, data);
     pc.addEventListener("signalingstatechange", () => {
       if (!current() || one.accepted || pc.signalingState !== "stable") return;
       one.accepted = true;
@@ -340,7 +340,7 @@ export class Meeting {
       this.#connecting(one);
     });
     pc.addEventListener("connectionstatechange", () => current() && this.#changed(one, pc));
-    onNoCandidates(pc, () => current() && !one.worked && this.#finish(one, "no-candidates", { tell: "no-candidates" }));
+    onNoCandidates(pc, () => current() && !one.worked && this.#finish(one, "no-candidates", { notify: "no-candidates" }));
     this.#page.setup(pc);
   }
 
@@ -367,11 +367,11 @@ export class Meeting {
   }
 
   /**
-   * Waits until the other side has closed a connection, or it is lost for good.
+   * Waits until the other side closes a connection, or it is lost for good.
    * @param {One} one
    * @param {import("../inbox.js").Connection} pc
    */
-  async #until(one, pc) {
+  async #watchEnd(one, pc) {
     const error = await pc.ended;
     if (this.#one !== one || one.pc !== pc) return;
     if (error.code === "ice-failed" && !this.#lasting) this.#finish(one, "lost", { error });
@@ -379,7 +379,7 @@ export class Meeting {
   }
 
   /**
-   * The other side has left its page, perhaps to load it again.
+   * Handles that the other side has left its page, possibly for a reload.
    * @param {One} one
    */
   #goAway(one) {
@@ -392,9 +392,9 @@ export class Meeting {
     this.#page.onstate("reconnecting", one.name);
     this.#page.onstep("away");
     if (!this.#lasting) {
-      this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { tell: "left" }));
+      this.#timer(one, "away", this.#absence, () => this.#finish(one, "left", { notify: "left" }));
     } else if (one.calls) {
-      // They may not have left, but have given up a connection that was lost.
+      // They may still be there and have given up a lost connection.
       this.#end(one);
       const next = this.#begin(one.peer, true);
       next.worked = true;
@@ -407,8 +407,8 @@ export class Meeting {
    * @param {One} one
    * @param {unknown} text
    */
-  #hear(one, text) {
-    if (typeof text !== "string" || text.length > MOST_TEXT) return;
+  #handle(one, text) {
+    if (typeof text !== "string" || text.length > MAX_TEXT) return;
     let data;
     try {
       data = JSON.parse(text);
@@ -421,7 +421,7 @@ export class Meeting {
   }
 
   /**
-   * Takes a name as that of the other side, unless nothing of it can be shown.
+   * Sets the name of the other person. If nothing of it can be shown, the id determines one.
    * @param {One} one
    * @param {unknown} name
    */
@@ -436,13 +436,13 @@ export class Meeting {
   /**
    * @param {One} one
    * @param {import("./failures.js").Ending} why
-   * @param {{tell?: string, error?: unknown}} [options] tell: why, for the other side
+   * @param {{notify?: string, error?: unknown}} [options] notify: the reason for the other side
    */
-  #finish(one, why, { tell, error } = {}) {
+  #finish(one, why, { notify, error } = {}) {
     if (this.#one !== one) return;
     if (!one.worked) why = unconnected(why);
-    this.#end(one, tell);
-    // A call that came and led to nothing leaves the page as it was.
+    this.#end(one, notify);
+    // An unsuccessful incoming call leaves the page as it was.
     if (one.calls || one.worked) this.rest = "ended";
     this.#page.onchange();
     this.#page.onend(why, error instanceof CallError ? error : undefined);
@@ -452,18 +452,18 @@ export class Meeting {
 
   /**
    * @param {One} one
-   * @param {string} [tell] why, for the other side
+   * @param {string} [notify] the reason for the other side
    */
-  #end(one, tell) {
-    const said = tell !== undefined && this.say({ type: "bye" });
+  #end(one, notify) {
+    const sent = notify !== undefined && this.send({ type: "bye" });
     this.#one = undefined;
-    // Before what the SDK says, which could also mean that this page is loaded again.
-    if (tell !== undefined && one.accepted) this.#inbox.send(one.peer, { type: "hang-up", why: tell }, { signal: AbortSignal.timeout(10 * SECOND) }).catch(() => {});
+    // Send this before the SDK's message, which could also mean a reload.
+    if (notify !== undefined && one.accepted) this.#inbox.send(one.peer, { type: "hang-up", why: notify }, { signal: AbortSignal.timeout(10 * SECOND) }).catch(() => {});
     one.ends.abort();
     for (const id of Object.values(one.timers)) clearTimeout(id);
     const { pc } = one;
-    // close() drops what the channel still holds.
-    if (said) setTimeout(() => pc?.close(), GOODBYE_TIMEOUT);
+    // close() drops messages that the channel still buffers.
+    if (sent) setTimeout(() => pc?.close(), GOODBYE_TIMEOUT);
     else pc?.close();
     this.#page.onfine("slow", ...refusals);
     this.#page.onchannel(false);

@@ -1,27 +1,27 @@
 /**
- * What people are called. A name is typed by its owner, kept on the device and sent
- * only inside the connection. Someone who types none has a name made of the id.
+ * Names of people. A person types a name, the browser stores it, and only the connection
+ * to the other person carries it. Without a typed name, the id determines one.
  */
 
 import { plainLine, plainText } from "./text.js";
 
-/** The longest name, in characters as people count them. */
+/** Maximum length of a name, in characters as people count them. */
 const MAX_NAME = 40;
 
 /**
- * The part of a name that can be shown.
+ * Removes everything from a name that cannot be shown.
  * @param {unknown} text from a person, or from a stranger's page
- * @returns {string} one line; empty if nothing of it can be seen
+ * @returns {string} one line; empty if nothing visible is left
  */
 export function cleanName(text) {
   if (typeof text !== "string") return "";
   const name = plainLine(text, MAX_NAME);
-  // A mark without a letter is drawn over what stands before the name.
+  // A combining mark without a letter would be drawn over the text before the name.
   return /^(?!\p{M})/u.test(name) && /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : "";
 }
 
 /**
- * The part of a message that can be shown, on as many lines as it has.
+ * Removes everything from a message that cannot be shown. Line breaks stay.
  * @param {string} text from a stranger's page
  * @returns {string}
  */
@@ -30,8 +30,8 @@ export function cleanText(text) {
 }
 
 /**
- * A name for inside a sentence that is plain text, as a page's title is: it cannot
- * reorder the sentence. Inside an element of its own, bdi does that.
+ * Wraps a name so that its writing direction does not reorder the plain text around it,
+ * such as the title of a tab. Within HTML, a bdi element does the same.
  * @param {string} name
  */
 export const isolate = (name) => `\u2068${name}\u2069`;
@@ -44,8 +44,8 @@ const animals = ["Badger", "Beaver", "Bison", "Crane", "Deer", "Dolphin", "Falco
   "Raven", "Robin", "Seal", "Sparrow", "Swan", "Tortoise", "Whale", "Wren"];
 
 /**
- * A name for someone who typed none. Both sides make the same one of the same id,
- * and the id cannot be told from it.
+ * Derives a name from an id for a person who typed none. Both sides derive the same name,
+ * which does not reveal the id.
  * @param {string} id
  * @returns {string}
  */
@@ -55,7 +55,7 @@ export function friendlyName(id) {
 }
 
 /**
- * FNV-1a: 32 bits, the same in every browser, also where crypto.subtle is missing.
+ * Computes a 32-bit FNV-1a hash, also in browsers without crypto.subtle.
  * @param {string} text
  * @returns {number}
  */

@@ -1,47 +1,47 @@
-/** Files that this side sends. */
+/** Sends files. */
 
 import { randomId } from "../inbox.js";
 import { fileName } from "./text.js";
 import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partSizeOf, partsOf } from "./transfer.js";
 
 const CHUNK = 64 * 1024;
-/** How much waits in the channel: enough that it never runs dry. */
+/** Bounds of the channel's buffer, in bytes: enough that it never runs dry. */
 const MAX_BUFFERED = 2 ** 20;
 const LOW_BUFFERED = 2 ** 18;
 
 /**
  * @typedef {import("./transfer.js").Transfer & {
  *   file?: File, digests: string[], wanted: boolean, at: number, turn: number,
- * }} Sent at: the next part to be sent; turn: counts where it was begun from, so that what is old knows
+ * }} Sent at: the next part to send; turn: changes at each start, so that earlier work stops
  *
  * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {state: import("./transfer.js").State, why?: string}} Kept
  *
- * @typedef {{file: File, folder?: import("./transfer.js").Folder}} Choice a file that was chosen, and the folder that it is in
+ * @typedef {{file: File, folder?: import("./transfer.js").Folder}} Choice a chosen file, and the folder that contains it
  */
 
-/** Stands for a folder without files. */
+/** Represents a folder without files. */
 const NOTHING = new File([], "");
 
 export class Outgoing {
   /** @type {Sent[]} */
   list = [];
-  #say;
+  #send;
   #onchange;
   #detached = new AbortController();
   #wake = () => {};
 
   /**
    * @param {object} options
-   * @param {(data: object) => boolean} options.say
+   * @param {(data: object) => boolean} options.send sends a message to the other side, if connected
    * @param {(transfer: Sent) => void} options.onchange
    */
-  constructor({ say, onchange }) {
-    this.#say = say;
+  constructor({ send, onchange }) {
+    this.#send = send;
     this.#onchange = onchange;
   }
 
   /**
-   * Takes up what was begun before this page was loaded again.
+   * Restores the transfers from before a reload.
    * @param {Kept[]} kept
    */
   restore(kept) {
@@ -52,15 +52,15 @@ export class Outgoing {
     }
   }
 
-  /** @returns {Kept[]} what is to be kept */
+  /** @returns {Kept[]} the state to keep for a reload */
   get kept() {
     return this.list.map(({ id, name, size, partSize, modified, folder, state, why }) => ({ id, name, size, partSize, modified, folder, state, why }));
   }
 
   /**
-   * Offers files, each folder as a whole; one that could not be read any more goes on.
+   * Offers files, and each folder as a whole. Files that had become unreadable continue.
    * @param {Choice[]} choices
-   * @returns {number} how many were too many
+   * @returns {number} the number of files beyond the limit
    */
   offer(choices) {
     /** @type {Set<Sent | undefined>} */
@@ -70,7 +70,7 @@ export class Outgoing {
       taken.add(one);
       return one;
     });
-    // A folder that is chosen again goes on, and is not offered once more beside.
+    // A folder that is chosen again continues and is not offered twice.
     const again = new Set(choices.flatMap(({ folder }, i) => (folder && known[i] ? [folder.id] : [])));
     let refused = 0;
     /** Whether a folder fits, by its id. @type {Map<string, boolean>} */
@@ -98,7 +98,7 @@ export class Outgoing {
   /**
    * @param {Choice} choice
    * @param {Set<Sent | undefined>} taken by other choices
-   * @returns {Sent | undefined} the same file, from before this page was loaded again
+   * @returns {Sent | undefined} the same file from before a reload
    */
   #unreadable({ file, folder }, taken) {
     const name = nameOf(file, folder);
@@ -106,7 +106,7 @@ export class Outgoing {
       one.modified === file.lastModified && !taken.has(one) && one.folder?.path.join("/") === folder?.path.join("/"));
   }
 
-  /** There is somebody to send to. @param {RTCDataChannel} channel that is open */
+  /** Starts sending over a channel. @param {RTCDataChannel} channel open */
   attach(channel) {
     this.detach();
     this.#detached = new AbortController();
@@ -126,10 +126,10 @@ export class Outgoing {
   }
 
   /**
-   * What the receiver says.
+   * Handles a message from the receiver.
    * @param {any} data unchecked
    */
-  hear({ type, id, part, why }) {
+  handle({ type, id, part, why }) {
     const one = this.list.find((one) => one.id === id);
     if (!one || one.state === "cancelled") return;
     const within = (/** @type {number} */ least, /** @type {number} */ most) => Number.isSafeInteger(part) && part >= least && part <= most;
@@ -170,11 +170,11 @@ export class Outgoing {
   cancel(one) {
     one.why = "ours";
     this.#change(one, "cancelled");
-    this.#say({ type: "cancel", id: one.id });
+    this.#send({ type: "cancel", id: one.id });
     this.#wake();
   }
 
-  /** @param {Sent} one that is over */
+  /** Removes an ended transfer. @param {Sent} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
   }
@@ -194,7 +194,7 @@ export class Outgoing {
 
   /** @param {Sent} one */
   #offer({ id, name, size, partSize, modified, folder, file }) {
-    this.#say({ type: "offer", id, name, size, partSize, modified, folder, readable: file !== undefined });
+    this.#send({ type: "offer", id, name, size, partSize, modified, folder, readable: file !== undefined });
   }
 
   /**
@@ -211,7 +211,7 @@ export class Outgoing {
   }
 
   /**
-   * The receiver wants the parts from one on.
+   * Starts sending from a part on.
    * @param {Sent} one
    * @param {number} part
    */
@@ -221,7 +221,7 @@ export class Outgoing {
     one.moved = Math.min(one.size, part * one.partSize);
     one.rate.forget();
     this.#change(one, "going");
-    // This page may have been loaded again since, and the end needs the digests of all parts.
+    // The final digest needs the digests of all parts, which a reload has lost.
     for (let i = 0; i < part; i++) {
       if (one.digests[i] !== undefined) continue;
       const bytes = await this.#read(one, i);
@@ -234,12 +234,12 @@ export class Outgoing {
     this.#wake();
   }
 
-  /** Says that all parts were sent, if the receiver has all. @param {Sent} one */
+  /** Sends the final digest once the receiver has all parts. @param {Sent} one */
   async #end(one) {
     if (one.had < partsOf(one) || !one.wanted) return;
     one.wanted = false;
     this.#change(one, "checking");
-    this.#say({ type: "end", id: one.id, digest: await digestOfAll(one.digests) });
+    this.#send({ type: "end", id: one.id, digest: await digestOfAll(one.digests) });
   }
 
   /**
@@ -276,7 +276,7 @@ export class Outgoing {
         await hasRoom(channel, signal);
         if (stale()) return;
         channel.send(bytes.subarray(from, from + CHUNK));
-        // What waits in the channel has not gone over, though it may be of another file too.
+        // Bytes in the channel's buffer have not been transferred. Some may belong to another file.
         one.moved = Math.max(one.moved, part * one.partSize + from + CHUNK - channel.bufferedAmount);
         one.rate.note(one.moved);
       }
@@ -288,7 +288,7 @@ export class Outgoing {
   /**
    * @param {Sent} one
    * @param {number} part
-   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} undefined if the file has gone, or changed
+   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} undefined if the file is gone or has changed
    */
   async #read(one, part) {
     const { file, partSize } = one;
@@ -297,7 +297,7 @@ export class Outgoing {
       const bytes = await /** @type {File} */ (file).slice(from, from + lengthOf(one, part)).arrayBuffer();
       if (bytes.byteLength === lengthOf(one, part)) return new Uint8Array(bytes);
     } catch {
-      // as if it had another length
+      // unreadable: treated like a changed length
     }
     if (isOver(one) || one.file !== file) return undefined;
     one.file = undefined;
@@ -314,7 +314,7 @@ function nameOf(file, folder) {
 }
 
 /**
- * Waits until little is left in the channel, if there is much.
+ * Waits until the channel's buffer has room.
  * @param {RTCDataChannel} channel
  * @param {AbortSignal} signal
  * @returns {Promise<void>}

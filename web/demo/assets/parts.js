@@ -1,27 +1,26 @@
 /**
- * Where the parts of a file are kept that is being received: on the disk, in the
- * part of it that the browser gives to this page (the origin private file system).
- * Each part is a file of its own: what was written stays, whatever happens to the page.
+ * Stores the parts of a file that is being received in the browser's origin private file
+ * system. Each part is a separate file, so written parts survive whatever happens to the page.
  */
 
 import { fillRoom, giveRoom, removeLeftRoom, takeRoom } from "./room.js";
 import { digestOf } from "./transfer.js";
 
 const FOLDER = "inbox-files";
-/** What this page takes into memory, if the browser gives it no disk. */
+/** Maximum size of all files together, in bytes, if the browser offers no disk and memory stores them. */
 export const MEMORY = 512 * 2 ** 20;
-/** Parts that nobody has looked at for so long are removed. */
+/** Parts that no page has opened for this long, in milliseconds, are removed. */
 const MAX_PART_AGE = 3 * 24 * 3600_000;
-/** How long a page that is loaded again may take to unload, in milliseconds. */
+/** How long a page may take to unload when it is reloaded, in milliseconds. */
 const UNLOAD_TIMEOUT = 1500;
-/** Says when they were last looked at. */
+/** An empty file whose date tells when a page last opened the parts. */
 const OPENED = "opened";
 /**
  * @typedef {object} Parts
- * @property {boolean} lasts whether they outlive the page
+ * @property {boolean} lasts whether the parts survive a reload
  * @property {(part: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
- * @property {(part: number) => Promise<string>} digest of what is kept, read again
- * @property {(length: (part: number) => number) => Promise<number>} complete how many are whole, from the first one on
+ * @property {(part: number) => Promise<string>} reads the stored part and returns its digest
+ * @property {(length: (part: number) => number) => Promise<number>} counts the complete parts, from the first one on
  * @property {() => Promise<Blob>} join
  * @property {() => Promise<void>} remove
  */
@@ -29,13 +28,13 @@ const OPENED = "opened";
 /** @returns {boolean} */
 const hasDisk = () => typeof FileSystemFileHandle !== "undefined" && "createWritable" in FileSystemFileHandle.prototype;
 
-/** @returns {Promise<boolean>} whether parts go to a disk */
+/** @returns {Promise<boolean>} whether parts are written to a disk */
 export async function writesToDisk() {
   return (await folder()) !== undefined;
 }
 
 /**
- * Opens what is kept of a file. From then on its whole size counts as used.
+ * Opens the storage for a file and reserves room for all of it.
  * @param {string} id of the transfer
  * @param {number} size of the file
  * @param {number} count of its parts
@@ -54,12 +53,12 @@ export async function openParts(id, size, count) {
 }
 
 /**
- * Opens what came of a file before this page was loaded again.
+ * Reopens the parts of a file that arrived before this page was reloaded.
  * @param {string} id of the transfer
  * @param {number} count of its parts
  * @param {(part: number) => number} length of a part
- * @returns {Promise<{parts: Parts, had: number, fits: boolean}>} how many parts are whole, from the first one
- *   on, and whether there is room for the others
+ * @returns {Promise<{parts: Parts, had: number, fits: boolean}>} had: the number of complete parts, from the first one
+ *   on; fits: whether there is room for the others
  */
 export async function reopenParts(id, count, length) {
   const all = await folder();
@@ -70,20 +69,20 @@ export async function reopenParts(id, count, length) {
   for (let part = had; part < count; part++) left += length(part);
   const fits = async () => left === 0 || (await takeRoom(id, left, count - had));
   if (await fits()) return { parts, had, fits: true };
-  // The page from before may still be unloading, and hold its room.
+  // The previous page may still be unloading and holding its room.
   await new Promise((resolve) => setTimeout(resolve, UNLOAD_TIMEOUT));
   await removeLeftRoom();
   return { parts, had, fits: await fits() };
 }
 
-/** Removes what was left behind. */
+/** Removes parts and room that closed pages left behind. */
 export async function removeForgotten() {
   const all = await folder();
   if (!all) return;
   await removeLeftRoom();
   for await (const [id, one] of all.entries()) {
     const opened = await /** @type {FileSystemDirectoryHandle} */ (one).getFileHandle(OPENED).then((file) => file.getFile(), () => undefined);
-    // One without that is being made, or came to nothing: its next opening tells.
+    // A folder without that file is being created, or was abandoned; its next opening decides.
     if (opened && Date.now() - opened.lastModified > MAX_PART_AGE) await all.removeEntry(id, { recursive: true }).catch(() => {});
   }
 }

@@ -1,42 +1,42 @@
-/** What /test tries out. Each probe returns what it has seen; causes.js says what that means. */
+/** The probes of the test page. Each returns its observations, which causes.js explains. */
 
 /**
- * @typedef {object} Seen a candidate
+ * @typedef {object} Seen an ICE candidate
  * @property {string} type host, srflx or relay
- * @property {string} address also of mDNS
+ * @property {string} address may be an mDNS name
  * @property {number} port
  *
- * @typedef {object} Gathered what one URL of an ICE server gave
+ * @typedef {object} Gathered the result of one URL of an ICE server
  * @property {string} url
  * @property {Seen[]} candidates
  * @property {{code: number, text: string, address: string}[]} errors
- * @property {boolean} complete whether the browser has looked to the end
- * @property {{connected: boolean, ms: number}} [self] a call to itself, through this relay
+ * @property {boolean} complete whether the browser finished gathering
+ * @property {{connected: boolean, ms: number}} [self] a call of this page to itself through this relay
  *
  * @typedef {"ok" | "held" | "cut" | "failed"} Arrival
  *
  * @typedef {object} Facts
- * @property {boolean} secure whether the browser gives this page a camera at all
- * @property {string} [server] why the server does not answer; else undefined
+ * @property {boolean} secure whether the browser may give this page a camera
+ * @property {string} [server] why the server does not answer; undefined if it does
  * @property {number} [clock] seconds by which the clock of this device is ahead
  * @property {Record<"poll" | "longPoll" | "stream" | "socket", Arrival>} [mailbox]
- * @property {string} [webrtc] what is against connections in this browser
- * @property {number} [iceStatus] of the answer of /ice
+ * @property {string} [webrtc] why this browser cannot connect; undefined if it can
+ * @property {number} [iceStatus] status of the response from /ice; 0 without one
  * @property {Gathered[]} [ice]
- * @property {number} [mappings] how many addresses two STUN servers have seen, for one that the first has seen
+ * @property {number} [mappings] number of public addresses that two STUN servers saw, divided by the number that one saw
  * @property {string} [address] of this device, as the server sees it
  * @property {Record<"camera" | "microphone", string>} [devices] ok, or the name of the error
  */
 
-/** How long one step may take. */
+/** Timeout of one step, in milliseconds. */
 const PATIENCE = 10_000;
-/** What the long poll waits for nothing, in seconds. */
+/** How long the long poll waits for a message that never arrives, in seconds. */
 const WAIT = 2;
 const PACKETS = 20;
 
 const random = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
-/** A peer of its own, whose inbox is closed at the end. */
+/** Creates a peer with a random id and password. leave closes its inbox. */
 export function createPeer() {
   const id = `test-${random()}`;
   const password = random();
@@ -49,33 +49,33 @@ export function createPeer() {
  * @param {string} path
  * @param {RequestInit} [init]
  */
-function ask(path, init = {}) {
+function request(path, init = {}) {
   return fetch(path, { cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(PATIENCE), ...init });
 }
 
-/** @param {Peer} from @param {Peer} to @returns {Promise<string>} what was sent */
+/** @param {Peer} from @param {Peer} to @returns {Promise<string>} the sent body */
 async function send(from, to) {
   const body = random();
-  const answer = await ask(`inbox?to=${to.id}`, { method: "POST", headers: from.headers, body });
+  const answer = await request(`inbox?to=${to.id}`, { method: "POST", headers: from.headers, body });
   if (!answer.ok) throw new Error(`${answer.status}`);
   return body;
 }
 
 /** @param {Peer} peer */
 export function leave(peer) {
-  return ask("inbox", { method: "DELETE", headers: peer.headers, keepalive: true }).catch(() => {});
+  return request("inbox", { method: "DELETE", headers: peer.headers, keepalive: true }).catch(() => {});
 }
 
 /** @returns {Promise<Pick<Facts, "server" | "clock">>} */
 export async function probeServer() {
   try {
     const before = Date.now();
-    const answer = await ask("readyz");
+    const answer = await request("readyz");
     const text = (await answer.text()).trim();
     if (!answer.ok) return { server: text.length < 40 ? text : `${answer.status}` };
     if (text !== "ok") return { server: "not-inbox" };
     const date = Date.parse(answer.headers.get("Date") ?? "");
-    // The header has whole seconds, and was written between the two moments.
+    // The header has whole seconds and was written between the two times.
     return Number.isNaN(date) ? {} : { clock: Math.round((before + Date.now()) / 2000 - date / 1000 - 0.5) };
   } catch {
     return { server: "no-answer" };
@@ -103,16 +103,16 @@ export async function probeMailbox() {
 
 /** @param {Peer} me @param {Peer} they @returns {Promise<Arrival>} */
 async function poll(me, they) {
-  await ask("inbox?wait=0", { headers: me.headers });
+  await request("inbox?wait=0", { headers: me.headers });
   const text = await send(they, me);
-  const answer = await ask("inbox?wait=0", { headers: me.headers });
+  const answer = await request("inbox?wait=0", { headers: me.headers });
   return (await answer.text()) === text ? "ok" : "failed";
 }
 
 /** @param {Peer} me @returns {Promise<Arrival>} */
 async function longPoll(me) {
   const began = performance.now();
-  const answer = await ask(`inbox?wait=${WAIT}`, { headers: me.headers });
+  const answer = await request(`inbox?wait=${WAIT}`, { headers: me.headers });
   return answer.status === 204 && performance.now() - began > WAIT * 1000 - 100 ? "ok" : "cut";
 }
 
@@ -121,7 +121,7 @@ async function stream(me, they) {
   const ends = new AbortController();
   const timer = setTimeout(() => ends.abort(), PATIENCE);
   try {
-    const answer = await ask("inbox", { headers: { ...me.headers, Accept: "text/event-stream" }, signal: ends.signal });
+    const answer = await request("inbox", { headers: { ...me.headers, Accept: "text/event-stream" }, signal: ends.signal });
     if (!answer.ok || !answer.body) return "failed";
     const text = await send(they, me);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -158,7 +158,7 @@ function socket(me, they) {
     ws.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
       if (frame.type === "opened") send(they, me).then((sent) => (text = sent), () => end("failed"));
-      // The message may come before the answer to the request that sent it.
+      // The message may arrive before the response to the request that sent it.
       if (frame.type === "message") queueMicrotask(function look() {
         if (text === "") setTimeout(look, 10);
         else end(frame.body === text ? "ok" : "failed");
@@ -169,13 +169,13 @@ function socket(me, they) {
 }
 
 /**
- * What /ice names, each URL tried alone.
+ * Tries each URL that /ice names alone.
  * @returns {Promise<Pick<Facts, "iceStatus" | "ice" | "mappings" | "address">>}
  */
 export async function probeIce() {
   const me = createPeer();
   try {
-    const answer = await ask("ice", { headers: me.headers });
+    const answer = await request("ice", { headers: me.headers });
     if (!answer.ok) return { iceStatus: answer.status, ice: [] };
     /** @type {{iceServers: RTCIceServer[]}} */
     const { iceServers } = await answer.json();
@@ -183,13 +183,13 @@ export async function probeIce() {
     const tried = withTcp(servers);
     const stun = servers.find(({ urls }) => urls.startsWith("stun:"));
     const [mappings, ...ice] = await Promise.all([stun && countMappings(stun.urls), ...tried.map((server) => gather([server]))]);
-    // One after the other, so that each is timed alone.
+    // One after the other, so that they do not slow each other down.
     for (const [i, one] of ice.entries()) {
       if (one.candidates.some(({ type }) => type === "relay")) one.self = await callItself(tried[i]);
     }
     return {
       iceStatus: answer.status, ice, mappings,
-      address: await ask("address").then(async (answer) => (answer.ok ? (await answer.text()).trim() : ""), () => ""),
+      address: await request("address").then(async (answer) => (answer.ok ? (await answer.text()).trim() : ""), () => ""),
     };
   } catch {
     return { iceStatus: 0, ice: [] };
@@ -199,8 +199,8 @@ export async function probeIce() {
 }
 
 /**
- * Clients are told of TURN over UDP and TLS. What TCP on the same port does tells whether
- * a network blocks UDP, or the port.
+ * Adds TURN over TCP on the port of UDP. The server does not name it to clients. Its result
+ * tells whether a network blocks UDP or the port.
  * @param {{urls: string, username?: string, credential?: string}[]} servers
  */
 function withTcp(servers) {
@@ -237,7 +237,7 @@ async function gather(iceServers) {
 }
 
 /**
- * Two connections of this page that meet at the relay only.
+ * Connects this page to itself through the relay only.
  * @param {RTCIceServer} server
  */
 async function callItself(server) {
@@ -274,10 +274,10 @@ async function callItself(server) {
 }
 
 /**
- * A NAT that gives one socket another port for each destination lets no peer in. The
- * server answers STUN on the next port, too.
+ * Detects a symmetric NAT, which uses a new port for each destination and blocks peers. For
+ * this, the server answers STUN on the next port, too.
  * @param {string} url
- * @returns {Promise<number | undefined>} addresses that both have seen, for one that the first has seen
+ * @returns {Promise<number | undefined>} see Facts.mappings
  */
 async function countMappings(url) {
   const [, host, port] = /^stun:(.*?)(?::(\d+))?$/.exec(url) ?? [];
@@ -290,7 +290,7 @@ async function countMappings(url) {
   return one === 0 ? undefined : (await count(url, next)) / one;
 }
 
-/** Asks the person. @returns {Promise<Facts["devices"]>} */
+/** Opens camera and microphone once; the browser may ask the person. @returns {Promise<Facts["devices"]>} */
 export async function probeDevices() {
   /** @param {MediaStreamConstraints} wish */
   const one = async (wish) => {

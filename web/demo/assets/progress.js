@@ -1,4 +1,4 @@
-/** The progress of everything that goes over, in both directions together. */
+/** The progress of all transfers, in both directions together. */
 
 import { Rate } from "./transfer.js";
 
@@ -9,7 +9,7 @@ import { Rate } from "./transfer.js";
  * @property {boolean} receives
  * @property {boolean} sends
  * @property {number} files
- * @property {number} done how many of them are complete
+ * @property {number} done number of complete files
  * @property {number} size in bytes
  * @property {number} moved
  * @property {number} rate in bytes per second
@@ -18,11 +18,11 @@ import { Rate } from "./transfer.js";
 const goes = (/** @type {Transfer} */ { state }) => state === "going" || state === "checking";
 
 export class Progress {
-  /** What has been going since nothing went. @type {Set<Transfer>} */
+  /** The transfers since the last moment without a running one. @type {Set<Transfer>} */
   #run = new Set();
   #rate = new Rate();
 
-  /** Counts a transfer whose state has changed, if it goes. @param {Transfer} one */
+  /** Adds a transfer whose state has changed, if it runs. @param {Transfer} one */
   note(one) {
     if (goes(one)) this.#run.add(one);
   }
@@ -30,7 +30,7 @@ export class Progress {
   /**
    * @param {Transfer[]} incoming
    * @param {Transfer[]} outgoing
-   * @returns {Total | undefined} undefined if nothing goes
+   * @returns {Total | undefined} undefined if no transfer runs
    */
   sum(incoming, outgoing) {
     const [receives, sends] = [incoming, outgoing].map((list) => list.some(goes));
@@ -51,7 +51,7 @@ export class Progress {
     return { ...total, rate: this.#rate.now };
   }
 
-  /** It goes on after an interruption, which does not count. */
+  /** Excludes an interruption from the rate. */
   pause() {
     this.#rate.forget();
   }

@@ -1,9 +1,9 @@
-/** The report of /test: what was tried, for whoever helps. */
+/** Writes the report of the test page, in an expert's terms. */
 
 /**
  * @param {import("./probes.js").Facts} facts
  * @param {import("./causes.js").Finding[]} found
- * @param {{browser: string, page: string, addresses: boolean}} options addresses: they may be in it
+ * @param {{browser: string, page: string, addresses: boolean}} options addresses: whether to include network addresses
  * @returns {string}
  */
 export function reportOf(facts, found, { browser, page, addresses }) {
@@ -16,7 +16,7 @@ export function reportOf(facts, found, { browser, page, addresses }) {
     if (!known.includes(address)) known.push(address);
     return `[address ${known.indexOf(address) + 1}]`;
   };
-  /** Of a URL of an ICE server, what is not its host. @param {string} url */
+  /** Hides the host in the URL of an ICE server. @param {string} url */
   const shown = (url) => (addresses ? url : url.replace(/^(\w+:)(\[[^\]]*\]|[^:?]*)/, "$1HOST"));
   const lines = [`inbox connection test of ${addresses ? origin : origin.replace(host, "HOST")}`, `browser: ${browser}`];
   for (const { name, level } of found) lines.push(`${level}: ${name}`);
@@ -26,7 +26,7 @@ export function reportOf(facts, found, { browser, page, addresses }) {
   if (facts.webrtc !== undefined) lines.push(`webrtc: ${facts.webrtc}`);
   if (facts.iceStatus !== undefined) lines.push(`ice: ${facts.iceStatus}`);
   for (const { url, candidates, errors, complete, self } of facts.ice ?? []) {
-    lines.push(`${shown(url)}${complete || candidates.some(({ type }) => type === "relay") ? "" : " (not to the end)"}`);
+    lines.push(`${shown(url)}${complete || candidates.some(({ type }) => type === "relay") ? "" : " (incomplete)"}`);
     for (const { type, address, port } of candidates) lines.push(`  ${type} ${hidden(address)}${addresses ? ` ${port}` : ""}`);
     for (const { code, text } of errors) lines.push(`  error ${code} ${text}`);
     if (self) lines.push(`  call to itself: ${self.connected ? `${self.ms} ms` : "no path"}`);

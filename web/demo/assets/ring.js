@@ -1,16 +1,16 @@
-/** Rings: a sound that repeats, and on a phone a vibration, until somebody answers. */
+/** Rings: repeats a sound, and on a phone a vibration, until someone answers. */
 
-/** One ring and the silence after it, in seconds. */
+/** Duration of one ring and the silence after it, in seconds. */
 const PERIOD = 3;
-/** When the two bursts of a ring begin, and how long one of them is. */
+/** Start times of the two bursts of a ring, and the duration of a burst, in seconds. */
 const BURSTS = [0, 0.6];
 const BURST = 0.4;
-/** The tones of a burst, in hertz, and how loud they are together, of 1. */
+/** The tones of the bursts, in hertz, and their volume, of at most 1. */
 const TONES = [523.25, 659.25];
 const LOUD = 0.35;
-/** Milliseconds of vibration and of rest. */
+/** Vibrations and pauses, alternating, in milliseconds. */
 const SHAKES = [400, 200, 400, 2000];
-/** How long a browser may take to let sound through. */
+/** How long a browser may take to allow sound, in milliseconds. */
 const SOUND_TIMEOUT = 500;
 
 /** @type {AudioContext | undefined} */
@@ -19,13 +19,13 @@ let context;
 let sounding;
 
 /**
- * Asks the browser to let this page ring. Browsers allow it once a person has used the page.
+ * Asks the browser for permission to play sound. Browsers give it once a person has used the page.
  * @returns {Promise<boolean>} whether a ring can be heard
  */
 export async function prepareRing() {
   if (typeof AudioContext !== "function" || navigator.userActivation?.hasBeenActive === false) return false;
   context ??= new AudioContext();
-  // Where sound is held back, resume() waits for a person, perhaps for ever.
+  // While the browser blocks sound, resume() waits for a click, possibly forever.
   await Promise.race([context.resume().catch(() => {}), new Promise((resolve) => setTimeout(resolve, SOUND_TIMEOUT))]);
   return context?.state === "running";
 }
@@ -49,7 +49,7 @@ export function stopRing() {
   sounding = undefined;
 }
 
-/** Stops ringing, and gives the loudspeaker back. */
+/** Stops ringing and releases the loudspeaker. */
 export function closeRing() {
   stopRing();
   context?.close().catch(() => {});
@@ -63,7 +63,7 @@ function ringing({ sampleRate }) {
   for (const [i, begin] of BURSTS.entries()) {
     for (let n = 0; n < BURST * sampleRate; n++) {
       const at = n / sampleRate;
-      // No click at the edges.
+      // Fade in and out, so that the loudspeaker does not click.
       const rise = Math.min(1, at / 0.02, (BURST - at) / 0.1);
       samples[Math.round(begin * sampleRate) + n] = LOUD * rise * Math.sin(2 * Math.PI * TONES[i % TONES.length] * at);
     }

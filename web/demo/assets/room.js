@@ -1,45 +1,45 @@
 /**
- * Room on the disk for files that were accepted and have not come yet.
+ * Reserves room on the disk for accepted files that have not arrived yet.
  *
- * A browser does not tell how much a page may store: Chromium always names 10 GB more
- * than are used. So this page takes the room that it needs beforehand, by one file as
- * long as everything that is still to come. No byte is written for it, but it counts. It
- * shrinks as files arrive. Other tabs see what it takes too.
+ * A browser does not tell how much a page may store: Chromium always reports 10 GB more
+ * than are used. So this module keeps one placeholder file that is as long as all outstanding
+ * bytes. The browser writes none of them, but counts them against the quota, also for other
+ * tabs. The placeholder shrinks as files arrive.
  */
 
 import { randomId } from "../inbox.js";
 
 const MIB = 2 ** 20;
-/** The file grows in steps of this size, so that a thousand small files change it seldom. */
+/** The placeholder grows in steps of this size, in bytes, so that many small files rarely change it. */
 const GROWTH = 4 * MIB;
-/** What the browser counts for a part beside its bytes, at most. */
+/** Maximum number of bytes that the browser counts for a part in addition to its content. */
 const OVERHEAD = 4096;
-/** Holds a folder for each tab, with one file. */
+/** A folder that contains one folder for each tab, with the placeholder in it. */
 const FOLDER = "inbox-room";
 const FILE = "opened";
 
 const name = randomId();
-/** Bytes that are still to come, by transfer. @type {Map<string, number>} */
+/** Outstanding bytes by transfer. @type {Map<string, number>} */
 const awaited = new Map();
-/** Their sum. */
+/** The sum of awaited. */
 let total = 0;
-/** How long the file is. */
+/** The length of the placeholder. */
 let kept = 0;
-/** One change at a time. @type {Promise<unknown>} */
+/** Serializes changes of the placeholder. @type {Promise<unknown>} */
 let turn = Promise.resolve();
-/** Whether the browser keeps what is stored until the user removes it. @type {Promise<boolean> | undefined} */
+/** Whether the browser granted persistent storage. @type {Promise<boolean> | undefined} */
 let lasting;
 let marked = false;
 
 /**
- * Takes room for a file.
+ * Reserves room for a file.
  * @param {string} id of the transfer
  * @param {number} size
  * @param {number} parts
  * @returns {Promise<boolean>} whether there was enough
  */
 export function takeRoom(id, size, parts) {
-  // The browser removes what is not persistent when its disk runs full, and may allow it less.
+  // Without persistence, browsers may offer less room, and delete data when the disk is full.
   lasting ??= navigator.storage.persist?.().catch(() => false) ?? Promise.resolve(false);
   return inTurn(async () => {
     await mark();
@@ -52,7 +52,7 @@ export function takeRoom(id, size, parts) {
 }
 
 /**
- * Writes a part into the room that was taken for it.
+ * Writes a part into the room that was reserved for it.
  * @param {string} id of the transfer
  * @param {number} bytes
  * @param {() => Promise<void>} write
@@ -69,14 +69,14 @@ export async function fillRoom(id, bytes, write) {
   shrink();
 }
 
-/** Gives back what was taken for a file. @param {string} id */
+/** Releases the room that was reserved for a file. @param {string} id */
 export function giveRoom(id) {
   settle(id, Infinity);
   awaited.delete(id);
   shrink();
 }
 
-/** Removes the room that closed tabs have left. */
+/** Removes the placeholders of closed tabs. */
 export async function removeLeftRoom() {
   const all = await folder();
   for await (const other of all.keys()) {
@@ -92,7 +92,7 @@ async function folder() {
 /** @param {string} tab */
 const lockOf = (tab) => `${FOLDER} ${tab}`;
 
-/** Tells other tabs that this one lives. */
+/** Holds a lock that tells other tabs that this one is open. */
 async function mark() {
   if (marked) return;
   marked = true;
@@ -104,12 +104,12 @@ async function mark() {
   });
 }
 
-/** Gives back what is not needed, seldom: where the disk is only memory, this costs as much as the whole file. */
+/** Shrinks the placeholder if much of it is unused. Where the disk is only memory, this costs as much as the whole file. */
 function shrink() {
   if (kept - total > Math.max(2 * GROWTH, kept / 4) || (total === 0 && kept > 0)) inTurn(() => resize(total));
 }
 
-/** @param {string} id @param {number} bytes that are not awaited any more */
+/** @param {string} id @param {number} bytes that have arrived or are no longer needed */
 function settle(id, bytes) {
   const before = awaited.get(id);
   if (before === undefined) return;
@@ -119,8 +119,8 @@ function settle(id, bytes) {
 }
 
 /**
- * @param {number} size that the file has to have at least
- * @returns {Promise<boolean>} whether it has
+ * @param {number} size required length of the placeholder
+ * @returns {Promise<boolean>} whether the placeholder is that long
  */
 async function grow(size) {
   if (size <= kept) return true;
@@ -132,12 +132,12 @@ async function grow(size) {
 
 /**
  * @param {number} size
- * @returns {Promise<boolean>} false if there is too little room; then none is kept
+ * @returns {Promise<boolean>} false if there is too little room; the placeholder is then removed
  */
 async function resize(size) {
   if (size === kept) return true;
   const all = await folder();
-  // A new one: what is changed is copied first, and counts twice.
+  // Create a new file: the browser copies a changed one first, so that it counts twice.
   await all.removeEntry(name, { recursive: true }).catch(() => {});
   kept = 0;
   if (size === 0) return true;

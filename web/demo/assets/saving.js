@@ -1,25 +1,25 @@
 /**
- * Saves files that this page received: one after the other, so that the browser drops
- * none. Chromium ignores clicks on downloads beyond ten a second, and tells nobody.
+ * Saves received files one after the other. Chromium silently drops downloads beyond ten a
+ * second.
  */
 
 import { archiveOf, numbered } from "./archive.js";
 
-/** Milliseconds between two downloads. */
+/** Pause between two downloads, in milliseconds. */
 const DOWNLOAD_GAP = 150;
-/** How long the browser has to begin a download before its address is gone, in milliseconds. */
+/** How long the browser may take to begin a download before its URL is revoked, in milliseconds. */
 const ADDRESS_LIFE = 120_000;
 
 /**
- * How far saving a file has come:
+ * The stages of saving a file:
  *
- *     waiting   for its turn
- *     rest      for the other files of its archive
- *     packing   its archive is being made
- *     given     to the browser's downloads; the page does not learn what becomes of it
- *     packed    the same, in an archive
- *     written   into a directory by this page, and closed without an error
- *     failed    it is still kept by this page
+ *     waiting   waits for its turn
+ *     rest      waits for the other files of its archive
+ *     packing   is being packed into its archive
+ *     given     was given to the browser's downloads; the page does not learn the outcome
+ *     packed    the same, within an archive
+ *     written   this page wrote it into a directory without an error
+ *     failed    was not saved; this page still has it
  *
  * @typedef {"waiting" | "rest" | "packing" | "given" | "packed" | "written" | "failed"} State
  *
@@ -32,7 +32,7 @@ export class Saving {
   #jobs = [];
   #working = false;
   #clicked = -Infinity;
-  /** Which file has a name in the downloads. @type {Map<string, string>} */
+  /** Ids of files by their names in the downloads. @type {Map<string, string>} */
   #names = new Map();
   /** Names of folders in a directory, by directory and folder. @type {WeakMap<FileSystemDirectoryHandle, Map<string, string>>} */
   #roots = new WeakMap();
@@ -43,7 +43,7 @@ export class Saving {
   /**
    * @param {object} options
    * @param {(one: Received) => Promise<Blob | undefined>} options.file
-   * @param {(one: Received) => Promise<void>} options.release called when a file is where it was to go
+   * @param {(one: Received) => Promise<void>} options.release called when a file was written to its directory
    * @param {(one: Received) => void} options.onchange
    */
   constructor({ file, release, onchange }) {
@@ -52,13 +52,13 @@ export class Saving {
     this.#onchange = onchange;
   }
 
-  /** @returns {number} how many files are to be saved yet */
+  /** @returns {number} the number of files still to be saved */
   get left() {
     return this.#jobs.reduce((sum, { files }) => sum + files.length, 0);
   }
 
   /**
-   * Saves a file that is complete to where it was to go.
+   * Saves a complete file to its target.
    * @param {Received} one
    */
   take(one) {
@@ -68,7 +68,7 @@ export class Saving {
     else this.toDownloads([one]);
   }
 
-  /** Takes up what was saved before this page was loaded again. @param {Received[]} list */
+  /** Restores the state from before a reload. @param {Received[]} list */
   restore(list) {
     for (const one of list) if (one.saving === "given") this.#nameOf(one);
     for (const one of list) if (one.saving !== undefined && ["waiting", "rest", "packing"].includes(one.saving)) this.take(one);
@@ -76,7 +76,7 @@ export class Saving {
   }
 
   /**
-   * Packs an archive whose files are all over.
+   * Packs an archive once all of its files have ended.
    * @param {Received[]} list of all files
    * @param {Received} one of the archive
    */
@@ -87,7 +87,7 @@ export class Saving {
     if (rest.length > 0) this.toArchive(rest, target?.name ?? "files.zip");
   }
 
-  /** Gives files to the browser's downloads, each by itself. @param {Received[]} files */
+  /** Gives files to the browser's downloads one by one. @param {Received[]} files */
   toDownloads(files) {
     for (const one of files) {
       this.#add([one], async () => {
@@ -114,7 +114,7 @@ export class Saving {
 
   /**
    * @param {Received} one
-   * @param {FileSystemDirectoryHandle | undefined} directory undefined if the page was loaded again
+   * @param {FileSystemDirectoryHandle | undefined} directory undefined after a reload
    */
   #toDirectory(one, directory) {
     if (directory === undefined) return this.#change(one, "failed");
@@ -151,8 +151,8 @@ export class Saving {
   }
 
   /**
-   * The name of a file in the downloads, of which no other file has the same: some
-   * browsers overwrite what they downloaded before.
+   * Returns a unique name for a file in the downloads: some browsers overwrite earlier
+   * downloads.
    * @param {Received} one
    */
   #nameOf({ id, name }) {
@@ -184,7 +184,7 @@ export class Saving {
   }
 
   /**
-   * Writes a file into a directory, beside what is there.
+   * Writes a file into a directory without overwriting anything.
    * @param {Received} one
    * @param {FileSystemDirectoryHandle} directory
    */
@@ -205,7 +205,7 @@ export class Saving {
   }
 
   /**
-   * The name of a folder in a directory: its own, if it was free when the first file came.
+   * Returns the name of a folder in a directory: its original name, unless that was taken when its first file arrived.
    * @param {Received} one
    * @param {FileSystemDirectoryHandle} directory
    */
@@ -235,7 +235,7 @@ function pathOf({ folder, name }) {
 }
 
 /**
- * A name that nothing in a directory has.
+ * Returns a name that is free in a directory.
  * @param {FileSystemDirectoryHandle} directory
  * @param {string} name
  */

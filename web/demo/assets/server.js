@@ -1,12 +1,12 @@
-/** What the pages say of the server: whether it answers, and why it does not. */
+/** Watches whether the server answers, and shows why it does not. */
 
 import { InboxError } from "../inbox.js";
 import { clearProblems, showProblem } from "./view.js";
 
-/** How long the server has to answer before it counts as back: one that goes down can let a connection through. */
+/** How long the server must answer before it counts as back, in milliseconds. A server that is shutting down may accept one more connection. */
 const BACK_TIMEOUT = 1500;
 
-/** What can be wrong with the server for the moment, and for good, as names in words.js. */
+/** Problems of the server that may pass, and final ones, as names in words.js. */
 const passing = ["server-away", "draining", "server-full", "rate-limited", "intruder"];
 const final = ["unauthorized", "replaced", "closed", "proxy-auth", "not-inbox"];
 
@@ -15,9 +15,9 @@ const final = ["unauthorized", "replaced", "closed", "proxy-auth", "not-inbox"];
  * @param {import("../inbox.js").Inbox} inbox
  * @param {AbortSignal} signal ends it
  * @param {object} on
- * @param {() => void} on.first the server answers for the first time
- * @param {(before: boolean) => void} [on.open] it answers; before: and did not for a while
- * @param {() => void} [on.away] it does not answer
+ * @param {() => void} on.first called when the server answers for the first time
+ * @param {(before: boolean) => void} [on.open] called when the server answers; before: whether it was away
+ * @param {() => void} [on.away] called when the server does not answer
  */
 export function watchServer(inbox, signal, { first, open = () => {}, away = () => {} }) {
   let opened = false;
@@ -53,7 +53,7 @@ export function watchServer(inbox, signal, { first, open = () => {}, away = () =
 }
 
 /**
- * @param {unknown} error that passes
+ * @param {unknown} error that may pass
  * @returns {string} its name in words.js
  */
 export function problemOf(error) {

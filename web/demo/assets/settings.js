@@ -1,11 +1,11 @@
-/** What the page keeps: who this tab is, what it was doing, and the ICE servers. */
+/** Stores the identity and the state of this tab, and the settings of this browser. */
 
 import { cleanName } from "./names.js";
 
-/** Two servers under one origin do not share what is kept. */
+/** Separates the storage of several servers under one origin. */
 export const SCOPE = new URL("inbox", location.href).pathname;
 
-/** Gone with the tab, but not with a reload. */
+/** Storage that survives a reload but not the tab. */
 export const tab = openStorage("sessionStorage");
 const browser = openStorage("localStorage");
 
@@ -13,18 +13,18 @@ const browser = openStorage("localStorage");
  * @typedef {object} Kept
  * @property {string} id
  * @property {string} password
- * @property {boolean} [random] whether the id was drawn, and not typed
+ * @property {boolean} [random] whether the id is random instead of typed
  * @property {boolean} [running] whether the inbox was open
- * @property {string} [peer] whom this tab was connected with, or called
+ * @property {string} [peer] the peer that this tab called or was connected to
  * @property {boolean} [worked] whether the two were connected
- * @property {string} [peerName] what the other side is called
+ * @property {string} [peerName] the other person's name
  * @property {boolean} [ask] whether a call rings
  * @property {import("./media.js").Wish} [wish]
  */
 
 /**
  * @param {"call" | "files"} page
- * @returns {Kept | undefined} who this tab was before it was reloaded
+ * @returns {Kept | undefined} the state of this tab before a reload
  */
 export function loadTab(page) {
   const kept = parse(tab?.getItem(`inbox:${page}:${SCOPE}`));
@@ -39,14 +39,14 @@ export function saveTab(page, kept) {
   tab?.setItem(`inbox:${page}:${SCOPE}`, JSON.stringify(kept));
 }
 
-/** What is kept of a chat: its last lines, and no more than this many characters of them. */
-const MOST_LINES = 300;
-const MOST_CHAT = 200_000;
+/** Maximum number of stored chat messages, and of their characters together. The oldest ones are dropped. */
+const MAX_LINES = 300;
+const MAX_CHAT = 200_000;
 
 /**
- * @typedef {{kind: "mine" | "theirs", text: string, at: number}} Line of a chat, and when it was written
+ * @typedef {{kind: "mine" | "theirs", text: string, at: number}} Line a chat message; at: its time, in milliseconds since 1970
  *
- * @returns {Line[]} what was written in this tab's call
+ * @returns {Line[]} the chat of this tab's call
  */
 export function loadChat() {
   const kept = parse(tab?.getItem(`inbox:chat:${SCOPE}`));
@@ -55,13 +55,13 @@ export function loadChat() {
 
 /** @param {Line} line */
 export function keepLine(line) {
-  const lines = [...loadChat(), line].slice(-MOST_LINES);
+  const lines = [...loadChat(), line].slice(-MAX_LINES);
   let length = lines.reduce((sum, { text }) => sum + text.length, 0);
-  while (length > MOST_CHAT) length -= lines.shift()?.text.length ?? 0;
+  while (length > MAX_CHAT) length -= lines.shift()?.text.length ?? 0;
   try {
     tab?.setItem(`inbox:chat:${SCOPE}`, JSON.stringify(lines));
   } catch {
-    // The browser keeps no more: what is kept from before stays.
+    // The storage is full: the earlier messages stay.
   }
 }
 
@@ -70,7 +70,7 @@ export function forgetChat() {
 }
 
 /**
- * What this tab was sending and receiving.
+ * Loads the transfers of this tab.
  * @returns {{outgoing: import("./outgoing.js").Kept[], incoming: import("./incoming.js").Kept[]}}
  */
 export function loadTransfers() {
@@ -83,12 +83,12 @@ export function saveTransfers(kept) {
   try {
     tab?.setItem(`inbox:transfers:${SCOPE}`, JSON.stringify(kept));
   } catch {
-    // A thousand long names: what is kept from before is better than an end to it all.
+    // The storage is full, for example of long names: the earlier state stays.
   }
 }
 
 /**
- * What is wrong with an id, by the rules of the protocol.
+ * Returns what is wrong with an id by the rules of the protocol; undefined if it is valid.
  * @param {string} id
  * @returns {string | undefined}
  */
@@ -103,7 +103,7 @@ export function faultOfId(id) {
 }
 
 /**
- * @typedef {{urls: string, username: string, credential: string}} Ice as typed
+ * @typedef {{urls: string, username: string, credential: string}} Ice the typed servers
  * @returns {Ice}
  */
 export function loadIce() {
@@ -112,12 +112,12 @@ export function loadIce() {
   return { urls: text(kept?.urls), username: text(kept?.username), credential: text(kept?.credential) };
 }
 
-/** @returns {string} the name that its owner typed on this device, or nothing */
+/** @returns {string} the name that this person typed, or an empty string */
 export function loadName() {
   return cleanName(browser?.getItem(`inbox:name:${SCOPE}`));
 }
 
-/** @param {string} name nothing forgets it */
+/** @param {string} name an empty string removes the stored one */
 export function saveName(name) {
   const key = `inbox:name:${SCOPE}`;
   if (name === "") browser?.removeItem(key);
@@ -131,13 +131,13 @@ export function saveIce(ice) {
 
 /**
  * @param {Ice} ice
- * @returns {RTCIceServer[]} those that were typed; none by default
- * @throws {Error} saying what is wrong
+ * @returns {RTCIceServer[]} the typed servers; empty by default
+ * @throws {Error} with a message for the person who typed them
  */
 export function iceServers({ urls, username, credential }) {
   const list = urls.split(/[\s,]+/).filter((url) => url !== "");
   const servers = list.map((typed) => {
-    // A host without a scheme is what people copy: its name says what it is.
+    // People often copy a host without a scheme. Its name tells the scheme.
     const url = /^(\[[\da-f:.]+\]|[\w.-]+)(:\d+)?$/i.test(typed) ? `${/^turn/i.test(typed) ? "turn" : "stun"}:${typed}` : typed;
     if (!/^(stuns?|turns?):[^/]/i.test(url)) {
       throw new Error(`“${url}” is not the address of a STUN or TURN server. Such an address looks like stun.example.com:3478 or turn:turn.example.com.`);
@@ -149,7 +149,7 @@ export function iceServers({ urls, username, credential }) {
     return relay ? { urls: url, username, credential } : { urls: url };
   });
   try {
-    // The browser knows best what it can read.
+    // The browser decides whether it accepts them.
     new RTCPeerConnection({ iceServers: servers }).close();
   } catch (error) {
     throw new Error(`The browser does not accept these servers: ${error instanceof Error ? error.message : error}`);
@@ -157,7 +157,7 @@ export function iceServers({ urls, username, credential }) {
   return servers;
 }
 
-/** @returns {RTCIceServer[] | undefined} those that are kept; undefined, for those of the server, if there are none or the browser cannot use them, which the form says */
+/** @returns {RTCIceServer[] | undefined} the stored servers; undefined, which means the server's, if none are stored or they are invalid */
 export function ownIceServers() {
   try {
     const own = iceServers(loadIce());
@@ -169,7 +169,7 @@ export function ownIceServers() {
 
 /**
  * @param {"sessionStorage" | "localStorage"} name
- * @returns {Storage | undefined} undefined where the browser forbids it
+ * @returns {Storage | undefined} undefined if the browser forbids it
  */
 function openStorage(name) {
   try {

@@ -1,4 +1,4 @@
-/** The form before a call: who one is, what one takes part with, and the ICE servers. */
+/** The form before a call: name, devices, link and ICE servers. */
 
 import { randomId, randomPassword } from "../inbox.js";
 import { keepIce, showFault, showIce } from "./ice.js";
@@ -11,25 +11,25 @@ import { element } from "./view.js";
  * @typedef {object} Choice
  * @property {string} id
  * @property {string} password
- * @property {boolean} random whether the id was drawn
+ * @property {boolean} random whether the id is random
  * @property {import("./media.js").Wish} wish
  * @property {boolean} ask whether a call rings before it is answered
- * @property {string} [to] whom to call
+ * @property {string} [to] the id to call
  */
 
 /** @param {string} id */
 const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 
-/** @typedef {{id: string, password: string}} Self an id, and the password that it was opened with */
+/** @typedef {{id: string, password: string}} Self an id and its password */
 
-/** @returns {Self} that nobody can guess */
+/** @returns {Self} a random id and password */
 const newSelf = () => ({ id: randomId(), password: randomPassword() });
 
 export class Setup {
   #start;
-  /** Who this tab is unless another ending of the link is typed. */
+  /** The id of this tab, unless the person types another one. */
   #self = newSelf();
-  /** Whether the ending of the link was drawn, so that it is not shown. */
+  /** Whether the id is random. The field then stays empty. */
   #random = true;
   /** @type {string | undefined} */
   #to;
@@ -55,9 +55,10 @@ export class Setup {
   }
 
   /**
-   * @param {Self & {ask?: boolean, random?: boolean}} kept who this tab was
-   * @param {{advanced?: boolean}} [options] whether to show the ICE servers
-   * @returns {string | undefined} what is wrong with the page's link, as a name in words.js
+   * Shows the form.
+   * @param {Self & {ask?: boolean, random?: boolean}} kept the previous state of this tab
+   * @param {{advanced?: boolean}} [options] advanced: whether to open the ICE servers
+   * @returns {string | undefined} the problem with the page's link, as a name in words.js
    */
   show(kept, { advanced = false } = {}) {
     this.#self = kept.id === "" ? newSelf() : { id: kept.id, password: kept.password };
@@ -69,7 +70,7 @@ export class Setup {
     return this.#showLink(kept.id);
   }
 
-  /** @param {string} own id, if this tab has one */
+  /** @param {string} own the id of this tab, or an empty string */
   #showLink(own) {
     const linked = peerOfLink();
     const isOwn = linked !== undefined && linked === own;
@@ -93,7 +94,7 @@ export class Setup {
     showFault("id", undefined);
   }
 
-  /** @returns {string | undefined} what is wrong with the ending that was typed */
+  /** @returns {string | undefined} what is wrong with the typed ending */
   #typedFault() {
     const { value } = input("id");
     return value === "" ? undefined : faultOfId(value);

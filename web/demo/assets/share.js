@@ -1,14 +1,14 @@
-/** A link, handed to somebody: copied, shared, or shown to a camera. */
+/** Copies a link, shares it, and shows it as a QR code. */
 
 import { copy } from "./copy.js";
 import { generate } from "./qr.js";
 
-/** The largest version that is shown, 65 squares wide: of more, a phone has trouble reading them from a screen. */
+/** Maximum version of a QR code: 65 modules wide. Phones have trouble reading larger ones from a screen. */
 const MAX_VERSION = 12;
 
 /**
- * The link that leads to a peer. The id is in the fragment, which browsers send to
- * no server. The password is in no link.
+ * Returns the link to a peer. It contains the id in its fragment, which browsers never send
+ * to a server, and no password.
  * @param {"call" | "files"} page
  * @param {string} id
  * @returns {string}
@@ -17,7 +17,7 @@ export function linkTo(page, id) {
   return new URL(`${page}#to=${encodeURIComponent(id)}`, location.href).href;
 }
 
-/** @returns {string | undefined} to whom this page's link leads */
+/** @returns {string | undefined} the id in the address of this page */
 export function peerOfLink() {
   return new URLSearchParams(location.hash.slice(1)).get("to") || undefined;
 }
@@ -25,12 +25,11 @@ export function peerOfLink() {
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Names of the computer itself: a link with one of them opens nowhere else. */
+/** Host names of the computer itself: links with them work on no other device. */
 const HERE = /^(localhost|.+\.localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])\.?$/;
 
 /**
- * Shows a link in the page's elements for it; or how to try it, where it opens on
- * this computer only.
+ * Shows a link and its QR code, or how to try it if it works on this computer only.
  * @param {string} link
  */
 export function showLink(link) {
@@ -46,18 +45,18 @@ export function showLink(link) {
   canvas.hidden = true;
   if (here) return;
   try {
-    // Black on white, also in the dark: not every reader takes it the other way round.
+    // Black on white even in dark mode: some readers do not accept inverted codes.
     generate(link, { maxVersion: MAX_VERSION }).toCanvas(canvas, { on: [0, 0, 0], off: [255, 255, 255], pad: 4 });
     canvas.hidden = false;
   } catch {
-    // The ending of the link was chosen, and is too long for a code.
+    // A chosen ending can be too long for a code.
   }
 }
 
 /** @returns {string} the address of this page over https, on the same host and port */
 export const secureAddress = () => location.href.replace(/^http:/, "https:");
 
-/** Wires the buttons beside the link. @param {string} title of what is shared */
+/** Wires the buttons of the link. @param {string} title of the shared link */
 export function wireLink(title) {
   const link = /** @type {HTMLInputElement} */ (find("link"));
   link.addEventListener("focus", () => link.select());
@@ -69,6 +68,6 @@ export function wireLink(title) {
   });
   find("share-link").hidden = navigator.share === undefined;
   find("share-link").addEventListener("click", () => {
-    navigator.share({ title, url: link.value }).catch(() => {}); // not shared after all
+    navigator.share({ title, url: link.value }).catch(() => {}); // the person cancelled
   });
 }

@@ -1,31 +1,31 @@
-/** Text from somebody else, made safe to show and to use as the name of a file. */
+/** Makes text from others safe to show, and to use as a file name. */
 
 /**
- * Characters that are invisible, steer the direction of writing, or control a device:
- * controls, format characters, half surrogates, line and paragraph separators, whatever
- * Unicode lets a font ignore, and the blank Braille pattern.
+ * Characters that are invisible, change the writing direction, or control a device:
+ * controls, format characters, lone surrogates, line and paragraph separators, characters
+ * that fonts may ignore, and the blank Braille pattern.
  */
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
-/** Format characters that are visible: the signs before Arabic and Syriac numbers. */
+/** Visible format characters: the signs before Arabic and Syriac numbers. */
 const VISIBLE = /[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2]/u;
 const JOINER = /[\u200c\u200d]/u;
-/** What a joiner can join: parts of an emoji, and letters of scripts that have joiners. */
+/** Characters that a joiner can join: parts of emoji, and letters of scripts with joiners. */
 const JOINED = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f]|(?!\p{Script=Latin})[\p{L}\p{M}]/u;
 const EMOJI_STYLE = /[\ufe0e\ufe0f]/u;
 const HAN_STYLE = /[\u{e0100}-\u{e01ef}]/u;
-/** The letters that make the flag of a region out of a black flag, and their number at most. */
+/** Characters that turn a black flag into the flag of a region, and their maximum number. */
 const TAG = /[\u{e0030}-\u{e0039}\u{e0061}-\u{e007a}\u{e007f}]/u;
-const MOST_TAGS = 6;
+const MAX_TAGS = 6;
 
-/** Bytes that the name of a file can have. File systems allow 255; browsers append up to 20. */
-const MOST_NAME = 235;
-/** Folders within folders. */
-const MOST_DEPTH = 32;
+/** Maximum length of a file name, in bytes. File systems allow 255, and browsers append up to 20. */
+const MAX_NAME = 235;
+/** Maximum depth of nested folders. */
+const MAX_DEPTH = 32;
 const RESERVED = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)/i;
 
 /**
- * Replaces every character that is invisible or changes how its neighbours look, and
- * bounds how many marks one letter carries. Emoji and all scripts stay as they are.
+ * Replaces characters that are invisible or change how their neighbours look, and limits
+ * the combining marks of a letter. Emoji and all scripts stay intact.
  * @param {string} text
  * @param {string} [instead]
  * @returns {string}
@@ -37,9 +37,9 @@ export function plainText(text, instead = "\ufffd") {
 }
 
 /**
- * plainText for what fits on one line: a name, a title.
+ * Applies plainText and joins the lines, for a name or a title.
  * @param {string} text
- * @param {number} most characters, as a reader counts them
+ * @param {number} most maximum number of characters, as a reader counts them
  * @returns {string}
  */
 export function plainLine(text, most) {
@@ -48,10 +48,10 @@ export function plainLine(text, most) {
 }
 
 /**
- * Makes a name that every system can save, that is no path, and whose end is its type.
+ * Returns a file name that every system accepts. It contains no path and keeps its type.
  * @param {string} name
- * @param {{hidden?: boolean, otherwise?: string}} [options] hidden: a leading dot may stay;
- *   otherwise: the name when nothing is left
+ * @param {{hidden?: boolean, otherwise?: string}} [options] hidden: keep a leading dot;
+ *   otherwise: the name if nothing else is left
  * @returns {string}
  */
 export function fileName(name, { hidden = false, otherwise = "file" } = {}) {
@@ -62,18 +62,18 @@ export function fileName(name, { hidden = false, otherwise = "file" } = {}) {
 }
 
 /**
- * Makes a path of folders out of what somebody sent; none of its parts leads upwards.
- * @param {unknown} path
- * @returns {string[] | undefined} undefined if it is no path
+ * Returns a safe path of folders; no part of it leads upwards.
+ * @param {unknown} path from the other side
+ * @returns {string[] | undefined} undefined if the path is invalid
  */
 export function folderPath(path) {
-  if (!Array.isArray(path) || path.length === 0 || path.length > MOST_DEPTH) return undefined;
+  if (!Array.isArray(path) || path.length === 0 || path.length > MAX_DEPTH) return undefined;
   if (!path.every((part) => typeof part === "string" && part.length <= 1000)) return undefined;
   return path.map((part) => fileName(part, { hidden: true, otherwise: "folder" }));
 }
 
 /**
- * The stem and the type of a file, each to be shown in its own direction.
+ * Splits a file name into stem and type, so that each can have its own writing direction.
  * @param {string} name
  * @returns {[string, string]}
  */
@@ -83,8 +83,8 @@ export function stemAndType(name) {
 }
 
 /**
- * Whether a hidden character is part of what is seen: within an emoji, a word of a
- * script that needs it, a flag, a variant of a Chinese character.
+ * Reports whether a hidden character affects a visible one: within an emoji, a word of a
+ * script that needs joiners, a flag, or a variant of a Chinese character.
  * @param {string[]} points
  * @param {number} i
  */
@@ -96,20 +96,20 @@ function belongs(points, i) {
   if (HAN_STYLE.test(point)) return /\p{Script=Han}/u.test(before);
   if (!TAG.test(point)) return false;
   let flag = i;
-  while (flag > i - MOST_TAGS && TAG.test(points[flag] ?? "")) flag--;
+  while (flag > i - MAX_TAGS && TAG.test(points[flag] ?? "")) flag--;
   return points[flag] === "\u{1f3f4}";
 }
 
 /**
- * Cuts the stem of a name so that all of it fits, never within a character.
+ * Shortens the stem of a name so that the name fits, never within a character.
  * @param {string} name
- * @param {string} otherwise the stem, when its first character does not fit
+ * @param {string} otherwise the stem if not even its first character fits
  */
 function cut(name, otherwise) {
   const bytes = (/** @type {string} */ text) => new TextEncoder().encode(text).length;
-  if (bytes(name) <= MOST_NAME) return name;
+  if (bytes(name) <= MAX_NAME) return name;
   const [stem, type] = stemAndType(name);
-  let left = MOST_NAME - bytes(type);
+  let left = MAX_NAME - bytes(type);
   let kept = "";
   for (const one of graphemes(stem)) {
     left -= bytes(one);

@@ -1,33 +1,33 @@
 /**
- * What both directions of a file have in common.
+ * The protocol of a file transfer, shared by sender and receiver.
  *
- * A file goes in parts. Over the channel "files" goes, for each part, a header as
- * JSON, {id, part, size, digest}, and then its bytes in chunks. Everything else is
- * said as JSON over the meeting's own channel, so that no word waits behind bytes:
+ * A file is sent in parts. For each part, the channel "files" carries a header as JSON,
+ * {id, part, size, digest}, and then the bytes in chunks. All other messages are JSON on
+ * the meeting's channel, so that they do not wait behind bytes:
  *
  *     sender:    offer {id, name, size, partSize, modified, readable, folder?}     end {id, digest}
  *     receiver:  want {id, part}   have {id, part}   again {id, part}   done {id}   failed {id}
  *     both:      cancel {id, why?}
  *
- * A file of a folder says in its offer which folder, {id, path, files}: the path from
- * the folder's own name down, and how many files there are in all. An empty folder in
- * it is an offer of no bytes and no name, with empty: true.
+ * The offer of a file in a folder names the folder as {id, path, files}: the path from the
+ * folder's name down, and the number of files in all. An empty folder within it is an offer
+ * without bytes and name, with empty: true.
  *
- * The digest of a part is its SHA-256; that of the end is one over those of all
- * parts, in order. A receiver has at most WINDOW parts in memory, since no more are
- * sent before it has said of one that it is on its disk.
+ * The digest of a part is its SHA-256. The final digest is the SHA-256 of the digests of all
+ * parts, in order. A sender has at most WINDOW parts in flight that the receiver has not
+ * confirmed, which bounds the receiver's memory.
  */
 
 import { fileName, folderPath } from "./text.js";
 
 export const WINDOW = 4;
-/** How many files each direction lists. A folder counts as all of its files. */
+/** Maximum number of files per direction. A folder counts as all of its files. */
 export const MOST_FILES = 5000;
 const MIB = 2 ** 20;
 const MIN_PART = 64 * 1024;
 const MAX_PART = 16 * MIB;
-/** What a header can be long. */
-const MOST_HEADER = 1000;
+/** Maximum length of a header, in characters. */
+const MAX_HEADER = 1000;
 
 /**
  * @typedef {"offered" | "going" | "checking" | "done" | "cancelled" | "damaged" | "unreadable"} State
@@ -38,25 +38,25 @@ const MOST_HEADER = 1000;
  * @property {number} size in bytes
  * @property {number} partSize
  * @property {number} modified when the file was last changed, in milliseconds since 1970
- * @property {Folder} [folder] that it is in
+ * @property {Folder} [folder] the folder that contains it
  * @property {State} state
- * @property {string} [why] why it was cancelled, as a name in words.js
- * @property {number} had parts that are on the receiver's disk, as far as is known here
- * @property {number} moved bytes that have gone over, as far as is known here
+ * @property {string} [why] why it was cancelled, as a name in files-words.js
+ * @property {number} had number of parts on the receiver's disk, as far as this side knows
+ * @property {number} moved number of transferred bytes, as far as this side knows
  * @property {Rate} rate
  *
  * @typedef {object} Folder
  * @property {string} id random, the same for all files of the folder
  * @property {string[]} path from the folder's own name down to where the file is
- * @property {number} files how many transfers there are in the folder
- * @property {boolean} [empty] this is no file, but a folder without files at that path
+ * @property {number} files number of transfers in the folder
+ * @property {boolean} [empty] marks a folder without files at that path
  *
  * @typedef {{id: string, name: string, size: number, partSize: number, modified: number, readable: boolean, folder?: Folder}} Offer
  *
  * @typedef {{id: string, part: number, size: number, digest: string}} Header
  */
 
-/** How many bytes a part has: few of them for large files, soon lost ones for small. @param {number} size */
+/** Returns the size of a part, in bytes. Large files have larger parts, so that their number stays small. @param {number} size */
 export function partSizeOf(size) {
   return size > 16 * 1024 * MIB ? MAX_PART : 4 * MIB;
 }
@@ -75,13 +75,13 @@ export function lengthOf({ size, partSize }, part) {
   return Math.min(partSize, size - part * partSize);
 }
 
-/** Whether nothing happens to it any more by itself. @param {Transfer} transfer */
+/** Reports whether a transfer has ended. @param {Transfer} transfer */
 export function isOver({ state }) {
   return state === "done" || state === "cancelled";
 }
 
 /**
- * Reads what a stranger offers.
+ * Validates an offer from the other side.
  * @param {any} data
  * @returns {Offer | undefined}
  */
@@ -113,7 +113,7 @@ function readFolder(given) {
  * @returns {Header | undefined}
  */
 export function readHeader(text) {
-  if (text.length > MOST_HEADER) return undefined;
+  if (text.length > MAX_HEADER) return undefined;
   try {
     const { id, part, size, digest } = JSON.parse(text);
     const fine = isId(id) && Number.isSafeInteger(part) && part >= 0 && Number.isSafeInteger(size) && size > 0 && size <= MAX_PART;
@@ -137,20 +137,20 @@ export async function digestOf(bytes) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The digest of a whole file. @param {string[]} digests of its parts */
+/** Returns the digest of a whole file. @param {string[]} digests of its parts */
 export function digestOfAll(digests) {
   return digestOf(new TextEncoder().encode(digests.join("\n")));
 }
 
-/** How far apart what is measured is, at least. */
+/** Minimum time between two measurements, in milliseconds. */
 const MEASURE_GAP = 200;
 
-/** How fast bytes go, over the last seconds. */
+/** The transfer rate over the last five seconds. */
 export class Rate {
   /** @type {[number, number][]} times and bytes */
   #seen = [];
 
-  /** @param {number} bytes that have arrived in all */
+  /** @param {number} bytes transferred in all */
   note(bytes) {
     const now = performance.now();
     const last = this.#seen[this.#seen.length - 1];
@@ -159,12 +159,12 @@ export class Rate {
     while (this.#seen.length > 2 && now - this.#seen[0][0] > 5000) this.#seen.shift();
   }
 
-  /** It goes on after a pause, which does not count. */
+  /** Forgets the measurements, so that a pause does not count. */
   forget() {
     this.#seen = [];
   }
 
-  /** @returns {number} bytes per second; 0 if it is not known, or nothing goes */
+  /** @returns {number} bytes per second; 0 if unknown */
   get now() {
     if (this.#seen.length < 2) return 0;
     const [[from, first]] = this.#seen;

@@ -1,4 +1,4 @@
-/** The transfers of this tab: their lists, what their buttons do, and where files come from and go. */
+/** The transfers of this tab: their lists, the actions of their buttons, and the files they read and write. */
 
 import { randomId } from "../inbox.js";
 import { fromDrop, fromInput } from "./chosen.js";
@@ -13,29 +13,29 @@ import { loadTransfers, saveTransfers } from "./settings.js";
 import { isOver } from "./transfer.js";
 import { announce, element, showProblem } from "./view.js";
 
-/** How often what moves is shown, and how soon a change, in milliseconds. */
+/** Interval of updates while transfers run, and delay of an update after a change, in milliseconds. */
 const SHOW_EVERY = 250;
 const SHOW_AFTER = 40;
-/** How soon what is kept over a reload follows a change, in milliseconds. */
+/** Delay between a change and storing it for a reload, in milliseconds. */
 const KEEP_AFTER = 500;
 
 /**
- * What the transfers need of the page.
+ * The parts of the page that the transfers use.
  * @typedef {object} Link
- * @property {(data: object) => boolean} say
- * @property {() => boolean} isConnected whether something can go over now
- * @property {() => boolean} isOpen whether files can be chosen
+ * @property {(data: object) => boolean} send sends a message to the other side, if connected
+ * @property {() => boolean} isConnected whether files can be sent now
+ * @property {() => boolean} isOpen whether the person can choose files
  */
 
 /** @type {Link} */
-let link = { say: () => false, isConnected: () => false, isOpen: () => false };
-/** Whether what this tab did before it was loaded again is in the lists. */
+let link = { send: () => false, isConnected: () => false, isOpen: () => false };
+/** Whether the lists contain the transfers from before a reload. */
 let restored = false;
 
-const speak = (/** @type {object} */ data) => link.say(data);
+const send = (/** @type {object} */ data) => link.send(data);
 const isConnected = () => link.isConnected();
-export const outgoing = new Outgoing({ say: speak, onchange: (one) => changed("outgoing", one) });
-export const incoming = new Incoming({ say: speak, onchange: (one) => changed("incoming", one) });
+export const outgoing = new Outgoing({ send, onchange: (one) => changed("outgoing", one) });
+export const incoming = new Incoming({ send, onchange: (one) => changed("incoming", one) });
 const saving = new Saving({
   file: (one) => incoming.file(one),
   release: (one) => incoming.release(one),
@@ -43,7 +43,7 @@ const saving = new Saving({
 });
 const progress = new Progress();
 
-/** Takes up what this tab did before it was loaded again, once. */
+/** Restores the transfers from before a reload, once. */
 export async function restore() {
   if (restored) return;
   restored = true;
@@ -55,12 +55,12 @@ export async function restore() {
   saving.restore(incoming.list);
 }
 
-/** What this tab did before belongs to another tab: this one begins with nothing. */
+/** Starts with empty lists: the earlier transfers belong to another tab. */
 export function beginEmpty() {
   restored = true;
 }
 
-/** The channel for files is gone. */
+/** Called when the channel for files has closed. */
 export function detach() {
   outgoing.detach();
   incoming.detach();
@@ -68,15 +68,15 @@ export function detach() {
   showAll();
 }
 
-/** Some browsers have it. @type {((options: object) => Promise<FileSystemDirectoryHandle>) | undefined} */
+/** Missing in some browsers. @type {((options: object) => Promise<FileSystemDirectoryHandle>) | undefined} */
 const showDirectoryPicker = /** @type {any} */ (window).showDirectoryPicker?.bind(window);
 
 /** @param {any} item @returns {any[]} the files of a folder, or the file alone */
 const filesOf = (item) => (item instanceof FolderView ? item.members : [item]);
-/** States in which this page alone has a file that is complete. */
+/** Stages of saving in which only this page has a complete file. */
 const unsaved = ["waiting", "rest", "packing", "failed"];
 
-/** What the buttons of a row do. @type {Record<"incoming" | "outgoing", (item: any) => import("./files-view.js").Doing>} */
+/** Returns the actions of a row's buttons, by label. @type {Record<"incoming" | "outgoing", (item: any) => import("./files-view.js").Doing>} */
 const doing = {
   outgoing: (item) => ({
     ...(item.state === "unreadable" && { "Choose it again": item instanceof FolderView ? chooseFolder : choose }),
@@ -97,28 +97,28 @@ const doing = {
 
 /** @param {any} list @param {any} item */
 function cancel(list, item) {
-  // What came of a folder that is not wanted any more is saved only on request.
+  // Files of a cancelled folder that are complete are saved on request only.
   for (const one of filesOf(item)) if (one.saving === "rest" && item instanceof FolderView) one.saving = undefined;
   for (const one of filesOf(item)) if (!isOver(one)) list.cancel(one);
 }
 
-/** @param {any} list @param {any} item that is over */
+/** @param {any} list @param {any} item that has ended */
 function remove(list, item) {
   for (const one of filesOf(item)) {
     list.remove(one);
-    told.delete(one.id);
+    announced.delete(one.id);
   }
   changed();
 }
 
-/** @returns {any[]} what can be received now */
+/** @returns {any[]} the offers that can be accepted now */
 function offered() {
   if (!isConnected()) return [];
   return itemsOf("incoming", incoming.list).filter((item) => item.state === "offered" && item.readable && item.listed !== false);
 }
 
 /**
- * Receives files, each by itself, and each folder as an archive.
+ * Accepts files one by one, and each folder as an archive.
  * @param {any[]} items
  */
 function receive(items) {
@@ -129,28 +129,28 @@ function receive(items) {
   }
 }
 
-/** Receives all of it as one archive. @param {any[]} items */
+/** Accepts all items as one archive. @param {any[]} items */
 function receiveTogether(items) {
   /** @type {import("./incoming.js").Target} */
   const target = { kind: "archive", batch: randomId(), name: "files.zip" };
   for (const one of items.flatMap(filesOf)) incoming.accept(one, target);
 }
 
-/** Receives all of it into a directory that the user chooses. @param {any[]} items */
+/** Accepts all items into a directory that the person chooses. @param {any[]} items */
 async function receiveInto(items) {
   /** @type {FileSystemDirectoryHandle | undefined} */
   let directory;
   try {
     directory = await showDirectoryPicker?.({ id: "files", mode: "readwrite", startIn: "downloads" });
   } catch (error) {
-    // Nothing was chosen, or the browser does not let this page ask.
+    // AbortError means that the person cancelled the dialog.
     if (!(error instanceof DOMException) || error.name !== "AbortError") showProblem("no-directory");
   }
   if (directory === undefined) return;
   for (const one of items.flatMap(filesOf)) incoming.accept(one, { kind: "directory", name: directory.name, directory });
 }
 
-/** Saves what is complete: each file by itself, and each folder as an archive. @param {any[]} items */
+/** Saves complete files one by one, and each folder as an archive. @param {any[]} items */
 function save(items) {
   for (const item of items) {
     const files = filesOf(item).filter(({ state, saving }) => state === "done" && saving !== "written");
@@ -159,14 +159,14 @@ function save(items) {
   }
 }
 
-/** @returns {any[]} what was received, and is still kept by this page */
+/** @returns {any[]} the received items that this page still has */
 function saved() {
   return itemsOf("incoming", incoming.list).filter((item) => item.state === "done" && item.saving !== "written" && !["waiting", "packing"].includes(item.saving));
 }
 
-/** @type {Map<string, string>} states that were told, by the ids of their transfers */
-const told = new Map();
-/** How many are told of one by one; of more, only what they come to. */
+/** @type {Map<string, string>} the announced states of transfers, by id */
+const announced = new Map();
+/** Up to this number, transfers are announced one by one; beyond it, they are not. */
 const MAX_SPOKEN = 3;
 
 /**
@@ -174,9 +174,9 @@ const MAX_SPOKEN = 3;
  * @param {any} [one]
  */
 function changed(direction, one) {
-  const before = told.get(one?.id);
+  const before = announced.get(one?.id);
   if (one && before !== one.state) {
-    told.set(one.id, one.state);
+    announced.set(one.id, one.state);
     progress.note(one);
     const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= MAX_SPOKEN;
     if (direction === "incoming" && one.state === "offered" && few) announce(`${one.folder?.path[0] ?? one.name} is offered to you.`);
@@ -192,7 +192,7 @@ function changed(direction, one) {
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let showing;
-/** Shows what has changed, once for many changes. */
+/** Updates the view soon, once for many changes. */
 function showSoon() {
   showing ??= setTimeout(showAll, SHOW_AFTER);
 }
@@ -201,10 +201,10 @@ function showSoon() {
 let watching;
 /** @type {WakeLockSentinel | undefined} */
 let awake;
-/** Whether the browser is being asked for it, or does not give it. */
+/** Whether a request for the lock is pending or was rejected. */
 let asking = false;
 
-/** Shows what moves, as long as something does, and keeps the screen of a phone on. */
+/** Updates the view and keeps the screen on while transfers run. */
 function watch() {
   watching ??= setInterval(() => {
     const moves = showAll();
@@ -215,19 +215,19 @@ function watch() {
   }, SHOW_EVERY);
 }
 
-/** A phone that sleeps sends nothing. @param {boolean} on */
+/** Keeps a phone from sleeping, which would stop the transfers. @param {boolean} on */
 async function keepAwake(on) {
   if (!on) {
     awake?.release();
     awake = undefined;
   } else if (!asking && (awake === undefined || awake.released) && document.visibilityState === "visible") {
     asking = true;
-    awake = await navigator.wakeLock?.request("screen").catch(() => undefined); // the battery is low
-    asking = awake === undefined; // and is not asked again
+    awake = await navigator.wakeLock?.request("screen").catch(() => undefined); // rejected when the battery is low
+    asking = awake === undefined; // do not ask again
   }
 }
 
-/** @returns {boolean} whether something moves */
+/** Updates the view. @returns {boolean} whether transfers run */
 export function showAll() {
   clearTimeout(showing);
   showing = undefined;
@@ -244,7 +244,7 @@ export function showAll() {
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let keeping;
-/** Keeps what there is for the case of a reload, once for a thousand files. */
+/** Stores the transfers for a reload soon, once for many changes. */
 function keepTransfers() {
   keeping ??= setTimeout(keepNow, KEEP_AFTER);
 }
@@ -256,8 +256,8 @@ function keepNow() {
   saveTransfers({ outgoing: outgoing.kept, incoming: incoming.kept });
 }
 
-/** @param {import("./chosen.js").Chosen} chosen */
-function send({ choices, problems }) {
+/** Offers chosen files to the other side. @param {import("./chosen.js").Chosen} chosen */
+function offer({ choices, problems }) {
   if (outgoing.offer(choices) > 0) showProblem("too-many");
   for (const problem of problems) showProblem(problem);
 }
@@ -274,8 +274,8 @@ export function wireTransfers(given) {
   element("choose-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype);
   for (const input of [choice, within]) {
     input.addEventListener("change", () => {
-      send(fromInput(input.files ?? []));
-      input.value = ""; // the same one can be chosen again
+      offer(fromInput(input.files ?? []));
+      input.value = ""; // so that the same file can be chosen again
     });
   }
   element("accept-all").addEventListener("click", () => receive(offered()));
@@ -302,7 +302,7 @@ export function wireTransfers(given) {
     document.body.removeAttribute("data-dragging");
     if (!drags(event)) return;
     event.preventDefault();
-    if (event.dataTransfer) fromDrop(event.dataTransfer.items).then(send);
+    if (event.dataTransfer) fromDrop(event.dataTransfer.items).then(offer);
   });
   addEventListener("pagehide", keepNow);
 }

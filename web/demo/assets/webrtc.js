@@ -1,6 +1,6 @@
-/** Whether this browser makes connections at all. Policies, settings and extensions can switch them off. */
+/** Detects browsers in which a policy, a setting or an extension has switched WebRTC off. */
 
-/** @returns {string | undefined} what the browser says against it; undefined if nothing is wrong */
+/** @returns {string | undefined} why WebRTC does not work; undefined if it does */
 export function webrtcFault() {
   if (typeof RTCPeerConnection !== "function") return "RTCPeerConnection is missing.";
   try {
@@ -13,12 +13,11 @@ export function webrtcFault() {
   return undefined;
 }
 
-/** How long a connection without candidates may take to begin gathering again. */
+/** How long a connection without candidates may take to restart gathering, in milliseconds. */
 const REGATHER = 1000;
 
 /**
- * Calls back when a connection has looked for candidates and found none at all, so
- * that nothing can come of it.
+ * Calls back when a connection has gathered no candidates at all and so cannot succeed.
  * @param {RTCPeerConnection} pc
  * @param {() => void} act
  */

@@ -116,7 +116,7 @@ const endingTitles = {
   "peer-no-webrtc": "You could not be connected",
 };
 
-/** What the caller will see and hear after an answer. @param {import("./media.js").Wish} wish what this side takes part with */
+/** Tells whether the caller will see and hear this person. @param {import("./media.js").Wish} wish what this side takes part with */
 export function answerWords(wish) {
   switch (wish) {
     case "both": return "When you answer, the caller sees and hears you.";
@@ -311,7 +311,7 @@ export const problems = {
   "no-relay": {
     title: "Your networks do not connect directly.",
     text: "This site has no relay, which could carry your call instead. Try another network, or ask the person who runs this site to switch a relay on.",
-    details: "The server names no TURN server. You can name one of your own under Advanced.",
+    details: "The server names no TURN server. You can enter another one under Advanced.",
     weight: "serious",
     action: "advanced",
   },
