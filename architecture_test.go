@@ -87,7 +87,7 @@ var mayImport = map[string][]string{
 
 type goPackage struct {
 	ImportPath string
-	Imports    []string // those of tests excluded
+	Imports    []string // without those of tests
 	Module     struct{ Path string }
 }
 

@@ -21,7 +21,7 @@ const (
 	deafAfter    = 2*probeEvery - time.Second
 	rebuildEvery = 2 * time.Second
 
-	figuresEvery = 5 // in a cluster, every so many probes fetch memory figures
+	figuresEvery = 5 // in a cluster, every fifth probe fetches memory figures
 )
 
 // probeMessage is the message that a probe publishes.

@@ -132,7 +132,7 @@ function memory() {
     levels.push(level("Number of inboxes", value("inbox_inboxes"), value("inbox_inboxes_limit"), count));
   }
   levels.push(level("Data in flight", value("inbox_in_flight_bytes"), value("inbox_in_flight_limit_bytes")));
-  if (has("inbox_peerjs_held_bytes")) levels.push(level("Messages for PeerJS peers not yet connected", value("inbox_peerjs_held_bytes"), value("inbox_peerjs_held_limit_bytes")));
+  if (has("inbox_peerjs_held_bytes")) levels.push(level("Messages for absent PeerJS peers", value("inbox_peerjs_held_bytes"), value("inbox_peerjs_held_limit_bytes")));
   levels.push(level("Whole process", value("inbox_process_memory_bytes"), value("inbox_process_memory_limit_bytes")));
   const lines = [{ name: "whole process", color: "a", points: points("inbox_process_memory_bytes") }];
   return card("Memory", "Current use and limits.", ...levels, chart({ title: "Memory", lines, format: bytes, times, floor: 1 << 24, base: 2 }));
