@@ -1,5 +1,5 @@
-// Package examples_test runs the examples that are not Go programs; those have
-// tests of their own.
+// Package examples_test runs the examples that are not Go programs. The Go examples have
+// their own tests.
 package examples_test
 
 import (
@@ -17,7 +17,7 @@ import (
 	"inbox/memstore"
 )
 
-// serve serves inboxes.
+// serve starts a server for inboxes.
 func serve(t *testing.T) (url string, store *memstore.Store) {
 	t.Helper()
 	store = memstore.New(inbox.Limits{})
@@ -34,7 +34,7 @@ func serve(t *testing.T) (url string, store *memstore.Store) {
 
 func TestCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("there is no curl here")
+		t.Skip("curl is not installed")
 	}
 	url, store := serve(t)
 	cmd := exec.CommandContext(t.Context(), "sh", "curl/hello.sh")
@@ -48,8 +48,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// Two copies of the page meet, in a browser. They are of another origin than the
-// inboxes.
+// Two copies of the page connect in a browser, from another origin than the inbox server.
 func TestPlain(t *testing.T) {
 	url, _ := serve(t)
 	mux := http.NewServeMux()

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// The addresses of the server and of the proxy. They look like public ones, as browsers
-// tell them apart (RFC 2544, RFC 3849).
+// The addresses of the server and the proxy. Browsers treat these ranges as public (RFC
+// 2544, RFC 3849).
 const (
 	serverName = "signal.example"
 	server4    = "198.18.0.10"
@@ -24,13 +24,13 @@ const (
 	proxyPort  = "3128"
 )
 
-// A network is what a peer finds between itself and the server.
+// A network describes what is between a peer and the server.
 type network struct {
 	name    string
 	v4, v6  bool
-	routers []string // what each router between the peer and the internet does to a source, the nearest first
-	filter  string   // in both directions, nftables; what it does not accept is dropped
-	loss    int      // of 100 packets, in each direction
+	routers []string // source NAT of each router from the peer to the internet
+	filter  string   // nftables rules for both directions; everything else is dropped
+	loss    int      // percent of packets, in each direction
 	proxy   bool     // HTTP requests go through the proxy, with CONNECT
 }
 
@@ -39,7 +39,7 @@ const (
 	symmetric  = "masquerade random"
 )
 
-// networks are all that the matrix has, in the order of its table.
+// networks lists all networks, in the order of the table.
 var networks = []network{
 	{name: "open", v4: true, v6: true},
 	{name: "IPv4 only", v4: true},
@@ -53,22 +53,22 @@ var networks = []network{
 	{name: "5 % loss", v4: true, v6: true, loss: 5},
 }
 
-// A lab is an internet of network namespaces: a router in the middle, the server, the
-// proxy, and the sites of peers. It leaves nothing behind.
+// A lab is an internet made of network namespaces: a router in the middle, the server,
+// the proxy, and a site per peer. It cleans up after itself.
 type lab struct {
 	testing.TB
 	prefix string // of its namespaces
 	sites  *atomic.Int64
 }
 
-// of returns the lab for a test of its own, with which that test's sites end.
+// of returns the lab for a subtest, whose sites end with the subtest.
 func (l *lab) of(tb testing.TB) *lab { return &lab{tb, l.prefix, l.sites} }
 
-// newLab skips the test where there can be no lab.
+// newLab returns a lab. It skips the test where a lab is not possible.
 func newLab(tb testing.TB) *lab {
 	tb.Helper()
 	skip := func(why string) {
-		fmt.Println("matrix: skipped:", why) // go test says nothing of a skipped test
+		fmt.Println("matrix: skipped:", why) // go test does not print why a test was skipped
 		tb.Skip(why)
 	}
 	if os.Getuid() != 0 {
@@ -81,7 +81,7 @@ func newLab(tb testing.TB) *lab {
 	}
 	l := &lab{TB: tb, prefix: fmt.Sprintf("inbox%d-", os.Getpid()), sites: new(atomic.Int64)}
 	if err := l.try("", "ip", "netns", "add", l.prefix+"probe"); err != nil {
-		skip("this machine makes no network namespaces: " + err.Error())
+		skip("this machine cannot create network namespaces: " + err.Error())
 	}
 	l.run("", "ip", "netns", "del", l.prefix+"probe")
 	l.namespace("net")
@@ -90,7 +90,7 @@ func newLab(tb testing.TB) *lab {
 	return l
 }
 
-// services links the namespaces of the server and of the proxy, on one segment.
+// services creates the namespaces of the server and the proxy, on one segment.
 func (l *lab) services() {
 	l.run("net", "ip", "link", "add", "services", "type", "bridge")
 	l.address("net", "services", "198.18.0.1/24", "2001:db8:0::1/64")
@@ -107,15 +107,16 @@ func (l *lab) services() {
 	l.run("server", "ip", "-6", "route", "add", "default", "via", "2001:db8:0::1")
 }
 
-// site adds a peer's network and returns the namespace of the peer.
+// site adds a network for a peer and returns the peer's namespace.
 func (l *lab) site(n network) (namespace string) {
 	l.Helper()
-	id := int(l.sites.Add(1)) // at most 254 of them
+	id := int(l.sites.Add(1)) // at most 254
 	outer, outerLink := "net", fmt.Sprintf("site%d", id)
 	gateway4, gateway6 := fmt.Sprintf("198.18.%d.1", id), fmt.Sprintf("2001:db8:%x::1", id)
 	peer4, peer6 := fmt.Sprintf("198.18.%d.2", id), fmt.Sprintf("2001:db8:%x::2", id)
 	for i := range n.routers {
-		// Routers are made from the internet inwards; n.routers begins at the peer.
+		// Routers are created from the internet inwards, but n.routers starts at the
+		// peer.
 		what := n.routers[len(n.routers)-1-i]
 		router := fmt.Sprintf("r%d-%d", id, i)
 		l.namespace(router)
@@ -127,8 +128,8 @@ func (l *lab) site(n network) (namespace string) {
 		l.nft(router, "table ip nat {\nchain out {\ntype nat hook postrouting priority 100\noifname wan "+what+"\n}\n}\n"+
 			"table ip firewall {\nchain through {\ntype filter hook forward priority 0; policy drop\n"+
 			"iifname lan accept\nct state established,related accept\n}\n"+
-			// A packet that nobody asked for leaves no trace: else it would take the port
-			// that the NAT is to keep.
+			// Drop unexpected packets without a trace. Otherwise they would occupy the
+			// port that the NAT should keep.
 			"chain in {\ntype filter hook input priority 0\niifname wan ct state new drop\n}\n}\n")
 		outer, outerLink = router, "lan"
 		lan := fmt.Sprintf("10.%d.%d", id, i)
@@ -157,7 +158,7 @@ func (l *lab) filter(namespace string, n network) {
 		rules = append(rules, fmt.Sprintf("numgen random mod 100 < %d drop", n.loss))
 	}
 	if n.filter != "" {
-		rules = append(rules, "meta l4proto ipv6-icmp accept") // neighbours find each other by it
+		rules = append(rules, "meta l4proto ipv6-icmp accept") // required for neighbour discovery
 		rules = append(rules, strings.Split(n.filter, "; ")...)
 		rules = append(rules, "drop")
 	}
@@ -170,7 +171,7 @@ func (l *lab) filter(namespace string, n network) {
 		"chain out {\ntype filter hook output priority 0\noifname lo accept\n"+all+"\n}\n}\n")
 }
 
-// namespace makes one where the server's name is known.
+// namespace creates a namespace in which the server's name resolves.
 func (l *lab) namespace(name string) {
 	l.Helper()
 	full := l.prefix + name
@@ -179,9 +180,9 @@ func (l *lab) namespace(name string) {
 		l.try("", "ip", "netns", "del", full)
 		os.RemoveAll(etc)
 		os.Remove("/etc/netns") // if nobody else has something there
-	})
+	}) // if it is empty
 	l.run("", "ip", "netns", "add", full)
-	// An address is there at once, without looking whether somebody has it.
+	// Make addresses usable immediately, without duplicate address detection.
 	l.run(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.disable_ipv6=0")
 	l.run(name, "ip", "link", "set", "lo", "up")
 	if err := os.MkdirAll(etc, 0o755); err != nil {
@@ -189,7 +190,7 @@ func (l *lab) namespace(name string) {
 	}
 	for file, text := range map[string]string{
 		"hosts": "127.0.0.1 localhost\n" + server4 + " " + serverName + "\n" + server6 + " " + serverName + "\n",
-		// Nobody is asked for other names, and who asks all the same hears so at once.
+		// Queries for other names fail immediately.
 		"resolv.conf": "nameserver 127.0.0.1\n",
 	} {
 		if err := os.WriteFile(filepath.Join(etc, file), []byte(text), 0o644); err != nil {
@@ -198,7 +199,7 @@ func (l *lab) namespace(name string) {
 	}
 }
 
-// link joins two namespaces by a cable.
+// link connects two namespaces.
 func (l *lab) link(a, nameA, b, nameB string) {
 	l.Helper()
 	l.run(a, "ip", "link", "add", nameA, "type", "veth", "peer", "name", nameB, "netns", l.prefix+b)
@@ -227,7 +228,8 @@ func (l *lab) nft(namespace, rules string) {
 	}
 }
 
-// command runs in a namespace, or where the test runs.
+// command returns a command that runs in a namespace, or in the test's own if namespace
+// is empty.
 func (l *lab) command(namespace, program string, arguments ...string) *exec.Cmd {
 	if namespace == "" {
 		return exec.Command(program, arguments...)

@@ -17,17 +17,17 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// world is a lab with a server, whose certificate everybody trusts.
+// world is a lab with a server whose certificate the peers trust.
 type world struct {
 	*lab
-	authority string        // a PEM file
-	within    time.Duration // how long a call may take to connect
+	authority string        // PEM file
+	timeout   time.Duration // how long a call may take to connect
 }
 
-// newWorld serves with the given flags beside those that the lab needs.
+// newWorld starts a server with the given flags and those that the lab needs.
 func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
-	w := &world{lab: newLab(t), within: 30 * time.Second}
+	w := &world{lab: newLab(t), timeout: 30 * time.Second}
 	dir := t.TempDir()
 	certificate := inboxtest.IssueCertificate(t, serverName)
 	w.authority = filepath.Join(dir, "authority.pem")
@@ -47,8 +47,8 @@ func newWorld(t *testing.T, flags ...string) *world {
 	return w
 }
 
-// start runs a program in a namespace until the test ends, and returns when it has said
-// ready.
+// start runs a program in a namespace until the test ends. It returns once the program
+// has printed ready.
 func (w *world) start(namespace, name, ready, program string, arguments ...string) {
 	w.Helper()
 	c := w.command(namespace, program, arguments...)
@@ -66,7 +66,7 @@ func (w *world) background(c *exec.Cmd, name, ready string) {
 		w.Fatal(err)
 	}
 	in.Close()
-	said, ended := make(chan struct{}), make(chan struct{})
+	isReady, ended := make(chan struct{}), make(chan struct{})
 	var log strings.Builder
 	go func() {
 		defer close(ended)
@@ -74,7 +74,7 @@ func (w *world) background(c *exec.Cmd, name, ready string) {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			fmt.Fprintln(&log, name+":", lines.Text())
 			if waiting && strings.Contains(lines.Text(), ready) {
-				close(said)
+				close(isReady)
 				waiting = false
 			}
 		}
@@ -90,24 +90,24 @@ func (w *world) background(c *exec.Cmd, name, ready string) {
 		}
 	})
 	select {
-	case <-said:
+	case <-isReady:
 	case <-ended:
-		w.Fatalf("%s has ended", name)
+		w.Fatalf("%s exited", name)
 	case <-time.After(30 * time.Second):
 		w.Fatalf("%s is not ready", name)
 	}
 }
 
-// A maker makes the program that is a peer: the Go program of these tests, or a browser.
+// A maker returns the command of a peer: a Go program or a browser.
 type maker func(w *world, namespace string, c call) *exec.Cmd
 
-// pion is this program in a namespace.
+// pion runs this test program in a namespace.
 func pion(w *world, namespace string, c call) *exec.Cmd {
-	text, _ := json.Marshal(c) // of strings alone
+	text, _ := json.Marshal(c) // cannot fail: strings only
 	return w.child(namespace, string(text))
 }
 
-// browser is Node, which drives a browser beside it.
+// browser runs Node, which controls a browser.
 func browser(name string) maker {
 	return func(w *world, namespace string, c call) *exec.Cmd {
 		text, _ := json.Marshal(struct {
@@ -122,15 +122,15 @@ func browser(name string) maker {
 	}
 }
 
-// trustInFirefox has a policy that Firefox reads name our authority: no flag lets it trust
-// the certificate of a TURN server.
+// trustInFirefox writes a policy that makes Firefox trust our authority. No flag makes it
+// trust the certificate of a TURN server.
 func (w *world) trustInFirefox(namespace string) {
 	w.Helper()
 	policy, err := json.Marshal(map[string]any{"policies": map[string]any{"Certificates": map[string]any{"Install": []string{w.authority}}}})
 	if err != nil {
 		w.Fatal(err)
 	}
-	const place = "/etc/firefox" // there has to be one for the namespace's to take its place
+	const place = "/etc/firefox" // must exist, so that the namespace's directory can be mounted over it
 	if err := os.Mkdir(place, 0o755); err == nil {
 		w.Cleanup(func() { os.Remove(place) })
 	}
@@ -160,14 +160,14 @@ func (n network) proxyURL() string {
 	return "http://" + proxy4 + ":" + proxyPort
 }
 
-// connect calls from one network to another.
+// connect makes a call from one network to another.
 func (w *world) connect(t *testing.T, from, to network, caller, callee maker) outcome {
 	t.Helper()
-	// What belongs to this call ends with it, and not with the world.
+	// Resources of this call end with the call, not with the world.
 	in := &world{lab: w.lab.of(t), authority: w.authority}
 	callerSite, calleeSite := in.site(from), in.site(to)
 	in.background(callee(in, calleeSite, call{ID: calleeSite, Proxy: to.proxyURL()}), "callee", "ready")
-	c := caller(in, callerSite, call{ID: callerSite, To: calleeSite, Proxy: from.proxyURL(), Within: w.within})
+	c := caller(in, callerSite, call{ID: callerSite, To: calleeSite, Proxy: from.proxyURL(), Within: w.timeout})
 	var log strings.Builder
 	c.Stderr = &log
 	out, err := c.Output()

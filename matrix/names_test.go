@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// serveNames is a name server that knows the server alone, for browsers: what they resolve
-// for STUN and TURN does not come from /etc/hosts.
+// serveNames runs a name server that only knows the server's name. Browsers need it,
+// since they do not use /etc/hosts for STUN and TURN.
 func serveNames() error {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:53")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The page /test finds out what is wrong with a network, in a browser.
+// In a browser, the page /test detects what is wrong with a network.
 func TestPageFindsTheFault(t *testing.T) {
 	if _, err := os.Stat("../web/node_modules/playwright-core"); err != nil {
 		fmt.Println("matrix: skipped: browsers need the packages of web: make web/node_modules")
@@ -46,7 +46,7 @@ func TestPageFindsTheFault(t *testing.T) {
 			}
 			t.Log(page.Report)
 			if !slices.Contains(page.Found, want) || !slices.Contains(page.Found, "relay") {
-				t.Errorf("it finds %q, want %s, and that the relay works", page.Found, want)
+				t.Errorf("the page finds %q, want %s, and a working relay", page.Found, want)
 			}
 		})
 	}

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// INBOX_MATRIX chooses what TestPairs tries: nothing means a few pairs of Go programs;
-// "all" every pair of them, with and without the relay, and tables for
-// docs/connecting.md; "chromium" every pair of Chromium; "firefox" a few pairs of
-// Firefox, with itself and with Chromium.
+// INBOX_MATRIX selects what TestPairs tries. By default it tries a few pairs of Go
+// programs. "all" tries every pair of them, with and without the relay, and prints tables
+// for docs/connecting.md. "chromium" tries every pair with Chromium. "firefox" tries a
+// few pairs with Firefox, against itself and Chromium.
 var wanted = os.Getenv("INBOX_MATRIX")
 
-// worst are pairs of different networks that share as little as possible.
+// worst are pairs of networks that have as little in common as possible.
 var worst = [][2]string{
 	{"symmetric NAT", "only TCP 443"},
 	{"IPv6 only", "IPv4 only"},
@@ -32,7 +32,7 @@ func named(name string) network {
 	return networks[slices.IndexFunc(networks, func(n network) bool { return n.name == name })]
 }
 
-// pairs are all, or the diagonal and the worst.
+// pairs returns all pairs, or the diagonal and the worst pairs.
 func pairs(all bool) (p [][2]network) {
 	for _, from := range networks {
 		for _, to := range networks {
@@ -44,7 +44,7 @@ func pairs(all bool) (p [][2]network) {
 	return p
 }
 
-// Two peers connect, whatever networks they are in, if both reach the server.
+// Two peers connect from any networks, if both can reach the server.
 func TestPairs(t *testing.T) {
 	w := newWorld(t)
 	w.background(w.child("proxy", "proxy"), "proxy", "ready")
@@ -56,23 +56,24 @@ func TestPairs(t *testing.T) {
 	case "chromium":
 		t.Log(table(w.mustConnect(t, pairs(true), browser("chromium"), browser("chromium"))))
 	case "firefox":
-		// Firefox was not made to speak to a TURN server through an HTTP proxy, and it gives
-		// up where a tenth of all packets is lost (docs/connecting.md).
+		// Firefox cannot use a TURN server through an HTTP proxy, and fails if a tenth of
+		// all packets is lost (docs/connecting.md).
 		few := slices.DeleteFunc(pairs(false), func(p [2]network) bool {
 			return p[0].proxy || p[1].proxy || p[0].loss > 0 && p[1].loss > 0
 		})
 		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("firefox"))))
 		t.Log(table(w.mustConnect(t, few, browser("firefox"), browser("chromium"))))
 	default:
-		t.Fatalf("INBOX_MATRIX=%s is nothing that can be tried", wanted)
+		t.Fatalf("INBOX_MATRIX=%s, want all, chromium or firefox", wanted)
 	}
 }
 
-// Without the relay, only some pairs connect: the lab really keeps the others apart.
+// Without the relay, only some pairs connect. This shows that the lab separates the
+// others.
 func TestPairsWithoutRelay(t *testing.T) {
 	apart := [2]network{named("UDP blocked"), named("symmetric NAT")}
 	w := newWorld(t, "--turn", "off")
-	w.within = 8 * time.Second // many pairs never connect
+	w.timeout = 8 * time.Second // many pairs never connect
 	w.background(w.child("proxy", "proxy"), "proxy", "ready")
 	if wanted == "all" {
 		t.Log(table(w.try(t, pairs(true), pion, pion, false)))
@@ -83,16 +84,16 @@ func TestPairsWithoutRelay(t *testing.T) {
 		t.Errorf("two open peers: %+v", o)
 	}
 	if o := all[apart[0].name+"/"+apart[1].name]; o.Connected {
-		t.Errorf("UDP is blocked, and yet: %+v", o)
+		t.Errorf("UDP is blocked, but the peers connected: %+v", o)
 	}
 }
 
-// mustConnect calls, and fails for each call that does not connect.
+// mustConnect makes calls and fails the test for each that does not connect.
 func (w *world) mustConnect(t *testing.T, pairs [][2]network, caller, callee maker) map[string]outcome {
 	return w.try(t, pairs, caller, callee, true)
 }
 
-// try calls, a few pairs at a time.
+// try makes calls, several at a time.
 func (w *world) try(t *testing.T, pairs [][2]network, caller, callee maker, must bool) map[string]outcome {
 	all := make(map[string]outcome)
 	var mu sync.Mutex
@@ -115,7 +116,8 @@ func (w *world) try(t *testing.T, pairs [][2]network, caller, callee maker, must
 	return all
 }
 
-// table is in Markdown: a row for the network of a caller, a column for that of a callee.
+// table returns a Markdown table with a row per caller's network and a column per
+// callee's network.
 func table(all map[string]outcome) string {
 	var b strings.Builder
 	b.WriteString("\n\n| from, to |")

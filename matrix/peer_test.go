@@ -25,7 +25,7 @@ import (
 	"inbox/client"
 )
 
-// A child of the test runs in a namespace of the lab. The variable tells it what to be.
+// childVariable tells a child process of the test what to do in its namespace.
 const childVariable = "MATRIX_CHILD"
 
 func TestMain(m *testing.M) {
@@ -51,26 +51,26 @@ func TestMain(m *testing.M) {
 
 const (
 	relayWait = 200 * time.Millisecond
-	packets   = 20 // that each call sends and gets back
+	packets   = 20 // sent and echoed per call
 )
 
-// A call is what a child of the test makes.
+// A call describes what a child process does.
 type call struct {
 	ID, To string        // without To, the peer answers
-	Proxy  string        // the URL of the proxy, if there is one
-	Within time.Duration // how long it may take to connect
+	Proxy  string        // URL of the proxy, if any
+	Within time.Duration // time limit for connecting
 }
 
-// An outcome is what a caller has to say.
+// An outcome is the result of a call.
 type outcome struct {
 	Connected bool
 	Path      string        // direct or relay
-	Transport string        // of our relay candidate: udp, tcp or tls; else of the pair
-	Took      time.Duration // from the first step of the caller to an open channel
+	Transport string        // of our relay candidate: udp, tcp or tls; otherwise of the pair
+	Took      time.Duration // from the start of the call to an open channel
 	Why       string        // if not Connected
 }
 
-// run prints "ready" when it can be called, and the outcome of a call that it made.
+// run prints "ready" once the peer can be called, or the outcome of its own call.
 func (c call) run() error {
 	if c.Proxy != "" {
 		os.Setenv("HTTPS_PROXY", c.Proxy)
@@ -102,13 +102,13 @@ type peer struct {
 	early []webrtc.ICECandidateInit
 }
 
-// A signal is one of a call.
+// A signal is a signaling message of a call.
 type signal struct {
 	Description *webrtc.SessionDescription `json:",omitempty"`
 	Candidate   *webrtc.ICECandidateInit   `json:",omitempty"`
 }
 
-// open makes a connection with the servers that ours names.
+// open creates a connection that uses the server's ICE servers.
 func (p *peer) open(ctx context.Context, other string) error {
 	config := webrtc.Configuration{BundlePolicy: webrtc.BundlePolicyMaxBundle}
 	var err error
@@ -117,7 +117,7 @@ func (p *peer) open(ctx context.Context, other string) error {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	// By default, a call that only a relay connects waits two seconds for a better way.
+	// By default, pion waits two seconds for a better path before it uses a relay.
 	settings.SetRelayAcceptanceMinWait(relayWait)
 	if p.Proxy != "" {
 		address, err := url.Parse(p.Proxy)
@@ -132,19 +132,19 @@ func (p *peer) open(ctx context.Context, other string) error {
 	p.pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
 		if candidate != nil {
 			init := candidate.ToJSON()
-			p.say(ctx, other, signal{Candidate: &init})
+			p.send(ctx, other, signal{Candidate: &init})
 		}
 	})
 	return nil
 }
 
-func (p *peer) say(ctx context.Context, to string, s signal) {
+func (p *peer) send(ctx context.Context, to string, s signal) {
 	body, err := json.Marshal(s)
 	if err == nil {
 		err = p.inbox.Send(ctx, to, body)
 	}
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, "a signal is not sent:", err)
+		fmt.Fprintln(os.Stderr, "cannot send a signal:", err)
 	}
 }
 
@@ -168,7 +168,7 @@ func (p *peer) iceServers(ctx context.Context) ([]webrtc.ICEServer, error) {
 	return answer.ICEServers, json.NewDecoder(resp.Body).Decode(&answer)
 }
 
-// answer answers calls, one after the other, and sends back what comes over them.
+// answer answers calls one after the other and echoes what arrives.
 func (p *peer) answer(ctx context.Context) error {
 	fmt.Println("ready")
 	for m, err := range p.inbox.All(ctx) {
@@ -177,14 +177,14 @@ func (p *peer) answer(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := p.hear(ctx, m); err != nil {
+		if err := p.handle(ctx, m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *peer) hear(ctx context.Context, m inbox.Message) error {
+func (p *peer) handle(ctx context.Context, m inbox.Message) error {
 	var s signal
 	if err := json.Unmarshal(m.Body, &s); err != nil {
 		return err
@@ -196,7 +196,7 @@ func (p *peer) hear(ctx context.Context, m inbox.Message) error {
 	case s.Candidate != nil:
 		return p.pc.AddICECandidate(*s.Candidate)
 	case s.Description == nil:
-		return errors.New("a signal says nothing")
+		return errors.New("empty signal")
 	case s.Description.Type == webrtc.SDPTypeOffer:
 		if err := p.open(ctx, m.From); err != nil {
 			return err
@@ -222,12 +222,12 @@ func (p *peer) hear(ctx context.Context, m inbox.Message) error {
 		err = p.pc.SetLocalDescription(answer)
 	}
 	if err == nil {
-		p.say(ctx, m.From, signal{Description: &answer})
+		p.send(ctx, m.From, signal{Description: &answer})
 	}
 	return err
 }
 
-// dial calls, and sees packets go there and back.
+// dial makes a call and checks that packets are echoed.
 func (p *peer) dial(ctx context.Context) (o outcome, err error) {
 	began := time.Now()
 	if err := p.open(ctx, p.To); err != nil {
@@ -248,12 +248,12 @@ func (p *peer) dial(ctx context.Context) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	p.say(ctx, p.To, signal{Description: &offer})
+	p.send(ctx, p.To, signal{Description: &offer})
 	heard := make(chan error, 1)
 	go func() {
 		for m, err := range p.inbox.All(ctx) {
 			if err == nil {
-				err = p.hear(ctx, m)
+				err = p.handle(ctx, m)
 			}
 			if err != nil && !errors.Is(err, client.ErrReset) {
 				heard <- err
@@ -266,7 +266,7 @@ func (p *peer) dial(ctx context.Context) (o outcome, err error) {
 	case err := <-heard:
 		return o, err
 	case <-ctx.Done():
-		return o, errors.New("no connection: ICE is " + p.pc.ICEConnectionState().String())
+		return o, errors.New("not connected: ICE is " + p.pc.ICEConnectionState().String())
 	}
 	o.Took = time.Since(began)
 	for range packets {
@@ -278,7 +278,7 @@ func (p *peer) dial(ctx context.Context) (o outcome, err error) {
 		select {
 		case <-echoes:
 		case <-ctx.Done():
-			return o, errors.New("connected, but packets do not come back")
+			return o, errors.New("connected, but packets are not echoed")
 		}
 	}
 	o.Connected = true
@@ -286,8 +286,9 @@ func (p *peer) dial(ctx context.Context) (o outcome, err error) {
 	return o, nil
 }
 
-// path says what the chosen pair goes over. A relay on either side makes it relayed; that
-// of the other side may be hidden behind a peer-reflexive candidate, but not to itself.
+// path describes the path of the selected pair. A relay on either side makes it relayed.
+// The other side's relay may appear as a peer-reflexive candidate here, but the other
+// side sees it.
 func (p *peer) path() (path, transport string) {
 	pair, err := p.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
 	if err != nil || pair == nil {
@@ -309,7 +310,7 @@ func (p *peer) path() (path, transport string) {
 	return "relay", transport
 }
 
-// serveProxy serves CONNECT to port 443, and nothing else.
+// serveProxy runs an HTTP proxy that only allows CONNECT to port 443.
 func serveProxy() error {
 	ln, err := net.Listen("tcp", ":"+proxyPort)
 	if err != nil {
@@ -342,8 +343,8 @@ func serveProxy() error {
 	}))
 }
 
-// connectDialer dials TLS through the HTTP proxy at an address. For turns:, pion leaves
-// the TLS to a dialer.
+// connectDialer dials TLS through an HTTP proxy. For turns: URLs, pion leaves TLS to the
+// dialer.
 type connectDialer string
 
 var _ proxy.Dialer = connectDialer("")
@@ -357,10 +358,10 @@ func (d connectDialer) Dial(network, address string) (net.Conn, error) {
 	r := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(r, nil)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New("the proxy answers " + resp.Status)
+		err = errors.New("the proxy responded with " + resp.Status)
 	}
 	if err == nil && r.Buffered() > 0 {
-		err = errors.New("the proxy says more than its answer")
+		err = errors.New("the proxy sent unexpected data")
 	}
 	if err != nil {
 		conn.Close()

@@ -22,10 +22,10 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Two peers that may use nothing but the relay connect over every pair of transports.
+// Two peers that may only use the relay connect over every pair of transports.
 //
-// The test runs itself once more, since a process reads the certificates that it trusts
-// only once.
+// The test runs itself again as a child process, since a process reads its trusted
+// certificates only once.
 func TestRelayTransports(t *testing.T) {
 	cert := os.Getenv("SSL_CERT_FILE")
 	if os.Getenv("INBOX_RELAY_TRANSPORTS") == "" {
@@ -69,7 +69,7 @@ func TestRelayTransports(t *testing.T) {
 					t.Errorf("%d bytes arrived, want %d", len(got), len(sent))
 				}
 			case <-time.After(30 * time.Second):
-				t.Fatal("nothing arrives")
+				t.Fatal("nothing arrived")
 			}
 			path, err := a.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
 			if err != nil || path.Local.Typ != webrtc.ICECandidateTypeRelay || path.Remote.Typ != webrtc.ICECandidateTypeRelay {
@@ -80,7 +80,8 @@ func TestRelayTransports(t *testing.T) {
 	}
 }
 
-// relayServer starts a server and returns how a peer reaches its relay over a transport.
+// relayServer starts a server and returns a function that lists its relay for a
+// transport.
 func relayServer(t *testing.T, cert string) func(t *testing.T, transport, id string) webrtc.ICEServer {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "inbox")
@@ -112,7 +113,7 @@ func relayServer(t *testing.T, cert string) func(t *testing.T, transport, id str
 	}()
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		t.Fatal("the server has not started: ", err)
+		t.Fatal("the server did not start: ", err)
 	}
 	pem, err := os.ReadFile(cert)
 	if err != nil {
@@ -146,12 +147,13 @@ func relayServer(t *testing.T, cert string) func(t *testing.T, transport, id str
 		relay := answer.ICEServers[len(answer.ICEServers)-1]
 		udp := strings.Replace(relay.URLs[0], "localhost", "127.0.0.1", 1)
 		if !strings.HasSuffix(udp, "?transport=udp") {
-			t.Fatalf("/ice names %q", relay.URLs)
+			t.Fatalf("/ice lists %q", relay.URLs)
 		}
 		url := map[string]string{
 			"udp": udp,
 			"tcp": strings.Replace(udp, "transport=udp", "transport=tcp", 1),
-			// Whether browsers trust the certificate, which /ice asks, is another question.
+			// The response of /ice only has turns: URLs if browsers trust the
+			// certificate, which does not matter here.
 			"tls": fmt.Sprintf("turns:localhost:%s?transport=tcp", port),
 		}[transport]
 		return webrtc.ICEServer{URLs: []string{url}, Username: relay.Username, Credential: relay.Credential}
@@ -173,7 +175,7 @@ func relayPeer(t *testing.T, server webrtc.ICEServer) *webrtc.PeerConnection {
 	return pc
 }
 
-// negotiate hands each description over when it has all candidates.
+// negotiate exchanges descriptions that contain all candidates.
 func negotiate(t *testing.T, a, b *webrtc.PeerConnection) {
 	t.Helper()
 	offer, err := a.CreateOffer(nil)

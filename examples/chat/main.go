@@ -1,5 +1,5 @@
-// Command chat lets two people write to each other through a server: each line is
-// a message. It shows the Go client, without WebRTC.
+// Command chat lets two people chat through an inbox server, one message per line. It
+// shows the Go client without WebRTC.
 //
 //	go run ./examples/chat -id alice
 //	go run ./examples/chat -id bob -to alice
@@ -22,9 +22,9 @@ import (
 )
 
 func main() {
-	server := flag.String("server", "http://localhost:3000/inbox", "the server's inboxes")
+	server := flag.String("server", "http://localhost:3000/inbox", "URL of the server's inboxes")
 	id := flag.String("id", "", "your id")
-	to := flag.String("to", "", "whom to write to; the first who writes, if empty")
+	to := flag.String("to", "", "id of the other person; by default, the first one to write")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -34,13 +34,13 @@ func main() {
 	}
 }
 
-// chat ends with its input, or with ctx.
+// chat runs until in or ctx ends.
 func chat(ctx context.Context, server, id, to string, in io.Reader, out io.Writer) error {
 	me, err := client.New(client.Config{
 		URL:      server,
 		ID:       id,
-		Password: rand.Text(),      // the inbox is opened, used, and closed by this program alone
-		Wait:     10 * time.Second, // the other may come a little later
+		Password: rand.Text(),      // only this program uses the inbox
+		Wait:     10 * time.Second, // the other person may start later
 	})
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func chat(ctx context.Context, server, id, to string, in io.Reader, out io.Write
 			switch {
 			case ctx.Err() != nil:
 			case errors.Is(err, client.ErrReset):
-				fmt.Fprintln(out, "(something may be missing here)")
+				fmt.Fprintln(out, "(messages may be missing here)")
 			case err != nil:
 				fmt.Fprintf(out, "(%v)\n", err)
 			default:
@@ -66,14 +66,14 @@ func chat(ctx context.Context, server, id, to string, in io.Reader, out io.Write
 				fmt.Fprintf(out, "%s: %s\n", m.From, m.Body)
 			}
 		}
-		cancel(last) // there is no point in going on
+		cancel(last) // receiving has ended, so stop sending too
 	}()
 	go func() {
 		lines := bufio.NewScanner(in)
 		for lines.Scan() {
 			whom := other.Load().(string)
 			if whom == "" {
-				fmt.Fprintln(out, "(nobody is here yet)")
+				fmt.Fprintln(out, "(nobody has written yet)")
 				continue
 			}
 			if err := me.Send(ctx, whom, lines.Bytes()); err != nil {
@@ -84,10 +84,11 @@ func chat(ctx context.Context, server, id, to string, in io.Reader, out io.Write
 	}()
 	<-ctx.Done()
 	<-received
-	// ctx has ended, but an inbox that is not closed is only forgotten.
-	farewell, done := context.WithTimeout(context.Background(), 5*time.Second)
+	// Close the inbox even though ctx has ended. Otherwise it would live until it
+	// expires.
+	closing, done := context.WithTimeout(context.Background(), 5*time.Second)
 	defer done()
-	err = me.Close(farewell)
+	err = me.Close(closing)
 	if cause := context.Cause(ctx); cause != context.Canceled {
 		return cause
 	}

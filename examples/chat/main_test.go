@@ -37,7 +37,7 @@ func TestChat(t *testing.T) {
 	}
 	sayAlice, hearAlice, endedAlice := start("alice", "")
 	io.WriteString(sayAlice, "anybody?\n")
-	expect(hearAlice, "(nobody is here yet)")
+	expect(hearAlice, "(nobody has written yet)")
 	sayBob, hearBob, endedBob := start("bob", "alice")
 	io.WriteString(sayBob, "hello, Alice\n")
 	expect(hearAlice, "bob: hello, Alice")

@@ -10,33 +10,34 @@ import (
 	"inbox/client"
 )
 
-// Bounds of what strangers can make us keep.
+// Limits on what strangers can make this program store.
 const (
 	maxCalls    = 100
-	maxOver     = 1000 // calls that are over, and remembered
-	maxSignals  = 100  // that one call has not handled yet
-	maxRefusals = 100  // that are on their way
+	maxOver     = 1000 // ended calls that are remembered
+	maxSignals  = 100  // unprocessed signals of a call
+	maxRefusals = 100  // refusals being sent
 )
 
-// answerer answers whoever calls.
+// answerer answers every call.
 type answerer struct {
 	inbox    *client.Client
 	api      *webrtc.API
-	stun     []webrtc.ICEServer // beside those of the inbox server
+	stun     []webrtc.ICEServer // in addition to the inbox server's
 	outcomes bool               // report how calls went
 	log      *slog.Logger
 
 	running  sync.WaitGroup
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	calls    map[name]*call
 	over     map[name]bool
 	refusals int
 }
 
-// name is of a call. Nobody else can meddle with a session that they guess.
+// name identifies a call. It includes the peer, so a peer who guesses a session cannot
+// interfere.
 type name struct{ peer, session string }
 
-// run answers until ctx ends, or nothing can come any more.
+// run answers calls until ctx ends or receiving fails for good.
 func (a *answerer) run(ctx context.Context) (err error) {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer a.running.Wait()
@@ -45,22 +46,22 @@ func (a *answerer) run(ctx context.Context) (err error) {
 	for m, err := range a.inbox.All(ctx) {
 		switch s, ok := parse(m.Body); {
 		case err != nil && ctx.Err() == nil:
-			// The server is away, or signals may have been missed: callers say again
-			// what was not answered. If it is for good, this was the last round.
-			a.log.Warn("receiving", "error", err)
+			// The server is away, or signals may have been missed. Callers repeat signals
+			// that got no answer. After a final error the loop ends.
+			a.log.Warn("cannot receive", "error", err)
 		case err != nil:
 		case !ok:
-			a.log.Warn("a message is not about a call")
+			a.log.Warn("ignoring a message that is not a signal")
 		default:
-			a.hear(ctx, name{m.From, s.Session}, s)
+			a.handle(ctx, name{m.From, s.Session}, s)
 		}
 	}
-	_, err = a.inbox.Receive(ctx) // says again what ended it
+	_, err = a.inbox.Receive(ctx) // returns the error that ended the loop
 	return err
 }
 
-// hear gives a signal to its call, or begins one.
-func (a *answerer) hear(ctx context.Context, who name, s Signal) {
+// handle passes a signal to its call, or starts a call.
+func (a *answerer) handle(ctx context.Context, who name, s Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := a.calls[who]
@@ -89,7 +90,7 @@ func (a *answerer) hear(ctx context.Context, who name, s Signal) {
 	select {
 	case c.signals <- s:
 	default:
-		c.log.Warn("a signal is dropped: there are too many")
+		c.log.Warn("dropping a signal: too many are waiting")
 	}
 }
 
@@ -103,8 +104,8 @@ func (a *answerer) forget(who name) {
 	a.over[who] = true
 }
 
-// refuseLocked says that there is no such call. Those who cannot be told for now
-// say it again.
+// refuseLocked tells a caller that there is no such call. If too many refusals are being
+// sent, it does nothing, since the caller repeats its signal.
 func (a *answerer) refuseLocked(ctx context.Context, who name, why, reason string) {
 	if a.refusals >= maxRefusals {
 		return
@@ -118,7 +119,7 @@ func (a *answerer) refuseLocked(ctx context.Context, who name, why, reason strin
 		}()
 		s := Signal{Session: who.session, Type: "bye", Why: why, Reason: reason}
 		if err := a.inbox.Send(ctx, who.peer, s.encode()); err != nil {
-			a.log.Warn("a refusal is not sent", "error", err)
+			a.log.Warn("cannot send a refusal", "error", err)
 		}
 	})
 }

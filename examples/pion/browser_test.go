@@ -7,8 +7,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// The page of the other example calls this program. What the SDK does is tested
-// beside it, in web/e2e.
+// The page of the plain example calls this program. web/e2e tests calls with the SDK.
 func TestBrowser(t *testing.T) {
 	url, _ := serve(t)
 	inboxtest.Browse(t, url+"/plain/#call=echo", func(line string) bool {

@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	connecting = 30 * time.Second // how long it may take
-	lost       = time.Minute      // how long a connection that worked may be gone
-	farewell   = 5 * time.Second  // for the last signal
+	connecting = 30 * time.Second // time limit for connecting
+	lost       = time.Minute      // how long a connection may be interrupted
+	byeTimeout = 5 * time.Second  // time limit for the last signal
 
-	maxChannels = 16 // of one call, since each may have bytes unsent
+	maxChannels = 16 // per call, since each may buffer data
 )
 
-// call is one that we answer. Its own goroutine does everything but receiving.
+// call is an answered call. Its own goroutine does everything except receiving.
 type call struct {
 	*answerer
 	name
 	log     *slog.Logger
 	signals chan Signal
-	changed chan struct{} // the connection's state
+	changed chan struct{} // signals a change of the connection's state
 	found   chan webrtc.ICECandidateInit
 
 	pc       *webrtc.PeerConnection
 	config   webrtc.Configuration
-	offer    int // the number of the last one
+	offer    int // number of the last offer
 	answer   Signal
-	answered time.Time                 // for the first time
-	early    []webrtc.ICECandidateInit // came before the offer
-	kinds    map[string]bool           // of candidates that a side has: see note
+	answered time.Time                 // when the first answer was sent
+	early    []webrtc.ICECandidateInit // candidates that arrived before the offer
+	kinds    map[string]bool           // kinds of candidates of each side; see note
 }
 
 func (c *call) run(ctx context.Context) {
@@ -42,11 +42,11 @@ func (c *call) run(ctx context.Context) {
 	c.config = c.configuration(ctx)
 	pc, err := c.api.NewPeerConnection(c.config)
 	if err != nil {
-		c.log.Error("no connection can be made", "error", err)
+		c.log.Error("cannot create a connection", "error", err)
 		return
 	}
 	c.pc = pc
-	// Close is the last to be called, since what hangs on ctx ends first.
+	// Close must come last, after everything that depends on ctx has ended.
 	defer func() { end(); pc.Close() }()
 	pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) {
 		select {
@@ -55,21 +55,21 @@ func (c *call) run(ctx context.Context) {
 		}
 	})
 	pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
-		init := webrtc.ICECandidateInit{} // the last one is empty
+		init := webrtc.ICECandidateInit{} // an empty one marks the end
 		if candidate != nil {
 			init = candidate.ToJSON()
 		}
-		select { // without waiting: SetLocalDescription may wait for this function
+		select { // do not block: SetLocalDescription may wait for this function
 		case c.found <- init:
 		default:
-			c.log.Warn("a candidate is dropped: there are too many")
+			c.log.Warn("dropping a candidate: too many are waiting")
 		}
 	})
 	var channels atomic.Int32
 	pc.OnDataChannel(func(channel *webrtc.DataChannel) {
 		if channels.Add(1) > maxChannels {
 			channels.Add(-1)
-			channel.OnOpen(func() { channel.Close() }) // before, nobody would be told
+			channel.OnOpen(func() { channel.Close() }) // closing earlier would not notify the other side
 			return
 		}
 		channel.OnClose(func() { channels.Add(-1) })
@@ -77,17 +77,18 @@ func (c *call) run(ctx context.Context) {
 	})
 
 	c.log.Info("answering")
-	bye := c.until(ctx)
-	c.log.Info("over", "why", bye)
+	bye := c.loop(ctx)
+	c.log.Info("call ended", "why", bye)
 	if bye != "" {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeTimeout)
 		defer cancel()
-		c.say(ctx, Signal{Type: "bye", Why: bye})
+		c.send(ctx, Signal{Type: "bye", Why: bye})
 	}
 }
 
-// until returns when the call is over, with what the other side is to be told.
-func (c *call) until(ctx context.Context) (bye string) {
+// loop runs the call until it ends. It returns the reason to send to the other side, if
+// any.
+func (c *call) loop(ctx context.Context) (bye string) {
 	timeout := time.NewTimer(connecting)
 	defer timeout.Stop()
 	up, reported := false, false
@@ -97,11 +98,11 @@ func (c *call) until(ctx context.Context) (bye string) {
 			if s.Type == "bye" {
 				return ""
 			}
-			if err := c.hear(ctx, s); err != nil {
-				c.log.Warn("a signal cannot be used", "type", s.Type, "error", err)
+			if err := c.handle(ctx, s); err != nil {
+				c.log.Warn("cannot use a signal", "type", s.Type, "error", err)
 			}
 		case candidate := <-c.found:
-			// After the answer that they belong to, which was said where it was made.
+			// Candidates are sent after the answer that they belong to.
 			all := []webrtc.ICECandidateInit{candidate}
 			for len(c.found) > 0 {
 				all = append(all, <-c.found)
@@ -109,7 +110,7 @@ func (c *call) until(ctx context.Context) (bye string) {
 			for _, candidate := range all {
 				c.note("local", candidate.Candidate)
 			}
-			c.say(ctx, Signal{Type: "candidates", Candidates: all})
+			c.send(ctx, Signal{Type: "candidates", Candidates: all})
 		case <-c.changed:
 			switch state := c.pc.ConnectionState(); state {
 			case webrtc.PeerConnectionStateConnected:
@@ -121,7 +122,7 @@ func (c *call) until(ctx context.Context) (bye string) {
 					c.running.Go(func() { c.report(ctx, true) })
 				}
 			case webrtc.PeerConnectionStateDisconnected, webrtc.PeerConnectionStateFailed:
-				if up { // the caller may mend it, with another offer
+				if up { // the caller may restore it with another offer
 					timeout.Reset(lost)
 					up = false
 				}
@@ -139,7 +140,7 @@ func (c *call) until(ctx context.Context) (bye string) {
 	}
 }
 
-func (c *call) hear(ctx context.Context, s Signal) error {
+func (c *call) handle(ctx context.Context, s Signal) error {
 	switch s.Type {
 	case "candidates":
 		for _, candidate := range s.Candidates {
@@ -151,8 +152,8 @@ func (c *call) hear(ctx context.Context, s Signal) error {
 		switch {
 		case s.N < c.offer:
 			return nil
-		case s.N == c.offer: // they have not heard the answer
-			c.say(ctx, c.answer)
+		case s.N == c.offer: // the caller did not get the answer
+			c.send(ctx, c.answer)
 			return nil
 		}
 		return c.accept(ctx, s)
@@ -160,14 +161,14 @@ func (c *call) hear(ctx context.Context, s Signal) error {
 	return nil
 }
 
-// accept answers an offer: the first, or a later one that changes something.
+// accept answers an offer: the first one, or a later one that changes something.
 func (c *call) accept(ctx context.Context, s Signal) error {
 	if before := c.pc.RemoteDescription(); before != nil && fragment(before.SDP) != fragment(s.SDP) {
-		// ICE begins anew. The TURN credentials of the beginning may have expired.
+		// This is an ICE restart. The original TURN credentials may have expired.
 		fresh := c.configuration(ctx)
 		c.config.ICEServers = fresh.ICEServers
 		if err := c.pc.SetConfiguration(webrtc.Configuration{ICEServers: fresh.ICEServers}); err != nil {
-			c.log.Warn("fresh ICE servers cannot be used", "error", err)
+			c.log.Warn("cannot use the new ICE servers", "error", err)
 		}
 	}
 	c.note("remote", s.SDP)
@@ -176,7 +177,7 @@ func (c *call) accept(ctx context.Context, s Signal) error {
 	}
 	for _, candidate := range c.early {
 		if err := c.add(candidate); err != nil {
-			c.log.Warn("a candidate cannot be used", "error", err)
+			c.log.Warn("cannot use a candidate", "error", err)
 		}
 	}
 	c.early = nil
@@ -191,11 +192,11 @@ func (c *call) accept(ctx context.Context, s Signal) error {
 		c.answered = time.Now()
 	}
 	c.offer, c.answer = s.N, Signal{Type: "answer", N: s.N, SDP: answer.SDP}
-	c.say(ctx, c.answer)
+	c.send(ctx, c.answer)
 	return nil
 }
 
-// fragment returns the user name of ICE in a description, which a restart changes.
+// fragment returns the ICE user name in a description, which changes with an ICE restart.
 func fragment(sdp string) string {
 	_, after, _ := strings.Cut(sdp, "a=ice-ufrag:")
 	name, _, _ := strings.Cut(after, "\r\n")
@@ -213,18 +214,17 @@ func (c *call) add(candidate webrtc.ICECandidateInit) error {
 	return c.pc.AddICECandidate(candidate)
 }
 
-// say sends a signal. The client tries again what may succeed later, and keeps the
-// order.
-func (c *call) say(ctx context.Context, s Signal) {
+// send sends a signal. The client retries temporary failures and keeps the order.
+func (c *call) send(ctx context.Context, s Signal) {
 	s.Session = c.session
 	if err := c.inbox.Send(ctx, c.peer, s.encode()); err != nil && ctx.Err() == nil {
-		c.log.Warn("a signal is not sent", "type", s.Type, "error", err)
+		c.log.Warn("cannot send a signal", "type", s.Type, "error", err)
 	}
 }
 
-// echo sends back what comes. It reads no more while too much is unsent.
+// echo sends back every message. It stops reading while too much data is unsent.
 func echo(ctx context.Context, log *slog.Logger, channel *webrtc.DataChannel) {
-	const most, low = 1 << 20, 256 << 10
+	const high, low = 1 << 20, 256 << 10
 	room := make(chan struct{}, 1)
 	channel.SetBufferedAmountLowThreshold(low)
 	channel.OnBufferedAmountLow(func() {
@@ -234,7 +234,7 @@ func echo(ctx context.Context, log *slog.Logger, channel *webrtc.DataChannel) {
 		}
 	})
 	channel.OnMessage(func(m webrtc.DataChannelMessage) {
-		for channel.BufferedAmount() > most {
+		for channel.BufferedAmount() > high {
 			select {
 			case <-room:
 			case <-ctx.Done():
@@ -246,7 +246,7 @@ func echo(ctx context.Context, log *slog.Logger, channel *webrtc.DataChannel) {
 			send = func(data []byte) error { return channel.SendText(string(data)) }
 		}
 		if err := send(m.Data); err != nil {
-			log.Warn("an echo is not sent", "error", err)
+			log.Warn("cannot send an echo", "error", err)
 		}
 	})
 }

@@ -24,7 +24,7 @@ import (
 
 var (
 	outcomes outcome.Counts
-	asked    atomic.Int64 // how often somebody asked for ICE servers
+	asked    atomic.Int64 // requests for ICE servers
 )
 
 // serve serves inboxes and the examples, and answers calls to "echo".
@@ -34,7 +34,7 @@ func serve(t *testing.T) (url string, a *answerer) {
 		Store: memstore.New(inbox.Limits{}), Authenticator: inbox.NewPepper([inbox.PepperSize]byte{}), Outcomes: &outcomes,
 		ICEServers: func(*http.Request, string) []inboxhttp.ICEServer {
 			asked.Add(1)
-			return []inboxhttp.ICEServer{{URLs: []string{"turn:127.0.0.1:1?transport=tcp"}, Username: "u", Credential: "c"}} // where nobody is
+			return []inboxhttp.ICEServer{{URLs: []string{"turn:127.0.0.1:1?transport=tcp"}, Username: "u", Credential: "c"}} // nothing listens there
 		},
 	})
 	if err != nil {
@@ -74,15 +74,15 @@ func api() *webrtc.API {
 	return webrtc.NewAPI(webrtc.WithSettingEngine(settings))
 }
 
-// caller calls, as the SDK does.
+// caller makes calls like the SDK.
 type caller struct {
 	*testing.T
 	inbox   *client.Client
 	session string
 	pc      *webrtc.PeerConnection
-	said    chan Signal // by the other side, but candidates
+	answers chan Signal // from the other side, except candidates
 	offers  int
-	turn    sync.Mutex // an offer is said before the candidates that belong to it
+	turn    sync.Mutex // sends an offer before its candidates
 }
 
 func dial(t *testing.T, url, id string) *caller {
@@ -91,7 +91,7 @@ func dial(t *testing.T, url, id string) *caller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &caller{T: t, inbox: peer(t, url, id), session: "session of " + id, pc: pc, said: make(chan Signal, 10)}
+	c := &caller{T: t, inbox: peer(t, url, id), session: "session of " + id, pc: pc, answers: make(chan Signal, 10)}
 	var running sync.WaitGroup
 	pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
 		if candidate == nil {
@@ -100,8 +100,8 @@ func dial(t *testing.T, url, id string) *caller {
 		running.Go(func() { // SetLocalDescription may wait for this function to return
 			c.turn.Lock()
 			defer c.turn.Unlock()
-			c.say(Signal{Type: "candidates", Candidates: []webrtc.ICECandidateInit{candidate.ToJSON()}})
-		})
+			c.send(Signal{Type: "candidates", Candidates: []webrtc.ICECandidateInit{candidate.ToJSON()}})
+		}) // SetLocalDescription may wait for this function
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	running.Go(func() { c.receive(ctx) })
@@ -128,9 +128,9 @@ func (c *caller) receive(ctx context.Context) {
 					c.Error(err)
 				}
 			}
-			c.said <- s
+			c.answers <- s
 		default:
-			c.said <- s
+			c.answers <- s
 		}
 		if c.pc.RemoteDescription() != nil {
 			for _, candidate := range early {
@@ -143,15 +143,15 @@ func (c *caller) receive(ctx context.Context) {
 	}
 }
 
-func (c *caller) say(s Signal) {
+func (c *caller) send(s Signal) {
 	s.Session = c.session
-	// An error is seen by what does not come of it.
+	// A failure shows in what the test waits for.
 	if err := c.inbox.Send(context.Background(), "echo", s.encode()); err != nil {
 		c.Log(err)
 	}
 }
 
-// offer offers, and returns the answer.
+// offer sends an offer and returns the answer.
 func (c *caller) offer(options *webrtc.OfferOptions) Signal {
 	c.Helper()
 	offer, err := c.pc.CreateOffer(options)
@@ -165,16 +165,17 @@ func (c *caller) offer(options *webrtc.OfferOptions) Signal {
 		if err := c.pc.SetLocalDescription(offer); err != nil {
 			c.Fatal(err)
 		}
-		c.say(Signal{Type: "offer", N: c.offers, SDP: offer.SDP})
+		c.send(Signal{Type: "offer", N: c.offers, SDP: offer.SDP})
 	}()
-	answer := <-c.said
+	answer := <-c.answers
 	if answer.Type != "answer" || answer.N != c.offers {
 		c.Fatalf("answered with %+v", answer)
 	}
 	return answer
 }
 
-// channel is a data channel that is open, with what comes over it.
+// channel creates a data channel. It returns the messages that arrive, and a channel that
+// is closed once it is open.
 func (c *caller) channel() (*webrtc.DataChannel, chan webrtc.DataChannelMessage, chan struct{}) {
 	c.Helper()
 	channel, err := c.pc.CreateDataChannel("echo", nil)
@@ -191,7 +192,7 @@ func TestEcho(t *testing.T) {
 	url, a := serve(t)
 	for _, id := range []string{"alice", "böb 👋"} {
 		t.Run(id, func(t *testing.T) {
-			t.Parallel() // both at once
+			t.Parallel() // concurrently
 			c := dial(t, url, id)
 			channel, messages, open := c.channel()
 			answer := c.offer(nil)
@@ -213,13 +214,11 @@ func TestEcho(t *testing.T) {
 				}
 			}
 
-			// An offer that is repeated is answered again, in the same way.
-			c.say(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
-			if again := <-c.said; again.SDP != answer.SDP || again.N != 1 {
+			c.send(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
+			if again := <-c.answers; again.SDP != answer.SDP || again.N != 1 {
 				t.Errorf("the answer was %+v, and now is %+v", answer, again)
 			}
 
-			// ICE can be begun anew, as after a change of networks, with fresh servers.
 			before := asked.Load()
 			c.offer(&webrtc.OfferOptions{ICERestart: true})
 			if asked.Load() == before {
@@ -232,22 +231,21 @@ func TestEcho(t *testing.T) {
 				t.Errorf("echoed %q", got.Data)
 			}
 
-			// What is over does not begin again.
-			c.say(Signal{Type: "bye", Why: "closed"})
+			c.send(Signal{Type: "bye", Why: "closed"})
 			inboxtest.Until(t, "the call is over", func() bool {
 				a.mu.Lock()
 				defer a.mu.Unlock()
 				return a.over[name{id, c.session}]
 			})
-			c.say(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
-			if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
-				t.Errorf("said %+v", bye)
+			c.send(Signal{Type: "offer", N: 1, SDP: c.pc.LocalDescription().SDP})
+			if bye := <-c.answers; bye.Type != "bye" || bye.Why != "ended" {
+				t.Errorf("received %+v", bye)
 			}
 		})
 	}
 }
 
-// A call has so many channels, and a place that becomes free is taken again.
+// A call may have maxChannels channels. A closed channel makes room for another.
 func TestChannels(t *testing.T) {
 	url, _ := serve(t)
 	c := dial(t, url, "alice")
@@ -272,7 +270,7 @@ func TestChannels(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-closed
-	inboxtest.Until(t, "a new channel is answered", func() bool {
+	inboxtest.Until(t, "a new channel is accepted", func() bool {
 		channel, messages, open := c.channel()
 		gone := make(chan struct{})
 		channel.OnClose(func() { close(gone) })
@@ -293,23 +291,23 @@ func TestChannels(t *testing.T) {
 	})
 }
 
-// A caller that goes on with a call that this program has never heard of, since it
-// was restarted, is told so.
+// A caller that continues a call which this program does not know, such as after a
+// restart, is told so.
 func TestUnknownCall(t *testing.T) {
 	url, _ := serve(t)
 	c := dial(t, url, "alice")
-	c.say(Signal{Type: "candidates"})
-	c.say(Signal{Type: "offer", N: 2, SDP: "v=0"})
-	if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
-		t.Errorf("said %+v", bye)
+	c.send(Signal{Type: "candidates"})
+	c.send(Signal{Type: "offer", N: 2, SDP: "v=0"})
+	if bye := <-c.answers; bye.Type != "bye" || bye.Why != "ended" {
+		t.Errorf("received %+v", bye)
 	}
-	c.say(Signal{Type: "answer", N: 1, SDP: "v=0"})
-	if bye := <-c.said; bye.Type != "bye" || bye.Why != "ended" {
-		t.Errorf("said %+v", bye)
+	c.send(Signal{Type: "answer", N: 1, SDP: "v=0"})
+	if bye := <-c.answers; bye.Type != "bye" || bye.Why != "ended" {
+		t.Errorf("received %+v", bye)
 	}
 }
 
-// Whoever stops the program hangs up.
+// Stopping the program hangs up.
 func TestBye(t *testing.T) {
 	url, _ := serve(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -322,7 +320,7 @@ func TestBye(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(me.Leave)
-	// Nonsense does no harm, but this call is never connected.
+	// Invalid signals do no harm. This call never connects.
 	for _, body := range []string{"hello", `{"session":"s"}`, `{"session":"s","type":"offer","n":1,"sdp":"nonsense"}`} {
 		if err := me.Send(t.Context(), "echo2", []byte(body)); err != nil {
 			t.Fatal(err)
@@ -339,15 +337,14 @@ func TestBye(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s, _ := parse(m.Body); s.Type != "bye" || s.Why != "closed" || s.Session != "s" {
-		t.Errorf("said %s", m.Body)
+		t.Errorf("received %s", m.Body)
 	}
 	if err := <-ended; err != context.Canceled {
 		t.Error(err)
 	}
 }
 
-// A call is reported once: with its path when it has connected, with a cause when it has
-// failed.
+// A call is reported once: with its path if it connected, and with a cause if it failed.
 func TestOutcomes(t *testing.T) {
 	url, a := serve(t)
 	a.outcomes = true
@@ -356,7 +353,7 @@ func TestOutcomes(t *testing.T) {
 	c.offer(nil)
 	<-open
 	inboxtest.Until(t, "the call is connected", func() bool { return c.pc.ConnectionState() == webrtc.PeerConnectionStateConnected })
-	c.say(Signal{Type: "bye", Why: "closed"}) // which ends the wait for a better path
+	c.send(Signal{Type: "bye", Why: "closed"}) // ends the wait for a better path
 	inboxtest.Until(t, "the call is reported", func() bool {
 		_, calls := (&outcome.Summary{Counts: &outcomes}).Next()
 		return calls > 0
@@ -371,7 +368,7 @@ func TestOutcomes(t *testing.T) {
 	})
 }
 
-// What is known of both sides says why there is no path.
+// The cause of a failure is derived from the candidates of both sides.
 func TestCause(t *testing.T) {
 	turn := webrtc.Configuration{ICEServers: []webrtc.ICEServer{{URLs: []string{"turns:turn.example"}}}}
 	for _, test := range []struct {

@@ -1,7 +1,7 @@
-// Command pion answers WebRTC calls and echoes whatever comes over their data
-// channels. Browsers call it with the SDK, or with examples/plain.
+// Command pion answers WebRTC calls and echoes everything that arrives over their data
+// channels. Browsers call it with the SDK or with examples/plain.
 //
-//	go run .     (in this directory: it is a module of its own)
+//	cd examples/pion && go run .     (a separate module)
 package main
 
 import (
@@ -20,10 +20,10 @@ import (
 )
 
 func main() {
-	server := flag.String("server", "http://localhost:3000/inbox", "the server's inboxes")
-	id := flag.String("id", "pion", "the id to call; its password is $INBOX_PASSWORD, or a random one")
-	stun := flag.String("stun", "", "a STUN server, as in stun:stun.example.com, beside those that the inbox server names")
-	outcomes := flag.Bool("outcomes", false, "report to the server how calls went: only for callers without the SDK, which reports itself")
+	server := flag.String("server", "http://localhost:3000/inbox", "URL of the server's inboxes")
+	id := flag.String("id", "pion", "id to call; its password is $INBOX_PASSWORD, or random")
+	stun := flag.String("stun", "", "STUN server, as in stun:stun.example.com, in addition to the inbox server's")
+	outcomes := flag.Bool("outcomes", false, "report to the server how calls went; callers with the SDK report this themselves")
 	flag.Parse()
 	password := os.Getenv("INBOX_PASSWORD")
 	if password == "" {
@@ -35,7 +35,7 @@ func main() {
 
 	inbox, err := client.New(client.Config{URL: *server, ID: *id, Password: password})
 	if err != nil {
-		log.Error("cannot begin", "error", err)
+		log.Error("cannot start", "error", err)
 		os.Exit(2)
 	}
 	var settings webrtc.SettingEngine
@@ -46,13 +46,13 @@ func main() {
 	}
 	log.Info("waiting for calls")
 	err = a.run(ctx)
-	farewell, done := context.WithTimeout(context.Background(), 5*time.Second)
+	closing, done := context.WithTimeout(context.Background(), 5*time.Second)
 	defer done()
-	if err := inbox.Close(farewell); err != nil {
-		log.Warn("the inbox is not closed, and will expire", "error", err)
+	if err := inbox.Close(closing); err != nil {
+		log.Warn("cannot close the inbox, which will expire", "error", err)
 	}
 	if ctx.Err() == nil {
-		log.Error("no calls can come any more", "error", err)
+		log.Error("cannot receive calls", "error", err)
 		os.Exit(1)
 	}
 }

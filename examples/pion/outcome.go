@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	iceTimeout = 5 * time.Second // for the server's list: a call goes on without it
-	settling   = 3 * time.Second // how long ICE may look for a better path before it is reported
+	iceTimeout = 5 * time.Second // for the server's list; calls also work without it
+	settling   = 3 * time.Second // how long ICE may look for a better path before the report
 )
 
-// configuration is what a connection is made with: the STUN and TURN servers that the
-// inbox server names, and the one of -stun.
+// configuration returns the configuration of a connection: the STUN and TURN servers of
+// the inbox server, and the one of -stun.
 func (a *answerer) configuration(ctx context.Context) webrtc.Configuration {
-	// Both sides are ours: one port at a TURN server is enough for a call.
+	// Bundling everything means that a call needs only one port at a TURN server.
 	config := webrtc.Configuration{BundlePolicy: webrtc.BundlePolicyMaxBundle, ICEServers: a.stun}
 	ctx, cancel := context.WithTimeout(ctx, iceTimeout)
 	defer cancel()
 	ice, err := a.inbox.ICE(ctx)
 	if err != nil {
-		a.log.Warn("the inbox server names no ICE servers", "error", err)
+		a.log.Warn("cannot get ICE servers from the inbox server", "error", err)
 	}
 	for _, s := range ice.Servers {
 		config.ICEServers = append(config.ICEServers[:len(config.ICEServers):len(config.ICEServers)],
@@ -34,8 +34,8 @@ func (a *answerer) configuration(ctx context.Context) webrtc.Configuration {
 	return config
 }
 
-// report tells the server how the call went, if this program was asked to. It begins as
-// soon as that is known, and waits for the path that ICE settles on.
+// report tells the server how the call went, if enabled by -outcomes. It waits for the
+// path on which ICE settles.
 func (c *call) report(ctx context.Context, connected bool) {
 	if !c.outcomes {
 		return
@@ -53,14 +53,14 @@ func (c *call) report(ctx context.Context, connected bool) {
 		outcome.Cause = c.cause()
 	}
 	outcome.Time = took
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeTimeout)
 	defer cancel()
 	if err := c.inbox.Report(ctx, outcome); err != nil {
-		c.log.Debug("an outcome is not reported", "error", err)
+		c.log.Debug("cannot report an outcome", "error", err)
 	}
 }
 
-// pathOf describes the path that a connection has taken.
+// pathOf describes the path of a connection.
 func pathOf(pc *webrtc.PeerConnection) client.Outcome {
 	outcome := client.Outcome{Result: "connected"}
 	pair, ok := pc.SCTP().Transport().ICETransport().GetSelectedCandidatePairStats()
@@ -73,12 +73,12 @@ func pathOf(pc *webrtc.PeerConnection) client.Outcome {
 	outcome.Path, outcome.Transport = "direct", local.Protocol
 	if local.CandidateType == webrtc.ICECandidateTypeRelay {
 		outcome.Path, outcome.Transport = "relay", local.RelayProtocol
-		return outcome // the address of the relay is not one that this side sends from
+		return outcome // the relay's address is not one of this side
 	}
 	if remote.CandidateType == webrtc.ICECandidateTypeRelay {
 		outcome.Path = "relay"
 	}
-	outcome.Transport = strings.TrimRight(outcome.Transport, "46") // udp4
+	outcome.Transport = strings.TrimRight(outcome.Transport, "46") // udp4 and the like
 	if ip, err := netip.ParseAddr(local.IP); err == nil {
 		outcome.Family = "ipv4"
 		if ip.Is6() && !ip.Is4In6() {
@@ -88,7 +88,7 @@ func pathOf(pc *webrtc.PeerConnection) client.Outcome {
 	return outcome
 }
 
-// cause says why there is no path, as far as the candidates of both sides tell.
+// cause returns why there is no path, judging by the candidates of both sides.
 func (c *call) cause() string {
 	turn := false
 	for _, s := range c.config.ICEServers {
@@ -109,7 +109,7 @@ func (c *call) cause() string {
 	return "no-relay"
 }
 
-// note keeps which kinds of candidates a side has.
+// note records which kinds of candidates a side has.
 func (c *call) note(side, candidate string) {
 	if candidate == "" {
 		return

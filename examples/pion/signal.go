@@ -6,8 +6,8 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// A Signal is what two peers say to each other about a call: JSON in the body of a
-// message. web/sdk/README.md explains it.
+// A Signal is a message between two peers about a call, encoded as JSON. See
+// web/sdk/README.md.
 type Signal struct {
 	Session    string                    `json:"session"`
 	Type       string                    `json:"type"` // offer, answer, candidates, bye
@@ -18,7 +18,7 @@ type Signal struct {
 	Reason     string                    `json:"reason,omitempty"`
 }
 
-// parse reads a signal. Other messages may have nothing to do with calls.
+// parse decodes a signal. It reports false for messages that are not about calls.
 func parse(body []byte) (s Signal, ok bool) {
 	err := json.Unmarshal(body, &s)
 	return s, err == nil && s.Session != "" && len(s.Session) <= 64
@@ -27,7 +27,7 @@ func parse(body []byte) (s Signal, ok bool) {
 func (s Signal) encode() []byte {
 	body, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // cannot happen: strings and numbers
 	}
 	return body
 }
