@@ -15,9 +15,9 @@ import (
 // for another server.
 type Topics interface {
 	// Subscribe adds s to the subscribers of a topic at this server. A second call for
-	// the same topic changes nothing. s receives every publication that answers one it
-	// makes afterwards, from whichever server. The returned name equals topic and shares
-	// its memory with all subscribers, so keep it instead of topic.
+	// the same topic changes nothing. Once Subscribe has returned, s does not miss
+	// replies to what it publishes, whichever server they come from. The returned name
+	// equals topic and shares its memory with all subscribers, so keep it instead.
 	//
 	// Errors: ErrTopicName, ErrTopicFull.
 	Subscribe(topic string, s Subscriber) (name string, err error)
