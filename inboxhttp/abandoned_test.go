@@ -111,7 +111,7 @@ func TestAbandonedStreams(t *testing.T) {
 }
 
 // A client that leaves between the look and the delivery leaves its message in the inbox.
-func TestLeftAtTheMomentOfDelivery(t *testing.T) {
+func TestClientLeavesDuringDelivery(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, overUnix, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
 			for _, way := range leavings {

@@ -42,7 +42,7 @@ func TestAmbiguousLengthEndsTheConnection(t *testing.T) {
 
 // A chunked body over HTTP/1.0, which net/http does not read, must not pass for an empty
 // body.
-func TestChunksInHTTP10AreRefused(t *testing.T) {
+func TestChunkedHTTP10IsRefused(t *testing.T) {
 	s := start(t, config{sockets: true})
 	s.open("alice")
 	for length, want := range map[string]int{"": http.StatusBadRequest, "Content-Length: 0\r\n": http.StatusOK} {

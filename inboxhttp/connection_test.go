@@ -19,7 +19,7 @@ import (
 // Connections fail in all the ways they do on the internet.
 
 // A client that vanishes while it waits costs no goroutine and no descriptor.
-func TestVanished(t *testing.T) {
+func TestVanishedClients(t *testing.T) {
 	aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
 		for _, parked := range []bool{false, true} {
 			s.noLeaks(func() {
@@ -45,7 +45,7 @@ func TestVanished(t *testing.T) {
 }
 
 // An incomplete request has no effect. In particular, half a message is not a message.
-func TestHalfRequests(t *testing.T) {
+func TestIncompleteRequests(t *testing.T) {
 	whole := plain(http.MethodPost, "?to=alice", "bob", "half of a message")
 	chunked := strings.Replace(whole, "Content-Length: 17", "Transfer-Encoding: chunked", 1)
 	chunked = strings.Replace(chunked, "half of a message", "8\r\nhalf of \r\n9\r\na message\r\n0\r\n\r\n", 1)
@@ -197,7 +197,7 @@ func TestParkedAnswersCarryTheSameHeaders(t *testing.T) {
 		}
 		for name := range later.header {
 			if _, ok := atOnce.header[name]; !ok {
-				s.Errorf("%s is there only after a wait", name)
+				s.Errorf("%s is present only after a wait", name)
 			}
 		}
 	})
@@ -228,7 +228,7 @@ func TestHTTP10(t *testing.T) {
 // The connection is reset while its message is delivered. An acknowledging client loses
 // nothing. A pop may lose a message that was flushed to a connection that still seemed
 // open: the test reports how many.
-func TestResetsAtTheMomentOfDelivery(t *testing.T) {
+func TestResetDuringDelivery(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		n, lost := s.times(200), 0
 		for i := range n {
@@ -270,7 +270,7 @@ func TestRetriedGet(t *testing.T) {
 
 // From the third identical request on, the server no longer parses it. Everything else
 // must stay the same: delivery, replacement, errors and other requests in between.
-func TestSameRequestAgain(t *testing.T) {
+func TestRepeatedRequest(t *testing.T) {
 	t.Parallel()
 	t.Run("pop", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "") })
 	t.Run("acknowledged", func(t *testing.T) { t.Parallel(); sameRequestAgain(t, "?after=0") })
@@ -278,7 +278,7 @@ func TestSameRequestAgain(t *testing.T) {
 
 // A request that exactly fills the read buffer may continue beyond it. The server must
 // not spin while that request waits.
-func TestSameLongRequestAgain(t *testing.T) {
+func TestRepeatedLongRequest(t *testing.T) {
 	for _, size := range []int{2047, 2048, 2049} {
 		s := start(t, config{sockets: true})
 		c := s.rawClient()
@@ -352,7 +352,7 @@ func sameRequestAgain(t *testing.T, query string) {
 }
 
 // A request that differs only in its cursor is not parsed either.
-func TestSameRequestWithAnotherCursor(t *testing.T) {
+func TestRepeatedRequestWithAnotherCursor(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{sockets: true, Config: maxWait(5 * time.Second)})
 	c := s.rawClient()
@@ -412,7 +412,7 @@ func TestSameRequestWithAnotherCursor(t *testing.T) {
 
 // A POST and a GET that arrive in one packet are two requests, each time the packet
 // repeats.
-func TestSamePacketAgain(t *testing.T) {
+func TestRepeatedPacket(t *testing.T) {
 	overTCP(t, config{Config: maxWait(time.Second)}, func(s *server) {
 		c := s.rawClient()
 		c.wait("alice", "", true)
@@ -423,7 +423,7 @@ func TestSamePacketAgain(t *testing.T) {
 			c.answer(http.MethodPost).want(http.StatusOK)
 			c.answer(http.MethodGet).want(http.StatusNoContent)
 			if n := s.held("bob"); n != i+1 {
-				s.Fatalf("bob's inbox holds %d messages after %d packets", n, i+1)
+				s.Fatalf("bob's inbox has %d messages after %d packets", n, i+1)
 			}
 		}
 	})

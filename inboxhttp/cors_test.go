@@ -122,7 +122,7 @@ func TestCORS(t *testing.T) {
 				} {
 					a, readable := p.fetch(r, "authorization", "content-type", "idempotency-key", "last-event-id")
 					if readable != c.allowed {
-						s.Errorf("%s may read the answer: %v, want %v", r.method, readable, c.allowed)
+						s.Errorf("%s: the page can read the answer: %v, want %v", r.method, readable, c.allowed)
 					}
 					if a.header.Get("Access-Control-Allow-Credentials") != "" {
 						s.Error("credentials are allowed")
@@ -140,7 +140,7 @@ func TestCORS(t *testing.T) {
 }
 
 // Tracing tools add their own headers to all requests of a page.
-func TestCORSAllowsHeadersOfTools(t *testing.T) {
+func TestCORSAllowsExtraHeaders(t *testing.T) {
 	for _, allow := range [][]string{nil, {"https://app.example"}, {"https://*.example"}} {
 		inBubble(t, config{Config: origins(allow...)}, func(s *server) {
 			s.open("alice")
@@ -158,7 +158,7 @@ func TestCORSAllowsHeadersOfTools(t *testing.T) {
 }
 
 // Unknown methods and malformed header names are not allowed.
-func TestCORSAllowsNoMore(t *testing.T) {
+func TestCORSRefusesUnknownMethods(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		p := page{s: s, origin: "https://app.example"}
 		if _, readable := p.fetch(request{method: http.MethodGet, id: "alice", query: "?wait=0"}, "no header"); readable {

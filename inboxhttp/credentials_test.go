@@ -199,7 +199,7 @@ func TestAnotherPassword(t *testing.T) {
 	})
 }
 
-func TestAnotherPasswordMovesNoExpiry(t *testing.T) {
+func TestWrongPasswordDoesNotRestartExpiry(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
 		for range 59 {

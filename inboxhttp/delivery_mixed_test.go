@@ -51,12 +51,12 @@ func TestNewestWins(t *testing.T) {
 					first := a.listen(id, a.begin(id))
 					second := b.listen(id, b.connect(b.server, id, "0"))
 					if e, err := first.next(); e.code != "replaced" {
-						a.Errorf("%s behind %s: got %+v, %v, want replaced", newer.name, older.name, e, err)
+						a.Errorf("%s after %s: got %+v, %v, want replaced", newer.name, older.name, e, err)
 						return
 					}
 					b.send("bob", id, "for the newer")
 					if e, err := second.next(); e.body != "for the newer" {
-						b.Errorf("%s behind %s: got %+v, %v", newer.name, older.name, e, err)
+						b.Errorf("%s after %s: got %+v, %v", newer.name, older.name, e, err)
 					}
 				}
 				if a := of(older); a.bubble {

@@ -103,7 +103,7 @@ func TestDrainKeepsInboxes(t *testing.T) {
 }
 
 // A send whose body is still arriving finishes during a shutdown.
-func TestShutdownLetsSendsFinish(t *testing.T) {
+func TestShutdownWaitsForSends(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
 		waits := s.wait("alice", "")

@@ -177,7 +177,7 @@ func TestBodyOfAGet(t *testing.T) {
 }
 
 // After an empty chunked body the connection closes: a request behind it does not run.
-func TestRequestBehindAnEmptyBody(t *testing.T) {
+func TestRequestAfterAnEmptyBody(t *testing.T) {
 	overEach(t, bodyWires, config{}, func(s *server) {
 		for _, query := range []string{"?after=0&wait=0", "?after=0&wait=1"} {
 			s.do(request{method: http.MethodDelete, id: "alice"})
@@ -195,7 +195,7 @@ func TestRequestBehindAnEmptyBody(t *testing.T) {
 }
 
 // The server does not wait forever for the end of a body.
-func TestBodyThatDoesNotEnd(t *testing.T) {
+func TestIncompleteBody(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		c := s.rawClient()
 		begin := time.Now()

@@ -139,7 +139,7 @@ func slowly(s *server, begin string) io.Reader {
 }
 
 // An error never quotes an id, a password, a body or anything else that the client sent.
-func TestErrorsQuoteNobody(t *testing.T) {
+func TestErrorsDoNotEchoInput(t *testing.T) {
 	const canary = "c4n4ry"
 	long := strings.Repeat(canary, 100)
 	overStores(t, config{Config: origins("https://a.example")}, func(s *server) {

@@ -33,7 +33,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // A refused request does not restart the expiry.
-func TestRefusedRequestsMoveNoExpiry(t *testing.T) {
+func TestRefusedRequestsDoNotRestartExpiry(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
 		for range 59 {

@@ -91,7 +91,7 @@ func TestJSON(t *testing.T) {
 }
 
 // A raw body is application/octet-stream, whatever type it was sent with.
-func TestRawIsOctets(t *testing.T) {
+func TestRawIsOctetStream(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		r := sending("mallory", "alice", "<script>alert(1)</script>")
@@ -124,7 +124,7 @@ func TestXFrom(t *testing.T) {
 				s.Fatalf("the id %q became %q, which a header cannot carry", id, got)
 			}
 			if back, err := url.PathUnescape(got); err != nil || back != id { // like decodeURIComponent
-				s.Fatalf("the id %q became %q, and that %q (%v)", id, got, back, err)
+				s.Fatalf("the id %q became %q and then %q (%v)", id, got, back, err)
 			}
 		}
 	})

@@ -237,7 +237,7 @@ func FuzzXFrom(f *testing.F) {
 		}
 		from := h.serve(http.MethodGet, "wait=0", as("alice"), "").header.Get("X-From")
 		if back, err := url.PathUnescape(from); err != nil || back != id { // like decodeURIComponent
-			t.Errorf("the id %q became %q, and that %q (%v)", id, from, back, err)
+			t.Errorf("the id %q became %q and then %q (%v)", id, from, back, err)
 		}
 		plain := true
 		for i := range len(id) {

@@ -91,7 +91,7 @@ func unsized(from, to, body string) request {
 }
 
 // The bytes of a request or message are returned to the budget however it ends.
-func TestNothingStaysInFlight(t *testing.T) {
+func TestBytesInFlightAreReturned(t *testing.T) {
 	t.Parallel()
 	for _, tls := range []bool{false, true} {
 		budget := flight.New(0)
@@ -176,7 +176,7 @@ func TestLargeMessagesInParts(t *testing.T) {
 
 // Clients that pause within a message make room for others: the server gives up the one
 // that has paused longest.
-func TestMessagesThatPauseMakeRoom(t *testing.T) {
+func TestPausedMessagesMakeRoom(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run("bodies"+protocolName(http2), func(t *testing.T) {
 			inBubble(t, config{http2: http2, Config: inboxhttp.Config{InFlight: flight.New(64 << 20)}}, func(s *server) {

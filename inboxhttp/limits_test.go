@@ -157,7 +157,7 @@ func TestInboxFull(t *testing.T) {
 }
 
 // A full inbox does not affect others.
-func TestOthersOfAFullInbox(t *testing.T) {
+func TestFullInboxDoesNotAffectOthers(t *testing.T) {
 	overStores(t, config{limits: inbox.Limits{Messages: 1}}, func(s *server) {
 		s.open("alice", "carol")
 		s.send("bob", "alice", "x")
@@ -186,7 +186,7 @@ func TestServerFull(t *testing.T) {
 }
 
 // The memory of all messages is bounded, too.
-func TestServerFullOfMessages(t *testing.T) {
+func TestServerMemoryFull(t *testing.T) {
 	inBubble(t, config{limits: inbox.Limits{Memory: 14_000}}, func(s *server) {
 		s.open("alice", "bob")
 		s.post("bob", "alice", strings.Repeat("x", 14_000)).wantProblem("server-full")

@@ -177,7 +177,7 @@ func TestParkedReceiversLookAgain(t *testing.T) {
 
 // A drain ends a waiting poll with requests behind it: the poll is answered, and its
 // answer says that the connection closes.
-func TestDrainWithRequestsBehind(t *testing.T) {
+func TestDrainWithPipelinedRequests(t *testing.T) {
 	overTCP(t, config{}, func(s *server) {
 		c := s.rawClient()
 		c.wait("alice", "", true)

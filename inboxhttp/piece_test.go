@@ -17,7 +17,7 @@ const maxPiece = 16 << 10
 
 // For a client that does not read, the server holds one piece of an encoded answer
 // instead of the whole, which can be six times the size of the inbox, on each connection.
-func TestAnswersComeInPieces(t *testing.T) {
+func TestAnswersAreWrittenInPieces(t *testing.T) {
 	const many, size = 16, 60 << 10
 	bodies := map[string]string{"body": strings.Repeat("\x00", size), "body64": strings.Repeat("\xff", size)}
 	for _, tls := range []bool{false, true} {
@@ -91,7 +91,7 @@ func (s *server) parkTwice(c *rawClient, query string, ask func()) {
 
 // An answer contains at most 64 KiB of bodies, or one message. Its cursor is that of its
 // last message, and the next request gets the rest.
-func TestAnswerHoldsFewLargeMessages(t *testing.T) {
+func TestAnswerHasFewLargeMessages(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("alice")
 		large := strings.Repeat("x", 30<<10)

@@ -224,7 +224,7 @@ func TestLimitedSockets(t *testing.T) {
 
 // A client that ignores 429 gets as many of them as it may make requests. After that its
 // connections end without an answer.
-func TestClientThatDoesNotListen(t *testing.T) {
+func TestClientThatIgnores429(t *testing.T) {
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}), func(s *server) {
 		for range 5 {
 			s.open("alice")

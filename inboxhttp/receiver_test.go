@@ -68,7 +68,7 @@ func TestRefusedRequestsReplaceNobody(t *testing.T) {
 }
 
 // A replaced receiver can come back, and is then the newest.
-func TestReplacedComesAgain(t *testing.T) {
+func TestReplacedReceiverReturns(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		first := s.wait("alice", "?after=0")
 		second := s.wait("alice", "?after=0")
@@ -81,7 +81,7 @@ func TestReplacedComesAgain(t *testing.T) {
 }
 
 // Receivers of different inboxes do not affect each other.
-func TestReceiversOfOthers(t *testing.T) {
+func TestReceiversOfOtherInboxes(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		alice, bob := s.wait("alice", ""), s.wait("bob", "")
 		s.send("carol", "bob", "for bob")

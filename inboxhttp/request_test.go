@@ -114,7 +114,7 @@ func TestRequestParse(t *testing.T) {
 }
 
 // A parsed request does not alias the buffer.
-func TestRequestKeepsNothing(t *testing.T) {
+func TestRequestDoesNotAliasBuffer(t *testing.T) {
 	message := []byte(`{"type":"send","to":"bob","key":"k","body":"hello","after":"0","id":"i","password":"p"}`)
 	var q request
 	if err := q.parse(message); err != nil {

@@ -48,7 +48,7 @@ func TestSendToOneself(t *testing.T) {
 }
 
 // Sending does not restart the expiry of the sender's or the recipient's inbox.
-func TestSendMovesNoExpiry(t *testing.T) {
+func TestSendDoesNotRestartExpiry(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice", "bob")
 		for range 59 {
@@ -120,7 +120,7 @@ func TestRecipient(t *testing.T) {
 
 // The body is taken as it is, whatever its Content-Type. A form (curl -d) is an ordinary
 // message.
-func TestBodyIsTakenAsItIs(t *testing.T) {
+func TestBodyIsOpaque(t *testing.T) {
 	const form = "to=bob&after=0&x=%41+%42"
 	everyByte := make([]byte, 256)
 	for i := range everyByte {
@@ -194,7 +194,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 }
 
 // A message keeps its bytes, whatever the size of the pieces it arrives in.
-func TestBodiesInPieces(t *testing.T) {
+func TestBodiesInParts(t *testing.T) {
 	sizes := []int{1, 511, 512, 513, 4095, 4096, 4097, 8192, 8193, 33333, 64 << 10}
 	overStores(t, config{limits: inbox.Limits{Bytes: 2 << 20}}, func(s *server) {
 		s.open("alice")

@@ -93,7 +93,7 @@ func TestSocketHandshakes(t *testing.T) {
 }
 
 // A refused handshake replaces nobody and acknowledges nothing.
-func TestSocketRefusedHandshakesChangeNothing(t *testing.T) {
+func TestRefusedHandshakesHaveNoEffect(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
 		for _, c := range socketHandshakes {

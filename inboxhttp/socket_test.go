@@ -352,7 +352,7 @@ func (s *server) untilHeld(id string, want int) {
 	deadline := time.Now().Add(s.patience())
 	for held := s.held(id); held != want; held = s.held(id) {
 		if time.Now().After(deadline) {
-			s.Fatalf("the inbox holds %d messages, want %d", held, want)
+			s.Fatalf("the inbox has %d messages, want %d", held, want)
 		}
 		time.Sleep(s.pollPause / 10)
 	}
@@ -370,7 +370,7 @@ func futureCursor(s *server, id string) string {
 }
 
 // Sockets of different peers do not affect each other.
-func TestSocketsOfMany(t *testing.T) {
+func TestManySockets(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		var all []*webSocket
 		for i := range 10 {

@@ -92,7 +92,7 @@ func TestSocketAcknowledgedElsewhere(t *testing.T) {
 }
 
 // A resumed socket has its own window.
-func TestSocketWindowOfTheNext(t *testing.T) {
+func TestResumedSocketHasNewWindow(t *testing.T) {
 	overEach(t, socketWires, config{}, func(s *server) {
 		s.open("alice")
 		s.send("bob", "alice", numbers(50)...)

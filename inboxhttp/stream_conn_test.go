@@ -47,7 +47,7 @@ const acceptStream = "Accept: text/event-stream\r\n"
 
 // Bytes after the request for a stream are ignored: the stream is the last answer on its
 // connection.
-func TestStreamWithJunkBehindIt(t *testing.T) {
+func TestStreamIgnoresLaterBytes(t *testing.T) {
 	overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {
 		c := s.rawClient()
 		source := c.streamAndJunk()
@@ -61,7 +61,7 @@ func TestStreamWithJunkBehindIt(t *testing.T) {
 
 // Nor do they keep the server from noticing that the client has left, where the kernel
 // reports it.
-func TestStreamLeftWithJunkBehindIt(t *testing.T) {
+func TestStreamLeftAfterLaterBytes(t *testing.T) {
 	for _, way := range leavings {
 		t.Run(way.name, func(t *testing.T) {
 			aloneOverEach(t, []wire{tcp, twoServers}, config{}, func(s *server) {
@@ -102,7 +102,7 @@ func (c *rawClient) streamAndJunk() *eventSource {
 
 // However clients leave, the server keeps nothing of them, and later messages stay in the
 // inbox.
-func TestStreamsLeft(t *testing.T) {
+func TestAbandonedEventStreams(t *testing.T) {
 	aloneOverEach(t, streamWires[2:], config{}, func(s *server) {
 		const many = 60
 		s.noLeaks(func() {
@@ -122,7 +122,7 @@ func TestStreamsLeft(t *testing.T) {
 
 // A client that closes between the look and the write has not received the message: it
 // stays.
-func TestStreamLeftAtTheMomentOfDelivery(t *testing.T) {
+func TestStreamClientLeavesDuringDelivery(t *testing.T) {
 	for _, way := range leavings {
 		t.Run(way.name, func(t *testing.T) {
 			overEach(t, []wire{tcp, overTLS, twoServers}, config{}, func(s *server) {

@@ -443,7 +443,7 @@ func TestStreamWhileDraining(t *testing.T) {
 
 // When a message and an end arrive together, the stream may carry both or only the end,
 // but it never loses the message.
-func TestStreamEndsBehindMessages(t *testing.T) {
+func TestStreamEndsAfterMessages(t *testing.T) {
 	overEach(t, streamWires, config{}, func(s *server) {
 		for i := range s.times(20) {
 			id := fmt.Sprint("alice-", i)

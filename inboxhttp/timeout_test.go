@@ -128,7 +128,7 @@ func TestSlowBodyInTime(t *testing.T) {
 }
 
 // Each body on a connection has its own 10 s.
-func TestSlowBodiesOneAfterTheOther(t *testing.T) {
+func TestConsecutiveSlowBodies(t *testing.T) {
 	inBubble(t, config{}, func(s *server) {
 		s.open("alice")
 		for range 4 {

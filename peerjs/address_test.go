@@ -37,7 +37,7 @@ func sayTo(c *client, kind, dst string) {
 // A dst that is not a string names no peer. An OFFER, ANSWER or CANDIDATE to it expires
 // like one to an absent peer, with the same value in src. LEAVE with a missing or falsy
 // dst gives the id back. Nothing else is answered.
-func TestDstThatNamesNobody(t *testing.T) {
+func TestDstWithoutPeer(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		// Peers whose ids look like these values get nothing.
 		var strangers []*client
@@ -81,7 +81,7 @@ func TestDstThatNamesNobody(t *testing.T) {
 
 // Messages to one value expire together, those to different values separately, and none
 // of them delays messages to a peer.
-func TestDstsThatNameNobodyTogether(t *testing.T) {
+func TestSeveralDstsWithoutPeer(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("7")
 		for range 3 {
@@ -110,7 +110,7 @@ func TestDstsThatNameNobodyTogether(t *testing.T) {
 }
 
 // Values that name no peer have the same bounds as absent peers.
-func TestBoundsOfDstsThatNameNobody(t *testing.T) {
+func TestBoundsOfDstsWithoutPeer(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		for i := range 200 { // recipients
@@ -135,7 +135,7 @@ func TestBoundsOfDstsThatNameNobody(t *testing.T) {
 }
 
 // The same over two servers that share a Redis, with fewer values.
-func TestDstThatNamesNobodyOverTwoServers(t *testing.T) {
+func TestDstWithoutPeerOverTwoServers(t *testing.T) {
 	t.Parallel()
 	s := twoServers(t, inbox.Limits{}, peerjs.Config{}, 100*time.Millisecond)
 	c := s.open("alice")

@@ -57,7 +57,7 @@ func TestDrain(t *testing.T) {
 }
 
 // A second call shortens a drain. Until a socket ends, it still delivers messages.
-func TestDrainInHaste(t *testing.T) {
+func TestSecondDrainIsShorter(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
 		s.drain(1000 * time.Hour)

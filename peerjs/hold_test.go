@@ -9,7 +9,7 @@ import (
 )
 
 // A held message counts for at least the memory that it takes.
-func TestHeldMessagesCountForWhatTheyTake(t *testing.T) {
+func TestHeldMessagesCountTheirMemory(t *testing.T) {
 	const senders = 40
 	for name, frame := range map[string]func(i int) (id, payload string){
 		"smallest, to one peer":    func(i int) (string, string) { return "x", "" },

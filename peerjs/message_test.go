@@ -247,7 +247,7 @@ func (c *client) expires(d time.Duration) (n int) {
 }
 
 // A sender with too many recipients, messages or bytes waiting gets EXPIRE immediately.
-func TestBoundsOfWhatASenderHolds(t *testing.T) {
+func TestBoundsOfOneSender(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		for i := range 200 { // recipients
@@ -263,10 +263,10 @@ func TestBoundsOfWhatASenderHolds(t *testing.T) {
 			alice.offer("bob", "{}")
 		}
 		if n := alice.expires(time.Second); n != 1 {
-			t.Errorf("an EXPIRE for those that were too many came %d times", n)
+			t.Errorf("got %d EXPIREs for too many messages", n)
 		}
 		if n := alice.expires(time.Minute); n != 0 {
-			t.Errorf("%d came later", n)
+			t.Errorf("%d arrived later", n)
 		}
 		for i := range 10 { // bytes of ids
 			alice.offer(fmt.Sprint(strings.Repeat("x", 200_000), i), "{}")
@@ -281,7 +281,7 @@ func TestBoundsOfWhatASenderHolds(t *testing.T) {
 			alice.offer("bob", large)
 		}
 		if n := alice.expires(time.Second); n != 1 {
-			t.Errorf("an EXPIRE for those that were too large came %d times", n)
+			t.Errorf("got %d EXPIREs for messages that are too large", n)
 		}
 	})
 }
@@ -292,7 +292,7 @@ var large = `"` + strings.Repeat("x", 200_000) + `"`
 // All senders share a bound, in whatever order their messages come. Each refused message
 // gets an EXPIRE, except that one EXPIRE covers all messages from a sender to the same
 // peer.
-func TestBoundOfAllThatIsHeld(t *testing.T) {
+func TestBoundOfAllSenders(t *testing.T) {
 	for _, c := range []struct {
 		order string // which of three senders sends, five messages each; there is room for ten
 		told  [3]int
@@ -315,7 +315,7 @@ func TestBoundOfAllThatIsHeld(t *testing.T) {
 					told[i] = o.expires(time.Second)
 				}
 				if told != c.told {
-					t.Errorf("the senders heard EXPIRE %v times, want %v", told, c.told)
+					t.Errorf("the senders got EXPIRE %v times, want %v", told, c.told)
 				}
 				time.Sleep(time.Minute)
 				for _, o := range senders {

@@ -57,7 +57,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // A refused client has a moment to read why. Its messages reach nobody.
-func TestRefusedReadsWhy(t *testing.T) {
+func TestRefusedClientReadsWhy(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, hub := s.open("alice"), s.open("hub")
 		for query, frame := range map[string]string{
@@ -219,7 +219,7 @@ func TestConcurrentLimit(t *testing.T) {
 }
 
 // Neither protocol can name the other's peers, and neither can one key those of another.
-func TestNameSpaces(t *testing.T) {
+func TestSeparateNamespaces(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		other := start(s.TB, peerjs.Config{Store: s.store, Key: "other"})
 		alice := s.open("alice")
@@ -278,7 +278,7 @@ func TestHandshake(t *testing.T) {
 }
 
 // An empty chunked body, as from a gateway, is accepted, and any other body is refused.
-func TestHandshakeWithChunks(t *testing.T) {
+func TestHandshakeWithChunkedBody(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		for body, want := range map[string]int{"0\r\n\r\n": 101, "0;a=b\r\nX: y\r\n\r\n": 101, "1\r\nx\r\n0\r\n\r\n": 400} {
 			conn, err := s.next().dial(s.Context(), "", "")

@@ -69,7 +69,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-func TestOriginsAllowNoOther(t *testing.T) {
+func TestOriginsAllowNoOthers(t *testing.T) {
 	for _, c := range []struct{ allowed, sent string }{
 		{"https://app.example", "http://app.example"},
 		{"https://app.example", "https://app.example:8443"},
@@ -105,7 +105,7 @@ func TestOriginsAllowNoOther(t *testing.T) {
 }
 
 // The error names what is wrong with an origin and what to write instead.
-func TestWrongOrigins(t *testing.T) {
+func TestInvalidOrigins(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                          "empty",
 		"app.example":               "try: https://app.example",

@@ -47,7 +47,7 @@ func TestReadable(t *testing.T) {
 }
 
 // Bytes that arrived before the Watch are reported.
-func TestReadableAtOnce(t *testing.T) {
+func TestReadableBeforeWatch(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *Lot, open opener) {
 		server, client := open(t)
 		v := visit(t, l, server)
@@ -417,7 +417,7 @@ func TestParkClosed(t *testing.T) {
 
 // The kernel reuses descriptors immediately, but the Lot never reuses the number of a
 // spot.
-func TestDescriptorUsedAgain(t *testing.T) {
+func TestDescriptorReuse(t *testing.T) {
 	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
 		var old *visitor
 		for range 50 {

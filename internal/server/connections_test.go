@@ -158,7 +158,7 @@ func TestFloodOfHandshakes(t *testing.T) {
 // An incomplete header also counts if its beginning arrives together with the previous
 // request or while that is answered. The test also detects if net/http changes the order
 // in which it sets deadlines.
-func TestHeadersBehindARequest(t *testing.T) {
+func TestHeadersAfterARequest(t *testing.T) {
 	for _, secure := range []*tls.Config{nil, {}} {
 		clients := limit.NewClients(limit.Config{Bytes: 4 * headingCost})
 		to, config := limitedServer(t, Config{TLS: secure, Clients: clients})

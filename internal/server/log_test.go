@@ -37,7 +37,7 @@ func TestServerLog(t *testing.T) {
 	})
 }
 
-func TestLogNamesNoAddress(t *testing.T) {
+func TestLogContainsNoAddress(t *testing.T) {
 	for text, want := range map[string]string{
 		"http: TLS handshake error from 192.0.2.1:1: EOF":                  "http: TLS handshake error from (address): EOF",
 		"read tcp 192.0.2.1:443->[2001:db8::1]:5: i/o timeout":             "read tcp (address)->(address): i/o timeout",
