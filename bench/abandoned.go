@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// abandonedCommand lets peers leave while they wait, sends to them, and lets them
-// come back for the message.
+// abandonedCommand makes peers disconnect while they wait, sends to them, and lets them
+// return for the message.
 type abandonedCommand struct {
-	N      int `name:"n" default:"1000" help:"Long polls."`
-	AtOnce int `default:"32" help:"At once."`
+	N      int `name:"n" default:"1000" help:"Number of long polls."`
+	AtOnce int `default:"32" help:"How many run concurrently."`
 }
 
 func (c *abandonedCommand) Run(e *env) error {
@@ -26,7 +26,7 @@ func (c *abandonedCommand) Run(e *env) error {
 	defer server.stop()
 	e.say("abandoned: %d long polls", c.N)
 	var (
-		mu       sync.Mutex // guards what follows
+		mu       sync.Mutex // guards the variables below
 		lost     [len(departures)]int
 		of       [len(departures)]int
 		doubled  int
@@ -36,15 +36,15 @@ func (c *abandonedCommand) Run(e *env) error {
 	for lane := range c.AtOnce {
 		lanes.Go(func() {
 			for i := lane; i < c.N; i += c.AtOnce {
-				how := i % len(departures)
-				n, err := abandon(e.ctx, server.addr, lane, departures[how])
+				kind := i % len(departures)
+				n, err := abandon(e.ctx, server.addr, lane, departures[kind])
 				mu.Lock()
-				of[how]++
+				of[kind]++
 				switch {
 				case err != nil:
 					failures = append(failures, err)
 				case n == 0:
-					lost[how]++
+					lost[kind]++
 				case n > 1:
 					doubled++
 				}
@@ -59,20 +59,20 @@ func (c *abandonedCommand) Run(e *env) error {
 	if err := errors.Join(server.alive(), errors.Join(failures...)); err != nil {
 		return fmt.Errorf("abandoned: %w", err)
 	}
-	const group = "abandoned: messages that follow a long poll whose peer left"
-	for how, d := range departures {
-		e.report.count(group, fmt.Sprintf("lost of %d, %s", of[how], d.name), lost[how], "")
+	const group = "abandoned: messages sent after a peer abandoned its long poll"
+	for kind, d := range departures {
+		e.report.count(group, fmt.Sprintf("lost of %d, %s", of[kind], d.name), lost[kind], "")
 	}
 	e.report.count(group, "duplicated", doubled, "")
 	return nil
 }
 
-// departure is a way to leave a long poll.
+// departure is a way to abandon a long poll.
 type departure struct {
 	name   string
-	abrupt bool          // a reset, as of a peer whose system ended the process
-	waited time.Duration // long enough that it waits: nothing tells when it does
-	before time.Duration // the message is sent
+	abrupt bool          // a reset, as when the peer's process is killed
+	waited time.Duration // long enough for the poll to wait, which cannot be observed
+	before time.Duration // time from disconnecting to sending
 }
 
 const shortly, long = 3 * time.Millisecond, 500 * time.Millisecond
@@ -82,11 +82,11 @@ var departures = [...]departure{
 	{"reset just before the send", true, shortly, 0},
 	{"closed 5 ms before the send", false, shortly, 5 * time.Millisecond},
 	{"reset 5 ms before the send", true, shortly, 5 * time.Millisecond},
-	{"closed just before it, after half a second", false, long, 0},
-	{"reset just before it, after half a second", true, long, 0},
+	{"closed just before the send, after half a second", false, long, 0},
+	{"reset just before the send, after half a second", true, long, 0},
 }
 
-// abandon returns how often the message arrived at the peer that came back.
+// abandon returns how many times the message arrived at the returning peer.
 func abandon(ctx context.Context, addr string, i int, d departure) (int, error) {
 	owner, sender := newPeer(), newPeer()
 	waits, err := dial(ctx, addr, i, time.Minute)
@@ -119,22 +119,22 @@ func abandon(ctx context.Context, addr string, i int, d departure) (int, error) 
 	if _, err := other.must(sender.post(owner.id, message), 200); err != nil {
 		return 0, fmt.Errorf("send: %w", err)
 	}
-	came := 0
+	arrived := 0
 	for {
 		query := "?wait=2"
-		if came > 0 {
+		if arrived > 0 {
 			query = "?wait=0"
 		}
 		a, err := other.ask(owner.get(query))
 		if err != nil {
-			return came, fmt.Errorf("receive: %w", err)
+			return arrived, fmt.Errorf("receive: %w", err)
 		}
 		switch {
 		case a.status == 204:
-			return came, nil
+			return arrived, nil
 		case a.status != 200 || string(a.body) != string(message):
-			return came, fmt.Errorf("receive: %w", unexpected(a))
+			return arrived, fmt.Errorf("receive: %w", unexpected(a))
 		}
-		came++
+		arrived++
 	}
 }

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// allCommand asks every question with short settings. Run one alone for a figure
-// that is worth quoting.
+// allCommand runs every measurement with short settings. For figures to publish, run each
+// subcommand separately.
 type allCommand struct {
-	Within time.Duration `default:"8m" help:"Leave out what would take longer than this altogether, on a machine that is slow."`
+	Within time.Duration `default:"8m" help:"Skip measurements that would exceed this total, on a slow machine."`
 }
 
-// lastTakes is about what the question takes that is begun last.
+// lastTakes is the approximate time of the last measurement.
 const lastTakes = time.Minute
 
 func (c *allCommand) Run(e *env) error {
 	began, failed := time.Now(), 0
 	for _, q := range []struct {
 		name string
-		ask  interface{ Run(*env) error }
+		run  interface{ Run(*env) error }
 	}{
 		{"cycle", &cycleCommand{Conns: []int{16, 64}, Body: []int{1024}, Form: []string{"pop", "ack"}, Round: 150 * time.Millisecond, Rounds: 9}},
 		{"handshakes", &handshakesCommand{AtOnce: 64, Duration: 10 * time.Second, Cores: 2}},
@@ -37,22 +37,22 @@ func (c *allCommand) Run(e *env) error {
 		{"turn", &turnCommand{Pairs: 4, Window: 16, Bytes: 120, Round: 300 * time.Millisecond, Rounds: 7, Allocations: 300, Coturn: "turnserver", Call: 5 * time.Second, Idle: 3 * time.Second}},
 	} {
 		if time.Since(began) > c.Within-lastTakes {
-			e.report.note("Left out for want of time: %s.", q.name)
+			e.report.note("Skipped for lack of time: %s.", q.name)
 			continue
 		}
-		if err := q.ask.Run(e); err != nil {
-			// One that cannot be answered does not keep the others from it.
+		if err := q.run.Run(e); err != nil {
+			// One failure does not stop the other measurements.
 			e.say("%v", err)
-			e.report.note("Not answered: %s.", q.name)
+			e.report.note("Failed: %s.", q.name)
 			failed++
 		}
 		if e.ctx.Err() != nil {
 			break
 		}
 	}
-	e.report.note("All of it took %.0f s, with short settings: run a subcommand alone for figures to quote.", time.Since(began).Seconds())
+	e.report.note("Everything took %.0f s with short settings. For figures to publish, run each subcommand separately.", time.Since(began).Seconds())
 	if failed > 0 {
-		return fmt.Errorf("%s could not be answered", plural(failed, "question"))
+		return fmt.Errorf("%s failed", plural(failed, "measurement"))
 	}
 	return nil
 }

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// hops is how many exchanges with a process that does nothing wake processes as
-// often as a message does that goes over two servers and Redis.
+// hops is the number of exchanges with a trivial server that wake processes as often as
+// one message through two servers and Redis.
 const hops = 4
 
-// arrivals is how long messages take from the first byte of a send at one server
-// to the last of the answer to a peer that waits at the other: one after the
-// other, so that no core has much to do. In the same moments it measures two more:
-// one server in memory, and what the machine takes for as many hops.
+// arrivals measures the time from the first byte of a send at one server to the last byte
+// of the response to a peer waiting at another. Messages are sent one after the other, so
+// that no core is busy. Interleaved with these, it measures the same with one server in
+// memory, and as many trivial exchanges.
 //
-// Where others want the cores too, most of it is waiting for a turn, and says
-// nothing of us: so the goal counts only where the machine takes a quarter of it
-// at most.
+// On a busy machine, most of that time is spent waiting for a core and says nothing about
+// the servers. The goal therefore only applies if the trivial exchanges take at most a
+// quarter of it.
 func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) error {
 	e.say("redis: %d messages from one server to the other", c.Samples)
 	across, err := newArrival(e, servers[0], servers[1])
@@ -56,7 +56,7 @@ func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) 
 	}
 	share := func(cpu time.Duration) float64 { return 100 * float64(cpu) / float64(time.Since(begin)) }
 	byServers, byRedis := used()
-	e.report.note("While messages went from one server to the other, %.0f a second, the servers used %.0f %% of a core and Redis %.0f %%.",
+	e.report.note("With %.0f messages per second from one server to the other, the servers used %.0f %% of a core and Redis used %.0f %%.",
 		float64(c.Samples)/time.Since(begin).Seconds(), share(byServers-serversBefore), share(byRedis-redisBefore))
 
 	for i := range took {
@@ -73,13 +73,13 @@ func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) 
 			return float64(took[i][int(q.part*float64(len(took[i])))].Microseconds()) / 1000
 		}
 		r := row{Group: group, What: q.what, Unit: "ms", Measured: at(0), Against: "one server, memory", Baseline: at(1), Ratio: at(0) / at(1)}
-		floor := row{Group: group + ", against the machine", What: q.what, Unit: "ms", Measured: at(0), Against: "as many hops", Baseline: at(2), Ratio: at(0) / at(2)}
+		floor := row{Group: group + ", against the machine", What: q.what, Unit: "ms", Measured: at(0), Against: "trivial exchanges", Baseline: at(2), Ratio: at(0) / at(2)}
 		switch {
 		case q.goal == 0:
 		case at(2) <= q.goal/4:
 			r.Goal = &q.goal
 		default:
-			floor.Note = "the machine is too busy to hold it against a goal"
+			floor.Note = "the machine is too busy for the goal to apply"
 		}
 		e.report.add(r)
 		floors = append(floors, floor)
@@ -90,7 +90,8 @@ func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) 
 	return nil
 }
 
-// cpuOfAll is 0 for those that have ended, who fail elsewhere.
+// cpuOfAll adds up CPU times. Processes that have ended count as 0; other checks detect
+// them.
 func cpuOfAll(pids ...int) (sum time.Duration) {
 	for _, pid := range pids {
 		cpu, _ := cpuOf(pid)
@@ -99,7 +100,7 @@ func cpuOfAll(pids ...int) (sum time.Duration) {
 	return sum
 }
 
-// arrival is a peer that sends at one server, and one that waits at another.
+// arrival is a sending peer at one server and a waiting peer at another.
 type arrival struct{ sends, waits *cycler }
 
 func newArrival(e *env, at, other *process) (*arrival, error) {
@@ -127,7 +128,7 @@ func (a *arrival) measure() (took time.Duration, err error) {
 	if _, err := a.waits.Write(a.waits.get); err != nil {
 		return 0, err
 	}
-	time.Sleep(2 * time.Millisecond) // until it waits
+	time.Sleep(2 * time.Millisecond) // until the poll waits
 	begin := time.Now()
 	if _, err := a.sends.Write(a.sends.post); err != nil {
 		return 0, err
@@ -149,7 +150,7 @@ func (a *arrival) measure() (took time.Duration, err error) {
 	return took, nil
 }
 
-// hopper asks a server that does nothing.
+// hopper exchanges requests with a server that does nothing.
 type hopper struct {
 	*cycler
 	bare *process

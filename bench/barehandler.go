@@ -14,25 +14,25 @@ import (
 	"time"
 )
 
-// bareHandlerCommand is the baseline of an HTTP server: nothing but net/http and
-// answers that were prepared. A PUT says what to answer from then on.
+// bareHandlerCommand is the baseline for HTTP: only net/http, with prepared responses. A
+// PUT sets the responses.
 type bareHandlerCommand struct {
-	Default bool `help:"A plain http.Server{}, without the limits of inbox."`
+	Default bool `help:"Use a plain http.Server{}, without the limits of inbox."`
 }
 
-// bareAnswers are what a bare handler answers.
+// bareAnswers are the prepared responses of a bare handler.
 type bareAnswers struct{ Post, Get bareAnswer }
 
 type bareAnswer struct {
 	Header http.Header
 	Body   []byte
-	size   int // of the whole answer, as it was seen
+	size   int // of the complete response, as observed
 }
 
 func (c *bareHandlerCommand) Run() error {
 	srv := &http.Server{Handler: new(bareHandler)}
 	if !c.Default {
-		// As inboxhttp.NewServer has them.
+		// The same limits as inboxhttp.NewServer.
 		srv.ReadHeaderTimeout = 5 * time.Second
 		srv.WriteTimeout = 35 * time.Second
 		srv.IdleTimeout = 75 * time.Second
@@ -77,7 +77,7 @@ func (a *bareAnswer) write(w http.ResponseWriter) {
 	}
 }
 
-// prepare tells a bare handler what to answer.
+// prepare sets the responses of a bare handler.
 func (s *bareAnswers) prepare(c *conn) error {
 	content, err := json.Marshal(s)
 	if err != nil {
@@ -88,14 +88,14 @@ func (s *bareAnswers) prepare(c *conn) error {
 	return err
 }
 
-// bareAnswerLike is an answer of as many bytes as a.
+// bareAnswerLike returns a response with as many bytes as a.
 func bareAnswerLike(a answer) bareAnswer {
 	b := bareAnswer{Header: http.Header{}, Body: bytes.Clone(a.body), size: len(a.head) + len(a.body)}
 	_, rest, _ := bytes.Cut(a.head, crlf)
 	for line := range bytes.SplitSeq(rest, crlf) {
 		name, value, _ := bytes.Cut(line, []byte(": "))
 		switch string(name) {
-		case "", "Date", "Transfer-Encoding": // net/http's own
+		case "", "Date", "Transfer-Encoding": // added by net/http
 		case "Content-Length":
 			if len(a.body) > 0 {
 				b.Header.Set(string(name), string(value))

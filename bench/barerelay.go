@@ -13,9 +13,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// bareRelayCommand is the baseline of a server of WebSockets: the two that ask
-// for the same path are partners, and each gets the frames of the other, as they
-// are. It keeps nothing, knows nobody, and answers nothing.
+// bareRelayCommand is the baseline for WebSockets. Two clients with the same path are
+// partners, and each gets the other's frames unchanged. It stores nothing, authenticates
+// nobody and sends no responses.
 type bareRelayCommand struct{}
 
 func (c *bareRelayCommand) Run() error {
@@ -36,7 +36,7 @@ func (c *bareRelayCommand) Run() error {
 
 type bareRelay struct {
 	mu    sync.Mutex             // guards alone and partners
-	alone map[string]*bareSocket // by path: who came first
+	alone map[string]*bareSocket // by path: the first partner
 }
 
 type bareSocket struct {
@@ -66,7 +66,7 @@ func (r *bareRelay) serve(c net.Conn) error {
 	return r.pass(s)
 }
 
-// pass reads frames and writes each with one call.
+// pass forwards frames, each with a single write.
 func (r *bareRelay) pass(s *bareSocket) error {
 	in := bufio.NewReaderSize(s, 4096)
 	var partner *bareSocket
@@ -95,7 +95,7 @@ func (r *bareRelay) pass(s *bareSocket) error {
 			partner = s.partner
 			r.mu.Unlock()
 			if partner == nil {
-				return errors.New("a frame came before the partner")
+				return errors.New("a frame arrived before the partner")
 			}
 		}
 		out = append(appendHeader(out[:0], h), payload...)

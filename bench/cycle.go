@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// cycleCommand measures a message cycle: a POST that sends and a GET that
-// receives, on one connection. With the form "pop" the GET is plain, with "ack"
-// it has the cursor of the message before.
+// cycleCommand measures a message cycle: a POST that sends and a GET that receives, on
+// the same connection. In the form "pop" the GET has no cursor. In the form "ack" it has
+// the cursor of the previous message.
 type cycleCommand struct {
-	Conns  []int         `default:"1,16,64" help:"Connections."`
-	Body   []int         `default:"1024,2560" help:"Bytes of a message. 2560 is what an offer has."`
+	Conns  []int         `default:"1,16,64" help:"Numbers of connections."`
+	Body   []int         `default:"1024,2560" help:"Sizes of a message in bytes. An offer has 2560."`
 	Form   []string      `default:"pop,ack" enum:"pop,ack" help:"How messages are received."`
-	Round  time.Duration `default:"250ms" help:"Length of a round. Short ones, in turns, meet the same noise."`
-	Rounds int           `default:"15" help:"Rounds for each server and setting."`
+	Round  time.Duration `default:"250ms" help:"Length of a round. Short, alternating rounds meet the same noise."`
+	Rounds int           `default:"15" help:"Rounds per server and setting."`
 }
 
-// target is one of the servers that are compared.
+// target is one of the servers being compared.
 type target struct {
 	name    string
 	p       *process
@@ -58,8 +58,8 @@ func (c *cycleCommand) Run(e *env) error {
 	return nil
 }
 
-// compare measures the targets in turns. Unless all of them hold inboxes, those after the
-// first answer as the first one did.
+// compare measures the targets in alternating rounds. Unless allHold is set, only the
+// first target stores inboxes; the others get responses prepared like its own.
 func (c *cycleCommand) compare(e *env, targets []*target, allHold, ack bool, size, conns int) error {
 	life := time.Duration(c.Rounds+1)*3*(c.Round+time.Second) + 30*time.Second
 	var like *bareAnswers
@@ -93,8 +93,8 @@ func (c *cycleCommand) compare(e *env, targets []*target, allHold, ack bool, siz
 	return nil
 }
 
-// rehearse does the first cycle of each connection. What inbox answers is
-// what the others are told to answer.
+// rehearse performs the first cycles of each connection. It returns the responses of
+// inbox, which the other targets imitate.
 func (t *target) rehearse(like *bareAnswers) (*bareAnswers, error) {
 	first := t.cyclers[0]
 	if like != nil {
@@ -118,16 +118,16 @@ func (t *target) rehearse(like *bareAnswers) (*bareAnswers, error) {
 		}
 	}
 	is, err := first.sample()
-	// What ends a body that comes in chunks is not in its size.
+	// The end of a chunked body is not included in its size.
 	const chunks = 16
 	if err == nil && like != nil && (is.Post.size != like.Post.size || max(is.Get.size-like.Get.size, like.Get.size-is.Get.size) > chunks) {
-		err = fmt.Errorf("the answers have %d and %d bytes, those of inbox %d and %d",
+		err = fmt.Errorf("the responses have %d and %d bytes, want %d and %d as from inbox",
 			is.Post.size, is.Get.size, like.Post.size, like.Get.size)
 	}
 	return is, err
 }
 
-// goals are what a send and a receive may cost against the bare handler.
+// goals bound the cost of a send and a receive relative to the bare handler.
 var goals = map[string]float64{"ack": 1.25, "pop": 1.5}
 
 func (c *cycleCommand) rows(e *env, targets []*target, goal float64, what string) {

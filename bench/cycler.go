@@ -10,20 +10,19 @@ import (
 	"time"
 )
 
-// cycler is a connection that sends a message to an inbox and receives it, again
-// and again.
+// cycler is a connection that repeatedly sends a message to an inbox and receives it.
 type cycler struct {
 	*conn
 	from, to peer
 	post     []byte
-	number   []byte // where in post the message has its number
+	number   []byte // position of the message's number in post
 	get      []byte
-	cursor   []byte // where in get the cursor is; nil for a pop
+	cursor   []byte // position of the cursor in get; nil for a pop
 	n        int
-	bare     bool // the other side answers without looking
+	bare     bool // the target is a baseline that does not check requests
 
-	// Of timed:
-	every time.Duration // how often
+	// For timed:
+	every time.Duration // interval between cycles
 	next  time.Time
 	waits []span
 }
@@ -49,7 +48,7 @@ func dialCycler(e *env, p *process, i int, ack bool, size int, life time.Duratio
 	return cy, nil
 }
 
-// open opens the recipient's inbox and takes the first cursor.
+// open opens the recipient's inbox and stores its first cursor.
 func (c *cycler) open() error {
 	a, err := c.ask(c.to.get("?after=0&wait=0"))
 	if err != nil || c.bare {
@@ -66,13 +65,13 @@ func (c *cycler) keep(a answer) error {
 		return nil
 	}
 	if len(a.cursor) != len(c.cursor) {
-		return fmt.Errorf("the cursor %q is not as long as it was", a.cursor)
+		return fmt.Errorf("the cursor %q has changed its length", a.cursor)
 	}
 	copy(c.cursor, a.cursor)
 	return nil
 }
 
-// cycle sends a message, receives it and sees that it is the one.
+// cycle sends a message, receives it and checks it.
 func (c *cycler) cycle() error {
 	c.n++
 	digits(c.number, c.n)
@@ -87,19 +86,19 @@ func (c *cycler) cycle() error {
 		return nil
 	}
 	if len(a.body) < numberDigits || !bytes.Equal(a.body[:numberDigits], c.number) {
-		return fmt.Errorf("receive: message %s was sent, and %.20q came", c.number, a.body)
+		return fmt.Errorf("receive: got %.20q, want message %s", a.body, c.number)
 	}
 	return c.keep(a)
 }
 
-// timed is a cycle at its time, which notes how long its requests took.
+// timed performs a cycle when it is due and records how long its requests took.
 func (c *cycler) timed() error {
 	time.Sleep(time.Until(c.next))
 	c.n++
 	digits(c.number, c.n)
 	start := time.Now()
 	if c.bare {
-		start = c.next // the witness of pauses tells of ours, too
+		start = c.next // so that the witness also shows pauses of this process
 	}
 	if _, err := c.must(c.post, 200); err != nil {
 		return fmt.Errorf("send: %w", err)
@@ -116,7 +115,7 @@ func (c *cycler) timed() error {
 		}
 	}
 	if c.next = c.next.Add(c.every); c.next.Before(received) {
-		c.next = received // what was missed is not made up for
+		c.next = received // missed cycles are not made up for
 	}
 	if c.bare {
 		return nil
@@ -124,7 +123,7 @@ func (c *cycler) timed() error {
 	return c.keep(a)
 }
 
-// sample does a cycle and returns its answers.
+// sample performs a cycle and returns its responses.
 func (c *cycler) sample() (*bareAnswers, error) {
 	a, err := c.must(c.post, 200)
 	if err != nil {
@@ -138,23 +137,23 @@ func (c *cycler) sample() (*bareAnswers, error) {
 	return like, c.keep(a)
 }
 
-// measureCycles lets all connections do cycles for a time.
+// measureCycles lets all connections perform cycles for d.
 func measureCycles(e *env, t *target, d time.Duration) (sample, error) {
 	load := spin(t.cyclers, (*cycler).cycle)
 	s, err := measure(e, t.p, &load.done, d)
 	return s, errors.Join(err, load.stop(), t.p.alive())
 }
 
-// spinning is cyclers at work.
+// spinning is a set of cyclers at work.
 type spinning struct {
 	done    atomic.Int64 // cycles
 	stopped atomic.Bool
 	all     sync.WaitGroup
 	mu      sync.Mutex // guards err
-	err     error      // the first
+	err     error      // the first error
 }
 
-// spin repeats a step on every connection until it is stopped.
+// spin repeats step on every connection until stopped.
 func spin(cyclers []*cycler, step func(*cycler) error) *spinning {
 	s := new(spinning)
 	for _, cy := range cyclers {

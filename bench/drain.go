@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// drainCommand lets very many peers wait and then ends all waits at once: the server is
-// told to stop, every inbox is closed, or every receiver is replaced by another one. No
-// peer closes its connection, so the server has to wait for each. It compares the most
-// memory that this takes with what the peers took while they waited; where they were
-// replaced, with twice as many.
+// drainCommand lets very many peers wait and then ends all waits at once: it stops the
+// server, closes every inbox, or replaces every receiver. No peer closes its connection,
+// so the server has to wait for each. The command compares the peak memory with the
+// memory while the peers waited, or with twice that if they were replaced.
 type drainCommand struct {
-	Transport []string      `default:"socket,peerjs,poll,stream" enum:"socket,peerjs,poll,stream" help:"What they wait on."`
-	How       []string      `default:"stop,close,replace" enum:"stop,close,replace" help:"Stop the server, close the inboxes (not those of PeerJS, which end with their sockets), or replace the receivers."`
-	Peers     int           `default:"18000" help:"How many. Each takes a descriptor, here and there. If they are replaced, half as many."`
+	Transport []string      `default:"socket,peerjs,poll,stream" enum:"socket,peerjs,poll,stream" help:"Transports on which peers wait."`
+	How       []string      `default:"stop,close,replace" enum:"stop,close,replace" help:"How waits end: stop the server, close the inboxes (not those of PeerJS, which end with their sockets), or replace the receivers."`
+	Peers     int           `default:"18000" help:"Number of peers. Each takes a descriptor in both processes. With replace, half as many."`
 	Drain     time.Duration `default:"10s" help:"How long the server may take to stop."`
-	TLS       bool          `name:"tls" help:"Over TLS."`
+	TLS       bool          `name:"tls" help:"Use TLS."`
 }
 
 func (c *drainCommand) Run(e *env) error {
@@ -74,7 +73,7 @@ func (c *drainCommand) measure(e *env, transport, how string, peers int) error {
 	if err := forgetPeak(server.pid); err != nil {
 		return err
 	}
-	w.left.Store(true) // no connection that ends now is broken
+	w.left.Store(true) // connections that end from here on do not count as broken
 	before, err := server.cpu()
 	if err != nil {
 		return err
@@ -100,7 +99,7 @@ func (c *drainCommand) measure(e *env, transport, how string, peers int) error {
 	for end := begun.Add(c.Drain + 5*time.Second); err == nil && time.Now().Before(end); err = e.sleep(20 * time.Millisecond) {
 		n, gone := peakOf(server.pid)
 		if gone != nil {
-			break // it has ended
+			break // it has exited
 		}
 		peak = max(peak, n)
 		cpu, _ = server.cpu()
@@ -118,11 +117,11 @@ func (c *drainCommand) measure(e *env, transport, how string, peers int) error {
 	e.report.add(row{Group: fmt.Sprintf("drain: %s, %s, %s", transport, plural(peers, "peer"), how),
 		What: "resident memory at the peak", Unit: "MB", Measured: float64(peak) / 1e6, Goal: new(1.3), OfRatio: true,
 		Against: against, Baseline: float64(waiting) / 1e6, Ratio: float64(peak) / float64(waiting),
-		Note: fmt.Sprintf("%s MB without peers, %s MB at the peak while they came; %.1f s, %s µs of CPU for each", megabytes(fresh), megabytes(coming), time.Since(begun).Seconds(), plain(micros(cpu-before, peers)))})
+		Note: fmt.Sprintf("%s MB without peers, %s MB at the peak while they connected; %.1f s, %s µs of CPU each", megabytes(fresh), megabytes(coming), time.Since(begun).Seconds(), plain(micros(cpu-before, peers)))})
 	return nil
 }
 
-// forgetPeak lets peakOf begin at what is resident now.
+// forgetPeak resets the peak to the present resident size.
 func forgetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// env is what every subcommand works with: where processes run, and where
-// figures go.
+// env is the environment of a subcommand: the cores on which processes run, and the
+// report.
 type env struct {
 	options
 	ctx    context.Context
 	report report
 
-	cores  []int // that we may use
-	server []int // of them, where servers run
-	load   []int // where we run
+	cores  []int // available to this process
+	server []int // of cores: where servers run
+	load   []int // of cores: where the load runs
 	binary string
 	temp   string
 }
 
-// apart puts servers on one core and the load on another.
+// apart runs servers on one core and the load on another.
 func (e *env) apart() error {
 	if err := e.prepare(); err != nil {
 		return err
@@ -36,12 +36,12 @@ func (e *env) apart() error {
 	if len(e.cores) > 1 {
 		e.load = e.cores[1:2]
 	} else {
-		e.report.note("There is only one core: server and load share it, and the figures are worse than they would be.")
+		e.report.note("Server and load share the only core, so the figures are worse than on separate cores.")
 	}
 	return pinSelf(e.load)
 }
 
-// together lets servers and load use the same cores, n at most.
+// together lets servers and load share at most n cores.
 func (e *env) together(n int) error {
 	if err := e.prepare(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (e *env) together(n int) error {
 	return pinSelf(e.load)
 }
 
-// prepare builds the server, once, while all cores are ours.
+// prepare builds the server once, before this process is pinned.
 func (e *env) prepare() (err error) {
 	if e.cores != nil {
 		return nil
@@ -79,14 +79,14 @@ func (e *env) prepare() (err error) {
 	return nil
 }
 
-// generous are limits that count what each address does, as in production, and refuse
-// nothing: all clients here share a few addresses.
+// generous are limits that count per address, as in production, but never refuse
+// anything, since all clients here share a few addresses.
 var generous = []string{
 	"--limit-requests=1000000/s,burst=1000000", "--limit-inboxes=1000000/s,burst=1000000",
 	"--limit-recipients=1000000/s,burst=1000000", "--limit-connections=1000000", "--limit-in-flight=1GiB", "--limit-memory=0",
 }
 
-// serve starts a server for a measurement.
+// serve starts a server to measure.
 func (e *env) serve(flags ...string) (*process, error) {
 	args := slices.Concat([]string{"serve", "--listen=127.0.0.1:0"}, generous, flags)
 	p, err := start(e.ctx, e.server, e.load, e.binary, append(args, e.ServerFlag...)...)
@@ -107,12 +107,12 @@ func (e *env) bare(args ...string) (*process, error) {
 	return start(e.ctx, e.server, e.load, self, args...)
 }
 
-// say tells on standard error what is going on.
+// say prints progress on standard error.
 func (e *env) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "· "+format+"\n", args...)
 }
 
-// sleep waits, unless the program is to end.
+// sleep waits for d, unless interrupted.
 func (e *env) sleep(d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -122,7 +122,7 @@ func (e *env) sleep(d time.Duration) error {
 	}
 }
 
-// finish prints the table and tidies up.
+// finish prints the table and removes temporary files.
 func (e *env) finish() error {
 	if e.temp != "" {
 		defer os.RemoveAll(e.temp)
@@ -134,15 +134,15 @@ func (e *env) finish() error {
 	return errors.Join(e.report.verdict(), e.report.save(e.JSON, e.cores))
 }
 
-// loopback is one of several local addresses, so that the ports of one do not
-// run short.
+// loopback returns one of several local addresses, since a single one would run out of
+// ports.
 func loopback(i int) net.IP { return net.IPv4(127, 0, 0, byte(1+i%8)) }
 
-// hostOf takes the address out of a server's URL.
+// hostOf returns the host and port of a server's URL.
 func hostOf(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("the server announced %q, which is no URL", raw)
+		return "", fmt.Errorf("the server announced %q, want a URL", raw)
 	}
 	return u.Host, nil
 }

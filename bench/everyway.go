@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// ledgerCommand sends very many messages in every way to recipients of every kind, and
-// keeps account of each. Recipients come over new connections again and again. With the
-// memory store, a server without TLS and one with it have half of the messages each. With
-// Redis, two such servers share the inboxes, and each message takes its way through both.
+// ledgerCommand sends very many messages in every way to every kind of recipient and
+// accounts for each. Recipients reconnect frequently. With the memory store, a server
+// without TLS and one with TLS get half of the messages each. With Redis, two such
+// servers share the inboxes.
 type ledgerCommand struct {
-	Messages int           `default:"100000" help:"Messages, for each store."`
+	Messages int           `default:"100000" help:"Messages per store."`
 	Store    []string      `default:"memory,redis" enum:"memory,redis" help:"Stores."`
-	Program  string        `default:"redis-server" help:"Redis or Valkey."`
-	Within   time.Duration `default:"10m" help:"How long all messages of a store may take."`
+	Program  string        `default:"redis-server" help:"Redis or Valkey executable."`
+	Within   time.Duration `default:"10m" help:"Time limit per store."`
 }
 
 const ledgerGroup = "ledger: every message over every transport, plain and TLS, HTTP/1.1 and HTTP/2"
@@ -52,7 +52,7 @@ func (c *ledgerCommand) Run(e *env) error {
 			defer p.stop()
 			servers = append(servers, p)
 		}
-		sites := [][]*process{servers} // each has its own inboxes
+		sites := [][]*process{servers} // each site has its own inboxes
 		if store == "memory" {
 			sites = [][]*process{servers[:1], servers[1:]}
 		}
@@ -68,14 +68,14 @@ func (c *ledgerCommand) Run(e *env) error {
 	return nil
 }
 
-// pairing is a sender, with the recipient of all its messages.
+// pairing is a sender and the recipient of all its messages.
 type pairing struct {
 	way
 	from peer
 	to   *recipient
 }
 
-// pairings joins every way to send with every recipient of a site.
+// pairings combines every way to send with every recipient of a site.
 func pairings(site []*process) (recipients []*recipient, all []pairing) {
 	var senders []way
 	for _, p := range site {
@@ -91,7 +91,7 @@ func pairings(site []*process) (recipients []*recipient, all []pairing) {
 		}
 	}
 	for _, r := range recipients {
-		r.ledgers, r.came = map[string]*ledger{}, map[string]chan struct{}{}
+		r.ledgers, r.arrived = map[string]*ledger{}, map[string]chan struct{}{}
 		for _, w := range senders {
 			if (w.transport == "PeerJS") == (r.transport == "PeerJS") {
 				all = append(all, pairing{w, newPeer(), r})
@@ -112,14 +112,14 @@ func (c *ledgerCommand) run(e *env, store string, sites [][]*process) error {
 	for _, p := range all {
 		p.to.ledgers[p.from.id] = newLedger(each)
 		if p.transport == "PeerJS" {
-			p.to.came[p.from.id] = make(chan struct{}, 4)
+			p.to.arrived[p.from.id] = make(chan struct{}, 4)
 		}
 	}
 	e.say("ledger: %s, %s from %d senders to %d recipients", store, plural(each*len(all), "message"), len(all), len(recipients))
 	ctx, stop := context.WithCancelCause(e.ctx)
 	defer stop(nil)
-	within := time.AfterFunc(c.Within, func() { stop(fmt.Errorf("not all messages came in %v", c.Within)) })
-	defer within.Stop()
+	deadline := time.AfterFunc(c.Within, func() { stop(fmt.Errorf("not all messages arrived within %v", c.Within)) })
+	defer deadline.Stop()
 	for i, r := range recipients {
 		if r.transport == "PeerJS" {
 			continue // its socket opens the inbox
@@ -152,7 +152,7 @@ func (c *ledgerCommand) run(e *env, store string, sites [][]*process) error {
 	}
 	took := time.Since(began)
 	if ctx.Err() == nil {
-		time.Sleep(time.Second) // in which nothing more should come
+		time.Sleep(time.Second) // nothing more should arrive
 	}
 	err := context.Cause(ctx)
 	stop(nil)
@@ -173,7 +173,7 @@ func (c *ledgerCommand) run(e *env, store string, sites [][]*process) error {
 	e.report.count(ledgerGroup, store+": messages lost", sum.lost, of)
 	e.report.count(ledgerGroup, store+": messages duplicated", sum.duplicated, "")
 	e.report.count(ledgerGroup, store+": messages out of order", sum.disordered, "")
-	e.report.count(ledgerGroup, store+": messages of somebody else", sum.foreign, "")
+	e.report.count(ledgerGroup, store+": messages for someone else", sum.foreign, "")
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}

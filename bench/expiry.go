@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// expiryCommand watches message cycles while very many inboxes expire, and as
-// long while none does, before and after. The cycles leave the server time, so
-// that what is seen is no queue of their own. A bare handler on the same core
-// gets as many, as a witness of the pauses that the machine makes.
+// expiryCommand measures message cycles while very many inboxes expire, and for as long
+// before and after while none does. The cycles leave the server idle time, so that they
+// do not queue behind each other. A bare handler on the same core performs as many
+// cycles. It reveals the pauses that the machine causes.
 type expiryCommand struct {
-	N      int           `name:"n" default:"100000" help:"Inboxes that expire."`
-	Conns  int           `default:"8" help:"Connections that do cycles meanwhile."`
-	Rate   int           `default:"2000" help:"Cycles per second, of all of them."`
-	TTL    time.Duration `name:"ttl" default:"12s" help:"Life of an inbox."`
+	N      int           `name:"n" default:"100000" help:"Number of inboxes that expire."`
+	Conns  int           `default:"8" help:"Connections that perform cycles meanwhile."`
+	Rate   int           `default:"2000" help:"Cycles per second in total."`
+	TTL    time.Duration `name:"ttl" default:"12s" help:"Lifetime of an inbox."`
 	Rounds int           `default:"3" help:"Rounds."`
 }
 
@@ -31,12 +31,12 @@ func (c *expiryCommand) Run(e *env) error {
 			return err
 		}
 		ttl *= 2
-		e.say("expiry: the machine is slow: again, with a life of %v", ttl)
+		e.say("expiry: the machine is slow: retrying with a lifetime of %v", ttl)
 	}
 	return errExpiredEarly
 }
 
-var errExpiredEarly = errors.New("expiry: opening the inboxes took longer than they live: use a longer --ttl")
+var errExpiredEarly = errors.New("expiry: opening the inboxes took longer than their lifetime: use a longer --ttl")
 
 func (c *expiryCommand) measure(e *env, ttl time.Duration) error {
 	server, err := e.serve(fmt.Sprintf("--inbox-ttl=%v", ttl))
@@ -81,40 +81,40 @@ func (c *expiryCommand) measure(e *env, ttl time.Duration) error {
 }
 
 func (c *expiryCommand) rows(e *env, during, quiet []watched) {
-	const group = "expiry: what others wait while inboxes expire"
+	const group = "expiry: how long others wait while inboxes expire"
 	add := func(what, unit string, of func(watched) float64, goal *float64, note string) {
 		d, q := figures(during, of), figures(quiet, of)
 		e.report.add(row{
 			Group: group, What: what, Unit: unit, Measured: median(d), Goal: goal,
-			Against: "none expires", Baseline: median(q), Note: fmt.Sprintf("each %s against %s%s", list(d), list(q), note),
+			Against: "no expiry", Baseline: median(q), Note: fmt.Sprintf("each %s against %s%s", list(d), list(q), note),
 		})
 	}
-	add("the server's own pause, longest", "ms", func(w watched) float64 { return millis(w.own) }, new(5.0),
+	add("longest pause of the server itself", "ms", func(w watched) float64 { return millis(w.own) }, new(5.0),
 		fmt.Sprintf("; %s expire, %s, %s cycles/s", plural(c.N, "inbox"), plural(c.Conns, "connection"), plain(float64(c.Rate))))
-	add("own pauses over 5 ms, of a million requests", "", func(w watched) float64 { return 1e6 * float64(w.slow) / float64(w.requests) }, nil, "")
-	add("longest with those of the machine", "ms", func(w watched) float64 { return millis(w.longest) }, nil, "")
-	add("longest of a bare handler beside it", "ms", func(w watched) float64 { return millis(w.bare) }, nil, "")
-	// The cycles of both phases cost the same; what is more is for the expiry.
+	add("own pauses over 5 ms, per million requests", "", func(w watched) float64 { return 1e6 * float64(w.slow) / float64(w.requests) }, nil, "")
+	add("longest pause, including the machine's", "ms", func(w watched) float64 { return millis(w.longest) }, nil, "")
+	add("longest pause of a bare handler", "ms", func(w watched) float64 { return millis(w.bare) }, nil, "")
+	// Cycles cost the same in both phases. The rest is the cost of expiry.
 	each := median(figures(quiet, func(w watched) float64 { return w.cpu.Seconds() / float64(w.requests) }))
 	extra := median(figures(during, func(w watched) float64 { return w.cpu.Seconds() - each*float64(w.requests) }))
 	e.report.add(row{
 		Group: group, What: "server CPU per expired inbox", Unit: "µs", Measured: max(0, extra*1e6/float64(c.N)),
-		Note: "what it needed beside the cycles",
+		Note: "in addition to the cycles",
 	})
 }
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
-// watched is what a phase showed.
+// watched is the result of one phase.
 type watched struct {
 	pauses
-	bare     time.Duration // the longest that the witness waited
+	bare     time.Duration // longest wait of the witness
 	requests int
 	cpu      time.Duration // of the server
 }
 
-// round watches while inboxes expire, and as long while none does: when they are
-// gone and, if there is the time, before.
+// round measures while inboxes expire, and for as long while none does: afterwards and,
+// if there is time, before.
 func (c *expiryCommand) round(e *env, ttl time.Duration, t, witness *target) (during watched, quiet []watched, err error) {
 	o, err := newOpeners(e, t.p.addr, 4)
 	if err != nil {
@@ -122,12 +122,12 @@ func (c *expiryCommand) round(e *env, ttl time.Duration, t, witness *target) (du
 	}
 	defer o.close()
 	began := time.Now()
-	// The owners of some, to see that they were there and are not any more.
+	// The owners of some inboxes, to check that these existed and are gone.
 	owners, err := o.open(c.N)
 	if err != nil {
 		return during, nil, err
 	}
-	// The last ones are removed within a second or two of their expiry.
+	// The last inboxes are removed within two seconds of their expiry.
 	phase := time.Since(began) + 2*time.Second
 	expires := began.Add(ttl - 100*time.Millisecond)
 	switch left := time.Until(expires); {
@@ -153,7 +153,7 @@ func (c *expiryCommand) round(e *env, ttl time.Duration, t, witness *target) (du
 	return during, append(quiet, w), err
 }
 
-// watch does cycles for a time.
+// watch performs cycles for d.
 func (c *expiryCommand) watch(e *env, inbox, witness *target, d time.Duration) (w watched, err error) {
 	for _, cy := range inbox.cyclers {
 		if err := cy.open(); err != nil { // it may have expired since the last phase
@@ -178,7 +178,7 @@ func (c *expiryCommand) watch(e *env, inbox, witness *target, d time.Duration) (
 	}
 	after, err := inbox.p.cpu()
 	if w.cpu, w.requests = after-before, int(load.done.Load()); w.requests == 0 {
-		return w, errors.New("no cycle was done")
+		return w, errors.New("no cycle was completed")
 	}
 	waits, machine := inbox.waits(), witness.waits()
 	w.pauses, w.bare = blame(waits, machine), longestOf(machine)
@@ -200,7 +200,7 @@ func figures(w []watched, of func(watched) float64) []float64 {
 	return v
 }
 
-// gone sends to a sample of inboxes and expects that there is none any more.
+// gone sends to some of the inboxes and checks that they no longer exist.
 func gone(c *conn, owners []peer) error {
 	sender := newPeer()
 	for p := range slices.Values(owners[:min(len(owners), 200)]) {

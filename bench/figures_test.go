@@ -9,26 +9,26 @@ import (
 
 func TestLedger(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		came []int
-		want tally
+		name    string
+		arrived []int
+		want    tally
 	}{
 		{"all, in order", []int{0, 1, 2, 3}, tally{}},
 		{"none", nil, tally{lost: 4}},
 		{"one lost", []int{0, 1, 3}, tally{lost: 1}},
 		{"one late", []int{0, 2, 1, 3}, tally{disordered: 1}},
 		{"one twice", []int{0, 1, 1, 2, 3}, tally{duplicated: 1}},
-		{"not ours", []int{0, 1, 2, 3, 4, -1}, tally{foreign: 2}},
+		{"someone else's", []int{0, 1, 2, 3, 4, -1}, tally{foreign: 2}},
 		{"late and twice", []int{3, 0, 0, 1, 2}, tally{disordered: 3, duplicated: 1}},
 	} {
 		l := newLedger(4)
-		for _, i := range c.came {
+		for _, i := range c.arrived {
 			l.got(i)
 		}
 		var sum tally
 		sum.add(l)
 		if sum != c.want {
-			t.Errorf("%s: %+v, and not %+v", c.name, sum, c.want)
+			t.Errorf("%s: got %+v, want %+v", c.name, sum, c.want)
 		}
 		if l.complete() != (c.want.lost == 0) {
 			t.Errorf("%s: complete is %v", c.name, l.complete())
@@ -49,7 +49,7 @@ func TestBlame(t *testing.T) {
 		slow    int
 	}{
 		{"no witness", nil, 20, 3},
-		{"saw them all", []span{at(0, 300)}, 0, 0},
+		{"saw all", []span{at(0, 300)}, 0, 0},
 		{"saw parts, twice", []span{at(205, 215), at(210, 216), at(90, 105)}, 10, 2},
 		{"saw others", []span{at(20, 90)}, 20, 3},
 	} {
@@ -63,7 +63,7 @@ func TestBlame(t *testing.T) {
 func TestFigures(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 1.254: "1.25", 12.34: "12.3", 300000: "300,000", 999: "999", 1234.5: "1,234", -4321: "-4,321"} {
 		if got := plain(v); got != want {
-			t.Errorf("%v is written %q and not %q", v, got, want)
+			t.Errorf("%v is formatted as %q, want %q", v, got, want)
 		}
 	}
 	if m := median([]float64{3, 1, 2}); m != 2 {
@@ -74,14 +74,14 @@ func TestFigures(t *testing.T) {
 	}
 	b := make([]byte, 8)
 	if digits(b, 1234); string(b) != "00001234" || number(b) != 1234 || number([]byte("12x")) != -1 {
-		t.Errorf("1234 is written %s and read %d", b, number(b))
+		t.Errorf("1234 is formatted as %s and parsed as %d", b, number(b))
 	}
 	if s := text("label ", 300); len(s) != 300 {
 		t.Errorf("a text has %d bytes", len(s))
 	}
 }
 
-// The process clock and the ticks of /proc must tell the same.
+// The process clock agrees with the ticks in /proc.
 func TestCPUOf(t *testing.T) {
 	for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; {
 	}
@@ -94,11 +94,11 @@ func TestCPUOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := clock - ticks; d < -30*time.Millisecond || d > 60*time.Millisecond {
-		t.Errorf("the clock says %v, /proc says %v", clock, ticks)
+		t.Errorf("the clock has %v, /proc has %v", clock, ticks)
 	}
 }
 
-// The short form of the ledger over every transport; `make soak` runs the long one.
+// A short run of the ledger over every transport. "make soak" runs a long one.
 func TestEveryWay(t *testing.T) {
 	e := &env{ctx: t.Context(), options: options{Source: ".."}}
 	defer func() { os.RemoveAll(e.temp) }()

@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// fillCommand has one address fill the memory of a server in every way that we know, with
-// the limits that a server has by default.
+// fillCommand makes one address fill the memory of a server in every known way, under the
+// server's default limits.
 type fillCommand struct {
-	Kind  string        `placeholder:"TEXT" help:"Only the ways whose name holds this."`
-	N     int           `name:"n" default:"3000" help:"Connections that the address tries to open. Each takes a descriptor, here and there."`
-	Quiet time.Duration `default:"3s" help:"How long the server has to settle before."`
-	Stuck time.Duration `default:"4s" help:"How long it is looked at then."`
+	Kind  string        `placeholder:"TEXT" help:"Only run the ways whose name contains this."`
+	N     int           `name:"n" default:"3000" help:"Connections that the address tries to open. Each takes a descriptor in both processes."`
+	Quiet time.Duration `default:"3s" help:"How long the server may settle first."`
+	Stuck time.Duration `default:"4s" help:"How long to measure afterwards."`
 }
 
-const fillGroup = "fill: resident memory that one address makes the server hold"
+const fillGroup = "fill: resident memory that one address can make the server use"
 
-// usual are the limits that a server has by default.
+// usual are the default limits of a server.
 var usual = []string{
 	"--limit-requests=300/s,burst=3000", "--limit-inboxes=10/s,burst=1000", "--limit-recipients=50/s,burst=3000",
 	"--limit-connections=2000", "--limit-in-flight=16MiB", "--limit-memory=32MiB",
 }
 
-// mostFilled is what one address may fill, in bytes.
-const mostFilled = 64 << 20
+// maxFilled is the goal: how much memory one address may fill, in bytes.
+const maxFilled = 64 << 20
 
 func (c *fillCommand) Run(e *env) error {
 	if err := e.apart(); err != nil {
@@ -38,17 +38,17 @@ func (c *fillCommand) Run(e *env) error {
 	}
 	idle := func(*stuck, int) error { return nil }
 	kinds := append(new(stuckCommand).kinds(),
-		stuckKind{name: "connections that say nothing", begin: idle},
-		stuckKind{name: "connections that say nothing, TLS", tls: true, begin: idle},
-		stuckKind{name: "connections of HTTP/2 that say nothing", streams: 1, begin: idle},
-		stuckKind{name: "connections of HTTP/2 that say nothing, TLS", tls: true, streams: 1, begin: idle},
+		stuckKind{name: "silent connections", begin: idle},
+		stuckKind{name: "silent connections, TLS", tls: true, begin: idle},
+		stuckKind{name: "silent HTTP/2 connections", streams: 1, begin: idle},
+		stuckKind{name: "silent HTTP/2 connections, TLS", tls: true, streams: 1, begin: idle},
 		stuckKind{name: "HTTP/2, long polls", streams: 32, begin: func(s *stuck, i int) error { return s.stream(i, "GET", "?after=0", "*/*", nil) }},
 		stuckKind{name: "HTTP/2, long polls, TLS", tls: true, streams: 32, begin: func(s *stuck, i int) error { return s.stream(i, "GET", "?after=0", "*/*", nil) }},
 		stuckKind{name: "HTTP/1.1, long polls", begin: func(s *stuck, i int) error { return s.write(i, s.peers[i].get("?after=0")) }},
-		stuckKind{name: "sockets that wait", begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
-		stuckKind{name: "sockets that wait, TLS", tls: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
-		stuckKind{name: "messages in inboxes of its own", inboxes: true, begin: idle},
-		stuckKind{name: "PeerJS, messages to nobody", begin: func(s *stuck, i int) error {
+		stuckKind{name: "waiting sockets", begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
+		stuckKind{name: "waiting sockets, TLS", tls: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
+		stuckKind{name: "messages in its own inboxes", inboxes: true, begin: idle},
+		stuckKind{name: "PeerJS, messages to absent peers", begin: func(s *stuck, i int) error {
 			message := fmt.Sprintf(`{"type":"OFFER","dst":"nobody","payload":"%s"}`, bytes.Repeat([]byte{'x'}, 60<<10))
 			return s.peer(i, bytes.Repeat(appendFrame(nil, 1, []byte(message)), 16))
 		}},
@@ -85,10 +85,10 @@ func (c *fillCommand) measure(e *env, k stuckKind) error {
 	if err != nil {
 		return err
 	}
-	// What the server refuses is what this is about: whoever fills it goes on.
+	// Refusals are expected: the address continues after each.
 	n := c.N
 	if k.inboxes {
-		n = min(n, 1000) // it may open no more at once
+		n = min(n, 1000) // it may not open more at once
 		s.fillAll(n)
 	}
 	for len(s.peers) < n {
@@ -96,7 +96,7 @@ func (c *fillCommand) measure(e *env, k stuckKind) error {
 	}
 	for i := range n {
 		if k.streams == 0 || i%k.streams == 0 {
-			if err := s.connect(); err != nil { // also one that ends at once
+			if err := s.connect(); err != nil { // even if the server closes it immediately
 				s.conns = append(s.conns, closedConn{})
 			}
 		}
@@ -117,11 +117,11 @@ func (c *fillCommand) measure(e *env, k stuckKind) error {
 		return err
 	}
 	e.report.add(row{Group: fillGroup, What: k.name, Unit: "MiB", Measured: float64(max(0, most-before)) / (1 << 20),
-		Goal: new(float64(mostFilled) / (1 << 20)), Note: fmt.Sprintf("%d of %d tries began: %s MB before, %s MB with them at most", began, n, megabytes(before), megabytes(most))})
+		Goal: new(float64(maxFilled) / (1 << 20)), Note: fmt.Sprintf("%d of %d attempts started: %s MB before, at most %s MB with them", began, n, megabytes(before), megabytes(most))})
 	return nil
 }
 
-// closedConn stands for a connection that the server has refused.
+// closedConn stands for a connection that the server refused.
 type closedConn struct{ net.Conn }
 
 func (closedConn) Write([]byte) (int, error)        { return 0, net.ErrClosed }
@@ -130,7 +130,7 @@ func (closedConn) Close() error                     { return nil }
 func (closedConn) SetWriteDeadline(time.Time) error { return nil }
 func (closedConn) SetReadDeadline(time.Time) error  { return nil }
 
-// beginAll has all clients do what they do, many at once, and returns how many did.
+// beginAll starts all clients, many concurrently, and returns how many succeeded.
 func (s *stuck) beginAll(n int) int {
 	var began atomic.Int64
 	var all sync.WaitGroup
@@ -142,7 +142,8 @@ func (s *stuck) beginAll(n int) int {
 	const workers = 64
 	for w := range workers {
 		all.Go(func() {
-			// Those of one connection stay in order, and the last of all comes last.
+			// The clients of one connection start in order, and the last client starts
+			// last.
 			for i := range n - 1 {
 				if i/max(1, s.streams)%workers == w {
 					one(i)
@@ -155,7 +156,7 @@ func (s *stuck) beginAll(n int) int {
 	return int(began.Load())
 }
 
-// fillAll opens inboxes and fills them until the server takes no more.
+// fillAll opens inboxes and fills them until the server accepts no more.
 func (s *stuck) fillAll(n int) {
 	other, err := s.dialOther()
 	if err != nil {
@@ -173,7 +174,7 @@ func (s *stuck) fillAll(n int) {
 	}
 	body := bytes.Repeat([]byte{1}, stuckBody)
 	for _, p := range s.peers {
-		for range 16 { // a MiB
+		for range 16 { // 1 MiB
 			if err := s.ask(s.peers[0].post(p.id, body)); err != nil {
 				if errors.Is(err, io.EOF) {
 					return

@@ -17,9 +17,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// gorillaRelayCommand is the baseline of sockets over TLS, as most servers in Go have
-// them: net/http, crypto/tls and gorilla/websocket. Like the bare relay, it passes what
-// one of two partners says on to the other.
+// gorillaRelayCommand is the baseline for WebSockets over TLS, built like most Go
+// servers: net/http, crypto/tls and gorilla/websocket. Like the bare relay, it forwards
+// messages between two partners.
 type gorillaRelayCommand struct{}
 
 func (c *gorillaRelayCommand) Run() error {
@@ -38,8 +38,8 @@ func (c *gorillaRelayCommand) Run() error {
 }
 
 type gorillaRelay struct {
-	mu    sync.Mutex                // guards alone, and partner of each
-	alone map[string]*gorillaSocket // by path: who came first
+	mu    sync.Mutex                // guards alone and every partner
+	alone map[string]*gorillaSocket // by path: the first partner
 }
 
 type gorillaSocket struct {
@@ -74,7 +74,7 @@ func (r *gorillaRelay) serve(w http.ResponseWriter, req *http.Request) {
 			partner = s.partner
 			r.mu.Unlock()
 			if partner == nil {
-				return // a frame came before the partner
+				return // a frame arrived before the partner
 			}
 		}
 		if partner.WriteMessage(kind, message) != nil {
@@ -83,7 +83,7 @@ func (r *gorillaRelay) serve(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// selfSigned makes a certificate for localhost.
+// selfSigned creates a certificate for localhost.
 func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

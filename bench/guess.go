@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// guessCommand tries wrong passwords with the program's own limits: from one address, and
-// from very many at one inbox, whose owner goes on asking. It counts those that the server
-// looked at.
+// guessCommand tries wrong passwords under the server's own limits: from one address, and
+// from very many addresses at one inbox whose owner keeps polling. It counts the
+// passwords that the server compared.
 type guessCommand struct {
-	Addresses int           `default:"1000" help:"Addresses that try at one inbox."`
-	For       time.Duration `default:"60s" help:"How long."`
+	Addresses int           `default:"1000" help:"Addresses that guess at one inbox."`
+	For       time.Duration `default:"60s" help:"Duration."`
 }
 
-const guessGroup = "guess: wrong passwords that the server looks at, a minute"
+const guessGroup = "guess: wrong passwords compared by the server, per minute"
 
-// guesses are those of some addresses.
+// guesses counts the guesses of some addresses.
 type guesses struct {
 	what        string
-	burst, goal int // how many at once, and then a minute
+	burst, goal int // at once, and then per minute
 
-	looked atomic.Int64 // at so many wrong passwords
+	compared atomic.Int64 // wrong passwords that the server compared
 }
 
-// rate is how many there were a minute, beyond the burst. It is never too much: the time
-// begins before the first and ends after the last.
+// rate returns the guesses per minute beyond the burst. It never overestimates, since the
+// time starts before the first guess and ends after the last.
 func (g *guesses) rate(took time.Duration) float64 {
-	return float64(max(0, g.looked.Load()-int64(g.burst))) / took.Minutes()
+	return float64(max(0, g.compared.Load()-int64(g.burst))) / took.Minutes()
 }
 
-// guesser asks from an address of its own.
+// guesser is a client with its own address.
 type guesser struct {
 	http *http.Client
 	url  string
@@ -46,7 +46,7 @@ func newGuesser(p *process, address net.IP) *guesser {
 	return &guesser{&http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1}}, "http://" + p.addr + "/inbox?limit=0"}
 }
 
-// ask returns the status of an answer.
+// ask returns the status of a response.
 func (g *guesser) ask(ctx context.Context, id, password string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url, nil)
 	if err != nil {
@@ -72,8 +72,8 @@ func (c *guessCommand) Run(e *env) error {
 	}
 	defer p.stop()
 	owner := newGuesser(p, net.IPv4(127, 0, 1, 1))
-	const inboxes = 100 // the first is tried at by many, the second by one
-	asks := func() (refused int, err error) {
+	const inboxes = 100 // many guess at the first, one at the second
+	polls := func() (refused int, err error) {
 		for i := range inboxes {
 			status, err := owner.ask(e.ctx, fmt.Sprint("inbox ", i), "right")
 			if err != nil {
@@ -85,8 +85,8 @@ func (c *guessCommand) Run(e *env) error {
 		}
 		return refused, nil
 	}
-	if refused, err := asks(); err != nil || refused > 0 {
-		return fmt.Errorf("guess: %d inboxes could not be opened: %w", refused, err)
+	if refused, err := polls(); err != nil || refused > 0 {
+		return fmt.Errorf("guess: cannot open %d inboxes: %w", refused, err)
 	}
 	e.say("guess: for %v", c.For)
 	ctx, stop := context.WithTimeout(e.ctx, c.For)
@@ -99,10 +99,10 @@ func (c *guessCommand) Run(e *env) error {
 			for turn := 0; ; turn++ {
 				status, err := from.ask(ctx, id(turn), fmt.Sprint("guess ", turn))
 				if err != nil {
-					return // the time is over
+					return // time is up
 				}
 				if status == http.StatusUnauthorized {
-					g.looked.Add(1)
+					g.compared.Add(1)
 				}
 				select {
 				case <-time.After(every):
@@ -123,7 +123,7 @@ func (c *guessCommand) Run(e *env) error {
 	}
 	refused, asked := 0, 0
 	for ctx.Err() == nil {
-		n, err := asks()
+		n, err := polls()
 		if err != nil {
 			return err
 		}
@@ -140,6 +140,6 @@ func (c *guessCommand) Run(e *env) error {
 			Note: fmt.Sprintf("and %d at once", g.burst),
 		})
 	}
-	e.report.count(guessGroup, "requests of the owner that were refused", refused, fmt.Sprintf("of %d", asked))
+	e.report.count(guessGroup, "refused requests of the owner", refused, fmt.Sprintf("of %d", asked))
 	return p.alive()
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsRelayCommand is the baseline of sockets without TLS: the relay that a user of a fast
-// library would write. Like the bare relay, it passes what one of two partners says on to
-// the other.
+// gwsRelayCommand is the baseline for WebSockets without TLS, as written by a user of a
+// fast library. Like the bare relay, it forwards messages between two partners.
 type gwsRelayCommand struct{}
 
 func (c *gwsRelayCommand) Run() error {
@@ -34,11 +33,12 @@ func (c *gwsRelayCommand) Run() error {
 
 type gwsRelay struct {
 	gws.BuiltinEventHandler
-	mu    sync.Mutex           // guards alone, and partner of each side
-	alone map[string]*gws.Conn // by path: who came first
+	mu    sync.Mutex           // guards alone and every partner
+	alone map[string]*gws.Conn // by path: the first partner
 }
 
-// gwsSide is what the relay keeps with a connection: a session that stores nothing else.
+// gwsSide is the session of a connection. It implements gws.SessionStorage but stores
+// nothing there.
 type gwsSide struct {
 	path    string
 	partner *gws.Conn
@@ -68,7 +68,7 @@ func (r *gwsRelay) OnMessage(c *gws.Conn, message *gws.Message) {
 	partner := c.Session().(*gwsSide).partner
 	r.mu.Unlock()
 	if partner == nil {
-		c.WriteClose(1000, []byte("a frame came before the partner"))
+		c.WriteClose(1000, []byte("a frame arrived before the partner"))
 		return
 	}
 	partner.WriteMessage(message.Opcode, message.Bytes())

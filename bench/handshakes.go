@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// handshakesCommand does what browsers do when they meet. Each of two fresh
-// peers waits with a long poll on one connection and sends on another: an offer,
-// an answer, and ten candidates each way. One half of the pairs acknowledges
-// what it receives, the other pops.
+// handshakesCommand simulates browsers that connect. Each of two new peers waits with a
+// long poll on one connection and sends on another: an offer, an answer, and ten
+// candidates in each direction. Half of the pairs acknowledge messages, the others pop
+// them.
 type handshakesCommand struct {
-	AtOnce   int           `default:"64" help:"Handshakes at once."`
-	Duration time.Duration `default:"10s" help:"For how long new ones begin."`
-	Cores    int           `default:"2" help:"Cores for the server, which the load shares."`
+	AtOnce   int           `default:"64" help:"Concurrent handshakes."`
+	Duration time.Duration `default:"10s" help:"How long new handshakes start."`
+	Cores    int           `default:"2" help:"Cores shared by server and load."`
 }
 
 const (
 	candidates    = 10
 	offerSize     = 2560
 	candidateSize = 200
-	longest       = 10 * time.Second // with a handshake
+	longest       = 10 * time.Second // time limit of a handshake
 )
 
 func (c *handshakesCommand) Run(e *env) error {
@@ -74,11 +74,11 @@ func (c *handshakesCommand) Run(e *env) error {
 	e.report.count(group, "messages lost", all.tally.lost, "")
 	e.report.count(group, "messages duplicated", all.tally.duplicated, "")
 	e.report.count(group, "messages out of order", all.tally.disordered, "")
-	e.report.count(group, "messages of somebody else", all.tally.foreign, "")
+	e.report.count(group, "messages for someone else", all.tally.foreign, "")
 	e.report.add(row{Group: group, What: "handshakes per second", Measured: float64(n) / took.Seconds(),
 		Note: fmt.Sprintf("%d at once, %s shared with the load", c.AtOnce, plural(len(e.server), "core"))})
 	e.report.add(row{Group: group, What: "server CPU per handshake", Measured: micros(after-before, n), Unit: "µs"})
-	e.report.add(row{Group: group, What: "time of a handshake, median", Measured: all.took[n/2].Seconds() * 1e3, Unit: "ms",
+	e.report.add(row{Group: group, What: "duration of a handshake, median", Measured: all.took[n/2].Seconds() * 1e3, Unit: "ms",
 		Note: fmt.Sprintf("99 of 100 within %.0f ms", all.took[n*99/100].Seconds()*1e3)})
 	for _, err := range all.errors[:min(3, len(all.errors))] {
 		e.report.note("A handshake failed: %v", err)
@@ -86,7 +86,7 @@ func (c *handshakesCommand) Run(e *env) error {
 	return nil
 }
 
-// laneResult is what came of the handshakes that one lane did, one after another.
+// laneResult is the result of the handshakes that one lane performed one after the other.
 type laneResult struct {
 	took   []time.Duration
 	errors []error
@@ -94,7 +94,7 @@ type laneResult struct {
 }
 
 func runLane(ctx context.Context, p *process, i int, end time.Time) (r laneResult) {
-	var conns [4]*conn // those of a peer stay with its successor
+	var conns [4]*conn // reused by the next peers
 	defer func() { hangUp(conns[:]) }()
 	for n := 0; time.Now().Before(end) && ctx.Err() == nil && len(r.errors) < 3; n++ {
 		for k := range conns {
@@ -138,7 +138,7 @@ type party struct {
 	waits, sends *conn
 	pops         bool
 	ledger       *ledger
-	first        chan struct{} // closed when the first message is here
+	first        chan struct{} // closed when the first message has arrived
 }
 
 func newParty(waits, sends *conn, pops bool) *party {
@@ -146,7 +146,7 @@ func newParty(waits, sends *conn, pops bool) *party {
 		ledger: newLedger(1 + candidates), first: make(chan struct{})}
 }
 
-// handshake lets both open their inboxes and wait, then the caller begins.
+// handshake lets both parties open their inboxes and wait, and then starts the caller.
 func handshake(caller, callee *party) error {
 	stuck := time.AfterFunc(longest, func() {
 		for _, c := range []*conn{caller.waits, caller.sends, callee.waits, callee.sends} {
@@ -172,8 +172,7 @@ func handshake(caller, callee *party) error {
 	return errors.Join(errs[:]...)
 }
 
-// send sends the description and the candidates, each numbered and signed, so
-// that the receiver can tell whose they are.
+// send sends the description and the candidates, each with its number and sender.
 func (p *party) send(what string, to peer) error {
 	for i := range 1 + candidates {
 		label, size := fmt.Sprintf("%d %s %s ", i, p.id, what), offerSize
@@ -191,7 +190,7 @@ func (p *party) send(what string, to peer) error {
 	return nil
 }
 
-// receive waits until everything is here, and sees that nothing else is.
+// receive waits until all messages have arrived, and checks that there are no others.
 func (p *party) receive(from peer) error {
 	var opened bool
 	begin := func() {
@@ -200,7 +199,7 @@ func (p *party) receive(from peer) error {
 			close(p.first)
 		}
 	}
-	defer begin() // so that nobody waits in vain
+	defer begin() // so that the sending goroutine ends
 	query := ""
 	if !p.pops {
 		query = "?after=0"
@@ -241,7 +240,7 @@ func (p *party) receive(from peer) error {
 	}
 }
 
-// numberOf is the number of a message, or -1 if it is not from whom it should be.
+// numberOf returns the number of a message, or -1 if it is from someone else.
 func (p *party) numberOf(a answer, from peer) int {
 	fields := strings.Fields(string(a.body[:min(len(a.body), 64)]))
 	if string(a.from) != from.id || len(fields) < 2 || fields[1] != from.id {

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// hostileCommand asks what others notice of very many connections that are stuck, slow or
-// hostile.
+// hostileCommand measures how other clients are affected by very many connections that
+// are stuck, slow or hostile.
 type hostileCommand struct {
-	N         int           `name:"n" default:"10000" help:"Hostile connections. Each takes a descriptor, here and there."`
-	Addresses int           `default:"50" help:"Addresses that they come from."`
-	Flood     int           `default:"400" help:"Requests that a tenth of these make in a second, each; 300 are served."`
-	Settle    time.Duration `default:"10s" help:"How long they are there before the others are measured."`
-	Round     time.Duration `default:"10s" help:"How long the others are measured, without them and with them."`
+	N         int           `name:"n" default:"10000" help:"Hostile connections. Each takes a descriptor in both processes."`
+	Addresses int           `default:"50" help:"Addresses from which they connect."`
+	Flood     int           `default:"400" help:"Requests per second of each flooding address, which are a tenth of all; 300 are served."`
+	Settle    time.Duration `default:"10s" help:"How long the hostile connections exist before measuring."`
+	Round     time.Duration `default:"10s" help:"How long to measure other clients, without and with the hostile connections."`
 }
 
-// others are the connections that are measured, and the pause between two of their
-// requests: below the limits of their addresses.
+// The other clients: their number, and the pause between two requests of one, which stays
+// within the limits of their addresses.
 const (
 	otherConns = 16
 	otherPause = 40 * time.Millisecond
@@ -53,7 +53,7 @@ func (c *hostileCommand) Run(e *env) error {
 		h.flood = time.Second * floodConns / time.Duration(c.Flood)
 		kind := i / c.Addresses
 		if i%c.Addresses*10 >= c.Addresses {
-			kind += floodConns // never a flood
+			kind += floodConns // never floods
 		}
 		crowd.Go(func() { h.run(kind) })
 		if i%50 == 49 {
@@ -86,9 +86,9 @@ func (c *hostileCommand) Run(e *env) error {
 		return err
 	}
 	with, without := percentile(after, 99), percentile(before, 99)
-	e.report.add(row{Group: "hostile: 99th percentile of a request of others", What: fmt.Sprintf("%d connections from %d addresses", there, c.Addresses),
+	e.report.add(row{Group: "hostile: 99th percentile of other clients' requests", What: fmt.Sprintf("%d connections from %d addresses", there, c.Addresses),
 		Unit: "ms", Measured: with, Against: "without them", Baseline: without, Ratio: with / without, OfRatio: true, Goal: new(2.0),
-		Note: fmt.Sprintf("median %.2f ms, without them %.2f ms; %d requests of others; %d hostile connections opened in all; the server is %.0f %% busy",
+		Note: fmt.Sprintf("median %.2f ms, without them %.2f ms; %d requests of other clients; %d hostile connections opened in total; server %.0f %% busy",
 			percentile(after, 50), percentile(before, 50), len(after), opened.Load(), busy)})
 	return nil
 }
@@ -97,7 +97,7 @@ func percentile(sorted []time.Duration, p int) float64 {
 	return sorted[min(len(sorted)-1, len(sorted)*p/100)].Seconds() * 1000
 }
 
-// others measures how long requests take, in order.
+// others measures the requests of other clients and returns the times, sorted.
 func (c *hostileCommand) others(e *env, server *process) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration
@@ -119,7 +119,7 @@ func (c *hostileCommand) others(e *env, server *process) ([]time.Duration, error
 					began := time.Now()
 					a, err := conn.ask(requests[n%2])
 					if err != nil || a.status/100 != 2 {
-						return fmt.Errorf("others got %d: %w", a.status, errors.Join(err))
+						return fmt.Errorf("another client got %d: %w", a.status, errors.Join(err))
 					}
 					mu.Lock()
 					all = append(all, time.Since(began))
@@ -137,10 +137,10 @@ func (c *hostileCommand) others(e *env, server *process) ([]time.Duration, error
 	return all, err
 }
 
-// floodConns is how many of the connections of an address make requests without end.
+// floodConns is how many connections of an address make requests endlessly.
 const floodConns = 5
 
-// hostile is one that comes again whenever the server ends its connection.
+// hostile is a client that reconnects whenever the server closes its connection.
 type hostile struct {
 	ctx          context.Context
 	to           string
@@ -178,7 +178,7 @@ func (h *hostile) talk(c net.Conn, kind int) {
 	head := "POST /inbox?to=nobody HTTP/1.1\r\nHost: x\r\nAuthorization: " + h.peer.auth + "\r\n"
 	upgrade := "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	switch {
-	case kind < floodConns: // requests to nobody, and with wrong passwords
+	case kind < floodConns: // requests to unknown recipients and with wrong passwords
 		wrong := newPeer()
 		wrong.auth = "Basic bm9ib2R5Ondyb25n"
 		requests := [][]byte{h.peer.post("nobody", nil), wrong.get("?wait=0"), h.peer.get("?wait=0")}
@@ -189,7 +189,7 @@ func (h *hostile) talk(c net.Conn, kind int) {
 			}
 			h.pause(h.flood)
 		}
-	case kind%8 == 0: // a header that comes byte by byte
+	case kind%8 == 0: // a header that arrives byte by byte
 		for _, b := range []byte(head + strings.Repeat("x-a: b\r\n", 100)) {
 			if _, err := c.Write([]byte{b}); err != nil || h.ctx.Err() != nil {
 				return
@@ -203,10 +203,10 @@ func (h *hostile) talk(c net.Conn, kind int) {
 	case kind%8 == 3: // half a frame
 		io.WriteString(c, "GET /inbox HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Protocol: inbox.v1\r\nAuthorization: "+h.peer.auth+"\r\n"+upgrade+"\r\n")
 		c.Write(appendFrame(nil, 1, make([]byte, 60000))[:30000])
-	case kind%8 == 4: // a client of PeerJS that says nothing
+	case kind%8 == 4: // a silent PeerJS client
 		io.WriteString(c, "GET /peerjs?key=peerjs&token=t&id="+h.peer.id+" HTTP/1.1\r\nHost: x\r\n"+upgrade+"\r\n")
 	case kind%8 == 5: // garbage
 		io.WriteString(c, strings.Repeat("\x16\x03\x01garbage", 50))
-	} // else nothing at all
+	} // otherwise nothing
 	io.Copy(io.Discard, c)
 }

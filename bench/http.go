@@ -12,16 +12,15 @@ import (
 	"time"
 )
 
-// conn is one HTTP/1.1 connection that costs little: requests are bytes that
-// somebody has prepared, and of an answer it reads what is looked at.
+// conn is an HTTP/1.1 connection with little overhead: it writes prepared requests and
+// parses only the parts of a response that are used.
 type conn struct {
 	net.Conn
 	buf  []byte
-	r, w int // what was received and not read yet is buf[r:w]
+	r, w int // received but unread bytes are buf[r:w]
 }
 
-// dial connects from the i-th of several local addresses. The connection ends
-// by itself after life, whatever happens.
+// dial connects from the i-th of several local addresses. The connection ends after life.
 func dial(ctx context.Context, addr string, i int, life time.Duration) (*conn, error) {
 	return dialSized(ctx, addr, i, life, 8<<10)
 }
@@ -38,8 +37,8 @@ func dialSized(ctx context.Context, addr string, i int, life time.Duration, buff
 	return &conn{Conn: c, buf: make([]byte, buffer)}, nil
 }
 
-// need returns the next n bytes without reading past them. It moves none of what
-// was returned since the last answer began.
+// need returns the next n bytes without consuming them. Slices returned since the current
+// response began stay valid.
 func (c *conn) need(n int) ([]byte, error) {
 	for c.w-c.r < n {
 		if err := c.fill(); err != nil {
@@ -51,11 +50,11 @@ func (c *conn) need(n int) ([]byte, error) {
 
 const maxAnswer = 4 << 20
 
-// fill receives more.
+// fill receives more data.
 func (c *conn) fill() error {
 	if c.w == len(c.buf) {
 		if c.w-c.r >= maxAnswer {
-			return errors.New("an answer is too long")
+			return errors.New("a response is too long")
 		}
 		grown := make([]byte, max(512, 2*(c.w-c.r)))
 		c.w = copy(grown, c.buf[c.r:c.w])
@@ -72,8 +71,7 @@ func (c *conn) fill() error {
 	return err
 }
 
-// begin makes room before an answer is read. Here, and only here, what was
-// returned before becomes invalid.
+// begin makes room for the next response. It invalidates the slices of the previous one.
 func (c *conn) begin() {
 	switch {
 	case c.r == c.w:
@@ -84,19 +82,19 @@ func (c *conn) begin() {
 	}
 }
 
-// answer is what of an answer is looked at. Its slices are valid until the next
-// one is read.
+// answer is the used part of a response. Its slices are valid until the next response is
+// read.
 type answer struct {
 	status  int
-	length  int // of the body; -1 if it is not said
+	length  int // of the body; -1 if unknown
 	chunked bool
 	cursor  []byte
 	from    []byte
-	head    []byte // status line and headers, with the empty line
+	head    []byte // status line and headers, including the empty line
 	body    []byte
 }
 
-// read reads an answer whose length is said in its head, or by its chunks.
+// read reads a response with a Content-Length or a chunked body.
 func (c *conn) read() (answer, error) {
 	a, err := c.readHead()
 	if err != nil {
@@ -107,7 +105,7 @@ func (c *conn) read() (answer, error) {
 		return a, err
 	}
 	if a.length < 0 {
-		return a, fmt.Errorf("an answer of status %d does not say its length", a.status)
+		return a, fmt.Errorf("a response with status %d has no length", a.status)
 	}
 	if a.body, err = c.need(a.length); err != nil {
 		return a, err
@@ -116,7 +114,7 @@ func (c *conn) read() (answer, error) {
 	return a, nil
 }
 
-// readChunks reads a body to its end (RFC 9112, 7.1), without trailers.
+// readChunks reads a chunked body (RFC 9112, 7.1) without trailers.
 func (c *conn) readChunks() (body []byte, err error) {
 	for {
 		line, err := c.readLine()
@@ -125,7 +123,7 @@ func (c *conn) readChunks() (body []byte, err error) {
 		}
 		n, err := strconv.ParseUint(string(line), 16, 24)
 		if err != nil {
-			return nil, fmt.Errorf("%.20q begins no chunk", line)
+			return nil, fmt.Errorf("%.20q is not the start of a chunk", line)
 		}
 		chunk, err := c.need(int(n) + len(crlf))
 		if err != nil {
@@ -136,7 +134,7 @@ func (c *conn) readChunks() (body []byte, err error) {
 			return body, nil
 		}
 		if chunk = chunk[:n]; body == nil {
-			body = chunk // nearly always the only one
+			body = chunk // almost always the only one
 		} else {
 			body = append(bytes.Clone(body), chunk...)
 		}
@@ -157,7 +155,7 @@ func (c *conn) readLine() ([]byte, error) {
 	}
 }
 
-// readHead reads an answer up to its body.
+// readHead reads a response up to its body.
 func (c *conn) readHead() (answer, error) {
 	c.begin()
 	for scanned := 0; ; {
@@ -173,7 +171,7 @@ func (c *conn) readHead() (answer, error) {
 	}
 }
 
-// ask sends a request and reads its answer.
+// ask sends a request and reads its response.
 func (c *conn) ask(request []byte) (answer, error) {
 	if _, err := c.Write(request); err != nil {
 		return answer{}, err
@@ -181,7 +179,7 @@ func (c *conn) ask(request []byte) (answer, error) {
 	return c.read()
 }
 
-// must is ask for an answer of one status.
+// must does the same as ask and checks the status.
 func (c *conn) must(request []byte, status int) (answer, error) {
 	a, err := c.ask(request)
 	if err == nil && a.status != status {
@@ -191,7 +189,7 @@ func (c *conn) must(request []byte, status int) (answer, error) {
 }
 
 func unexpected(a answer) error {
-	return fmt.Errorf("the answer was %d: %.200s", a.status, a.body)
+	return fmt.Errorf("unexpected response %d: %.200s", a.status, a.body)
 }
 
 var (
@@ -199,12 +197,12 @@ var (
 	crlf2 = []byte("\r\n\r\n")
 )
 
-// parseHead reads a status line and headers.
+// parseHead parses a status line and headers.
 func parseHead(head []byte) (answer, error) {
 	a := answer{head: head, length: -1}
 	line, rest, _ := bytes.Cut(head, crlf)
 	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' {
-		return a, fmt.Errorf("%.40q begins no HTTP/1 answer", line)
+		return a, fmt.Errorf("%.40q is not the start of an HTTP/1 response", line)
 	}
 	status, err := strconv.Atoi(string(line[9:12]))
 	if err != nil {
@@ -220,7 +218,7 @@ func parseHead(head []byte) (answer, error) {
 		}
 		before, after, ok := bytes.Cut(line, []byte{':'})
 		if !ok {
-			return a, fmt.Errorf("%.40q is no header", line)
+			return a, fmt.Errorf("%.40q is not a header", line)
 		}
 		if err := a.header(before, bytes.TrimSpace(after)); err != nil {
 			return a, err
@@ -228,7 +226,7 @@ func parseHead(head []byte) (answer, error) {
 	}
 }
 
-// header looks at the length of a name first: most headers are of no interest.
+// header compares the length of the name first, since most headers are not used.
 func (a *answer) header(name, value []byte) (err error) {
 	is := func(s string) bool { return bytes.EqualFold(name, []byte(s)) }
 	switch len(name) {
@@ -243,7 +241,7 @@ func (a *answer) header(name, value []byte) (err error) {
 	case len("Content-Length"):
 		if is("Content-Length") {
 			if a.length, err = strconv.Atoi(string(value)); err != nil || a.length < 0 {
-				return fmt.Errorf("%.20q is no length", value)
+				return fmt.Errorf("%.20q is not a length", value)
 			}
 		}
 	case len("Transfer-Encoding"):
@@ -254,7 +252,7 @@ func (a *answer) header(name, value []byte) (err error) {
 	return nil
 }
 
-// setLinger makes Close a reset.
+// setLinger makes Close reset the connection.
 func setLinger(c *conn) error {
 	inner := c.Conn
 	if secure, ok := inner.(*tls.Conn); ok {

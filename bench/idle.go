@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// idleCommand opens very many inboxes and leaves them alone.
+// idleCommand opens very many inboxes and leaves them idle.
 type idleCommand struct {
-	N      int           `name:"n" default:"300000" help:"Inboxes."`
-	Settle time.Duration `default:"30s" help:"How long to wait for memory to settle, at most."`
+	N      int           `name:"n" default:"300000" help:"Number of inboxes."`
+	Settle time.Duration `default:"30s" help:"How long to wait for memory to settle."`
 }
 
 func (c *idleCommand) Run(e *env) error {
@@ -21,7 +21,7 @@ func (c *idleCommand) Run(e *env) error {
 	}
 	defer server.stop()
 	e.say("idle: %d inboxes", c.N)
-	// The connections' own memory is not what is asked, so they are there before.
+	// Open the connections first, so that their memory is not counted.
 	o, err := newOpeners(e, server.addr, 4)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (c *idleCommand) Run(e *env) error {
 		return fmt.Errorf("idle: %w", err)
 	}
 	per := func(rss int64) float64 { return float64(rss-start) / float64(c.N) }
-	const group = "idle: memory of an inbox that only exists"
+	const group = "idle: memory of an idle inbox"
 	e.report.add(row{Group: group, What: "resident, settled", Measured: per(settled), Unit: "bytes", Goal: new(600.0),
 		Note: fmt.Sprintf("%s, ids of 36 bytes; %s MB before, %s MB after %.0f s",
 			plural(c.N, "inbox"), megabytes(start), megabytes(settled), time.Since(began).Seconds())})

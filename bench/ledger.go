@@ -1,17 +1,17 @@
 package main
 
-// ledger is what one receiver should get: the messages 0 to n-1, in this order,
-// each once.
+// ledger accounts for the messages that one receiver should get: 0 to n-1, in order, once
+// each.
 type ledger struct {
 	seen []bool
-	next int // one above the highest that came
+	next int // one more than the highest number received
 
 	duplicated, disordered, foreign int
 }
 
 func newLedger(n int) *ledger { return &ledger{seen: make([]bool, n)} }
 
-// got notes that message i came.
+// got records the arrival of message i.
 func (l *ledger) got(i int) {
 	switch {
 	case i < 0 || i >= len(l.seen):
@@ -21,13 +21,13 @@ func (l *ledger) got(i int) {
 		l.duplicated++
 		return
 	case i < l.next:
-		l.disordered++ // one that it should have come before is here already
+		l.disordered++ // a later message has already arrived
 	}
 	l.seen[i] = true
 	l.next = max(l.next, i+1)
 }
 
-// lost is how many did not come, so far.
+// lost returns how many messages have not arrived yet.
 func (l *ledger) lost() int {
 	n := 0
 	for _, seen := range l.seen {
@@ -40,7 +40,7 @@ func (l *ledger) lost() int {
 
 func (l *ledger) complete() bool { return l.next == len(l.seen) && l.lost() == 0 }
 
-// tally adds ledgers up.
+// tally adds up ledgers.
 type tally struct{ lost, duplicated, disordered, foreign int }
 
 func (t *tally) add(l *ledger) {

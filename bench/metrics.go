@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// metricsCommand asks what limits and metrics cost: a request, against a server without
-// any, and a scrape of very many inboxes.
+// metricsCommand measures the cost of limits and metrics: of a request, against a server
+// without either, and of a scrape with very many inboxes.
 type metricsCommand struct {
 	Conns   int           `default:"16" help:"Connections."`
-	Body    int           `default:"1024" help:"Bytes of a message."`
+	Body    int           `default:"1024" help:"Size of a message in bytes."`
 	Form    []string      `default:"pop,ack" enum:"pop,ack" help:"How messages are received."`
-	Round   time.Duration `default:"250ms" help:"Length of a round. Short ones, in turns, meet the same noise."`
-	Rounds  int           `default:"31" help:"Rounds for each server and setting."`
-	N       int           `name:"n" default:"100000" help:"Inboxes that a scrape has to tell of."`
+	Round   time.Duration `default:"250ms" help:"Length of a round. Short, alternating rounds meet the same noise."`
+	Rounds  int           `default:"31" help:"Rounds per server and setting."`
+	N       int           `name:"n" default:"100000" help:"Inboxes that exist during a scrape."`
 	Scrapes int           `default:"50" help:"Scrapes."`
 }
 
-// bounds are the limits of the command line, all so high that the load meets none: a
-// limit that is met would be measured, and not what asking for it costs.
+// bounds are limits so high that the load never reaches them: the cost of checking them
+// is measured, not of refusing.
 var bounds = []string{
 	"--limit-requests=900000/s,burst=1000000000", "--limit-inboxes=900000/s,burst=1000000000",
 	"--limit-recipients=900000/s,burst=1000000000",
@@ -92,7 +92,7 @@ func (c *metricsCommand) requests(e *env, form string) error {
 	return nil
 }
 
-// scrapes asks for the metrics of a server with very many inboxes.
+// scrapes fetches the metrics of a server with very many inboxes.
 func (c *metricsCommand) scrapes(e *env) error {
 	server, err := e.serve("--inbox-ttl=1h", "--limits=off", "--turn=off", "--metrics-listen=127.0.0.1:0")
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *metricsCommand) scrapes(e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := e.sleep(collects); err != nil { // what their coming has left is not a scrape's
+	if err := e.sleep(collects); err != nil { // until the garbage of opening them is collected
 		return err
 	}
 	before, err := server.cpu()

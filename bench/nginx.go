@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// nginxConfig is that of a proxy with keep-alive connections to the server. It runs on the
-// cores of the load, so what it costs does not count.
+// nginxConfig configures a proxy with keep-alive connections to the server. It runs on
+// the cores of the load, so its cost is not counted.
 const nginxConfig = `daemon off;
 pid %[1]s/pid;
 error_log %[1]s/log crit;
@@ -43,7 +43,7 @@ http {
 }
 `
 
-// behindNginx lets clients of a server go through nginx, until the server is stopped.
+// behindNginx puts nginx in front of a server until the server is stopped.
 func (e *env) behindNginx(p *process) error {
 	dir, err := os.MkdirTemp("", "inbox-bench-nginx")
 	if err != nil {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// openers open inboxes as fast as a few connections can, with pipelined polls
-// that do not wait.
+// openers open inboxes as fast as a few connections allow, with pipelined polls that do
+// not wait.
 type openers struct{ conns []*conn }
 
-const pipelined = 64 // requests at a time on one connection
+const pipelined = 64 // requests in flight per connection
 
 func newOpeners(e *env, addr string, n int) (*openers, error) {
 	o := new(openers)
@@ -28,7 +28,7 @@ func newOpeners(e *env, addr string, n int) (*openers, error) {
 
 func (o *openers) close() { hangUp(o.conns) }
 
-// open opens n inboxes and returns a few of their owners, from all over.
+// open opens n inboxes and returns some of their owners, spread evenly.
 func (o *openers) open(n int) ([]peer, error) {
 	some := make([][]peer, len(o.conns))
 	errs := make([]error, len(o.conns))

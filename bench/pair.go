@@ -8,34 +8,34 @@ import (
 	"time"
 )
 
-// line is pairs of sockets at one server, all used in the same way.
+// line is a set of socket pairs at one server, all used in the same way.
 type line struct {
-	form  string // empty: a bare relay; "peerjs"; else one of relayCommand.Form
+	form  string // empty: a bare relay; "peerjs"; or one of relayCommand.Form
 	p     *process
 	pairs []*pair
 
 	running atomic.Bool
-	done    atomic.Int64 // messages that arrived
-	pending atomic.Int64 // messages under way
+	done    atomic.Int64 // messages that have arrived
+	pending atomic.Int64 // messages in flight
 	closed  atomic.Bool
 	mu      sync.Mutex // guards err
-	err     error      // the first
+	err     error      // the first error
 	readers sync.WaitGroup
 }
 
-// pair is two sockets, of which one sends to the other.
+// pair is two sockets, one of which sends to the other.
 type pair struct {
 	line     *line
 	from, to *socket
 	ids      [2]peer
 	ackEvery int
-	came     int
+	arrived  int
 	unacked  int
 
-	mu      sync.Mutex // guards what follows, and the writing
-	payload []byte     // a send
-	number  []byte     // where in it the message has its number
-	key     []byte     // and its key; nil if it has none
+	mu      sync.Mutex // guards the fields below and writes
+	payload []byte     // the frame to send
+	number  []byte     // position of the message's number in payload
+	key     []byte     // position of the idempotency key; nil without a key
 	sent    int
 }
 
@@ -75,10 +75,10 @@ func (l *line) open(e *env, c *relayCommand) error {
 	return nil
 }
 
-// acknowledges reports whether the protocol knows that.
+// acknowledges reports whether the protocol has acknowledgements.
 func (l *line) acknowledges() bool { return l.form == "lean" || l.form == "full" }
 
-// prepare writes the frame that is sent again and again.
+// prepare encodes the frame that is sent repeatedly.
 func (p *pair) prepare(body int) {
 	head, tail := fmt.Sprintf(`{"type":"send","to":"%s",`, p.ids[0].id), `"}`
 	keyAt := 0
@@ -112,7 +112,7 @@ func (p *pair) send() error {
 	return p.from.send(p.payload)
 }
 
-// receive sees that every message comes, in order, and lets another follow.
+// receive checks that every message arrives in order, and sends another for each.
 func (p *pair) receive() error {
 	for {
 		m, err := p.to.next()
@@ -121,10 +121,10 @@ func (p *pair) receive() error {
 		}
 		body := stringField(m, "body")
 		if len(body) < numberDigits {
-			return fmt.Errorf("no message came, but %.200s", m)
+			return fmt.Errorf("got %.200s, want a message", m)
 		}
-		if p.came++; number(body[:numberDigits]) != p.came {
-			return fmt.Errorf("message %d should have come, and %.20q came", p.came, body)
+		if p.arrived++; number(body[:numberDigits]) != p.arrived {
+			return fmt.Errorf("got %.20q, want message %d", body, p.arrived)
 		}
 		p.line.done.Add(1)
 		if p.unacked++; p.line.acknowledges() && p.unacked >= p.ackEvery {
@@ -141,7 +141,7 @@ func (p *pair) receive() error {
 	}
 }
 
-// answers reads what the sender is told.
+// answers reads the responses to the sender.
 func (p *pair) answers() error {
 	for {
 		m, err := p.from.next()
@@ -149,15 +149,15 @@ func (p *pair) answers() error {
 			return err
 		}
 		if string(stringField(m, "type")) != "sent" {
-			return fmt.Errorf("the sender was told %.200s", m)
+			return fmt.Errorf("the sender got %.200s", m)
 		}
 	}
 }
 
-// measure lets messages flow for a time.
+// measure lets messages flow for a round.
 func (l *line) measure(e *env, c *relayCommand) (sample, error) {
 	l.running.Store(true)
-	// From then on a message follows each that arrives.
+	// Each message that arrives triggers another.
 	for _, p := range l.pairs {
 		for range c.InFlight {
 			if err := p.send(); err != nil {

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// span is a time in which somebody waited for an answer.
+// span is a time during which a client waited for a response.
 type span struct{ from, to time.Time }
 
 func (s span) took() time.Duration { return s.to.Sub(s.from) }
 
-// worthNoting is what a wait must last to be looked at.
+// worthNoting is the shortest wait that is recorded.
 const worthNoting = time.Millisecond
 
-// pauses are the waits of one phase.
+// pauses summarizes the waits of one phase.
 type pauses struct {
-	longest time.Duration // whoever's fault
-	own     time.Duration // the longest, without the time in which the witness waited, too
-	slow    int           // whose own time is over 5 ms
+	longest time.Duration // whatever the cause
+	own     time.Duration // longest, excluding time during which the witness waited too
+	slow    int           // waits of more than 5 ms of own time
 }
 
-// blame takes from each wait the time in which the witness waited, too. The
-// witness is another server on the same core, asked by the same load: when both
-// wait at once it is for the machine.
+// blame subtracts from each wait the time during which the witness waited too. The
+// witness is another server on the same core under the same load: when both wait at the
+// same time, the machine is the cause.
 func blame(waits, witness []span) (p pauses) {
 	witness = union(witness)
 	for _, w := range waits {
@@ -40,7 +40,7 @@ func blame(waits, witness []span) (p pauses) {
 	return p
 }
 
-// union makes one span of those that overlap.
+// union merges overlapping spans.
 func union(all []span) []span {
 	all = slices.SortedFunc(slices.Values(all), func(a, b span) int { return a.from.Compare(b.from) })
 	var merged []span

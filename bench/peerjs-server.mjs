@@ -1,5 +1,5 @@
-// Runs peerjs-server on a free port, without the limit of clients that it has by
-// default, and says where. Its module is the first argument.
+// Runs peerjs-server on a free port without its default limit of clients, and prints its
+// URL. The first argument is its module.
 import { createRequire } from "node:module";
 
 const { PeerServer } = createRequire(import.meta.url)(process.argv[2]);

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// peerjsCommand measures sockets of the PeerJS protocol, here and at
-// peerjs-server, in turns.
+// peerjsCommand measures sockets of the PeerJS protocol, at inbox and at peerjs-server,
+// in alternating rounds.
 type peerjsCommand struct {
-	Module   string        `default:"../web/peerjs/node_modules/peer/dist/index.cjs" placeholder:"FILE" help:"peerjs-server, as npm ci in web/peerjs installs it."`
-	Peers    int           `default:"10000" help:"Sockets that only wait. Each takes a descriptor, here and there; 0 leaves them out."`
-	Pairs    int           `default:"64" help:"Pairs of sockets that talk."`
-	Body     int           `default:"400" help:"Bytes of a message; 400 is the mean of a handshake."`
-	InFlight int           `default:"4" help:"Messages of a pair at a time."`
+	Module   string        `default:"../web/peerjs/node_modules/peer/dist/index.cjs" placeholder:"FILE" help:"Path of peerjs-server, as installed by npm ci in web/peerjs."`
+	Peers    int           `default:"10000" help:"Idle sockets. Each takes a descriptor in both processes; 0 skips them."`
+	Pairs    int           `default:"64" help:"Pairs of sockets that exchange messages."`
+	Body     int           `default:"400" help:"Size of a message in bytes; 400 is the mean of a handshake."`
+	InFlight int           `default:"4" help:"Messages in flight per pair."`
 	Round    time.Duration `default:"250ms" help:"Length of a round."`
-	Rounds   int           `default:"15" help:"Rounds for each."`
+	Rounds   int           `default:"15" help:"Rounds per server."`
 	Openings int           `default:"1500" help:"Sockets to open."`
 }
 
@@ -66,7 +66,7 @@ func (c *peerjsCommand) peerjsServer(e *env) (*process, error) {
 	}
 	p, err := start(e.ctx, e.server, e.load, node, filepath.Join(e.Source, "bench", "peerjs-server.mjs"), module)
 	if err != nil {
-		return nil, fmt.Errorf("peerjs: peerjs-server does not run (npm ci in web/peerjs installs it): %w", err)
+		return nil, fmt.Errorf("peerjs: cannot run peerjs-server (to install it, run npm ci in web/peerjs): %w", err)
 	}
 	return p, nil
 }
@@ -104,7 +104,7 @@ func (c *peerjsCommand) messages(e *env, ours, theirs, bare *process) error {
 	return nil
 }
 
-// openings measures what it costs to open a socket, a batch at a time.
+// openings measures the cost of opening a socket, in batches.
 func (c *peerjsCommand) openings(e *env, ours, theirs, _ *process) error {
 	e.say("peerjs: %d openings", c.Openings)
 	const batches = 5
@@ -137,11 +137,11 @@ func (c *peerjsCommand) openings(e *env, ours, theirs, _ *process) error {
 	}
 	mine, other, ratios := compared(own, base)
 	e.report.add(row{Group: peerjsGroup, What: "opening a socket", Unit: "µs", Measured: mine, Goal: new(100.0),
-		Against: "peerjs-server", Baseline: other, Ratio: median(ratios), Note: "with the TCP connection"})
+		Against: "peerjs-server", Baseline: other, Ratio: median(ratios), Note: "including the TCP connection"})
 	return nil
 }
 
-// idle measures the memory of sockets that only wait.
+// idle measures the memory of idle sockets.
 func (c *peerjsCommand) idle(e *env) error {
 	measure := func(p *process) (float64, error) {
 		defer p.stop()
@@ -163,7 +163,7 @@ func (c *peerjsCommand) idle(e *env) error {
 		waiting, err := e.settle(p, collects, 30*time.Second)
 		return float64(waiting-fresh) / float64(c.Peers), errors.Join(err, p.alive())
 	}
-	e.say("peerjs: %s that only wait", plural(c.Peers, "socket"))
+	e.say("peerjs: %s that are idle", plural(c.Peers, "socket"))
 	server, err := e.serve("--max-inboxes=1000000")
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (c *peerjsCommand) idle(e *env) error {
 	return nil
 }
 
-// openPeers opens a socket for each of conns, some at once.
+// openPeers opens a socket on each of conns, several concurrently.
 func openPeers(e *env, p *process, conns []*conn, life time.Duration) error {
 	return inParallel(8, len(conns), func(i int) (err error) {
 		if conns[i], err = dialSized(e.ctx, p.addr, i, life, 512); err != nil {
@@ -195,7 +195,7 @@ func openPeers(e *env, p *process, conns []*conn, life time.Duration) error {
 	})
 }
 
-// openPeerJS opens the socket of a PeerJS client and waits for its OPEN.
+// openPeerJS opens a PeerJS client's socket and waits for its OPEN message.
 func openPeerJS(c *conn, p peer) (*socket, error) {
 	s, err := upgrade(c, fmt.Sprintf("GET /peerjs?key=peerjs&id=%s&token=%s&version=1.5.5 HTTP/1.1\r\nHost: localhost\r\n"+
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", p.id, p.password))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// waiting is very many peers that wait at one server.
+// waiting is a set of very many peers that wait at one server.
 type waiting struct {
 	e         *env
 	server    *process
@@ -16,18 +16,18 @@ type waiting struct {
 	life      time.Duration // of their connections
 	peers     []waitingPeer
 	arrived   atomic.Int64
-	kept      atomic.Int64 // waiting: empty polls, comments, pings
-	broken    atomic.Int64 // connections
+	kept      atomic.Int64 // keep-alives: empty polls, comments, pings
+	broken    atomic.Int64 // connections that broke
 	first     atomic.Pointer[error]
-	left      atomic.Bool // they left by themselves
+	left      atomic.Bool // they have disconnected on purpose
 	running   sync.WaitGroup
 }
 
 type waitingPeer struct {
 	peer
 	waiter
-	conn *conn
-	came atomic.Int32
+	conn     *conn
+	arrivals atomic.Int32
 }
 
 func (c *waitingCommand) waiting(e *env, p *process, transport string) *waiting {
@@ -35,7 +35,7 @@ func (c *waitingCommand) waiting(e *env, p *process, transport string) *waiting 
 		life: c.Idle + 6*time.Minute}
 }
 
-// open lets all of them begin to wait, and returns the server's CPU for each.
+// open makes all peers wait and returns the server's CPU time per peer.
 func (w *waiting) open() (micro float64, err error) {
 	if err := w.openPeer(0); err != nil {
 		return 0, err
@@ -48,7 +48,7 @@ func (w *waiting) open() (micro float64, err error) {
 		w.leave()
 		return 0, errors.Join(err, w.server.alive())
 	}
-	// What a long poll asked for shows only in that the server has nothing to do.
+	// A waiting long poll is invisible, so wait until the server is idle.
 	if err := w.e.rest(w.server, 10*time.Second); err != nil {
 		return 0, err
 	}
@@ -73,10 +73,10 @@ func (w *waiting) openPeer(i int) (err error) {
 	w.running.Go(func() {
 		err := p.run(func(body []byte) {
 			if string(body) != want {
-				p.came.Add(2) // something else counts as one too many
+				p.arrivals.Add(2) // anything else counts as a duplicate
 				return
 			}
-			if p.came.Add(1) == 1 {
+			if p.arrivals.Add(1) == 1 {
 				w.arrived.Add(1)
 			}
 		}, func() { w.kept.Add(1) })
@@ -92,7 +92,7 @@ func (w *waiting) message(i int) []byte {
 	return text(fmt.Sprintf("%d for %s ", i, w.peers[i].id), candidateSize)
 }
 
-// idle is what the server needs of a core while nothing is asked, in percent.
+// idle returns how much of a core an idle server uses, in percent.
 func (w *waiting) idle(d time.Duration) (float64, error) {
 	if d <= 0 {
 		return 0, nil
@@ -109,8 +109,8 @@ func (w *waiting) idle(d time.Duration) (float64, error) {
 	return 100 * (after - before).Seconds() / time.Since(began).Seconds(), err
 }
 
-// deliver sends a message to each and waits until they are there. It returns the
-// server's CPU for each.
+// deliver sends a message to each peer and waits until all have arrived. It returns the
+// server's CPU time per message.
 func (w *waiting) deliver() (micro float64, err error) {
 	before, err := w.server.cpu()
 	if err != nil {
@@ -146,18 +146,18 @@ func (w *waiting) deliver() (micro float64, err error) {
 	return micros(after-before, len(w.peers)), err
 }
 
-// lost is how many peers have not got their message.
+// lost returns how many peers have not received their message.
 func (w *waiting) lost() int { return len(w.peers) - int(w.arrived.Load()) }
 
-// duplicated is how many messages came that should not have.
+// duplicated returns how many unexpected messages arrived.
 func (w *waiting) duplicated() (n int) {
 	for i := range w.peers {
-		n += max(0, int(w.peers[i].came.Load())-1)
+		n += max(0, int(w.peers[i].arrivals.Load())-1)
 	}
 	return n
 }
 
-// why is what the first connection that broke said.
+// why returns the error of the first connection that broke.
 func (w *waiting) why() string {
 	if err := w.first.Load(); err != nil && *err != nil {
 		return (*err).Error()
@@ -165,7 +165,7 @@ func (w *waiting) why() string {
 	return ""
 }
 
-// leave ends all connections, every other one with a reset.
+// leave closes all connections, every other one with a reset.
 func (w *waiting) leave() {
 	if w.left.Swap(true) {
 		return
@@ -182,7 +182,7 @@ func (w *waiting) leave() {
 	w.running.Wait()
 }
 
-// closeInboxes closes the inboxes of those who left.
+// closeInboxes closes the inboxes of all peers.
 func (w *waiting) closeInboxes() error {
 	const lanes = 4
 	return inParallel(lanes, lanes, func(lane int) error {
@@ -200,7 +200,7 @@ func (w *waiting) closeInboxes() error {
 	})
 }
 
-// inParallel calls f for 0 to n-1, with some at once, until one fails.
+// inParallel calls f for 0 to n-1, atOnce at a time, until one fails.
 func inParallel(atOnce, n int, f func(i int) error) error {
 	var (
 		all    sync.WaitGroup

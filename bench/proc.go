@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowedCores are the cores that this process may run on.
+// allowedCores returns the cores that this process may run on.
 func allowedCores() ([]int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("cannot read the affinity: %w", err)
+		return nil, fmt.Errorf("cannot read the CPU affinity: %w", err)
 	}
 	var cores []int
 	for i := range len(set) * 64 {
@@ -37,8 +37,8 @@ func setOf(cores []int) *unix.CPUSet {
 	return set
 }
 
-// pinSelf moves every thread of this process to the cores. A new thread inherits
-// from the one that makes it, so it looks until it finds no new one.
+// pinSelf moves every thread of this process to the given cores. New threads inherit from
+// their creator, so it repeats until there are no new ones.
 func pinSelf(cores []int) error {
 	set, seen := setOf(cores), map[string]bool{}
 	for range 10 {
@@ -63,8 +63,8 @@ func pinSelf(cores []int) error {
 	return nil
 }
 
-// pinned runs f on a thread that is pinned to the cores: a process started there
-// is born with them, and sizes itself by them.
+// pinned runs f on a thread pinned to the given cores. A process started there inherits
+// them from the beginning and sizes itself accordingly.
 func pinned(cores, after []int, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -74,24 +74,24 @@ func pinned(cores, after []int, f func() error) error {
 	return errors.Join(f(), unix.SchedSetaffinity(0, setOf(after)))
 }
 
-// cpuOf is the time that a process, with the threads it had, spent on a core: in
-// user mode and in the kernel.
+// cpuOf returns the time that a process has spent on a core, in user mode and in the
+// kernel, including its threads.
 func cpuOf(pid int) (time.Duration, error) {
 	var t unix.Timespec
-	clock := ^int32(pid)<<3 | 2 // as clock_getcpuclockid(3) makes it
+	clock := ^int32(pid)<<3 | 2 // as computed by clock_getcpuclockid(3)
 	if err := unix.ClockGettime(clock, &t); err != nil {
 		return cpuInTicks(pid)
 	}
 	return time.Duration(t.Nano()), nil
 }
 
-// cpuInTicks is the same from /proc, in steps of 10 ms.
+// cpuInTicks returns the same from /proc, in steps of 10 ms.
 func cpuInTicks(pid int) (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is a name in parentheses and may hold anything.
+	// The second field is a name in parentheses, which may contain anything.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 13 {
 		return 0, errors.New("/proc/PID/stat is too short")
@@ -107,7 +107,7 @@ func cpuInTicks(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / 100, nil // USER_HZ
 }
 
-// rssOf is the resident memory of a process in bytes.
+// rssOf returns the resident memory of a process in bytes.
 func rssOf(pid int) (int64, error) {
 	if n, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Rss:"); err == nil {
 		return n, nil
@@ -115,12 +115,12 @@ func rssOf(pid int) (int64, error) {
 	return procField(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
 }
 
-// peakOf is the most that rssOf ever was.
+// peakOf returns the peak of rssOf.
 func peakOf(pid int) (int64, error) {
 	return procField(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:")
 }
 
-// procField reads a line like "VmRSS:  12 kB", in bytes.
+// procField parses a line such as "VmRSS:  12 kB" and returns bytes.
 func procField(path, name string) (int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -136,7 +136,7 @@ func procField(path, name string) (int64, error) {
 	return 0, fmt.Errorf("no %s in %s", name, path)
 }
 
-// fdsOf is how many descriptors a process has open.
+// fdsOf returns the number of open descriptors of a process.
 func fdsOf(pid int) (int, error) {
 	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	return len(all), err

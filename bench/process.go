@@ -14,25 +14,25 @@ import (
 	"time"
 )
 
-// process is a server that was started to be measured.
+// process is a server started to be measured.
 type process struct {
 	pid  int
 	addr string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	tls  *tls.Config   // not nil: it speaks TLS
+	done chan struct{} // closed when it has exited
+	tls  *tls.Config   // nil without TLS
 
-	stopped func() // if not nil, called by stop
+	stopped func() // called by stop, if not nil
 
-	mu         sync.Mutex     // guards what follows
-	tail       []string       // what it said last
-	cause      string         // the line that tells of a panic
-	goroutines map[string]int // in the dump that it wrote, by what made them
+	mu         sync.Mutex     // guards the fields below
+	tail       []string       // last lines of its output
+	cause      string         // the line that reports a panic
+	goroutines map[string]int // in its dump, by the function that started them
 	raced      bool
 }
 
-// start runs a server on the cores and waits until it announces its URL, on
-// standard error. Ours are given back to the thread that starts it.
+// start runs a server on the given cores and waits until it prints its URL on standard
+// error. The starting thread is moved back to ours.
 func start(ctx context.Context, cores, ours []int, path string, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{}), goroutines: map[string]int{}}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -53,7 +53,7 @@ func start(ctx context.Context, cores, ours []int, path string, args ...string) 
 	select {
 	case url := <-announced:
 		if strings.HasPrefix(url, "https:") {
-			p.tls = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} // its certificate is made at the start
+			p.tls = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} // the certificate is created at start
 		}
 		if p.addr, err = hostOf(url); err != nil {
 			p.stop()
@@ -68,7 +68,7 @@ func start(ctx context.Context, cores, ours []int, path string, args ...string) 
 	}
 }
 
-// dial connects as dialSized does, over TLS if the server speaks it.
+// dial does the same as dialSized, over TLS if the server uses it.
 func (p *process) dial(ctx context.Context, i int, life time.Duration, buffer int) (*conn, error) {
 	c, err := dialSized(ctx, p.addr, i, life, buffer)
 	if err != nil || p.tls == nil {
@@ -96,7 +96,8 @@ func (p *process) listen(r io.Reader, announced chan<- string) {
 		if p.cause == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
 			p.cause = line
 		}
-		// So says a dump of each goroutine but the first. The runtime has its own.
+		// A dump has this line for each goroutine except the first. The runtime starts
+		// goroutines too.
 		if maker, ok := strings.CutPrefix(line, "created by "); ok && !strings.HasPrefix(maker, "runtime.") {
 			maker, _, _ = strings.Cut(maker, " in goroutine")
 			p.goroutines[maker]++
@@ -113,7 +114,7 @@ func (p *process) listen(r io.Reader, announced chan<- string) {
 	io.Copy(io.Discard, r)
 }
 
-// announced waits for a URL that the server writes after a word, on any line.
+// announced waits for a URL that the server prints after word, on any line.
 func (p *process) announced(word string) (url string, err error) {
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		p.mu.Lock()
@@ -127,10 +128,10 @@ func (p *process) announced(word string) (url string, err error) {
 			return url, nil
 		}
 	}
-	return "", errors.Join(errors.New("the server did not say "+word), p.alive())
+	return "", errors.Join(errors.New("the server did not print "+word), p.alive())
 }
 
-// alive is an error when the server has ended by itself, or has found a race.
+// alive returns an error if the server has exited or reported a data race.
 func (p *process) alive() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,16 +141,16 @@ func (p *process) alive() error {
 		if said == "" {
 			said = strings.Join(p.tail, "\n  ")
 		}
-		return fmt.Errorf("the server died. It said:\n  %s", said)
+		return fmt.Errorf("the server exited. Its last output:\n  %s", said)
 	default:
 	}
 	if p.raced {
-		return fmt.Errorf("the server has a race. It said:\n  %s", strings.Join(p.tail, "\n  "))
+		return fmt.Errorf("the server has a data race. Its last output:\n  %s", strings.Join(p.tail, "\n  "))
 	}
 	return nil
 }
 
-// stop ends the process, at once: what it would still do is not measured.
+// stop kills the process, since its shutdown is not measured.
 func (p *process) stop() {
 	p.cmd.Process.Kill()
 	<-p.done
@@ -159,8 +160,8 @@ func (p *process) stop() {
 	}
 }
 
-// dump ends the process with a dump of its goroutines and counts them, by what
-// made them.
+// dump makes the process exit with a dump of its goroutines. It returns their number by
+// the function that started them.
 func (p *process) dump() (map[string]int, error) {
 	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		return nil, err
@@ -178,15 +179,15 @@ func (p *process) dump() (map[string]int, error) {
 	return p.goroutines, nil
 }
 
-// cpu is the time on a core so far.
+// cpu returns the CPU time used so far.
 func (p *process) cpu() (time.Duration, error) { return cpuOf(p.pid) }
 
-// settle waits until the resident memory has changed by less than one percent
-// for a while, at most for a time, and returns it.
-func (e *env) settle(p *process, quiet, most time.Duration) (int64, error) {
+// settle waits until the resident memory has changed by less than 1 % for quiet, or until
+// limit has passed. It returns the resident memory.
+func (e *env) settle(p *process, quiet, limit time.Duration) (int64, error) {
 	const step = 250 * time.Millisecond
 	var last []int64
-	for end := time.Now().Add(most); ; {
+	for end := time.Now().Add(limit); ; {
 		n, err := rssOf(p.pid)
 		if err != nil {
 			return 0, err
@@ -210,11 +211,11 @@ func (e *env) settle(p *process, quiet, most time.Duration) (int64, error) {
 	}
 }
 
-// rest waits until the server uses less than one percent of a core, so that
-// nothing of what was asked of it is still under way.
-func (e *env) rest(p *process, most time.Duration) error {
+// rest waits until the server uses less than 1 % of a core, so that no earlier request is
+// still being processed.
+func (e *env) rest(p *process, limit time.Duration) error {
 	const step = 300 * time.Millisecond
-	for end := time.Now().Add(most); time.Now().Before(end); {
+	for end := time.Now().Add(limit); time.Now().Before(end); {
 		before, err := p.cpu()
 		if err != nil {
 			return err

@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// redisCommand measures two servers over one Redis, which it starts itself.
+// redisCommand measures two servers over one Redis, which it starts.
 type redisCommand struct {
-	Program string        `default:"redis-server" help:"Redis or Valkey."`
-	Samples int           `default:"1000" help:"Messages from one server to a peer that waits at the other."`
+	Program string        `default:"redis-server" help:"Redis or Valkey executable."`
+	Samples int           `default:"1000" help:"Messages from one server to a peer waiting at the other."`
 	Inboxes int           `default:"20000" help:"Idle inboxes."`
-	Waiting int           `default:"50" help:"Peers that wait and get nothing."`
+	Waiting int           `default:"50" help:"Peers that wait without receiving anything."`
 	Wait    time.Duration `default:"20s" help:"How long they wait."`
-	Conns   []int         `default:"16,64" help:"Connections, for throughput."`
+	Conns   []int         `default:"16,64" help:"Numbers of connections for throughput."`
 	Round   time.Duration `default:"200ms" help:"Length of a round."`
-	Rounds  int           `default:"9" help:"Rounds for each server and setting."`
+	Rounds  int           `default:"9" help:"Rounds per server and setting."`
 }
 
 func (c *redisCommand) Run(e *env) error {
@@ -55,7 +55,7 @@ func (c *redisCommand) Run(e *env) error {
 		defer p.stop()
 		servers = append(servers, p)
 	}
-	if err := e.sleep(time.Second); err != nil { // until they hear each other
+	if err := e.sleep(time.Second); err != nil { // until the servers have subscribed
 		return err
 	}
 	for _, step := range []func(*env, *redisServer, []*process) error{c.arrivals, c.commands, c.waiting, c.memory, c.throughput} {
@@ -66,9 +66,9 @@ func (c *redisCommand) Run(e *env) error {
 	return nil
 }
 
-// commands counts what a send and a receive cost Redis.
+// commands counts the scripts that run for a send and for a receive.
 func (c *redisCommand) commands(e *env, redis *redisServer, servers []*process) error {
-	const n = 80 // which an inbox holds
+	const n = 80 // fits into an inbox
 	cy, err := dialCycler(e, servers[0], 0, true, 100, time.Minute)
 	if err != nil {
 		return err
@@ -91,14 +91,14 @@ func (c *redisCommand) commands(e *env, redis *redisServer, servers []*process) 
 		if err != nil {
 			return err
 		}
-		// A second's probes of two servers may be among them.
-		e.report.add(row{Group: "redis: scripts that run", What: what, Measured: float64(after-before) / n, Unit: "", Goal: new(goal + 0.1)})
+		// The count may include probes of both servers during a second.
+		e.report.add(row{Group: "redis: scripts run", What: what, Measured: float64(after-before) / n, Unit: "", Goal: new(goal + 0.1)})
 		return nil
 	}
 	if err := count("per send", 2, func() error { _, err := cy.must(cy.post, 200); return err }); err != nil {
 		return err
 	}
-	return count("per receive that finds something", 1, func() error {
+	return count("per receive of a message", 1, func() error {
 		a, err := cy.must(cy.get, 200)
 		if err != nil {
 			return err
@@ -107,7 +107,7 @@ func (c *redisCommand) commands(e *env, redis *redisServer, servers []*process) 
 	})
 }
 
-// waiting counts how often those look who wait.
+// waiting counts how often waiting peers look into their inboxes.
 func (c *redisCommand) waiting(e *env, redis *redisServer, servers []*process) error {
 	for _, t := range []struct{ name, query, header string }{
 		{"long poll of " + c.Wait.String(), fmt.Sprintf("?after=0&wait=%d", int(c.Wait.Seconds())), "Accept: */*"},
@@ -138,8 +138,8 @@ func (c *redisCommand) waiting(e *env, redis *redisServer, servers []*process) e
 			return err
 		}
 		probes := 2 * c.Wait.Seconds() / 3
-		e.report.add(row{Group: "redis: scripts that run", What: "per peer that waits, " + t.name,
-			Measured: (float64(after-before) - probes) / float64(c.Waiting), Unit: "", Note: "opening the inbox is one of them"})
+		e.report.add(row{Group: "redis: scripts run", What: "per waiting peer, " + t.name,
+			Measured: (float64(after-before) - probes) / float64(c.Waiting), Unit: "", Note: "including one to open the inbox"})
 	}
 	return nil
 }
@@ -166,8 +166,8 @@ func (c *redisCommand) memory(e *env, redis *redisServer, servers []*process) er
 	return nil
 }
 
-// throughput compares the CPU of a message with that of the same server in
-// memory: twice as much is half the throughput of a core.
+// throughput compares the CPU time per message with the same server in memory. Twice the
+// time is half the throughput of a core.
 func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process) error {
 	cycles := &cycleCommand{Round: c.Round, Rounds: c.Rounds}
 	for _, conns := range c.Conns {
@@ -202,7 +202,7 @@ func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process
 	return nil
 }
 
-// redisServer is a Redis of our own.
+// redisServer is a Redis started by this program.
 type redisServer struct {
 	addr string
 	cmd  *exec.Cmd
@@ -229,10 +229,10 @@ func startRedis(e *env, program, dir string) (*redisServer, error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	r.stop()
-	return nil, fmt.Errorf("%s does not answer", program)
+	return nil, fmt.Errorf("%s does not respond", program)
 }
 
-// flags are those of servers that share this Redis.
+// flags returns the flags of servers that share this Redis.
 func (r *redisServer) flags(dir string) ([]string, error) {
 	pepper := filepath.Join(dir, "pepper")
 	err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600)
@@ -244,7 +244,7 @@ func (r *redisServer) stop() {
 	r.cmd.Wait()
 }
 
-// info asks for a section of INFO.
+// info fetches a section of INFO.
 func (r *redisServer) info(section string) (string, error) {
 	c, err := net.DialTimeout("tcp", r.addr, time.Second)
 	if err != nil {
@@ -256,7 +256,7 @@ func (r *redisServer) info(section string) (string, error) {
 	in := bufio.NewReader(c)
 	head, err := in.ReadString('\n')
 	if err != nil || head[0] != '$' {
-		return "", errors.Join(err, fmt.Errorf("redis answered %q", head))
+		return "", errors.Join(err, fmt.Errorf("unexpected response from redis: %q", head))
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(head[1:]))
 	if err != nil {
@@ -280,5 +280,5 @@ func (r *redisServer) number(section, name string) (int64, error) {
 	return strconv.ParseInt(after[:strings.IndexFunc(after, func(c rune) bool { return c < '0' || c > '9' })], 10, 64)
 }
 
-// scripts is how many have run.
+// scripts returns the number of scripts that have run.
 func (r *redisServer) scripts() (int64, error) { return r.number("commandstats", "cmdstat_evalsha") }

@@ -6,22 +6,23 @@ import (
 	"time"
 )
 
-// relayCommand measures a message from socket to socket, against a relay that passes
-// frames on: a bare one, one with the library gws, or over TLS one with gorilla/websocket.
-// Each does less than an inbox may: it keeps nothing and hears no acknowledgement.
+// relayCommand measures a message from socket to socket against a relay that only
+// forwards frames: a bare one, one with the library gws or, over TLS, one with
+// gorilla/websocket. Each does less than inbox must: it stores nothing and receives no
+// acknowledgements.
 //
-// With the form "lean" a message has no key, and eight are acknowledged at once.
-// With "full" each has a key, which is answered, and each is acknowledged.
+// In the form "lean" messages have no key, and eight are acknowledged at a time. In the
+// form "full" each message has a key, gets a response, and is acknowledged.
 type relayCommand struct {
 	Form     []string      `default:"lean,full" enum:"lean,full" help:"How messages are sent and acknowledged."`
 	Pairs    int           `default:"64" help:"Pairs of sockets."`
-	Body     int           `default:"400" help:"Bytes of a message; 400 is the mean of a handshake."`
-	InFlight int           `default:"4" help:"Messages of a pair at a time."`
+	Body     int           `default:"400" help:"Size of a message in bytes; 400 is the mean of a handshake."`
+	InFlight int           `default:"4" help:"Messages in flight per pair."`
 	Round    time.Duration `default:"250ms" help:"Length of a round."`
-	Rounds   int           `default:"15" help:"Rounds for each."`
+	Rounds   int           `default:"15" help:"Rounds per server."`
 	Openings int           `default:"1500" help:"Sockets to open."`
-	TLS      bool          `name:"tls" xor:"against" help:"Over TLS, against net/http with gorilla/websocket."`
-	Gws      bool          `name:"gws" xor:"against" help:"Against a relay with the library gws, instead of the bare one."`
+	TLS      bool          `name:"tls" xor:"against" help:"Use TLS, against net/http with gorilla/websocket."`
+	Gws      bool          `name:"gws" xor:"against" help:"Compare with a relay that uses the library gws, instead of the bare one."`
 }
 
 const relayGroup = "relay: server CPU per message from socket to socket"
@@ -113,7 +114,7 @@ func (c *relayCommand) row(e *env, form string, inbox, bare []sample) {
 	e.report.add(w)
 }
 
-// openings measures what it costs to open a socket, a batch at a time.
+// openings measures the cost of opening a socket, in batches.
 func (c *relayCommand) openings(e *env, server, bare *process) error {
 	e.say("relay: %d openings", c.Openings)
 	const batches = 5
@@ -159,7 +160,7 @@ func (c *relayCommand) openings(e *env, server, bare *process) error {
 	e.report.add(row{
 		Group: relayGroup, What: "opening a socket", Unit: "µs", Measured: own, Goal: new(100.0),
 		Against: c.against(), Baseline: base, Ratio: median(ratios),
-		Note: "with the TCP connection and the open frame, which the relay does not have",
+		Note: "including the TCP connection, and the open frame, which the relay lacks",
 	})
 	return nil
 }

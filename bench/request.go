@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// peer is a participant, with an id as long as a UUID, as most will have.
+// peer is a participant with an id as long as a UUID, which most applications will use.
 type peer struct {
 	id, password string
 	auth         string // the Authorization header
@@ -26,17 +26,17 @@ func newPeer() peer {
 	return p
 }
 
-// get is the request for p's own messages. query begins with "?" or is empty.
+// get returns a request for p's own messages. query starts with "?" or is empty.
 func (p peer) get(query string, headers ...string) []byte {
 	return request("GET", query, p, headers, nil)
 }
 
-// post sends a message.
+// post returns a request that sends a message.
 func (p peer) post(to string, body []byte) []byte {
 	return request("POST", "?to="+to, p, nil, body)
 }
 
-// delete closes p's inbox.
+// delete returns a request that closes p's inbox.
 func (p peer) delete() []byte { return request("DELETE", "", p, nil, nil) }
 
 func request(method, query string, p peer, headers []string, body []byte) []byte {
@@ -52,8 +52,8 @@ func request(method, query string, p peer, headers []string, body []byte) []byte
 
 const filler = "a=candidate:842163049 1 udp 1677729535 192.0.2.17 58317 typ srflx raddr 0.0.0.0 rport 0 generation 0 "
 
-// text is a message of n bytes that begins with a label. It is plain ASCII and
-// needs no escape in JSON.
+// text returns a message of n bytes that starts with a label. It is plain ASCII and needs
+// no escaping in JSON.
 func text(label string, n int) []byte {
 	b := append(make([]byte, 0, max(n, len(label))), label...)
 	for len(b) < n {
@@ -62,7 +62,7 @@ func text(label string, n int) []byte {
 	return b
 }
 
-// digits writes n into all of b, in decimal, with zeros in front.
+// digits writes n into b as a decimal number, filling b with leading zeros.
 func digits(b []byte, n int) {
 	for i := len(b) - 1; i >= 0; i-- {
 		b[i] = byte('0' + n%10)
@@ -70,7 +70,7 @@ func digits(b []byte, n int) {
 	}
 }
 
-// number reads what digits wrote; -1 if it is something else.
+// number parses the output of digits. It returns -1 for anything else.
 func number(b []byte) int {
 	n := 0
 	for _, c := range b {

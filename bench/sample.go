@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// sample is a figure of one round.
+// sample is the result of one round.
 type sample struct {
-	micros    float64 // CPU of the server for one
+	micros    float64 // CPU of the server per operation
 	perSecond float64
 	busy      float64 // percent of its core
 }
@@ -19,8 +19,8 @@ func cost(s sample) float64      { return s.micros }
 func perSecond(s sample) float64 { return s.perSecond }
 func busy(s sample) float64      { return s.busy }
 
-// measure counts for a time what is done, after a moment to get going, and what
-// it costs the server. Where little is done it looks longer.
+// measure counts operations for d, after a short warm-up, and the server's CPU time for
+// them. It measures for longer if there are few.
 func measure(e *env, p *process, done *atomic.Int64, d time.Duration) (sample, error) {
 	const enough = 200
 	if err := e.sleep(50 * time.Millisecond); err != nil {
@@ -42,7 +42,7 @@ func measure(e *env, p *process, done *atomic.Int64, d time.Duration) (sample, e
 	return sample{micros: micros(cpu, int(n)), perSecond: float64(n) / took, busy: 100 * cpu.Seconds() / took}, err
 }
 
-// compared returns the medians of two, and the ratios of their rounds in order.
+// compared returns the medians of both, and the sorted ratios of their rounds.
 func compared(own, base []sample) (o, b float64, ratios []float64) {
 	for i := range own {
 		ratios = append(ratios, own[i].micros/base[i].micros)
@@ -51,7 +51,7 @@ func compared(own, base []sample) (o, b float64, ratios []float64) {
 	return median(each(own, cost)), median(each(base, cost)), ratios
 }
 
-// spread tells how far the rounds were apart.
+// spread describes how much the rounds differ.
 func spread(ratios []float64) string {
 	return fmt.Sprintf("middle half of the ratios %.2f–%.2f", ratios[len(ratios)/4], ratios[len(ratios)*3/4])
 }
@@ -64,8 +64,8 @@ func each(s []sample, of func(sample) float64) []float64 {
 	return v
 }
 
-// rates tells how fast both were, and how much of their core it took.
+// rates describes how fast both were and how busy their cores were.
 func rates(own, base []sample) string {
-	return fmt.Sprintf("%s/s against %s/s, core %.0f %% and %.0f %% busy", plain(median(each(own, perSecond))),
+	return fmt.Sprintf("%s/s against %s/s, cores %.0f %% and %.0f %% busy", plain(median(each(own, perSecond))),
 		plain(median(each(base, perSecond))), median(each(own, busy)), median(each(base, busy)))
 }

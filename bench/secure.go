@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// secureCommand measures what waiting costs over TLS: over HTTP/1.1, with a connection
-// for each peer, and over HTTP/2, with one and with many peers on a connection.
+// secureCommand measures the cost of waiting over TLS: over HTTP/1.1 with a connection
+// per peer, and over HTTP/2 with one and with many peers per connection.
 type secureCommand struct {
-	Transport []string      `default:"poll,stream,socket,peerjs" enum:"poll,stream,socket,peerjs" help:"What they wait on."`
-	Shake     []string      `default:"full,resumed" enum:"full,resumed" help:"Handshakes."`
-	HTTP2     []int         `name:"http2" default:"1,50" placeholder:"N" help:"Polls and streams over HTTP/2 as well, N on a connection; 0 leaves them out."`
-	Peers     int           `default:"5000" help:"How many."`
-	Settle    time.Duration `default:"30s" help:"How long to wait for memory to settle, at most."`
+	Transport []string      `default:"poll,stream,socket,peerjs" enum:"poll,stream,socket,peerjs" help:"Transports on which peers wait."`
+	Shake     []string      `default:"full,resumed" enum:"full,resumed" help:"Kinds of TLS handshake."`
+	HTTP2     []int         `name:"http2" default:"1,50" placeholder:"N" help:"Also measure polls and streams over HTTP/2, with N per connection; 0 skips them."`
+	Peers     int           `default:"5000" help:"Number of peers."`
+	Settle    time.Duration `default:"30s" help:"How long to wait for memory to settle."`
 }
 
 const (
-	secureGroup = "tls: what a waiting peer costs over TLS"
-	mostSecure  = 10 << 10 // resident bytes of one over HTTP/1.1
+	secureGroup = "tls: cost of a waiting peer over TLS"
+	maxSecure   = 10 << 10 // resident bytes per peer over HTTP/1.1
 )
 
 func (c *secureCommand) Run(e *env) error {
@@ -43,7 +43,7 @@ func (c *secureCommand) Run(e *env) error {
 			if share < 1 || transport == "socket" || transport == "peerjs" {
 				continue
 			}
-			e.say("tls: %s, %s, HTTP/2, %d on a connection", transport, plural(c.Peers, "peer"), share)
+			e.say("tls: %s, %s, HTTP/2, %d per connection", transport, plural(c.Peers, "peer"), share)
 			if err := c.measureHTTP2(e, transport, share); err != nil {
 				return fmt.Errorf("tls: %s: %w", transport, err)
 			}
@@ -57,7 +57,7 @@ func (c *secureCommand) serve(e *env) (*process, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	// A few connections before, so that what all share is there.
+	// Open a few connections first, so that shared memory is already allocated.
 	for i := range 20 {
 		conn, err := server.dial(e.ctx, i, time.Minute, 1024)
 		if err == nil {
@@ -84,7 +84,7 @@ func (c *secureCommand) measure(e *env, transport, shake string) error {
 	defer server.stop()
 	if shake == "resumed" {
 		server.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-		// One that reads the ticket, which comes after the handshake.
+		// Make one request, since the session ticket arrives after the handshake.
 		conn, err := server.dial(e.ctx, 0, time.Minute, 1024)
 		if err == nil {
 			_, err = conn.must(newPeer().get("?wait=0"), 204)
@@ -114,17 +114,17 @@ func (c *secureCommand) measure(e *env, transport, shake string) error {
 		if err != nil {
 			return err
 		}
-		note = fmt.Sprintf("; a message to each costs %s µs, and %s bytes each afterwards", plain(delivery), plain(float64(after-fresh)/float64(c.Peers)))
+		note = fmt.Sprintf("; a message to each costs %s µs; afterwards %s bytes each", plain(delivery), plain(float64(after-fresh)/float64(c.Peers)))
 		e.report.count(secureGroup, "messages lost: "+transport, w.lost(), "of "+plain(float64(c.Peers)))
 	}
 	e.report.add(row{Group: secureGroup, What: transport + ", HTTP/1.1, " + shake + " handshake", Unit: "bytes",
-		Measured: float64(waiting-fresh) / float64(c.Peers), Goal: new(float64(mostSecure)),
-		Note: fmt.Sprintf("%s µs of CPU to open one, with its handshake%s", plain(opening), note)})
-	e.report.count(secureGroup, "connections that broke: "+transport, int(w.broken.Load()), w.why())
+		Measured: float64(waiting-fresh) / float64(c.Peers), Goal: new(float64(maxSecure)),
+		Note: fmt.Sprintf("%s µs of CPU to open one, including the handshake%s", plain(opening), note)})
+	e.report.count(secureGroup, "broken connections: "+transport, int(w.broken.Load()), w.why())
 	return server.alive()
 }
 
-// measureHTTP2 lets peers wait over HTTP/2, some on each connection.
+// measureHTTP2 lets peers wait over HTTP/2, several on each connection.
 func (c *secureCommand) measureHTTP2(e *env, transport string, share int) error {
 	server, fresh, err := c.serve(e)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *secureCommand) measureHTTP2(e *env, transport string, share int) error 
 			}
 		})
 		if i%share == 0 {
-			time.Sleep(time.Millisecond) // one handshake after the other
+			time.Sleep(time.Millisecond) // handshakes one after the other
 		}
 	}
 	began.Wait()
@@ -173,7 +173,7 @@ func (c *secureCommand) measureHTTP2(e *env, transport string, share int) error 
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	e.report.add(row{Group: secureGroup, What: fmt.Sprintf("%s, HTTP/2, %d on a connection", transport, share), Unit: "bytes",
+	e.report.add(row{Group: secureGroup, What: fmt.Sprintf("%s, HTTP/2, %d per connection", transport, share), Unit: "bytes",
 		Measured: float64(waiting-fresh) / float64(c.Peers), Note: fmt.Sprintf("%s µs of CPU to open one", plain(micros(after-before, c.Peers)))})
 	return server.alive()
 }
@@ -187,7 +187,7 @@ func waitHTTP2(ctx context.Context, client *http.Client, addr, transport string,
 	if transport == "stream" {
 		req.Header.Set("Accept", "text/event-stream")
 	} else {
-		time.AfterFunc(time.Second, begun) // nothing shows that it waits
+		time.AfterFunc(time.Second, begun) // a waiting poll is invisible
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -196,10 +196,10 @@ func waitHTTP2(ctx context.Context, client *http.Client, addr, transport string,
 	defer res.Body.Close()
 	begun()
 	if res.ProtoMajor != 2 {
-		return errors.New("this is not HTTP/2")
+		return errors.New("the response is not HTTP/2")
 	}
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("the answer was %s", res.Status)
+		return fmt.Errorf("unexpected response: %s", res.Status)
 	}
 	lines := bufio.NewReaderSize(res.Body, 64)
 	for {

@@ -10,24 +10,24 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// socket is a WebSocket that costs little: its frames are read where they were
-// received, and it knows no fragments, which neither side here makes.
+// socket is a WebSocket with little overhead: it parses frames in place and does not
+// support fragments, which neither side sends.
 type socket struct {
 	*conn
 	out    []byte
-	pinged func() // if not nil, told of each ping
+	pinged func() // called for each ping, if not nil
 }
 
-// The key of the mask is always the same. It protects proxies, of which there is
-// none here, and the server's work is the same for all of them.
+// maskKey is constant. Masking protects proxies, of which there are none here, and the
+// server's work does not depend on the key.
 var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// socketUpgrade asks for a socket, but for the empty line at its end.
+// socketUpgrade requests a WebSocket. It lacks the final empty line.
 const socketUpgrade = "GET /inbox HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n"
 
-// openSocket makes a connection a socket and opens the peer's inbox, with an
-// open frame as browsers do ("frame"), or at the handshake ("basic").
+// openSocket upgrades a connection and opens the peer's inbox, either with an open frame
+// as browsers do ("frame") or in the handshake ("basic").
 func openSocket(c *conn, p peer, auth string) (*socket, error) {
 	request := socketUpgrade
 	if auth == "basic" {
@@ -53,7 +53,7 @@ func openSocket(c *conn, p peer, auth string) (*socket, error) {
 	return s, nil
 }
 
-// upgrade asks for a WebSocket.
+// upgrade performs the WebSocket handshake.
 func upgrade(c *conn, request string) (*socket, error) {
 	if _, err := io.WriteString(c, request); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (s *socket) send(payload []byte) error {
 	return err
 }
 
-// appendFrame appends a frame as a client has to send it: whole and masked.
+// appendFrame appends a client's frame, unfragmented and masked.
 func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
 	b = append(b, 0x80|byte(op))
 	switch n := len(payload); {
@@ -92,8 +92,8 @@ func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
 	return b
 }
 
-// next returns the next text frame's payload, valid until the one after it. It
-// answers pings.
+// next returns the payload of the next text frame, which is valid until the following
+// call. It responds to pings.
 func (s *socket) next() ([]byte, error) {
 	for {
 		op, payload, err := s.frame()
@@ -122,7 +122,7 @@ func (s *socket) next() ([]byte, error) {
 	}
 }
 
-// frame reads a frame from a server.
+// frame reads one frame from a server.
 func (s *socket) frame() (ws.OpCode, []byte, error) {
 	s.begin()
 	h, err := s.need(2)

@@ -16,30 +16,31 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// stuckCommand has very many clients stop in the middle: of a request, or of an answer
-// that they do not read. It reads what each makes the server hold.
+// stuckCommand makes very many clients stop in the middle, either of a request or of a
+// response that they do not read. It measures how much memory each makes the server use.
 type stuckCommand struct {
-	Kind  string        `placeholder:"TEXT" help:"Only the kinds whose name holds this."`
-	N     int           `name:"n" default:"400" help:"Clients of each kind. Each takes a descriptor, here and there."`
-	Quiet time.Duration `default:"6s" help:"How long the server has to settle before they come."`
-	Stuck time.Duration `default:"4s" help:"How long they are looked at. Most are cut off after 10 s."`
+	Kind  string        `placeholder:"TEXT" help:"Only run the kinds whose name contains this."`
+	N     int           `name:"n" default:"400" help:"Clients of each kind. Each takes a descriptor in both processes."`
+	Quiet time.Duration `default:"6s" help:"How long the server may settle before the clients connect."`
+	Stuck time.Duration `default:"4s" help:"How long to measure. Most clients are cut off after 10 s."`
 }
 
-const stuckGroup = "stuck: resident memory that a client makes the server hold"
+const stuckGroup = "stuck: resident memory that a client makes the server use"
 
-// mostStuck is what one may cost, in bytes.
-const mostStuck = 64 << 10
+// maxStuck is the goal: how much memory one client may use, in bytes.
+const maxStuck = 64 << 10
 
-// stuckBody is the message that nobody reads: escaped in JSON it is six times as long.
+// stuckBody is the size of the unread message, in bytes. Escaped in JSON it is six times
+// as long.
 const stuckBody = 64 << 10
 
 // stuckKind is a way to stop.
 type stuckKind struct {
 	name    string
 	tls     bool
-	inboxes bool // each client has one, which holds the message
-	streams int  // on one connection of HTTP/2; 0: it is HTTP/1.1
-	atOnce  bool // all clients begin together
+	inboxes bool // each client has an inbox with the message
+	streams int  // per HTTP/2 connection; 0: HTTP/1.1
+	atOnce  bool // all clients start concurrently
 	begin   func(s *stuck, i int) error
 }
 
@@ -61,9 +62,9 @@ func (c *stuckCommand) kinds() []stuckKind {
 	chunk := append(fmt.Appendf(nil, "%x\r\n", stuckBody), body[:stuckBody-1]...)
 	frame := appendFrame(nil, ws.OpText, bytes.Repeat([]byte{'x'}, 2*stuckBody))
 	parts := append([]byte(nil), frame[:len(frame)-10]...)
-	parts[0] &^= 0x80 // not the last
+	parts[0] &^= 0x80 // not the last fragment
 	small := bytes.Repeat(fragment(500), 2*stuckBody/500-1)
-	small[0] |= 1 // a text; the others continue it
+	small[0] |= 1 // starts a text, which the others continue
 	theirs := appendFrame(nil, ws.OpText, bytes.Repeat([]byte{'x'}, 256<<10))
 	lines := strings.Repeat("a:b\r\n", 3000)
 	var names strings.Builder
@@ -85,36 +86,36 @@ func (c *stuckCommand) kinds() []stuckKind {
 		{name: "HTTP/2, window 0, poll as JSON, TLS", tls: true, inboxes: true, streams: 32, begin: h2("?wait=0&after=0", "application/json")},
 		{name: "HTTP/2, window 0, raw poll", inboxes: true, streams: 32, begin: h2("?wait=0&after=0", "*/*")},
 		{name: "HTTP/2, window 0, stream", inboxes: true, streams: 32, begin: h2("?after=0", "text/event-stream")},
-		{name: "HTTP/1.1, body without its end", atOnce: true, begin: half(length, body[:stuckBody-1])},
-		{name: "HTTP/1.1, body without its end, TLS", atOnce: true, tls: true, begin: half(length, body[:stuckBody-1])},
-		{name: "HTTP/1.1, half of a body", atOnce: true, begin: half(length, body[:stuckBody/2])},
-		{name: "HTTP/1.1, chunk without its end", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk)},
-		{name: "HTTP/1.1, half of a chunk", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk[:stuckBody/2])},
-		{name: "HTTP/2, body without its end", streams: 1, begin: func(s *stuck, i int) error {
+		{name: "HTTP/1.1, unfinished body", atOnce: true, begin: half(length, body[:stuckBody-1])},
+		{name: "HTTP/1.1, unfinished body, TLS", atOnce: true, tls: true, begin: half(length, body[:stuckBody-1])},
+		{name: "HTTP/1.1, half a body", atOnce: true, begin: half(length, body[:stuckBody/2])},
+		{name: "HTTP/1.1, unfinished chunk", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk)},
+		{name: "HTTP/1.1, half a chunk", atOnce: true, begin: half("Transfer-Encoding: chunked", chunk[:stuckBody/2])},
+		{name: "HTTP/2, unfinished body", streams: 1, begin: func(s *stuck, i int) error {
 			return s.stream(i, "POST", "?to=nobody", "*/*", body[:stuckBody-1])
 		}},
-		{name: "HTTP/2, half of a body", streams: 1, begin: func(s *stuck, i int) error {
+		{name: "HTTP/2, half a body", streams: 1, begin: func(s *stuck, i int) error {
 			return s.stream(i, "POST", "?to=nobody", "*/*", body[:stuckBody/2])
 		}},
-		{name: "HTTP/2, a frame announced", streams: 1, begin: func(s *stuck, i int) error {
-			// The largest there may be, on a stream that is not open.
+		{name: "HTTP/2, announced frame", streams: 1, begin: func(s *stuck, i int) error {
+			// The largest frame allowed, on a stream that is not open.
 			return s.write(i, []byte{0x0f, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 'x'})
 		}},
-		{name: "header of one name, without its end", begin: header(lines)},
-		{name: "header of many names, without its end", begin: header(names.String())},
+		{name: "unfinished header, one name", begin: header(lines)},
+		{name: "unfinished header, many names", begin: header(names.String())},
 		{name: "socket that does not read", inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
 		{name: "socket that does not read, TLS", tls: true, inboxes: true, begin: func(s *stuck, i int) error { return s.socket(i, nil) }},
-		{name: "socket, frame without its end", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
-		{name: "socket, frame without its end, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
+		{name: "socket, unfinished frame", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
+		{name: "socket, unfinished frame, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.socket(i, frame[:len(frame)-1]) }},
 		{name: "socket, first fragment", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, parts) }},
 		{name: "socket, many small fragments", atOnce: true, begin: func(s *stuck, i int) error { return s.socket(i, small) }},
 		{name: "PeerJS that does not read", begin: (*stuck).peerReads},
-		{name: "PeerJS, frame without its end", atOnce: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
-		{name: "PeerJS, frame without its end, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
+		{name: "PeerJS, unfinished frame", atOnce: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
+		{name: "PeerJS, unfinished frame, TLS", atOnce: true, tls: true, begin: func(s *stuck, i int) error { return s.peer(i, theirs[:len(theirs)-1]) }},
 	}
 }
 
-// fragment is a frame of a client that continues a message, and does not end it.
+// fragment returns a client's frame that continues a message without ending it.
 func fragment(n int) []byte {
 	b := appendFrame(nil, ws.OpContinuation, bytes.Repeat([]byte{'x'}, n))
 	b[0] &^= 0x80
@@ -137,16 +138,16 @@ func (c *stuckCommand) Run(e *env) error {
 	return nil
 }
 
-// stuck is the clients of one kind.
+// stuck is the set of clients of one kind.
 type stuck struct {
 	stuckKind
 	*env
 	on     *process
 	peers  []peer
 	conns  []net.Conn
-	other  *conn  // that does not get stuck
-	from   net.IP // of all; nil: of several
-	stored int    // bytes of messages for each, that came after the memory was read
+	other  *conn  // a client that does not get stuck
+	from   net.IP // source address of all clients; nil: several addresses
+	stored int    // bytes stored per client after the baseline was read
 }
 
 func (c *stuckCommand) measure(e *env, k stuckKind) error {
@@ -190,7 +191,7 @@ func (c *stuckCommand) measure(e *env, k stuckKind) error {
 			}
 		}
 	}
-	if k.atOnce { // each may wait for the server to take more
+	if k.atOnce { // each may wait until the server reads more
 		errs := make(chan error, len(s.peers))
 		for i := range s.peers {
 			go func() { errs <- k.begin(s, i) }()
@@ -216,16 +217,16 @@ func (c *stuckCommand) measure(e *env, k stuckKind) error {
 		return err
 	}
 	e.report.add(row{Group: stuckGroup, What: k.name, Unit: "KiB", Measured: float64(max(0, most-before-int64(c.N*s.stored))) / float64(c.N) / 1024,
-		Goal: new(float64(mostStuck) / 1024), Note: s.note(before, most)})
+		Goal: new(float64(maxStuck) / 1024), Note: s.note(before, most)})
 	return nil
 }
 
 func (s *stuck) note(before, most int64) string {
 	over := ""
 	if s.streams > 1 {
-		over = fmt.Sprintf(", %d on a connection", s.streams)
+		over = fmt.Sprintf(", %d per connection", s.streams)
 	}
-	return fmt.Sprintf("%s%s: %s MB before, %s MB with them at most", plural(len(s.peers), "client"), over, megabytes(before), megabytes(most))
+	return fmt.Sprintf("%s%s: %s MB before, at most %s MB with them", plural(len(s.peers), "client"), over, megabytes(before), megabytes(most))
 }
 
 func (s *stuck) close() {
@@ -237,7 +238,7 @@ func (s *stuck) close() {
 	}
 }
 
-// connect makes a connection with a small buffer, so that what is not read stays with
+// connect opens a connection with a small receive buffer, so that unread data stays with
 // the server.
 func (s *stuck) connect() error {
 	c, err := s.dial(4 << 10)
@@ -265,7 +266,7 @@ func (s *stuck) dial(buffer int) (net.Conn, error) {
 	if err != nil || !s.tls {
 		return c, err
 	}
-	config := &tls.Config{InsecureSkipVerify: true} // of a server of ours, on loopback
+	config := &tls.Config{InsecureSkipVerify: true} // the server is ours, on loopback
 	if s.streams > 0 {
 		config.NextProtos = []string{"h2"}
 	}
@@ -291,7 +292,7 @@ func (s *stuck) dialOther() (*conn, error) {
 	return &conn{Conn: c, buf: make([]byte, 64<<10)}, nil
 }
 
-// ask has the client that does not get stuck ask something.
+// ask makes a request as the client that does not get stuck.
 func (s *stuck) ask(request []byte) error {
 	if _, err := s.other.Write(request); err != nil {
 		return err
@@ -311,7 +312,7 @@ func (s *stuck) fill(p peer) error {
 	return s.ask(s.peers[0].post(p.id, bytes.Repeat([]byte{1}, stuckBody)))
 }
 
-// write writes as much of a request as the server takes.
+// write writes as much of a request as the server accepts.
 func (s *stuck) write(i int, request []byte) error {
 	c := s.conns[i/max(1, s.streams)]
 	c.SetWriteDeadline(time.Now().Add(time.Second))
@@ -323,7 +324,7 @@ func (s *stuck) write(i int, request []byte) error {
 	return nil
 }
 
-// longPoll waits until its connection is parked, and then gets the message.
+// longPoll waits until all connections are parked, and then sends each the message.
 func (s *stuck) longPoll(i int) error {
 	if err := s.write(i, s.peers[i].get("?after=0", "Accept: application/json")); err != nil {
 		return err
@@ -343,13 +344,13 @@ func (s *stuck) longPoll(i int) error {
 	return nil
 }
 
-// stream sends a request over HTTP/2, with a part of its body.
+// stream sends a request over HTTP/2 with a part of its body.
 func (s *stuck) stream(i int, method, query, accept string, body []byte) error {
 	id := uint32(1 + 2*(i%s.streams))
 	var block []byte
 	for _, field := range [][2]string{{":method", method}, {":scheme", "http"}, {":path", "/inbox" + query}, {":authority", "localhost"},
 		{"authorization", s.peers[i].auth}, {"accept", accept}} {
-		// Literal fields without indexing (RFC 7541, 6.2.2), of less than 127 bytes each.
+		// Literal fields without indexing (RFC 7541, 6.2.2), each shorter than 127 bytes.
 		block = append(append(append(block, 0, byte(len(field[0]))), field[0]...), hpackLength(len(field[1]))...)
 		block = append(block, field[1]...)
 	}
@@ -362,7 +363,7 @@ func (s *stuck) stream(i int, method, query, accept string, body []byte) error {
 	if err := s.write(i, out); err != nil {
 		return err
 	}
-	for len(body) > 0 { // at the pace at which the server reads, whose window we do not count
+	for len(body) > 0 { // slowly, since flow control is not tracked
 		n := min(len(body), 8<<10)
 		if err := errors.Join(s.write(i, h2Frame(data, 0, id, body[:n])), s.sleep(10*time.Millisecond)); err != nil {
 			return err
@@ -372,7 +373,7 @@ func (s *stuck) stream(i int, method, query, accept string, body []byte) error {
 	return nil
 }
 
-// hpackLength is an integer with a prefix of seven bits (RFC 7541, 5.1).
+// hpackLength encodes an integer with a 7-bit prefix (RFC 7541, 5.1).
 func hpackLength(n int) []byte {
 	if n < 127 {
 		return []byte{byte(n)}
@@ -390,8 +391,8 @@ func h2Frame(kind, flags byte, stream uint32, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// handshake makes the connection a WebSocket and then says something.
-func (s *stuck) handshake(i int, target, more string, say []byte) error {
+// handshake upgrades a connection to a WebSocket and then sends data.
+func (s *stuck) handshake(i int, target, more string, data []byte) error {
 	c := s.conns[i]
 	request := "GET " + target + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + more + "\r\n"
@@ -403,19 +404,19 @@ func (s *stuck) handshake(i int, target, more string, say []byte) error {
 	if _, err := io.ReadFull(c, head[:]); err != nil || string(head[9:]) != "101" {
 		return fmt.Errorf("a handshake got %q: %v", head, err)
 	}
-	return s.write(i, say)
+	return s.write(i, data)
 }
 
-func (s *stuck) socket(i int, say []byte) error {
-	return s.handshake(i, "/inbox?after=0", "Sec-WebSocket-Protocol: inbox.v1\r\nAuthorization: "+s.peers[i].auth+"\r\n", say)
+func (s *stuck) socket(i int, data []byte) error {
+	return s.handshake(i, "/inbox?after=0", "Sec-WebSocket-Protocol: inbox.v1\r\nAuthorization: "+s.peers[i].auth+"\r\n", data)
 }
 
-func (s *stuck) peer(i int, say []byte) error {
-	return s.handshake(i, "/peerjs?key=peerjs&token=t&version=1&id="+s.peers[i].id, "", say)
+func (s *stuck) peer(i int, data []byte) error {
+	return s.handshake(i, "/peerjs?key=peerjs&token=t&version=1&id="+s.peers[i].id, "", data)
 }
 
-// peerReads sends each PeerJS client, when all are there, more than its connection
-// takes.
+// peerReads waits until all PeerJS clients are connected, and then sends each more than
+// its connection can buffer.
 func (s *stuck) peerReads(i int) error {
 	if err := s.peer(i, nil); err != nil || i < len(s.peers)-1 {
 		return err

@@ -21,17 +21,17 @@ type row struct {
 	What     string  `json:"what"`
 	Measured float64 `json:"measured"`
 	Unit     string  `json:"unit"`
-	// Goal is what Measured, or the ratio if OfRatio, may be at most.
+	// Goal is the maximum of Measured or, with OfRatio, of Ratio.
 	Goal    *float64 `json:"goal,omitempty"`
 	OfRatio bool     `json:"goal_of_ratio,omitempty"`
-	// What it is compared with, in the same unit. Ratio is the median of the
-	// rounds, so it need not be the quotient of the two figures.
+	// Against names the baseline, which has the same unit. Ratio is the median over the
+	// rounds, so it may differ from Measured / Baseline.
 	Against  string  `json:"against,omitempty"`
 	Baseline float64 `json:"baseline,omitempty"`
 	Ratio    float64 `json:"ratio,omitempty"`
 	Note     string  `json:"note,omitempty"`
 	Met      *bool   `json:"met,omitempty"`
-	// Must says that missing the goal is a fault and not only slow.
+	// Must means that missing the goal is a fault, not just slow.
 	Must bool `json:"must,omitempty"`
 }
 
@@ -52,7 +52,7 @@ func (r *report) add(w row) {
 	r.rows = append(r.rows, w)
 }
 
-// count adds a number of things that must not happen.
+// count adds a number of events that must not happen.
 func (r *report) count(group, what string, n int, of string) {
 	r.add(row{Group: group, What: what, Measured: float64(n), Goal: new(0.0), Must: true, Note: of})
 }
@@ -63,19 +63,18 @@ func (r *report) note(format string, args ...any) {
 	}
 }
 
-// verdict is an error when something was lost, doubled or broken. Being slower
-// than a goal is none: that is for people to judge.
+// verdict returns an error if something was lost, duplicated or broken. Missing another
+// goal is not an error: that is for people to judge.
 func (r *report) verdict() error {
 	for _, w := range r.rows {
 		if w.Must && !*w.Met {
-			return errors.New("the server broke a promise: see the rows marked FAULT")
+			return errors.New("the server violated a guarantee: see the rows marked FAULT")
 		}
 	}
 	return nil
 }
 
-// print writes the table: figures in columns, and below each what is to be said
-// about it.
+// print writes the table. The note of each figure follows below it.
 func (r *report) print(out io.Writer) {
 	var table strings.Builder
 	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
@@ -144,7 +143,7 @@ func (w row) mark() string {
 	}
 }
 
-// quantity writes a figure with three digits that mean something.
+// quantity formats a figure with three significant digits.
 func quantity(v float64, unit string) string {
 	if unit == "" {
 		return plain(v)
@@ -188,7 +187,7 @@ func (r *report) save(path string, cores []int) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// median of what is not empty.
+// median returns the median of v, which must not be empty.
 func median(v []float64) float64 {
 	v = slices.Clone(v)
 	slices.Sort(v)
@@ -199,7 +198,7 @@ func median(v []float64) float64 {
 	return (v[n/2-1] + v[n/2]) / 2
 }
 
-// micros is a time in microseconds per thing.
+// micros returns the microseconds per operation.
 func micros(d time.Duration, n int) float64 { return d.Seconds() * 1e6 / float64(max(n, 1)) }
 
 func plural(n int, of string) string {

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// turnCommand measures the relay for calls: CPU of a relayed packet against coturn, memory
-// of an allocation, and what the relay costs a server that relays nothing.
+// turnCommand measures the relay for calls: CPU per relayed packet against coturn, memory
+// per allocation, and the cost of an unused relay.
 type turnCommand struct {
 	Pairs       int           `default:"4" help:"Pairs of clients."`
-	Window      int           `default:"16" help:"Packets of a pair at a time, few enough that none is lost."`
-	Bytes       int           `default:"120" help:"Payload of a packet: 120 is audio."`
+	Window      int           `default:"16" help:"Packets in flight per pair, few enough to avoid loss."`
+	Bytes       int           `default:"120" help:"Payload of a packet in bytes: 120 is audio."`
 	Round       time.Duration `default:"500ms" help:"Length of a round."`
-	Rounds      int           `default:"11" help:"Rounds for each."`
-	Allocations int           `default:"1000" help:"Allocations whose memory is measured."`
-	Coturn      string        `default:"turnserver" placeholder:"FILE" help:"The program to compare with; it is left out if there is none."`
-	Call        time.Duration `default:"60s" help:"Length of a call with video over TLS; 0: none."`
-	Idle        time.Duration `default:"10s" help:"How long an idle server is looked at."`
+	Rounds      int           `default:"11" help:"Rounds per relay."`
+	Allocations int           `default:"1000" help:"Allocations for measuring memory."`
+	Coturn      string        `default:"turnserver" placeholder:"FILE" help:"Path of coturn to compare with; skipped if it is missing."`
+	Call        time.Duration `default:"60s" help:"Duration of a video call over TLS; 0: none."`
+	Idle        time.Duration `default:"10s" help:"How long to measure an idle server."`
 }
 
 const turnGroup = "turn: the relay for calls"
@@ -34,7 +34,7 @@ const turnGroup = "turn: the relay for calls"
 // turnTarget is a relay to measure.
 type turnTarget struct {
 	*process
-	addr string // of UDP
+	addr string // for UDP
 	tls  bool
 	keys func(id int) (username, password string, err error)
 }
@@ -46,8 +46,8 @@ func (c *turnCommand) Run(e *env) error {
 	return errors.Join(c.packets(e), c.memory(e, false), c.memory(e, true), c.call(e), c.idle(e))
 }
 
-// unlimited are the flags of a server that is measured and not limited: all load comes
-// from one machine.
+// unlimited are flags that disable the relay's limits, since the whole load comes from
+// one machine.
 var unlimited = []string{"--turn-listen=127.0.0.1:0", "--turn-rate=0", "--turn-rate-total=0", "--log-level=warn"}
 
 func (c *turnCommand) ours(e *env, flags ...string) (*turnTarget, error) {
@@ -89,7 +89,7 @@ func (c *turnCommand) ours(e *env, flags ...string) (*turnTarget, error) {
 				return s.Username, s.Credential, nil
 			}
 		}
-		return "", "", errors.New("/ice names no relay")
+		return "", "", errors.New("/ice lists no relay")
 	}
 	if _, _, err := t.keys(0); err != nil {
 		p.stop()
@@ -98,7 +98,7 @@ func (c *turnCommand) ours(e *env, flags ...string) (*turnTarget, error) {
 	return t, nil
 }
 
-// coturn starts coturn as an ordinary relay with one thread for packets.
+// coturn starts coturn as an ordinary relay with one relay thread.
 func (c *turnCommand) coturn(e *env) (*turnTarget, error) {
 	path, err := exec.LookPath(c.Coturn)
 	if err != nil {
@@ -132,10 +132,10 @@ func (c *turnCommand) coturn(e *env) (*turnTarget, error) {
 		}
 	}
 	p.stop()
-	return nil, errors.New("coturn does not serve")
+	return nil, errors.New("coturn does not respond")
 }
 
-// open makes an allocation.
+// open creates an allocation.
 func (t *turnTarget) open(ctx context.Context, i int) (*turnClient, error) {
 	username, password, err := t.keys(i / 8)
 	if err != nil {
@@ -145,7 +145,7 @@ func (t *turnTarget) open(ctx context.Context, i int) (*turnClient, error) {
 	if t.tls {
 		c.Conn, err = (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", t.process.addr)
 	} else {
-		// Unauthenticated answers are limited by source.
+		// Unauthenticated responses are limited by source address.
 		from := &net.UDPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i))}
 		c.Conn, err = (&net.Dialer{LocalAddr: from}).DialContext(ctx, "udp4", t.addr)
 	}
@@ -187,8 +187,8 @@ func (p *turnPair) close() {
 	}
 }
 
-// run sends window packets on their way, and each back that arrives, until the
-// connections end. When nothing comes any more, packets were lost.
+// run keeps window packets in flight, sending each back that arrives, until the
+// connections are closed. If nothing arrives for a while, packets were lost.
 func (p *turnPair) run(window, size int, done, lost *atomic.Int64) {
 	for k, c := range p.clients {
 		go func() {
@@ -220,9 +220,9 @@ func (p *turnPair) run(window, size int, done, lost *atomic.Int64) {
 	}
 }
 
-// packets measures the CPU of a packet.
+// packets measures the CPU time per packet.
 func (c *turnCommand) packets(e *env) error {
-	e.say("turn: %s of clients, %d bytes, %d on their way", plural(c.Pairs, "pair"), c.Bytes, c.Window)
+	e.say("turn: %s of clients, %d bytes, %d in flight", plural(c.Pairs, "pair"), c.Bytes, c.Window)
 	ours, err := c.ours(e, unlimited...)
 	if err != nil {
 		return fmt.Errorf("turn: %w", err)
@@ -248,7 +248,7 @@ func (c *turnCommand) packets(e *env) error {
 			samples[k] = append(samples[k], s)
 		}
 	}
-	w := row{Group: turnGroup, What: fmt.Sprintf("CPU of a packet of %d bytes", c.Bytes), Unit: "µs", Measured: median(each(samples[0], cost))}
+	w := row{Group: turnGroup, What: fmt.Sprintf("CPU per packet of %d bytes", c.Bytes), Unit: "µs", Measured: median(each(samples[0], cost))}
 	if len(targets) > 1 {
 		own, base, ratios := compared(samples[0], samples[1])
 		w.Measured, w.Against, w.Baseline, w.Ratio = own, "coturn", base, median(ratios)
@@ -259,7 +259,7 @@ func (c *turnCommand) packets(e *env) error {
 	return nil
 }
 
-// round measures one target, with pairs of its own.
+// round measures one target with new pairs.
 func (c *turnCommand) round(e *env, t *turnTarget, lost *atomic.Int64) (sample, error) {
 	var done atomic.Int64
 	for i := range c.Pairs {
@@ -276,8 +276,8 @@ func (c *turnCommand) round(e *env, t *turnTarget, lost *atomic.Int64) (sample, 
 	return measure(e, t.process, &done, c.Round)
 }
 
-// memory measures what an allocation takes, with a channel over which packets went both
-// ways.
+// memory measures the memory of an allocation with a channel that has carried packets in
+// both directions.
 func (c *turnCommand) memory(e *env, secure bool) error {
 	flags, transport, goal := unlimited, "UDP", 16.0
 	if secure {
@@ -314,14 +314,14 @@ func (c *turnCommand) memory(e *env, secure bool) error {
 		return err
 	}
 	e.report.add(row{
-		Group: turnGroup, What: "resident memory of an allocation, " + transport, Unit: "KiB",
+		Group: turnGroup, What: "resident memory per allocation, " + transport, Unit: "KiB",
 		Measured: float64(after-before) / float64(2*len(pairs)) / 1024, Goal: new(goal),
 		Note: fmt.Sprintf("%d allocations with a channel", 2*len(pairs)),
 	})
 	return nil
 }
 
-// idle compares a server without calls with one that has no relay.
+// idle compares a server without calls to one without a relay.
 func (c *turnCommand) idle(e *env) error {
 	e.say("turn: idle")
 	const rounds = 3
@@ -348,8 +348,8 @@ func (c *turnCommand) idle(e *env) error {
 			cpu = append(cpu, (ended-began).Seconds()*1e3/(c.Idle/rounds).Seconds())
 		}
 	}
-	e.report.add(row{Group: turnGroup, What: "idle server, what the relay adds", Unit: "MiB", Measured: median(memory) - median(without), Goal: new(2.0),
+	e.report.add(row{Group: turnGroup, What: "idle server, memory added by the relay", Unit: "MiB", Measured: median(memory) - median(without), Goal: new(2.0),
 		Note: fmt.Sprintf("%.1f MiB against %.1f MiB with --turn=off", median(memory), median(without))})
-	e.report.add(row{Group: turnGroup, What: "idle server, CPU of a second", Unit: "ms", Measured: median(cpu)})
+	e.report.add(row{Group: turnGroup, What: "idle server, CPU per second", Unit: "ms", Measured: median(cpu)})
 	return nil
 }

@@ -12,16 +12,16 @@ import (
 
 const (
 	frameEvery = time.Second / 30
-	callRate   = 2_000_000 / 8 // bytes a second, each way
+	callRate   = 2_000_000 / 8 // bytes per second in each direction
 	callPacket = 1188
 
-	// mostFreeze is the longest that a picture may stand still, in milliseconds.
-	mostFreeze = 200
+	// maxFreeze bounds how long a picture may freeze, in milliseconds.
+	maxFreeze = 200
 )
 
-// call lets two clients send each other a video of 2 Mbit/s over TLS, in bursts of one
-// frame, and looks for the longest pause between two packets. A bare echo on the same core
-// is the witness of the pauses that the machine makes.
+// call lets two clients exchange video at 2 Mbit/s over TLS, in bursts of one frame, and
+// measures the longest pause between two packets. A bare echo server on the same core
+// reveals the pauses that the machine causes.
 func (c *turnCommand) call(e *env) error {
 	if c.Call == 0 {
 		return nil
@@ -75,7 +75,7 @@ func (c *turnCommand) call(e *env) error {
 			for last := time.Now(); ; {
 				client.SetReadDeadline(time.Now().Add(2 * time.Second))
 				if _, err := io.ReadFull(client, buf); err != nil {
-					return // there is no more, or the gap is in what was counted
+					return // the end, or a gap that has been counted
 				}
 				now := time.Now()
 				gaps[k] = append(gaps[k], span{last, now})
@@ -94,15 +94,15 @@ func (c *turnCommand) call(e *env) error {
 	}
 	paused := blame(append(gaps[0], gaps[1]...), machine)
 	e.report.add(row{
-		Group: turnGroup, What: "call of 2 × 2 Mbit/s over TLS, longest pause", Unit: "ms", Goal: new(float64(mostFreeze)),
+		Group: turnGroup, What: "call of 2 × 2 Mbit/s over TLS, longest pause", Unit: "ms", Goal: new(float64(maxFreeze)),
 		Measured: float64(paused.own) / 1e6,
-		Note: fmt.Sprintf("%v; with the pauses of the machine %.0f ms; of %d packets %d were lost", c.Call, float64(paused.longest)/1e6,
+		Note: fmt.Sprintf("%v; including the machine's pauses %.0f ms; of %d packets, %d were lost", c.Call, float64(paused.longest)/1e6,
 			sent[0]+sent[1], sent[0]+sent[1]-arrived[0]-arrived[1]),
 	})
 	return nil
 }
 
-// watchEcho asks an echo often, and returns when it had to wait.
+// watchEcho sends to an echo server frequently and returns when it had to wait.
 func watchEcho(addr string, ended <-chan struct{}) (waits []span, err error) {
 	conn, err := net.Dial("udp", addr)
 	if err != nil {
@@ -119,7 +119,7 @@ func watchEcho(addr string, ended <-chan struct{}) (waits []span, err error) {
 			return waits, nil
 		case <-tick.C:
 		}
-		// A tick that is late is a pause of our own core.
+		// A late tick is a pause of this process's core.
 		if late := time.Since(due); late > 4*time.Millisecond {
 			waits = append(waits, span{due, time.Now()})
 		}
@@ -137,7 +137,7 @@ func watchEcho(addr string, ended <-chan struct{}) (waits []span, err error) {
 	}
 }
 
-// bareEchoCommand sends back what comes over UDP.
+// bareEchoCommand is an echo server over UDP.
 type bareEchoCommand struct{}
 
 func (bareEchoCommand) Run() error {

@@ -13,13 +13,12 @@ import (
 	"time"
 )
 
-// turnClient speaks as much TURN as a measurement needs, and no more: what a client does
-// must not be what limits.
+// turnClient is a minimal TURN client, so that the client is not the bottleneck.
 type turnClient struct {
 	net.Conn
 	username, password, realm, nonce string
 
-	relayed []byte // XOR-RELAYED-ADDRESS, as it came
+	relayed []byte // XOR-RELAYED-ADDRESS as received
 }
 
 const (
@@ -49,7 +48,7 @@ func appendAttr(m []byte, kind uint16, value []byte) []byte {
 	return append(m, make([]byte, (4-len(value)%4)%4)...)
 }
 
-// build makes a request, authenticated if there is a nonce.
+// build returns a request, authenticated if there is a nonce.
 func (c *turnClient) build(method uint16, attrs ...[]byte) []byte {
 	m := binary.BigEndian.AppendUint16(nil, method)
 	m = append(m, 0, 0, 0x21, 0x12, 0xA4, 0x42)
@@ -72,7 +71,7 @@ func (c *turnClient) build(method uint16, attrs ...[]byte) []byte {
 	return m
 }
 
-// request asks once, and once more with the nonce that the answer names.
+// request sends a request, and again with the nonce of the response.
 func (c *turnClient) request(method uint16, attrs ...[]byte) (map[uint16][]byte, error) {
 	for {
 		answer, failed, err := c.exchange(c.build(method, attrs...))
@@ -80,19 +79,19 @@ func (c *turnClient) request(method uint16, attrs ...[]byte) (map[uint16][]byte,
 			return answer, err
 		}
 		if len(answer[attrError]) < 4 || c.nonce == string(answer[attrNonce]) || len(answer[attrNonce]) == 0 {
-			return nil, fmt.Errorf("method %d is refused: %x", method, answer[attrError])
+			return nil, fmt.Errorf("method %d was refused: %x", method, answer[attrError])
 		}
 		c.nonce = string(answer[attrNonce])
 	}
 }
 
-// leave ends the allocation and the connection.
+// leave ends the allocation and closes the connection.
 func (c *turnClient) leave() {
 	c.Write(c.build(methodRefresh, appendAttr(nil, attrLifetime, make([]byte, 4))))
 	c.Close()
 }
 
-// exchange sends a request, again if need be, and returns the attributes of the answer.
+// exchange sends a request, with retries, and returns the attributes of the response.
 func (c *turnClient) exchange(m []byte) (attrs map[uint16][]byte, failed bool, err error) {
 	buf := make([]byte, 2048)
 	for range 10 {
@@ -129,7 +128,7 @@ func (c *turnClient) allocate() error {
 		return err
 	}
 	if c.relayed = answer[attrRelayed]; len(c.relayed) != 8 {
-		return errors.New("the relay gives no address")
+		return errors.New("the relay provides no address")
 	}
 	return nil
 }
@@ -140,15 +139,15 @@ func (c *turnClient) bind(peer []byte) error {
 	return err
 }
 
-// channelData is a packet for the channel.
+// channelData returns a packet for the channel.
 func channelData(size int) []byte {
 	m := binary.BigEndian.AppendUint16(nil, firstChannel)
 	m = binary.BigEndian.AppendUint16(m, uint16(size))
 	return append(m, make([]byte, (size+3)/4*4)...)
 }
 
-// exchange sends packets both ways until they arrive: at first each opens the way for the
-// other.
+// exchange sends packets in both directions until they arrive. The first packet of each
+// client permits those of the other.
 func (p *turnPair) exchange() error {
 	packet, buf := channelData(120), make([]byte, 2048)
 	for range 50 {
@@ -167,5 +166,5 @@ func (p *turnPair) exchange() error {
 			return nil
 		}
 	}
-	return errors.New("packets do not arrive")
+	return errors.New("no packets arrive")
 }

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// waiter is a peer's connection that waits, over one of the transports.
+// waiter is a waiting connection of a peer over one of the transports.
 type waiter interface {
-	// run reads until the connection ends. It hands over each body, and tells of
-	// what only keeps it waiting: an empty poll, a comment, a ping.
+	// run reads until the connection ends. It calls got for each body, and kept for each
+	// keep-alive: an empty poll, a comment, a ping.
 	run(got func(body []byte), kept func()) error
 	Close() error
 }
 
-// errNotServed says that the server does not speak a transport.
+// errNotServed means that the server does not support a transport.
 var errNotServed = errors.New("not served by this server")
 
-// openWaiter begins to wait on a fresh connection. A long poll shows nothing
-// until there is something, so nobody knows when it waits.
+// openWaiter starts waiting on a new connection. It cannot know when a long poll waits,
+// since the server sends nothing until a message arrives.
 func openWaiter(transport string, c *conn, p peer) (waiter, error) {
 	switch transport {
 	case "poll":
@@ -39,7 +39,7 @@ func openWaiter(transport string, c *conn, p peer) (waiter, error) {
 	}
 }
 
-// pollWaiter acknowledges with the next poll, at once.
+// pollWaiter acknowledges by polling again immediately.
 type pollWaiter struct {
 	*conn
 	peer peer
@@ -75,7 +75,7 @@ func openStream(c *conn, p peer) (*streamWaiter, error) {
 	if _, err := c.Write(p.get("", "Accept: text/event-stream")); err != nil {
 		return nil, err
 	}
-	// The head comes at once, or the server does something else.
+	// The header arrives immediately, or the server does something else.
 	stuck := time.AfterFunc(3*time.Second, func() { c.Close() })
 	answer, err := http.ReadResponse(bufio.NewReaderSize(c.Conn, 1024), nil)
 	if !stuck.Stop() {
@@ -85,7 +85,7 @@ func openStream(c *conn, p peer) (*streamWaiter, error) {
 		return nil, err
 	}
 	if answer.StatusCode != 200 {
-		return nil, fmt.Errorf("stream: the answer was %s", answer.Status)
+		return nil, fmt.Errorf("stream: unexpected response: %s", answer.Status)
 	}
 	if ct := answer.Header.Get("Content-Type"); ct != "text/event-stream" {
 		return nil, errNotServed
@@ -110,7 +110,7 @@ func (w *streamWaiter) run(got func([]byte), kept func()) error {
 			}
 		case "event":
 			if event = string(value); event != "message" {
-				return fmt.Errorf("stream: the event %q", event)
+				return fmt.Errorf("stream: unexpected event %q", event)
 			}
 		case "data":
 			if event == "message" {
@@ -143,8 +143,8 @@ func (w *socketWaiter) run(got func([]byte), kept func()) error {
 	}
 }
 
-// stringField finds a field in an object of JSON whose strings hold no escape,
-// as all of ours do, and which has no object inside. nil if there is none.
+// stringField returns a string field of a flat JSON object without escapes, as all
+// objects here are. It returns nil if there is no such field.
 func stringField(object []byte, name string) []byte {
 	for rest := object; ; {
 		i := bytes.Index(rest, []byte(name))

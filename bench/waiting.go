@@ -9,29 +9,28 @@ import (
 	"time"
 )
 
-// waitingCommand lets very many peers wait. It reads what they cost the server
-// in memory and in CPU, sends each of them a message, lets them all leave, half
-// of them with a reset, and looks at what is left: with a trickle of messages
-// between others, as on a server that goes on serving.
+// waitingCommand lets very many peers wait. It measures their cost in memory and CPU,
+// sends each a message, disconnects all of them, half with a reset, and measures what
+// remains. Meanwhile other peers exchange a trickle of messages, as on a server in use.
 type waitingCommand struct {
-	Transport []string      `default:"poll,stream,socket" enum:"poll,stream,socket" help:"What they wait on."`
-	Peers     int           `default:"10000" help:"How many. Each takes a descriptor, here and there."`
-	Idle      time.Duration `default:"10s" help:"How long to look at the CPU, before it is looked at for a whole period."`
-	InboxTTL  time.Duration `name:"inbox-ttl" default:"60s" help:"Life of an inbox whose peer has left."`
-	Close     bool          `help:"Close the inboxes of those who left, instead of waiting until they expire."`
-	After     time.Duration `default:"180s" help:"How long to wait for the memory that they took, at most."`
-	Others    int           `default:"0" help:"Message cycles per second of others meanwhile, which make garbage."`
+	Transport []string      `default:"poll,stream,socket" enum:"poll,stream,socket" help:"Transports on which peers wait."`
+	Peers     int           `default:"10000" help:"Number of peers. Each takes a descriptor in both processes."`
+	Idle      time.Duration `default:"10s" help:"How long to measure the CPU before measuring it for a whole period."`
+	InboxTTL  time.Duration `name:"inbox-ttl" default:"60s" help:"Lifetime of an inbox after its peer has disconnected."`
+	Close     bool          `help:"Close the inboxes instead of waiting until they expire."`
+	After     time.Duration `default:"180s" help:"How long to wait until the memory is released."`
+	Others    int           `default:"0" help:"Message cycles per second of other peers meanwhile, which create garbage."`
 }
 
-// collects is how long memory must not change to be called settled: a server may
-// look every few seconds whether there is something to give back.
+// collects is how long memory must be stable to count as settled, since a server may
+// check only every few seconds whether it can release some.
 const collects = 11 * time.Second
 
-// most is what a waiting peer may cost in resident bytes.
+// most bounds the resident bytes of a waiting peer.
 var most = map[string]float64{"poll": 5 << 10, "stream": 6 << 10, "socket": 5 << 10}
 
-// periods are how often something happens to a waiting peer: it polls again, gets
-// a comment, is pinged. What waiting costs shows only in the whole of one.
+// periods are the intervals at which something happens to a waiting peer: an empty poll,
+// a comment, a ping. The cost of waiting only shows over a whole period.
 var periods = map[string]time.Duration{"poll": 25 * time.Second, "stream": 15 * time.Second, "socket": 20 * time.Second}
 
 func (c *waitingCommand) Run(e *env) error {
@@ -103,16 +102,16 @@ func (c *waitingCommand) measure(e *env, transport string) error {
 	group := fmt.Sprintf("waiting: %s, %s", transport, plural(c.Peers, "peer"))
 	per := func(rss int64) float64 { return float64(rss-before.fresh) / float64(c.Peers) }
 	e.report.add(row{Group: group, What: "resident memory of a waiting peer", Unit: "bytes", Measured: per(waiting), Goal: new(most[transport]),
-		Note: fmt.Sprintf("%s MB before, %s MB with them; %s bytes each when just opened, %s at the peak, with all that follows",
+		Note: fmt.Sprintf("%s MB before, %s MB with them; %s bytes each when just opened, %s at the peak, including everything below",
 			megabytes(before.fresh), megabytes(waiting), plain(per(opened)), plain(per(peak)))})
-	e.report.add(row{Group: group, What: "idle CPU, of a core", Unit: "%", Measured: whole, Goal: new(1.0),
-		Note: fmt.Sprintf("over %v, with %s: %s µs for each", period, plural(int(kept), happens[transport]), plain(whole/100*period.Seconds()*1e6/float64(max(kept, 1))))})
-	e.report.add(row{Group: group, What: "the same in the time before", Unit: "%", Measured: idle, Note: "over " + c.Idle.String()})
-	e.report.add(row{Group: group, What: "server CPU per opening", Unit: "µs", Measured: opening, Goal: openingGoal(transport), Note: "with the TCP connection"})
-	e.report.add(row{Group: group, What: "server CPU per message delivered", Unit: "µs", Measured: delivery, Note: "with the POST and the acknowledgement"})
+	e.report.add(row{Group: group, What: "idle CPU, percent of a core", Unit: "%", Measured: whole, Goal: new(1.0),
+		Note: fmt.Sprintf("over %v, with %s: %s µs each", period, plural(int(kept), happens[transport]), plain(whole/100*period.Seconds()*1e6/float64(max(kept, 1))))})
+	e.report.add(row{Group: group, What: "the same, just before", Unit: "%", Measured: idle, Note: "over " + c.Idle.String()})
+	e.report.add(row{Group: group, What: "server CPU per opening", Unit: "µs", Measured: opening, Goal: openingGoal(transport), Note: "including the TCP connection"})
+	e.report.add(row{Group: group, What: "server CPU per message delivered", Unit: "µs", Measured: delivery, Note: "including the POST and the acknowledgement"})
 	e.report.count(group, "messages lost", w.lost(), "of "+plain(float64(c.Peers)))
 	e.report.count(group, "messages duplicated or wrong", w.duplicated(), "")
-	e.report.count(group, "connections that broke", int(w.broken.Load()), w.why())
+	e.report.count(group, "broken connections", int(w.broken.Load()), w.why())
 	return c.after(e, w, group, before, goroutines)
 }
 
@@ -123,13 +122,13 @@ func (c *waitingCommand) gone() string {
 	return fmt.Sprintf("inboxes live %v", c.InboxTTL)
 }
 
-// happens is what happens in a period.
+// happens names what happens once per period.
 var happens = map[string]string{"poll": "empty poll", "stream": "comment", "socket": "ping"}
 
-// baseline is a server before it is asked to wait.
+// baseline describes a server before peers wait.
 type baseline struct {
-	fresh int64 // resident, when it has answered a few requests
-	start int64 // resident, when it has been at work: as it should be again
+	fresh int64 // resident memory after a few requests
+	start int64 // resident memory after some work, to which it should return
 	fds   int
 }
 
@@ -157,7 +156,7 @@ func openingGoal(transport string) *float64 {
 	return nil
 }
 
-// after looks at what is left of the peers.
+// after measures what remains of the peers.
 func (c *waitingCommand) after(e *env, w *waiting, group string, before baseline, goroutines map[string]int) error {
 	e.say("waiting: all leave")
 	w.leave()
@@ -176,7 +175,7 @@ func (c *waitingCommand) after(e *env, w *waiting, group string, before baseline
 		return err
 	}
 	took := time.Since(began)
-	if err := e.sleep(500 * time.Millisecond); err != nil { // for the last connections to be noticed
+	if err := e.sleep(500 * time.Millisecond); err != nil { // until the last disconnect is noticed
 		return err
 	}
 	fdsLeft, err := fdsOf(w.server.pid)
@@ -200,8 +199,8 @@ func (c *waitingCommand) server(e *env) (*process, error) {
 	return e.serve(fmt.Sprintf("--inbox-ttl=%v", c.InboxTTL))
 }
 
-// goroutinesAtRest counts those of another server, because counting ends it, at
-// which one peer has waited, because the first may start what serves all.
+// goroutinesAtRest counts the goroutines of a separate server, since counting ends it.
+// One peer has waited there, since the first may start goroutines that serve all.
 func (c *waitingCommand) goroutinesAtRest(e *env, transport string) (map[string]int, error) {
 	server, err := c.server(e)
 	if err != nil {
@@ -223,7 +222,7 @@ func (c *waitingCommand) goroutinesAtRest(e *env, transport string) (map[string]
 	return server.dump()
 }
 
-// more is how many of now were not there before, and which.
+// more returns how many goroutines were added, and which.
 func more(now, before map[string]int) (n int, which string) {
 	for _, maker := range slices.Sorted(maps.Keys(now)) {
 		if d := now[maker] - before[maker]; d > 0 {
@@ -234,7 +233,7 @@ func more(now, before map[string]int) (n int, which string) {
 	return n, strings.TrimSuffix(which, "; ")
 }
 
-// trickle does some message cycles per second, for a time or until done.
+// trickle performs cycles at a rate, for d or until done returns true.
 func trickle(e *env, p *process, rate int, d time.Duration, done func() (bool, error)) error {
 	t := new(target)
 	for i := range min(rate, 2) {

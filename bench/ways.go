@@ -30,7 +30,7 @@ func (w way) String() string {
 	return fmt.Sprintf("%s, %s, HTTP/%d", w.transport, wire, w.version)
 }
 
-// client returns one that keeps one connection.
+// client returns an HTTP client with a single connection.
 func (p *process) client(i, version int) *http.Client {
 	t := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: p.tls.Clone(), MaxConnsPerHost: 1}
 	switch {
@@ -49,7 +49,7 @@ func (p *process) client(i, version int) *http.Client {
 	return &http.Client{Transport: t}
 }
 
-// url is that of the inboxes.
+// url returns the URL of the inboxes.
 func (p *process) url() string {
 	if p.tls != nil {
 		return "https://" + p.addr + "/inbox"
@@ -57,23 +57,23 @@ func (p *process) url() string {
 	return "http://" + p.addr + "/inbox"
 }
 
-// recipient is a peer who receives, and what has come so far.
+// recipient is a receiving peer and the messages it has received.
 type recipient struct {
 	peer
 	way
-	mu      sync.Mutex         // guards what follows
-	ledgers map[string]*ledger // of each sender
+	mu      sync.Mutex         // guards the fields below
+	ledgers map[string]*ledger // by sender
 	foreign int
-	came    map[string]chan struct{} // of PeerJS senders, who wait for room
+	arrived map[string]chan struct{} // by PeerJS sender, which waits for room
 }
 
-// mail is a message as polls and streams show it.
+// mail is a message in a poll or a stream.
 type mail struct{ Cursor, From, Body string }
 
-// label is what the body of a message begins with.
+// label returns the start of a message's body.
 func label(i int, from, to string) string { return fmt.Sprintf("%d from %s to %s ", i, from, to) }
 
-// got notes a message.
+// got records a message.
 func (r *recipient) got(from string, body string) {
 	var i int
 	var sender, to string
@@ -89,8 +89,8 @@ func (r *recipient) got(from string, body string) {
 	}
 	l.got(i)
 	select {
-	case <-r.came[from]:
-	default: // it does not wait
+	case <-r.arrived[from]:
+	default: // the sender is not waiting
 	}
 }
 
@@ -105,7 +105,7 @@ func (r *recipient) complete() bool {
 	return true
 }
 
-// perConnection is how many messages a recipient fetches before it opens a new connection.
+// perConnection is how many messages a recipient receives per connection.
 const perConnection = 150
 
 // receive receives until ctx ends.
@@ -122,8 +122,8 @@ func (r *recipient) receive(ctx context.Context, i int) error {
 	}
 }
 
-// polls asks over two connections in turn, so that no request follows the one before on
-// the same connection.
+// polls uses two connections alternately, so that consecutive requests use different
+// connections.
 func (r *recipient) polls(ctx context.Context, i int) error {
 	clients := [2]*http.Client{r.p.client(i, r.version), r.p.client(i+1, r.version)}
 	cursor, wait := "0", ""
@@ -162,12 +162,12 @@ func (r *recipient) polls(ctx context.Context, i int) error {
 			cursor = m.Cursor
 		}
 		if res.StatusCode == 204 && wait != "" {
-			time.Sleep(time.Millisecond) // or it asks for nothing else than CPU
+			time.Sleep(time.Millisecond) // to limit the CPU load
 		}
 	}
 }
 
-// ask asks for messages.
+// ask requests messages.
 func (r *recipient) ask(ctx context.Context, client *http.Client, query, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.p.url()+query, nil)
 	if err != nil {
@@ -187,8 +187,8 @@ func (r *recipient) ask(ctx context.Context, client *http.Client, query, accept 
 	return res, nil
 }
 
-// streams reads a stream, and comes back where it is after a while, unless it pops: a
-// server does not know what the client of a stream has read that it left.
+// streams reads a stream and reconnects after a while, unless it pops: the server cannot
+// know how much of a stream the client read before it disconnected.
 func (r *recipient) streams(ctx context.Context, i int) error {
 	pops := strings.HasSuffix(r.transport, ", pop")
 	for query := "?after=0"; ctx.Err() == nil; {
@@ -236,7 +236,7 @@ func (r *recipient) streams(ctx context.Context, i int) error {
 	return nil
 }
 
-// sockets reads a socket, and comes back over another one after a while.
+// sockets reads a socket and reconnects with another one after a while.
 func (r *recipient) sockets(ctx context.Context, i int) error {
 	for cursor := "0"; ctx.Err() == nil; {
 		err := r.socket(ctx, i, func(s *socket) error {
@@ -268,7 +268,8 @@ func (r *recipient) sockets(ctx context.Context, i int) error {
 	return nil
 }
 
-// peerJS reads the socket of a PeerJS client, which nobody acknowledges: it stays.
+// peerJS reads the socket of a PeerJS client. It does not reconnect, since PeerJS has no
+// acknowledgements.
 func (r *recipient) peerJS(ctx context.Context, i int) error {
 	conn, err := r.p.dial(ctx, i, 10*time.Minute, 8<<10)
 	if err != nil {
@@ -289,7 +290,7 @@ func (r *recipient) peerJS(ctx context.Context, i int) error {
 	return err
 }
 
-// socket calls f with a socket that ends when ctx does.
+// socket calls f with a socket that is closed when ctx ends.
 func (w way) socket(ctx context.Context, i int, f func(*socket) error) error {
 	conn, err := w.p.dial(ctx, i, 10*time.Minute, 8<<10)
 	if err == nil {
@@ -306,8 +307,8 @@ func (w way) socket(ctx context.Context, i int, f func(*socket) error) error {
 	return err
 }
 
-// send sends n messages to a recipient. One that meets a full inbox is sent again, with
-// the same key.
+// send sends n messages to a recipient. If the inbox is full, it retries with the same
+// key.
 func (w way) send(ctx context.Context, i int, from peer, to *recipient, n int) error {
 	switch w.transport {
 	case "PeerJS":
@@ -356,7 +357,7 @@ func (w way) send(ctx context.Context, i int, from peer, to *recipient, n int) e
 	})
 }
 
-// inTurn calls send for 0 to n-1, and again after a moment when it reports false.
+// inTurn calls send for 0 to n-1, and retries after a moment when it returns false.
 func inTurn(ctx context.Context, n int, send func(int) (sent bool, err error)) error {
 	for i := 0; i < n && ctx.Err() == nil; {
 		sent, err := send(i)
@@ -369,14 +370,13 @@ func inTurn(ctx context.Context, n int, send func(int) (sent bool, err error)) e
 		if sent {
 			i++
 		} else {
-			time.Sleep(2 * time.Millisecond) // until the recipient has read
+			time.Sleep(2 * time.Millisecond) // until the recipient has received some
 		}
 	}
 	return nil
 }
 
-// sendPeerJS has a few messages on their way at a time, since no answer says that an inbox
-// is full.
+// sendPeerJS keeps only a few messages in flight, since no response reports a full inbox.
 func (w way) sendPeerJS(ctx context.Context, i int, from peer, to *recipient, n int) error {
 	conn, err := w.p.dial(ctx, i, 10*time.Minute, 8<<10)
 	if err != nil {
@@ -391,10 +391,10 @@ func (w way) sendPeerJS(ctx context.Context, i int, from peer, to *recipient, n 
 		for _, err := s.next(); err == nil; _, err = s.next() {
 		}
 	}()
-	came := to.came[from.id]
+	arrived := to.arrived[from.id]
 	for k := range n {
 		select {
-		case came <- struct{}{}:
+		case arrived <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
@@ -402,9 +402,9 @@ func (w way) sendPeerJS(ctx context.Context, i int, from peer, to *recipient, n 
 			return err
 		}
 	}
-	for range cap(came) { // the socket stays until the last one is there
+	for range cap(arrived) { // keep the socket open until the last message has arrived
 		select {
-		case came <- struct{}{}:
+		case arrived <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
