@@ -50,7 +50,7 @@ type Draft struct {
 // A Message stays in an inbox until it is acknowledged. It is immutable.
 type Message struct {
 	Cursor Cursor
-	From   string    // the sender's id
+	From   string    // the sender's id; empty for an [Event] from the server
 	Time   time.Time // when the store accepted it, UTC
 	Body   []byte    // read-only
 }
@@ -167,6 +167,24 @@ type Store interface {
 	// Errors: ErrUnauthorized, ErrBadCursor.
 	Leave(ctx context.Context, p Peer, upTo Cursor, w *Waker) error
 
+	// Join makes p a member of a room for as long as its inbox lives, and opens its inbox
+	// if it does not exist. It returns the ids of all members in the order in which they
+	// joined. Join does not restart the expiry: a member stays in by receiving. For a peer
+	// that is a member already, Join changes nothing.
+	//
+	// Every other member gets an [Event] in its inbox, as a message from the server. It
+	// gets them all in order, even if its inbox is full: up to [MaxEvents] of them do not
+	// count against the limits of the inbox. Each member also gets an event when a member
+	// leaves or its inbox ends. An expiry is reported within half a TTL.
+	//
+	// Errors: ErrUnauthorized, ErrServerFull, ErrRoomFull, ErrTooManyRooms.
+	Join(ctx context.Context, p Peer, room string) (members []string, err error)
+
+	// LeaveRoom ends p's membership of a room. It succeeds if p is not a member.
+	//
+	// Errors: ErrUnauthorized.
+	LeaveRoom(ctx context.Context, p Peer, room string) error
+
 	// Close closes p's inbox, discards its messages and ends its receiver with ErrClosed.
 	// It succeeds if the inbox does not exist. If life is not zero, Close spares an inbox
 	// of another life ([Cursor.Life]), so a delayed Close cannot close an inbox that was
@@ -187,6 +205,8 @@ var (
 	ErrClosed       = errors.New("the inbox was closed")
 	ErrDraining     = errors.New("the server is about to stop")
 	ErrUnavailable  = errors.New("the store cannot be reached")
+	ErrRoomFull     = errors.New("the room is full")
+	ErrTooManyRooms = errors.New("the peer is in too many rooms")
 	ErrRateLimited  = errors.New("too many requests or wrong passwords")
 
 	// ErrShare is the ErrFull of a sender that has filled its share of the inbox.
@@ -206,6 +226,9 @@ type Limits struct {
 	Bytes    int           // of message bodies per inbox; default 1 MiB
 	Inboxes  int           // in the store; default 1,000,000
 	Memory   int64         // bytes in the store, as the store counts them; default 1 GiB
+
+	RoomMembers int // per room; default 64
+	Rooms       int // that one inbox can be in; default 16
 
 	// Share is the percentage of an inbox's Messages and Bytes that one sender can fill
 	// while no other sender has a message in it; default 100. Fractions are rounded up,
@@ -276,6 +299,12 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.Memory == 0 {
 		l.Memory = 1 << 30
+	}
+	if l.RoomMembers == 0 {
+		l.RoomMembers = 64
+	}
+	if l.Rooms == 0 {
+		l.Rooms = 16
 	}
 	if l.Share == 0 {
 		l.Share = 100

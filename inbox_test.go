@@ -113,11 +113,11 @@ func TestParseCursorRejectsMalformedInput(t *testing.T) {
 }
 
 func TestZeroLimitsMeanTheDefaults(t *testing.T) {
-	want := inbox.Limits{TTL: time.Minute, Messages: 100, Bytes: 1 << 20, Inboxes: 1_000_000, Memory: 1 << 30, Share: 100}
+	want := inbox.Limits{TTL: time.Minute, Messages: 100, Bytes: 1 << 20, Inboxes: 1_000_000, Memory: 1 << 30, RoomMembers: 64, Rooms: 16, Share: 100}
 	if got := (inbox.Limits{}).WithDefaults(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	own := inbox.Limits{TTL: 1, Messages: 2, Bytes: 3, Inboxes: 4, Memory: 5, Share: 6, Guesses: inbox.Guesses{Every: 7, Burst: 8}}
+	own := inbox.Limits{TTL: 1, Messages: 2, Bytes: 3, Inboxes: 4, Memory: 5, RoomMembers: 9, Rooms: 10, Share: 6, Guesses: inbox.Guesses{Every: 7, Burst: 8}}
 	if got := own.WithDefaults(); got != own {
 		t.Errorf("WithDefaults changed %+v to %+v", own, got)
 	}

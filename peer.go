@@ -27,23 +27,27 @@ const (
 // person who chose it. An id is 1 to MaxID bytes of UTF-8 without control characters,
 // without white space at either end, and without a colon, which Basic authentication (RFC
 // 7617) cannot carry.
-func CheckID(id string) error {
+func CheckID(id string) error { return checkName("an id", id) }
+
+// checkName checks an id or another name that follows its rules. what is the subject of the
+// error.
+func checkName(what, name string) error {
 	switch {
-	case id == "":
-		return errors.New("an id must not be empty")
-	case len(id) > MaxID:
-		return fmt.Errorf("an id must not be longer than %d bytes", MaxID)
-	case !utf8.ValidString(id):
-		return errors.New("an id must be valid UTF-8")
-	case strings.ContainsRune(id, ':'):
-		return errors.New("an id must not contain a colon")
-	case strings.ContainsFunc(id, unicode.IsControl):
-		return errors.New("an id must not contain control characters")
+	case name == "":
+		return errors.New(what + " must not be empty")
+	case len(name) > MaxID:
+		return fmt.Errorf("%s must not be longer than %d bytes", what, MaxID)
+	case !utf8.ValidString(name):
+		return errors.New(what + " must be valid UTF-8")
+	case strings.ContainsRune(name, ':'):
+		return errors.New(what + " must not contain a colon")
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New(what + " must not contain control characters")
 	}
-	first, _ := utf8.DecodeRuneInString(id)
-	last, _ := utf8.DecodeLastRuneInString(id)
+	first, _ := utf8.DecodeRuneInString(name)
+	last, _ := utf8.DecodeLastRuneInString(name)
 	if unicode.IsSpace(first) || unicode.IsSpace(last) {
-		return errors.New("an id must not begin or end with white space")
+		return errors.New(what + " must not begin or end with white space")
 	}
 	return nil
 }

@@ -61,6 +61,11 @@ func (f *filler) send(from, to, key string, body []byte) {
 	f.check(err)
 }
 
+func (f *filler) join(id, room string) {
+	_, err := f.Join(context.Background(), inbox.Peer{ID: id}, room)
+	f.check(err)
+}
+
 func (f *filler) close(id string) { f.check(f.Close(context.Background(), inbox.Peer{ID: id}, 0)) }
 
 // acknowledge removes the n oldest messages.
@@ -80,6 +85,27 @@ var kept = map[string]func(f *filler){
 			from := f.name(inbox.MaxID)
 			f.send(from, to, "", nil)
 			f.close(from)
+		}
+	},
+	"rooms of one member": func(f *filler) {
+		id := f.name(1)
+		for range 16 {
+			f.join(id, f.name(inbox.MaxID))
+		}
+	},
+	"a room with all its members": func(f *filler) {
+		room := f.name(1)
+		for range 64 {
+			f.join(f.name(1), room)
+		}
+	},
+	"events that nobody reads": func(f *filler) {
+		room := f.name(inbox.MaxID)
+		f.join(f.name(1), room)
+		for range inbox.MaxEvents {
+			id := f.name(inbox.MaxID)
+			f.join(id, room)
+			f.close(id)
 		}
 	},
 	"empty messages": func(f *filler) {

@@ -39,6 +39,9 @@ type Store struct {
 	seed    maphash.Seed
 	start   time.Time // origin of all expiry times, on the monotonic clock
 	shards  [shardCount]shard
+	rooms   [roomShards]roomShard
+	left    leftovers
+	joins   atomic.Uint64
 
 	inboxes atomic.Int64 // in all shards, including expired ones not yet removed
 	memory  atomic.Int64 // bytes in use, as cost.go counts them
@@ -147,12 +150,7 @@ func (s *Store) send(from inbox.Peer, to string, d inbox.Draft) (replayed bool, 
 		in.keys = in.keys.remember(digest)
 	}
 	in.count(sender)
-	in.last++
-	in.bytes += len(d.Body)
-	in.live += cost
-	m.Cursor = inbox.Cursor{Life: in.life, Seq: in.last}
-	in.messages = append(in.messages, m)
-	sh.messages, sh.bytes = sh.messages+1, sh.bytes+len(m.Body)
+	sh.addLocked(in, m, cost)
 	waker := in.waker
 	sh.Unlock()
 	if waker != nil {
@@ -187,6 +185,7 @@ func (s *Store) Acknowledge(_ context.Context, p inbox.Peer, upTo inbox.Cursor, 
 // receive implements Look and Acknowledge. If the server is full, it removes expired
 // inboxes and tries once more.
 func (s *Store) receive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker, attach bool) (inbox.Batch, error) {
+	defer s.settle()
 	b, err := s.tryReceive(p, after, limit, w, attach)
 	if err == inbox.ErrServerFull {
 		s.removeExpired()
@@ -219,6 +218,7 @@ func (s *Store) tryReceive(p inbox.Peer, after inbox.Cursor, limit int, w *inbox
 		in.waker = w
 	}
 	sh.touchLocked(in, now)
+	s.caughtUpLocked(in)
 
 	b := inbox.Batch{Reset: reset, TTL: s.limits.TTL}
 	n := min(limit, len(in.messages))
@@ -253,6 +253,7 @@ func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inb
 
 // Close implements [inbox.Store].
 func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
+	defer s.settle()
 	sh := s.shard(p.ID)
 	sh.Lock()
 	defer sh.Unlock()
@@ -269,7 +270,7 @@ func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
 	if in.waker != nil {
 		in.waker.End(inbox.ErrClosed)
 	}
-	sh.removeLocked(in)
+	sh.removeLocked(in, inbox.RoomLeft)
 	return nil
 }
 
@@ -288,6 +289,7 @@ func (s *Store) removeExpired() {
 		for s.shards[i].removeExpired(s.now()) {
 		}
 	}
+	s.settle()
 }
 
 func (s *Store) reserveInbox() bool {

@@ -37,7 +37,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestStoreWithoutRun(t *testing.T) {
-	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+	storetest.Run(t, storetest.Config{Bubble: true, TTL: ttl, Inboxes: true, Takes: true, Unattended: true, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
 		return []inbox.Store{memstore.New(l)}
 	}})
 }

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type entry struct {
 	messages []inbox.Message // oldest first, with consecutive numbers ending at last
 	waker    *inbox.Waker    // the last receiver's, unless it has left
 	taken    *taking         // the pop in progress, or nil
+	rooms    *memberships    // nil until it joins a room
 	keys     *keys           // nil until a sender uses a key
 	bytes    int             // total size of the bodies in messages
 	account  uint64          // see [inbox.Quota]; 0 if the inbox has none
@@ -36,14 +38,26 @@ type entry struct {
 // its owner.
 func (in *entry) isOf(sender string) bool {
 	held := len(in.messages)
-	return held > 0 && int64(in.run) >= int64(held) && in.messages[held-1].From == sender && sender != in.id
+	if in.rooms != nil {
+		held -= in.rooms.events
+	}
+	return held > 0 && int64(in.run) >= int64(held) && in.lastSender() == sender && sender != in.id
+}
+
+// lastSender returns the sender of the latest message that is not an event, or "".
+func (in *entry) lastSender() string {
+	for _, m := range slices.Backward(in.messages) {
+		if !m.FromServer() {
+			return m.From
+		}
+	}
+	return ""
 }
 
 // count updates run before a message of sender is appended.
 func (in *entry) count(sender string) {
-	held := len(in.messages)
 	switch {
-	case held == 0 || in.messages[held-1].From != sender:
+	case in.lastSender() != sender:
 		in.run = 1
 	case in.run < math.MaxUint32:
 		in.run++
@@ -65,6 +79,10 @@ func (in *entry) acknowledge(seq uint64) (freed int64) {
 	for i := range in.messages[:n] {
 		m := &in.messages[i]
 		in.bytes -= len(m.Body)
+		if m.FromServer() {
+			in.rooms.events--
+			in.rooms.bytes -= len(m.Body)
+		}
 		in.live -= costOf(m)
 		in.dead += costOf(m)
 	}
@@ -80,7 +98,7 @@ func (in *entry) acknowledge(seq uint64) (freed int64) {
 
 // cost returns what the inbox counts for in total.
 func (in *entry) cost() int64 {
-	return inboxCost + sizeCost(len(in.id)) + in.live + in.dead + costOfKeys(in.keys.len())
+	return inboxCost + sizeCost(len(in.id)) + in.live + in.dead + costOfKeys(in.keys.len()) + in.rooms.cost()
 }
 
 // A shard is a part of all inboxes, with its own lock.
@@ -103,7 +121,7 @@ type shard struct {
 func (sh *shard) findLocked(id string, now time.Duration) *entry {
 	in := sh.inboxes.Get(id)
 	if in != nil && in.expires <= now {
-		sh.removeLocked(in)
+		sh.removeLocked(in, inbox.RoomExpired)
 		return nil
 	}
 	return in
@@ -196,8 +214,19 @@ func (sh *shard) touchLocked(in *entry, now time.Duration) {
 	sh.appendLocked(in)
 }
 
-// removeLocked removes an inbox and returns everything it counted for.
-func (sh *shard) removeLocked(in *entry) {
+// addLocked appends a message to an inbox. The caller has reserved its cost.
+func (sh *shard) addLocked(in *entry, m inbox.Message, cost int64) {
+	in.last++
+	in.bytes += len(m.Body)
+	in.live += cost
+	m.Cursor = inbox.Cursor{Life: in.life, Seq: in.last}
+	in.messages = append(in.messages, m)
+	sh.messages, sh.bytes = sh.messages+1, sh.bytes+len(m.Body)
+}
+
+// removeLocked removes an inbox and returns everything it counted for. settle then tells
+// its rooms why.
+func (sh *shard) removeLocked(in *entry, why inbox.EventKind) {
 	sh.unlinkLocked(in)
 	sh.messages, sh.bytes = sh.messages-len(in.messages), sh.bytes-in.bytes
 	room := sh.inboxes.Room()
@@ -206,6 +235,9 @@ func (sh *shard) removeLocked(in *entry) {
 	sh.store.memory.Add(-in.cost() - roomCost*int64(room-sh.inboxes.Room()))
 	sh.store.hold(in, -in.cost())
 	in.endTaking()
+	if in.rooms != nil {
+		sh.store.leave(leftover{in, why})
+	}
 	if in.waker != nil {
 		in.waker.Wake() // a receiver that still waits opens the next life
 	}
@@ -224,7 +256,7 @@ func (sh *shard) removeExpired(now time.Duration) (more bool) {
 		if sh.head == nil || sh.head.expires > now {
 			return false
 		}
-		sh.removeLocked(sh.head)
+		sh.removeLocked(sh.head, inbox.RoomExpired)
 	}
 	return true
 }

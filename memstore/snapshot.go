@@ -35,6 +35,13 @@ type snapshotInbox struct {
 	TTL      time.Duration // time left to live
 	Messages []snapshotMessage
 	Keys     []digest
+	Rooms    []snapshotRoom // since version 0.4
+}
+
+// snapshotRoom is a membership. Joined orders the members of a room.
+type snapshotRoom struct {
+	Name   string
+	Joined uint64
 }
 
 type snapshotMessage struct {
@@ -148,6 +155,11 @@ func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 			ID: in.id, Secret: in.secret, Life: in.life, Last: in.last,
 			TTL: in.expires - now, Keys: in.keys.inOrder(),
 		}
+		if in.rooms != nil {
+			for _, m := range in.rooms.all {
+				saved.Rooms = append(saved.Rooms, snapshotRoom{m.room.name, m.joined})
+			}
+		}
 		for _, m := range in.messages {
 			saved.Messages = append(saved.Messages, snapshotMessage{m.From, m.Time, m.Body})
 		}
@@ -215,6 +227,7 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 	away := max(0, time.Since(h.Time)) // a clock that was set back must not add lifetime
 	now := s.now()
 	var all []*entry
+	var gone []snapshotInbox // expired since
 	for {
 		var saved snapshotInbox
 		err := dec.Decode(&saved)
@@ -228,7 +241,11 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 			return pepper, damaged(err.Error())
 		}
 		if left := min(saved.TTL, s.limits.TTL) - away; left > 0 {
-			all = append(all, saved.entry(now+left))
+			in := saved.entry(now + left)
+			s.rejoin(in, saved.Rooms)
+			all = append(all, in)
+		} else {
+			gone = append(gone, saved)
 		}
 	}
 	// The snapshot is ordered by the shards of the process that saved it.
@@ -237,6 +254,10 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 		if err := s.restore(in); err != nil {
 			return pepper, err
 		}
+	}
+	s.orderRooms()
+	for _, in := range gone {
+		s.expiredBefore(in.ID, in.Rooms)
 	}
 	return h.Pepper, nil
 }
@@ -254,7 +275,8 @@ func (saved *snapshotInbox) check() error {
 		return errors.New("an inbox with too many keys")
 	}
 	for i := range saved.Messages {
-		if saved.Messages[i].From == "" {
+		m := inbox.Message{From: saved.Messages[i].From, Body: saved.Messages[i].Body}
+		if _, event := m.Event(); m.FromServer() && !event {
 			return errors.New("a message without a sender")
 		}
 	}
@@ -274,7 +296,12 @@ func (saved *snapshotInbox) entry(expires time.Duration) *entry {
 			Cursor: inbox.Cursor{Life: in.life, Seq: first + uint64(i)},
 			From:   m.From, Time: m.Time.UTC(), Body: trimmed(m.Body),
 		}
-		in.count(m.From)
+		if message.FromServer() {
+			in.inRooms().events++
+			in.rooms.bytes += len(m.Body)
+		} else {
+			in.count(m.From)
+		}
 		in.bytes += len(m.Body)
 		in.live += costOf(&message)
 		in.messages = append(in.messages, message)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +92,47 @@ func TestSnapshotKeepsEverything(t *testing.T) {
 	if b := look(t, restored, "empty", start, 9); b.Cursor != look(t, s, "empty", start, 9).Cursor {
 		t.Errorf("an empty inbox did not keep its cursor")
 	}
+}
+
+func TestSnapshotKeepsRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := inbox.Limits{TTL: ttl}
+		s := memstore.New(limits)
+		join := func(id string) []string {
+			t.Helper()
+			members, err := s.Join(t.Context(), peer(id), "standup")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return members
+		}
+		join("early")
+		time.Sleep(time.Second)
+		for _, id := range []string{"dave", "bob", "alice"} { // not the order of their ids
+			join(id)
+		}
+		path := save(t, s)
+		time.Sleep(ttl - time.Second) // early expires meanwhile
+
+		s = memstore.New(limits)
+		if _, err := s.Load(path); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := join("carol"), []string{"dave", "bob", "alice", "carol"}; !slices.Equal(got, want) {
+			t.Errorf("the members are %q, want %q", got, want)
+		}
+		var events []string
+		for _, m := range look(t, s, "alice", start, 9).Messages {
+			e, ok := m.Event()
+			if !ok {
+				t.Fatalf("got the message %q", m.Body)
+			}
+			events = append(events, string(e.Kind)+" "+e.Peer)
+		}
+		if want := []string{"expired early", "joined carol"}; !slices.Equal(events, want) {
+			t.Errorf("alice got the events %q, want %q", events, want)
+		}
+	})
 }
 
 func TestSnapshotKeepsTheOrderOfKeys(t *testing.T) {

@@ -71,15 +71,20 @@ func (t *taking) miss() <-chan struct{} {
 
 // held returns the number of messages that count against the limits of the inbox, and the
 // size of their bodies. Messages that a pop hides do not count, because its client may
-// have read them already.
+// have read them already. Neither do events.
 func (in *entry) held() (messages, bytes int) {
 	if in == nil {
 		return 0, 0
 	}
 	messages, bytes = len(in.messages), in.bytes
+	if in.rooms != nil {
+		messages, bytes = messages-in.rooms.events, bytes-in.rooms.bytes
+	}
 	if in.hides() {
 		for _, m := range in.messages[:in.taken.upTo-in.first()+1] {
-			messages, bytes = messages-1, bytes-len(m.Body)
+			if !m.FromServer() {
+				messages, bytes = messages-1, bytes-len(m.Body)
+			}
 		}
 	}
 	return messages, bytes

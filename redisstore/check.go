@@ -30,9 +30,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	seal, err := newSeal(c.Key, "inbox: rooms in redis")
+	if err != nil {
+		return nil, err
+	}
 	l := &link{
 		Link: shared, waitReplicas: int64(c.WaitReplicas), log: c.Log,
-		hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"), swept: make(chan struct{}, 1),
+		hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"),
+		roomNames: newHashes(c.Key, "room"), roomSeal: seal, swept: make(chan struct{}, 1),
 		delivery: c.Delivery, roundTrips: c.RoundTrips,
 	}
 	s := newStore(l, l.Prefix(), c.Limits)

@@ -17,7 +17,8 @@ if b.receiver ~= NOBODY then
   number = notify('c', b.receiver, server, channel)
   add_ended(b, 'c')
 end
-call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+local rooms = b.events and call('HGETALL', KEYS[6]) or {}
+call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 b.closed, b.closer, b.expires = 1, request, now
 save(b, ttl)
-return {OK, number}
+return {OK, number, rooms}

@@ -5,11 +5,13 @@
 -- KEYS[3]  the idempotency keys it remembers: a sorted set by arrival
 -- KEYS[4]  the ids of the latest requests that appended to it: a string of 8 bytes each
 -- KEYS[5]  when the bucket of wrong secrets will be full again, in microseconds; it expires then
+-- KEYS[6]  its memberships of rooms: a hash, see member.lua
 --
--- All five are in the same slot. Only the first is authoritative: opening an inbox deletes
+-- All six are in the same slot. Only the first is authoritative: opening an inbox deletes
 -- whatever is left of the others.
 
 local OK, UNAUTHORIZED, NO_INBOX, FULL, BAD_CURSOR, REPLACED, CLOSED, REPLAYED, LATE, RATE_LIMITED, SHARE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local GONE, GAP, BEHIND, TOO_MANY, ROOM_FULL = 11, 12, 13, 14, 15
 
 -- The fields of the record: secret; life; history, the replication id under which the
 -- life was last written to; the earlier life and its last number, if the history has
@@ -25,13 +27,13 @@ local NOBODY = string.rep('\0', 16)
 local SECOND = 1000000
 
 -- spoil removes an inbox because another program has written to one of its keys, which
--- would make every later request fail. KEYS[3] to KEYS[5] can be removed alone. Go warns
+-- would make every later request fail. KEYS[3] to KEYS[6] can be removed alone. Go warns
 -- the operator and retries the script. Nothing must have been written before.
 local function spoil(key)
-  if key == KEYS[3] or key == KEYS[4] or key == KEYS[5] then
+  if key == KEYS[3] or key == KEYS[4] or key == KEYS[5] or key == KEYS[6] then
     redis.call('UNLINK', key)
   else
-    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+    redis.call('UNLINK', unpack(KEYS))
   end
   error({err = 'INBOXSPOILED another program has written to the keys of an inbox'})
 end
@@ -56,7 +58,7 @@ if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 -- valid reports whether save can have written the record.
 local function valid(b, size)
   local ended = size - SIZE
-  return ended % 17 == 0 and ended <= 8 * 17 and b.closed <= 1 and b.armed <= 1
+  return ended % 17 == 0 and ended <= 9 * 17 and b.closed <= 1 and b.armed <= 1
     and b.first >= 1 and b.last >= b.first - 1 and b.sum >= b.base
     and b.last < 2 ^ 53 and b.sum < 2 ^ 53 and b.known < 2 ^ 53
     and b.expires < now + 800 * 86400 * SECOND
@@ -86,6 +88,9 @@ local function load()
   -- tag of 8 bytes, and the number of the first message of its current run. They are
   -- stored among the ended receivers, where servers of version 0.1 leave them alone.
   b.addresses = cut(b, 'a')
+  -- In a room: how many messages are events, and the bytes of their bodies.
+  local events = cut(b, 'n')
+  if events then b.events, b.event_bytes = struct.unpack('>I8I8', events) end
   local sender = cut(b, 's')
   if sender then b.sender, b.run = struct.unpack('>c8I8', sender) end
   b.ended = string.sub(b.ended, -MOST_ENDED)
@@ -97,6 +102,7 @@ end
 local function save(b, keep)
   local more = b.addresses and 'a' .. b.addresses or ''
   if b.sender then more = more .. 's' .. struct.pack('>c8I8', b.sender, b.run) end
+  if b.events then more = more .. 'n' .. struct.pack('>I8I8', b.events, b.event_bytes) end
   call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
     b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. more .. b.ended,
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
@@ -190,10 +196,26 @@ local function admit(b, secret, address, every, burst, life)
   return UNAUTHORIZED
 end
 
+-- is_event reports whether an entry of KEYS[2] is from the server: its sender has no id.
+local function is_event(entry)
+  return string.sub(entry, 17, 18) == '\0\0'
+end
+
+-- only_events_before reports whether all messages before that number are events.
+local function only_events_before(b, number)
+  local n = number - b.first
+  if n <= 0 then return true end
+  if n > (b.events or 0) then return false end
+  for _, entry in ipairs(call('LRANGE', KEYS[2], 0, n - 1)) do
+    if not is_event(entry) then return false end
+  end
+  return true
+end
+
 -- open_inbox returns the record of a new life. b is the record of an earlier life, or
 -- nil.
 local function open_inbox(b, secret, address, life, ttl, now)
-  call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
   if b and b.closed == 0 then add_ended(b, 'e') end
   local opened = {
     secret = secret, life = life, history = history(), earlier = string.rep('\0', 8), known = 0,

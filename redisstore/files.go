@@ -64,7 +64,17 @@ type lock struct {
 
 // Files returns the shared files. key is the Key of the store's Config.
 func (s *Store) Files(key [inbox.PepperSize]byte) (*Files, error) {
-	derived, err := hkdf.Key(sha256.New, key[:], nil, "inbox: files in redis", 32)
+	seal, err := newSeal(key, "inbox: files in redis")
+	if err != nil {
+		return nil, err
+	}
+	tagged := s.Prefix() + "{" + redislink.Tag(0) + "}"
+	return &Files{l: s.link, seal: seal, key: tagged + "files", lockPrefix: tagged + "lock:", locks: make(map[string]*lock)}, nil
+}
+
+// newSeal returns a cipher whose key is derived for one purpose from the servers' common key.
+func newSeal(key [inbox.PepperSize]byte, purpose string) (cipher.AEAD, error) {
+	derived, err := hkdf.Key(sha256.New, key[:], nil, purpose, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +82,7 @@ func (s *Store) Files(key [inbox.PepperSize]byte) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	seal, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, err
-	}
-	tagged := s.Prefix() + "{" + redislink.Tag(0) + "}"
-	return &Files{l: s.link, seal: seal, key: tagged + "files", lockPrefix: tagged + "lock:", locks: make(map[string]*lock)}, nil
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // Load returns the content of a file. It returns fs.ErrNotExist if the file does not

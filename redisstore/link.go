@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/cipher"
 	"encoding/binary"
 	"log/slog"
 	"sync"
@@ -19,8 +20,10 @@ type link struct {
 	*redislink.Link
 	waitReplicas int64
 	log          *slog.Logger
-	hashes       *sync.Pool // of *keyedHash, for ids
-	addresses    *sync.Pool // of *keyedHash, for addresses
+	hashes       *sync.Pool  // of *keyedHash, for ids
+	addresses    *sync.Pool  // of *keyedHash, for addresses
+	roomNames    *sync.Pool  // of *keyedHash, for names of rooms
+	roomSeal     cipher.AEAD // seals names of rooms, and ids of their members
 
 	receivers receivers
 	sweeps    [redislink.Partitions]atomic.Bool // parts whose receivers have to look again
@@ -40,6 +43,7 @@ func (s *Store) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { l.sweep(ctx) })
 	running.Go(func() { l.remind(ctx) })
+	running.Go(func() { s.sweepRooms(ctx) })
 	l.Link.Run(ctx, l.heard, l.requestSweep)
 	running.Wait()
 }

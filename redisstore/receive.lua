@@ -42,6 +42,11 @@ local function acknowledge(upto)
       ages[i] = struct.pack('>I8', math.max(0, now - struct.unpack('>I8', entry, 9)))
     end
   end
+  if (b.events or 0) > 0 then
+    for _, entry in ipairs(call('LRANGE', KEYS[2], 0, string.format('%.0f', math.min(upto, b.last) - b.first))) do
+      if is_event(entry) then b.events, b.event_bytes = b.events - 1, b.event_bytes - (#entry - 18) end
+    end
+  end
   if upto >= b.last then
     b.first, b.base = b.last + 1, b.sum
     call('UNLINK', KEYS[2])
@@ -99,5 +104,6 @@ end
 b.expires = now + ttl
 if held > 0 then expire_with(b, KEYS[2]) end
 if b.keys > 0 then expire_with(b, KEYS[3]) end
+if b.events then expire_with(b, KEYS[6]) end
 save(b, ttl)
 return {OK, b.life, b.last - held + #found, reset and 1 or 0, replaced, found, table.concat(ages)}

@@ -297,6 +297,7 @@ func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 		return reply.err()
 	}
 	s.receivers.end(reply.localReceiver(1), inbox.ErrClosed)
+	s.leaveAll(ctx, reply)
 	return nil
 }
 
@@ -343,7 +344,7 @@ func (s *Store) place(id string) place {
 	h.mac.Write(h.buf)
 	sum := h.mac.Sum(h.buf[:0])
 	key := s.prefix + "{" + redislink.Tag(sum[16]) + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
-	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w"}, sum[16], string(sum[17:25])}
+	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w", key + ":j"}, sum[16], string(sum[17:25])}
 }
 
 // keyedHash is an HMAC that already has its key.

@@ -73,9 +73,16 @@ var spaces atomic.Uint64
 func conform(t *testing.T, url string) {
 	one, two := open(t, Config{URL: url}), open(t, Config{URL: url})
 	t.Run("files", func(t *testing.T) { shareFiles(t, one, two) })
-	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Open: func(_ storetest.T, l inbox.Limits) []inbox.Store {
+	storetest.Run(t, storetest.Config{TTL: 2 * time.Second, Open: func(t storetest.T, l inbox.Limits) []inbox.Store {
 		prefix := fmt.Sprintf("case%d:", spaces.Add(1))
-		return []inbox.Store{one.at(prefix, l), two.at(prefix, l)}
+		stores := []inbox.Store{one.at(prefix, l), two.at(prefix, l)}
+		ctx, stop := context.WithCancel(t.Context())
+		var sweeping sync.WaitGroup
+		for _, s := range stores {
+			sweeping.Go(func() { s.(*Store).sweepRooms(ctx) })
+		}
+		t.Cleanup(func() { stop(); sweeping.Wait() })
+		return stores
 	}})
 }
 

@@ -24,6 +24,11 @@ const (
 	codeLate
 	codeRateLimited
 	codeShare
+	codeGone
+	codeGap
+	codeBehind
+	codeTooMany
+	codeRoomFull
 )
 
 var codeErrors = map[int64]error{
@@ -35,6 +40,8 @@ var codeErrors = map[int64]error{
 	codeClosed:       inbox.ErrClosed,
 	codeRateLimited:  inbox.ErrRateLimited,
 	codeShare:        inbox.ErrShare,
+	codeTooMany:      inbox.ErrTooManyRooms,
+	codeRoomFull:     inbox.ErrRoomFull,
 }
 
 // A reply is a script's result: a code, followed by other fields.

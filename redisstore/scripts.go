@@ -28,6 +28,14 @@ var (
 	receiveSource string
 	//go:embed close.lua
 	closeSource string
+	//go:embed member.lua
+	memberSource string
+	//go:embed notify.lua
+	notifySource string
+	//go:embed room.lua
+	roomSource string
+	//go:embed due.lua
+	dueSource string
 )
 
 // A script runs in one slot. Redis refuses to start a script when memory is short, unless
@@ -50,8 +58,17 @@ var (
 	receiveScript     = newScript("receive", allowOOM, "local OPENS = false\n"+receiveSource)
 	openReceiveScript = newScript("receive", "", "local OPENS = true\n"+receiveSource)
 	closeScript       = newScript("close", allowOOM, closeSource)
+	enterScript       = newScript("member", "", memberSource)
+	memberScript      = newScript("member", allowOOM, memberSource)
+	notifyScript      = newScript("notify", "", notifySource)
+	joinScript        = newScript("room", "", roomSource)
+	roomScript        = newScript("room", allowOOM, roomSource)
+	dueScript         = newScript("due", allowOOM, dueSource)
 
-	allScripts = []*script{&openScript, &sendScript, &receiveScript, &openReceiveScript, &closeScript}
+	allScripts = []*script{
+		&openScript, &sendScript, &receiveScript, &openReceiveScript, &closeScript,
+		&enterScript, &memberScript, &notifyScript, &joinScript, &roomScript, &dueScript,
+	}
 )
 
 func newScript(name, flags, source string) script {

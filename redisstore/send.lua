@@ -21,10 +21,11 @@ if key ~= '' and call('ZSCORE', KEYS[3], key) then
   save(b, ttl) -- as above
   return {REPLAYED}
 end
-local held, bytes_then = b.last - b.first + 1, b.sum - b.base + size
+local events = b.events or 0
+local held, bytes_then = b.last - b.first + 1 - events, b.sum - b.base + size - (b.event_bytes or 0)
 if held >= messages or bytes_then > bytes then return {FULL} end
 if b.sender ~= sender then b.sender, b.run = sender, b.last + 1 end
-local alone = held > 0 and b.run <= b.first
+local alone = held > 0 and only_events_before(b, b.run)
 if alone and (held >= alone_messages or bytes_then > alone_bytes) then return {SHARE} end
 
 renew(b, life, now)

@@ -37,6 +37,10 @@ type Config struct {
 	// Inboxes reports that the store enforces Limits.Inboxes.
 	Inboxes bool
 
+	// Unattended reports that nothing runs the store in the background, so that members of a
+	// room learn of an expiry only at the next join.
+	Unattended bool
+
 	// Takes reports that the store supports Take, rather than returning nil.
 	Takes bool
 }
@@ -57,6 +61,8 @@ type testCase struct {
 	limits inbox.Limits // a zero TTL means cfg.TTL
 	timed  bool         // whether it observes expiries, or looks that prevent one
 	run    func(h *harness)
+
+	attended bool // the store has to report an expiry by itself
 }
 
 // Run tests a store. In real time the cases run in parallel and mostly sleep, so a high
@@ -91,6 +97,7 @@ func Run(t *testing.T, cfg Config) {
 		{"share", shareCases},
 		{"guesses", guessCases},
 		{"quota", quotaCases},
+		{"rooms", roomCases},
 		{"concurrent", concurrentCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -112,6 +119,9 @@ func Run(t *testing.T, cfg Config) {
 func runCase(t *testing.T, cfg Config, c testCase) {
 	if c.limits.Inboxes != 0 && !cfg.Inboxes {
 		t.Skip("the store does not limit the number of inboxes")
+	}
+	if c.attended && cfg.Unattended {
+		t.Skip("nothing runs the store in the background")
 	}
 	if !cfg.Bubble {
 		t.Parallel()

@@ -17,10 +17,12 @@ const (
 	opTake
 	opLeave
 	opClose
+	opJoin
+	opLeaveRoom
 	opCount
 )
 
-var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close"}
+var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close", "join", "leave-room"}
 
 // operations counts calls to a store and their failures.
 type operations struct {
@@ -114,5 +116,19 @@ func (s countedStore) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 func (s countedStore) Close(ctx context.Context, p inbox.Peer, life uint64) error {
 	err := s.Store.Close(ctx, p, life)
 	s.note(opClose, err)
+	return err
+}
+
+// Join implements [inbox.Store].
+func (s countedStore) Join(ctx context.Context, p inbox.Peer, room string) ([]string, error) {
+	members, err := s.Store.Join(ctx, p, room)
+	s.note(opJoin, err)
+	return members, err
+}
+
+// LeaveRoom implements [inbox.Store].
+func (s countedStore) LeaveRoom(ctx context.Context, p inbox.Peer, room string) error {
+	err := s.Store.LeaveRoom(ctx, p, room)
+	s.note(opLeaveRoom, err)
 	return err
 }

@@ -50,6 +50,8 @@ type serveCommand struct {
 	InboxTTL      time.Duration `name:"inbox-ttl" default:"60s" group:"Limits" help:"How long an inbox lives after its owner's last request."`
 	InboxCapacity int           `default:"100" group:"Limits" help:"Messages per inbox."`
 	InboxBytes    size          `default:"1MiB" group:"Limits" help:"Bytes of all messages in one inbox."`
+	RoomMembers   int           `default:"64" group:"Limits" help:"Members of one room, at most 1000."`
+	RoomsPerPeer  int           `default:"16" group:"Limits" help:"Rooms that one peer can be in, at most 1000."`
 	MaxBody       size          `default:"64KiB" group:"Limits" help:"Bytes per message."`
 	MaxInboxes    int           `default:"1000000" group:"Limits" help:"Inboxes on this server."`
 	MaxMemory     size          `default:"1GiB" group:"Limits" help:"Bytes of all inboxes, messages and keys on this server."`

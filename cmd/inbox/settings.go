@@ -39,7 +39,7 @@ func (c *serveCommand) checkLimits() error {
 		value int64
 	}{
 		{"inbox-capacity", int64(c.InboxCapacity)}, {"inbox-bytes", int64(c.InboxBytes)}, {"max-body", int64(c.MaxBody)},
-		{"max-inboxes", int64(c.MaxInboxes)}, {"max-memory", int64(c.MaxMemory)},
+		{"room-members", int64(c.RoomMembers)}, {"rooms-per-peer", int64(c.RoomsPerPeer)}, {"max-inboxes", int64(c.MaxInboxes)}, {"max-memory", int64(c.MaxMemory)},
 	} {
 		if limit.value < 1 {
 			return fmt.Errorf("--%s: limit %d, want at least 1", limit.flag, limit.value)
@@ -48,6 +48,8 @@ func (c *serveCommand) checkLimits() error {
 	switch {
 	case c.MaxBody > c.InboxBytes:
 		return errors.New("--max-body is more than --inbox-bytes: such a message would not fit into any inbox")
+	case c.RoomMembers > 1000 || c.RoomsPerPeer > 1000:
+		return errors.New("--room-members and --rooms-per-peer must be at most 1000: each join reaches every member")
 	case c.MaxBody > 1<<30:
 		return errors.New("--max-body must be at most 1GiB")
 	case c.Store == inMemory && c.MaxMemory < c.MaxBody+c.MaxBody/4+minMemory:

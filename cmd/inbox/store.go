@@ -38,7 +38,7 @@ func noop() error { return nil }
 
 func (c *serveCommand) limits(quota inbox.Quota) inbox.Limits {
 	return c.limit(inbox.Limits{
-		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes),
+		TTL: c.InboxTTL, Messages: c.InboxCapacity, Bytes: int(c.InboxBytes), RoomMembers: c.RoomMembers, Rooms: c.RoomsPerPeer,
 		Inboxes: c.MaxInboxes, Memory: int64(c.MaxMemory) - c.maxHeld(), Quota: quota,
 	})
 }

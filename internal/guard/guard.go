@@ -196,3 +196,25 @@ func (g *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (err error
 	err = t.end(err)
 	return err
 }
+
+// Join implements [inbox.Store].
+func (g *Store) Join(ctx context.Context, p inbox.Peer, room string) (members []string, err error) {
+	t, err := g.try(p)
+	if err != nil {
+		return nil, err
+	}
+	members, err = g.Store.Join(ctx, p, room)
+	err = t.end(err)
+	return members, err
+}
+
+// LeaveRoom implements [inbox.Store].
+func (g *Store) LeaveRoom(ctx context.Context, p inbox.Peer, room string) (err error) {
+	t, err := g.try(p)
+	if err != nil {
+		return err
+	}
+	err = g.Store.LeaveRoom(ctx, p, room)
+	err = t.end(err)
+	return err
+}

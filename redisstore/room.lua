@@ -1,0 +1,82 @@
+-- Reads and changes a room, KEYS[1]: its members, and the events that not every member was
+-- told yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Names are
+-- sealed by the servers; a member is found by the TAG of its id and the token of its
+-- membership.
+local WHAT = ARGV[1]
+local MOST_EVENTS = 256 -- of which a member may be behind without being told all members
+local DAY = 86400000    -- in milliseconds; servers write to a room much more often
+
+local raw = call('GET', KEYS[1])
+local r = {version = 0, name = '', members = {}, events = {}}
+if raw then
+  local ok, unpacked = pcall(cmsgpack.unpack, raw)
+  if not ok or type(unpacked) ~= 'table' or type(unpacked.members) ~= 'table' or type(unpacked.events) ~= 'table' then
+    spoil(KEYS[1])
+  end
+  r = unpacked
+end
+
+local function note(kind, id)
+  r.version = r.version + 1
+  table.insert(r.events, {r.version, kind, id})
+  if #r.events > MOST_EVENTS then table.remove(r.events, 1) end
+end
+
+local function remove(i, kind)
+  note(kind, table.remove(r.members, i).id)
+end
+
+local code = OK
+if WHAT == 'join' then
+  local tag, token, id, name, most = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+  local there = false
+  for i = #r.members, 1, -1 do
+    local m = r.members[i]
+    if m.token == token then
+      there = true
+    elseif m.tag == tag then -- of an earlier life of the same inbox
+      remove(i, 'expired')
+    end
+  end
+  if not there and #r.members >= most then
+    code = ROOM_FULL
+  elseif not there then
+    if #r.members == 0 then r.name = name end
+    note('joined', id)
+    table.insert(r.members, {tag = tag, token = token, id = id, joined = r.version, behind = 0})
+  end
+elseif WHAT == 'remove' then
+  local kind = ARGV[2]
+  for i = #r.members, 1, -1 do
+    for j = 3, #ARGV - 1 do
+      if r.members[i].token == ARGV[j] then
+        remove(i, kind)
+        break
+      end
+    end
+  end
+elseif WHAT == 'told' then
+  local version, behind = tonumber(ARGV[2]), {}
+  for j = 3, #ARGV - 1 do behind[ARGV[j]] = true end
+  while r.events[1] and r.events[1][1] <= version do table.remove(r.events, 1) end
+  for _, m in ipairs(r.members) do m.behind = behind[m.token] and 1 or 0 end
+end
+
+if WHAT ~= 'read' and code == OK then
+  if #r.members == 0 then
+    if raw then call('UNLINK', KEYS[1]) end
+  else
+    call('SET', KEYS[1], cmsgpack.pack(r), 'PX', DAY)
+  end
+end
+local members, events = {}, {}
+for _, m in ipairs(r.members) do
+  table.insert(members, m.token)
+  table.insert(members, m.id)
+  table.insert(members, m.joined)
+  table.insert(members, m.behind)
+end
+for _, e in ipairs(r.events) do
+  for i = 1, 3 do table.insert(events, e[i]) end
+end
+return {code, r.version, r.name, members, events}

@@ -1,0 +1,132 @@
+package redisstore
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/redistest"
+)
+
+// events returns and removes the events in an inbox, as text.
+func events(t *testing.T, s *Store, id string) (all []string) {
+	t.Helper()
+	reached(t, func() error {
+		b, err := s.Look(t.Context(), peer(id), inbox.Cursor{}, 100, nil)
+		if err != nil {
+			return err
+		}
+		all = nil
+		for i := range b.Messages {
+			if e, ok := b.Messages[i].Event(); ok {
+				all = append(all, string(e.Kind)+" "+e.Peer)
+			}
+		}
+		_, err = s.Acknowledge(t.Context(), peer(id), b.Cursor, nil)
+		return err
+	})
+	return all
+}
+
+// A server that stops after it has changed a room, and before it has told the members, leaves
+// that to another server.
+func TestCrashBetweenARoomAndItsMembers(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	config := Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: 3 * time.Second}}
+	s, other := open(t, config), open(t, config)
+	for _, id := range []string{"alice", "bob"} {
+		if _, err := s.Join(t.Context(), peer(id), "standup"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events(t, s, "alice")
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tag, at := s.roomTag("standup"), s.place("carol")
+	token, _, err := s.enter(ctx, at, peer("carol"), tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.joinRoom(ctx, at, "carol", "standup", tag, token); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	inboxtest.Until(t, "the other server has told alice", func() bool {
+		got = append(got, events(t, other, "alice")...)
+		events(t, other, "bob")
+		events(t, other, "carol")
+		return len(got) > 0
+	})
+	if strings.Join(got, ", ") != "joined carol" {
+		t.Errorf("alice got the events %q", got)
+	}
+}
+
+// Whoever can read Redis learns neither the names of rooms nor the ids of their members.
+func TestRoomsAreSealedAndExpire(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: 2 * time.Second}})
+	for _, id := range []string{"alice-known", "bob-known"} {
+		if _, err := s.Join(t.Context(), peer(id), "room-known"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := false
+	m := redis.Must("KEYS", "*:room")
+	keys, _ := m.AsStrSlice()
+	for _, key := range keys {
+		found = true
+		m, err := redis.Do("DUMP", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, _ := m.ToString()
+		if strings.Contains(key+content, "known") {
+			t.Errorf("%s shows a name", key)
+		}
+	}
+	if !found {
+		t.Error("there is no room in Redis")
+	}
+	inboxtest.Until(t, "the room has gone from Redis", func() bool {
+		m := redis.Must("KEYS", "*room*")
+		keys, _ := m.AsStrSlice()
+		return len(keys) == 0
+	})
+}
+
+// A room that another program has overwritten is lost, and can be joined again.
+func TestRoomThatAnotherProgramHasWrittenTo(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr})
+	for _, spoil := range [][]string{{"SET", "x"}, {"LPUSH", "x"}, {"SET", "\x80"}, {"SET", "\xc0"}} {
+		if _, err := s.Join(t.Context(), peer("alice"), "standup"); err != nil {
+			t.Fatal(err)
+		}
+		key := s.roomPlace(s.roomTag("standup")).keys[0]
+		redis.Must("DEL", key)
+		redis.Must(spoil[0], key, spoil[1])
+		members, err := s.Join(t.Context(), peer("bob"), "standup")
+		if err != nil || len(members) != 1 {
+			t.Errorf("%q: %q, %v", spoil, members, err)
+		}
+		if err := s.LeaveRoom(t.Context(), peer("bob"), "standup"); err != nil {
+			t.Errorf("%q: %v", spoil, err)
+		}
+	}
+	// The inbox's end of its memberships.
+	if _, err := s.Join(t.Context(), peer("carol"), "lunch"); err != nil {
+		t.Fatal(err)
+	}
+	redis.Must("SET", s.place("carol").keys[5], "x")
+	if members, err := s.Join(t.Context(), peer("carol"), "lunch"); err != nil || len(members) != 1 {
+		t.Errorf("an inbox whose memberships were overwritten: %q, %v", members, err)
+	}
+}
