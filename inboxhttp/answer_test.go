@@ -44,7 +44,7 @@ var statuses = map[string]int{
 	"no-such-inbox":      404,
 	"method-not-allowed": 405,
 	"too-slow":           408,
-	"replaced":           409, "closed": 409,
+	"replaced":           409, "closed": 409, "room-full": 409, "too-many-rooms": 409,
 	"too-large":    413,
 	"encoded-body": 415,
 	"rate-limited": 429,

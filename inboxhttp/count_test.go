@@ -67,7 +67,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		{"no recipient", "POST", "", nil, "x", tallied{meter.HTTP, 400}, meter.BadRecipient},
 		{"a large body", "POST", "?to=alice", nil, strings.Repeat("x", 101), tallied{meter.HTTP, 413}, meter.TooLarge},
 		{"an encoded body", "POST", "?to=alice", map[string]string{"Content-Encoding": "br"}, "x", tallied{meter.HTTP, 415}, meter.EncodedBody},
-		{"an unknown method", "PUT", "", nil, "", tallied{meter.HTTP, 405}, meter.MethodNotAllowed},
+		{"an unknown method", "PATCH", "", nil, "", tallied{meter.HTTP, 405}, meter.MethodNotAllowed},
 		{"OPTIONS", "OPTIONS", "", nil, "", tallied{meter.HTTP, 204}, none},
 		{"a preflight", "OPTIONS", "", map[string]string{"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}, "", tallied{meter.HTTP, 204}, none},
 		{"a preflight of another origin", "OPTIONS", "", map[string]string{"Origin": "https://b.example", "Access-Control-Request-Method": "GET"}, "", tallied{meter.HTTP, 403}, meter.ForbiddenOrigin},

@@ -78,7 +78,7 @@ func TestEveryError(t *testing.T) {
 			return s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}})
 		}},
 		{"no-such-inbox", config{}, post(request{query: "?to=nobody"}, "")},
-		{"method-not-allowed", config{}, func(s *server) answer { return s.do(request{method: http.MethodPut, id: "alice"}) }},
+		{"method-not-allowed", config{}, func(s *server) answer { return s.do(request{method: http.MethodPatch, id: "alice"}) }},
 		{"too-slow", config{}, func(s *server) answer {
 			return s.do(request{method: http.MethodPost, id: "bob", query: "?to=alice", body: slowly(s, "x")})
 		}},
@@ -91,6 +91,14 @@ func TestEveryError(t *testing.T) {
 			waits := s.wait("alice", "")
 			s.do(request{method: http.MethodDelete, id: "alice"})
 			return waits.answer()
+		}},
+		{"room-full", config{limits: inbox.Limits{RoomMembers: 1}}, func(s *server) answer {
+			s.join("alice", "standup")
+			return s.do(request{method: http.MethodPut, id: "bob", query: "?room=standup"})
+		}},
+		{"too-many-rooms", config{limits: inbox.Limits{Rooms: 1}}, func(s *server) answer {
+			s.join("alice", "standup")
+			return s.do(request{method: http.MethodPut, id: "alice", query: "?room=lunch"})
 		}},
 		{"too-large", config{}, post(request{query: "?to=alice"}, strings.Repeat("x", 64<<10+1))},
 		{"encoded-body", config{}, post(request{query: "?to=alice", header: http.Header{"Content-Encoding": {"gzip"}}}, "")},
@@ -257,13 +265,13 @@ func TestMethods(t *testing.T) {
 		s.open("alice")
 		s.send("bob", "alice", "precious")
 		for _, method := range []string{
-			http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodTrace, "LIST", "get", "G", "PROPFIND", "QUERY",
+			http.MethodHead, http.MethodPatch, http.MethodTrace, "LIST", "get", "G", "PROPFIND", "QUERY",
 		} {
 			a := s.do(request{method: method, id: "alice", query: "?wait=0"})
-			a.want(http.StatusMethodNotAllowed).wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
+			a.want(http.StatusMethodNotAllowed).wantHeader("Allow", "GET, POST, PUT, DELETE, OPTIONS")
 		}
 		a := s.do(request{method: http.MethodOptions}) // an OPTIONS without the headers of a preflight
-		a.want(http.StatusNoContent, "").wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
+		a.want(http.StatusNoContent, "").wantHeader("Allow", "GET, POST, PUT, DELETE, OPTIONS")
 		s.poll("alice").wantMessage("bob", "precious")
 	})
 }

@@ -10,9 +10,9 @@ import (
 
 // request is one text frame from the client, decoded.
 type request struct {
-	kind, id, password, after, to, key string
-	body                               []byte
-	hasAfter, hasBody, hasBody64       bool
+	kind, id, password, after, to, key, room string
+	body                                     []byte
+	hasAfter, hasBody, hasBody64             bool
 }
 
 var (
@@ -23,7 +23,7 @@ var (
 // parse decodes a frame and retains none of its bytes. If a name is repeated, the last
 // member wins. Unknown members are ignored, since a later version may define them.
 func (q *request) parse(frame []byte) error {
-	var kind, id, password, after, to, key, body, body64 []byte
+	var kind, id, password, after, to, key, room, body, body64 []byte
 	object := jsontext.Object(frame, func(name, value []byte) {
 		switch {
 		case jsontext.Is(name, "type"):
@@ -38,6 +38,8 @@ func (q *request) parse(frame []byte) error {
 			to = value
 		case jsontext.Is(name, "key"):
 			key = value
+		case jsontext.Is(name, "room"):
+			room = value
 		case jsontext.Is(name, "body"):
 			body = value
 		case jsontext.Is(name, "body64"):
@@ -47,13 +49,13 @@ func (q *request) parse(frame []byte) error {
 	if !object {
 		return errNotObject
 	}
-	for _, value := range [...][]byte{kind, id, password, after, to, key, body, body64} {
+	for _, value := range [...][]byte{kind, id, password, after, to, key, room, body, body64} {
 		if value != nil && !jsontext.IsString(value) {
 			return errNotString
 		}
 	}
 	q.kind, q.id, q.password, q.after = text(kind), text(id), text(password), text(after)
-	q.to, q.key = text(to), text(key)
+	q.to, q.key, q.room = text(to), text(key), text(room)
 	q.hasAfter, q.hasBody, q.hasBody64 = after != nil, body != nil, body64 != nil
 	switch {
 	case q.hasBody:
@@ -93,13 +95,7 @@ func appendSent(to []byte, q *request, err error) []byte {
 	case errReplayed:
 		to = append(to, `{"type":"sent","replayed":true`...)
 	default:
-		p := problemOf(err)
-		to = append(to, `{"type":"error","code":"`+p.Code+`","status":`...)
-		to = strconv.AppendInt(to, int64(p.Status), 10)
-		if p.RetryAfter > 0 {
-			to = append(to, `,"retryAfter":`...)
-			to = strconv.AppendInt(to, int64(p.Seconds()), 10)
-		}
+		to = appendError(to, err)
 	}
 	if q.key != "" {
 		to = append(to, `,"key":`...)

@@ -118,16 +118,16 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{Config: c, draining: make(chan struct{})}
 	h.opened, h.unopened = socketOptions(c)
-	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodDelete: h.close}, "GET, POST, DELETE, OPTIONS", true}
+	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodPut: h.join, http.MethodDelete: h.close}, "GET, POST, PUT, DELETE, OPTIONS", true}
 	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
 	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
 	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate)
 	var err error
 	h.pages, err = browser.New(browser.Config{
-		Origins: c.AllowOrigins, Methods: "GET, POST, DELETE", Log: c.Log,
+		Origins: c.AllowOrigins, Methods: "GET, POST, PUT, DELETE", Log: c.Log,
 		// "*" covers the headers that proxies and tracing tools add. Browsers honor it
 		// because requests carry no credentials.
-		Expose: "X-From, Inbox-Cursor, Inbox-Reset, Idempotency-Replayed, Retry-After, *",
+		Expose: "X-From, Inbox-Event, Inbox-Cursor, Inbox-Reset, Idempotency-Replayed, Retry-After, *",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("allowed origins: %w", err)

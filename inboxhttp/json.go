@@ -86,6 +86,10 @@ func (p *pieces) next() {
 // message encodes a message. Batches, streams and sockets use the same form. start is
 // inserted at the beginning of the object.
 func (p *pieces) message(start string, m *inbox.Message) {
+	if m.FromServer() {
+		p.event(start, m)
+		return
+	}
 	text := utf8.Valid(m.Body)
 	p.buf = appendMessageStart(p.buf, start, m, text)
 	p.next()
@@ -99,6 +103,27 @@ func (p *pieces) message(start string, m *inbox.Message) {
 		}
 	}
 	p.buf = append(p.buf, messageEnd...)
+}
+
+// event encodes an event from the server, whose body is JSON already.
+func (p *pieces) event(start string, m *inbox.Message) {
+	p.buf = appendEventStart(p.buf, start, m)
+	for body := m.Body; len(body) > 0 && p.err == nil; p.next() {
+		n := min(len(body), base64Step)
+		p.buf, body = append(p.buf, body[:n]...), body[n:]
+	}
+	p.buf = append(p.buf, '}')
+}
+
+// appendEventStart appends the JSON of an event up to its body.
+func appendEventStart(to []byte, start string, m *inbox.Message) []byte {
+	to = append(to, '{')
+	to = append(to, start...)
+	to = append(to, `"cursor":"`...)
+	to = m.Cursor.Append(to)
+	to = append(to, `","time":"`...)
+	to = m.Time.AppendFormat(to, time.RFC3339Nano)
+	return append(to, `","room":`...)
 }
 
 const messageEnd = `"}`
@@ -122,6 +147,9 @@ func appendMessageStart(to []byte, start string, m *inbox.Message, text bool) []
 // messageSize returns the length of the encoded message, in bytes.
 func messageSize(start string, m *inbox.Message) int {
 	var buf [2 << 10]byte // an escaped id takes at most half of it
+	if m.FromServer() {
+		return len(appendEventStart(buf[:0], start, m)) + len(m.Body) + len("}")
+	}
 	text := utf8.Valid(m.Body)
 	size := len(appendMessageStart(buf[:0], start, m, text)) + len(messageEnd)
 	if text {

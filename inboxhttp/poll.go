@@ -95,7 +95,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, q p
 // look looks for a poll that does not wait and is not a receiver. If a pop hides messages
 // at that moment, look waits for it to finish, for at most 2*popTimeout in all.
 func (h *Handler) look(ctx context.Context, p inbox.Peer, q pollQuery) (inbox.Batch, error) {
-	b, err := h.Store.Look(ctx, p, q.after, q.limit, nil)
+	b, err := h.store(q).Look(ctx, p, q.after, q.limit, nil)
 	if b.Taken == nil {
 		return b, err
 	}
@@ -104,7 +104,7 @@ func (h *Handler) look(ctx context.Context, p inbox.Peer, q pollQuery) (inbox.Ba
 	for b.Taken != nil {
 		select {
 		case <-b.Taken:
-			b, err = h.Store.Look(ctx, p, q.after, q.limit, nil)
+			b, err = h.store(q).Look(ctx, p, q.after, q.limit, nil)
 		case <-ctx.Done():
 			return b, err
 		}
@@ -112,9 +112,17 @@ func (h *Handler) look(ctx context.Context, p inbox.Peer, q pollQuery) (inbox.Ba
 	return b, err
 }
 
+// store returns the store in which a poll looks for messages.
+func (h *Handler) store(q pollQuery) inbox.Store {
+	if q.json || q.events {
+		return h.Store
+	}
+	return withoutEvents{h.Store}
+}
+
 // session returns a session of p for the messages that q asks for.
 func (h *Handler) session(p inbox.Peer, q pollQuery, wake func()) *inbox.Session {
-	return inbox.NewSession(h.Store, p, q.after, q.limit, inbox.NewWaker(wake), h.draining)
+	return inbox.NewSession(h.store(q), p, q.after, q.limit, inbox.NewWaker(wake), h.draining)
 }
 
 // beforeParking waits up to parkAfter and reports whether the session was woken.

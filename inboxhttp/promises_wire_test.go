@@ -40,7 +40,7 @@ var onTheWire = []promise{
 	}},
 	{name: "each mistake has its own status", run: func(s *server) {
 		s.open("alice")
-		s.do(request{method: http.MethodPut, id: "alice"}).want(http.StatusMethodNotAllowed)
+		s.do(request{method: http.MethodPatch, id: "alice"}).want(http.StatusMethodNotAllowed)
 		s.do(request{method: http.MethodHead, id: "alice"}).want(http.StatusMethodNotAllowed)
 		form := sending("bob", "alice", strings.Repeat("a=b&", 20_000))
 		form.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}

@@ -40,10 +40,12 @@ type pollQuery struct {
 	limit int
 	wait  time.Duration
 	json  bool
+
+	events bool // a raw poll wants events too
 }
 
 func (h *Handler) pollQuery(r *http.Request, json bool) (pollQuery, error) {
-	q, err := query(r, "after", "wait", "limit")
+	q, err := query(r, "after", "wait", "limit", "events")
 	if err != nil {
 		return pollQuery{}, err
 	}
@@ -67,6 +69,13 @@ func (h *Handler) pollQuery(r *http.Request, json bool) (pollQuery, error) {
 		if p.json || n == 0 {
 			p.limit = n
 		}
+	}
+	switch q.Get("events") {
+	case "1":
+		p.events = true
+	case "", "0":
+	default:
+		return pollQuery{}, badRequest("The query parameter events must be 0 or 1.")
 	}
 	if q.Has("wait") {
 		seconds, err := number(q.Get("wait"), "wait", int(h.MaxWait/time.Second)+1)

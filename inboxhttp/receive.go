@@ -152,8 +152,13 @@ func writeBatch(w http.ResponseWriter, b inbox.Batch, asJSON, sized bool) error 
 	header := w.Header()
 	if !asJSON {
 		m := &b.Messages[0]
-		header["Content-Type"] = octetStream
-		header["X-From"] = []string{encodeFrom(m.From)}
+		if e, ok := m.Event(); ok {
+			header.Set("Content-Type", "application/json")
+			header.Set("Inbox-Event", string(e.Kind))
+		} else {
+			header["Content-Type"] = octetStream
+			header["X-From"] = []string{encodeFrom(m.From)}
+		}
 		if sized {
 			setLength(header, len(m.Body))
 		}

@@ -205,7 +205,7 @@ func TestHeadTakesNothing(t *testing.T) {
 		s.send("bob", "alice", "precious")
 		for _, query := range []string{"", "?wait=0", "?after=0", "?limit=0"} {
 			a := s.do(request{method: http.MethodHead, id: "alice", query: query})
-			a.want(http.StatusMethodNotAllowed, "").wantHeader("Allow", "GET, POST, DELETE, OPTIONS")
+			a.want(http.StatusMethodNotAllowed, "").wantHeader("Allow", "GET, POST, PUT, DELETE, OPTIONS")
 		}
 		s.poll("alice").wantMessage("bob", "precious")
 	})

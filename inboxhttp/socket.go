@@ -223,6 +223,13 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		}
 		p.countSend(s.Client(), err)
 		return s.Send(func(to []byte) []byte { return appendSent(to, &q, err) })
+	case q.kind == "join", q.kind == "leave":
+		members, err := p.room(s.Client(), &q)
+		if errors.Is(err, inbox.ErrRateLimited) && !p.h.Clients.Listens(s.Client()) {
+			return err
+		}
+		p.countSend(s.Client(), err)
+		return s.Send(func(to []byte) []byte { return appendRoomAnswer(to, &q, members, err) })
 	case q.kind == "ack":
 		if err := p.h.Clients.Frame(s.Client()); err != nil {
 			return err
@@ -235,7 +242,7 @@ func (p *socketPeer) Message(s *socket.Socket, now time.Time, text []byte) error
 		s.LookSoon()
 		return nil
 	default:
-		return closeFor(problem.BadRequest, "the type of a frame must be send or ack")
+		return closeFor(problem.BadRequest, "the type of a frame must be send, ack, join or leave")
 	}
 }
 
@@ -295,6 +302,24 @@ func (p *socketPeer) countSend(client netip.Addr, err error) {
 		return
 	}
 	p.h.countFailure(meter.Socket, problemOf(err), client)
+}
+
+// room executes a join or leave frame. The caller turns the returned error into the answer.
+func (p *socketPeer) room(client netip.Addr, q *request) (members []string, err error) {
+	if err := p.h.Clients.Request(client); err != nil {
+		return nil, err
+	}
+	if err := checkRoom(q.room); err != nil {
+		q.room = "" // do not echo an invalid name
+		return nil, err
+	}
+	if q.kind == "join" {
+		members, err = p.h.enter(context.Background(), client, p.session.Peer(), q.room)
+	} else {
+		err = p.h.Store.LeaveRoom(context.Background(), p.session.Peer(), q.room)
+	}
+	p.h.logStore(err)
+	return members, err
 }
 
 // errReplayed means that a send succeeded earlier with the same key.

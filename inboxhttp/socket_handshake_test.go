@@ -60,7 +60,7 @@ var socketHandshakes = []struct {
 	{"a bad query", handshake{id: "alice", query: "?after=%zz"}, 400, "bad-request"},
 	{"navigation", handshake{header: http.Header{"Sec-Fetch-Mode": {"navigate"}}}, 403, "forbidden-navigation"},
 	{"POST", handshake{method: "POST", header: http.Header{"Content-Length": {"0"}}}, 401, "unauthorized"},
-	{"PUT", handshake{method: "PUT", header: http.Header{"Content-Length": {"0"}}}, 405, "method-not-allowed"},
+	{"PATCH", handshake{method: "PATCH", header: http.Header{"Content-Length": {"0"}}}, 405, "method-not-allowed"},
 }
 
 func TestSocketHandshakes(t *testing.T) {

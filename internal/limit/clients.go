@@ -90,6 +90,13 @@ func (c *Clients) Request(client netip.Addr) error {
 	return c.refuse(c.usual.Take(c.usual.Key(client), requests, 1), meter.AddressRequests, client)
 }
 
+// Charge counts n more requests for one that has turned out to be expensive.
+func (c *Clients) Charge(client netip.Addr, n int) {
+	if c != nil && client.IsValid() && n > 0 {
+		c.usual.Add(c.usual.Key(client), requests, n)
+	}
+}
+
 // Listens counts a refusal and reports whether to send it. It reports false for a client
 // that has ignored as many refusals as it may make requests.
 func (c *Clients) Listens(client netip.Addr) bool {

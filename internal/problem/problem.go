@@ -60,6 +60,8 @@ var (
 	TooSlow             = Problem{Code: "too-slow", Status: http.StatusRequestTimeout, Close: 4408, Retry: true, Detail: "The body took too long to arrive."}
 	Replaced            = Problem{Code: "replaced", Status: http.StatusConflict, Close: 4409, Err: inbox.ErrReplaced, Detail: "A newer receiver has taken over this inbox."}
 	Closed              = Problem{Code: "closed", Status: http.StatusConflict, Close: 4410, Err: inbox.ErrClosed, Detail: "The inbox was closed by its owner."}
+	RoomFull            = Problem{Code: "room-full", Status: http.StatusConflict, Err: inbox.ErrRoomFull, Detail: "The room has as many members as this server allows."}
+	TooManyRooms        = Problem{Code: "too-many-rooms", Status: http.StatusConflict, Err: inbox.ErrTooManyRooms, Detail: "You are in as many rooms as this server allows."}
 	TooLarge            = Problem{Code: "too-large", Status: http.StatusRequestEntityTooLarge, Close: 4413, Detail: "The body is larger than this server accepts."}
 	EncodedBody         = Problem{Code: "encoded-body", Status: http.StatusUnsupportedMediaType, Detail: "The server does not decode bodies: send it without a Content-Encoding."}
 	UpgradeRequired     = Problem{Code: "bad-request", Status: http.StatusUpgradeRequired, Detail: "This server supports version 13 of the WebSocket protocol only."}
@@ -74,7 +76,7 @@ var (
 // for the first of them.
 var All = []Problem{
 	BadRequest, BadCredentials, BadRecipient, BadCursor, BadKey, Unauthorized, ForbiddenOrigin, ForbiddenNavigation,
-	NoSuchInbox, MethodNotAllowed, TooSlow, Replaced, Closed, TooLarge, EncodedBody, UpgradeRequired, RateLimited,
+	NoSuchInbox, MethodNotAllowed, TooSlow, Replaced, Closed, RoomFull, TooManyRooms, TooLarge, EncodedBody, UpgradeRequired, RateLimited,
 	InboxFull, StoreUnavailable, ServerFull, Draining,
 }
 
