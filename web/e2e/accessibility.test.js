@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { areConnected, assertNoFaults, calls, launch, person, reaches, waits } from "./browser.js";
 import { assertAccessible } from "./axe.js";
@@ -16,7 +16,7 @@ const shown = states.filter(({ name }) => !name.startsWith("over-") || endings.i
 let browser, server;
 
 before(async () => { [server, browser] = await Promise.all([startServer(), launch()]); });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Lists elements that are wider than the window, cut off, or too small for a finger. Runs in the page. */
 function misplaced() {

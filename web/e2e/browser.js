@@ -121,14 +121,14 @@ export async function reaches(page, state) {
 }
 
 /** @param {import("playwright-core").Page} page @param {string} name */
-export async function says(page, name) {
+export async function problemText(page, name) {
   const text = await page.locator(`[data-problem="${name}"]`).innerText();
   assert.ok(text.length > 40, `“${text}” does not help`);
   return text;
 }
 
 /** @param {import("playwright-core").Page} page @param {string} name */
-export async function saysNoMore(page, name) {
+export async function problemEnds(page, name) {
   await page.locator(`[data-problem="${name}"]`).waitFor({ state: "detached" });
 }
 

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, hears, launch, person, reaches, saysNoMore, sees, step, until, waits, writes,
+  areConnected, assertNoFaults, calls, hears, launch, person, reaches, problemEnds, sees, step, until, waits, writes,
 } from "./browser.js";
 
 let browser;
@@ -20,7 +20,7 @@ before(async () => {
     launch(),
   ]);
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Checks video, sound and chat in both directions. */
 async function talk(alice, bob) {
@@ -106,7 +106,7 @@ test("a page that waits keeps its link after a reload", async () => {
   await areConnected(alice, bob);
 });
 
-test("the other side learns when microphone and camera are switched off", async () => {
+test("the other side learns when microphone or camera are switched off", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "microphone" });
   await areConnected(alice, bob);
@@ -208,7 +208,7 @@ test("two people who call each other at the same time share one call, even when 
     calls(bob, link("alice-glare"), { id: "bob-glare", wish: "none" }),
   ]);
   await areConnected(alice, bob);
-  await Promise.all([saysNoMore(alice, "no-such-inbox"), saysNoMore(bob, "no-such-inbox")]);
+  await Promise.all([problemEnds(alice, "no-such-inbox"), problemEnds(bob, "no-such-inbox")]);
   await writes(alice, bob, "one call");
   await writes(bob, alice, "yes, one");
 

@@ -56,9 +56,9 @@ test("plain HTTP is reported, since it offers no camera", () => {
 });
 
 test("each fault of a camera has its explanation", () => {
-  for (const [how, says] of [["NotAllowedError", /Allow it/], ["NotReadableError", /Another program/], ["muted", /key or a shutter/], ["OverconstrainedError", /OverconstrainedError/]]) {
+  for (const [how, words] of [["NotAllowedError", /Allow it/], ["NotReadableError", /Another program/], ["muted", /key or a shutter/], ["OverconstrainedError", /OverconstrainedError/]]) {
     const { text } = findings(facts({ devices: { camera: how, microphone: "ok" } })).find(({ name }) => name === "camera");
-    assert.match(text, says);
+    assert.match(text, words);
   }
 });
 

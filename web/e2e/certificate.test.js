@@ -8,7 +8,7 @@ import { connect } from "node:tls";
 import { once } from "node:events";
 import { after, test } from "node:test";
 import { folder, startServer, stopServers } from "./server.js";
-import { closeBrowsers, launch, person, reaches, says, saysNoMore, waits } from "./browser.js";
+import { closeBrowsers, launch, person, reaches, problemText, problemEnds, waits } from "./browser.js";
 
 after(async () => {
   await closeBrowsers();
@@ -34,15 +34,15 @@ test("a waiting page recovers after a restart, and suggests a reload if the cert
   await waits(alice, server.url, { wish: "none" });
 
   await server.stop();
-  assert.match(await says(alice, "server-away"), /reload this page/);
+  assert.match(await problemText(alice, "server-away"), /reload this page/);
   server = await startServer(flags, { port: server.port });
-  await saysNoMore(alice, "server-away");
+  await problemEnds(alice, "server-away");
   await reaches(alice, "waiting");
 
   await server.stop();
-  await says(alice, "server-away");
+  await problemText(alice, "server-away");
   rmSync(`${snapshot}.tls.pem`);
   await startServer(flags, { port: server.port });
   await alice.waitForEvent("console", (message) => message.text().includes("ERR_CERT_AUTHORITY_INVALID"));
-  assert.match(await says(alice, "server-away"), /reload this page.*certificate/);
+  assert.match(await problemText(alice, "server-away"), /reload this page.*certificate/);
 });

@@ -5,17 +5,17 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:f
 import { dirname, join } from "node:path";
 import { before, test } from "node:test";
 import { crc32 } from "node:zlib";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { assertNoFaults, launch, until } from "./browser.js";
-import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeDirectory, makeFile, pair, press, row, tells } from "./files.js";
+import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeDirectory, makeFile, pair, press, row, showsText } from "./files.js";
 
 let browser, server;
 
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Creates many small files. @param {string} prefix @param {number} count */
 const many = (prefix, count) => Array.from({ length: count }, (_, i) => makeFile(`${prefix} ${i + 1}.txt`, 1000 + i));
@@ -64,7 +64,7 @@ test("on a phone with 60 finished files, a running transfer and a new offer are 
   await alice.evaluate(() => window.allow(window.reads + 1));
   await chooses(alice, large);
   await press(bob, large, "Receive");
-  await tells(bob, large, /^\d+ % of 13 MB/);
+  await showsText(bob, large, /^\d+ % of 13 MB/);
   await chooses(alice, next);
   await becomes(bob, next, "offered");
   await bob.locator("#total-text", { hasText: /^Receiving: 0 of 1 file · 4\.\d MB of 13 MB/ }).waitFor();
@@ -194,8 +194,8 @@ test("a chosen folder is one row, and arrives as one archive with its structure"
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
   const photos = makeFolder("Photos", TREE);
-  await alice.setInputFiles("#choose-within", photos.path);
-  await tells(bob, photos, "It arrives as one archive, Photos.zip.");
+  await alice.setInputFiles("#choose-directory", photos.path);
+  await showsText(bob, photos, "It arrives as one archive, Photos.zip.");
   for (const page of [alice, bob]) {
     assert.equal(await page.locator(".transfer").count(), 1);
     assert.match(await row(page, photos).innerText(), /126 files, /);
@@ -203,7 +203,7 @@ test("a chosen folder is one row, and arrives as one archive with its structure"
   await press(bob, photos, "Receive");
   await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
   await Promise.all([becomes(alice, photos, "done"), becomes(bob, photos, "done")]);
-  await tells(bob, photos, "Look for Photos.zip in your downloads.");
+  await showsText(bob, photos, "Look for Photos.zip in your downloads.");
 
   rmSync(join(folder, "Photos.zip"));
   await press(bob, photos, "Save again");
@@ -291,11 +291,11 @@ test("a directory that rejects a file: the row says so, and the file can be save
   await chooses(alice, ...files);
   await reach(bob, "offered", 2);
   await bob.click("#accept-directory");
-  await tells(bob, files[0], "not saved");
+  await showsText(bob, files[0], "not saved");
   assertNoFaults({ expected: /a file could not be saved/ });
   await bob.click("#clear-finished");
   await press(bob, files[0], "Save");
-  await tells(bob, files[1], "not saved");
+  await showsText(bob, files[1], "not saved");
   await press(bob, files[1], "Save");
   await holds(folder, sizes(files));
   assertNoFaults({ expected: /a file could not be saved/ });
@@ -306,15 +306,15 @@ test("a folder continues after both pages are reloaded", async () => {
   const folder = await downloadsTo(bob);
   const photos = makeFolder("Photos", TREE);
   await alice.evaluate(() => window.allow(40));
-  await alice.setInputFiles("#choose-within", photos.path);
+  await alice.setInputFiles("#choose-directory", photos.path);
   await press(bob, photos, "Receive");
   await hasParts(bob, 40);
   await Promise.all([alice.reload(), bob.reload()]);
   await areConnected(alice, bob);
-  await tells(alice, photos, "Choose it again");
-  await tells(bob, photos, "They have to choose the folder again");
+  await showsText(alice, photos, "Choose it again");
+  await showsText(bob, photos, "They have to choose the folder again");
   await alice.evaluate(() => window.allow(1000));
-  await alice.setInputFiles("#choose-within", photos.path);
+  await alice.setInputFiles("#choose-directory", photos.path);
   await archives(join(folder, "Photos.zip"), packed("Photos", TREE));
   await becomes(alice, photos, "done");
   assert.equal(await alice.locator(".transfer").count(), 1);

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, person, reaches, says, saysNoMore, until } from "./browser.js";
-import { MB, areConnected, arrives, becomes, chooses, choosesNamed, download, makeFile, pair, press, row, tells } from "./files.js";
+import { assertNoFaults, closeBrowsers, launch, person, reaches, problemText, problemEnds, until } from "./browser.js";
+import { MB, areConnected, arrives, becomes, chooses, choosesNamed, download, makeFile, pair, press, row, showsText } from "./files.js";
 
 let browser, server;
 
@@ -27,14 +27,14 @@ test("the page says that nobody is there yet, and connects when someone comes", 
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = new URL("files#to=late", server.local).href;
   await bob.goto(link);
-  assert.match(await says(bob, "no-such-inbox"), /there yet/);
+  assert.match(await problemText(bob, "no-such-inbox"), /there yet/);
   await reaches(bob, "calling");
   await alice.addInitScript((scope) => {
     sessionStorage.setItem(`inbox:files:${scope}`, JSON.stringify({ id: "late", password: "late", running: true }));
   }, "/inbox");
   await alice.goto(`${server.local}files`);
   await areConnected(alice, bob);
-  await saysNoMore(bob, "no-such-inbox");
+  await problemEnds(bob, "no-such-inbox");
 });
 
 test("a third visitor is turned away, and can connect once one of the two has left for good", async () => {
@@ -103,7 +103,7 @@ test("a duplicated tab asks before it takes the transfers over, and the first ta
   await second.click("#move-here");
   await areConnected(second, bob);
   await reaches(first, "stopped");
-  assert.match(await says(first, "replaced"), /[Aa]nother tab/);
+  assert.match(await problemText(first, "replaced"), /[Aa]nother tab/);
   await becomes(second, file, "offered");
   await first.click("[data-problem='replaced'] button");
   await areConnected(first, bob);
@@ -131,7 +131,7 @@ test("with WebRTC switched off, the page says so and opens no inbox", async () =
     alice.on("websocket", (socket) => asked.push(new URL(socket.url()).pathname));
     await alice.goto(`${server.local}files#to=somebody`);
     await reaches(alice, "unable");
-    assert.match(await says(alice, "no-webrtc"), /policy.*switched that off/);
+    assert.match(await problemText(alice, "no-webrtc"), /policy.*switched that off/);
     await alice.evaluate(() => (location.hash = "to=another"));
     assert.equal(await alice.isVisible("#choose-files"), false);
     assert.ok(!asked.includes("/inbox"), "an inbox was opened");
@@ -175,25 +175,25 @@ test("the own link and a broken link connect to nobody", async () => {
   await alice.goto(`${server.local}files`);
   await reaches(alice, "waiting");
   await alice.goto(await alice.inputValue("#link"));
-  await says(alice, "own-link");
+  await problemText(alice, "own-link");
   await reaches(alice, "waiting");
   await alice.goto(`${server.local}files#to=a%3Ab`);
   await alice.reload();
-  await says(alice, "broken-link");
+  await problemText(alice, "broken-link");
 });
 
 test("transfers continue while the server is away", async () => {
   let mortal = await startServer();
   const [alice, bob] = await pair(browser, mortal);
   await mortal.kill();
-  for (const page of [alice, bob]) assert.match(await says(page, "server-away"), /does not answer/);
+  for (const page of [alice, bob]) assert.match(await problemText(page, "server-away"), /does not answer/);
   const file = makeFile("without.bin", 2 * MB);
   await chooses(alice, file);
   const arriving = download(bob);
   await press(bob, file, "Receive");
   await arrives(bob, file, arriving);
   mortal = await startServer([], { port: mortal.port });
-  for (const page of [alice, bob]) await saysNoMore(page, "server-away");
+  for (const page of [alice, bob]) await problemEnds(page, "server-away");
 });
 
 test("without a disk, files are kept in memory up to the stated limit", async () => {
@@ -215,8 +215,8 @@ test("without a disk, files are kept in memory up to the stated limit", async ()
   const large = { name: "too large.bin" };
   await press(bob, large, "Receive");
   await becomes(bob, large, "cancelled");
-  await tells(bob, large, "not enough room");
-  await tells(alice, large, "not enough room");
+  await showsText(bob, large, "not enough room");
+  await showsText(alice, large, "not enough room");
 });
 
 test("accepted files reserve room: one that does not fit is refused before it begins", async () => {
@@ -248,8 +248,8 @@ test("accepted files reserve room: one that does not fit is refused before it be
   await bob.click("#accept-all");
   for (const file of files.slice(1)) {
     await becomes(bob, file, "cancelled");
-    await tells(bob, file, "not enough room");
-    await tells(alice, file, "not enough room");
+    await showsText(bob, file, "not enough room");
+    await showsText(alice, file, "not enough room");
   }
   await arrives(bob, files[0], arriving);
   await becomes(alice, small, "done");
@@ -382,7 +382,7 @@ test("over plain HTTP with a host other than localhost, the page leads to https"
   const alice = await person(browser);
   await alice.goto(`${server.url.replace("127.0.0.1", "inbox.test")}files`);
   await reaches(alice, "insecure");
-  const notice = await says(alice, "files-insecure");
+  const notice = await problemText(alice, "files-insecure");
   assert.match(notice, /over https/);
   assert.doesNotMatch(notice, /--tls/);
 });

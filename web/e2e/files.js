@@ -94,12 +94,12 @@ export function row(page, { name }) {
 }
 
 /** Clicks a button of a row. */
-export async function press(page, file, says) {
-  await row(page, file).getByRole("button", { name: `${says}: ` }).click();
+export async function press(page, file, label) {
+  await row(page, file).getByRole("button", { name: `${label}: ` }).click();
 }
 
 /** Waits until a row shows a text. */
-export async function tells(page, file, words) {
+export async function showsText(page, file, words) {
   await row(page, file).locator(".now", { hasText: words }).waitFor();
 }
 

@@ -2,17 +2,17 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { assertNoFaults, launch, launchSleeper, person, reaches, until } from "./browser.js";
-import { MB, areConnected, arrives, becomes, chooses, download, gate, hasParts, makeFile, pair, press, row, tells } from "./files.js";
+import { MB, areConnected, arrives, becomes, chooses, download, gate, hasParts, makeFile, pair, press, row, showsText } from "./files.js";
 
 let browser, server;
 
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch({ camera: false })]);
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 test("a small file, an empty one and one of whole parts arrive, in both directions", async () => {
   const [alice, bob] = await pair(browser, server);
@@ -51,7 +51,7 @@ test("files chosen before the connection are offered after it, and can be receiv
   await bob.click("#leave");
   await alice.waitForSelector("body[data-ending='bye']");
   await chooses(alice, ...files);
-  await tells(alice, files[0], "as soon as you are connected");
+  await showsText(alice, files[0], "as soon as you are connected");
   await bob.click("#again");
   await bob.click("#accept-all");
   for (const file of files) await Promise.all([becomes(alice, file, "done"), becomes(bob, file, "done")]);
@@ -94,7 +94,7 @@ test("200 MB arrive with progress, and a bounded part of them is in memory", asy
   await bob.evaluate(() => window.free());
 
   for (const page of [alice, bob]) {
-    await tells(page, file, /\d+ % of 200 MB · .*B\/s · .*left/);
+    await showsText(page, file, /\d+ % of 200 MB · .*B\/s · .*left/);
     await row(page, file).locator("progress[value]").waitFor();
   }
   await arrives(bob, file, arriving);
@@ -118,7 +118,7 @@ test("a transfer continues after the receiver reloads its page", async () => {
   await bob.reload();
   await areConnected(alice, bob);
   await becomes(bob, file, "going");
-  await tells(bob, file, /^33 % of 13 MB/);
+  await showsText(bob, file, /^33 % of 13 MB/);
   const arriving = download(bob);
   await alice.evaluate(() => window.allow(1000));
   await arrives(bob, file, arriving);
@@ -136,8 +136,8 @@ test("a transfer continues after the sender reloads its page and chooses the fil
   const { alice, bob, file } = await begun("sent.bin");
   await alice.reload();
   await areConnected(alice, bob);
-  await tells(alice, file, /Choose it again/);
-  await tells(bob, file, /They have to choose the file again/);
+  await showsText(alice, file, /Choose it again/);
+  await showsText(bob, file, /They have to choose the file again/);
   const other = makeFile("other.bin", 10);
   await chooses(alice, other);
   await becomes(bob, other, "offered");
@@ -222,19 +222,19 @@ test("either side can cancel before and during a transfer: the other one learns 
   const { alice, bob, file } = await begun("first.bin");
   const [second, third, fourth] = ["second.bin", "third.bin", "fourth.bin"].map((name) => makeFile(name, 9 * MB));
   await press(bob, file, "Cancel");
-  await tells(alice, file, "The other person cancelled it.");
+  await showsText(alice, file, "The other person cancelled it.");
   await hasParts(bob, 0);
 
   await alice.evaluate(() => window.allow(4));
   await chooses(alice, second, third, fourth);
   await press(bob, second, "Decline");
-  await tells(alice, second, "The other person declined it.");
+  await showsText(alice, second, "The other person declined it.");
   await press(alice, third, "Cancel");
-  await tells(bob, third, "The other person cancelled it.");
+  await showsText(bob, third, "The other person cancelled it.");
   await press(bob, fourth, "Receive");
   await hasParts(bob, 2);
   await press(alice, fourth, "Cancel");
-  await tells(bob, fourth, "The other person cancelled it.");
+  await showsText(bob, fourth, "The other person cancelled it.");
   await hasParts(bob, 0);
 
   // The next file is not blocked.
@@ -276,7 +276,7 @@ test("a transfer continues after an interruption, and the page shows the interru
   const { alice, file, sleep, awake } = await beforeSleep("interrupted.bin");
   sleep();
   await reaches(alice, "reconnecting");
-  await tells(alice, file, "It continues when you are connected again.");
+  await showsText(alice, file, "It continues when you are connected again.");
   await awake();
 });
 

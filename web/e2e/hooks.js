@@ -9,7 +9,7 @@ import { assertNoFaults, closeBrowsers } from "./browser.js";
  * page had a fault. After all tests they close the browsers and stop the servers.
  * @param {() => import("playwright-core").Browser} browser
  */
-export function tidies(browser) {
+export function cleanUp(browser) {
   after(async () => {
     await closeBrowsers();
     await stopServers();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { before, test } from "node:test";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { launch, person, reaches } from "./browser.js";
 
@@ -14,7 +14,7 @@ let browser, server;
 before(async () => {
   [server, browser] = await Promise.all([startServer(["--base-path", "/it/is-here/"]), launch()]);
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Pastes a command of the page into a shell. */
 async function paste(page, name) {

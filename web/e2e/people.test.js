@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
-import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, says, until, waits, writes } from "./browser.js";
+import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, problemText, until, waits, writes } from "./browser.js";
 
 let browser, server;
 
@@ -136,7 +136,7 @@ for (const [where, url] of [
 
     await copy.click("#move-here");
     await areConnected(copy, bob);
-    await says(alice, "replaced");
+    await problemText(alice, "replaced");
     await reaches(alice, "stopped");
     await writes(bob, copy, "and now the second");
     // The first tab takes the call back.

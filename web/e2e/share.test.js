@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { execFileSync } from "node:child_process";
 import { before, test } from "node:test";
 import jsQR from "jsqr";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { fillSetup, launch, person, reaches, waits } from "./browser.js";
 
@@ -22,7 +22,7 @@ before(async () => {
   ]);
   reachable = server.url.replace("127.0.0.1", "inbox.test");
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Reads the QR code from the screen, like the camera of a phone. */
 async function scan(page) {

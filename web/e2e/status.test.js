@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
+import { assertAccessible } from "./axe.js";
 import { assertNoFaults, closeBrowsers, launch, person } from "./browser.js";
 
 let browser;
@@ -67,13 +68,14 @@ test("it shows waiting peers, refusals and memory, and refreshes by itself", asy
   assertNoFaults({ expected: /ERR_CONNECTION|Failed to load resource|Failed to fetch/ });
 });
 
-test("it fits a phone in light and dark, and shows when certificates expire", async () => {
+test("it is accessible and fits a phone in light and dark, and shows when certificates expire", async () => {
   const { status } = await watched(["--tls", "self-signed"]);
   for (const colorScheme of ["light", "dark"]) {
     const page = await person(browser, { viewport: { width: 360, height: 740 }, colorScheme });
     await page.goto(status);
     await card(page, "Certificates").getByText(/days left$/).waitFor();
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, "nothing is wider than the screen");
+    await assertAccessible(page, colorScheme);
     const [ground, ink] = await page.evaluate(() => {
       const luminance = (color) => color.match(/[\d.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
       const style = getComputedStyle(document.documentElement);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { tidies } from "./hooks.js";
+import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { areConnected, calls, launch, person, reaches, step, waits, writes } from "./browser.js";
 
@@ -11,7 +11,7 @@ let browser, server;
 before(async () => {
   [server, browser] = await Promise.all([startServer(), launch()]);
 });
-tidies(() => browser);
+cleanUp(() => browser);
 
 /** Connects two people. */
 async function call(options = {}) {

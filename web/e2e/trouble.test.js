@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, opens, person, reaches, says, saysNoMore, sees,
+  areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, opens, person, reaches, problemText, problemEnds, sees,
   step, waits, writes,
 } from "./browser.js";
 
@@ -43,7 +43,7 @@ async function program(method, query, { id, password, body, accept } = {}) {
 test("without a camera, a person still sees the other side, and the chat works", async () => {
   const [alice, bob] = await Promise.all([person(bare), person(browser)]);
   const link = await waits(alice, server.local);
-  assert.match(await says(alice, "no-media"), /No camera and no microphone/);
+  assert.match(await problemText(alice, "no-media"), /No camera and no microphone/);
   await calls(bob, link);
   await areConnected(alice, bob);
   await Promise.all([sees(alice), hears(alice)]);
@@ -51,14 +51,14 @@ test("without a camera, a person still sees the other side, and the chat works",
   await writes(alice, bob, "I see you");
   await writes(bob, alice, "I do not");
   await alice.click("[data-problem='no-media'] button");
-  await says(alice, "no-media");
+  await problemText(alice, "no-media");
 });
 
 test("with camera and microphone denied, the page says how to allow them, and the chat works", async () => {
   const asking = await launch({ answers: false });
   const [alice, bob] = await Promise.all([person(asking), person(browser)]);
   const link = await waits(alice, server.local);
-  assert.match(await says(alice, "media-denied"), /Allow them/);
+  assert.match(await problemText(alice, "media-denied"), /Allow them/);
   await calls(bob, link);
   await areConnected(alice, bob);
   await sees(alice);
@@ -67,7 +67,7 @@ test("with camera and microphone denied, the page says how to allow them, and th
   // The person allows them during the call.
   await alice.context().grantPermissions(["camera", "microphone"]);
   await alice.click("[data-problem='media-denied'] button");
-  await saysNoMore(alice, "media-denied");
+  await problemEnds(alice, "media-denied");
   await bob.waitForSelector("body[data-their-camera='on']");
   await Promise.all([sees(bob), hears(bob)]);
   await asking.close();
@@ -76,7 +76,7 @@ test("with camera and microphone denied, the page says how to allow them, and th
 test("over plain HTTP with a host other than localhost, the page leads to https, and the chat works", async () => {
   const [alice, bob] = await Promise.all([person(bare), person(bare)]);
   const link = await waits(alice, server.url.replace("127.0.0.1", "inbox.test"));
-  assert.doesNotMatch(await says(alice, "insecure"), /--tls/);
+  assert.doesNotMatch(await problemText(alice, "insecure"), /--tls/);
   await alice.click("#copy-link");
   await alice.waitForSelector("#copied:has-text('Copied')");
   await calls(bob, link);
@@ -87,11 +87,11 @@ test("over plain HTTP with a host other than localhost, the page leads to https,
 test("the page says that nobody is there yet, and the call succeeds when someone comes", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, new URL("call#to=late", server.local).href, { wish: "none" });
-  assert.match(await says(bob, "no-such-inbox"), /Nobody is there yet/);
+  assert.match(await problemText(bob, "no-such-inbox"), /Nobody is there yet/);
   await reaches(bob, "calling");
   await opens(alice, server.local, { id: "late", wish: "none" }); // answers automatically
   await areConnected(alice, bob);
-  await saysNoMore(bob, "no-such-inbox");
+  await problemEnds(bob, "no-such-inbox");
 });
 
 test("while the server is away, a call continues; a waiting page recovers afterwards", async () => {
@@ -104,17 +104,17 @@ test("while the server is away, a call continues; a waiting page recovers afterw
 
   await mortal.kill();
   await eve.click("#start");
-  await says(eve, "server-away");
+  await problemText(eve, "server-away");
   await reaches(eve, "opening");
   await eve.click("#opening [data-leave]");
   await reaches(eve, "setup");
   await eve.click("#start");
-  for (const page of [alice, bob, carol]) assert.match(await says(page, "server-away"), /does not answer/);
+  for (const page of [alice, bob, carol]) assert.match(await problemText(page, "server-away"), /does not answer/);
   await reaches(carol, "waiting");
   await writes(alice, bob, "without a server");
   mortal = await startServer([], { port: mortal.port });
   for (const page of [alice, bob, carol]) {
-    await saysNoMore(page, "server-away");
+    await problemEnds(page, "server-away");
     await step(page, "server-back");
     await step(page, "inbox-reset");
   }
@@ -124,7 +124,7 @@ test("while the server is away, a call continues; a waiting page recovers afterw
 
   // A server that shuts down properly announces it.
   await mortal.stop();
-  await says(carol, "server-away");
+  await problemText(carol, "server-away");
   await dave.click("#hang-up");
   await reaches(carol, "ended");
 });
@@ -137,7 +137,7 @@ test("when a second tab takes over, the first one stops and sends no more reques
   const second = await opened;
   await second.click("#move-here");
   await reaches(first, "stopped");
-  assert.match(await says(first, "replaced"), /[Aa]nother tab/);
+  assert.match(await problemText(first, "replaced"), /[Aa]nother tab/);
   let asked = 0;
   first.on("request", () => asked++);
   await reaches(second, "waiting");
@@ -149,7 +149,7 @@ test("when a second tab takes over, the first one stops and sends no more reques
 
   await first.click("[data-problem='replaced'] button");
   await reaches(first, "waiting");
-  await says(second, "replaced");
+  await problemText(second, "replaced");
   await reaches(second, "stopped");
 });
 
@@ -164,7 +164,7 @@ test("when the id is taken, another one can be chosen", async () => {
   await alice.check("input[value='none']", { force: true });
   await alice.click("#start");
   await reaches(alice, "setup");
-  assert.match(await says(alice, "unauthorized"), /Choose another ending/);
+  assert.match(await problemText(alice, "unauthorized"), /Choose another ending/);
   assert.equal(asked, false);
   await alice.click("#new-id");
   await alice.click("#start");
@@ -183,7 +183,7 @@ test("an invalid id is rejected before any request", async () => {
     await reaches(alice, "setup");
   }
   await alice.goto(`${server.local}call#to=a%3Ab`);
-  await says(alice, "broken-link");
+  await problemText(alice, "broken-link");
 });
 
 test("when the other inbox is full, the page waits and then continues", async () => {
@@ -200,14 +200,14 @@ test("when the other inbox is full, the page waits and then continues", async ()
   for (let tries = 0; tries < 60 && await alice.locator("[data-problem='inbox-full']").count() === 0; tries++) {
     await alice.clock.runFor(2000);
   }
-  await says(alice, "inbox-full");
+  await problemText(alice, "inbox-full");
   const { cursor, messages } = await (await program("GET", "?after=0", { ...bob, accept: "application/json" })).json();
   assert.equal(messages.length, 100);
   const next = await (await program("GET", `?after=${cursor}`, { ...bob, accept: "application/json" })).json();
   assert.equal(JSON.parse(next.messages[0].body).type, "offer");
   await alice.click("#give-up");
   await reaches(alice, "ended");
-  await saysNoMore(alice, "inbox-full");
+  await problemEnds(alice, "inbox-full");
   const last = await (await program("GET", `?after=${next.cursor}`, { ...bob, accept: "application/json" })).json();
   assert.equal(JSON.parse(last.messages.at(-1).body).type, "bye");
 });
@@ -276,6 +276,6 @@ test("opening the own link makes no call", async () => {
   const alice = await person(browser);
   const link = await waits(alice, server.local, { wish: "none" });
   await alice.goto(link);
-  await says(alice, "own-link");
+  await problemText(alice, "own-link");
   await reaches(alice, "waiting");
 });

@@ -1,11 +1,11 @@
-/** The call page tells the truth, and shows and sends nothing before an answer. */
+/** The call page showsText the truth, and shows and sends nothing before an answer. */
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
-  areConnected, assertNoFaults, calls, closeBrowsers, launch, opens, person, reaches, says, saysNoMore, sees, step, waits, writes,
+  areConnected, assertNoFaults, calls, closeBrowsers, launch, opens, person, reaches, problemText, problemEnds, sees, step, waits, writes,
 } from "./browser.js";
 
 let browser, restricted, server;
@@ -76,7 +76,7 @@ test("when WebRTC is switched off in a waiting page, both sides learn it within 
   await calls(bob, link, { wish: "none" });
   await reaches(bob, "ended");
   assert.match(await bob.innerText("#over"), /Their browser cannot make calls/);
-  await says(alice, "no-webrtc");
+  await problemText(alice, "no-webrtc");
 
   // The same in the calling page.
   await bob.evaluate(() => delete window.RTCPeerConnection);
@@ -107,7 +107,7 @@ test("without any candidate, both sides learn it within seconds, in plain words"
     const [alice, bob] = await Promise.all([person(callee), person(caller)]);
     await calls(bob, await waits(alice, bare.local, { wish: "none" }), { wish: "none" });
     const [here, there] = caller === restricted ? [bob, alice] : [alice, bob];
-    assert.match(await says(here, "no-candidates"), /blocks calls/);
+    assert.match(await problemText(here, "no-candidates"), /blocks calls/);
     assert.doesNotMatch(await here.innerText("#notices"), /STUN|ICE/);
     assert.match(await here.textContent("#notices"), /STUN server cannot help/);
     await step(there, "no-candidates-there");
@@ -198,7 +198,7 @@ test("the panel alone says that the page behind a link is closed, then gone, and
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await bob.clock.install();
   await calls(bob, new URL("call#to=gone", server.local).href, { wish: "none" });
-  assert.match(await says(bob, "no-such-inbox"), /Nobody is there yet/);
+  assert.match(await problemText(bob, "no-such-inbox"), /Nobody is there yet/);
   assert.equal(await bob.locator("#notices li").count(), 0);
   assert.doesNotMatch(await bob.innerText("body"), /Waiting for them to answer/);
   assert.match(await bob.innerText("#status"), /Nobody is there yet/);
@@ -226,11 +226,11 @@ test("the page does not say that the server answers again while it is down", asy
   await alice.waitForSelector("[data-problem='server-away'], [data-problem='draining']");
   await stopped;
   for (let i = 0; i < 3; i++) await alice.evaluate(() => dispatchEvent(new Event("online")));
-  await says(alice, "server-away");
+  await problemText(alice, "server-away");
   assert.equal(await back.count(), 0);
   const again = await startServer([], { port: mortal.port });
   await step(alice, "server-back");
-  await saysNoMore(alice, "server-away");
+  await problemEnds(alice, "server-away");
   assert.equal(await back.count(), 1);
   await again.stop();
 });
@@ -266,11 +266,11 @@ for (const [problem, words, status, headers] of [
     const page = await person(browser);
     await opens(page, through, { wish: "none" });
     await reaches(page, "stopped");
-    assert.match(await says(page, problem), words);
+    assert.match(await problemText(page, problem), words);
     assert.doesNotMatch(await page.innerText("#notices"), /keeps trying/);
     assert.equal(await page.locator("#log [data-step='inbox-open']").count(), 0);
     await page.goto(`${through}files`);
-    assert.match(await says(page, problem), words);
+    assert.match(await problemText(page, problem), words);
     away = false;
     await page.click(`[data-problem="${problem}"] button`);
     await reaches(page, "waiting");
@@ -278,9 +278,9 @@ for (const [problem, words, status, headers] of [
     away = true;
     gate.closeAllConnections();
     if (problem === "not-inbox") {
-      assert.match(await says(page, "intruder"), /keeps trying/);
+      assert.match(await problemText(page, "intruder"), /keeps trying/);
       away = false;
-      await saysNoMore(page, "intruder");
+      await problemEnds(page, "intruder");
     }
     await page.context().close();
     gate.closeAllConnections();

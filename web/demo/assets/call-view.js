@@ -104,7 +104,7 @@ export function showChat(open) {
   const text = element("text");
   if (!(text instanceof HTMLInputElement)) return;
   text.disabled = !open;
-  text.placeholder = open ? "Write a message" : "You can chat once connected";
+  text.placeholder = open ? "Write a message" : "Waiting to connect…";
   /** @type {HTMLButtonElement} */ (element("say")).disabled = !open;
   document.body.dataset.chat = open ? "open" : "closed";
 }

@@ -132,19 +132,19 @@ export class Outgoing {
   handle({ type, id, part, why }) {
     const one = this.list.find((one) => one.id === id);
     if (!one || one.state === "cancelled") return;
-    const within = (/** @type {number} */ least, /** @type {number} */ most) => Number.isSafeInteger(part) && part >= least && part <= most;
+    const inRange = (/** @type {number} */ least, /** @type {number} */ most) => Number.isSafeInteger(part) && part >= least && part <= most;
     switch (type) {
       case "want":
-        if (within(0, partsOf(one)) && one.file) this.#begin(one, part);
+        if (inRange(0, partsOf(one)) && one.file) this.#begin(one, part);
         break;
       case "have":
-        if (!one.wanted || !within(one.had, one.at - 1)) return;
+        if (!one.wanted || !inRange(one.had, one.at - 1)) return;
         one.had = part + 1;
         this.#onchange(one);
         this.#end(one);
         break;
       case "again":
-        if (!one.wanted || !within(one.had, one.at - 1)) return;
+        if (!one.wanted || !inRange(one.had, one.at - 1)) return;
         one.at = part;
         one.moved = part * one.partSize;
         one.rate.forget();

@@ -19,8 +19,8 @@ const OPENED = "opened";
  * @typedef {object} Parts
  * @property {boolean} lasts whether the parts survive a reload
  * @property {(part: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
- * @property {(part: number) => Promise<string>} reads the stored part and returns its digest
- * @property {(length: (part: number) => number) => Promise<number>} counts the complete parts, from the first one on
+ * @property {(part: number) => Promise<string>} digest reads the stored part and returns its digest
+ * @property {(length: (part: number) => number) => Promise<number>} complete counts the complete parts, from the first one on
  * @property {() => Promise<Blob>} join
  * @property {() => Promise<void>} remove
  */

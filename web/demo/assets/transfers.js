@@ -262,9 +262,9 @@ function offer({ choices, problems }) {
   for (const problem of problems) showProblem(problem);
 }
 
-const [choice, within] = ["choose", "choose-within"].map((id) => /** @type {HTMLInputElement} */ (element(id)));
+const [choice, directory] = ["choose", "choose-directory"].map((id) => /** @type {HTMLInputElement} */ (element(id)));
 const choose = () => choice.click();
-const chooseFolder = () => within.click();
+const chooseFolder = () => directory.click();
 
 /** Wires the buttons of the lists. @param {Link} given */
 export function wireTransfers(given) {
@@ -272,7 +272,7 @@ export function wireTransfers(given) {
   element("choose-files").addEventListener("click", choose);
   element("choose-folder").addEventListener("click", chooseFolder);
   element("choose-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype);
-  for (const input of [choice, within]) {
+  for (const input of [choice, directory]) {
     input.addEventListener("change", () => {
       offer(fromInput(input.files ?? []));
       input.value = ""; // so that the same file can be chosen again

@@ -392,7 +392,7 @@ export const problems = {
 /** Labels of the buttons of problems. */
 export const actions = {
   media: "Try again",
-  advanced: "Use other servers",
+  advanced: "Advanced settings",
   resume: "Continue here",
   retry: "Try again",
   sound: "Turn sound on",
