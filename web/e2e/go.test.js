@@ -110,9 +110,9 @@ test("a page connects to the pion example, survives an ICE restart, and hangs up
   }), "two");
 
   // Each side learns that the other one hangs up.
-  const over = logs(pion, /msg=over/);
+  const ended = logs(pion, /msg="call ended"/);
   await page.evaluate(() => window.pc.close());
-  await over;
+  await ended;
   const third = page.evaluate(async () => {
     const pc = await sdk.connect(inbox, "pion");
     window.connected = true;

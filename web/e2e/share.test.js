@@ -44,7 +44,7 @@ async function passwordOf(page, name) {
   return JSON.parse(kept).password;
 }
 
-test("the QR code is the link, in the light and in the dark, and no password is in it", async () => {
+test("the QR code contains the link, in light and dark mode, and the page shows no password", async () => {
   for (const colorScheme of ["light", "dark"]) {
     for (const [name, opens] of [["files", async (page) => {
       await page.goto(`${reachable}files`);
