@@ -39,7 +39,7 @@ async function visit(url) {
   return page;
 }
 
-test("the page that the README begins with works when it is pasted", async () => {
+test("the first page of the README connects two windows", async () => {
   const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
   const [, page] = /```html\n([^]*?)```/.exec(readme);
   const file = join(folder, "page.html");
@@ -55,8 +55,8 @@ test("the page that the README begins with works when it is pasted", async () =>
     await one.press("#text", "Enter");
     await other.waitForFunction((line) => log.textContent.includes(line), `they: ${words}\n`);
   }
-  assert.equal(await bob.locator("#log").textContent(), `${await alice.locator("#me").textContent()} calls\nthey: hello, Bob\nI: hello, Alice\n`);
-  // And it says so when there is nobody.
+  assert.equal(await bob.locator("#log").textContent(), `${await alice.locator("#me").textContent()} calls\nthey: hello, Bob\nme: hello, Alice\n`);
+  // A call to an unknown id shows an error.
   await alice.fill("#peer", "nobody");
   await alice.click("#call");
   await alice.waitForFunction(() => log.textContent.includes("Nobody is online under this id."));
