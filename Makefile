@@ -38,7 +38,7 @@ test-sdk: build/inbox-test web/sdk/node_modules
 test-pages: build/inbox-test web/node_modules
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-docs: build/inbox-test web/node_modules web/docs/node_modules
+test-docs: build/inbox-test web/node_modules web/sdk/node_modules web/docs/node_modules
 	cd web/docs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 screenshots: deps build/inbox-test web/node_modules ## Pictures of every state of the pages, in build/screenshots
@@ -57,8 +57,8 @@ build/inbox-test:
 dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
 	cd web/sdk && npm run dist
 
-docs: web/sdk/node_modules ## The SDK's API, from its comments: web/sdk/docs/index.html
-	cd web/sdk && npm run docs
+docs: web/sdk/node_modules web/docs/node_modules ## A site of the documents and APIs, with search: build/docs
+	cd web/docs && npm run build
 
 lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
