@@ -19,7 +19,7 @@
 //
 // Two codes of an [*Error] do not come from an inbox server, and neither is retried:
 // not-inbox means that something else answered, such as a web page, and proxy-auth means
-// that a proxy wants credentials of its own.
+// that a proxy wants separate credentials.
 //
 // Most errors end receiving for good, such as [inbox.ErrReplaced], [inbox.ErrUnauthorized]
 // and [inbox.ErrClosed]: [Client.All] ends, and every later [Client.Receive] returns the

@@ -25,7 +25,7 @@ const (
 	sentTimeout   = 15 * time.Second // from sending a message to its confirmation
 	silence       = 25 * time.Second // ping after this; the server pings after 20 s without traffic
 	pongTimeout   = 10 * time.Second
-	maxSocketBody = 64 << 10 // larger bodies are sent by a request of their own
+	maxSocketBody = 64 << 10 // larger bodies are sent by a separate request
 )
 
 // errNoSocket means that something between the client and the server blocks WebSockets.

@@ -70,7 +70,7 @@ type outcome struct {
 	Why       string        // if not Connected
 }
 
-// run prints "ready" once the peer can be called, or the outcome of its own call.
+// run prints "ready" once the peer can be called, or the outcome of the call that it makes.
 func (c call) run() error {
 	if c.Proxy != "" {
 		os.Setenv("HTTPS_PROXY", c.Proxy)

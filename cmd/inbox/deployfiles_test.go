@@ -81,7 +81,7 @@ func TestSystemdUnits(t *testing.T) {
 			t.Setenv("STATE_DIRECTORY", "/var/lib/inbox")
 			proxied := strings.Contains(unit, "proxied")
 			if !proxied {
-				// What the file says, nothing in the unit contradicts.
+				// The unit contradicts nothing in the file.
 				if len(variables) != 0 || !strings.Contains(string(content), "serve --config /etc/inbox/inbox.yaml\n") {
 					t.Errorf("the unit sets %v, and inbox.yaml is the one place for settings", variables)
 				}
@@ -134,7 +134,7 @@ const single = deploy + "single/"
 func TestSingleServerSettings(t *testing.T) {
 	c := checkSettings(t, map[string]string{"INBOX_CONFIG": namedSingle(t)})
 	if c.TLS != "acme" || c.Turn != "closed" || c.TurnRateTotal == 0 || c.Limits != "on" || c.LimitConnections == 0 {
-		t.Errorf("it is no public server: %+v", c)
+		t.Errorf("it is not a public server: %+v", c)
 	}
 	for _, kept := range []string{c.TLSStorage, c.Snapshot} {
 		if !strings.HasPrefix(kept, "/var/lib/inbox/") {
@@ -152,8 +152,8 @@ func TestSingleServerSettings(t *testing.T) {
 	}
 }
 
-// The container has what the settings beside it need: the ports, a volume, and the right to
-// ports below 1024.
+// The container has everything that the settings in the file need: the ports, a volume, and
+// the right to ports below 1024.
 func TestSingleComposeFile(t *testing.T) {
 	content, err := os.ReadFile(single + "compose.yaml")
 	if err != nil {

@@ -135,7 +135,7 @@ func certificateFamilies(expiries func() []acme.Certificate) []family.Family {
 	}
 	labels := []string{"certificate"}
 	return []family.Family{
-		family.Gauges("inbox_certificate_expiry_timestamp_seconds", "When each certificate expires; 0 if there is none yet.", labels, each(func(cert acme.Certificate) float64 {
+		family.Gauges("inbox_certificate_expiry_timestamp_seconds", "When each certificate expires; 0 before the first is issued.", labels, each(func(cert acme.Certificate) float64 {
 			if cert.NotAfter.IsZero() {
 				return 0
 			}

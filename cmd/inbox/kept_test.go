@@ -91,8 +91,8 @@ func (s *keptServer) resident() (bytes int64) {
 	return bytes << 10
 }
 
-// Whatever strangers make the server keep, its memory stays within --max-memory, once the
-// garbage of handling their requests is collected.
+// The memory that strangers make the server keep stays within --max-memory, once the garbage
+// of handling their requests is collected.
 func TestMaxMemoryBoundsResidentMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("resident memory cannot be read here")

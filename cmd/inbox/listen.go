@@ -136,7 +136,7 @@ func passed() (all []net.Listener, err error) {
 }
 
 func (c *serveCommand) listenAt(ctx context.Context, log *slog.Logger, address string) (net.Listener, error) {
-	// Every connection has a timeout of its own, so skip the kernel's keep-alive and its
+	// Every connection has its own timeout, so skip the kernel's keep-alive and its
 	// four system calls per connection.
 	config := net.ListenConfig{KeepAlive: -1}
 	take := func() (net.Listener, error) { return config.Listen(ctx, "tcp", address) }

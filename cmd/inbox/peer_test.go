@@ -29,7 +29,7 @@ import (
 //	exits CODE COMMAND...  fails unless it exits with that code and one line
 //	until FILE TEXT        waits until a file contains a text
 //
-// $PROXY is a proxy that wants credentials of its own. $SILENT accepts connections and
+// $PROXY is a proxy that wants separate credentials. $SILENT accepts connections and
 // never responds.
 func TestPeerScripts(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -187,7 +187,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		t.Run(shell, func(t *testing.T) {
 			if _, err := exec.LookPath(shell); err != nil {
-				t.Skip("there is none here")
+				t.Skip("not available here")
 			}
 			for _, want := range wants {
 				words, last, _ := strings.Cut(want[0], " |")

@@ -102,7 +102,7 @@ func TestWithoutPeerJS(t *testing.T) {
 	}
 }
 
-// PeerJS clients are disconnected last, after receivers of our own protocol, which
+// PeerJS clients are disconnected last, after receivers of the inbox protocol, which
 // reconnect by themselves. No connection is cut.
 func TestDrainOfPeerJS(t *testing.T) {
 	r := serve(t, "--drain=2s")

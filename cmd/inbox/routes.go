@@ -45,7 +45,7 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	return mux
 }
 
-// peerjsRoutes adds the URLs of PeerJS. Whatever a client's key is, they do not collide
+// peerjsRoutes adds the URLs of PeerJS. With any key of a client, they do not collide
 // with the routes above, since they have one more path segment.
 func peerjsRoutes(mux *http.ServeMux, base string, p *peerjs.Handler, pages http.Handler) {
 	mux.HandleFunc(base+"peerjs", p.Socket)

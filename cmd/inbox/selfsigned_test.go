@@ -145,7 +145,7 @@ func TestSelfSignedIsReplaced(t *testing.T) {
 		"a name is missing":  made(other, time.Now()),
 		"an address is":      made(fewer, time.Now()),
 		"it is empty":        nil,
-		"it is no PEM":       []byte("hello\n"),
+		"it is not PEM":      []byte("hello\n"),
 		"it is cut":          made(ours, time.Now())[:500],
 		"it is another file": []byte(strings.Repeat("-----BEGIN CERTIFICATE-----\n", 3)),
 	} {

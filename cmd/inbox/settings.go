@@ -28,7 +28,7 @@ const (
 	// minMemory is room for two inboxes, in bytes.
 	minMemory = 8 << 10
 	// minInFlight is room for one PeerJS frame and its copy, in bytes. Eight bodies are
-	// room for one frame of our own protocol and a response.
+	// room for one frame of the inbox protocol and a response.
 	minInFlight = 512 << 10
 )
 

@@ -29,7 +29,7 @@ type setupCommand struct {
 	Set    []string      `env:"-" sep:"none" placeholder:"SETTING=VALUE" help:"Write another setting into the file, as in --set max-memory=512MiB. Repeatable."`
 	Config string        `env:"-" default:"/etc/inbox/inbox.yaml" placeholder:"FILE" help:"The settings of the service."`
 	Wait   time.Duration `env:"-" default:"2m" help:"How long to wait for the certificate."`
-	Force  bool          `env:"-" help:"Go on although DNS leads elsewhere or a port is taken."`
+	Force  bool          `env:"-" help:"Continue even if DNS points elsewhere or a port is in use."`
 }
 
 func (*setupCommand) Help() string {
@@ -67,7 +67,7 @@ func (c *setupCommand) Run(ctx context.Context, s streams) error {
 	case err != nil && !c.Force:
 		return err
 	case err != nil:
-		say("DNS: %v. Going on, because of --force.", err)
+		say("DNS: %v. Continuing because of --force.", err)
 	default:
 		say("DNS: %s.", note)
 	}
@@ -76,7 +76,7 @@ func (c *setupCommand) Run(ctx context.Context, s streams) error {
 	} else if err := serve.checkPorts(ctx); err != nil && !c.Force {
 		return err
 	} else if err != nil {
-		say("Ports: %v. Going on, because of --force.", err)
+		say("Ports: %v. Continuing because of --force.", err)
 	} else {
 		say("Ports: %s are free.", strings.Join(serve.publicPorts(), ", "))
 	}

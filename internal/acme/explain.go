@@ -31,7 +31,7 @@ func (m *Manager) explain(err error) (what, detail string) {
 }
 
 // Messages about a name without an address and about an unreachable port. Not all
-// authorities use a problem type of their own for these.
+// authorities use a separate problem type for these.
 var (
 	saysDNS        = regexp.MustCompile(`(?i)resolv|nxdomain|servfail|no such host|no valid ip|lookup `)
 	saysConnection = regexp.MustCompile(`(?i)failed to connect|connection refused|connection reset|no route|time(d )?out|unreachable`)

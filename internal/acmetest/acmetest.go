@@ -39,7 +39,7 @@ type Config struct {
 // unless changed by Resolve.
 type Authority struct {
 	Directory string // URL of the directory
-	CAFile    string // root of its own certificate
+	CAFile    string // root of the certificate for its URL
 	TLSPort   int
 	HTTPPort  int
 

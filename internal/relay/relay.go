@@ -123,7 +123,7 @@ type generator interface {
 	turn.RelayAddressGenerator
 	permits(peer netip.Addr) bool
 	hasIPv6() bool
-	find(netip.AddrPort) *allocation // nil if there is none
+	find(netip.AddrPort) *allocation // nil if not found
 }
 
 // New returns a Server without listeners.
