@@ -137,7 +137,7 @@ func TestSetupSettings(t *testing.T) {
 		"nobody/inbox.yaml:3: unknown setting \"max-memoryy\"": {Name: "x.example.com", Set: []string{"max-memoryy=1"}},
 		"--set is SETTING=VALUE":                               {Name: "x.example.com", Set: []string{"max-memory"}},
 		"is not a host name":                                   {Name: "https://x.example.com"},
-		"a name that is not public":                            {Name: "localhost"},
+		"only issues certificates for public names":            {Name: "localhost"},
 	} {
 		c.Config = "nobody/inbox.yaml"
 		if _, err := c.made(t); err == nil || !strings.Contains(err.Error(), want) {
