@@ -32,7 +32,7 @@ func shown(t *testing.T, r *running) string {
 // owner can read.
 func TestSelfSignedIsKept(t *testing.T) {
 	for name, place := range map[string]func(t *testing.T, dir string) (flags []string, file string){
-		"beside the snapshot": func(t *testing.T, dir string) ([]string, string) {
+		"next to the snapshot": func(t *testing.T, dir string) ([]string, string) {
 			t.Setenv("STATE_DIRECTORY", t.TempDir()) // not used
 			snapshot := filepath.Join(dir, "inbox.snapshot")
 			return []string{"--snapshot=" + snapshot}, snapshot + ".tls.pem"
