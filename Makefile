@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module release bench fuzz soak deps deps-firefox clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -29,6 +29,7 @@ test-go: ## Only the Go tests
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
 	cd matrix && go vet . && go test -parallel 4
+	cd tools/release && go vet . && go test -timeout 8m .
 
 test-web: test-sdk test-pages test-docs test-peerjs ## Only the browser tests, and the SDK's
 
@@ -75,6 +76,20 @@ module: ## Move the tree to another module path: make module MODULE=example.org/
 	@[ -n "$(MODULE)" ] || { echo "say where to: make module MODULE=example.org/you/inbox"; exit 2; }
 	go run ./tools/module $(MODULE)
 
+# goreleaser is compiled for some minutes, so the tests do without it: tools/release builds
+# the same packages and images with the libraries that goreleaser uses.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.0.0-dev.$$(git rev-list --count HEAD).g$$(git rev-parse --short HEAD))
+RELEASE := build/release
+release: deps web/sdk/node_modules ## Everything that is published, of VERSION: build/release
+	go build -C .ci/goreleaser -o $(CURDIR)/build/goreleaser/ github.com/goreleaser/goreleaser/v2 github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	go build -C tools/release -o $(CURDIR)/build/goreleaser/release .
+	@export VERSION=$(VERSION) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) CYCLONEDX=$(CURDIR)/build/goreleaser/cyclonedx-gomod; set -x; \
+	build/goreleaser/release files; \
+	build/goreleaser/goreleaser release --snapshot --clean --parallelism 2; \
+	build/goreleaser/release image $(RELEASE); \
+	build/goreleaser/release extras $(RELEASE)
+	cd tools/release && VERSION=$(VERSION) INBOX_RELEASE_DIR=$(CURDIR)/$(RELEASE) go test -count 1 -run TestRelease -v .
+
 bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore
 	cd bench && go run . all
@@ -88,7 +103,7 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: test-firefox web/sdk/node_modules web/peerjs/node_modules ## The tests again and again, and longer random walks: about 40 minutes
+soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## The tests again and again, and longer random walks: about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
@@ -113,6 +128,8 @@ deps:
 	command -v caddy >/dev/null || missing="$$missing caddy"; \
 	command -v haproxy >/dev/null || missing="$$missing haproxy"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	[ -r /etc/ssl/certs/ca-certificates.crt ] || missing="$$missing ca-certificates"; \
 	{ command -v ip && command -v nft && command -v sysctl; } >/dev/null || missing="$$missing iproute2 nftables procps"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \

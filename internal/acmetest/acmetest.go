@@ -5,6 +5,7 @@ package acmetest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,6 +34,7 @@ type Config struct {
 	TLSPort  int           // where challenges over TLS connect to; 0 means a free port
 	HTTPPort int           // where challenges over HTTP connect to; 0 means a free port
 	Blocked  []string      // names that the authority refuses
+	DNS      string        // address of the DNS server; "" means a free port
 }
 
 // An Authority issues certificates. Its DNS server resolves every name to 127.0.0.1,
@@ -83,7 +85,7 @@ func (a *Authority) try(programs, cert, key string) bool {
 	a.tb.Helper()
 	at := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(a.tb))) }
 	listen := at()
-	a.management, a.dns = [2]string{at(), at()}, at()
+	a.management, a.dns = [2]string{at(), at()}, cmp.Or(a.config.DNS, at())
 	profile := map[string]any{"description": "the only one"}
 	if a.config.Validity != 0 {
 		profile["validityPeriod"] = int(a.config.Validity / time.Second)
@@ -185,17 +187,26 @@ func (a *Authority) ask(path string, body any) {
 // Roots returns the roots of the certificates that the authority issues.
 func (a *Authority) Roots() *x509.CertPool {
 	a.tb.Helper()
+	roots := x509.NewCertPool()
+	if content := a.RootsPEM(); !roots.AppendCertsFromPEM(content) {
+		a.tb.Fatalf("the root of pebble: %s", content)
+	}
+	return roots
+}
+
+// RootsPEM returns the same roots in PEM.
+func (a *Authority) RootsPEM() []byte {
+	a.tb.Helper()
 	answer, err := a.client.Get("https://" + a.management[0] + "/roots/0")
 	if err != nil {
 		a.tb.Fatal(err)
 	}
 	defer answer.Body.Close()
 	content, err := io.ReadAll(answer.Body)
-	roots := x509.NewCertPool()
-	if err != nil || !roots.AppendCertsFromPEM(content) {
-		a.tb.Fatalf("invalid root from pebble: %v %s", err, content)
+	if err != nil {
+		a.tb.Fatal(err)
 	}
-	return roots
+	return content
 }
 
 // FreePort returns a port that is free on 127.0.0.1 and 127.0.0.2 and below the range of
