@@ -68,7 +68,7 @@ test("after a disconnect, the other side learns it, the link still works, and a 
   await bob.click("#leave");
   await reaches(bob, "ended");
   await reaches(alice, "ended");
-  assert.match(await alice.innerText("#meet-text"), /other person disconnected.*link still works/);
+  assert.match(await alice.innerText("#meet-text"), /disconnected.*link still works/);
   assert.equal(await row(bob, file).getByRole("button", { name: "Receive: " }).count(), 0);
   await bob.click("#again");
   await areConnected(alice, bob);

@@ -59,7 +59,7 @@ export function meetWords(state, { linked, ending, name, problem, gone, short, a
       text: `${away ? `${who} left the page or went offline.` : "The connection was interrupted."} Transfers continue by themselves once you are connected again.`, hint: reload,
     };
     case "ended": {
-      const { title, text } = endingWords(ending);
+      const { title, text } = endingWords(ending, name);
       return { status: title, title, text: linked ? text : `${text} Your link still works.` };
     }
     case "stopped": return { status: "Stopped", title: "This page has stopped", text: "It receives nothing any more. The message above says why." };
@@ -80,12 +80,14 @@ const ends = {
 /**
  * Returns how a connection ended.
  * @param {import("./failures.js").Ending} why
+ * @param {string} [name] the other person's name; empty while it is unknown
  * @returns {{title: string, text: string}}
  */
-export function endingWords(why) {
+export function endingWords(why, name = "") {
   const title = ["hung-up", "bye", "left", "lost"].includes(why) ? "Disconnected"
     : why === "gave-up" ? "Nobody was there" : why === "busy" ? "They are connected to someone else" : "You could not be connected";
-  return { title, text: ends[why] ?? endings[why] };
+  const text = ends[why] ?? endings[why];
+  return { title, text: name === "" ? text : text.replace("The other person", isolate(name)) };
 }
 
 /** Why a transfer was cancelled. @type {Record<string, string>} */

@@ -135,7 +135,7 @@ const page = {
     ending = why;
     cause = error?.tried.cause;
     document.body.dataset.ending = why;
-    announce(endingWords(why).text);
+    announce(endingWords(why, meeting?.peerName).text);
   },
   onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
   prepare: async () => {},

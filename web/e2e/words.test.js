@@ -1,0 +1,65 @@
+/** The texts of the pages are for a person who has never heard of WebRTC. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findings } from "../demo/assets/causes.js";
+import { endingWords as filesEnding } from "../demo/assets/files-words.js";
+import { awayWords, endingWords, endings, problems, stateWords, stepWords } from "../demo/assets/words.js";
+
+/** Terms that belong under Details. */
+const JARGON = /\b(ICE|STUN|TURN|UDP|TCP|TLS|NAT|DNS|SDP|SDK|WebRTC|WebSockets?|candidates?|signaling|peers?|inbox(es)?|the other side|somebody)\b/;
+
+/** Fails unless a text is made of plain, complete sentences. */
+function assertPlain(text, what) {
+  assert.doesNotMatch(text, JARGON, what);
+  assert.match(text, /^[A-Z“\u2068].*[.…?]$/s, what);
+  assert.doesNotMatch(text, / {2}|undefined|\{|\}/, what);
+}
+
+test("problems say in plain sentences what happened and what to do", () => {
+  for (const [name, { title, text, details }] of Object.entries(problems)) {
+    assertPlain(title, name);
+    assertPlain(text, name);
+    assert.ok(title.length <= 60, `${name}: a title of ${title.length} characters`);
+    if (details !== undefined) assert.match(details, /\.$/, name);
+  }
+});
+
+test("endings and steps name the other person once the name is known", () => {
+  for (const why of Object.keys(endings)) {
+    for (const name of ["", "Bob"]) {
+      assertPlain(endingWords(why, name), why);
+      assertPlain(filesEnding(why, name).text, why);
+    }
+  }
+  assert.equal(endingWords("bye", "Bob"), "\u2068Bob\u2069 hung up.");
+  assert.equal(filesEnding("bye", "Bob").text, "\u2068Bob\u2069 disconnected.");
+  assert.equal(stepWords("away", ""), "The other person left the page. Waiting for them to come back…");
+  assert.equal(stepWords("away", "Bob"), "\u2068Bob\u2069 left the page. Waiting for \u2068Bob\u2069 to come back…");
+  assert.equal(stepWords("called", ""), "Someone is calling you.");
+  assert.equal(awayWords("Bob"), "Waiting for \u2068Bob\u2069 to come back");
+  assert.equal(stateWords("ringing", "Bob"), "\u2068Bob\u2069 is calling you");
+  assert.equal(stateWords("ringing", ""), "Someone is calling you");
+});
+
+test("findings keep an expert's terms under Details", () => {
+  const failed = { poll: "failed", longPoll: "cut", stream: "held", socket: "failed" };
+  const relay = (error, more) => [{ url: "turn:host:3478?transport=udp", candidates: [], errors: error ? [{ code: error, text: "lookup", address: "" }] : [], complete: true, ...more }];
+  const candidates = [{ type: "srflx", address: "2001:db8::1", port: 1 }, { type: "relay", address: "198.51.100.1", port: 2 }];
+  for (const facts of [
+    { server: "no-answer" }, { server: "draining" }, { server: "store-unavailable" }, { server: "503" }, { clock: 400, mailbox: failed },
+    { webrtc: "missing" }, { iceStatus: 404, ice: [] }, { iceStatus: 200, ice: [] },
+    ...[0, 401, 486, 701].map((code) => ({ iceStatus: 200, ice: relay(code) })),
+    { iceStatus: 200, mappings: 2, ice: relay(0, { candidates, self: { connected: false, ms: 1 } }) },
+    { iceStatus: 200, address: "2001:db8::9", ice: relay(0, { candidates, self: { connected: true, ms: 100 } }) },
+    { devices: { camera: "NotAllowedError", microphone: "NotReadableError" } }, { devices: { camera: "NotFoundError", microphone: "muted" } },
+  ]) {
+    const found = findings({ secure: "devices" in facts, ...facts });
+    assert.ok(found.length > 1, JSON.stringify(facts));
+    for (const { name, title, text, details } of found) {
+      assertPlain(title, name);
+      if (text) assertPlain(text, name);
+      if (details) assert.match(details, /^[A-Z]/, name);
+    }
+  }
+});
