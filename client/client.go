@@ -19,7 +19,7 @@
 //
 // Two codes of an [*Error] do not come from an inbox server, and neither is retried:
 // not-inbox means that something else answered, such as a web page, and proxy-auth means
-// that a proxy wants separate credentials.
+// that a proxy asks for its own credentials.
 //
 // Most errors end receiving for good, such as [inbox.ErrReplaced], [inbox.ErrUnauthorized]
 // and [inbox.ErrClosed]: [Client.All] ends, and every later [Client.Receive] returns the
@@ -97,6 +97,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // [Client.Leave] and [Client.Close] disconnect immediately.
 type Client struct {
 	url           string
+	id            string
 	base          *url.URL // parent of url; ice and outcome are below it
 	authorization string
 	http          *http.Client
@@ -111,6 +112,7 @@ type Client struct {
 
 	lanes    lanes
 	receiver receiver
+	rooms    rooms
 	socket   atomic.Pointer[socket] // nil unless one is open
 	closing  sync.Mutex             // serializes Close
 }
@@ -143,6 +145,7 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{
 		url:           config.URL,
+		id:            config.ID,
 		base:          u.JoinPath(".."),
 		authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(config.ID+":"+config.Password)),
 		http:          new(http.Client),

@@ -117,3 +117,38 @@ func ExampleClient_All() {
 	// two
 	// bye
 }
+
+// A program meets others in a room.
+func ExampleClient_Join() {
+	server := exampleServer()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	peer := func(id string) *client.Client {
+		c, err := client.New(client.Config{URL: server.URL + "/inbox", ID: id, Password: "secret of " + id})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return c
+	}
+	alice, bob := peer("alice"), peer("bob")
+	defer alice.Close(ctx)
+	defer bob.Close(ctx)
+
+	name := client.RoomName("a secret that both know", "standup")
+	if _, err := bob.Join(ctx, name); err != nil {
+		log.Fatal(err)
+	}
+	room, err := alice.Join(ctx, name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for change, err := range room.Changes(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(change.Peer, change.Joined)
+		break
+	}
+	// Output: bob true
+}

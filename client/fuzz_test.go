@@ -12,7 +12,7 @@ import (
 	"inbox/client"
 )
 
-// With any response of a server, the client does not panic, does not loop, and ends in time.
+// A client that gets arbitrary responses does not panic, does not loop, and ends in time.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, "application/json", "AAAAAAAAAAEAAAAAAAAAAA", "1", []byte(`{"messages":[{"cursor":"AAAAAAAAAAEAAAAAAAAAAQ","from":"bob","time":"2026-01-01T00:00:00Z","body":"hello"}],"reset":true}`))
 	f.Add(200, "application/json", "AAAAAAAAAAEAAAAAAAAAAA", "", []byte(`{"messages":[{"cursor":"0","body64":"/w=="}]}`))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -53,7 +54,9 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	if err != nil {
 		return err
 	}
-	r.opened(ctx, transport, after, got.at, got.reset)
+	if err := r.opened(ctx, transport, after, got.at, got.reset); err != nil {
+		return err
+	}
 	news := got.reset
 	for _, m := range got.messages {
 		news = r.take(ctx, m) || news
@@ -111,6 +114,9 @@ func (c *Client) fetch(ctx context.Context, after inbox.Cursor, limit int, wait 
 	return g, nil
 }
 
+// isMessage reports whether an element of the queue is a message, not a reset.
+func isMessage(m inbox.Message) bool { return m.Cursor != inbox.Cursor{} }
+
 // untilProcessed waits until every received message is acknowledged, and keeps the inbox
 // alive meanwhile. It returns false early if other callers wait for messages while one is
 // still being processed.
@@ -121,7 +127,7 @@ func (r *receiver) untilProcessed(ctx context.Context) (bool, error) {
 	for {
 		r.mu.Lock()
 		upTo, changed, others := r.acked, r.changed, r.waiting > 0
-		processed, err := len(r.queue) == 0 && !r.inHand, r.ended
+		processed, err := !slices.ContainsFunc(r.queue, isMessage) && !r.inHand, r.ended
 		r.mu.Unlock()
 		if processed || err != nil {
 			return processed, err

@@ -131,6 +131,7 @@ func (r *receiver) takeLocked() (inbox.Message, error) {
 		r.stale--
 	}
 	if m.Cursor == (inbox.Cursor{}) {
+		r.acknowledgeEventsLocked()
 		return inbox.Message{}, ErrReset
 	}
 	r.handed, r.inHand = m.Cursor, true
@@ -149,6 +150,7 @@ func (r *receiver) acknowledgeLocked() {
 	if r.handed != (inbox.Cursor{}) { // otherwise the message belongs to an earlier life
 		r.acked = r.handed
 	}
+	r.acknowledgeEventsLocked()
 	r.notifyLocked()
 }
 

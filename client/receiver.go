@@ -29,6 +29,7 @@ type receiver struct {
 	inHand    bool           // that message is not acknowledged yet
 	acked     inbox.Cursor   // last message that the caller processed in the present life
 	confirmed inbox.Cursor   // last acknowledgement that the server is known to have
+	events    inbox.Cursor   // last event from the server that nothing in the queue follows, if not acked yet
 	came      []inbox.Cursor // messages received since the last acknowledgement was sent; the server may send them again
 
 	asking    int                // active calls of Receive and loops over All
@@ -168,14 +169,23 @@ func (r *receiver) live() bool {
 // ended, since another goroutine may have taken over.
 
 // opened records a connection that resumes after the cursor after. The inbox is at
-// position at; with reset, that position belongs to a new life.
-func (r *receiver) opened(ctx context.Context, transport string, after, at inbox.Cursor, reset bool) {
+// position at; with reset, that position belongs to a new life. A new connection joins all
+// rooms again, since the inbox may have ended in between.
+func (r *receiver) opened(ctx context.Context, transport string, after, at inbox.Cursor, reset bool) error {
+	if isNew := r.note(ctx, transport, after, at, reset); isNew || reset {
+		return r.c.rooms.rejoin(ctx)
+	}
+	return nil
+}
+
+func (r *receiver) note(ctx context.Context, transport string, after, at inbox.Cursor, reset bool) (isNew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ctx.Err() != nil {
-		return
+		return false
 	}
-	if r.transport != transport {
+	isNew = r.transport != transport
+	if isNew {
 		r.c.log.Debug("receiving", "transport", transport)
 	}
 	r.transport, r.last = transport, nil
@@ -188,13 +198,14 @@ func (r *receiver) opened(ctx context.Context, transport string, after, at inbox
 		r.confirmed = after
 	}
 	r.notifyLocked()
+	return isNew
 }
 
 // resetLocked continues at a position in a new life of the inbox.
 func (r *receiver) resetLocked(at inbox.Cursor) {
 	r.queue = append(r.queue, inbox.Message{})
 	r.stale, r.handed = len(r.queue), inbox.Cursor{}
-	r.acked, r.confirmed, r.came = at, at, nil
+	r.acked, r.confirmed, r.came, r.events = at, at, nil, inbox.Cursor{}
 }
 
 // take appends a message to the queue. It reports false if m is a duplicate.
@@ -204,10 +215,32 @@ func (r *receiver) take(ctx context.Context, m inbox.Message) (fresh bool) {
 	if ctx.Err() != nil || slices.Contains(r.came, m.Cursor) {
 		return false
 	}
-	r.queue = append(r.queue, m)
 	r.came = append(r.came, m.Cursor)
+	if e, ok := m.Event(); ok || m.FromServer() {
+		r.events = m.Cursor
+		r.acknowledgeEventsLocked()
+		r.c.rooms.event(e)
+	} else {
+		r.queue = append(r.queue, m)
+		r.events = inbox.Cursor{} // acknowledging the message includes them
+	}
 	r.notifyLocked()
 	return true
+}
+
+// acknowledgeEventsLocked marks events as processed, unless that would include a message
+// that is not.
+func (r *receiver) acknowledgeEventsLocked() {
+	if len(r.queue) == 0 && !r.inHand && r.events != (inbox.Cursor{}) {
+		r.acked, r.events = r.events, inbox.Cursor{}
+	}
+}
+
+// end returns a channel that is closed at the next change, and why receiving failed for good.
+func (r *receiver) end() (changed <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed, r.ended
 }
 
 // forgetLocked notes that an acknowledgement up to upTo is about to be sent. The server

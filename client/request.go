@@ -110,11 +110,19 @@ func (a answer) hasCursor() bool {
 // acknowledge sends an acknowledgement and waits for the server to confirm it. It
 // receives nothing and does not replace another receiver.
 func (c *Client) acknowledge(ctx context.Context, upTo inbox.Cursor) error {
+	_, err := c.whileOpen(func() (answer, error) {
+		return c.do(ctx, request{method: http.MethodGet, query: "after=" + upTo.String() + "&limit=0", success: isEmpty})
+	})
+	return err
+}
+
+// whileOpen runs a request that could reopen the inbox. Close waits for it, and no such
+// request begins after Close.
+func (c *Client) whileOpen(do func() (answer, error)) (answer, error) {
 	c.inFlight.RLock()
 	defer c.inFlight.RUnlock()
 	if c.life.Err() != nil {
-		return inbox.ErrClosed
+		return answer{}, inbox.ErrClosed
 	}
-	_, err := c.do(ctx, request{method: http.MethodGet, query: "after=" + upTo.String() + "&limit=0", success: isEmpty})
-	return err
+	return do()
 }

@@ -155,7 +155,7 @@ func (r *receiver) handle(ctx context.Context, after inbox.Cursor, h serverFrame
 		if err != nil {
 			return errNoSocket
 		}
-		r.opened(ctx, "socket", after, at, h.Reset)
+		return r.opened(ctx, "socket", after, at, h.Reset)
 	case "message":
 		m, err := h.decode()
 		if err != nil {

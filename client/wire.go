@@ -16,12 +16,17 @@ type message struct {
 	Time   time.Time `json:"time"`
 	Body   *string   `json:"body"`
 	Body64 []byte    `json:"body64"`
+
+	Room json.RawMessage `json:"room"` // an event from the server, instead of From and a body
 }
 
 func (m *message) decode() (inbox.Message, error) {
 	at, err := inbox.ParseCursor(m.Cursor)
 	if err != nil {
 		return inbox.Message{}, err
+	}
+	if m.Room != nil {
+		return inbox.Message{Cursor: at, Time: m.Time, Body: m.Room}, nil
 	}
 	body := m.Body64
 	if m.Body != nil {

@@ -67,7 +67,7 @@ func TestCrashBetweenARoomAndItsMembers(t *testing.T) {
 	}
 }
 
-// Whoever can read Redis learns neither the names of rooms nor the ids of their members.
+// A dump of Redis shows neither the names of rooms nor the ids of their members.
 func TestRoomsAreSealedAndExpire(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
