@@ -114,9 +114,8 @@ soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## The t
 	cd matrix && for what in all chromium firefox; do INBOX_MATRIX=$$what go test -v -timeout 30m -parallel 3; done
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test INBOX_MANY=1000 node --test --test-reporter=spec --test-name-pattern="files, received at once" e2e/files-many.test.js
 
-# What the tests need beside Go: a browser and Node to drive it, Redis, proxies, and what
-# checks units of systemd.
-# redis-tools holds the server, too, and starts no service of its own.
+# The tests need more than Go: a browser and Node to drive it, Redis, proxies, and systemd.
+# redis-tools includes the server and starts no service.
 deps:
 	@missing=""; \
 	[ -x "$(CHROMIUM)" ] || missing="$$missing chromium"; \

@@ -3,9 +3,9 @@
 #
 #   sudo sh install.sh signal.example.com
 #
-# It installs the package that is beside this script, after it has compared its checksum
-# with checksums.txt, and runs 'inbox setup' with the same arguments. INBOX_RELEASE is
-# where to take the package from instead: a directory, or the https:// address of one.
+# It installs the package next to this script, after it has compared its checksum with
+# checksums.txt, and runs 'inbox setup' with the same arguments. Set
+# INBOX_RELEASE to take the package from another directory or an https:// address.
 # Run it again to change the name, or to install a newer package.
 set -eu
 
@@ -44,7 +44,7 @@ fetch() { # NAME: copies a file of the release into $dir
 		;;
 	*://*) fail "INBOX_RELEASE is a directory or an https:// address, not $from" ;;
 	*)
-		[ -r "$from/$1" ] || fail "$from has no $1: keep this script beside the files of the release"
+		[ -r "$from/$1" ] || fail "$from has no $1: keep this script in the directory with the files of the release"
 		cp "$from/$1" "$dir/$1"
 		;;
 	esac

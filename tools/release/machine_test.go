@@ -19,10 +19,10 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// insideVariable says that the test runs inside a machine of its own.
+// insideVariable says that the test runs inside a separate machine.
 const insideVariable = "INBOX_TEST_INSIDE"
 
-// inside runs the rest of a test in a machine of its own: Debian with systemd, booted in
+// inside runs the rest of a test in a separate machine: Debian with systemd, booted in
 // namespaces, over a copy of this machine's files that ends with the test. It reports
 // whether this is inside. Files of share are in /share there.
 func inside(t *testing.T, share func(dir string)) bool {
@@ -31,7 +31,7 @@ func inside(t *testing.T, share func(dir string)) bool {
 		return true
 	}
 	if os.Getuid() != 0 {
-		t.Skip("not root: the test boots systemd in namespaces of its own")
+		t.Skip("not root: the test boots systemd in its own namespaces")
 	}
 	for _, program := range []string{"/lib/systemd/systemd", "unshare", "nsenter", "dpkg", "apt-get", "ip"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -323,7 +323,7 @@ func TestPublicServer(t *testing.T) {
 	limited(t, "https://"+name)
 	settings := string(readFile(t, "/etc/inbox/inbox.yaml"))
 	want(t, "the settings", settings, "\ntls-domain: "+name+"\n")
-	want(t, "the settings", settings, "# What one client address may do.")
+	want(t, "the settings", settings, "# Limits of one client address.")
 	if user := command(t, 0, "sh", "-c", `stat -c %U /proc/$(systemctl show -P MainPID inbox)`); user != "inbox\n" {
 		t.Errorf("the server runs as %s", user)
 	}

@@ -1,4 +1,4 @@
-// Release builds what a release has beside the binaries and archives of goreleaser:
+// Release adds to the binaries and archives that goreleaser builds:
 //
 //	release files               man pages, completions and changelog, into build/package
 //	release packages BIN DIR    deb and rpm of a linux binary, as .goreleaser.yaml has them

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -104,7 +106,7 @@ func TestPackage(t *testing.T) {
 	if got := string(readFile(t, settings)); got != content {
 		t.Errorf("the settings are\n%s", got)
 	}
-	want(t, "the new settings, beside those of the operator", string(readFile(t, settings+".dpkg-dist")), "# new in this version")
+	want(t, "the new settings, next to those of the operator", string(readFile(t, settings+".dpkg-dist")), "# new in this version")
 	inboxtest.Until(t, "the message from before arrives", func() bool {
 		out, _ := exec.Command("curl", "--silent", "--user", "dora:password of dora", url+"/inbox?wait=0").CombinedOutput()
 		return strings.Contains(string(out), "from before")
@@ -218,4 +220,53 @@ func TestPackageCustoms(t *testing.T) {
 	if !bytes.Equal(readFile(t, found[0]), readFile(t, filepath.Join(again, filepath.Base(found[0])))) {
 		t.Error("built again, the package is another one")
 	}
+}
+
+// install.sh installs only what it has checked, and says what to do otherwise.
+func TestInstallScript(t *testing.T) {
+	dir := t.TempDir()
+	programs := filepath.Join(dir, "programs")
+	if err := os.Mkdir(programs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range map[string]string{
+		"id": "echo 0", "uname": "echo x86_64", "inbox": "echo inbox $*",
+		"apt-get": `for last; do :; done; echo "installed $(basename "$last")" >` + dir + "/installed",
+	} {
+		if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, "../../deploy/single/install.sh", filepath.Join(dir, "install.sh"))
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	install := func(code int, args ...string) string {
+		t.Helper()
+		return command(t, code, append([]string{"sh", filepath.Join(dir, "install.sh")}, args...)...)
+	}
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, "no name", install(1), "give the name of the server")
+	want(t, "no release", install(1, "x.example.com"), "has no checksums.txt: keep this script in the directory")
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("package")))
+	write("checksums.txt", sum+"  inbox_1.0.0_arm64.deb\n"+sum+"  inbox_1.0.0_linux_amd64.tar.gz\n")
+	want(t, "another machine's release", install(1, "x.example.com"), "lists no package for this machine")
+	write("checksums.txt", sum+"  inbox_1.0.0_amd64.deb\n")
+	want(t, "a missing package", install(1, "x.example.com"), "has no inbox_1.0.0_amd64.deb")
+	write("inbox_1.0.0_amd64.deb", "packagf")
+	want(t, "a damaged package", install(1, "x.example.com"), "inbox_1.0.0_amd64.deb is damaged")
+	if _, err := os.Stat(filepath.Join(dir, "installed")); err == nil {
+		t.Error("a damaged package was installed")
+	}
+	write("inbox_1.0.0_amd64.deb", "package")
+	want(t, "the release", install(0, "x.example.com", "--force"), "inbox setup x.example.com --force")
+	want(t, "the package", string(readFile(t, filepath.Join(dir, "installed"))), "installed inbox_1.0.0_amd64.deb")
+	t.Setenv("INBOX_RELEASE", "ftp://example.com")
+	want(t, "an address that is not safe", install(1, "x.example.com"), "is a directory or an https:// address")
+	write("checksums.txt", sum+"  inbox_1.0.0_amd64.deb\n"+sum+"  inbox_1.1.0_amd64.deb\n")
+	t.Setenv("INBOX_RELEASE", dir)
+	want(t, "two releases in one", install(1, "x.example.com"), "more than one package")
 }
