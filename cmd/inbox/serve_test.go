@@ -41,7 +41,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_ICE_SERVER": "stun:a.example,turn:b.example", "INBOX_ICE_SECRET_FILE": "/secret", "INBOX_ICE_PUBLIC": "true", "INBOX_OUTCOMES": "false",
 		"INBOX_TURN": "open", "INBOX_TURN_LISTEN": "127.0.0.1:1", "INBOX_TURN_HOST": "turn.example", "INBOX_TURN_RATE": "7KiB", "INBOX_TURN_RATE_TOTAL": "7MiB",
 		"INBOX_TURN_ADDRESS": "192.0.2.1", "INBOX_TURN_IP": "8.8.8.8/10.0.0.7,2606:4700::7", "INBOX_TURN_PORTS": "50000-50099", "INBOX_TURN_ALLOW": "10.0.0.0/8",
-		"INBOX_SENDER_SHARE": "7", "INBOX_LIMIT_PASSWORDS": "7/s", "INBOX_LIMIT_PASSWORDS_PER_INBOX": "7/s",
+		"INBOX_SENDER_SHARE": "7", "INBOX_ROOM_MEMBERS": "7", "INBOX_ROOMS_PER_PEER": "7", "INBOX_LIMIT_PASSWORDS": "7/s", "INBOX_LIMIT_PASSWORDS_PER_INBOX": "7/s",
 	}
 	values["INBOX_CONFIG"] = writeConfig(t, "drain: 7s")
 	// Flags that contradict Redis and --tls files.
