@@ -80,7 +80,7 @@ export class Incoming {
     }
   }
 
-  /** There is somebody to receive from. @param {RTCDataChannel} channel */
+  /** Starts receiving over a channel. @param {RTCDataChannel} channel */
   attach(channel) {
     channel.binaryType = "arraybuffer";
     this.#current = undefined;
