@@ -20,6 +20,7 @@ type limitFlags struct {
 	LimitRequests    limit.Rate `default:"300/s,burst=3000" group:"Limits of one address" help:"Requests, and messages sent over sockets."`
 	LimitInboxes     limit.Rate `default:"10/s,burst=1000" group:"Limits of one address" help:"New inboxes."`
 	LimitRecipients  limit.Rate `default:"50/s,burst=3000" group:"Limits of one address" help:"Messages to peers without an inbox."`
+	LimitCopies      limit.Rate `default:"20000/s,burst=200000" group:"Limits of one address" help:"Copies of publications for the subscribers of their topics. Beyond it, the server stops reading from the publisher for a while."`
 	LimitConnections int        `default:"2000" group:"Limits of one address" help:"Open connections."`
 	LimitInFlight    size       `default:"16MiB" group:"Limits of one address" help:"Bytes in flight: bodies, unread responses, and waiting HTTP/2 requests. At least eight bodies and 512KiB."`
 	LimitMemory      size       `default:"32MiB" group:"Limits of one address" help:"Bytes in the inboxes that the address opened. Only with --store memory."`
@@ -48,7 +49,7 @@ func (c *serveCommand) clients(refusals *meter.Refusals) *limit.Clients {
 		bytes = max(bytes, int64(minInFlight+8*c.MaxBody))
 	}
 	return limit.NewClients(limit.Config{
-		Requests: c.LimitRequests, Inboxes: c.LimitInboxes, Recipients: c.LimitRecipients,
+		Requests: c.LimitRequests, Inboxes: c.LimitInboxes, Recipients: c.LimitRecipients, Copies: c.LimitCopies,
 		Connections: int64(c.LimitConnections), Bytes: bytes, Kept: int64(c.LimitMemory), Refusals: refusals,
 	})
 }

@@ -30,8 +30,11 @@ import (
 	"inbox/internal/relay"
 	"inbox/internal/server"
 	"inbox/memstore"
+	"inbox/memtopics"
 	"inbox/peerjs"
 	"inbox/redisstore"
+	"inbox/redistopics"
+	"inbox/topichttp"
 )
 
 // everyFamily returns the metrics of a server with every feature. Their values are not
@@ -44,6 +47,9 @@ func everyFamily() (all []metrics.Family) {
 	all = append(all, redisFamilies(new(redisstore.Store), new(meter.Histogram))...)
 	all = append(all, serverFamilies(new(server.Server), flight.New(0), func() bool { return true })...)
 	all = append(all, peerFamilies(new(peerjs.Handler))...)
+	all = append(all, topicFamilies(memtopics.New(inbox.TopicLimits{}))...)
+	all = append(all, lostFamilies(new(redistopics.Topics))...)
+	all = append(all, memberFamilies(new(topichttp.Handler))...)
 	all = append(all, certificateFamilies(func() []acme.Certificate { return nil })...)
 	all = append(all, outcomeFamilies(new(outcome.Counts))...)
 	all = append(all, relayFamilies(new(relay.Server))...)

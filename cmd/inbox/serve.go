@@ -26,6 +26,7 @@ import (
 	"inbox/internal/server"
 	"inbox/internal/turncred"
 	"inbox/peerjs"
+	"inbox/topichttp"
 )
 
 // serveCommand is the configuration of a server. Its fields are the flags.
@@ -44,6 +45,7 @@ type serveCommand struct {
 	PeerJSDiscovery bool   `name:"peerjs-discovery" group:"PeerJS" help:"Let anyone list the ids of all PeerJS peers."`
 	PeerJSHeld      size   `name:"peerjs-held" default:"0" group:"PeerJS" help:"Bytes of messages held for PeerJS peers that are not connected yet, in total; 0: a sixteenth of --max-memory."`
 
+	topicFlags
 	iceFlags
 	turnFlags
 
@@ -85,7 +87,7 @@ type serveCommand struct {
 
 // Validate is called by kong. It returns the first mistake in the flags.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkMetrics(), c.checkClients(), c.guardFlags.check(), c.checkTLS()); err != nil {
+	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkMetrics(), c.checkClients(), c.guardFlags.check(), c.topicFlags.check(), c.checkTLS()); err != nil {
 		err, _, _ := strings.Cut(err.Error(), "\n") // report one at a time
 		return errors.New(err)
 	}
@@ -216,6 +218,12 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	rooms, err := c.topicHandler(topichttp.Config{
+		Topics: store.topics, InFlight: inFlight, Lot: srv.Lot, Log: log, Clients: clients, Refusals: watched.refusals, Meter: watched.meter,
+	})
+	if err != nil {
+		return err
+	}
 	if err := srv.Listen(listeners...); err != nil {
 		return err
 	}
@@ -227,6 +235,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	var background sync.WaitGroup
 	running, stop := context.WithCancel(context.Background())
 	background.Go(func() { store.run(running) })
+	background.Go(func() { store.topics.Run(running) })
 	background.Go(func() { returnMemory(running) })
 	background.Go(func() { logRefusals(running, watched.refusals, log) })
 	background.Go(func() { summarize(running, calls, log) })
@@ -238,6 +247,8 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	watched.add(serverFamilies(srv, inFlight, func() bool { return store.ready() && !handler.Draining() })...)
 	watched.add(peerFamilies(peers)...)
+	watched.add(store.topics.families...)
+	watched.add(memberFamilies(rooms)...)
 	watched.add(certificateFamilies(certs.expiries)...)
 	watched.add(outcomeFamilies(calls)...)
 	watched.add(relayFamilies(turn)...)
@@ -245,7 +256,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(routes(c.basePath(), handler, peers, store.ready, clients))))
+	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(withTopics(c.basePath(), rooms, routes(c.basePath(), handler, peers, store.ready, clients)))))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	defer c.serveHTTP(plain, listeners, certs, log)()
@@ -257,7 +268,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	case err = <-served: // does not happen by itself; the inboxes are saved all the same
 	case <-ctx.Done():
 		notify(log, daemon.SdNotifyStopping)
-		srv.End(c.ending(ctx, handler, peers))
+		srv.End(c.ending(ctx, handler, peers, rooms))
 	}
 	if err = errors.Join(err, store.ended()); err == nil {
 		log.Info("stopped")
@@ -278,17 +289,22 @@ func (c *serveCommand) peerJS(p peerjs.Config) (*peerjs.Handler, error) {
 
 // ending describes the shutdown. The server tells waiting clients and keeps responding
 // for a fifth of --drain. PeerJS clients do not reconnect by themselves, so they are
-// disconnected last and one by one.
+// disconnected last and one by one, together with the clients of topics.
 //
 // An interrupt comes from a person at a terminal, where nothing else takes over the load:
 // then the server closes its port immediately.
-func (c *serveCommand) ending(ctx context.Context, h *inboxhttp.Handler, p *peerjs.Handler) server.Ending {
-	e := server.Ending{Within: c.Drain, Tell: h.Drain, Notice: c.Drain / 5, Last: func(time.Duration) {}}
+func (c *serveCommand) ending(ctx context.Context, h *inboxhttp.Handler, p *peerjs.Handler, rooms *topichttp.Handler) server.Ending {
+	e := server.Ending{Within: c.Drain, Tell: h.Drain, Notice: c.Drain / 5}
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		e.Notice = 0
 	}
-	if p != nil {
-		e.Last = p.Drain
+	e.Last = func(over time.Duration) {
+		if p != nil {
+			p.Drain(over)
+		}
+		if rooms != nil {
+			rooms.Drain(over)
+		}
 	}
 	return e
 }

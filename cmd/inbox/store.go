@@ -18,6 +18,7 @@ import (
 	"inbox"
 	"inbox/memstore"
 	"inbox/redisstore"
+	"inbox/redistopics"
 )
 
 // inMemory is the default of --store. Any other value is the URL of Redis.
@@ -26,6 +27,7 @@ const inMemory = "memory"
 // opened is a store and its hooks for the program.
 type opened struct {
 	inbox.Store
+	topics *sharedTopics
 	pepper *inbox.Pepper
 	files  *redisstore.Files     // shared by servers; nil with memory
 	run    func(context.Context) // runs until ctx ends
@@ -79,7 +81,7 @@ func (c *serveCommand) openStore(ctx context.Context, quota inbox.Quota, w *watc
 		return nil, err
 	}
 	o := &opened{
-		Store: store, pepper: pepper,
+		Store: store, topics: c.memoryTopics(), pepper: pepper,
 		run: func(ctx context.Context) { store.Run(ctx) }, ready: func() bool { return true }, served: noop, ended: noop,
 	}
 	if loaded {
@@ -145,7 +147,7 @@ func (c *serveCommand) openRedis(ctx context.Context, quota inbox.Quota, w *watc
 		return nil, err
 	}
 	return &opened{
-		Store: store, pepper: inbox.NewPepper(key), files: files,
+		Store: store, topics: c.redisTopics(redistopics.Config{Link: store.Link(), Key: key, Log: log}), pepper: inbox.NewPepper(key), files: files,
 		run: store.Run, ready: store.Ready, served: noop, ended: noop,
 	}, nil
 }

@@ -19,6 +19,15 @@ func Object(text []byte, member func(name, value []byte)) bool {
 	return s.object(0, member) && s.at == len(text)
 }
 
+// Array reports whether text is one JSON array, surrounded only by white space. It calls
+// element for each element as written, in order, before it knows whether the text is valid
+// to its end. Nil text is not an array.
+func Array(text []byte, element func(value []byte)) bool {
+	s := scanner{text: text}
+	s.space()
+	return s.array(0, element) && s.at == len(text)
+}
+
 // A scanner validates values while moving over them.
 type scanner struct {
 	text []byte
@@ -73,14 +82,22 @@ func (s *scanner) object(depth int, member func(name, value []byte)) bool {
 	}
 }
 
-func (s *scanner) array(depth int) bool {
-	s.take('[')
+// array reads an array, which has not begun yet, and hands over its elements. It reports
+// whether it is one.
+func (s *scanner) array(depth int, element func(value []byte)) bool {
+	if !s.take('[') {
+		return false
+	}
 	if s.take(']') {
 		return true
 	}
 	for {
-		if _, ok := s.next(depth); !ok {
+		value, ok := s.next(depth)
+		if !ok {
 			return false
+		}
+		if element != nil {
+			element(value)
 		}
 		if !s.take(',') {
 			return s.take(']')
@@ -102,7 +119,7 @@ func (s *scanner) next(depth int) (value []byte, ok bool) {
 	case '{':
 		ok = s.object(depth+1, nil)
 	case '[':
-		ok = s.array(depth + 1)
+		ok = s.array(depth+1, nil)
 	case 't':
 		ok = s.word("true")
 	case 'f':

@@ -17,6 +17,7 @@ type Config struct {
 	Requests    Rate  // requests, and frames that send a message
 	Inboxes     Rate  // newly opened inboxes
 	Recipients  Rate  // messages to recipients without an inbox
+	Copies      Rate  // copies of publications, one for each subscriber at this server
 	Connections int64 // concurrent connections
 	Bytes       int64 // bytes in flight
 	Kept        int64 // bytes in the inboxes it has opened
@@ -40,6 +41,7 @@ const (
 	recipients = iota - 2
 	ignored
 	frames
+	copies
 )
 
 // framesPerRequest is the number of acknowledgement frames allowed per allowed request.
@@ -62,7 +64,7 @@ func NewClients(c Config) *Clients {
 		usual: tableOf(addresses, c.Requests, c.Inboxes),
 		// A client that ignores its refusals gets as many answers as it may make
 		// requests, and then none.
-		rare:     tableOf(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest)),
+		rare:     tableOf(rareAddresses, c.Recipients, c.Requests, c.Requests.times(framesPerRequest), c.Copies),
 		refusals: c.Refusals,
 	}
 }
@@ -110,6 +112,22 @@ func (c *Clients) Frame(client netip.Addr) error {
 		return nil
 	}
 	return c.refuse(c.rare.Take(c.rare.Key(client), frames, 1), meter.AddressRequests, client)
+}
+
+// Publish counts a publication with its copies and returns 0. If earlier publications
+// have used up the client's rate, it counts nothing and returns how long the client has
+// to wait. One publication may exceed the burst: the next one waits for it.
+func (c *Clients) Publish(client netip.Addr, n int) (wait time.Duration) {
+	if c == nil || !client.IsValid() {
+		return 0
+	}
+	k := c.rare.Key(client)
+	if wait = c.rare.Wait(k, copies); wait > 0 {
+		c.refusals.Add(meter.AddressCopies, client)
+		return wait
+	}
+	c.rare.Add(k, copies, n)
+	return 0
 }
 
 // Connect counts a connection until Disconnect, or returns the problem for which it is

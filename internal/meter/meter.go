@@ -15,11 +15,14 @@ const (
 	Stream                    // server-sent events
 	Socket                    // WebSockets: handshakes, and sends over them
 	PeerJS                    // PeerJS WebSockets: handshakes, and messages over them
+	YWebRTC                   // y-webrtc WebSockets: handshakes, and publications over them
+	Trystero                  // Trystero WebSockets: handshakes, and publications over them
+	Tracker                   // WebTorrent WebSockets: handshakes, and announcements over them
 
 	transportCount // number of transports
 )
 
-var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs"}
+var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs", "y-webrtc", "trystero", "tracker"}
 
 // String returns the name used in metrics.
 func (t Transport) String() string { return transports[t] }

@@ -14,10 +14,14 @@ const (
 	AddressRecipients                // recipients without an inbox
 	AddressConnections               // open connections
 	AddressBytes                     // bytes in flight
+	AddressCopies                    // copies of publications per second
 
 	// Limits shared by everybody.
 	IDPasswords       // wrong passwords for one id
 	SenderShare       // one sender's share of an inbox
+	TopicSubscribers  // subscribers of one topic
+	TopicsOfClient    // topics of one connection
+	SlowSubscriber    // publications for a subscriber that does not read
 	ServerConnections // counts seconds in which new connections had to wait
 
 	// Client addresses reported by proxies, or by clients that pretend to be one.
@@ -30,6 +34,7 @@ const (
 	// Errors of the protocol, named like the codes of package problem.
 	BadRequest
 	BadCredentials
+	BadTopic
 	BadRecipient
 	BadCursor
 	BadKey
@@ -56,8 +61,12 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	AddressRecipients:   {"address-recipients", "too many messages from one address to recipients without an inbox"},
 	AddressConnections:  {"address-connections", "too many open connections from one address"},
 	AddressBytes:        {"address-bytes", "too many bytes in flight from one address"},
+	AddressCopies:       {"address-copies", "too many copies of publications from one address, which has to wait"},
 	IDPasswords:         {"id-passwords", "too many wrong passwords for one id"},
 	SenderShare:         {"sender-share", "one sender has filled its share of an inbox"},
+	TopicSubscribers:    {"topic-subscribers", "subscriptions to a topic that has its maximum of subscribers"},
+	TopicsOfClient:      {"connection-topics", "subscriptions of a connection that has its maximum of topics"},
+	SlowSubscriber:      {"slow-subscriber", "publications for subscribers that do not read"},
 	ServerConnections:   {"server-connections", "the server is at its limit of connections and accepted none for a second"},
 	UntrustedHeader:     {"untrusted-header", "client addresses from peers that --trusted-proxy does not list"},
 	InvalidHeader:       {"invalid-header", "proxy headers with an invalid address"},
@@ -66,6 +75,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	InvalidSource:       {"invalid-proxy-address", "PROXY protocol headers with an impossible client address"},
 	BadRequest:          {"bad-request", "requests that violate the protocol"},
 	BadCredentials:      {"bad-credentials", "malformed ids or passwords"},
+	BadTopic:            {"bad-topic", "topic names that are empty or too long"},
 	BadRecipient:        {"bad-recipient", "recipients that are not valid ids"},
 	BadCursor:           {"bad-cursor", "cursors that this server never issued"},
 	BadKey:              {"bad-key", "malformed idempotency keys"},

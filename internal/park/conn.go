@@ -69,6 +69,22 @@ func (s *Spot) Write(p []byte, timeout time.Duration) error {
 	return s.writeRaw(p[n:], time.Now().Add(timeout))
 }
 
+// Offer writes as much of p as the kernel takes without waiting, and returns how much
+// that was. If Offer falls short, or if [Spot.Behind] reports true, call it again when a
+// Watch for Writable runs the function. Without a poller Offer waits, as Write does.
+func (s *Spot) Offer(p []byte, timeout time.Duration) (n int, err error) {
+	switch {
+	case s.reader != nil:
+		return len(p), s.Write(p, timeout)
+	case s.secure != nil:
+		return s.offerSecure(p)
+	}
+	return writeFD(s.fd, p)
+}
+
+// Behind reports whether TLS has encrypted bytes that the kernel has not taken yet.
+func (s *Spot) Behind() bool { return s.bottom != nil && len(s.bottom.rest) > 0 }
+
 func (s *Spot) writeRaw(p []byte, deadline time.Time) error {
 	for {
 		s.state.And(^uint32(canWrite))

@@ -41,6 +41,10 @@ const (
 	internal = running | left | canRead | canWrite
 )
 
+// Writable is only for [Spot.Watch]: the function runs when the kernel has room again,
+// after an [Spot.Offer] that fell short. The function then sees no event.
+const Writable = canWrite
+
 // Values of Spot.fd that are not descriptors.
 const (
 	unwatched = -1 // a goroutine reads the connection
@@ -155,12 +159,16 @@ func (s *Spot) Watch(e Events) error {
 			return err // the poller reports events that have already happened
 		}
 	}
-	if e == Readable && !s.Drained() {
+	if e&Readable != 0 && !s.Drained() {
 		s.drained = true // the function learns it from the next line
 		s.post(Readable) // nothing else reports bytes that crypto/tls has already read
 	}
 	return nil
 }
+
+// Polled reports whether the poller watches the connection, rather than a goroutine that
+// reads. Between Watch and its event, the function may read only from a polled connection.
+func (s *Spot) Polled() bool { return s.reader == nil }
 
 // clearDry records that the kernel may have data to read again.
 func (s *Spot) clearDry() {

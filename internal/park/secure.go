@@ -3,6 +3,7 @@ package park
 import (
 	"crypto/tls"
 	"net"
+	"os"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type bottom struct {
 	dry     bool      // the last read emptied the kernel's buffer
 	writeBy time.Time // write deadline
 	failed  error     // first error of a write; later writes fail with it immediately
+	keeps   bool      // Offer is writing: nothing waits
+	rest    []byte    // encrypted by Offer, but not taken by the kernel yet
 }
 
 // parkable returns the bottom of a connection from Secure, or nil.
@@ -61,13 +64,69 @@ func (b *bottom) Write(p []byte) (int, error) {
 	if b.spot == nil {
 		return b.Conn.Write(p)
 	}
-	if b.failed == nil {
+	switch {
+	case b.failed != nil:
+	case b.keeps, len(b.rest) > 0:
+		b.failed = b.keep(p)
+	default:
 		b.failed = b.spot.writeRaw(p, b.writeBy)
 	}
 	if b.failed != nil {
 		return 0, b.failed
 	}
 	return len(p), nil
+}
+
+// maxRest bounds what bottom keeps. Offer encrypts no more than one record beyond what
+// the kernel takes; answers to key updates may follow it.
+const maxRest = 64 << 10
+
+// keep writes what the kernel takes and keeps the rest.
+func (b *bottom) keep(p []byte) error {
+	if len(b.rest) == 0 {
+		n, err := writeFD(b.spot.fd, p)
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	if len(b.rest)+len(p) > maxRest {
+		return os.ErrDeadlineExceeded
+	}
+	b.rest = append(b.rest, p...)
+	return nil
+}
+
+// push writes what was kept, as far as the kernel takes it.
+func (b *bottom) push() error {
+	if len(b.rest) == 0 || b.failed != nil {
+		return b.failed
+	}
+	n, err := writeFD(b.spot.fd, b.rest)
+	if b.failed = err; n == len(b.rest) {
+		b.rest = nil
+	} else {
+		b.rest = b.rest[n:]
+	}
+	return err
+}
+
+// offerSecure encrypts a record at a time, as long as the kernel takes all of it.
+func (s *Spot) offerSecure(p []byte) (n int, err error) {
+	const record = 16 << 10
+	b := s.bottom
+	if err := b.push(); err != nil {
+		return 0, err
+	}
+	b.keeps = true
+	defer func() { b.keeps = false }()
+	for n < len(p) && len(b.rest) == 0 {
+		m, err := s.secure.Write(p[n:min(n+record, len(p))])
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 func (b *bottom) Close() error {

@@ -26,6 +26,10 @@ func (s *Socket) read(now time.Time) error {
 		if err := s.frame(header, now); err != nil {
 			return err
 		}
+		if s.isPaused(now) {
+			s.keepUnread()
+			return nil
+		}
 		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= maxFrames) {
 			return nil
 		}

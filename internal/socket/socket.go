@@ -65,6 +65,10 @@ type Options struct {
 	FirstMessage time.Duration  // deadline of the first message; 0 for none
 	InFlight     *flight.Budget // counts messages until they were handled
 
+	// Patient sockets never wait for their clients: they keep the frames that a client has
+	// not read, see Socket.Behind. The client of another socket has 10 s to read.
+	Patient bool
+
 	// Frame, if not nil, is called for each frame that does not complete a message. Its
 	// error ends the socket. Without it, nothing stops a client that floods pings.
 	Frame func(client netip.Addr) error
@@ -91,6 +95,8 @@ type Socket struct {
 	fragmented bool           // a message is incomplete
 	message    flight.Message // the part that has arrived
 	begun      time.Time      // start of the message; zero between messages
+
+	strain *strain // nil while the client keeps up
 }
 
 // Wake makes the protocol look. It is safe for concurrent use after the first Look, and
@@ -136,12 +142,26 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 		}
 		e &^= park.Woken
 	}
-	if e&(park.Readable|park.Gone) != 0 || len(s.early) > 0 {
+	if err := s.push(now); err != nil {
+		return err
+	}
+	readable := e&(park.Readable|park.Gone) != 0 || len(s.early) > 0
+	if over, unread := s.endPause(now); over {
+		readable = readable || unread
+		if err := s.protocol.Look(s, now); err != nil { // it may pause again
+			return err
+		}
+	}
+	if s.isPaused(now) {
+		s.strain.unread = s.strain.unread || readable
+	} else if readable {
 		if err := s.read(now); err != nil {
 			return err
 		}
 	}
 	switch {
+	case s.isStuck(now):
+		return ErrGone
 	case !s.firstBy.IsZero() && !now.Before(s.firstBy):
 		return ErrNoMessage
 	case s.fragmented && s.message.Lost(s.options.InFlight):
@@ -149,7 +169,10 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 	case s.fragmented && now.Sub(s.begun) >= frameTimeout:
 		return Close{ws.StatusPolicyViolation, "a message took too long to arrive"}
 	}
-	if !now.Before(s.deadline) {
+	switch late := !now.Before(s.deadline); {
+	case late && (s.Behind() || s.isPaused(now)): // no ping arrives, or no pong is read
+		s.pinged, s.deadline = false, now.Add(pongTimeout)
+	case late:
 		if s.pinged {
 			return ErrGone
 		}
@@ -168,7 +191,14 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 // rest ends a run and releases everything that is not needed while waiting.
 func (s *Socket) rest(now time.Time) error {
 	next := s.deadline
-	for _, t := range [...]time.Time{s.again, s.firstBy} {
+	pause, watch := time.Time{}, park.Readable
+	if s.strain != nil {
+		pause = s.strain.paused
+	}
+	if s.Behind() {
+		watch |= park.Writable
+	}
+	for _, t := range [...]time.Time{s.again, s.firstBy, pause} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -181,7 +211,13 @@ func (s *Socket) rest(now time.Time) error {
 		s.timer = next
 		s.spot.Rest(next.Sub(now))
 	}
-	return s.spot.Watch(park.Readable)
+	if s.look && s.options.Patient { // the last write made room
+		s.spot.Wake()
+	}
+	if s.isPaused(now) && !s.spot.Polled() {
+		return nil // nothing may read before the pause ends
+	}
+	return s.spot.Watch(watch)
 }
 
 // end sends the close frame, if the client is still there, and closes.
@@ -189,11 +225,13 @@ func (s *Socket) end(why error) {
 	s.release()
 	c := s.protocol.End(s, why)
 	if errors.Is(why, ErrGone) {
+		s.dropBehind()
 		s.spot.Close()
 		return
 	}
 	s.control(ws.OpClose, closeBody(c))
-	if s.Flush() != nil {
+	if s.Flush() != nil || s.Behind() {
+		s.dropBehind()
 		s.spot.Close()
 		return
 	}

@@ -97,7 +97,8 @@ func putHeader(to []byte, op ws.OpCode, length int) {
 	}
 }
 
-// Flush writes all pending output. If it returns nil, the kernel has accepted all of it.
+// Flush writes all pending output. If it returns nil, the kernel has accepted all of it,
+// unless the socket is patient.
 // Otherwise the error is ErrGone.
 func (s *Socket) Flush() error { return s.flushFrom(1) }
 
@@ -115,6 +116,13 @@ func (s *Socket) flushFrom(size int) error {
 // writeTimeout, except for what the kernel buffers. After an error nothing more is
 // written.
 func (s *Socket) write(part []byte) error {
+	if s.options.Patient && !s.failed {
+		if err := s.offer(part, time.Now()); err != nil {
+			s.failed = true
+			return err
+		}
+		return nil
+	}
 	if s.until.IsZero() {
 		s.until = time.Now().Add(writeTimeout)
 	}

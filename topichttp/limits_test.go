@@ -1,0 +1,290 @@
+package topichttp_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/internal/flight"
+	"inbox/internal/inboxtest"
+	"inbox/internal/limit"
+	"inbox/internal/meter"
+	"inbox/memtopics"
+	"inbox/topichttp"
+)
+
+// A connection has so many topics, and a topic so many subscribers. More are ignored and
+// counted.
+func TestBoundsOfTopics(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	c := topichttp.Config{Topics: memtopics.New(inbox.TopicLimits{Name: 20, Subscribers: 2}), PerConnection: 3, Refusals: refusals}
+	inBubble(t, c, func(s *server) {
+		a := s.connect("/yjs")
+		a.say(`{"type":"subscribe","topics":["1","2","` + strings.Repeat("x", 17) + `","3","3","4"]}`)
+		a.silent()
+		for _, topic := range []string{"1", "2", "3"} {
+			a.say(fmt.Sprintf(`{"type":"publish","topic":%q}`, topic))
+			a.want(fmt.Sprintf(`{"type":"publish","topic":%q,"clients":1}`, topic))
+		}
+		a.say(`{"type":"publish","topic":"4"}`)
+		a.silent()
+		for range 3 {
+			c := s.connect("/yjs")
+			c.say(`{"type":"subscribe","topics":["1"]}`)
+			c.silent()
+		}
+		if n := s.topics.Subscribers("yjs:1"); n != 2 {
+			t.Errorf("%d subscribers, want 2", n)
+		}
+		a.say(`{"type":"unsubscribe","topics":["1"]}`)
+		a.say(`{"type":"subscribe","topics":["4"]}`)
+		a.say(`{"type":"publish","topic":"4"}`)
+		a.want(`{"type":"publish","topic":"4","clients":1}`)
+		for why, want := range map[meter.Reason]uint64{meter.TopicsOfClient: 1, meter.TopicSubscribers: 2, meter.BadTopic: 1} {
+			if got := refusals.Count(why); got != want {
+				t.Errorf("%v was counted %d times, want %d", why, got, want)
+			}
+		}
+	})
+}
+
+// A client that leaves, in whatever way, is no subscriber any more.
+func TestLeaving(t *testing.T) {
+	inBubble(t, topichttp.Config{}, func(s *server) {
+		for _, path := range []string{"/yjs", "/trystero"} {
+			topic := map[string]string{"/yjs": "yjs:room", "/trystero": "trystero:room"}[path]
+			for range 3 {
+				c := s.connect(path)
+				c.say(`{"type":"subscribe","topic":"room","topics":["room"]}`)
+				synctest.Wait()
+				if n := s.topics.Subscribers(topic); n != 1 {
+					t.Fatalf("%s: %d subscribers, want 1", path, n)
+				}
+				c.conn.Close()
+				synctest.Wait()
+				if n := s.topics.Subscribers(topic); n != 0 {
+					t.Fatalf("%s: %d subscribers after the connection was lost", path, n)
+				}
+			}
+		}
+	})
+}
+
+// A silent client is pinged. One that does not answer is gone.
+func TestSilentClients(t *testing.T) {
+	inBubble(t, topichttp.Config{}, func(s *server) {
+		a := s.connect("/trystero")
+		a.say(`{"type":"subscribe","topic":"room"}`)
+		mute, err := s.try("/trystero", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mute.say(`{"type":"subscribe","topic":"room"}`)
+		go func() { // it reads and says nothing
+			for {
+				if _, _, err := inboxtest.ReadFrame(mute.conn); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := s.topics.Subscribers("trystero:room"); n != 1 {
+			t.Errorf("%d subscribers after an hour, want 1", n)
+		}
+	})
+}
+
+// A publisher with more copies than it may have waits: nothing of it is lost, and others
+// are not held up.
+func TestPublishersWait(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	limits := limit.Config{Copies: limit.Rate{PerSecond: 10, Burst: 20}, Refusals: refusals}
+	limitedBubble(t, limits, topichttp.Config{Refusals: refusals}, func(s *server) {
+		var subscribers []*client
+		for range 10 {
+			c := s.connect("/yjs")
+			c.say(`{"type":"subscribe","topics":["room"]}`)
+			c.silent()
+			subscribers = append(subscribers, c)
+		}
+		flood, err := s.try("/yjs", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		calm, err := s.try("/yjs", "192.0.2.2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		go func() {
+			for i := range 20 {
+				flood.say(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d}`, i))
+			}
+		}()
+		next := 0
+		for i := range 3 { // the burst, and one beyond
+			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
+			next++
+		}
+		calm.say(`{"type":"publish","topic":"room","data":"calm"}`)
+		subscribers[0].want(`{"type":"publish","topic":"room","data":"calm","clients":10}`)
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("the other publisher waited %v", took)
+		}
+		for ; next < 20; next++ {
+			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, next))
+		}
+		// 200 copies, of which 20 are the burst, and the last publication waits for none.
+		if took := time.Since(begin); took < 16*time.Second || took > 19*time.Second {
+			t.Errorf("20 publications with 10 copies each took %v at 10 copies a second", took)
+		}
+		if refusals.Count(meter.AddressCopies) == 0 {
+			t.Error("no wait was counted")
+		}
+	})
+}
+
+// A client that connects too often waits for its turn. What it has said is not lost.
+func TestConnectionsWait(t *testing.T) {
+	limits := limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}}
+	limitedBubble(t, limits, topichttp.Config{}, func(s *server) {
+		begin := time.Now()
+		for i := range 5 {
+			c, err := s.try("/yjs", "192.0.2.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go c.read()
+			go c.say(`{"type":"subscribe","topics":["room"]}`)
+			inboxtest.Until(t, "it is subscribed", func() bool { return s.topics.Subscribers("yjs:room") == i+1 })
+		}
+		if took := time.Since(begin); took < 2*time.Second || took > 6*time.Second {
+			t.Errorf("five connections took %v at one a second after two", took)
+		}
+	})
+}
+
+// Drain ends every connection and refuses new ones.
+func TestDrain(t *testing.T) {
+	inBubble(t, topichttp.Config{}, func(s *server) {
+		var all []*client
+		for range 20 {
+			for _, path := range []string{"/yjs", "/trystero"} {
+				all = append(all, s.connect(path))
+			}
+		}
+		begin := time.Now()
+		s.handler.Drain(10 * time.Second)
+		for _, path := range []string{"/yjs", "/trystero"} {
+			if _, err := s.try(path, ""); err == nil || !strings.Contains(err.Error(), "503") {
+				t.Errorf("a new socket at %s: %v", path, err)
+			}
+		}
+		for _, c := range all {
+			c.wantClosed(1012)
+		}
+		if took := time.Since(begin); took < 5*time.Second || took > 11*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// stuck connects a client that reads nothing.
+func (s *server) stuck(path, subscribe string) *client {
+	s.Helper()
+	c, err := s.try(path, "")
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.say(subscribe)
+	return c
+}
+
+// A y-webrtc client that does not read is disconnected when its queue is full. A Trystero
+// client stays connected and loses messages. Nobody else notices.
+func TestSubscribersThatDoNotRead(t *testing.T) {
+	t.Parallel()
+	clients := limit.NewClients(limit.Config{Bytes: 16 << 20})
+	budget := flight.NewShared(256<<20, clients)
+	s := overLoopback(t, topichttp.Config{InFlight: budget, Clients: clients})
+	reads := s.connect("/trystero")
+	reads.say(`{"type":"subscribe","topic":"room"}`)
+	patient := s.stuck("/trystero", `{"type":"subscribe","topic":"room"}`)
+	yReads := s.connect("/yjs")
+	yReads.say(`{"type":"subscribe","topics":["room"]}`)
+	impatient := s.stuck("/yjs", `{"type":"subscribe","topics":["room"]}`)
+	inboxtest.Until(t, "all have subscribed", func() bool {
+		return s.topics.Subscribers("trystero:room") == 2 && s.topics.Subscribers("yjs:room") == 2
+	})
+	payload := strings.Repeat("x", 60<<10)
+	publish := func(path, name string) {
+		t.Helper()
+		c := s.connect(path)
+		inboxtest.Until(t, name+" was noticed", func() bool {
+			if path == "/yjs" {
+				c.say(`{"type":"publish","topic":"room","data":"` + payload + `"}`)
+				yReads.hear()
+				return s.topics.Subscribers("yjs:room") == 1
+			}
+			c.say(`{"type":"publish","topic":"room","payload":"` + payload + `"}`)
+			reads.hear()
+			return s.handler.Dropped() > 10
+		})
+	}
+	publish("/trystero", "the patient client")
+	if used := budget.Used(); used > 2<<20 {
+		t.Errorf("%d bytes are in flight for one client", used)
+	}
+	publish("/yjs", "the impatient client")
+	go impatient.read()
+	for range impatient.frames {
+	}
+
+	// When the patient client reads again, it gets what was left and then the next.
+	go patient.read()
+	if n := s.topics.Subscribers("trystero:room"); n != 2 {
+		t.Fatalf("%d subscribers, want 2", n)
+	}
+	c := s.connect("/trystero")
+	for heard := false; !heard; {
+		c.say(`{"type":"publish","topic":"room","payload":"again"}`)
+		reads.want(`{"topic":"room","payload":"again"}`)
+		for len(patient.frames) > 0 {
+			if patient.hear() == `{"topic":"room","payload":"again"}` {
+				heard = true
+			}
+		}
+	}
+	inboxtest.Until(t, "nothing is in flight", func() bool { return budget.Used() == 0 })
+}
+
+// What waits for subscribers that do not read counts for their address.
+func TestQueuesCountForTheirAddress(t *testing.T) {
+	t.Parallel()
+	clients := limit.NewClients(limit.Config{Bytes: 1 << 20})
+	budget := flight.NewShared(256<<20, clients)
+	s := overLoopback(t, topichttp.Config{InFlight: budget, Clients: clients})
+	const many = 20
+	for range many {
+		s.stuck("/trystero", `{"type":"subscribe","topic":"room"}`)
+	}
+	inboxtest.Until(t, "all have subscribed", func() bool { return s.topics.Subscribers("trystero:room") == many })
+	body := []byte(`{"topic":"room","payload":"` + strings.Repeat("x", 30<<10) + `"}`)
+	for range 500 {
+		if err := s.topics.Publish("trystero:room", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used := budget.Used(); used > 1<<20 {
+		t.Errorf("%d bytes are in flight for one address, which may have 1 MiB", used)
+	}
+	if err := clients.Hold(netip.MustParseAddr("192.0.2.9"), 1<<20); err != nil {
+		t.Errorf("another address has no room: %v", err)
+	}
+}

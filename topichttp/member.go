@@ -1,0 +1,313 @@
+package topichttp
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"inbox"
+	"inbox/internal/gate"
+	"inbox/internal/meter"
+	"inbox/internal/problem"
+	"inbox/internal/socket"
+)
+
+const (
+	// queueCost is what an entry of a queue counts for beside its bytes.
+	queueCost = 64
+	// queueFree is the part of a queue that does not count as in flight: the bytes are
+	// shared by all subscribers, and are written in a moment.
+	queueFree = 16 << 10
+	// resubscribeWithin spreads the connections that end because publications were lost.
+	resubscribeWithin = 2 * time.Second
+)
+
+// Why the server ends a connection.
+var (
+	errSlow   = errors.New("the client does not read its messages")
+	errMissed = errors.New("messages may have been lost: subscribe again")
+)
+
+// A member is a connection of one client, and a subscriber of its topics.
+type member struct {
+	h        *Handler
+	kind     *kind
+	socket   *socket.Socket // from the first look on
+	since    time.Time
+	admitted bool
+	topics   []string     // with the kind's prefix
+	waiting  *publication // until the client has room for it
+	ends     time.Time    // when the connection ends for why
+	why      error
+	drain    *gate.Drain // that ends is of
+	wait     meter.Wait
+
+	mu     sync.Mutex // guards what follows
+	queue  []*inbox.Publication
+	queued int  // bytes of queue
+	slow   bool // the queue was full
+	missed bool
+}
+
+// A publication is one that a client has sent.
+type publication struct {
+	topic string
+	body  []byte
+}
+
+// Deliver implements [inbox.Subscriber].
+func (m *member) Deliver(p *inbox.Publication) {
+	size := len(p.Wire(m.kind.wire)) + queueCost
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.slow && !m.kind.patient {
+		return // the connection is about to end
+	}
+	if m.queued+size > m.h.Queue || m.charge(m.queued+size) != nil {
+		m.h.dropped.Add(1)
+		m.h.Refusals.Add(meter.SlowSubscriber, m.socket.Client())
+		if !m.kind.patient {
+			m.slow = true
+			m.clear()
+			m.socket.Wake()
+		}
+		return
+	}
+	m.queued += size
+	m.queue = append(m.queue, p)
+	if len(m.queue) == 1 {
+		m.socket.Wake()
+	}
+}
+
+// charge counts what a queue of that size has in flight instead of its present size. The
+// caller holds the lock.
+func (m *member) charge(size int) error {
+	n := max(0, size-queueFree) - max(0, m.queued-queueFree)
+	switch {
+	case n > 0:
+		return m.h.InFlight.Take(m.socket.Client(), n)
+	case n < 0:
+		m.h.InFlight.Give(m.socket.Client(), -n)
+	}
+	return nil
+}
+
+// clear empties the queue. The caller holds the lock.
+func (m *member) clear() {
+	_ = m.charge(0) // which gives back
+	m.queue, m.queued = nil, 0
+}
+
+// next takes a publication from the queue, or returns nil.
+func (m *member) next() *inbox.Publication {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queue) == 0 {
+		return nil
+	}
+	p := m.queue[0]
+	m.queue[0] = nil
+	left := m.queued - len(p.Wire(m.kind.wire)) - queueCost
+	_ = m.charge(left) // which gives back
+	m.queued = left
+	if m.queue = m.queue[1:]; len(m.queue) == 0 {
+		m.queue = nil
+	}
+	return p
+}
+
+// Missed implements [inbox.Subscriber].
+func (m *member) Missed() {
+	if m.kind.patient {
+		return // its client announces itself every few seconds anyway
+	}
+	m.mu.Lock()
+	m.missed = true
+	m.mu.Unlock()
+	m.socket.Wake()
+}
+
+// Look implements [socket.Protocol]: it writes what is in the queue.
+func (m *member) Look(s *socket.Socket, now time.Time) error {
+	if m.socket == nil {
+		m.socket, m.since = s, now
+	}
+	if !m.admitted {
+		if err := m.admit(s, now); err != nil || !m.admitted {
+			return err
+		}
+	}
+	m.mu.Lock()
+	slow, missed := m.slow, m.missed
+	m.missed = false
+	m.mu.Unlock()
+	if slow && !m.kind.patient {
+		return errSlow
+	}
+	if missed {
+		m.endBy(now.Add(rand.N(resubscribeWithin)), errMissed)
+	}
+	for !s.Behind() {
+		p := m.next()
+		if p == nil {
+			break
+		}
+		wire := p.Wire(m.kind.wire)
+		if err := s.Send(func(to []byte) []byte { return append(to, wire...) }); err != nil {
+			return err
+		}
+	}
+	again := m.publishWaiting(s, now)
+	if d := m.kind.gate.Draining(); d != m.drain {
+		m.drain = d
+		m.endBy(d.Moment(), inbox.ErrDraining)
+	}
+	if m.why != nil && !now.Before(m.ends) {
+		return m.why
+	}
+	m.lookAgain(s, again)
+	return nil
+}
+
+// lookAgain makes the socket look at that time or when the connection ends. The zero time
+// is none.
+func (m *member) lookAgain(s *socket.Socket, at time.Time) {
+	if m.why != nil && (at.IsZero() || m.ends.Before(at)) {
+		at = m.ends
+	}
+	s.LookAgain(at)
+}
+
+// admit counts the connection as a request. A client that makes too many waits, and
+// nothing is read from it.
+func (m *member) admit(s *socket.Socket, now time.Time) error {
+	err := m.h.Clients.Request(s.Client())
+	if err == nil {
+		m.admitted = true
+		m.wait.Begin(m.h.Meter, m.kind.gate.Transport)
+		if now.After(m.since) { // it has waited
+			s.Pause(now)
+			s.Wake()
+		}
+		return nil
+	}
+	if err = m.kind.gate.Delay(s, m.since, now, err); err == nil {
+		s.Pause(now.Add(admitPause))
+	}
+	return err
+}
+
+// admitPause is longer than a client waits to be admitted. The look that admits it ends
+// the pause.
+const admitPause = time.Minute
+
+// Message implements [socket.Protocol].
+func (m *member) Message(s *socket.Socket, now time.Time, text []byte) error {
+	return m.kind.message(m, s, now, text)
+}
+
+// odd counts a frame that publishes nothing. Clients ignore errors, so what makes no sense
+// has no answer.
+func (m *member) odd(s *socket.Socket) error { return m.h.Clients.Frame(s.Client()) }
+
+// subscribe subscribes to a topic, unless a limit is reached.
+func (m *member) subscribe(name string) {
+	topic := m.kind.prefix + name
+	if slices.Contains(m.topics, topic) {
+		return
+	}
+	if len(m.topics) >= m.h.PerConnection {
+		m.h.Refusals.Add(meter.TopicsOfClient, m.socket.Client())
+		return
+	}
+	kept, err := m.h.Topics.Subscribe(topic, m)
+	switch {
+	case errors.Is(err, inbox.ErrTopicFull):
+		m.h.Refusals.Add(meter.TopicSubscribers, m.socket.Client())
+	case err != nil:
+		m.h.Refusals.Add(meter.BadTopic, m.socket.Client())
+	default:
+		m.topics = append(m.topics, kept)
+	}
+}
+
+func (m *member) unsubscribe(name string) {
+	topic := m.kind.prefix + name
+	if i := slices.Index(m.topics, topic); i >= 0 {
+		m.topics = slices.Delete(m.topics, i, i+1)
+		m.h.Topics.Unsubscribe(topic, m)
+	}
+}
+
+// publish publishes, or keeps the publication until the client has room for it.
+func (m *member) publish(s *socket.Socket, now time.Time, name string, body []byte) {
+	m.waiting = &publication{m.kind.prefix + name, body}
+	if again := m.publishWaiting(s, now); !again.IsZero() {
+		m.lookAgain(s, again)
+	}
+}
+
+// publishWaiting publishes what waits, if the client has room for it. Else the socket
+// reads nothing more until then, and again is when to try once more.
+func (m *member) publishWaiting(s *socket.Socket, now time.Time) (again time.Time) {
+	p := m.waiting
+	if p == nil {
+		return time.Time{}
+	}
+	n := m.h.Topics.Subscribers(p.topic)
+	if wait := m.h.Clients.Publish(s.Client(), max(1, n)); wait > 0 {
+		again = now.Add(wait)
+		s.Pause(again)
+		return again
+	}
+	m.waiting = nil
+	status := http.StatusOK
+	if err := m.h.Topics.Publish(p.topic, p.body); err != nil {
+		status = http.StatusBadRequest
+		m.h.Refusals.Add(meter.BadTopic, s.Client())
+	}
+	m.h.Meter.Request(m.kind.gate.Transport, status)
+	return time.Time{}
+}
+
+// endBy makes the connection end at that time, unless it ends earlier.
+func (m *member) endBy(at time.Time, why error) {
+	if m.why == nil || at.Before(m.ends) {
+		m.ends, m.why = at, why
+	}
+}
+
+// End implements [socket.Protocol].
+func (m *member) End(s *socket.Socket, why error) socket.Close {
+	m.wait.End()
+	for _, topic := range m.topics {
+		m.h.Topics.Unsubscribe(topic, m)
+	}
+	m.topics = nil
+	m.mu.Lock()
+	if m.socket != nil {
+		m.clear()
+	}
+	m.mu.Unlock()
+	if c, ok := errors.AsType[socket.Close](why); ok {
+		return c
+	}
+	switch {
+	case errors.Is(why, inbox.ErrDraining):
+		return socket.Close{Code: ws.StatusCode(problem.Draining.Close), Reason: "draining"}
+	case errors.Is(why, inbox.ErrRateLimited):
+		return socket.Close{Code: ws.StatusCode(problem.RateLimited.Close), Reason: "rate-limited"}
+	case errors.Is(why, errSlow), errors.Is(why, errMissed):
+		return socket.Close{Code: tryAgainLater, Reason: why.Error()}
+	}
+	return socket.Close{Code: ws.StatusGoingAway} // the client is gone
+}
+
+// tryAgainLater is the close code for clients that should come back (IANA).
+const tryAgainLater = ws.StatusCode(1013)

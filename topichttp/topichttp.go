@@ -1,0 +1,172 @@
+// Package topichttp serves the clients of other projects that find each other in topics:
+// y-webrtc and Trystero, and WebTorrent's clients, whose topics are swarms
+// (docs/topics.md). Each protocol has a file, which reads its frames. They share the
+// rest: a connection is a [inbox.Subscriber] with a bounded queue, parked like every
+// socket of the server.
+package topichttp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"inbox"
+	"inbox/internal/browser"
+	"inbox/internal/clientaddr"
+	"inbox/internal/flight"
+	"inbox/internal/gate"
+	"inbox/internal/limit"
+	"inbox/internal/meter"
+	"inbox/internal/park"
+	"inbox/internal/socket"
+)
+
+// DefaultMaxMessage is the default of Config.MaxMessage.
+const DefaultMaxMessage = 128 << 10
+
+// Config configures a Handler. Zero fields mean the documented default.
+type Config struct {
+	Topics inbox.Topics // required
+
+	PerConnection int // topics of one connection; 200
+	MaxMessage    int // bytes of a frame; 128 KiB
+	Queue         int // bytes that wait for a subscriber that does not read; 256 KiB
+
+	InFlight     *flight.Budget  // of frames that are on their way; 256 MiB
+	AllowOrigins []string        // of pages that may connect; all
+	Log          *slog.Logger    // refused pages; none
+	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
+	Clients      *limit.Clients  // of one address; no limits
+	Refusals     *meter.Refusals // of what is refused; not counted
+	Meter        *meter.Meter    // counts publications and connections; not counted
+}
+
+// withDefaults returns c with its zero fields set.
+func (c Config) withDefaults() (Config, error) {
+	if c.Topics == nil {
+		return c, errors.New("topichttp: Topics are required")
+	}
+	if c.PerConnection == 0 {
+		c.PerConnection = 200
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = DefaultMaxMessage
+	}
+	if c.Queue == 0 {
+		c.Queue = 256 << 10
+	}
+	if c.InFlight == nil {
+		c.InFlight = flight.New(0)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Lot == nil {
+		c.Lot = park.NewLot(c.Log)
+	}
+	return c, nil
+}
+
+// Handler serves the URLs of the protocols: YWebRTC and Trystero. It is safe for
+// concurrent use.
+type Handler struct {
+	Config
+	yWebRTC, trystero kind
+	dropped           atomic.Uint64 // publications for subscribers that do not read
+}
+
+// A kind is one protocol.
+type kind struct {
+	gate    gate.Gate
+	options socket.Options
+	prefix  string // of its topics: protocols do not meet
+	// message handles a frame. Frames that mean nothing are counted by member.odd.
+	message func(m *member, s *socket.Socket, now time.Time, text []byte) error
+	// wire makes the frame of a publication.
+	wire func(p *inbox.Publication) []byte
+	// patient subscribers lose publications that they do not read. Others are
+	// disconnected, and subscribe again.
+	patient bool
+}
+
+// New checks the configuration.
+func New(c Config) (*Handler, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{Config: c}
+	pages, err := c.pages()
+	if err != nil {
+		return nil, err
+	}
+	h.begin(&h.yWebRTC, meter.YWebRTC, "Clients of y-webrtc", pages)
+	h.yWebRTC.prefix, h.yWebRTC.message, h.yWebRTC.wire = "yjs:", yMessage, yWire
+	h.begin(&h.trystero, meter.Trystero, "Clients of Trystero", pages)
+	h.trystero.prefix, h.trystero.message, h.trystero.wire = "trystero:", trysteroMessage, body
+	h.trystero.patient = true
+	return h, nil
+}
+
+func (c Config) pages() (*browser.Pages, error) {
+	pages, err := browser.New(browser.Config{
+		Origins: c.AllowOrigins, Methods: "GET, HEAD", Expose: "Retry-After", Log: c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("allowed origins: %w", err)
+	}
+	return pages, nil
+}
+
+// begin sets what all protocols have in common.
+func (h *Handler) begin(k *kind, t meter.Transport, who string, pages *browser.Pages) {
+	k.options = socket.Options{MaxMessage: h.MaxMessage, InFlight: h.InFlight, Frame: h.Clients.Frame, Patient: true}
+	k.gate.Transport, k.gate.Who, k.gate.Pages = t, who, pages
+	k.gate.Lot, k.gate.Clients, k.gate.Refusals, k.gate.Meter = h.Lot, h.Clients, h.Refusals, h.Meter
+}
+
+// YWebRTC is where clients of y-webrtc connect, at any path. It answers other requests as
+// y-webrtc's own server does.
+func (h *Handler) YWebRTC(w http.ResponseWriter, r *http.Request) {
+	k := &h.yWebRTC
+	k.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) {
+		if socket.IsUpgrade(r.Header) {
+			h.connect(k, w, r)
+			return
+		}
+		if !k.gate.Limited(w, clientaddr.Of(r.RemoteAddr)) {
+			w.Header().Set("Content-Type", "text/plain")
+			io.WriteString(w, "okay")
+		}
+	})
+}
+
+// Trystero is where clients of Trystero's ws-relay connect.
+func (h *Handler) Trystero(w http.ResponseWriter, r *http.Request) { h.serve(&h.trystero, w, r) }
+
+func (h *Handler) serve(k *kind, w http.ResponseWriter, r *http.Request) {
+	k.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) { h.connect(k, w, r) })
+}
+
+func (h *Handler) connect(k *kind, w http.ResponseWriter, r *http.Request) {
+	k.gate.Upgrade(w, r, &k.options, func() socket.Protocol {
+		return &member{h: h, kind: k}
+	})
+}
+
+// Drain makes every connection end at a random moment within over, and refuses new ones.
+// y-webrtc's and Trystero's clients come back. A second call only shortens the time.
+func (h *Handler) Drain(over time.Duration) {
+	h.yWebRTC.gate.Drain(over)
+	h.trystero.gate.Drain(over)
+}
+
+// Dropped returns how many publications subscribers have lost because they did not read.
+func (h *Handler) Dropped() uint64 { return h.dropped.Load() }
+
+// body is the wire form of publications that are frames already.
+func body(p *inbox.Publication) []byte { return p.Body }

@@ -1,0 +1,55 @@
+package topichttp_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"inbox/topichttp"
+)
+
+// A payload reaches every subscriber, the publisher included, as it was.
+func TestTrystero(t *testing.T) {
+	inBubble(t, topichttp.Config{}, func(s *server) {
+		a, b := s.connect("/trystero"), s.connect("/trystero")
+		a.say(`{"type":"subscribe","topic":"r\u00f6om"}`)
+		b.say(`{"type":"subscribe","topic":"röom"}`)
+		synctest.Wait()
+		for _, payload := range []string{`{"peerId":"a","offer":"\u0000"}`, `"text"`, `[1,{}]`, `null`, `1e5`, `""`} {
+			a.say(`{"type":"publish","topic":"röom","payload": ` + payload + `, "other":1}`)
+			a.want(`{"topic":"röom","payload":` + payload + `}`)
+			b.want(`{"topic":"röom","payload":` + payload + `}`)
+		}
+		b.say(`{"type":"unsubscribe","topic":"röom"}`)
+		synctest.Wait()
+		a.say(`{"type":"publish","topic":"röom","payload":1}`)
+		a.want(`{"topic":"röom","payload":1}`)
+		synctest.Wait()
+		if len(b.frames) > 0 {
+			t.Errorf("after it has left, it got %q", b.hear())
+		}
+	})
+}
+
+// What makes no sense is ignored and harms no socket.
+func TestTrysteroIgnoresNonsense(t *testing.T) {
+	inBubble(t, topichttp.Config{}, func(s *server) {
+		a, b := s.connect("/trystero"), s.connect("/trystero")
+		a.say(`{"type":"subscribe","topic":"room"}`)
+		synctest.Wait()
+		for _, frame := range []string{
+			"", "x", "null", "[]", "{}", `{"type":"publish"}`, `{"type":"publish","topic":"room"}`, `{"type":"publish","topic":1,"payload":1}`,
+			`{"type":"publish","topic":"room","payload":}`, `{"type":"publish","topic":"room","payload":1`, `{"type":"subscribe"}`,
+			`{"type":"subscribe","topic":""}`, `{"type":"subscribe","topic":["room"]}`, `{"type":"unsubscribe","topic":"never"}`,
+			`{"type":"ping"}`, `{"type":"subscribe","topic":"` + strings.Repeat("x", 5000) + `"}`,
+		} {
+			b.say(frame)
+		}
+		synctest.Wait()
+		b.say(`{"type":"publish","topic":"room","payload":"last"}`)
+		a.want(`{"topic":"room","payload":"last"}`)
+		if len(b.frames) > 0 {
+			t.Errorf("the other got %q", b.hear())
+		}
+	})
+}

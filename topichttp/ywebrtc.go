@@ -1,0 +1,75 @@
+package topichttp
+
+import (
+	"strconv"
+	"time"
+
+	"inbox"
+	"inbox/internal/jsontext"
+	"inbox/internal/socket"
+)
+
+var pong = []byte(`{"type":"pong"}`)
+
+// yMessage handles a frame of y-webrtc.
+func yMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
+	var kind, topic, topics []byte
+	object := jsontext.Object(text, func(name, value []byte) { // the last of a name counts
+		switch {
+		case jsontext.Is(name, "type"):
+			kind = value
+		case jsontext.Is(name, "topic"):
+			topic = value
+		case jsontext.Is(name, "topics"):
+			topics = value
+		}
+	})
+	switch {
+	case !object:
+	case jsontext.Is(kind, "publish") && jsontext.IsString(topic):
+		m.publish(s, now, jsontext.String(topic), yBody(text))
+		return nil
+	case jsontext.Is(kind, "subscribe"):
+		jsontext.Array(topics, func(name []byte) {
+			if jsontext.IsString(name) {
+				m.subscribe(jsontext.String(name))
+			}
+		})
+	case jsontext.Is(kind, "unsubscribe"):
+		jsontext.Array(topics, func(name []byte) {
+			if jsontext.IsString(name) {
+				m.unsubscribe(jsontext.String(name))
+			}
+		})
+	case jsontext.Is(kind, "ping") && !s.Behind():
+		if err := s.Send(func(to []byte) []byte { return append(to, pong...) }); err != nil {
+			return err
+		}
+	}
+	return m.odd(s)
+}
+
+// yBody is a publication as servers pass it on: its members, without the number of
+// clients and without the end.
+func yBody(text []byte) []byte {
+	b := make([]byte, 0, len(text)+len(`,"clients":`)+8)
+	b = append(b, '{')
+	jsontext.Object(text, func(name, value []byte) {
+		if jsontext.Is(name, "clients") {
+			return
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, name...), ':'), value...)
+	})
+	return b
+}
+
+// yWire adds the number of clients, as y-webrtc's server does. Clients ignore it.
+func yWire(p *inbox.Publication) []byte {
+	const clients = `,"clients":`
+	b := make([]byte, 0, len(p.Body)+len(clients)+8)
+	b = append(append(b, p.Body...), clients...)
+	return append(strconv.AppendInt(b, int64(p.Subscribers), 10), '}')
+}
