@@ -30,7 +30,7 @@ export default {
     },
     outline: { level: [2, 3] },
     sidebar: [
-      section("Start", ["What it is", "/"], ["Documentation", "/documentation"]),
+      section("Start", ["Introduction", "/"], ["Documentation", "/documentation"]),
       section("Guides", ["Front-end developers", "/frontend"], ["From socket.io or simple-peer", "/moving"], ["PeerJS", "/peerjs"],
         ["Go developers", "/go"], ["Operators", "/running"], ["Users who log in", "/users"]),
       section("When something fails", ["Troubleshooting", "/troubleshooting"], ["Calls that connect", "/connecting"]),
