@@ -66,6 +66,7 @@ type cli struct {
 	Relay      relayCommand      `cmd:"" help:"CPU per message from socket to socket, against a bare relay."`
 	Redis      redisCommand      `cmd:"" help:"Two servers over one Redis: latency, commands, memory, and CPU against memory."`
 	Stuck      stuckCommand      `cmd:"" help:"Memory used by clients that stop in the middle of a request or response."`
+	Rooms      roomsCommand      `cmd:"" help:"Very many joins: events that are missing or out of order, and CPU per join."`
 	Guess      guessCommand      `cmd:"" help:"Wrong passwords that one address, and very many, can try."`
 	Hostile    hostileCommand    `cmd:"" help:"How long others wait next to very many stuck, slow or hostile connections."`
 	Fill       fillCommand       `cmd:"" help:"Memory that one address can fill within its limits."`
