@@ -58,7 +58,7 @@ if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 -- valid reports whether save can have written the record.
 local function valid(b, size)
   local ended = size - SIZE
-  return ended % 17 == 0 and ended <= 9 * 17 and b.closed <= 1 and b.armed <= 1
+  return ended % 17 == 0 and ended <= 8 * 17 and b.closed <= 1 and b.armed <= 1
     and b.first >= 1 and b.last >= b.first - 1 and b.sum >= b.base
     and b.last < 2 ^ 53 and b.sum < 2 ^ 53 and b.known < 2 ^ 53
     and b.expires < now + 800 * 86400 * SECOND
@@ -102,9 +102,13 @@ end
 local function save(b, keep)
   local more = b.addresses and 'a' .. b.addresses or ''
   if b.sender then more = more .. 's' .. struct.pack('>c8I8', b.sender, b.run) end
-  if b.events then more = more .. 'n' .. struct.pack('>I8I8', b.events, b.event_bytes) end
+  local ended = b.ended
+  if b.events then
+    more = more .. 'n' .. struct.pack('>I8I8', b.events, b.event_bytes)
+    ended = string.sub(ended, -(MOST_ENDED - 17)) -- older servers accept no longer record
+  end
   call('SET', KEYS[1], struct.pack(FORMAT, b.secret, b.life, b.history, b.earlier, b.known,
-    b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. more .. b.ended,
+    b.last, b.first, b.sum, b.base, b.expires, b.since, b.receiver, b.closer, b.keys, b.closed, b.armed) .. more .. ended,
     'PXAT', string.format('%.0f', math.ceil((b.expires + keep) / 1000)))
 end
 

@@ -49,6 +49,7 @@ local function acknowledge(upto)
   end
   if upto >= b.last then
     b.first, b.base = b.last + 1, b.sum
+    if b.events then b.events, b.event_bytes = 0, 0 end -- also if an older server did not count
     call('UNLINK', KEYS[2])
   else
     call('LTRIM', KEYS[2], string.format('%.0f', upto + 1 - b.first), -1)
