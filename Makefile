@@ -29,7 +29,7 @@ test-go: ## Only the Go tests
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
 	cd matrix && go vet . && go test -parallel 4
-	cd tools/release && go vet . && go test -timeout 8m .
+	cd tools/release && go vet . && go test -timeout 12m .
 
 test-web: test-sdk test-pages test-docs test-peerjs ## Only the browser tests, and the SDK's
 

@@ -48,7 +48,7 @@ func inside(t *testing.T, share func(dir string)) bool {
 	copyFile(t, self, filepath.Join(dir, "release.test"))
 	init := boot(t, dir)
 	cmd := exec.Command("nsenter", "--target", fmt.Sprint(init), "--all", "--",
-		"/share/release.test", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=4m")
+		"/share/release.test", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", insideVariable + "=1", "LC_ALL=C.UTF-8"}
 	out, err := cmd.CombinedOutput()
 	t.Logf("inside:\n%s", out)
@@ -96,7 +96,7 @@ func boot(t *testing.T, share string) (init int) {
 		removeGroups(groups)
 	})
 	state := ""
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		if children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid)); err == nil {
 			fmt.Sscan(string(children), &init)
@@ -113,7 +113,7 @@ func boot(t *testing.T, share string) (init int) {
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("systemd is %q after a minute: %s", state, said.String())
+			t.Fatalf("systemd is %q after five minutes: %s", state, said.String())
 		}
 	}
 }
@@ -291,7 +291,7 @@ func TestPublicServer(t *testing.T) {
 
 	install := func(code int, name string, more ...string) string {
 		t.Helper()
-		out := command(t, code, append([]string{"sh", "/share/install.sh", name, "--set", "tls-directory=" + a.Directory, "--set", "tls-directory-ca=/etc/pebble.pem"}, more...)...)
+		out := command(t, code, append([]string{"sh", "/share/install.sh", name, "--set", "tls-directory=" + a.Directory, "--set", "tls-directory-ca=/etc/pebble.pem", "--wait", "5m"}, more...)...)
 		for line := range strings.Lines(out) {
 			if strings.Count(line, "") > 82 && !strings.Contains(line, "inbox: ") && !strings.Contains(line, "Ports:") && !strings.Contains(line, "firewall") {
 				t.Logf("a long line: %s", line)
@@ -359,14 +359,14 @@ func readFile(t testing.TB, name string) []byte {
 // use has a message go from one peer to another through the server.
 func use(t testing.TB, url string) {
 	t.Helper()
-	receive := exec.Command("inbox", "receive", "--server", url, "--id", "bob", "--timeout", "60s")
+	receive := exec.Command("inbox", "receive", "--server", url, "--id", "bob", "--timeout", "5m")
 	receive.Env = append(os.Environ(), "INBOX_PASSWORD=password of bob")
 	var got, said bytes.Buffer
 	receive.Stdout, receive.Stderr = &got, &said
 	if err := receive.Start(); err != nil {
 		t.Fatal(err)
 	}
-	send := exec.Command("inbox", "send", "--server", url, "--id", "alice", "--to", "bob", "--wait", "30s")
+	send := exec.Command("inbox", "send", "--server", url, "--id", "alice", "--to", "bob", "--wait", "5m")
 	send.Env = append(os.Environ(), "INBOX_PASSWORD=password of alice")
 	send.Stdin = strings.NewReader("hello")
 	if out, err := send.CombinedOutput(); err != nil {
