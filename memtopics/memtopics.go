@@ -23,21 +23,21 @@ type Topics struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	topics        atomic.Int64 // that exist
+	topics        atomic.Int64 // topics with subscribers
 	subscriptions atomic.Int64
 	published     atomic.Uint64
 	copies        atomic.Uint64
 
 	// Began and Ended, if not nil, are called when a topic gets its first subscriber and
-	// when it has lost its last. Of one topic they are called in order, under a lock: they
-	// MUST NOT block, nor call Topics. Set them before the first use.
+	// when it loses its last. The calls for one topic are in order, with a lock held: they
+	// MUST NOT block or call Topics. Set them before the first use.
 	Began, Ended func(topic string)
 }
 
 const shards = 64
 
 type shard struct {
-	mu     sync.Mutex // guards topics, and each of them
+	mu     sync.Mutex // guards topics and their fields
 	topics shrink.Map[string, *topic]
 }
 
@@ -45,10 +45,10 @@ type shard struct {
 type topic struct {
 	name        string
 	subscribers []inbox.Subscriber
-	places      shrink.Map[inbox.Subscriber, int] // one more than its index; empty if there are only few
+	places      shrink.Map[inbox.Subscriber, int] // index in subscribers plus one; empty while there are at most few
 }
 
-// few is up to how many subscribers a search costs no more than a map.
+// few is the number of subscribers up to which a linear search is as fast as a map.
 const few = 16
 
 // New returns Topics without subscribers.
@@ -56,7 +56,7 @@ func New(l inbox.TopicLimits) *Topics {
 	return &Topics{limits: l.WithDefaults(), seed: maphash.MakeSeed()}
 }
 
-// Run implements [inbox.Topics]. It waits until ctx ends: this server is alone.
+// Run implements [inbox.Topics]. It only waits until ctx ends, since there is one server.
 func (t *Topics) Run(ctx context.Context) { <-ctx.Done() }
 
 func (t *Topics) shard(name string) *shard {
@@ -129,7 +129,7 @@ func (t *Topics) Publish(name string, body []byte) error {
 	return nil
 }
 
-// Deliver passes body on to the subscribers at this server.
+// Deliver delivers body to the subscribers at this server.
 func (t *Topics) Deliver(name string, body []byte) {
 	t.published.Add(1)
 	sh := t.shard(name)
@@ -146,7 +146,7 @@ func (t *Topics) Deliver(name string, body []byte) {
 	t.copies.Add(uint64(len(to.subscribers)))
 }
 
-// Missed tells the subscribers of a topic that publications may have been lost.
+// Missed notifies the subscribers of a topic that publications may have been lost.
 func (t *Topics) Missed(name string) {
 	sh := t.shard(name)
 	sh.mu.Lock()
@@ -158,15 +158,15 @@ func (t *Topics) Missed(name string) {
 	}
 }
 
-// Stats are what the topics of a server have done.
+// Stats are the counts of one server.
 type Stats struct {
-	Topics        int64  // that have subscribers
-	Subscriptions int64  // of all subscribers
-	Publications  uint64 // since the start
-	Copies        uint64 // that were delivered to subscribers
+	Topics        int64  // topics with subscribers
+	Subscriptions int64  // subscriptions of all subscribers
+	Publications  uint64 // publications since the start
+	Copies        uint64 // deliveries to subscribers since the start
 }
 
-// Stats returns the numbers of this server.
+// Stats returns the counts of this server.
 func (t *Topics) Stats() Stats {
 	return Stats{
 		Topics: t.topics.Load(), Subscriptions: t.subscriptions.Load(),
@@ -174,7 +174,7 @@ func (t *Topics) Stats() Stats {
 	}
 }
 
-// find returns the place of a subscriber, or -1.
+// find returns the index of a subscriber, or -1.
 func (t *topic) find(s inbox.Subscriber) int {
 	if t.places.Len() == 0 {
 		return slices.Index(t.subscribers, s)
@@ -195,8 +195,8 @@ func (t *topic) add(s inbox.Subscriber) {
 	}
 }
 
-// remove removes a subscriber and reports whether it was there. The last one takes its
-// place.
+// remove removes a subscriber and reports whether it was there. The last subscriber moves
+// to its index.
 func (t *topic) remove(s inbox.Subscriber) bool {
 	i := t.find(s)
 	if i < 0 {

@@ -25,7 +25,7 @@ func TestTopics(t *testing.T) {
 	})
 }
 
-// Topics without subscribers are forgotten, with the memory of a great many.
+// A topic without subscribers is removed, and so is the memory that many topics took.
 func TestTopicsForget(t *testing.T) {
 	topics := New(inbox.TopicLimits{})
 	var began, ended int

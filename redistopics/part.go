@@ -19,41 +19,41 @@ const (
 	subscribeBatch   = 200
 	subscribeTimeout = 3 * time.Second
 
-	// probeEvery is how often a subscribed connection is tried. It is deaf if it has heard
-	// nothing for deafAfter.
+	// probeEvery is the interval between probes of a subscribed connection. A connection
+	// without a message for deafAfter is replaced.
 	probeEvery = 3 * time.Second
 	deafAfter  = 2*probeEvery + time.Second
 
 	// idleFor is how long a connection to a part without topics stays open.
 	idleFor = 30 * time.Second
 
-	// waitingMost and waitingBytes bound what one topic publishes before Redis has
-	// confirmed its subscription, which takes a round trip.
+	// waitingMost and waitingBytes bound the publications of one topic that wait until
+	// Redis has confirmed its subscription, which takes a round trip.
 	waitingMost  = 64
 	waitingBytes = 256 << 10
 )
 
-// A part is the connection to one part of Redis that hears of its topics: all of them,
-// or those of one partition of a cluster.
+// A part is the subscribed connection to one part of Redis: to all of it, or to one
+// partition of a cluster.
 type part struct {
 	topics  *Topics
 	number  int
-	probe   string        // a channel on which this server hears itself
-	changed chan struct{} // something is in begins or ends
-	heard   atomic.Int64  // when the last message came, in Unix nanoseconds
+	probe   string        // the channel of this server's own probes
+	changed chan struct{} // signals that begins or ends is not empty
+	heard   atomic.Int64  // when the last message arrived, in Unix nanoseconds
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	channels shrink.Map[string, *channel]
 	begins   []string // channels to subscribe to
 	ends     []string // channels to unsubscribe from
 	missed   bool     // publications were lost since Missed was last called
 }
 
-// A channel is that of a topic with subscribers here.
+// A channel belongs to a topic with subscribers at this server.
 type channel struct {
 	topic     string
 	confirmed bool     // Redis has answered the subscription
-	waiting   [][]byte // publications until then
+	waiting   [][]byte // publications to send when it is confirmed
 	bytes     int      // of waiting
 }
 
@@ -71,7 +71,7 @@ func (p *part) change() {
 	}
 }
 
-// began subscribes to a channel soon.
+// began schedules a subscription to a channel.
 func (p *part) began(name, topic string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +80,7 @@ func (p *part) began(name, topic string) {
 	p.change()
 }
 
-// ended unsubscribes from a channel soon. What waited for its subscription goes out.
+// ended schedules the end of a subscription, and sends the publications that waited for it.
 func (p *part) ended(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,8 +92,8 @@ func (p *part) ended(name string) {
 	p.change()
 }
 
-// publish passes a publication on to the other servers. If this server is about to
-// subscribe to the topic, it does so first: the answers must find it.
+// publish sends a publication to the other servers. If this server is still subscribing to
+// the topic, the publication waits, so that the replies to it are not missed.
 func (p *part) publish(name string, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +116,7 @@ func (p *part) flushLocked(name string, c *channel) {
 	c.waiting, c.bytes = nil, 0
 }
 
-// run keeps a connection while there are topics, until ctx ends.
+// run keeps a connection open while there are topics, until ctx ends.
 func (p *part) run(ctx context.Context) {
 	const shortest = 20 * time.Millisecond
 	pause := shortest
@@ -129,14 +129,14 @@ func (p *part) run(ctx context.Context) {
 		for ctx.Err() == nil {
 			subscribed, err := p.listen(ctx)
 			if err == nil {
-				break // there is no topic any more
+				break // no topic is left
 			}
 			p.lose()
 			if subscribed {
 				pause = shortest
 			}
 			if ctx.Err() == nil {
-				p.topics.log.Debug("publications are not heard", "part", p.number, "error", err)
+				p.topics.log.Debug("no publications of other servers arrive, reconnecting", "part", p.number, "error", err)
 			}
 			select {
 			case <-time.After(pause/2 + rand.N(pause)):
@@ -147,7 +147,7 @@ func (p *part) run(ctx context.Context) {
 	}
 }
 
-// lose notes that the connection has ended: what other servers publish is lost.
+// lose records that the connection has ended and publications of other servers are lost.
 func (p *part) lose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,19 +161,19 @@ func (p *part) lose() {
 }
 
 var (
-	errDeaf  = errors.New("nothing is heard over the connection")
+	errDeaf  = errors.New("the connection receives nothing, not even probes")
 	errMoved = errors.New("redis has moved the slot")
 	errEnded = errors.New("the connection has ended")
 )
 
-// listen connects and subscribes to everything. It returns an error when the connection
-// is lost, and nil when there has been no topic for a while.
+// listen connects and subscribes to all channels. It returns an error when the connection
+// is lost, and nil when there has been no topic for idleFor.
 func (p *part) listen(ctx context.Context) (subscribed bool, err error) {
 	c, release := p.topics.link.Subscriptions().Dedicate()
 	defer release()
 	defer c.Close()
 	moved := make(chan struct{}, 1)
-	var leaving sync.Map // channels that we unsubscribe from
+	var leaving sync.Map // channels to which this server ends its subscription
 	lost := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: p.receive,
 		OnSubscription: func(s rueidis.PubSubSubscription) {
@@ -213,7 +213,7 @@ func (p *part) listen(ctx context.Context) (subscribed bool, err error) {
 		if len(begins) > 0 || len(ends) > 0 {
 			continue
 		}
-		p.settle() // everything is subscribed to
+		p.settle() // all channels are subscribed
 		switch {
 		case topics > 0:
 			idle = time.Time{}
@@ -248,7 +248,7 @@ func do(ctx context.Context, c rueidis.DedicatedClient, command rueidis.Complete
 	return c.Do(ctx, command).Error()
 }
 
-// subscribe subscribes to channels and lets out what waited for that.
+// subscribe subscribes to channels and sends the publications that waited for that.
 func (p *part) subscribe(ctx context.Context, c rueidis.DedicatedClient, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -277,8 +277,8 @@ func (p *part) restart() {
 	}
 }
 
-// take returns channels to subscribe to and to unsubscribe from, and how many topics
-// there are. A channel that began and ended meanwhile is in neither.
+// take returns channels to subscribe to and to unsubscribe from, and the number of topics.
+// A channel that began and ended in between is in neither list.
 func (p *part) take() (begins, ends []string, topics int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -305,8 +305,8 @@ func (p *part) take() (begins, ends []string, topics int) {
 	return begins, ends, p.channels.Len()
 }
 
-// settle tells the subscribers of this part if publications were lost. Nothing is lost
-// any more from here on.
+// settle notifies the subscribers of this part if publications were lost. The caller has
+// subscribed to all channels again, so that no more are lost.
 func (p *part) settle() {
 	p.mu.Lock()
 	if !p.missed || p.topics.link.Part(uint8(p.number)).Down() {
@@ -318,7 +318,7 @@ func (p *part) settle() {
 	for _, c := range p.channels.All() {
 		topics = append(topics, c.topic)
 	}
-	p.mu.Unlock() // Began and Ended lock a shard first
+	p.mu.Unlock() // the lock order is shard, then part, as in Began and Ended
 	for _, topic := range topics {
 		p.topics.Missed(topic)
 	}
@@ -329,7 +329,7 @@ func (p *part) receive(m rueidis.PubSubMessage) {
 	p.heard.Store(time.Now().UnixNano())
 	server := p.topics.link.Server()
 	if len(m.Message) < len(server) || m.Message[:len(server)] == server {
-		return // ours, and delivered
+		return // this server has delivered its own publications already
 	}
 	p.mu.Lock()
 	c := p.channels.Get(m.Channel)
@@ -339,7 +339,7 @@ func (p *part) receive(m rueidis.PubSubMessage) {
 	}
 }
 
-// try publishes a message that only this server hears.
+// try publishes a probe, which only this server receives.
 func (p *part) try(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()

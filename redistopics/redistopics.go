@@ -6,8 +6,8 @@
 // sharded pub/sub. The channel's name is a keyed hash, in the slot of one of 256
 // partitions. Redis stores nothing.
 //
-// Redis may be away for a while. What is published meanwhile reaches this server's own
-// subscribers alone; when Redis is back, they are told so ([inbox.Subscriber]).
+// While Redis is unavailable, a publication reaches only the subscribers at its own server.
+// When Redis is available again, subscribers learn of the loss ([inbox.Subscriber.Missed]).
 package redistopics
 
 import (
@@ -25,16 +25,16 @@ import (
 	"inbox/memtopics"
 )
 
-// Config says how servers share topics. Zero fields mean the documented default.
+// Config configures Topics. Zero fields mean the documented default.
 type Config struct {
-	Link *redislink.Link // required; somebody else runs it
-	// Key is that of the servers' common [inbox.Pepper].
+	Link *redislink.Link // required; the caller runs it
+	// Key is the key of the [inbox.Pepper] that the servers share.
 	Key    [inbox.PepperSize]byte
 	Limits inbox.TopicLimits
-	Log    *slog.Logger // of lost connections; none
+	Log    *slog.Logger // logs lost connections; default: none
 }
 
-// Topics implement [inbox.Topics]. Make them with [New], and run them.
+// Topics implement [inbox.Topics]. Make them with [New] and call Run.
 type Topics struct {
 	*memtopics.Topics
 	link   *redislink.Link
@@ -48,7 +48,7 @@ type Topics struct {
 	dropped atomic.Uint64
 }
 
-// A publication is on its way to the other servers.
+// A publication waits to be sent to the other servers.
 type publication struct {
 	part    *part
 	channel string
@@ -56,8 +56,8 @@ type publication struct {
 }
 
 const (
-	// outMost and outBytes bound what waits for Redis. Both are about what a server
-	// publishes in a second under load.
+	// outMost and outBytes bound the publications that wait for Redis. Both are roughly
+	// what a busy server publishes in a second.
 	outMost  = 16 << 10
 	outBytes = 16 << 20
 )
@@ -95,7 +95,7 @@ type keyedHash struct {
 	buf []byte
 }
 
-// place returns the part of Redis that a topic is in, and its channel.
+// place returns the part of Redis that serves a topic, and the topic's channel.
 func (t *Topics) place(topic string) (*part, string) {
 	h := t.hashes.Get().(*keyedHash)
 	defer t.hashes.Put(h)
@@ -123,7 +123,7 @@ func (t *Topics) Publish(topic string, body []byte) error {
 	return nil
 }
 
-// Dropped returns how many publications did not reach other servers.
+// Dropped returns the number of publications that did not reach other servers.
 func (t *Topics) Dropped() uint64 { return t.dropped.Load() }
 
 // Run implements [inbox.Topics].

@@ -22,8 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A client of a cluster that was closed may still be about to look at the topology
-	// once, a second later, and closes connections to a node that left some seconds later.
+	// A closed client of a cluster may still read the topology once, a second later. It
+	// closes connections to a removed node after some seconds.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }
@@ -147,8 +147,8 @@ func TestSlotMoves(t *testing.T) {
 	topicstest.Reach(t, one, "room", l)
 }
 
-// Redis keeps nothing, and nobody reads names of topics there. A server subscribes once
-// to a topic, however many subscribers it has, and not without any.
+// Redis stores nothing, and its channels do not reveal the names of topics. A server has
+// one subscription per topic while the topic has subscribers.
 func TestWhatRedisSees(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -185,7 +185,7 @@ func TestWhatRedisSees(t *testing.T) {
 	m = redis.Must("KEYS", "*")
 	keys, _ := m.AsStrSlice()
 	for _, key := range keys {
-		if !strings.Contains(key, "}probe:") { // of the link
+		if !strings.Contains(key, "}probe:") { // belongs to the link
 			t.Errorf("Redis keeps %q", key)
 		}
 	}
@@ -195,8 +195,8 @@ func TestWhatRedisSees(t *testing.T) {
 	inboxtest.Until(t, "the server has unsubscribed", func() bool { return len(channels()) == 0 })
 }
 
-// While Redis is away, publishing does not wait, and a server's own subscribers get
-// everything.
+// While Redis is unavailable, publishing does not block, and a server's own subscribers
+// get everything.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

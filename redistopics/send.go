@@ -12,8 +12,8 @@ const (
 	sendTimeout = 2 * time.Second
 )
 
-// enqueueLocked hands a publication to send. It drops it when Redis is away or too slow.
-// The lock of p keeps the publications of a topic in order.
+// enqueueLocked queues a publication for send, or drops it if Redis is unavailable or too
+// slow. The lock of p keeps the publications of a topic in order.
 func (p *part) enqueueLocked(channel string, body []byte) {
 	t := p.topics
 	if t.link.Part(uint8(p.number)).Down() || t.outSize.Add(int64(len(body))) > outBytes {
@@ -29,14 +29,14 @@ func (p *part) enqueueLocked(channel string, body []byte) {
 	}
 }
 
-// dropLocked notes publications that do not reach other servers.
+// dropLocked counts n publications that do not reach other servers.
 func (p *part) dropLocked(n int) {
 	p.topics.dropped.Add(uint64(n))
 	p.missed = true
 }
 
-// send publishes what is in out, until ctx ends. One round trip carries what came during
-// the last one.
+// send publishes the queue out until ctx ends. One round trip carries everything that was
+// queued during the previous one.
 func (t *Topics) send(ctx context.Context) {
 	batch := make([]publication, 0, sendBatch)
 	commands := make(rueidis.Commands, 0, sendBatch)

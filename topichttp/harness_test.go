@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a real server, in a bubble or over loopback.
+// server is a real server, in a synctest bubble or over loopback.
 type server struct {
 	testing.TB
 	handler *topichttp.Handler
@@ -40,13 +40,13 @@ type server struct {
 	client  *http.Client
 }
 
-// inBubble runs a test where time passes only while everybody waits.
+// inBubble runs a test in a synctest bubble.
 func inBubble(t *testing.T, c topichttp.Config, f func(s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(start(t, c, inboxtest.Listen())) })
 }
 
-// limitedBubble is inBubble with limits of one address, which use the bubble's clock.
+// limitedBubble is inBubble with limits per address, which use the bubble's clock.
 func limitedBubble(t *testing.T, limits limit.Config, c topichttp.Config, f func(s *server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func overLoopback(tb testing.TB, c topichttp.Config) *server {
 	return start(tb, c, ln)
 }
 
-// start starts a server, which ends with the test. Without Topics it has its own.
+// start starts a server, which ends with the test. Without Topics it gets new ones.
 func start(tb testing.TB, c topichttp.Config, ln net.Listener) *server {
 	tb.Helper()
 	if c.Topics == nil {
@@ -95,7 +95,7 @@ func start(tb testing.TB, c topichttp.Config, ln net.Listener) *server {
 	if err := srv.Listen(ln); err != nil {
 		tb.Fatal(err)
 	}
-	// A test gives its clients addresses, which no proxy in between could.
+	// Tests choose the addresses of their clients.
 	srv.Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a := r.Header.Get("X-Test-Address"); a != "" {
 			r.RemoteAddr = net.JoinHostPort(a, "1")
@@ -119,7 +119,7 @@ func start(tb testing.TB, c topichttp.Config, ln net.Listener) *server {
 	return s
 }
 
-// twoServers starts two over one Redis.
+// twoServers starts two servers that share one Redis.
 func twoServers(t *testing.T, c topichttp.Config) (both [2]*server) {
 	t.Helper()
 	redis := redistest.Start(t)
@@ -138,15 +138,15 @@ func twoServers(t *testing.T, c topichttp.Config) (both [2]*server) {
 	return both
 }
 
-// client is a client, as far as the wire goes.
+// client is the connection of one client.
 type client struct {
 	testing.TB
 	conn   net.Conn
-	frames chan string // that the server has sent; closed at the end
+	frames chan string // frames from the server; closed when the connection ends
 	code   atomic.Int64
 }
 
-// try connects to a path, as a client with that address if it is not empty.
+// try connects to a path, from the given address if it is not empty.
 func (s *server) try(path, address string) (*client, error) {
 	s.Helper()
 	dialer := ws.Dialer{NetDial: s.dial, Header: ws.HandshakeHeaderHTTP{"X-Test-Address": {address}}}
@@ -157,12 +157,12 @@ func (s *server) try(path, address string) (*client, error) {
 	s.Cleanup(func() { conn.Close() })
 	c := &client{TB: s.TB, conn: conn, frames: make(chan string, 1<<14)}
 	if early != nil {
-		s.Fatal("the server said something before it was asked")
+		s.Fatal("the server sent data before the client did")
 	}
 	return c, nil
 }
 
-// connect connects and reads.
+// connect connects and starts to read.
 func (s *server) connect(path string) *client {
 	s.Helper()
 	c, err := s.try(path, "")
@@ -184,7 +184,7 @@ func (c *client) read() {
 		case ws.OpText:
 			c.frames <- string(payload)
 		case ws.OpPing:
-			go c.write(ws.NewPongFrame(payload)) // the server may be writing too
+			go c.write(ws.NewPongFrame(payload)) // in the background: the server may be writing too
 		case ws.OpClose:
 			code, _ := ws.ParseCloseFrameData(payload)
 			c.code.Store(int64(code))
@@ -199,7 +199,7 @@ func (c *client) write(f ws.Frame) {
 	if err != nil {
 		panic(err)
 	}
-	c.conn.Write(b) // whether the server reads it shows elsewhere
+	c.conn.Write(b) // a lost write shows as a missing answer
 }
 
 func (c *client) say(frame string) { c.write(ws.NewTextFrame([]byte(frame))) }
@@ -216,12 +216,12 @@ func (c *client) hear() string {
 		}
 		return f
 	case <-time.After(patience):
-		c.Fatalf("nothing came in %v", patience)
+		c.Fatalf("no frame arrived in %v", patience)
 		return ""
 	}
 }
 
-// want fails unless the next frame is that JSON, whatever the order of its members.
+// want fails unless the next frame is this JSON, in any order of members.
 func (c *client) want(frame string) {
 	c.Helper()
 	var got, want any
@@ -231,13 +231,13 @@ func (c *client) want(frame string) {
 	}
 }
 
-// wantClosed fails unless the server closes now.
+// wantClosed fails unless the server closes the connection with code.
 func (c *client) wantClosed(code int) {
 	c.Helper()
 	select {
 	case f, ok := <-c.frames:
 		if ok {
-			c.Fatalf("got %.300q, want the end", f)
+			c.Fatalf("got %.300q, want the end of the connection", f)
 		}
 		if got := int(c.code.Load()); got != code {
 			c.Fatalf("closed with %d, want %d", got, code)
@@ -247,14 +247,14 @@ func (c *client) wantClosed(code int) {
 	}
 }
 
-// silent fails if anything more comes before the answer to a ping of y-webrtc.
+// silent fails if a frame arrives before the answer to a ping of y-webrtc.
 func (c *client) silent() {
 	c.Helper()
 	c.say(`{"type":"ping"}`)
 	c.want(`{"type":"pong"}`)
 }
 
-// get asks over HTTP.
+// get sends an HTTP request.
 func (s *server) get(method, path string, header ...string) (status int, text string, h http.Header) {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, "http://inbox.test"+path, nil)

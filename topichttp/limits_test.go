@@ -17,8 +17,8 @@ import (
 	"inbox/topichttp"
 )
 
-// A connection has so many topics, and a topic so many subscribers. More are ignored and
-// counted.
+// The topics of a connection and the subscribers of a topic are bounded. Subscriptions
+// beyond are ignored and counted.
 func TestBoundsOfTopics(t *testing.T) {
 	refusals := meter.NewRefusals(false)
 	c := topichttp.Config{Topics: memtopics.New(inbox.TopicLimits{Name: 20, Subscribers: 2}), PerConnection: 3, Refusals: refusals}
@@ -52,7 +52,7 @@ func TestBoundsOfTopics(t *testing.T) {
 	})
 }
 
-// A client that leaves, in whatever way, is no subscriber any more.
+// A client whose connection ends is not subscribed any more.
 func TestLeaving(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		for _, path := range []string{"/yjs", "/trystero"} {
@@ -74,7 +74,7 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// A silent client is pinged. One that does not answer is gone.
+// A silent client is pinged. A client that does not answer is disconnected.
 func TestSilentClients(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a := s.connect("/trystero")
@@ -84,7 +84,7 @@ func TestSilentClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		mute.say(`{"type":"subscribe","topic":"room"}`)
-		go func() { // it reads and says nothing
+		go func() { // reads without ever answering
 			for {
 				if _, _, err := inboxtest.ReadFrame(mute.conn); err != nil {
 					return
@@ -100,8 +100,8 @@ func TestSilentClients(t *testing.T) {
 	})
 }
 
-// A publisher with more copies than it may have waits: nothing of it is lost, and others
-// are not held up.
+// A publisher that exceeds its copies waits. It loses nothing, and other publishers are
+// not delayed.
 func TestPublishersWait(t *testing.T) {
 	refusals := meter.NewRefusals(false)
 	limits := limit.Config{Copies: limit.Rate{PerSecond: 10, Burst: 20}, Refusals: refusals}
@@ -128,7 +128,7 @@ func TestPublishersWait(t *testing.T) {
 			}
 		}()
 		next := 0
-		for i := range 3 { // the burst, and one beyond
+		for i := range 3 { // the burst, and one more
 			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
 			next++
 		}
@@ -140,7 +140,7 @@ func TestPublishersWait(t *testing.T) {
 		for ; next < 20; next++ {
 			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, next))
 		}
-		// 200 copies, of which 20 are the burst, and the last publication waits for none.
+		// 200 copies, of which 20 are the burst. The last publication does not wait.
 		if took := time.Since(begin); took < 16*time.Second || took > 19*time.Second {
 			t.Errorf("20 publications with 10 copies each took %v at 10 copies a second", took)
 		}
@@ -150,7 +150,8 @@ func TestPublishersWait(t *testing.T) {
 	})
 }
 
-// A client that connects too often waits for its turn. What it has said is not lost.
+// A client that connects too often waits for its turn. The frames that it has sent are not
+// lost.
 func TestConnectionsWait(t *testing.T) {
 	limits := limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 2}}
 	limitedBubble(t, limits, topichttp.Config{}, func(s *server) {
@@ -162,10 +163,10 @@ func TestConnectionsWait(t *testing.T) {
 			}
 			go c.read()
 			go c.say(`{"type":"subscribe","topics":["room"]}`)
-			inboxtest.Until(t, "it is subscribed", func() bool { return s.topics.Subscribers("yjs:room") == i+1 })
+			inboxtest.Until(t, "the client is subscribed", func() bool { return s.topics.Subscribers("yjs:room") == i+1 })
 		}
 		if took := time.Since(begin); took < 2*time.Second || took > 6*time.Second {
-			t.Errorf("five connections took %v at one a second after two", took)
+			t.Errorf("five connections took %v, with a burst of two and then one per second", took)
 		}
 	})
 }
@@ -190,7 +191,7 @@ func TestDrain(t *testing.T) {
 			c.wantClosed(1012)
 		}
 		if took := time.Since(begin); took < 5*time.Second || took > 11*time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("draining took %v", took)
 		}
 	})
 }
@@ -207,7 +208,7 @@ func (s *server) stuck(path, subscribe string) *client {
 }
 
 // A y-webrtc client that does not read is disconnected when its queue is full. A Trystero
-// client stays connected and loses messages. Nobody else notices.
+// client stays connected and loses messages. Other clients are not affected.
 func TestSubscribersThatDoNotRead(t *testing.T) {
 	t.Parallel()
 	clients := limit.NewClients(limit.Config{Bytes: 16 << 20})
@@ -264,7 +265,7 @@ func TestSubscribersThatDoNotRead(t *testing.T) {
 	inboxtest.Until(t, "nothing is in flight", func() bool { return budget.Used() == 0 })
 }
 
-// What waits for subscribers that do not read counts for their address.
+// Messages queued for subscribers that do not read count for their address.
 func TestQueuesCountForTheirAddress(t *testing.T) {
 	t.Parallel()
 	clients := limit.NewClients(limit.Config{Bytes: 1 << 20})

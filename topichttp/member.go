@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// queueCost is what an entry of a queue counts for beside its bytes.
+	// queueCost is the overhead of a queued publication, in bytes.
 	queueCost = 64
-	// queueFree is the part of a queue that does not count as in flight: the bytes are
-	// shared by all subscribers, and are written in a moment.
+	// queueFree is the part of a queue that does not count as in flight, in bytes. All
+	// subscribers share these bytes, and they are written within moments.
 	queueFree = 16 << 10
-	// resubscribeWithin spreads the connections that end because publications were lost.
+	// resubscribeWithin spreads the ends of connections after publications were lost.
 	resubscribeWithin = 2 * time.Second
 )
 
-// Why the server ends a connection.
+// Reasons for which the server ends a connection.
 var (
 	errSlow   = errors.New("the client does not read its messages")
 	errMissed = errors.New("messages may have been lost: subscribe again")
@@ -37,24 +37,24 @@ var (
 type member struct {
 	h        *Handler
 	kind     *kind
-	socket   *socket.Socket // from the first look on
+	socket   *socket.Socket // set by the first Look
 	since    time.Time
 	admitted bool
-	topics   []string     // with the kind's prefix
-	waiting  *publication // until the client has room for it
+	topics   []string     // subscribed topics, with the kind's prefix
+	waiting  *publication // waits for --limit-copies
 	ends     time.Time    // when the connection ends for why
 	why      error
-	drain    *gate.Drain // that ends is of
+	drain    *gate.Drain // the drain that ends was taken from
 	wait     meter.Wait
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	queue  []*inbox.Publication
 	queued int  // bytes of queue
-	slow   bool // the queue was full
+	slow   bool // the queue was full at least once
 	missed bool
 }
 
-// A publication is one that a client has sent.
+// A publication is a message that a client has sent.
 type publication struct {
 	topic string
 	body  []byte
@@ -85,8 +85,8 @@ func (m *member) Deliver(p *inbox.Publication) {
 	}
 }
 
-// charge counts what a queue of that size has in flight instead of its present size. The
-// caller holds the lock.
+// charge changes the bytes in flight from those of the present queue to those of a queue
+// of the given size. The caller holds the lock.
 func (m *member) charge(size int) error {
 	n := max(0, size-queueFree) - max(0, m.queued-queueFree)
 	switch {
@@ -100,7 +100,7 @@ func (m *member) charge(size int) error {
 
 // clear empties the queue. The caller holds the lock.
 func (m *member) clear() {
-	_ = m.charge(0) // which gives back
+	_ = m.charge(0) // cannot fail: it only gives bytes back
 	m.queue, m.queued = nil, 0
 }
 
@@ -114,7 +114,7 @@ func (m *member) next() *inbox.Publication {
 	p := m.queue[0]
 	m.queue[0] = nil
 	left := m.queued - len(p.Wire(m.kind.wire)) - queueCost
-	_ = m.charge(left) // which gives back
+	_ = m.charge(left) // cannot fail: it only gives bytes back
 	m.queued = left
 	if m.queue = m.queue[1:]; len(m.queue) == 0 {
 		m.queue = nil
@@ -133,7 +133,7 @@ func (m *member) Missed() {
 	m.socket.Wake()
 }
 
-// Look implements [socket.Protocol]: it writes what is in the queue.
+// Look implements [socket.Protocol]: it writes the queue.
 func (m *member) Look(s *socket.Socket, now time.Time) error {
 	if m.socket == nil {
 		m.socket, m.since = s, now
@@ -175,8 +175,8 @@ func (m *member) Look(s *socket.Socket, now time.Time) error {
 	return nil
 }
 
-// lookAgain makes the socket look at that time or when the connection ends. The zero time
-// is none.
+// lookAgain schedules the next Look at the given time, or at the end of the connection if
+// that is earlier. The zero time means no time.
 func (m *member) lookAgain(s *socket.Socket, at time.Time) {
 	if m.why != nil && (at.IsZero() || m.ends.Before(at)) {
 		at = m.ends
@@ -184,8 +184,8 @@ func (m *member) lookAgain(s *socket.Socket, at time.Time) {
 	s.LookAgain(at)
 }
 
-// admit counts the connection as a request. A client that makes too many waits, and
-// nothing is read from it.
+// admit counts the connection as a request. While its address makes too many, the
+// connection waits, and the server reads nothing from it.
 func (m *member) admit(s *socket.Socket, now time.Time) error {
 	err := m.h.Clients.Request(s.Client())
 	if err == nil {
@@ -203,7 +203,7 @@ func (m *member) admit(s *socket.Socket, now time.Time) error {
 	return err
 }
 
-// admitPause is longer than a client waits to be admitted. The look that admits it ends
+// admitPause is longer than the wait to be admitted. The Look that admits a client ends
 // the pause.
 const admitPause = time.Minute
 
@@ -212,8 +212,8 @@ func (m *member) Message(s *socket.Socket, now time.Time, text []byte) error {
 	return m.kind.message(m, s, now, text)
 }
 
-// odd counts a frame that publishes nothing. Clients ignore errors, so what makes no sense
-// has no answer.
+// odd counts a frame that publishes nothing against the limits of its address. Clients
+// ignore errors, so invalid frames get no answer.
 func (m *member) odd(s *socket.Socket) error { return m.h.Clients.Frame(s.Client()) }
 
 // subscribe subscribes to a topic, unless a limit is reached.
@@ -245,7 +245,7 @@ func (m *member) unsubscribe(name string) {
 	}
 }
 
-// publish publishes, or keeps the publication until the client has room for it.
+// publish publishes body, or keeps it until the copies of its address allow it.
 func (m *member) publish(s *socket.Socket, now time.Time, name string, body []byte) {
 	m.waiting = &publication{m.kind.prefix + name, body}
 	if again := m.publishWaiting(s, now); !again.IsZero() {
@@ -253,8 +253,8 @@ func (m *member) publish(s *socket.Socket, now time.Time, name string, body []by
 	}
 }
 
-// publishWaiting publishes what waits, if the client has room for it. Else the socket
-// reads nothing more until then, and again is when to try once more.
+// publishWaiting publishes the waiting publication if the copies of its address allow it.
+// Otherwise it pauses reading, and returns the time of the next attempt.
 func (m *member) publishWaiting(s *socket.Socket, now time.Time) (again time.Time) {
 	p := m.waiting
 	if p == nil {
@@ -276,7 +276,7 @@ func (m *member) publishWaiting(s *socket.Socket, now time.Time) (again time.Tim
 	return time.Time{}
 }
 
-// endBy makes the connection end at that time, unless it ends earlier.
+// endBy ends the connection at the given time, unless it ends earlier.
 func (m *member) endBy(at time.Time, why error) {
 	if m.why == nil || at.Before(m.ends) {
 		m.ends, m.why = at, why
@@ -309,5 +309,5 @@ func (m *member) End(s *socket.Socket, why error) socket.Close {
 	return socket.Close{Code: ws.StatusGoingAway} // the client is gone
 }
 
-// tryAgainLater is the close code for clients that should come back (IANA).
+// tryAgainLater is the close code for clients that should reconnect (IANA).
 const tryAgainLater = ws.StatusCode(1013)

@@ -32,17 +32,17 @@ const DefaultMaxMessage = 128 << 10
 type Config struct {
 	Topics inbox.Topics // required
 
-	PerConnection int // topics of one connection; 200
-	MaxMessage    int // bytes of a frame; 128 KiB
-	Queue         int // bytes that wait for a subscriber that does not read; 256 KiB
+	PerConnection int // topics of one connection; default 200
+	MaxMessage    int // bytes of a frame; default 128 KiB
+	Queue         int // bytes queued for a subscriber that does not read; default 256 KiB
 
-	InFlight     *flight.Budget  // of frames that are on their way; 256 MiB
-	AllowOrigins []string        // of pages that may connect; all
-	Log          *slog.Logger    // refused pages; none
-	Lot          *park.Lot       // of the server: sockets wait there; one that watches none
-	Clients      *limit.Clients  // of one address; no limits
-	Refusals     *meter.Refusals // of what is refused; not counted
-	Meter        *meter.Meter    // counts publications and connections; not counted
+	InFlight     *flight.Budget  // bounds the bytes of frames in flight; default 256 MiB
+	AllowOrigins []string        // origins of pages that may connect; default: all
+	Log          *slog.Logger    // logs refused pages; default: none
+	Lot          *park.Lot       // where idle sockets wait; default: a Lot without a watcher
+	Clients      *limit.Clients  // limits per address; default: none
+	Refusals     *meter.Refusals // counts refusals; default: none
+	Meter        *meter.Meter    // counts publications and connections; default: none
 }
 
 // withDefaults returns c with its zero fields set.
@@ -76,24 +76,24 @@ func (c Config) withDefaults() (Config, error) {
 type Handler struct {
 	Config
 	yWebRTC, trystero kind
-	dropped           atomic.Uint64 // publications for subscribers that do not read
+	dropped           atomic.Uint64 // deliveries lost by subscribers that do not read
 }
 
 // A kind is one protocol.
 type kind struct {
 	gate    gate.Gate
 	options socket.Options
-	prefix  string // of its topics: protocols do not meet
-	// message handles a frame. Frames that mean nothing are counted by member.odd.
+	prefix  string // of its topics, which keeps the protocols separate
+	// message handles a frame. It passes frames that publish nothing to member.odd.
 	message func(m *member, s *socket.Socket, now time.Time, text []byte) error
-	// wire makes the frame of a publication.
+	// wire returns the frame of a publication.
 	wire func(p *inbox.Publication) []byte
-	// patient subscribers lose publications that they do not read. Others are
-	// disconnected, and subscribe again.
+	// patient: a subscriber that does not read loses publications. Otherwise it is
+	// disconnected, and subscribes again.
 	patient bool
 }
 
-// New checks the configuration.
+// New returns a Handler, or an error if Topics are missing or an origin is invalid.
 func New(c Config) (*Handler, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -122,15 +122,15 @@ func (c Config) pages() (*browser.Pages, error) {
 	return pages, nil
 }
 
-// begin sets what all protocols have in common.
+// begin sets the options that all protocols share.
 func (h *Handler) begin(k *kind, t meter.Transport, who string, pages *browser.Pages) {
 	k.options = socket.Options{MaxMessage: h.MaxMessage, InFlight: h.InFlight, Frame: h.Clients.Frame, Patient: true}
 	k.gate.Transport, k.gate.Who, k.gate.Pages = t, who, pages
 	k.gate.Lot, k.gate.Clients, k.gate.Refusals, k.gate.Meter = h.Lot, h.Clients, h.Refusals, h.Meter
 }
 
-// YWebRTC is where clients of y-webrtc connect, at any path. It answers other requests as
-// y-webrtc's own server does.
+// YWebRTC serves clients of y-webrtc, at any path. It answers requests other than for a
+// WebSocket as y-webrtc's own server does.
 func (h *Handler) YWebRTC(w http.ResponseWriter, r *http.Request) {
 	k := &h.yWebRTC
 	k.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) {
@@ -145,7 +145,7 @@ func (h *Handler) YWebRTC(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// Trystero is where clients of Trystero's ws-relay connect.
+// Trystero serves clients of Trystero's ws-relay.
 func (h *Handler) Trystero(w http.ResponseWriter, r *http.Request) { h.serve(&h.trystero, w, r) }
 
 func (h *Handler) serve(k *kind, w http.ResponseWriter, r *http.Request) {
@@ -158,15 +158,15 @@ func (h *Handler) connect(k *kind, w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// Drain makes every connection end at a random moment within over, and refuses new ones.
-// y-webrtc's and Trystero's clients come back. A second call only shortens the time.
+// Drain ends every connection at a random moment within over, and refuses new ones. The
+// clients reconnect by themselves. A second call can only shorten the time.
 func (h *Handler) Drain(over time.Duration) {
 	h.yWebRTC.gate.Drain(over)
 	h.trystero.gate.Drain(over)
 }
 
-// Dropped returns how many publications subscribers have lost because they did not read.
+// Dropped returns the number of deliveries that subscribers lost because they did not read.
 func (h *Handler) Dropped() uint64 { return h.dropped.Load() }
 
-// body is the wire form of publications that are frames already.
+// body returns the body of p, which is a complete frame already.
 func body(p *inbox.Publication) []byte { return p.Body }

@@ -10,7 +10,7 @@ import (
 // trysteroMessage handles a frame of Trystero's ws-relay.
 func trysteroMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
 	var kind, topic, payload []byte
-	object := jsontext.Object(text, func(name, value []byte) { // the last of a name counts
+	object := jsontext.Object(text, func(name, value []byte) { // of duplicate names, the last counts
 		switch {
 		case jsontext.Is(name, "type"):
 			kind = value

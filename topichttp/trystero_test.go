@@ -8,7 +8,7 @@ import (
 	"inbox/topichttp"
 )
 
-// A payload reaches every subscriber, the publisher included, as it was.
+// A payload reaches every subscriber, the publisher included, unchanged.
 func TestTrystero(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a, b := s.connect("/trystero"), s.connect("/trystero")
@@ -26,12 +26,12 @@ func TestTrystero(t *testing.T) {
 		a.want(`{"topic":"röom","payload":1}`)
 		synctest.Wait()
 		if len(b.frames) > 0 {
-			t.Errorf("after it has left, it got %q", b.hear())
+			t.Errorf("after unsubscribing, the client got %q", b.hear())
 		}
 	})
 }
 
-// What makes no sense is ignored and harms no socket.
+// Invalid frames are ignored and end no connection.
 func TestTrysteroIgnoresNonsense(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a, b := s.connect("/trystero"), s.connect("/trystero")
@@ -49,7 +49,7 @@ func TestTrysteroIgnoresNonsense(t *testing.T) {
 		b.say(`{"type":"publish","topic":"room","payload":"last"}`)
 		a.want(`{"topic":"room","payload":"last"}`)
 		if len(b.frames) > 0 {
-			t.Errorf("the other got %q", b.hear())
+			t.Errorf("the other client got %q", b.hear())
 		}
 	})
 }

@@ -14,7 +14,7 @@ var pong = []byte(`{"type":"pong"}`)
 // yMessage handles a frame of y-webrtc.
 func yMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
 	var kind, topic, topics []byte
-	object := jsontext.Object(text, func(name, value []byte) { // the last of a name counts
+	object := jsontext.Object(text, func(name, value []byte) { // of duplicate names, the last counts
 		switch {
 		case jsontext.Is(name, "type"):
 			kind = value
@@ -49,8 +49,8 @@ func yMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
 	return m.odd(s)
 }
 
-// yBody is a publication as servers pass it on: its members, without the number of
-// clients and without the end.
+// yBody returns a publication in the form that servers exchange: the object without the
+// member clients and without the closing brace, so that yWire can append.
 func yBody(text []byte) []byte {
 	b := make([]byte, 0, len(text)+len(`,"clients":`)+8)
 	b = append(b, '{')

@@ -44,7 +44,7 @@ func TestYWebRTC(t *testing.T) {
 	})
 }
 
-// What makes no sense is ignored, as by y-webrtc's own server, and harms no socket.
+// Invalid frames are ignored, as by y-webrtc's own server, and end no connection.
 func TestYWebRTCIgnoresNonsense(t *testing.T) {
 	deep := strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
 	for _, frame := range []string{
@@ -70,18 +70,18 @@ func TestYWebRTCIgnoresNonsense(t *testing.T) {
 	}
 }
 
-// Whatever a client does to the protocol below, only its own socket ends.
-func TestFramesThatEndTheirOwnSocketAlone(t *testing.T) {
+// A violation of the WebSocket protocol ends only the client's own connection.
+func TestViolationsEndOnlyTheirOwnConnection(t *testing.T) {
 	for name, c := range map[string]struct {
 		frame ws.Frame
 		code  int
 	}{
-		"binary":         {ws.NewBinaryFrame([]byte(`{"type":"ping"}`)), 1003},
-		"not UTF-8":      {ws.NewTextFrame([]byte("{\xff}")), 1007},
-		"too large":      {ws.NewTextFrame(make([]byte, 1<<20)), 1009},
-		"reserved bits":  {ws.Frame{Header: ws.Header{Fin: true, Rsv: 4, OpCode: ws.OpText}}, 1002},
-		"a lone rest":    {ws.Frame{Header: ws.Header{Fin: true, OpCode: ws.OpContinuation}}, 1002},
-		"its own ending": {ws.NewCloseFrame(ws.NewCloseFrameBody(4321, "bye")), 4321},
+		"binary":                    {ws.NewBinaryFrame([]byte(`{"type":"ping"}`)), 1003},
+		"not UTF-8":                 {ws.NewTextFrame([]byte("{\xff}")), 1007},
+		"too large":                 {ws.NewTextFrame(make([]byte, 1<<20)), 1009},
+		"reserved bits":             {ws.Frame{Header: ws.Header{Fin: true, Rsv: 4, OpCode: ws.OpText}}, 1002},
+		"a continuation of nothing": {ws.Frame{Header: ws.Header{Fin: true, OpCode: ws.OpContinuation}}, 1002},
+		"a close frame":             {ws.NewCloseFrame(ws.NewCloseFrameBody(4321, "bye")), 4321},
 	} {
 		for _, path := range []string{"/yjs", "/trystero"} {
 			t.Run(name+path, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestFramesThatEndTheirOwnSocketAlone(t *testing.T) {
 	}
 }
 
-// A page may ask anything over HTTP: y-webrtc's server answers okay.
+// Any request without a WebSocket gets the same answer as from y-webrtc's server.
 func TestYWebRTCOverHTTP(t *testing.T) {
 	inBubble(t, topichttp.Config{AllowOrigins: []string{"https://app.example"}}, func(s *server) {
 		for _, path := range []string{"/yjs", "/yjs/", "/yjs/a/b?c"} {
@@ -128,8 +128,8 @@ func TestYWebRTCOverHTTP(t *testing.T) {
 	})
 }
 
-// The topics of the two protocols do not meet.
-func TestProtocolsDoNotMeet(t *testing.T) {
+// The topics of the two protocols are separate.
+func TestProtocolsAreSeparate(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		y, trystero := s.connect("/yjs"), s.connect("/trystero")
 		y.say(`{"type":"subscribe","topics":["room","trystero:room"]}`)
@@ -146,7 +146,7 @@ func TestProtocolsDoNotMeet(t *testing.T) {
 	})
 }
 
-// Twenty clients at two servers hear each other.
+// Twenty clients at two servers receive each other's publications.
 func TestYWebRTCOverTwoServers(t *testing.T) {
 	t.Parallel()
 	both := twoServers(t, topichttp.Config{})
@@ -157,7 +157,7 @@ func TestYWebRTCOverTwoServers(t *testing.T) {
 		c.silent()
 		clients = append(clients, c)
 	}
-	inboxtest.Until(t, "the second server is known to the first", func() bool {
+	inboxtest.Until(t, "the first server reaches the second", func() bool {
 		clients[0].say(`{"type":"publish","topic":"room"}`)
 		return len(clients[1].frames) > 0
 	})

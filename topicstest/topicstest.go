@@ -51,7 +51,7 @@ type suite struct {
 	servers []inbox.Topics
 }
 
-// A Listener is a subscriber that remembers what it gets. Its methods are safe for
+// A Listener is a subscriber that records its publications. Its methods are safe for
 // concurrent use.
 type Listener struct {
 	mu     sync.Mutex
@@ -73,14 +73,14 @@ func (l *Listener) Missed() {
 	l.missed++
 }
 
-// Losses returns how often publications may have been lost.
+// Losses returns the number of calls of Missed.
 func (l *Listener) Losses() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.missed
 }
 
-// Bodies returns the bodies of what came, without those of Reach.
+// Bodies returns the bodies of the publications so far, without those of Reach.
 func (l *Listener) Bodies() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,8 +101,8 @@ func (l *Listener) has(body string) bool {
 
 const reaching = "reach "
 
-// Reach publishes at a server until a listener at another hears it: a subscription takes
-// a moment to be known elsewhere.
+// Reach publishes at a server until the listeners at others get it. A subscription takes a
+// moment to become known at other servers.
 func Reach(tb testing.TB, at inbox.Topics, topic string, listeners ...*Listener) {
 	tb.Helper()
 	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -135,7 +135,7 @@ func (s *suite) publish(at inbox.Topics, topic, body string) {
 	}
 }
 
-// want waits until a listener has these bodies, and fails if it has others.
+// want waits until a listener has these bodies, and fails if it gets others.
 func (s *suite) want(l *Listener, bodies ...string) {
 	s.Helper()
 	var got []string
@@ -164,7 +164,7 @@ func (s *suite) listen(topic string) []*Listener {
 	return all
 }
 
-// passed returns when everything published so far at all servers has arrived everywhere.
+// passed waits until everything published so far has arrived at all servers.
 func (s *suite) passed(topic string) {
 	s.Helper()
 	for _, l := range s.listen(topic) {
@@ -181,7 +181,7 @@ func (s *suite) everyone() {
 		body := fmt.Sprint("hello from ", i)
 		s.publish(at, "room", body)
 		want = append(want, body)
-		Reach(s, at, "room", listeners...) // no publication of two servers comes first by chance
+		Reach(s, at, "room", listeners...) // so that the servers know all subscriptions
 	}
 	for _, l := range listeners {
 		s.want(l, want...)
@@ -217,8 +217,8 @@ func (s *suite) absent() {
 	for _, at := range s.servers {
 		s.publish(at, "room", "nobody is here")
 	}
-	// A server may still be passing it on: it publishes in order, several at once. When two
-	// later publications have arrived one after the other, it has arrived, too.
+	// A server may still be sending it, in a batch with others. Batches are in order: when
+	// two later publications have arrived one after the other, it has arrived, too.
 	for range 2 {
 		s.passed("another")
 	}
@@ -269,9 +269,9 @@ func (s *suite) full() {
 	if _, err := at.Subscribe("room", late); !errors.Is(err, inbox.ErrTopicFull) {
 		s.Errorf("the 41st subscriber: %v, want %v", err, inbox.ErrTopicFull)
 	}
-	s.subscribe(at, "room", all[0]) // it is in already
+	s.subscribe(at, "room", all[0]) // it has subscribed already
 	s.subscribe(at, "another", late)
-	// In any order: each has a place.
+	// They unsubscribe in any order.
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, l := range all {
 		at.Unsubscribe("room", l)
@@ -329,7 +329,7 @@ func (s *suite) apart() {
 	}
 }
 
-// A responder answers questions in the topic, as a peer does that hears of a newcomer.
+// A responder answers publications in its topic, as a peer answers a newcomer.
 type responder struct {
 	at inbox.Topics
 	ch chan string
@@ -348,7 +348,7 @@ func (s *suite) answers() {
 		topic := fmt.Sprint("room ", i)
 		r := &responder{s.servers[0], make(chan string, 10)}
 		s.subscribe(s.servers[0], topic, r)
-		known := new(Listener) // the responder is known elsewhere when this is
+		known := new(Listener) // once this one is reached, the responder is too
 		s.subscribe(s.servers[0], topic, known)
 		Reach(s, last, topic, known)
 
@@ -358,7 +358,7 @@ func (s *suite) answers() {
 		s.publish(s.servers[0], topic, "answer to "+<-r.ch)
 		for begin := time.Now(); !newcomer.has("answer to 1"); time.Sleep(time.Millisecond) {
 			if time.Since(begin) > 10*time.Second {
-				s.Fatalf("in round %d the answer did not come: %q", i, newcomer.Bodies())
+				s.Fatalf("round %d: the answer did not arrive: %q", i, newcomer.Bodies())
 			}
 		}
 	}
@@ -382,11 +382,11 @@ func (s *suite) wire() {
 		}
 	}
 	if builds != 1 {
-		s.Errorf("it was built %d times, want once", builds)
+		s.Errorf("the wire form was built %d times, want once", builds)
 	}
 }
 
-// comeAndGo lets subscribers come and go while others publish. Whoever stays gets
+// comeAndGo makes subscribers come and go while others publish. Subscribers that stay get
 // everything, in the order of each publisher.
 func (s *suite) comeAndGo() {
 	const topics, publications = 5, 100
@@ -429,13 +429,13 @@ func (s *suite) comeAndGo() {
 				var n, i int
 				fmt.Sscan(body, &n, &i)
 				if i != next[n] {
-					s.Fatalf("publication %d of server %d came instead of %d", i, n, next[n])
+					s.Fatalf("got publication %d of server %d, want %d", i, n, next[n])
 				}
 				next[n]++
 			}
 			for n := range s.servers {
 				if next[n] != publications {
-					s.Fatalf("%d publications of server %d came, want %d", next[n], n, publications)
+					s.Fatalf("got %d publications of server %d, want %d", next[n], n, publications)
 				}
 			}
 		}

@@ -118,7 +118,7 @@ func boot(t *testing.T, share string) (init int) {
 	}
 }
 
-// controlGroups makes groups of our own, for each hierarchy that systemd uses.
+// controlGroups makes separate control groups in each hierarchy that systemd uses.
 func controlGroups(t *testing.T) (groups []string) {
 	t.Helper()
 	for _, hierarchy := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
@@ -299,9 +299,9 @@ func TestPublicServer(t *testing.T) {
 		}
 		return out
 	}
-	// What is wrong is said in a sentence, and nothing is started then.
+	// A problem is reported in a sentence, and nothing is started.
 	want(t, "DNS leads elsewhere", install(1, "elsewhere.example.com"), "leads to 198.51.100.7, which is not an address of this machine: change its records to A "+here)
-	want(t, "a name that is none", install(2, "https://example.com"), "is not a host name")
+	want(t, "an invalid name", install(2, "https://example.com"), "is not a host name")
 	stop := takePort(t, "443")
 	want(t, "a port that is taken", install(1, name), "listens on port 443/tcp: stop it")
 	stop()

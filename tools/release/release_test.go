@@ -21,8 +21,8 @@ import (
 	"github.com/sassoftware/go-rpmutils"
 )
 
-// What `make release` has built is whole: each file is there for each platform, has its
-// checksum, and says the version.
+// The result of `make release` is complete: each file exists for each platform, has its
+// checksum, and reports the version.
 func TestRelease(t *testing.T) {
 	dir, version := os.Getenv("INBOX_RELEASE_DIR"), os.Getenv("VERSION")
 	if dir == "" {

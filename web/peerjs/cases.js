@@ -1,5 +1,5 @@
 /**
- * The promises of PeerJS to pages, as seen by its client. Each case runs against
+ * What PeerJS guarantees to pages, as its client sees it. Each case runs against
  * every server. Cases whose title begins with + fail with peerjs-server.
  */
 
@@ -95,7 +95,7 @@ export const cases = {
     const [alice, bob] = await Promise.all([stage.peer(0, "early"), stage.person(1, "late")]);
     await alice.tells("open");
     await alice.connect("late");
-    await sleep(500); // it is held for five seconds, and coming may take a busy machine seconds
+    await sleep(500); // the message waits for five seconds, and a busy machine may take some to start the page
     await bob.comes();
     await alice.hears("late heard hello from early");
     await bob.hears("hello from early");

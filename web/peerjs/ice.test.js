@@ -1,4 +1,4 @@
-/** The client of PeerJS through the relay of the server, with the one line that the docs name. */
+/** Calls of PeerJS clients through the server's relay, set up with the line in docs/peerjs.md. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -8,7 +8,7 @@ import { Stage, startBrowser, stopAll } from "./support.js";
 before(startBrowser);
 after(stopAll);
 
-test("peers that reach each other only by the relay talk over it, in data and in pictures", { timeout: 120_000 }, async () => {
+test("peers that only reach the relay exchange data and video over it", { timeout: 120_000 }, async () => {
   const stage = new Stage("inbox", new Map(), 30_000);
   try {
     const pages = await Promise.all([stage.page(), stage.page()]);
@@ -16,7 +16,7 @@ test("peers that reach each other only by the relay talk over it, in data and in
     const server = await startServer(["--ice-public", "--allow-origin", origin]);
     await Promise.all(pages.map((page, i) => page.evaluate(async ([url, port, id]) => {
       const config = await (await fetch(`${url}ice`)).json();
-      // As where nothing else works.
+      // As in a network where only the relay works.
       make("peer", id, { host: "localhost", port, path: "/", config: { ...config, iceTransportPolicy: "relay" } });
     }, [server.local, server.port, ["relay-alice", "relay-bob"][i]])));
     const [alice, bob] = pages;

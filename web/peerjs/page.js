@@ -1,8 +1,8 @@
-/** Runs in pages, beside the PeerJS client: what a test wants of it. */
+/** Runs in pages with the PeerJS client, and does what a test asks for. */
 
 globalThis.peers = {};
 
-/** Makes a Peer and notes what happens to it. */
+/** Makes a Peer and records its events. */
 globalThis.make = (name, id, options) => {
   const peer = id === undefined ? new Peer(options) : new Peer(id, options);
   peers[name] = peer;
@@ -19,7 +19,7 @@ globalThis.make = (name, id, options) => {
   });
 };
 
-/** Notes what comes over a data connection, and answers what asks for it. */
+/** Records the messages of a data connection, and answers greetings. */
 function follow(peer, link) {
   peer.links.push(link);
   link.on("data", (data) => {
@@ -40,7 +40,7 @@ globalThis.call = async (name, to) => {
   peers[name].call(to, await camera()).on("stream", (stream) => (peers[name].stream = stream));
 };
 
-/** Resolves when the picture of a stream moves. */
+/** Resolves when the video of a stream plays. */
 globalThis.sees = async (name) => {
   await until(() => peers[name].stream);
   const video = document.body.appendChild(document.createElement("video"));
@@ -59,7 +59,7 @@ globalThis.until = async (condition) => {
   }
 };
 
-/** Ends everything that a test has left. */
+/** Destroys the peers that a test has left open. */
 globalThis.cleanUp = () => {
   for (const peer of Object.values(peers)) {
     for (const track of peer.stream?.getTracks() ?? []) track.stop();

@@ -1,6 +1,6 @@
 /**
- * Every case against inbox, and with INBOX_COMPARE against peerjs-server too. What that
- * one fails is known, and held to.
+ * Runs every case against inbox, and with INBOX_COMPARE against peerjs-server too. The
+ * cases that peerjs-server fails are marked, and have to keep failing.
  */
 
 import assert from "node:assert/strict";
@@ -18,14 +18,14 @@ const add = (target) => ([title, run]) => test(title, { timeout: 120_000 }, asyn
   const fails = target === "peerjs-server" && title.startsWith("+");
   const stage = new Stage(target, servers.get(target), fails ? 8_000 : 30_000);
   try {
-    if (fails) await assert.rejects(run(stage), /Timeout/, "peerjs-server has learned this: say so in docs/peerjs.md");
+    if (fails) await assert.rejects(run(stage), /Timeout/, "peerjs-server passes this case now: remove its + and update docs/peerjs.md");
     else await run(stage);
   } finally {
     await stage.end();
   }
 });
 
-// Most of their time they wait, so all servers are tried at once.
+// The cases mostly wait, so all servers are tested at the same time.
 describe("one at a time and together", { concurrency: tried.length }, () => {
   for (const target of tried) describe(target, { concurrency: 4 }, () => Object.entries(cases).forEach(add(target)));
 });

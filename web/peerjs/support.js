@@ -18,7 +18,7 @@ const files = {
   "/": ["text/html", `<!doctype html><meta charset="utf-8"><title>PeerJS</title><link rel="icon" href="data:,">
 <script src="/peerjs.min.js"></script><script src="/page.js"></script>`],
   "/page.js": ["text/javascript", readFileSync(join(here, "page.js"))],
-  // The package as it comes from its makers.
+  // The client as published.
   "/peerjs.min.js": ["text/javascript", readFileSync(join(here, "node_modules/peerjs/dist/peerjs.min.js"))],
 };
 
@@ -64,7 +64,7 @@ async function freePort() {
   return port;
 }
 
-/** Tries until it succeeds. */
+/** Retries until it succeeds. */
 async function eventually(attempt) {
   for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
     try {
@@ -88,7 +88,7 @@ async function startRedis() {
   return redis;
 }
 
-/** Debian's redis-tools has it under another name, and starts no service. */
+/** Debian's redis-tools contains it under another name and starts no service. */
 function redisServer() {
   for (const name of ["redis-server", "valkey-server", "redis-check-rdb"]) {
     for (const folder of process.env.PATH.split(":")) {
@@ -99,8 +99,8 @@ function redisServer() {
 }
 
 /**
- * What the tests are run against. start makes servers that are one to their clients;
- * path and key are what a client is told.
+ * The servers under test. start starts one or more that act as one; path and key are the
+ * client's options.
  */
 export const targets = {
   "inbox": {
@@ -148,7 +148,7 @@ export class Stage {
     return { host: "localhost", port, path, ...(key && { key }), config: { iceServers: [] }, debug: 0, ...more };
   }
 
-  /** Another person: nothing is shared with others. */
+  /** A page of another person, in a separate browser context. */
   async page() {
     const context = await browser.newContext();
     this.#contexts.push(context);
@@ -158,12 +158,12 @@ export class Stage {
     return page;
   }
 
-  /** A page for a Peer that comes later. */
+  /** A page whose Peer is made later. */
   async person(turn, id, options) {
     return new Person(await this.page(), "peer", id, await this.options(turn, options));
   }
 
-  /** A Peer in a page of its own. */
+  /** A Peer in a separate page. */
   async peer(turn, id, options) {
     const person = await this.person(turn, id, options);
     await person.comes();
@@ -188,7 +188,7 @@ class Person {
     await this.page.evaluate(([name, id, options]) => make(name, id, options), [this.name, this.id, this.options]);
   }
 
-  /** Waits until something holds for the Peer; told, heard, links and the rest are its own. */
+  /** Waits until a condition on the Peer is true; page.js records told, heard and links on it. */
   async until(condition, argument) {
     const found = await this.page.waitForFunction(
       ([name, text, argument]) => new Function("peer", "argument", `return (${text})(peer, argument)`)(peers[name], argument),

@@ -1,6 +1,6 @@
 /**
- * What is said on the wire, held against inbox, and with INBOX_COMPARE against
- * peerjs-server too: every type of message to every kind of dst.
+ * The frames that inbox sends for every type of message to every kind of dst. With
+ * INBOX_COMPARE the same is required of peerjs-server.
  */
 
 import assert from "node:assert/strict";
@@ -12,7 +12,7 @@ import { stopAll, targets } from "./support.js";
 
 after(stopAll);
 
-/** A dst as JSON, and the src of the EXPIRE that follows; none where nobody is named. */
+/** A dst as JSON, and the src of the EXPIRE that follows, if the dst counts as one. */
 const addresses = [
   ["1", "1"], ["123", "123"], ["-1", "-1"], ["1.50", "1.5"], ["1e21", "1e+21"], ["12345678901234567890", "12345678901234567000"],
   ["5e-324", "5e-324"], ["1e400", "null"], ["-1e400", "null"], ["1" + "0".repeat(1000), "null"],
@@ -44,7 +44,7 @@ for (const name of ["inbox", "peerjs-server"]) {
         const frees = type === "LEAVE" && src === undefined;
         return { ...peer, frees, says: `${type} to ${dst}`.slice(0, 60), want: expires ? [`{"type":"EXPIRE","src":${src},"dst":"${peer.id}"}`] : [] };
       })));
-      await sleep(7_000); // nothing tells of an EXPIRE that does not come
+      await sleep(7_000); // an EXPIRE that is not sent can only be waited for
       for (const { frames, want, says } of all) {
         assert.deepEqual(frames.slice(1).map((frame) => JSON.parse(frame)), want.map((frame) => JSON.parse(frame)), says);
       }

@@ -13,7 +13,7 @@ const FIRST_CANDIDATE_TIMEOUT = 500;
 /** Bounds the candidates that wait for their description. */
 const MAX_EARLY = 200;
 
-/** The id of our own data channel: the last one that browsers support, which applications are unlikely to use. */
+/** The id of this module's data channel: the last one that browsers support, which applications are unlikely to use. */
 const UNUSED_CHANNEL = 1023;
 
 type Description = Omit<Signal, "session">;
@@ -23,7 +23,7 @@ export interface Negotiating {
   readonly tried: Tried;
   /** Whether this side drops its offer when both sides make one. */
   polite: boolean;
-  /** The session of our own call that this one replaced. */
+  /** The session of this side's call that this one replaced. */
   replaces: string | undefined;
   readonly over: AbortSignal;
   readonly sendSignal: SendSignal;

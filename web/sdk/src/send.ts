@@ -90,7 +90,7 @@ export function createSend(receiver: Receiver) {
         if (!error.status && !bySocket) receiver.interruptedAt = now;
         const absent = error.code === "no-such-inbox" && now < Math.max(startedAt + wait, receiver.interruptedAt + RECONNECT_TIME);
         const impostor = error.code === "not-inbox" && receiver.known;
-        // Reject before the time is up: a call with the same timeout then reports this error instead of its own.
+        // Reject before the time is up: a call with the same timeout then reports this error, not a `timeout`.
         const left = until - now - (error.retryAfter ?? 0);
         if (!(error.passes || absent || impostor) || closeCount !== receiver.server.closeCount || left <= 0) throw error;
         await pauseBeforeTry(tries, error, signal, Math.min(left, absent ? 2000 : 15_000));
