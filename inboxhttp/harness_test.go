@@ -256,14 +256,13 @@ func (s *server) listen(c config) net.Listener {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.url = "http://" + ln.Addr().String()
-	s.dial = func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) }
+	address := ln.Addr().String()
+	s.url, s.transport.DialContext = "http://"+address, dialPromptly("tcp", address)
+	s.dial = func() (net.Conn, error) { return net.Dial("tcp", address) }
 	if c.tls {
-		s.url = "https://" + ln.Addr().String()
-		s.transport.TLSClientConfig = &tls.Config{RootCAs: s.roots}
-		s.dial = func() (net.Conn, error) {
-			return tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: s.roots, ServerName: "localhost"})
-		}
+		config := &tls.Config{RootCAs: s.roots, ServerName: "localhost"}
+		s.url, s.transport.TLSClientConfig = "https://"+address, config.Clone()
+		s.dial = func() (net.Conn, error) { return tls.Dial("tcp", address, config) }
 	}
 	return ln
 }

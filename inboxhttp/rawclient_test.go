@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,12 +88,13 @@ func (c *rawClient) untilArrived() {
 	}
 }
 
-// untilKnown waits until the kernel has told the server's end that the client has left,
-// which can take a moment on a busy machine.
+// untilKnown waits until the kernel has told the server's end that the client has left.
+// That can take a moment on a busy machine, above all while another test starts a
+// process: see [inboxtest.Prompt].
 func (c *rawClient) untilKnown() {
 	c.Helper()
 	if _, local := c.kernel().(*net.UnixConn); local {
-		return // known immediately
+		return // close has waited
 	}
 	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
 	client, server := port(c.tcp().LocalAddr()), port(c.tcp().RemoteAddr())
@@ -111,14 +114,15 @@ func (c *rawClient) untilKnown() {
 	})
 }
 
-// leavings are the ways in which a client can leave.
+// leavings are the ways in which a client can leave. Each returns when the server's kernel
+// knows.
 var leavings = []struct {
 	name  string
 	leave func(c *rawClient)
 }{
-	{"closes", func(c *rawClient) { c.kernel().Close() }},
+	{"closes", func(c *rawClient) { c.close() }},
 	{"resets", func(c *rawClient) { c.reset() }},
-	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite() }},
+	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite(); c.untilKnown() }},
 }
 
 // reset closes the connection with a reset, where the transport has one.
@@ -126,7 +130,33 @@ func (c *rawClient) reset() {
 	if tcp, ok := c.kernel().(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	c.kernel().Close()
+	c.close()
+}
+
+// close closes the connection without TLS's own end.
+func (c *rawClient) close() {
+	c.Helper()
+	local, ok := c.kernel().(*net.UnixConn)
+	if !ok {
+		c.kernel().Close()
+		c.untilKnown()
+		return
+	}
+	raw, err := local.SyscallConn()
+	if err != nil {
+		c.Fatal(err)
+	}
+	var stat syscall.Stat_t
+	raw.Control(func(fd uintptr) { err = syscall.Fstat(int(fd), &stat) })
+	local.Close()
+	if err != nil {
+		return // it was closed before
+	}
+	inode := strconv.FormatUint(stat.Ino, 10)
+	inboxtest.Until(c, "the kernel has closed the client's end", func() bool {
+		table, err := os.ReadFile("/proc/net/unix")
+		return err != nil || !slices.Contains(strings.Fields(string(table)), inode)
+	})
 }
 
 // noLeaks fails the test unless there are no more goroutines and descriptors after f than

@@ -65,7 +65,7 @@ type pollConnection struct {
 	acks   bool
 	after  string
 	queue  []event
-	empty  int // consecutive empty answers
+	since  time.Time // of the first of consecutive empty answers
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -111,7 +111,7 @@ func (c *pollConnection) ask() error {
 	}
 	switch a.status {
 	case http.StatusOK:
-		c.empty = 0
+		c.since = time.Time{}
 		b, err := parseBatch(a.body)
 		if err != nil {
 			return err
@@ -120,7 +120,9 @@ func (c *pollConnection) ask() error {
 			c.queue = append(c.queue, event{code: "message", from: m.From, body: m.content(), time: m.Time, cursor: m.Cursor})
 		}
 	case http.StatusNoContent:
-		if c.empty++; c.empty > 1000 {
+		if c.since.IsZero() {
+			c.since = time.Now()
+		} else if time.Since(c.since) > c.s.patience() {
 			return errNothing
 		}
 		if c.query[:7] == "?wait=0" {

@@ -85,8 +85,20 @@ func (s *server) listenUnix() net.Listener {
 	}
 	s.url = "http://inbox.test"
 	s.dial = func() (net.Conn, error) { return net.Dial("unix", ln.Addr().String()) }
-	s.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return s.dial() }
+	s.transport.DialContext = dialPromptly("unix", ln.Addr().String())
 	return ln
+}
+
+// dialPromptly returns a dial function for clients whose requests a test abandons: the
+// server's kernel knows of the end when the request returns.
+func dialPromptly(network, address string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return inboxtest.Prompt(c), nil
+	}
 }
 
 // expire lets all inboxes without a receiver expire. In a bubble it turns the clock.
