@@ -95,7 +95,7 @@ func StateOf(ctx context.Context) (state State) {
 	if err != nil {
 		return Reset
 	}
-	if err := raw.Control(ask); err != nil {
+	if err := raw.Control(ask); err != nil || state == Closed && wasReset(c) {
 		return Reset
 	}
 	return state

@@ -50,6 +50,7 @@ type heading struct {
 // trackHeaders returns conn as a heading if it is the kernel's and there are limits. Otherwise
 // it returns conn.
 func (s *Server) trackHeaders(conn net.Conn) net.Conn {
+	conn = park.RememberReset(conn)
 	k, ok := conn.(park.Kernel)
 	if !ok || s.config.Clients == nil {
 		return conn
@@ -58,6 +59,9 @@ func (s *Server) trackHeaders(conn net.Conn) net.Conn {
 	h.begins.Store(true)
 	return h
 }
+
+// NetConn returns the wrapped connection.
+func (h *heading) NetConn() net.Conn { return h.Kernel }
 
 // headingOf returns the heading beneath conn, or nil.
 func headingOf(conn net.Conn) *heading {
