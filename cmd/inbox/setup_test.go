@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -149,4 +150,18 @@ func TestSetupSettings(t *testing.T) {
 func (c *setupCommand) made(t *testing.T) (string, error) {
 	content, _, err := c.settings(t.Context())
 	return string(content), err
+}
+
+// On a small machine, setup leaves half of the memory to the rest of the program.
+func TestSetupOnSmallMachine(t *testing.T) {
+	before := debug.SetMemoryLimit(700 << 20)
+	defer debug.SetMemoryLimit(before)
+	c := setupCommand{Name: "x.example.com", Config: single + "inbox.yaml"}
+	if content, err := c.made(t); err != nil || !strings.Contains(content, "\nmax-memory: 350MiB\n") {
+		t.Errorf("%v:\n%s", err, content)
+	}
+	c.Set = []string{"max-memory=100MiB"}
+	if content, err := c.made(t); err != nil || !strings.Contains(content, "\nmax-memory: 100MiB\n") {
+		t.Errorf("%v:\n%s", err, content)
+	}
 }
