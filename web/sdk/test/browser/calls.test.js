@@ -1,4 +1,4 @@
-/** Browsers that meet through a real server. */
+/** Calls between browsers through a real server. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach } from "node:test";
@@ -51,7 +51,7 @@ test("two browsers connect, in well under 2 seconds", async (t) => {
   assert.equal(heard, `${b} heard hello`);
 });
 
-test("channels and tracks can be there from the start", async (t) => {
+test("a call can start with channels and tracks", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await bob.evaluate(async ([url, b]) => {
@@ -89,7 +89,7 @@ test("channels and tracks can be there from the start", async (t) => {
   assert.deepEqual(await bob.evaluate(() => got.sort()), ["audio", "video"]);
 });
 
-test("and be added at any time later, by both at once", async (t) => {
+test("both sides can add channels and tracks at any time, also at once", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await answers(bob, b);
@@ -114,7 +114,7 @@ test("and be added at any time later, by both at once", async (t) => {
   assert.equal(await alice.evaluate(() => talk(pc)), `${b} heard hello`);
 });
 
-test("who hangs up is heard, and so is who leaves the page", async (t) => {
+test("a side that hangs up or leaves its page ends the call", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await answers(bob, b);
@@ -138,7 +138,7 @@ test("who hangs up is heard, and so is who leaves the page", async (t) => {
   await guest.close();
 });
 
-test("a call can be refused, with a reason", async (t) => {
+test("a call can be rejected with a reason", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await bob.evaluate(async ([url, b]) => {
@@ -154,7 +154,7 @@ test("a call can be refused, with a reason", async (t) => {
   assert.equal(error.reason, `not now, ${a}`);
 });
 
-test("nobody there: no such peer", async (t) => {
+test("a call to a peer without an inbox is no-such-peer", async (t) => {
   faultless(t);
   const { url, a } = names();
   const { error, took } = await alice.evaluate(async ([url, a]) => {
@@ -168,7 +168,7 @@ test("nobody there: no such peer", async (t) => {
   assert.equal(error.tried.offers, 1);
 });
 
-test("with wait, a peer who comes later is connected", async (t) => {
+test("wait connects to a peer who opens an inbox later", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   const connected = alice.evaluate(async ([url, a, b]) => {
@@ -180,7 +180,7 @@ test("with wait, a peer who comes later is connected", async (t) => {
   assert.equal(await connected, `${b} heard hello`);
 });
 
-test("somebody there who does not answer: no answer", async (t) => {
+test("a call that is not accepted is no-answer", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await bob.evaluate(async ([url, b]) => {
@@ -194,7 +194,7 @@ test("somebody there who does not answer: no answer", async (t) => {
   const error = await alice.evaluate(([url, a, b]) =>
     failure(connect((globalThis.inbox = openInbox(url, a)), b, { timeout: 3000 })), [url, a, b]);
   assert.equal(error.code, "no-answer");
-  // The other side does not ring for ever.
+  // The other side stops ringing.
   assert.equal(await bob.evaluate(async () => {
     const call = await until(() => calls[0]);
     await until(() => call.signal.aborted);
@@ -202,7 +202,7 @@ test("somebody there who does not answer: no answer", async (t) => {
   }), "ended");
 });
 
-test("no path: ICE failed, and what was tried", async (t) => {
+test("a call without a path is ice-failed and reports what it tried", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await answers(bob, b);
@@ -219,7 +219,7 @@ test("no path: ICE failed, and what was tried", async (t) => {
   assert.equal(await bob.evaluate(async () => (await until(() => inbox.failures[0])).code), "ice-failed");
 });
 
-test("an abort ends it, on both sides", async (t) => {
+test("an abort ends a call on both sides", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await bob.evaluate(async ([url, b]) => {
@@ -239,7 +239,7 @@ test("an abort ends it, on both sides", async (t) => {
   await alice.evaluate(() => ends.abort());
   assert.equal((await failed).name, "AbortError");
   await bob.waitForFunction(() => calls[0].signal.aborted);
-  // What was aborted before asks for nothing.
+  // An aborted call makes no request.
   assert.equal(await alice.evaluate(async (b) => (await failure(connect(inbox, b, { signal: AbortSignal.abort() }))).name, b), "AbortError");
 });
 
@@ -250,7 +250,7 @@ test("a function that fetches ICE servers, or sets up, may fail", async (t) => {
   const messages = await alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
     const throws = () => Promise.reject(new Error("mine"));
-    // Chromium, of a list that it does not understand.
+    // Chromium's message for an invalid list.
     const refused = { iceServers: [{ urls: "nonsense" }] };
     return [
       await failure(connect(inbox, b, { iceServers: throws })),
@@ -266,7 +266,7 @@ for (const [how, script] of [
   ["missing", "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection"],
   ["made to throw", "globalThis.RTCPeerConnection = class { constructor() { throw new Error('blocked'); } }"],
 ]) {
-  test(`a browser whose RTCPeerConnection is ${how} says so, and the other side knows within seconds`, async (t) => {
+  test(`a browser whose RTCPeerConnection is ${how} is no-webrtc, and the other side learns of it within seconds`, async (t) => {
     faultless(t);
     const { url, a, b } = names();
     const without = await openPage();
@@ -290,7 +290,7 @@ for (const [how, script] of [
   });
 }
 
-test("a setup that fails where the call is answered ends it on both sides within seconds", async (t) => {
+test("a setup that fails on the callee's side ends the call on both sides within seconds", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await bob.evaluate(async ([url, b]) => {
@@ -301,14 +301,14 @@ test("a setup that fails where the call is answered ends it on both sides within
   assert.deepEqual([error.code, error.reason], ["peer-failed", "setup-failed"]);
 });
 
-test("a peer that calls itself is told so at once", async (t) => {
+test("a peer that calls itself gets own-id immediately", async (t) => {
   faultless(t);
   const { url, a } = names();
   const error = await alice.evaluate(([url, a]) => failure(connect((globalThis.inbox = openInbox(url, a)), a)), [url, a]);
   assert.deepEqual([error.name, error.code, error.message], ["CallError", "own-id", "A peer cannot call itself."]);
 });
 
-test("ids of any characters meet", async (t) => {
+test("peers with ids of any characters can call", async (t) => {
   faultless(t);
   const { url } = names();
   const ids = ["日本 🦊 ﷽ %41", 'a&b=c?d#e"<>\\', "é\u0301\u2028x", "A".repeat(512)];
@@ -339,14 +339,14 @@ test("two calls between the same two peers do not mix", async (t) => {
 test("messages and calls share one receiver", async (t) => {
   faultless(t);
   const { url, a, b } = names();
-  // The loops over messages begin first: calls go before them all the same.
+  // The loops over messages begin first. Calls take precedence nevertheless.
   await bob.evaluate(([url, b]) => {
     globalThis.inbox = openInbox(url, b);
     globalThis.texts = [];
     void (async () => {
       for await (const { from, data } of inbox.messages()) {
         texts.push(data);
-        // A call from within the loop: nothing waits for the loop to come round.
+        // A call from within the loop does not wait for its next turn.
         if (data.call) await talk(await connect(inbox, from));
         await inbox.send(from, { done: data });
       }
@@ -368,7 +368,7 @@ test("messages and calls share one receiver", async (t) => {
   assert.deepEqual(heard, [[{ done: { call: true } }, { done: { text: "after it" } }], 1, ["socket"]]);
 });
 
-test("two tabs with one id: the older one is told, and keeps quiet", async (t) => {
+test("of two tabs with one id the older one gets replaced and stops", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   const context = await newContext();
@@ -388,7 +388,7 @@ test("two tabs with one id: the older one is told, and keeps quiet", async (t) =
   await context.close();
 });
 
-test("ICE is begun anew when the network has changed", async (t) => {
+test("ICE is restarted when the network has changed", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await answers(bob, b);
@@ -404,7 +404,7 @@ test("ICE is begun anew when the network has changed", async (t) => {
   assert.equal(heard, `${b} heard hello`);
 });
 
-test("a page that is loaded again is told of what it has missed, from where it was", async (t) => {
+test("a reloaded page continues from its cursor", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   const page = await openPage();
@@ -430,7 +430,7 @@ test("a page that is loaded again is told of what it has missed, from where it w
   await page.close();
 });
 
-test("a page that is loaded again in mid-call calls again, and the old connection is closed", async (t) => {
+test("a page that is reloaded during a call calls again, and the old connection is closed", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   await answers(bob, b);

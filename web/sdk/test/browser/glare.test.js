@@ -1,4 +1,4 @@
-/** Both call at once, and many call many. */
+/** Both sides call at once, and many call many. */
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
@@ -6,7 +6,7 @@ import { openPage, startBrowser, stopBrowser, takeFaults } from "../support/brow
 import { startServer, stopServers } from "../support/server.js";
 import { test } from "../support/test.js";
 
-/** INBOX_GLARE=100 takes its time. */
+/** INBOX_GLARE=100 takes minutes. */
 const TIMES = Number(process.env.INBOX_GLARE ?? 20);
 
 let server;
@@ -29,7 +29,7 @@ for (const accepts of [false, true]) {
       await Promise.all(pages.map(([page, name]) =>
         page.evaluate(async ([url, id, accepts]) => {
           globalThis.inbox = openInbox(url, id);
-          // The same on both ways: who is called just before calling has been set up already.
+          // The same setup for both ways: a side that is called just before it calls has been set up already.
           globalThis.setup = (pc) => {
             if (pc.heard) return;
             pc.heard = [];
@@ -41,12 +41,12 @@ for (const accepts of [false, true]) {
           else await justOpen(inbox);
         }, [server.url, `${name} ${accepts} ${i}`, accepts])));
       const begun = performance.now();
-      // At once; before; after.
+      // At the same time, before, and after.
       const lead = [0, 20, -20][i % 3];
       const results = await Promise.all(pages.map(([page, name], side) =>
         page.evaluate(async ([peer, wait, side]) => {
           await new Promise((resolve) => setTimeout(resolve, wait));
-          // On a busy machine the other one may be done by now: then there is nothing to meet.
+          // On a busy machine the other call may be over by now.
           const late = inbox.connections?.length > 0;
           globalThis.pc = late ? inbox.connections[0] : await connect(inbox, peer, { setup });
           await until(() => pc.fixed.readyState === "open");
@@ -88,7 +88,7 @@ test("20 peers make a mesh of 190 connections", async (t) => {
       }));
     }, [server.url, mine[at]])));
   const begun = performance.now();
-  // Everybody calls those who come after it, all at once.
+  // Each peer calls all later ones, all at once.
   const heard = await Promise.all(pages.map((page) =>
     page.evaluate(async (ids) => {
       const all = peers.flatMap((inbox) =>

@@ -1,4 +1,4 @@
-/** Inboxes that are closed and opened again, and addresses at which there is none. */
+/** Inboxes that are closed and reopened, and URLs without an inbox server. */
 
 import assert from "node:assert/strict";
 import { after, afterEach, before } from "node:test";
@@ -21,26 +21,26 @@ after(async () => {
 afterEach(() => Promise.all([page, other].map((one) => one.evaluate(() => globalThis.cleanUp?.()))));
 
 for (const transport of ["socket", "stream", "poll"]) {
-  test(`over a ${transport}: an inbox that is closed and opened again at once goes on`, () => closeAndOpen(page, server.url, "twice", transport));
+  test(`over a ${transport}: an inbox that is closed and immediately reopened works`, () => closeAndOpen(page, server.url, "twice", transport));
 }
 
 test("a page whose fetch adds headers for tracing uses every transport", () => traced(page, server.url, "traced"));
 
 for (const [what, [, , , code]] of Object.entries(IMPOSTORS)) {
-  test(`${what} is no inbox: ${code}`, () => isNoInbox(other, impostor.urlOf(what), code));
+  test(`${what} is not taken for an inbox: ${code}`, () => isNoInbox(other, impostor.urlOf(what), code));
 }
 
-test("an address with // is told to be wrong", async () => {
+test("a URL with // is an error", async () => {
   await isNoInbox(other, server.url.replace(/inbox$/, "/inbox"), "not-inbox");
 });
 
-test("an inbox that is closed as its page is left is gone, and its last words arrive", async () => {
+test("an inbox that is closed while its page is left is gone, and last messages arrive", async () => {
   const leaving = await openPage();
   await leave(leaving, other, server.url, "leaving");
   await leaving.close();
 });
 
-test("an option that fetch does not take ends the retries", async () => {
+test("an option that fetch rejects ends the retries", async () => {
   const error = await other.evaluate(async (url) => {
     const { fetch } = globalThis;
     globalThis.fetch = (to, init) => fetch(to, { ...init, cache: "only-if-cached-and-nonsense" });

@@ -1,4 +1,4 @@
-/** Networks as they are: servers that restart, proxies that meddle, lines that drop. */
+/** Real networks: servers that restart, proxies that interfere, connections that drop. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -58,7 +58,7 @@ for (const [name, habits, expected] of [
     t.diagnostic(`open after ${Math.round(performance.now() - begun)} ms`);
     assert.equal(await calls(alice), "bob heard hello");
     assert.deepEqual(await bob.evaluate(() => inbox.told), [expected]);
-    // And the other way, with everything that a call needs meanwhile.
+    // And in the other direction, with all signals of a call.
     await alice.evaluate(() => answerAll(inbox));
     assert.equal(await calls(bob, "alice"), "alice heard hello");
     t.diagnostic(JSON.stringify(proxy.seen));
@@ -102,7 +102,7 @@ for (const [name, snapshot] of [["keeps its inboxes", true], ["forgets its inbox
 
   test(`a server that restarts and ${name}, in the middle of a handshake`, async (t) => {
     let server = await startServer(flags());
-    // When bob is about to say something for the first time, for the second time.
+    // When bob is about to send for the first time, and for the second time.
     for (const signals of [1, 2]) {
       await answers(bob, server.url, `bob ${signals}`);
       await begins(alice, server.url, `alice ${signals}`);
@@ -129,7 +129,7 @@ for (const [name, snapshot] of [["keeps its inboxes", true], ["forgets its inbox
   });
 }
 
-test("a server that is not there yet", async () => {
+test("peers wait for a server that starts later", async () => {
   const server = await startServer();
   await server.kill();
   await begins(alice, server.url);
@@ -144,7 +144,7 @@ test("a server that is not there yet", async () => {
   assert.equal(await heard, "bob heard hello");
 });
 
-test("a connection outlives a server that restarts, and can be changed afterwards", async () => {
+test("a connection outlives a restart of the server, and can be changed afterwards", async () => {
   const server = await startServer();
   await answers(bob, server.url);
   await begins(alice, server.url);
@@ -161,7 +161,7 @@ test("a connection outlives a server that restarts, and can be changed afterward
   assert.equal(changed, "bob heard again");
 });
 
-test("offline for ten seconds, in the middle of a handshake", async (t) => {
+test("a handshake survives ten seconds offline", async (t) => {
   const server = await startServer();
   await bob.evaluate(async (url) => {
     globalThis.inbox = openInbox(url, "bob");
@@ -187,7 +187,7 @@ test("offline for ten seconds, in the middle of a handshake", async (t) => {
   t.diagnostic(`connected ${Math.round(performance.now() - begun)} ms after the line was back`);
 });
 
-test("offline while messages come: they are there when the line is back", async () => {
+test("messages that are sent to an offline page arrive when it is online again", async () => {
   const server = await startServer();
   await alice.evaluate(async (url) => {
     globalThis.inbox = openInbox(url, "alice");

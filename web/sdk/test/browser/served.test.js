@@ -1,4 +1,4 @@
-/** The SDK as the server serves it: to a page that somebody has pasted, to pages of another origin, and to its own. */
+/** The SDK as the server serves it: to a local file, to pages of another origin, and to the server's own pages. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,14 +25,14 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Opens an address in a window of another person, and gathers what its console complains of. */
+/** Opens a URL in a new browser context and collects its console errors. */
 async function visit(url) {
   const context = await newContext();
   const page = await context.newPage();
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(String(error)));
   page.on("console", (message) => {
-    // A picture for the tab was never promised.
+    // The page has no favicon.
     if (message.type() === "error" && !message.location().url.endsWith("favicon.ico")) page.complaints.push(message.text());
   });
   await page.goto(url);
@@ -64,7 +64,7 @@ test("the first page of the README connects two windows", async () => {
   await Promise.all([alice, bob].map((page) => page.context().close()));
 });
 
-test("a page of another origin imports it, and talks to that server", async () => {
+test("a page of another origin can import the SDK and use the server", async () => {
   const page = await openPage();
   const { heard, names, same } = await page.evaluate(async (url) => {
     const [sdk, messaging, former] = await Promise.all(["inbox", "messaging", "mailbox"].map((name) => import(new URL(`${name}.js`, url).href)));
@@ -78,7 +78,7 @@ test("a page of another origin imports it, and talks to that server", async () =
   await page.context().close();
 });
 
-test("the policy of the server's own pages lets it work, with each transport", async () => {
+test("the SDK works under the policy of the server's own pages, with each transport", async () => {
   const page = await visit(new URL("/", server.url).href);
   for (const transport of ["socket", "stream", "poll"]) {
     const used = await page.evaluate(async (transport) => {
@@ -98,7 +98,7 @@ test("the policy of the server's own pages lets it work, with each transport", a
   await page.context().close();
 });
 
-test("a relative address is that of the page, or of what it says its base is", async () => {
+test("a relative URL is resolved against the page's base", async () => {
   const page = await openPage();
   const asked = await page.evaluate(async () => {
     const asked = [];

@@ -32,6 +32,6 @@ for (const [what, entries] of FORMS) {
 }
 
 for (const side of ["caller", "answerer"]) {
-  test(`an offer of the ${side} that the server refuses: told once, and the connection goes on`, () =>
+  test(`an offer of the ${side} that the server refuses is reported once, and the connection continues`, () =>
     tooLarge(alice, bob, small.url, round, side));
 }

@@ -14,7 +14,7 @@ import { startProxy, stopProxies } from "../support/proxy.js";
 import { startServer, stopServers } from "../support/server.js";
 import { test } from "../support/test.js";
 
-// Node 20 has none.
+// Node 20 has no WebSocket.
 globalThis.WebSocket ??= WebSocket;
 
 const folder = mkdtempSync(join(tmpdir(), "inbox-sdk-"));
@@ -30,7 +30,7 @@ const TRANSPORTS = ["socket", "stream", "poll"];
 
 const open = (url, id, options = {}) => new Inbox(url, { id, password: "secret", ...options });
 
-/** A loop that a test reads, and ends. */
+/** A loop that a test reads and ends. */
 function receive(inbox, options = {}, each) {
   const ends = new AbortController();
   const resets = [];
@@ -44,8 +44,8 @@ async function until(condition) {
 }
 
 /**
- * Resolves when a loop is the inbox's receiver. A poll becomes it in the same step
- * in which it acknowledges; a stream or socket that has delivered is it already.
+ * Resolves when a loop is the inbox's receiver. A poll becomes the receiver when it acknowledges;
+ * a stream or socket that has delivered already is.
  */
 async function waits(url, { id }, got) {
   await open(url, "somebody").send(id, "first", { wait: 5000 });
@@ -53,7 +53,7 @@ async function waits(url, { id }, got) {
   await until(async () => (await oldest(url, id)) === undefined);
 }
 
-/** The oldest message that is not acknowledged, if there is one: looking takes nothing, and replaces nobody. */
+/** The oldest unacknowledged message. The request neither takes it nor replaces a receiver. */
 async function oldest(url, id) {
   const response = await fetch(`${url}?after=0&wait=0`, { headers: { Authorization: `Basic ${btoa(`${id}:secret`)}` } });
   return response.status === 204 ? undefined : response.text();
@@ -70,7 +70,7 @@ function storageIn(kept) {
 for (const transport of TRANSPORTS) {
   const only = { transports: [transport] };
 
-  test(`${transport}: messages arrive, in order, whatever they are`, async () => {
+  test(`${transport}: messages of all kinds arrive in order`, async () => {
     const { url } = await startServer();
     const alice = open(url, "alice ä 🦊", only);
     const bob = open(url, "bøb & co=1", only);
@@ -92,7 +92,7 @@ for (const transport of TRANSPORTS) {
   test(`${transport}: 300 messages, more than a window or an inbox holds, from three senders`, async () => {
     const { url } = await startServer();
     const bob = open(url, "bob", only);
-    // Slower than they come.
+    // Slower than the messages arrive.
     const got = receive(bob, {}, () => new Promise(setImmediate));
     await until(() => bob.transport);
     const senders = ["a", "b", "c"].map((id) => open(url, id));
@@ -103,7 +103,7 @@ for (const transport of TRANSPORTS) {
     }
   });
 
-  test(`${transport}: what was handled does not come again, what was not does`, async () => {
+  test(`${transport}: unfinished messages arrive again, finished ones do not`, async () => {
     const { url } = await startServer();
     const alice = open(url, "alice");
     const bob = open(url, "bob", only);
@@ -114,13 +114,13 @@ for (const transport of TRANSPORTS) {
     for (const text of ["one", "two", "three"]) await alice.send("bob", text);
     await first.ended;
     assert.equal(first.error.message, "broken");
-    await until(async () => (await oldest(url, "bob")) === "two"); // a loop that ends does not wait for this
-    const second = receive(open(url, "bob", only)); // another program, that knows no cursor
+    await until(async () => (await oldest(url, "bob")) === "two"); // the end of a loop does not wait for its acknowledgement
+    const second = receive(open(url, "bob", only)); // another program without a cursor
     await second.until(2);
     assert.deepEqual(second.texts, ["two", "three"]);
   });
 
-  test(`${transport}: a crash loses messages, and says so; a snapshot does not`, async () => {
+  test(`${transport}: a crash loses messages and causes a reset, and a snapshot keeps them`, async () => {
     const flags = ["--snapshot", join(folder, transport)];
     let server = await startServer(flags);
     const alice = open(server.url, "alice");
@@ -137,27 +137,27 @@ for (const transport of TRANSPORTS) {
     await until(() => bob.transport);
     await server.kill();
     await startServer(flags, server.port);
-    await alice.send("bob", "after a crash", { wait: 10_000 }); // bob has to come back first
+    await alice.send("bob", "after a crash", { wait: 10_000 }); // bob has to reconnect first
     await got.until(3);
     assert.equal(got.resets.length, 1);
     assert.deepEqual(got.texts, ["before", "after a stop", "after a crash"]);
   });
 
-  test(`${transport}: a crash is told even if there was never a message`, async () => {
+  test(`${transport}: a crash causes a reset even if there was never a message`, async () => {
     const server = await startServer();
     const kept = new Map();
     const bob = open(server.url, "bob", { ...only, storage: storageIn(kept) });
     let opened = 0;
     bob.onopen = () => opened++;
     const got = receive(bob);
-    await until(() => kept.size); // it knows where the inbox stands
+    await until(() => kept.size); // the position is known
     await server.kill();
     await startServer([], server.port);
     await until(() => opened === 2);
     await until(() => got.resets.length === 1);
   });
 
-  test(`${transport}: the newer one wins, and the older one is told`, async () => {
+  test(`${transport}: the newer receiver replaces the older one`, async () => {
     const { url } = await startServer();
     const inbox = open(url, "bob", only);
     const older = receive(open(url, "bob", only));
@@ -171,7 +171,7 @@ for (const transport of TRANSPORTS) {
     assert.deepEqual([older.texts, newer.texts], [["first"], ["hello"]]);
   });
 
-  test(`${transport}: another password, and an inbox that is closed`, async () => {
+  test(`${transport}: another password is unauthorized, and a closed inbox is closed`, async () => {
     const { url } = await startServer();
     const inbox = open(url, "bob", only);
     const got = receive(inbox);
@@ -187,7 +187,7 @@ for (const transport of TRANSPORTS) {
     await assert.rejects(open(url, "alice").send("bob", "x"), { code: "no-such-inbox" });
   });
 
-  test(`${transport}: an inbox that waits does not expire`, async () => {
+  test(`${transport}: an inbox with a receiver does not expire`, async () => {
     const { url } = await startServer(["--inbox-ttl", "1s"]);
     const inbox = open(url, "bob", only);
     const got = receive(inbox);
@@ -198,7 +198,7 @@ for (const transport of TRANSPORTS) {
     assert.deepEqual(got.resets, []);
   });
 
-  test(`${transport}: a cursor that is kept goes on where it was`, async () => {
+  test(`${transport}: a stored cursor continues where it was`, async () => {
     const { url } = await startServer();
     const kept = new Map();
     const storage = storageIn(kept);
@@ -235,11 +235,11 @@ for (const [name, habits, transport] of [
   });
 }
 
-test("an answer that is lost does not make a message two", async () => {
+test("a lost answer does not duplicate a message", async () => {
   const { url } = await startServer();
   const { hostname, port } = new URL(url);
   let lost = 0;
-  // Asks, and keeps every second answer.
+  // Passes requests on, and drops every second answer.
   const thief = createServer((request, response) => {
     const outgoing = ask({ hostname, port, method: request.method, path: request.url, headers: request.headers }, (answer) => {
       if (request.method === "POST" && lost++ % 2 === 0) {
@@ -265,7 +265,7 @@ test("an answer that is lost does not make a message two", async () => {
   thief.close();
 });
 
-test("a recipient whose inbox is full is waited for", async () => {
+test("a send waits for a full inbox", async () => {
   const { url } = await startServer(["--inbox-capacity", "3", "--sender-share", "0"]);
   const alice = open(url, "alice");
   const bob = open(url, "bob");
@@ -282,7 +282,7 @@ test("a recipient whose inbox is full is waited for", async () => {
   assert.deepEqual(got.items.map(({ data }) => data), [0, 1, 2, 3, 4, 5]);
 });
 
-test("what is too large is refused, and the socket lives", async () => {
+test("a message that is too large is refused, and the socket stays open", async () => {
   const { url } = await startServer(["--max-body", "1KiB"]);
   const inbox = open(url, "bob");
   const got = receive(inbox);
@@ -296,7 +296,7 @@ test("what is too large is refused, and the socket lives", async () => {
 });
 
 for (const transport of TRANSPORTS) {
-  test(`a server that limits its address is waited for, and nothing is lost or comes twice: ${transport}`, async () => {
+  test(`behind a rate limit, no message is lost or duplicated: ${transport}`, async () => {
     const { url } = await startServer(["--limit-requests", "20/s,burst=12"]);
     const bob = open(url, "bob", { transports: [transport] });
     const away = [];

@@ -36,18 +36,18 @@ export async function stopBrowser() {
   files?.close();
 }
 
-/** What went wrong in pages and nobody expected, since the last look. */
+/** Returns the unexpected errors of pages since the last call. */
 const faults = [];
 export function takeFaults() {
   return faults.splice(0);
 }
 
-/** Opens a page of another person: nothing is shared with others. */
+/** Opens a page in a browser context of its own. */
 export async function openPage(context) {
   context ??= await browser.newContext();
   const page = await context.newPage();
   page.on("pageerror", (error) => {
-    // How loops end that a test has left to be cleaned up.
+    // The rejections of loops that the cleanup ends.
     if (!/InboxError: The inbox was closed/.test(error.stack)) faults.push(String(error.stack));
   });
   await page.goto(origin);

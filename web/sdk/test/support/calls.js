@@ -1,4 +1,4 @@
-/** Calls in the states that tests begin with. */
+/** Calls in the states in which tests begin. */
 
 import assert from "node:assert/strict";
 import { accept, connect } from "../../build/inbox.js";

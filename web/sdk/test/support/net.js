@@ -1,14 +1,14 @@
-/** A network without a network: tests see each request and socket, and answer as they like. */
+/** A fake network: tests see each request and socket, and answer them. */
 
 import assert from "node:assert/strict";
 import { mock } from "node:test";
 
-/** Lets everything happen that does not wait for a clock. */
+/** Runs everything that does not wait for the clock. */
 export async function settle() {
   for (let i = 0; i < 4; i++) await new Promise(setImmediate);
 }
 
-/** Moves the clock, in small steps, so that what follows from a timer can set the next one. */
+/** Advances the clock in small steps, so that a timer's work can set the next timer. */
 export async function advance(ms, step = 100) {
   for (let left = ms; left > 0; left -= step) {
     mock.timers.tick(Math.min(step, left));
@@ -16,10 +16,10 @@ export async function advance(ms, step = 100) {
   }
 }
 
-/** How many tests there were: each has a minute of its own, since inboxes of one name share what they know. */
+/** Counts the tests. Each starts in a minute of its own, since inboxes of one name share state. */
 let tests = 0;
 
-/** Everything that a test can make the SDK meet. */
+/** The SDK's surroundings, controlled by a test. */
 export function fakeNet(t) {
   /** @type {Request_[]} */
   const requests = [];
@@ -62,9 +62,9 @@ export function fakeNet(t) {
     requests,
     sockets,
     page,
-    /** Something happens to the page. */
+    /** Fires an event of the page. */
     fire: (type) => page.dispatchEvent(new Event(type)),
-    /** WebSockets are there. */
+    /** Makes WebSocket available. */
     withSockets() {
       globalThis.WebSocket = class extends FakeSocket {
         constructor(...given) {
@@ -73,11 +73,11 @@ export function fakeNet(t) {
         }
       };
     },
-    /** The next request of a method that no test has seen yet. */
+    /** Returns the next unseen request, of a method if it is given. */
     request: (method = "GET", fits = () => true) =>
       take(requests, (request) => request.method === method && fits(request), method),
     socket: () => take(sockets, () => true, "socket"),
-    /** How many requests nobody has seen yet. */
+    /** Returns how many requests are unseen. */
     async open(method) {
       await settle();
       return requests.filter((request) => !request.taken && (!method || request.method === method)).length;
@@ -124,7 +124,7 @@ class Request_ {
     await this.answer(status, { "Content-Type": "application/problem+json", ...headers }, JSON.stringify({ status, code, detail: "words" }));
   }
 
-  /** There is no answer. */
+  /** Fails as without a network. */
   async fail() {
     this.reject(new TypeError("fetch failed"));
     await settle();
@@ -139,7 +139,7 @@ class Request_ {
     await this.answer(204, { "Inbox-Cursor": cursor });
   }
 
-  /** Answers with a stream; what it returns writes to it. */
+  /** Answers with a stream and returns a function that writes to it. */
   async streams() {
     this.resolve(
       new Response(new ReadableStream({ start: (stream) => void (this.stream = stream) }), {
@@ -160,7 +160,7 @@ class Request_ {
   }
 }
 
-/** A message as the server gives it: [cursor, body] or {…}. */
+/** A message in the server's JSON, from [cursor, body] or {…}. */
 export function wire(given) {
   const [cursor, body] = Array.isArray(given) ? given : [given.cursor, undefined];
   return { cursor, from: "bob", time: "2026-01-02T03:04:05.678901234Z", ...(body === undefined ? given : { body }) };
@@ -192,7 +192,7 @@ class FakeSocket {
     return this.url;
   }
 
-  /** The handshake succeeds, and the inbox is open. */
+  /** Completes the handshake and opens the inbox. */
   async open(opened = { cursor: "c0" }) {
     this.onopen();
     await this.hears({ type: "opened", ...opened });
@@ -212,13 +212,13 @@ class FakeSocket {
     await settle();
   }
 
-  /** What was said since the last look, without what only keeps the connection alive. */
+  /** Returns the frames since the last call, without pings. */
   heard() {
     return this.said.splice(0);
   }
 }
 
-/** Reads a loop in the background: what it got, and how it ended. */
+/** Reads a loop in the background, and records its items and its end. */
 export function collect(iterable, each = () => {}) {
   const result = { items: [], texts: [], error: undefined, done: false };
   result.ended = (async () => {

@@ -1,4 +1,4 @@
-/** Runs in pages: what the tests have in common there. Loaded beside the SDK. */
+/** Helpers that run in pages, next to the SDK. */
 
 const inboxes = [];
 const connections = [];
@@ -9,7 +9,7 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   }
 };
 
-/** Ends whatever a test has left in this page: cameras cost time. */
+/** Ends everything that a test has left in this page. Cameras slow it down. */
 globalThis.cleanUp = async () => {
   for (const pc of connections.splice(0)) {
     for (const { track } of pc.getSenders()) track?.stop();
@@ -18,7 +18,7 @@ globalThis.cleanUp = async () => {
   await Promise.allSettled(inboxes.splice(0).map((inbox) => inbox.close()));
 };
 
-/** An inbox that says how it goes. */
+/** Creates an inbox that records its transports and errors in `told`. */
 globalThis.openInbox = (url, id, options = {}) => {
   const inbox = new Inbox(url, { id, password: "secret", ...options });
   inboxes.push(inbox);
@@ -28,7 +28,7 @@ globalThis.openInbox = (url, id, options = {}) => {
   return inbox;
 };
 
-/** Answers all calls, and says everything that it hears back. Resolves when the inbox is open. */
+/** Accepts all calls and echoes every message. Resolves when the inbox is open. */
 globalThis.answerAll = (inbox, options = {}) => {
   inbox.calls = [];
   inbox.connections = [];
@@ -50,7 +50,7 @@ globalThis.answerAll = (inbox, options = {}) => {
   });
 };
 
-/** Makes an inbox exist. */
+/** Opens an inbox. */
 globalThis.justOpen = async (inbox) => {
   const ends = new AbortController();
   const next = inbox.messages({ signal: ends.signal }).next();
@@ -59,7 +59,7 @@ globalThis.justOpen = async (inbox) => {
   await next;
 };
 
-/** Waits for something in the page to become true; what it was is told if that takes too long. */
+/** Waits for a condition in the page. The error of a timeout names it. */
 globalThis.until = async (condition) => {
   for (const begun = performance.now(); performance.now() - begun < 25_000; ) {
     const value = await condition();
@@ -70,7 +70,7 @@ globalThis.until = async (condition) => {
   throw new Error(`never: ${condition}, with connections ${JSON.stringify(states)}`);
 };
 
-/** Says something over a connection, and returns the answer. */
+/** Sends a text over a connection and returns the answer. */
 globalThis.talk = async (pc, text = "hello") => {
   const channel = pc.createDataChannel("talk");
   await new Promise((resolve) => (channel.onopen = resolve));
@@ -78,7 +78,7 @@ globalThis.talk = async (pc, text = "hello") => {
   return new Promise((resolve) => (channel.onmessage = ({ data }) => resolve(data)));
 };
 
-/** What an error says to a program. */
+/** Returns the fields of an error that programs read. */
 globalThis.failure = async (promise) => {
   try {
     await promise;
@@ -89,15 +89,15 @@ globalThis.failure = async (promise) => {
   return undefined;
 };
 
-/** Names the way that ICE has taken: it changes with each restart. */
+/** Returns the ICE ufrag, which changes with each restart. */
 globalThis.ufrag = ({ localDescription: { sdp } }) => /ice-ufrag:(\S+)/.exec(sdp)[1];
 
-/** How many connections of this page are not closed. */
+/** Returns how many connections of this page are open. */
 globalThis.liveConnections = () => connections.filter(({ connectionState }) => connectionState !== "closed").length;
 
 /**
- * Answers one call as a program that somebody else has written: with these entries
- * before each of its candidates.
+ * Answers one call as another implementation might: with these entries before each of
+ * its candidates.
  */
 globalThis.answerAsOther = async (inbox, before) => {
   const pc = new RTCPeerConnection();
@@ -114,18 +114,18 @@ globalThis.answerAsOther = async (inbox, before) => {
       };
       await pc.setLocalDescription(answer);
     }
-    // None of ours: only theirs make a path.
+    // It sends no candidates of its own, so that only theirs make a path.
     void candidates;
   }
 };
 
-/** Asks for so many changes that no server takes the offer, and says what became of it. */
+/** Asks for so many changes that the server refuses the offer, and returns what happened. */
 globalThis.changeTooMuch = async (pc, errors) => {
   const added = Array.from({ length: 10 }, () => pc.addTransceiver("video"));
   await until(() => errors.length);
   await until(() => pc.signalingState === "stable");
   const told = { name: errors[0].name, code: errors[0].code, status: errors[0].status };
-  // Chromium cannot go on with another kind of media once all of one kind were stopped.
+  // Chromium cannot continue with another kind of media once all of one kind were stopped.
   const shrink = () => added.splice(1).forEach((transceiver) => transceiver.stop());
   return { told, shrink, added };
 };

@@ -1,4 +1,4 @@
-/** A proxy as one meets them: it can refuse WebSockets and keep what should flow. */
+/** A proxy with the faults of real ones: it can refuse WebSockets and buffer streams. */
 
 import { createServer, request as ask } from "node:http";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ export async function stopProxies() {
 }
 
 /**
- * @param {string} target the address of an inbox
+ * @param {string} target the URL of an inbox
  * @param {{refuseUpgrade?: boolean, mute?: boolean, buffer?: boolean}} habits mute: nothing gets
  *   through an upgraded connection
  */
@@ -33,7 +33,7 @@ export async function startProxy(target, habits) {
         answer.pipe(response);
         return;
       }
-      // All of it first, and then the answer: of a stream that is never.
+      // It waits for the whole response, which for a stream never ends.
       const chunks = [];
       answer.on("data", (chunk) => chunks.push(chunk));
       answer.on("end", () => {
@@ -49,7 +49,7 @@ export async function startProxy(target, habits) {
     seen.upgrades++;
     socket.on("error", () => {});
     if (habits.refuseUpgrade) {
-      // As if there were no Upgrade header: an answer of the server to a plain GET.
+      // It drops the Upgrade header, so the server answers a plain GET.
       socket.end("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
       return;
     }

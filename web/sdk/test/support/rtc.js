@@ -1,11 +1,11 @@
-/** Connections and inboxes without a browser and a server: as much of them as calls need. */
+/** Fake connections and inboxes, as far as calls need them. */
 
 import { mock } from "node:test";
 import { settle } from "./net.js";
 
 let made = 0;
 
-/** An RTCPeerConnection that agrees with another one, and can be told how ICE goes. */
+/** A fake RTCPeerConnection that negotiates with another one. Tests control its ICE. */
 export class FakePeerConnection extends EventTarget {
   /** @type {FakePeerConnection[]} */
   static all = [];
@@ -17,7 +17,7 @@ export class FakePeerConnection extends EventTarget {
   remoteDescription = null;
   added = [];
   given = [];
-  /** Whether offers say what they are about, as those of browsers do. */
+  /** Whether offers list their sections, as those of browsers do. */
   sections = false;
   answersFail = false;
   restarts = 0;
@@ -44,7 +44,7 @@ export class FakePeerConnection extends EventTarget {
     return this.configuration;
   }
 
-  /** What getStats tells. */
+  /** The result of getStats. */
   stats = new Map();
 
   async getStats() {
@@ -173,7 +173,7 @@ export class FakePeerConnection extends EventTarget {
     this.added.push(candidate.candidate);
   }
 
-  /** ICE gets somewhere. */
+  /** Changes the connection state. */
   becomes(state) {
     this.connectionState = state;
     this.dispatchEvent(new Event("connectionstatechange"));
@@ -185,12 +185,12 @@ export class FakePeerConnection extends EventTarget {
   }
 }
 
-/** An inbox as calls see it. What is sent is noted, or delivered to another one. */
+/** A fake inbox for calls. It records what is sent, or delivers it to another one. */
 export class FakeInbox {
   /** @type {{to: string, data: any, signal: AbortSignal, wait: number, last: boolean}[]} */
   sent = [];
   loops = 0;
-  /** What happens to a send. */
+  /** Handles a send. */
   sends = async () => {};
   #queue = [];
   #wake = () => {};
@@ -207,7 +207,7 @@ export class FakeInbox {
     await this.sends(to, copy, signal);
   }
 
-  /** What was sent since the last look; of one type, if it is given. */
+  /** Returns the signals since the last call, of one type if it is given. */
   take(type) {
     return this.sent.splice(0).map(({ data }) => data).filter((data) => !type || data.type === type);
   }
@@ -230,7 +230,7 @@ export class FakeInbox {
     }
   }
 
-  /** A message arrives, or an error ends the loop. */
+  /** Delivers a message, or ends the loop with an error. */
   async hears(from, data) {
     const message = from instanceof Error ? from : { from, data };
     if (from instanceof Error || this.match?.(message)) this.#queue.push(message);
@@ -239,7 +239,7 @@ export class FakeInbox {
   }
 }
 
-/** Puts both in the place of the real ones, and a clock that tests move. */
+/** Installs the fakes and a clock that tests advance. */
 export function fakeCalls(t) {
   const page = new EventTarget();
   FakePeerConnection.all = [];
@@ -247,7 +247,7 @@ export function fakeCalls(t) {
   const { RTCPeerConnection, addEventListener, fetch } = globalThis;
   const before = { RTCPeerConnection, addEventListener, fetch };
   globalThis.RTCPeerConnection = FakePeerConnection;
-  /** What the server knows for calls, in answer to GET /ice, and what it was told by POST /outcome. */
+  /** Answers GET /ice, and records the requests and the outcomes of POST /outcome. */
   const server = { ice: async () => new Response("", { status: 404 }), asked: [], outcomes: [] };
   globalThis.fetch = async (url, init) => {
     server.asked.push({ url: `${url}`, ...init });
@@ -264,11 +264,11 @@ export function fakeCalls(t) {
   return { fire: (type) => page.dispatchEvent(new Event(type)), server };
 }
 
-/** What a server answers that knows these ICE servers. */
+/** The answer of a server that offers these ICE servers. */
 export const knows = (iceServers, ttl = 43_200) => async () =>
   new Response(JSON.stringify({ iceServers, ttl }), { headers: { "Cache-Control": "no-store", "Content-Type": "application/json" } });
 
-/** How a promise ended, looked at without waiting for it. */
+/** Watches how a promise settles, without waiting for it. */
 export function watch(promise) {
   const watched = { state: "pending", value: undefined, error: undefined };
   promise.then(

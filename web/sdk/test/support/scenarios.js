@@ -1,10 +1,10 @@
-/** What happens to inboxes in browsers: for tests in each of them. */
+/** Scenarios with inboxes, for the tests of each browser. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-/** A page that mounts twice: an inbox is closed after some milliseconds, and another object for it is made at once. */
+/** A page that mounts a component twice: an inbox is closed after some milliseconds, and immediately opened by another object. */
 export async function closeAndOpen(page, url, name, transport) {
   const results = await page.evaluate(async ([url, name, transport]) => {
     const sender = openInbox(url, `${name} sender`);
@@ -15,7 +15,7 @@ export async function closeAndOpen(page, url, name, transport) {
         for await (const { text } of inbox.messages()) got.texts.push(text);
       })().catch(({ code }) => (got.code = code));
       const [before, after] = [{ texts: [] }, { texts: [] }];
-      // Every other one has a password of its own, as one that was drawn at random.
+      // Every other one uses a new password, as with randomPassword.
       const first = openInbox(url, id, { transports: [transport], ...(ms % 2 && { password: `one ${ms}` }) });
       read(first, before);
       if (ms > 1) await new Promise((resolve) => setTimeout(resolve, ms * 3));
@@ -40,7 +40,7 @@ export async function closeAndOpen(page, url, name, transport) {
   assert.deepEqual(results, Array(16).fill(["closed", "closed", "sent", "hello", undefined]));
 }
 
-/** An inbox that is closed as its page is left is gone at once, and last words arrive, in bytes too. */
+/** An inbox that is closed while its page is left is gone immediately, and last messages arrive, in bytes too. */
 export async function leave(page, observer, url, name) {
   await page.evaluate(async ([url, name]) => {
     const [closes, speaks] = ["closes", "speaks"].map((what) => openInbox(url, `${name} ${what}`));
@@ -68,7 +68,7 @@ export async function leave(page, observer, url, name) {
   assert.deepEqual(found, [["bye"], "no-such-inbox"]);
 }
 
-/** A page whose fetch adds what a tool for tracing adds. */
+/** A page whose fetch adds the headers of a tracing tool. */
 export async function traced(page, url, name) {
   for (const transport of ["socket", "stream", "poll"]) {
     const got = await page.evaluate(async ([url, name, transport]) => {
@@ -95,10 +95,10 @@ export async function traced(page, url, name) {
 
 const HTML = { "Content-Type": "text/html; charset=utf-8" };
 
-/** What answers at a wrong address, and which code it gets. */
+/** Answers at a wrong URL, and the code that each gets. */
 export const IMPOSTORS = {
   "a page": [200, HTML, "<!doctype html><p>Welcome", "not-inbox"],
-  "a login page that is not to be stored": [200, { ...HTML, "Cache-Control": "no-store" }, "<!doctype html><p>Log in", "not-inbox"],
+  "a login page with no-store": [200, { ...HTML, "Cache-Control": "no-store" }, "<!doctype html><p>Log in", "not-inbox"],
   "JSON of another service": [200, { "Content-Type": "application/json", "Cache-Control": "no-store" }, '{"messages":[{"cursor":"c"}]}', "not-inbox"],
   "a stream of another service": [200, { "Content-Type": "text/event-stream" }, "data: tick\n\n", "not-inbox"],
   "204": [204, {}, "", "not-inbox"],

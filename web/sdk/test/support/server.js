@@ -1,4 +1,4 @@
-/** The real server, as the tests of the pages start it; here its address is that of the inbox. */
+/** The real server, as the tests of the pages start it. Here its URL is that of the inbox. */
 
 import { startServer as start, stopServers } from "../../../e2e/server.js";
 
@@ -7,7 +7,7 @@ export { stopServers };
 /**
  * Starts a server and waits until it listens.
  * @param {string[]} flags
- * @param {number} port a free one, if nothing is given
+ * @param {number} port a free one by default
  */
 export async function startServer(flags = [], port = 0) {
   const server = await start(flags, { port });

@@ -1,4 +1,4 @@
-/** What browsers do with odd signals: for tests in each of them. */
+/** Scenarios with unusual signals, for the tests of each browser. */
 
 import assert from "node:assert/strict";
 
@@ -20,8 +20,8 @@ export async function badCandidates(alice, bob, url, round, entries) {
   }, [url, b, entries]);
   const heard = await alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
-    // Without the relay, whose refusal of a peer can make a side begin ICE anew: the other
-    // side here answers one offer only.
+    // Without the relay: if it refused a peer, a side would restart ICE, and the other side
+    // answers only one offer.
     globalThis.pc = await connect(inbox, b, { timeout: 20_000, iceServers: [] });
     return talk(pc);
   }, [url, a, b]);
@@ -53,10 +53,10 @@ export async function tooLarge(alice, bob, url, round, side) {
     pc.restartIce();
     await until(() => pc.signalingState === "stable" && ufrag(pc) !== before && pc.connectionState === "connected");
   });
-  // Long enough for an offer to be said again.
+  // Long enough for an offer to be repeated.
   await mine.evaluate(() => new Promise((resolve) => setTimeout(resolve, 5000)));
   assert.deepEqual(await mine.evaluate(() => [errors.length, pc.signalingState, pc.connectionState]), [1, "stable", "connected"]);
-  // And so can this side, once the change is one that fits.
+  // This side can negotiate too, once the change is small enough.
   assert.equal(await mine.evaluate(async () => {
     change.shrink();
     await until(() => change.added[0].mid !== null && pc.signalingState === "stable");

@@ -1,8 +1,8 @@
-/** Tests that end, whatever happens. */
+/** Tests with a time limit. */
 
 import { test as plain } from "node:test";
 
-/** Nothing waits this long when all is well. */
+/** No passing test takes this long, in milliseconds. */
 const LIMIT = 40_000;
 
 export function test(name, options, body) {

@@ -1,4 +1,4 @@
-/** What the two sides of a call say, and what becomes of it when it is lost, late, or nonsense. */
+/** The signals of a call, and what happens when they are lost, late or invalid. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,11 +7,11 @@ import { answerTo, answered, calling, connected, last, ringing } from "../suppor
 import { advance, settle } from "../support/net.js";
 import { watch } from "../support/rtc.js";
 
-test("the one who calls makes an offer, and gives its candidates in few messages", async (t) => {
+test("the caller makes an offer and sends its candidates in few messages", async (t) => {
   const { inbox, call, offer, pc } = await calling(t);
   assert.deepEqual({ ...offer, session: "" }, { type: "offer", n: 1, sdp: `${pc.id} offers 1`, session: "" });
   assert.match(offer.session, /^[0-9a-z]{26}$/);
-  // There was nothing to agree on: so a data channel that nobody sees.
+  // There was nothing to negotiate, so the SDK adds a data channel of its own.
   assert.deepEqual(pc.channel, { label: "", negotiated: true, id: 1023 });
   await advance(20, 10);
   const [candidates, ...others] = inbox.take();
@@ -26,7 +26,7 @@ test("the one who calls makes an offer, and gives its candidates in few messages
   assert.equal(call.value, pc);
 });
 
-test("what was set up is there before anything is said", async (t) => {
+test("setup runs before the first signal", async (t) => {
   let go;
   const { inbox, offer, pc } = await calling(t, {
     iceServers: async () => [{ urls: "stun:example.com" }],
@@ -44,7 +44,7 @@ test("what was set up is there before anything is said", async (t) => {
   assert.deepEqual(inbox.take().map(({ type, n }) => [type, n]), [["offer", 1]]);
 });
 
-test("an offer that is not answered is said again, the same, with the candidates known by then", async (t) => {
+test("an unanswered offer is repeated unchanged, and the candidates since then are sent", async (t) => {
   const { inbox, offer, pc } = await calling(t);
   await advance(20, 10);
   inbox.take();
@@ -58,7 +58,7 @@ test("an offer that is not answered is said again, the same, with the candidates
   assert.deepEqual(inbox.take(), []);
 });
 
-test("an answer to another offer is none, and one that comes twice does no harm", async (t) => {
+test("an answer to another offer is ignored, and a repeated answer is harmless", async (t) => {
   const { inbox, offer, pc } = await connected(t);
   pc.restartIce();
   await settle();
@@ -72,7 +72,7 @@ test("an answer to another offer is none, and one that comes twice does no harm"
   assert.equal(pc.signalingState, "stable");
 });
 
-test("candidates that come early are kept, until there is what they belong to", async (t) => {
+test("early candidates wait for their description", async (t) => {
   const { inbox, offer, pc } = await calling(t);
   const { session } = offer;
   await inbox.hears("bob", { type: "candidates", session, candidates: [{ candidate: "1 typ host" }, { candidate: "2 typ relay" }] });
@@ -82,7 +82,7 @@ test("candidates that come early are kept, until there is what they belong to", 
   assert.deepEqual(pc.added, ["1 typ host", "2 typ relay", ""]);
 });
 
-test("of a session that is not known, only a first offer is heard, and only answers matter", async (t) => {
+test("of an unknown session only a first offer is accepted, and only answers get a bye", async (t) => {
   const { inbox, calls } = await ringing(t);
   for (const [signal, says] of [
     [{ type: "answer", n: 1, sdp: "x" }, true],
@@ -98,7 +98,7 @@ test("of a session that is not known, only a first offer is heard, and only answ
   assert.equal(calls.items.length, 1);
 });
 
-test("nobody else can meddle with a call", async (t) => {
+test("another peer cannot interfere with a call", async (t) => {
   const { inbox, call, offer, pc } = await calling(t);
   await inbox.hears("mallory", answerTo(offer));
   await inbox.hears("mallory", { type: "bye", session: offer.session });
@@ -109,7 +109,7 @@ test("nobody else can meddle with a call", async (t) => {
   assert.equal(call.state, "pending");
 });
 
-test("nonsense harms nobody", async (t) => {
+test("invalid signals are ignored", async (t) => {
   const { inbox, call, offer, pc } = await connected(t);
   const { session } = offer;
   for (const signal of [
@@ -120,13 +120,13 @@ test("nonsense harms nobody", async (t) => {
     { session, type: "candidates", candidates: [null, 5, {}, { candidate: 5 }] }, { session: "new", type: "offer", n: 1 },
   ]) await inbox.hears("bob", signal);
   assert.equal(call.state, "done");
-  // It goes on as before.
+  // The call continues as before.
   await inbox.hears("bob", { session, type: "offer", n: 9, sdp: "sound" });
   assert.deepEqual(inbox.take("answer").map(({ n }) => n), [9]);
   assert.equal(pc.signalingState, "stable");
 });
 
-test("after a reset everything that may have been lost is said again", async (t) => {
+test("after a reset the caller repeats the signals that may have been lost", async (t) => {
   const { inbox, offer, pc } = await calling(t);
   await advance(20, 10);
   const [candidates] = inbox.take("candidates");
@@ -144,7 +144,7 @@ test("after a reset everything that may have been lost is said again", async (t)
   assert.deepEqual(inbox.take(), []);
 });
 
-test("also by the one who has answered", async (t) => {
+test("after a reset the callee repeats its answer", async (t) => {
   const { inbox, call } = await ringing(t);
   void call.accept();
   await advance(20, 10);
@@ -154,7 +154,7 @@ test("also by the one who has answered", async (t) => {
   assert.deepEqual(inbox.take(), said);
 });
 
-test("a send that fails later is made good by saying it again", async (t) => {
+test("an offer whose send failed is repeated", async (t) => {
   const { inbox, offer, pc, call } = await connected(t);
   inbox.sends = async () => {
     throw new InboxError("no-such-inbox", 404);
@@ -171,7 +171,7 @@ test("a send that fails later is made good by saying it again", async (t) => {
   assert.equal(call.state, "done");
 });
 
-test("a connection that is there before the answer is done with stays", async (t) => {
+test("a connection that is established before the answer is handled stays", async (t) => {
   const { inbox, call, offer, pc } = await calling(t);
   await inbox.hears("bob", { type: "candidates", session: offer.session, candidates: [{ candidate: "1 typ host" }] });
   let go;
@@ -185,7 +185,7 @@ test("a connection that is there before the answer is done with stays", async (t
   assert.ok(!pc.closed);
 });
 
-test("a hiccup mends itself; what does not is begun anew", async (t) => {
+test("a short interruption recovers by itself, and a longer one restarts ICE", async (t) => {
   const { pc, call } = await connected(t);
   pc.becomes("disconnected");
   await advance(3900);
@@ -202,7 +202,7 @@ test("a hiccup mends itself; what does not is begun anew", async (t) => {
   assert.equal(call.state, "done");
 });
 
-test("the one who was called leaves it to the other for a while", async (t) => {
+test("the callee leaves the ICE restart to the caller for a while", async (t) => {
   const { pc } = await answered(t);
   pc.becomes("failed");
   await advance(1900);
@@ -217,7 +217,7 @@ test("the one who was called leaves it to the other for a while", async (t) => {
   assert.equal(pc.restarts, 2);
 });
 
-test("a connection that is gone for a minute is closed, and says so", async (t) => {
+test("a connection that is lost for a minute is closed and fires connectionstatechange", async (t) => {
   const { inbox, pc } = await connected(t);
   const states = [];
   pc.addEventListener("connectionstatechange", () => states.push(pc.connectionState));
@@ -235,7 +235,7 @@ test("a connection that is gone for a minute is closed, and says so", async (t) 
   assert.equal(inbox.loops, 0);
 });
 
-test("ICE servers that were fetched are fetched anew with it, if that succeeds in time", async (t) => {
+test("an ICE restart fetches ICE servers again, within a time limit", async (t) => {
   let fetched = 0;
   let next = () => Promise.resolve([{ urls: `turn:${++fetched}.example.com` }]);
   const { pc, page } = await connected(t, { iceServers: () => next(), configuration: { bundlePolicy: "max-bundle" } });
@@ -257,7 +257,7 @@ test("ICE servers that were fetched are fetched anew with it, if that succeeds i
   assert.deepEqual(pc.configuration.iceServers, [{ urls: "turn:2.example.com" }]);
 });
 
-test("another network begins ICE anew at once, of what is connected", async (t) => {
+test("a change of network restarts ICE of an established connection immediately", async (t) => {
   const { page, inbox, pc } = await connected(t);
   void watch(connect(inbox, "carol"));
   await settle();
@@ -268,7 +268,7 @@ test("another network begins ICE anew at once, of what is connected", async (t) 
   assert.equal(last().restarts, 0);
 });
 
-test("what a peer says before it can be heard is kept, up to a bound", async (t) => {
+test("signals before the connection is set up are kept, up to a bound", async (t) => {
   let go;
   const { inbox, offer, pc } = await calling(t, { setup: () => new Promise((resolve) => (go = resolve)) });
   assert.equal(offer, undefined);
@@ -279,14 +279,14 @@ test("what a peer says before it can be heard is kept, up to a bound", async (t)
   go();
   await advance(600, 10);
   assert.equal(pc.signalingState, "stable");
-  // The offer was the first of them.
+  // The offer counts as the first of them.
   assert.deepEqual(pc.added, Array.from({ length: 99 }, (_, i) => `${i} typ host`));
-  // There is room again.
+  // The queue has room again.
   await inbox.hears("bob", { type: "candidates", session: "000", candidates: [{ candidate: "late typ host" }] });
   assert.equal(pc.added.at(-1), "late typ host");
 });
 
-test("candidates that come early are kept up to a bound, and what is told of them is known words", async (t) => {
+test("early candidates are kept up to a bound, and only known types of candidates are recorded", async (t) => {
   const { inbox, call, offer, pc } = await calling(t, { timeout: 1000 });
   const candidates = Array.from({ length: 1000 }, (_, i) => ({ candidate: `${i} typ nonsense${i}` }));
   await inbox.hears("bob", { type: "candidates", session: offer.session, candidates });
@@ -303,7 +303,7 @@ for (const [local, remote, role] of [
   ["answer a=setup:passive", "offer a=setup:active", "passive"],
   ["offer", "answer", "actpass"],
 ]) {
-  test(`who is which end of DTLS stays so: after ${local} and ${remote}`, async (t) => {
+  test(`the DTLS role stays the same: after ${local} and ${remote}`, async (t) => {
     const { inbox, pc } = await connected(t);
     const { createOffer } = pc;
     pc.createOffer = async () => {

@@ -1,4 +1,4 @@
-/** Candidates in the forms in which implementations send them: one that is bad harms no other. */
+/** Candidates in the forms that implementations send. An invalid one does not affect the others. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,10 +8,10 @@ import { advance } from "../support/net.js";
 
 const REAL = "candidate:1 1 udp 2130706431 10.0.0.7 5000 typ host";
 
-/** What the browser is given when there are no more. */
+/** The end of candidates, as the browser gets it. */
 const END = { candidate: "" };
 
-/** What a peer sends as candidates, and what the browser is given. */
+/** What a peer sends as candidates, and what the browser gets. */
 const FORMS = [
   ["null before", [null, { candidate: REAL, sdpMid: "0" }], [{ candidate: REAL, sdpMid: "0", sdpMLineIndex: null }, END]],
   ["an empty text before", [{ candidate: "" }, { candidate: REAL, sdpMid: "0" }], [{ candidate: REAL, sdpMid: "0", sdpMLineIndex: null }, END]],
@@ -39,7 +39,7 @@ for (const [what, candidates, given] of FORMS) {
     assert.deepEqual(pc.given, given);
   });
 
-  test(`candidates with ${what}, before the description that they belong to`, async (t) => {
+  test(`candidates with ${what}, before their description`, async (t) => {
     const { inbox, offer, pc } = await calling(t);
     await inbox.hears("bob", { type: "candidates", session: offer.session, candidates });
     assert.deepEqual(pc.given, []);
@@ -48,7 +48,7 @@ for (const [what, candidates, given] of FORMS) {
   });
 }
 
-/** The server takes signals of so many characters. */
+/** Makes the server refuse signals with more characters than this. */
 function bound(inbox, most) {
   inbox.sends = async (to, data) => {
     if (JSON.stringify(data).length > most) throw new InboxError("too-large", 413, "words");
@@ -65,7 +65,7 @@ test("candidates that are too large together are sent in parts", async (t) => {
   assert.deepEqual(arrived.flatMap(({ candidates }) => candidates.map(({ candidate }) => candidate)), texts);
 });
 
-test("candidates that are refused for good are told once", async (t) => {
+test("candidates that the server refuses are reported once", async (t) => {
   const errors = [];
   const { inbox, pc } = await connected(t, { onerror: (error) => errors.push(error) });
   bound(inbox, 50);

@@ -1,4 +1,4 @@
-/** An inbox that is closed, and a new object for it at once: as when a page mounts a component twice. */
+/** An inbox that is closed and immediately opened by a new object, as when a page mounts a component twice. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -23,7 +23,7 @@ for (const transport of ["poll", "stream"]) {
     const got = collect(second.messages());
     const sent = watch(second.send("bob", "hello"));
     await settle();
-    // Nothing overtakes the first request, and it is not given up: nobody would know whether it arrives.
+    // Nothing overtakes the first request, and it is not aborted: the server might handle it later.
     assert.equal(await net.open(), 0);
     assert.equal(request.aborted, false);
     if (transport === "poll") await request.nothing("life-one");
@@ -67,7 +67,7 @@ test("socket: an object that is closed before its socket is open lets it open fi
   assert.equal(net.sockets.length, 2);
 });
 
-test("what is sent before the inbox is closed is let through, and nothing else", async (t) => {
+test("close waits for earlier sends, and rejects later ones", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
   const one = watch(inbox.send("bob", "one"));
@@ -80,12 +80,12 @@ test("what is sent before the inbox is closed is let through, and nothing else",
   assert.equal(await net.open("DELETE"), 0);
   await second.fail();
   assert.equal(one.state, "done");
-  // It would open the inbox again.
+  // Another send would open the inbox again.
   assert.equal(two.error.code, "unreachable");
   assert.deepEqual((await net.request("DELETE")).query, {});
 });
 
-test("a poll that reaches the server after the DELETE opens another life, which is closed, too", async (t) => {
+test("a poll that reaches the server after the DELETE opens another life, which is closed too", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
   collect(inbox.messages());
@@ -103,7 +103,7 @@ test("a poll that reaches the server after the DELETE opens another life, which 
   assert.equal(await net.open(), 0);
 });
 
-test("as the page is left, an inbox is closed at once", async (t) => {
+test("an inbox is closed immediately when the page is left", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
   collect(inbox.messages());
@@ -117,7 +117,7 @@ test("as the page is left, an inbox is closed at once", async (t) => {
   assert.deepEqual([remove.query, remove.init.keepalive], [{ life: "life-one" }, true]);
 });
 
-test("a server that does not answer holds a new object up for a while only", async (t) => {
+test("a server that does not answer delays a new object only for a while", async (t) => {
   const net = fakeNet(t);
   const first = open("poll");
   collect(first.messages());
@@ -129,7 +129,7 @@ test("a server that does not answer holds a new object up for a while only", asy
   await net.request("GET");
 });
 
-test("replaced by a late request of an object whose loop ended, a new object goes on, once", async (t) => {
+test("a new object that a late request of an old one replaces continues, once", async (t) => {
   const net = fakeNet(t);
   const first = open("poll");
   const ends = new AbortController();
@@ -162,7 +162,7 @@ test("an inbox that was closed can be used again", async (t) => {
   assert.equal(got.error, undefined);
 });
 
-test("the life of an inbox that was not asked for long is not named: a send may have opened another", async (t) => {
+test("the DELETE names no life if the inbox may have expired: a send may have opened another", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
   const ends = new AbortController();
@@ -176,7 +176,7 @@ test("the life of an inbox that was not asked for long is not named: a send may 
   assert.deepEqual((await net.request("DELETE")).query, {});
 });
 
-test("a life that is known from before the page was loaded again is named only once it is confirmed", async (t) => {
+test("the DELETE names a stored life only after the server has confirmed it", async (t) => {
   const net = fakeNet(t);
   const storage = { getItem: () => "stale", setItem: () => {}, removeItem: () => {} };
   const inbox = new Inbox("https://example.com/inbox", { id: `alice ${++names}`, password: "secret", transports: ["poll"], storage });
@@ -191,7 +191,7 @@ test("a life that is known from before the page was loaded again is named only o
   assert.equal(closed.state, "done");
 });
 
-test("an object that is closed while an earlier one is waits for it, and so does the next one", async (t) => {
+test("objects for one inbox are closed in order", async (t) => {
   const net = fakeNet(t);
   const first = open("poll");
   collect(first.messages());
@@ -213,7 +213,7 @@ test("an object that is closed while an earlier one is waits for it, and so does
   assert.equal(third.error, undefined);
 });
 
-test("a send that waits for its recipient holds a close up for a while only", async (t) => {
+test("a send that waits for its recipient delays close only for a while", async (t) => {
   const net = fakeNet(t);
   const inbox = open("poll");
   const sent = watch(inbox.send("bob", "hello", { wait: Infinity }));

@@ -1,4 +1,4 @@
-/** How calls end, and what is told of those that came to nothing. */
+/** How calls end, and which errors report it. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -33,7 +33,7 @@ for (const [bye, code, reason] of [
   });
 }
 
-test("no such peer", async (t) => {
+test("a call to a peer without an inbox is no-such-peer", async (t) => {
   fakeCalls(t);
   const inbox = new FakeInbox("alice");
   inbox.sends = async () => {
@@ -47,7 +47,7 @@ test("no such peer", async (t) => {
   assert.equal(inbox.loops, 0);
 });
 
-test("a server that cannot be used ends a call that nobody has heard of", async (t) => {
+test("a server that cannot be used ends a call before its first signal", async (t) => {
   fakeCalls(t);
   const inbox = new FakeInbox("alice");
   inbox.sends = async () => {
@@ -59,7 +59,7 @@ test("a server that cannot be used ends a call that nobody has heard of", async 
   assert.equal(call.error.code, "unauthorized");
 });
 
-test("nobody answers", async (t) => {
+test("a call without an answer is no-answer", async (t) => {
   const { inbox, call, pc } = await calling(t);
   await advance(29_900);
   assert.equal(call.state, "pending");
@@ -70,7 +70,7 @@ test("nobody answers", async (t) => {
   assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["no-answer"]);
 });
 
-test("wait does not count as waiting for an answer", async (t) => {
+test("wait does not shorten the time for an answer", async (t) => {
   const { call } = await calling(t, { wait: 60_000, timeout: 5000 });
   await advance(64_900, 500);
   assert.equal(call.state, "pending");
@@ -84,7 +84,7 @@ test("an endless wait is possible", async (t) => {
   assert.equal(call.state, "pending");
 });
 
-test("an answer, but no path: what was tried is told", async (t) => {
+test("a call with an answer but no path is ice-failed and reports what it tried", async (t) => {
   const { inbox, call, offer } = await calling(t, { timeout: 5000 });
   await advance(4900);
   await inbox.hears("bob", answerTo(offer));
@@ -97,7 +97,7 @@ test("an answer, but no path: what was tried is told", async (t) => {
   assert.equal(call.error.message, "There is no network path to the other side.");
 });
 
-test("ICE that fails is begun anew once, and then it has failed", async (t) => {
+test("failed ICE is restarted once before the call fails", async (t) => {
   const { inbox, call, offer, pc } = await calling(t);
   await inbox.hears("bob", answerTo(offer));
   inbox.take();
@@ -114,9 +114,9 @@ test("ICE that fails is begun anew once, and then it has failed", async (t) => {
   assert.equal(call.error.tried.restarts, 1);
 });
 
-// A browser that may use nothing but a relay gives up when it has seen the other side's
-// direct candidates, and goes on when those of a relay come.
-test("ICE that fails before the last candidates are there is given time", async (t) => {
+// A browser that may use only a relay fails after the other side's direct candidates, and
+// continues when relay candidates arrive.
+test("ICE that fails before the last candidates arrive gets more time", async (t) => {
   const { inbox, call, offer, pc } = await calling(t);
   await inbox.hears("bob", answerTo(offer));
   pc.becomes("failed");
@@ -129,7 +129,7 @@ test("ICE that fails before the last candidates are there is given time", async 
   assert.equal(pc.restarts, 0);
 });
 
-test("a connection that worked and has failed is begun anew at once", async (t) => {
+test("an established connection that fails restarts ICE immediately", async (t) => {
   const { pc } = await connected(t);
   pc.becomes("failed");
   await advance(1, 1);
@@ -137,7 +137,7 @@ test("a connection that worked and has failed is begun anew at once", async (t) 
   assert.equal(pc.restarts, 1);
 });
 
-test("close says bye, once", async (t) => {
+test("close sends one bye", async (t) => {
   const { inbox, offer, pc } = await connected(t);
   let told = 0;
   pc.addEventListener("connectionstatechange", () => told++);
@@ -151,7 +151,7 @@ test("close says bye, once", async (t) => {
   assert.equal(inbox.loops, 0);
 });
 
-test("a bye closes the connection, and it tells", async (t) => {
+test("a bye closes the connection and fires connectionstatechange", async (t) => {
   const { inbox, offer, pc } = await connected(t);
   const states = [];
   pc.addEventListener("connectionstatechange", () => states.push(pc.connectionState));
@@ -160,12 +160,12 @@ test("a bye closes the connection, and it tells", async (t) => {
   assert.deepEqual(inbox.take(), []);
 });
 
-/** How a call of either side is told to have ended. */
+/** The reason with which a call of either side ended. */
 for (const [side, begin] of [["the caller", connected], ["the one who is called", answered]]) {
   const end = (pc) => watch(pc.ended);
   const session = ({ offer }) => offer.session;
 
-  test(`${side} is told why a call has ended: closed here`, async (t) => {
+  test(`${side}: ended is closed if this side closes the call`, async (t) => {
     const { pc } = await begin(t);
     const ended = end(pc);
     await advance(60_000, 1000);
@@ -176,7 +176,7 @@ for (const [side, begin] of [["the caller", connected], ["the one who is called"
     assert.equal(ended.value.code, "closed");
   });
 
-  test(`${side} is told why a call has ended: closed there`, async (t) => {
+  test(`${side}: ended is ended if the other side closes the call`, async (t) => {
     const all = await begin(t);
     const ended = end(all.pc);
     let state;
@@ -186,7 +186,7 @@ for (const [side, begin] of [["the caller", connected], ["the one who is called"
     assert.equal(state, "pending");
   });
 
-  test(`${side} is told why a call has ended: lost for good`, async (t) => {
+  test(`${side}: ended is ice-failed if the connection is lost for good`, async (t) => {
     const { pc } = await begin(t);
     const ended = end(pc);
     pc.becomes("disconnected");
@@ -201,7 +201,7 @@ for (const [side, begin] of [["the caller", connected], ["the one who is called"
     assert.ok(ended.value.tried.restarts > 0);
   });
 
-  test(`${side} is told why a call could not be mended: nothing was received any more`, async (t) => {
+  test(`${side}: the cause of ice-failed is why the inbox no longer received`, async (t) => {
     const { inbox, pc } = await begin(t);
     const ended = end(pc);
     await inbox.hears(new InboxError("replaced", 409));
@@ -214,7 +214,7 @@ for (const [side, begin] of [["the caller", connected], ["the one who is called"
   });
 }
 
-test("what was received again is no cause of an end", async (t) => {
+test("an inbox that receives again is not the cause of an end", async (t) => {
   const { inbox, pc } = await connected(t);
   await inbox.hears(new InboxError("replaced", 409));
   void watch(connect(inbox, "carol"));
@@ -226,10 +226,10 @@ test("what was received again is no cause of an end", async (t) => {
   assert.equal(ended.value.cause, undefined);
 });
 
-test("goodbye is said before anything that takes time, by a request that outlives the page", async (t) => {
+test("the bye is sent before the connection is closed, by a request that outlives the page", async (t) => {
   const page = fakeCalls(t);
   const inbox = new FakeInbox("alice");
-  /** How much had been said when a connection was closed. */
+  /** How many signals had been sent when a connection was closed. */
   const said = [];
   const { close } = FakePeerConnection.prototype;
   t.mock.method(FakePeerConnection.prototype, "close", function () {
@@ -249,7 +249,7 @@ test("goodbye is said before anything that takes time, by a request that outlive
   assert.deepEqual(said, [1, 2]);
 });
 
-test("a page that goes away says so to everybody", async (t) => {
+test("a page that is left sends a bye to every peer", async (t) => {
   const { page, inbox, offer } = await connected(t);
   void watch(connect(inbox, "carol"));
   await settle();
@@ -259,7 +259,7 @@ test("a page that goes away says so to everybody", async (t) => {
   void offer;
 });
 
-test("an abort ends a call that is not connected, at every step of it", async (t) => {
+test("an abort ends a call at every step before it is connected", async (t) => {
   for (const step of ["before", "servers", "setup", "offered", "answered"]) {
     await t.test(step, async (t) => {
       fakeCalls(t);
@@ -286,7 +286,7 @@ test("an abort ends a call that is not connected, at every step of it", async (t
   }
 });
 
-test("once connected, the signal ends nothing", async (t) => {
+test("an abort does not end an established connection", async (t) => {
   const ends = new AbortController();
   const { pc } = await connected(t, { signal: ends.signal });
   ends.abort();
@@ -301,7 +301,7 @@ for (const [what, options, message] of [
   ["setup that rejects", { setup: () => Promise.reject(new InboxError("unauthorized", 401, "words")) }, "words"],
   ["a configuration that the browser refuses", { configuration: { refused: true } }, "refused"],
 ]) {
-  test(`${what} ends the caller's attempt as setup-failed, and nobody was called`, async (t) => {
+  test(`${what} ends the caller's attempt with setup-failed before the first signal`, async (t) => {
     fakeCalls(t);
     refuseConfiguration(t);
     const inbox = new FakeInbox("alice");
@@ -316,7 +316,7 @@ for (const [what, options, message] of [
     assert.equal(inbox.loops, 0);
   });
 
-  test(`${what} ends the answerer's attempt as setup-failed, and the caller is told at once`, async (t) => {
+  test(`${what} ends the callee's attempt with setup-failed, and the caller learns of it immediately`, async (t) => {
     const { inbox, call } = await ringing(t);
     refuseConfiguration(t);
     const accepted = watch(call.accept(options));
@@ -327,7 +327,7 @@ for (const [what, options, message] of [
   });
 }
 
-/** As a browser does with ICE servers that it does not understand. */
+/** Refuses a configuration, as browsers do with invalid ICE servers. */
 function refuseConfiguration(t) {
   globalThis.RTCPeerConnection = class extends FakePeerConnection {
     constructor(configuration) {
@@ -341,9 +341,9 @@ for (const [what, value] of [
   ["is missing, as in Node", undefined],
   ["is null", null],
   ["throws", class { constructor() { throw new Error("blocked"); } }],
-  ["is not to be called", {}],
+  ["is not a constructor", {}],
 ]) {
-  test(`an RTCPeerConnection that ${what} is no-webrtc, for who calls`, async (t) => {
+  test(`an RTCPeerConnection that ${what} is no-webrtc for the caller`, async (t) => {
     fakeCalls(t);
     globalThis.RTCPeerConnection = value;
     const inbox = new FakeInbox("alice");
@@ -358,7 +358,7 @@ for (const [what, value] of [
     if (!value) assert.equal(asked, 0);
   });
 
-  test(`an RTCPeerConnection that ${what} is no-webrtc, for who answers, and the caller is told at once`, async (t) => {
+  test(`an RTCPeerConnection that ${what} is no-webrtc for the callee, and the caller learns of it immediately`, async (t) => {
     const { inbox, call } = await ringing(t);
     globalThis.RTCPeerConnection = value;
     const accepted = watch(call.accept());
@@ -368,7 +368,7 @@ for (const [what, value] of [
   });
 }
 
-test("a peer that calls itself is told so at once", async (t) => {
+test("a peer that calls itself gets own-id immediately", async (t) => {
   fakeCalls(t);
   const inbox = new FakeInbox("alice");
   const call = watch(connect(inbox, "alice"));

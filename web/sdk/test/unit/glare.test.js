@@ -1,4 +1,4 @@
-/** Both call at once, or one calls again: there is one connection. */
+/** Both sides call at once, or one calls again: they get one connection. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -24,7 +24,7 @@ for (const [name, mine] of [["wins", "0"], ["loses", "z"]]) {
       const [answer] = said;
       assert.deepEqual([answer.type, answer.session, answer.n, answer.replaces], ["answer", "000", 1, offer.session]);
       assert.ok(pc.rolledBack);
-      // What belonged to the offer is no more; what belongs to the answer was said.
+      // The candidates of the dropped offer are gone, and those of the answer were sent.
       assert.deepEqual(said.filter(({ type }) => type === "candidates").map(({ session }) => session), ["000"]);
     }
     assert.equal(pc.signalingState, mine === "0" ? "stable" : "have-local-offer");
@@ -32,7 +32,7 @@ for (const [name, mine] of [["wins", "0"], ["loses", "z"]]) {
     await settle();
     assert.equal(call.value, pc);
     assert.equal(FakePeerConnection.all.length, 1);
-    // The call that gave way is not heard of again.
+    // The call that lost sends nothing more.
     inbox.take();
     await inbox.hears("bob", mine === "0" ? theirs : { ...answerTo(offer), session: offer.session });
     await inbox.hears("bob", { type: "bye", session: mine === "0" ? "zzz" : offer.session });
@@ -42,7 +42,7 @@ for (const [name, mine] of [["wins", "0"], ["loses", "z"]]) {
   });
 }
 
-test("a call that gives way stops being said, also if it had not arrived yet", async (t) => {
+test("a call that loses is no longer sent, even if it had not arrived", async (t) => {
   fakeCalls(t);
   const inbox = new FakeInbox("alice");
   const pending = [];
@@ -63,7 +63,7 @@ test("a call that gives way stops being said, also if it had not arrived yet", a
   assert.equal(call.state, "done");
 });
 
-test("calling somebody who rings is answering", async (t) => {
+test("calling a peer who rings answers the call", async (t) => {
   const { inbox, call } = await ringing(t);
   const connecting = watch(connect(inbox, "bob", { setup: (pc) => void (pc.mine = true) }));
   const accepted = watch(call.accept());
@@ -76,7 +76,7 @@ test("calling somebody who rings is answering", async (t) => {
   assert.ok(last().mine);
 });
 
-test("so is calling somebody who was just answered", async (t) => {
+test("calling a peer whose call was just accepted returns its connection", async (t) => {
   const { inbox, call } = await ringing(t);
   void call.accept();
   await settle();
@@ -110,7 +110,7 @@ test("a second call to the same peer waits for the first", async (t) => {
   assert.equal(other.state, "pending");
 });
 
-test("who gives way to a call that fails before its first offer is told so when it goes on", async (t) => {
+test("a peer that lost to a call which failed before its first offer gets a bye", async (t) => {
   fakeCalls(t);
   const inbox = new FakeInbox("alice");
   let fail;

@@ -1,4 +1,4 @@
-/** STUN and TURN servers that the inbox server knows. */
+/** STUN and TURN servers that the inbox server offers. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ import { FakeInbox, FakePeerConnection, fakeCalls, knows, watch } from "../suppo
 const SERVERS = [{ urls: ["stun:inbox.example:3478"] }, { urls: ["turn:inbox.example:3478?transport=udp"], username: "u", credential: "c" }];
 const NEWER = [{ urls: ["stun:newer.example:3478"] }];
 
-/** A call at a server that answers /ice like this. */
+/** Starts a call at a server that answers /ice like this. */
 async function callAt(t, ice, options) {
   const { server } = fakeCalls(t);
   server.ice = ice;
@@ -22,7 +22,7 @@ async function callAt(t, ice, options) {
 
 const asks = ({ asked }) => asked.filter(({ method }) => !method);
 
-test("a call uses the servers that the inbox server names", async (t) => {
+test("a call uses the servers that the inbox server offers", async (t) => {
   const { server } = await callAt(t, knows(SERVERS));
   const [{ url, headers, credentials }] = server.asked;
   assert.equal(url, "https://inbox.example/base/ice?tenant=7");
@@ -32,7 +32,7 @@ test("a call uses the servers that the inbox server names", async (t) => {
   assert.deepEqual(last().configuration, { bundlePolicy: "max-bundle", iceServers: SERVERS });
 });
 
-test("so does a call that is accepted", async (t) => {
+test("an accepted call uses the servers that the inbox server offers", async (t) => {
   const { page, call } = await ringing(t);
   assert.equal(page.server.asked.length, 0);
   page.server.ice = knows(SERVERS);
@@ -48,14 +48,14 @@ for (const [name, options, configuration] of [
   ["a function", { iceServers: async () => NEWER }, { iceServers: NEWER }],
   ["a configuration", { configuration: { iceServers: NEWER, bundlePolicy: "balanced" } }, { iceServers: NEWER, bundlePolicy: "balanced" }],
 ]) {
-  test(`who gives ${name} is not sent to the inbox server's`, async (t) => {
+  test(`${name} replaces the servers of the inbox server`, async (t) => {
     const { server } = await callAt(t, knows(SERVERS), options);
     assert.deepEqual(last().configuration, { bundlePolicy: "max-bundle", ...configuration });
     assert.deepEqual(server.asked, []);
   });
 }
 
-test("a configuration without servers leaves them to the inbox server", async (t) => {
+test("a configuration without servers uses those of the inbox server", async (t) => {
   await callAt(t, knows(SERVERS), { configuration: { iceTransportPolicy: "relay" } });
   assert.deepEqual(last().configuration, { bundlePolicy: "max-bundle", iceTransportPolicy: "relay", iceServers: SERVERS });
 });
@@ -68,7 +68,7 @@ for (const [name, ice] of [
   ["JSON of something else", async () => new Response('{"data":1}', { headers: { "Content-Type": "application/json", "Cache-Control": "no-store" } })],
   ["no network", async () => Promise.reject(new TypeError("failed"))],
 ]) {
-  test(`a call goes on without ICE servers if there is ${name}`, async (t) => {
+  test(`a call continues without ICE servers if there is ${name}`, async (t) => {
     const { call } = await callAt(t, ice);
     assert.equal(FakePeerConnection.all.length, 1);
     assert.equal(last().configuration.iceServers, undefined);
@@ -76,7 +76,7 @@ for (const [name, ice] of [
   });
 }
 
-test("a server that does not answer holds a call up for five seconds", async (t) => {
+test("a server that does not answer delays a call by five seconds", async (t) => {
   await callAt(t, ({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))));
   await advance(4900);
   assert.equal(FakePeerConnection.all.length, 0);
@@ -84,7 +84,7 @@ test("a server that does not answer holds a call up for five seconds", async (t)
   assert.equal(FakePeerConnection.all.length, 1);
 });
 
-test("a call that ends meanwhile makes no connection", async (t) => {
+test("a call that ends while servers are fetched makes no connection", async (t) => {
   const ends = new AbortController();
   const { call } = await callAt(t, ({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))), { signal: ends.signal });
   ends.abort();
@@ -93,7 +93,7 @@ test("a call that ends meanwhile makes no connection", async (t) => {
   assert.equal(FakePeerConnection.all.length, 0);
 });
 
-test("before ICE is restarted, the inbox server is asked again", async (t) => {
+test("an ICE restart fetches the servers again", async (t) => {
   const { page, pc } = await connected(t);
   assert.equal(asks(page.server).length, 1);
   page.server.ice = knows(NEWER);
@@ -109,7 +109,7 @@ test("before ICE is restarted, the inbox server is asked again", async (t) => {
   assert.equal(pc.configuration.bundlePolicy, "max-bundle");
 });
 
-test("in a long call, servers are fetched again before they expire", async (t) => {
+test("a long call fetches the servers again before they expire", async (t) => {
   const { server } = fakeCalls(t);
   server.ice = knows(SERVERS, 1000);
   const inbox = new FakeInbox("alice");
@@ -135,7 +135,7 @@ test("in a long call, servers are fetched again before they expire", async (t) =
 });
 
 for (const ttl of [0, -1, 1, undefined, "x", 1e300]) {
-  test(`a ttl of ${ttl} makes no storm of requests`, async (t) => {
+  test(`a ttl of ${ttl} causes no flood of requests`, async (t) => {
     const { server } = await callAt(t, knows(SERVERS, ttl));
     await advance(20_000);
     assert.equal(asks(server).length, 1);

@@ -1,4 +1,4 @@
-/** Answers that are no inbox server's: none of them opens an inbox or takes a message. */
+/** Answers that do not come from an inbox server. None of them opens an inbox or accepts a message. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ const HTML = { "Content-Type": "text/html; charset=utf-8" };
 const JSON_ = { "Content-Type": "application/json" };
 const CACHED = { "Cache-Control": "public, max-age=60" };
 
-/** What answers, and which code it gets. */
+/** Answers, and the code that each gets. */
 const IMPOSTORS = [
   ["a page", 200, { ...HTML, ...CACHED, "Inbox-Cursor": "" }, "<!doctype html><p>Hello", "not-inbox"],
   ["a page that is not to be stored", 200, HTML, "<!doctype html><p>Log in", "not-inbox"],
@@ -31,7 +31,7 @@ const IMPOSTORS = [
   ["a proxy that says 407", 407, {}, "", "proxy-auth"],
 ];
 
-/** Answers without what the fake server adds. */
+/** Answers without the headers that the fake server adds. */
 async function answer(request, status, headers, body) {
   request.resolve(new Response(body === null || status === 204 ? null : new TextEncoder().encode(body), { status, headers }));
   await settle();
@@ -39,7 +39,7 @@ async function answer(request, status, headers, body) {
 
 for (const [what, status, headers, body, code] of IMPOSTORS) {
   for (const transport of ["poll", "stream"]) {
-    test(`${what} is no inbox, over ${transport}`, async (t) => {
+    test(`${what} is not taken for an inbox, over ${transport}`, async (t) => {
       const net = fakeNet(t);
       const inbox = open({ transports: [transport] });
       const told = [];
@@ -57,7 +57,7 @@ for (const [what, status, headers, body, code] of IMPOSTORS) {
   }
 
   if (!["an empty 200"].includes(what)) {
-    test(`${what} is no answer to a send`, async (t) => {
+    test(`${what} is not taken for the answer to a send`, async (t) => {
       const net = fakeNet(t);
       const sent = watch(open().send("bob", "hello"));
       await answer(await net.request("POST"), status, headers, body);
@@ -67,25 +67,25 @@ for (const [what, status, headers, body, code] of IMPOSTORS) {
   }
 }
 
-test("200 without an inbox server's headers is no answer to a send", async (t) => {
+test("a 200 without an inbox server's headers is not taken for the answer to a send", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "hello"));
   await answer(await net.request("POST"), 200, {}, "");
   assert.equal(sent.error.code, "not-inbox");
 });
 
-test("204 of another server does not close an inbox", async (t) => {
+test("a 204 of another server does not close an inbox", async (t) => {
   const net = fakeNet(t);
   const closed = watch(open().close());
   await answer(await net.request("DELETE"), 204, {}, null);
   assert.equal(closed.error.code, "not-inbox");
 });
 
-test("an address that an inbox server redirects is told as such", async (t) => {
+test("an error names a redirect", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["poll"] });
   const got = collect(inbox.messages());
-  // As browsers show it.
+  // Browsers show a redirect like this.
   const response = new Response(null, { status: 200 });
   Object.defineProperties(response, { type: { value: "opaqueredirect" }, status: { value: 0 }, ok: { value: false } });
   (await net.request()).resolve(response);
@@ -95,7 +95,7 @@ test("an address that an inbox server redirects is told as such", async (t) => {
 });
 
 for (const address of ["https://example.com//inbox", "https://example.com/base//inbox", "//inbox"]) {
-  test(`the address ${address} is told to be wrong, without asking`, async (t) => {
+  test(`the URL ${address} is an error without a request`, async (t) => {
     const net = fakeNet(t);
     globalThis.document = { hidden: false, baseURI: "https://example.com/page" };
     const inbox = new Inbox(address, { id: "alice", password: "secret" });
@@ -108,7 +108,7 @@ for (const address of ["https://example.com//inbox", "https://example.com/base//
 }
 
 for (const address of ["localhost:3000/inbox", "ftp://example.com/inbox", "file:///inbox"]) {
-  test(`the address ${address} is refused at once`, () => {
+  test(`the constructor rejects the URL ${address}`, () => {
     assert.throws(() => new Inbox(address, { id: "alice", password: "secret" }), { code: "not-inbox" });
   });
 }
@@ -120,7 +120,7 @@ for (const [what, talk] of [
   ["a message before it is open", (socket) => (socket.onopen(), socket.onmessage({ data: '{"type":"message","cursor":"c1","from":"x","time":"","body":""}' }))],
   ["opened without a cursor", (socket) => (socket.onopen(), socket.onmessage({ data: '{"type":"opened"}' }))],
 ]) {
-  test(`a socket with ${what} is no inbox`, async (t) => {
+  test(`a socket with ${what} is not taken for an inbox`, async (t) => {
     const net = fakeNet(t);
     net.withSockets();
     const inbox = open({ transports: ["socket"] });
@@ -138,7 +138,7 @@ for (const [what, talk] of [
   });
 }
 
-test("a socket that is refused is explained by a request, if there is no other transport", async (t) => {
+test("a request finds out why a socket was refused, if there is no other transport", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const got = collect(open({ transports: ["socket"] }).messages());
@@ -149,7 +149,7 @@ test("a socket that is refused is explained by a request, if there is no other t
   assert.equal(got.error.code, "not-inbox");
 });
 
-test("a network that asks to log in later is waited for", async (t) => {
+test("receiving resumes after the login page of a network", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["poll"] });
   const away = [];
@@ -172,7 +172,7 @@ for (const [what, fetch, network] of [
   ["throws another error", () => { throw new Error("The 'cache' field is not implemented."); }, false],
   ["rejects, as when the network is away,", async () => { throw new TypeError("fetch failed"); }, true],
 ]) {
-  test(`a fetch that ${what} ${network ? "is tried again" : "is not"}`, async (t) => {
+  test(`a fetch that ${what} ${network ? "is retried" : "is not retried"}`, async (t) => {
     const net = fakeNet(t);
     let asked = 0;
     globalThis.fetch = (...given) => (asked++, fetch(...given));
@@ -192,7 +192,7 @@ for (const [what, fetch, network] of [
   });
 }
 
-test("a fetch that rejects what a Request cannot be made of is not tried again", async (t) => {
+test("a fetch with options that Request rejects is not retried", async (t) => {
   fakeNet(t);
   const { Request } = globalThis;
   t.after(() => (globalThis.Request = Request));

@@ -6,14 +6,14 @@ import { advance, collect, fakeNet, settle } from "../support/net.js";
 const open = (transports) =>
   new Inbox("https://example.com/inbox", { id: "alice", password: "secret", ...(transports && { transports }) });
 
-/** The errors that an inbox says it has. */
+/** Collects the errors that an inbox reports. */
 function hears(inbox) {
   const errors = [];
   inbox.onaway = (error) => errors.push([error.code, error.status, error.retryAfter]);
   return errors;
 }
 
-test("a limited poll waits as long as it is asked to, and goes on", async (t) => {
+test("a rate-limited poll waits as long as the server asks, and continues", async (t) => {
   const net = fakeNet(t);
   const inbox = open(["poll"]);
   const away = hears(inbox);
@@ -35,7 +35,7 @@ test("a limited poll waits as long as it is asked to, and goes on", async (t) =>
 });
 
 for (const [what, retryAfter, wait] of [["for as long as it is asked to", { "Retry-After": "4" }, 4000], ["a second if nobody says for how long", {}, 1000]]) {
-  test(`a limited send waits ${what}, and keeps its key`, async (t) => {
+  test(`a rate-limited send waits ${what}, and keeps its key`, async (t) => {
     const net = fakeNet(t);
     const sent = open().send("bob", "x");
     const first = await net.request("POST");
@@ -50,7 +50,7 @@ for (const [what, retryAfter, wait] of [["for as long as it is asked to", { "Ret
   });
 }
 
-test("a proxy's 429 is waited for too", async (t) => {
+test("a 429 from a proxy is waited for too", async (t) => {
   const net = fakeNet(t);
   const sent = open().send("bob", "x");
   await (await net.request("POST")).answer(429, {}, "[]");
@@ -61,7 +61,7 @@ test("a proxy's 429 is waited for too", async (t) => {
   await sent;
 });
 
-test("an error frame for a send that is limited says how long to wait", async (t) => {
+test("an error frame for a rate-limited send states how long to wait", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open(["socket"]);
@@ -83,7 +83,7 @@ test("an error frame for a send that is limited says how long to wait", async (t
   assert.deepEqual(got.texts, ["one"]);
 });
 
-test("a socket that is closed as limited is opened again after a second, and tries no other transport before", async (t) => {
+test("a socket that is closed as rate-limited reopens after a second, before any other transport", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open();
@@ -103,14 +103,14 @@ test("a socket that is closed as limited is opened again after a second, and tri
   await again.open({ cursor: "c0" });
   await again.message(["c1", "one"]);
   assert.deepEqual(got.texts, ["one"]);
-  // What was not answered is sent again, with its key.
+  // The unanswered send is repeated with its key.
   const request = await net.request("POST");
   assert.equal(request.headers.get("Idempotency-Key"), key);
   await request.answer();
   await sent;
 });
 
-test("a handshake that is limited asks a request for how long", async (t) => {
+test("a request finds out how long a rate-limited handshake has to wait", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open(["socket"]);

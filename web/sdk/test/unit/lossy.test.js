@@ -1,4 +1,4 @@
-/** Two peers who call each other over a server that loses everything at times: they always meet, and once. */
+/** Two peers call each other over a server that sometimes loses everything. They always get one connection. */
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -8,7 +8,7 @@ import { FakeInbox, FakePeerConnection, fakeCalls, watch } from "../support/rtc.
 
 const RUNS = Number(process.env.INBOX_RUNS ?? 150);
 
-/** Numbers that come again: mulberry32. */
+/** Reproducible random numbers: mulberry32. */
 function random(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -18,7 +18,7 @@ function random(seed) {
   };
 }
 
-/** ICE finds a path between two who have agreed. */
+/** Lets ICE find a path between two sides that have agreed. */
 function ice() {
   const agreed = (a, b) =>
     a.signalingState === "stable" && a.connectionState !== "closed" && a.localDescription && a.localDescription.sdp === b.remoteDescription?.sdp;
@@ -29,19 +29,19 @@ function ice() {
   }
 }
 
-test(`${RUNS} times, with crashes, repeats and delays drawn by lot`, async (t) => {
+test(`${RUNS} runs with random crashes, repeats and delays`, async (t) => {
   fakeCalls(t);
   const kinds = { glare: 0, plain: 0, crashes: 0 };
   for (let seed = 1; seed <= RUNS; seed++) {
     const draw = random(seed);
     FakePeerConnection.all = [];
     const inboxes = [new FakeInbox("alice"), new FakeInbox("bob")];
-    // What lies in the inboxes of the server, in order.
+    // The messages in the server's inboxes, in order.
     const lying = [[], []];
     inboxes.forEach((inbox, side) => {
       inbox.sends = async (to, data) => {
         lying[1 - side].push(data);
-        if (draw() < 0.1) lying[1 - side].push(data); // once more, as after an answer that was lost
+        if (draw() < 0.1) lying[1 - side].push(data); // a duplicate, as after a lost answer
       };
     });
     const deliver = async (side) => {
@@ -67,7 +67,7 @@ test(`${RUNS} times, with crashes, repeats and delays drawn by lot`, async (t) =
         })();
       }
     }
-    // Who calls alone needs somebody who accepts.
+    // If only one side calls, the other has to accept.
     if (callers.length === 1 && !accepts[1 - callers[0]]) callers.push(1 - callers[0]);
     kinds[callers.length === 2 ? "glare" : "plain"]++;
     const starts = callers.map(() => Math.floor(draw() * 2));
@@ -90,7 +90,7 @@ test(`${RUNS} times, with crashes, repeats and delays drawn by lot`, async (t) =
     const what = `seed ${seed}: callers ${callers}, accepts ${accepts}`;
     assert.deepEqual(connecting.map(({ state, error }) => error ?? state), callers.map(() => "done"), what);
     const open = FakePeerConnection.all.filter(({ connectionState }) => connectionState === "connected");
-    // Who calls after having been answered has a connection already; one more is no glare.
+    // A side that calls after it was answered already has a connection. Another one is not glare.
     assert.equal(open.length, 2, `${what}: ${FakePeerConnection.all.map(({ connectionState }) => connectionState)}`);
     ends.abort();
     for (const pc of open) pc.close();

@@ -1,4 +1,4 @@
-/** Loops over messages, by the plainest transport: what is acknowledged when, and who gets what. */
+/** Loops over messages, by long polls: when a message is acknowledged, and which loop gets it. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -15,7 +15,7 @@ function gate() {
   return { opened, go };
 }
 
-test("nothing is asked of anybody before the loop begins", async (t) => {
+test("no request is made before the loop begins", async (t) => {
   const net = fakeNet(t);
   let read = 0;
   const storage = { getItem: () => void read++, setItem: () => read++, removeItem: () => read++ };
@@ -27,7 +27,7 @@ test("nothing is asked of anybody before the loop begins", async (t) => {
   assert.equal(inbox.transport, undefined);
 });
 
-test("a message is acknowledged when the loop comes round", async (t) => {
+test("a message is acknowledged when the loop asks for the next one", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const { opened, go } = gate();
@@ -48,14 +48,14 @@ test("a message is acknowledged when the loop comes round", async (t) => {
   ends.abort();
   await got.ended;
   assert.equal(got.error, undefined);
-  // The request that was given up may not have arrived.
+  // The aborted request may not have arrived.
   const told = await net.request();
   assert.deepEqual(told.query, { after: "c3", limit: "0" });
   await told.nothing("c3");
   assert.equal(await net.open(), 0);
 });
 
-test("a message has what was sent", async (t) => {
+test("a message has the body that was sent", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages());
   await (await net.request()).messages(
@@ -74,7 +74,7 @@ test("a message has what was sent", async (t) => {
   assert.equal(got.items[0].time.toISOString(), "2026-01-02T03:04:05.678Z");
 });
 
-test("a message that was not handled to its end is received again by the next loop", async (t) => {
+test("the next loop receives an unfinished message again", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   for await (const { text } of (() => {
@@ -83,7 +83,7 @@ test("a message that was not handled to its end is received again by the next lo
   })()) {
     if (text === "two") break;
   }
-  // What was handled is acknowledged all the same.
+  // The handled message is acknowledged nevertheless.
   const told = await net.request();
   assert.deepEqual(told.query, { after: "c1", limit: "0" });
   await told.nothing("c1");
@@ -109,7 +109,7 @@ test("an error in the loop's body leaves its message in the inbox", async (t) =>
   assert.deepEqual(got.texts, ["one"]);
 });
 
-test("repeats are dropped", async (t) => {
+test("duplicates are dropped", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages());
   await (await net.request()).messages(["c1", "one"], ["c2", "two"]);
@@ -118,7 +118,7 @@ test("repeats are dropped", async (t) => {
   assert.deepEqual(got.texts, ["one", "two", "three"]);
 });
 
-test("while a loop is busy, new messages are looked for once a second, and others get theirs", async (t) => {
+test("while a loop is busy, the inbox polls once a second, and other loops get their messages", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const { opened, go } = gate();
@@ -138,7 +138,7 @@ test("while a loop is busy, new messages are looked for once a second, and other
   assert.deepEqual(slow.texts, ["slow"]);
 });
 
-test("an inbox that is empty is asked again at once, but not in a hot loop", async (t) => {
+test("an empty inbox is polled again immediately, but not in a busy loop", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   await (await net.request()).nothing("c7");
@@ -152,7 +152,7 @@ test("an inbox that is empty is asked again at once, but not in a hot loop", asy
   assert.equal(await net.open(), 1);
 });
 
-test("a poll that outlives its wait is given up", async (t) => {
+test("a poll that outlives its wait is aborted", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const away = [];
@@ -169,7 +169,7 @@ test("a poll that outlives its wait is given up", async (t) => {
   assert.equal((await net.request()).query.wait, "0");
 });
 
-test("a message goes to the first loop that wants it; what nobody wants is kept", async (t) => {
+test("a message goes to the first loop that selects it, and an unclaimed one is kept", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const numbers = collect(inbox.messages({ match: ({ data }) => typeof data === "number" }));
@@ -181,7 +181,7 @@ test("a message goes to the first loop that wants it; what nobody wants is kept"
   assert.deepEqual(all.texts, ["kept"]);
 });
 
-test("of what nobody wants the last 100 are kept", async (t) => {
+test("the last 100 unclaimed messages are kept", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   collect(inbox.messages({ match: () => false }));
@@ -192,7 +192,7 @@ test("of what nobody wants the last 100 are kept", async (t) => {
   assert.equal(all.texts[0], "30");
 });
 
-test("the queue of a loop that breaks off goes to another", async (t) => {
+test("the queue of a loop that ends goes to another loop", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const { opened, go } = gate();
@@ -210,7 +210,7 @@ test("the queue of a loop that breaks off goes to another", async (t) => {
 });
 
 for (const [status, code] of [[409, "replaced"], [409, "closed"], [401, "unauthorized"], [403, "forbidden-origin"], [400, "bad-credentials"], [404, "http-404"]]) {
-  test(`${code} ends all loops with an error, and there is no more asking`, async (t) => {
+  test(`${code} ends all loops with an error, and the requests stop`, async (t) => {
     const net = fakeNet(t);
     const inbox = open();
     const loops = [collect(inbox.messages({ match: () => false })), collect(inbox.messages())];
@@ -227,13 +227,13 @@ for (const [status, code] of [[409, "replaced"], [409, "closed"], [401, "unautho
     net.fire("online");
     await advance(60_000);
     assert.equal(await net.open(), 0);
-    // Whoever wants to go on all the same can. What was closed begins another life.
+    // A new loop can start nevertheless. After a close it opens another life.
     collect(inbox.messages());
     assert.equal((await net.request()).query.after, code === "closed" ? "0" : "c0");
   });
 }
 
-test("replaced by a request of its own that came late, it goes on, once", async (t) => {
+test("an inbox that its own late request replaced continues, once", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages());
   await (await net.request()).nothing();
@@ -248,7 +248,7 @@ test("replaced by a request of its own that came late, it goes on, once", async 
   assert.equal(got.error.code, "replaced");
 });
 
-test("a loop whose match is broken ends, and harms no other", async (t) => {
+test("a loop whose match throws ends, and the others continue", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const broken = collect(inbox.messages({ match: ({ data }) => data.to.me }));
@@ -260,7 +260,7 @@ test("a loop whose match is broken ends, and harms no other", async (t) => {
   assert.deepEqual(sound.texts, ["null", '{"to":{"me":true}}']);
 });
 
-test("what came before the end is handled before the error comes", async (t) => {
+test("a loop handles the received messages before it throws the error", async (t) => {
   const net = fakeNet(t);
   const { opened, go } = gate();
   const got = collect(open().messages(), () => opened);
@@ -274,7 +274,7 @@ test("what came before the end is handled before the error comes", async (t) => 
   assert.equal(got.error.code, "replaced");
 });
 
-test("a reset is told to each loop, and the new life is received from its beginning", async (t) => {
+test("a reset calls onreset of each loop, and the new life is received from its beginning", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   let resets = 0;
@@ -296,7 +296,7 @@ test("a reset is told to each loop, and the new life is received from its beginn
   assert.equal((await net.request()).query.after, "d0");
 });
 
-test("a cursor that the server does not know is a reset", async (t) => {
+test("a cursor that the server does not know counts as a reset", async (t) => {
   const net = fakeNet(t);
   const storage = new Map([["inbox https://example.com/inbox alice", "stale"]]);
   let resets = 0;
@@ -315,7 +315,7 @@ test("bad-cursor for no cursor is an error, not a loop", async (t) => {
   assert.equal(got.error.code, "bad-cursor");
 });
 
-test("on request, the cursor is kept when a page is loaded again", async (t) => {
+test("storage keeps the cursor over a reload", async (t) => {
   const net = fakeNet(t);
   const storage = new Map();
   const before = open({ storage: asStorage(storage) });
@@ -336,7 +336,7 @@ test("on request, the cursor is kept when a page is loaded again", async (t) => 
   assert.equal(storage.size, 0);
 });
 
-test("storage that is full loses nothing but what it is for", async (t) => {
+test("full storage does not disturb receiving", async (t) => {
   const net = fakeNet(t);
   const storage = { getItem: () => null, setItem: () => { throw new Error("full"); }, removeItem: () => {} };
   const got = collect(open({ storage }).messages());
@@ -346,7 +346,7 @@ test("storage that is full loses nothing but what it is for", async (t) => {
   assert.equal(got.error, undefined);
 });
 
-test("onopen and onaway say how it goes", async (t) => {
+test("onopen and onaway report the state of the connection", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const told = [];
@@ -362,7 +362,7 @@ test("onopen and onaway say how it goes", async (t) => {
   assert.deepEqual(told, ["poll", "poll", "unreachable", undefined, "draining", undefined, "poll", "poll"]);
 });
 
-test("pauses grow, and end at once when the network is back", async (t) => {
+test("pauses grow, and end when the network is back", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   const gaps = [];
@@ -378,7 +378,7 @@ test("pauses grow, and end at once when the network is back", async (t) => {
   assert.equal(await net.open(), 1);
 });
 
-test("a Retry-After is waited for, also when the page is looked at", async (t) => {
+test("a Retry-After is waited for, even if the page becomes visible", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   await (await net.request()).problem(503, "store-unavailable", { "Retry-After": "5" });
@@ -390,7 +390,7 @@ test("a Retry-After is waited for, also when the page is looked at", async (t) =
   assert.equal(await net.open(), 1);
 });
 
-test("a Retry-After of years is not believed", async (t) => {
+test("a Retry-After of years is capped", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   await (await net.request()).problem(503, "draining", { "Retry-After": "99999999999" });
@@ -400,7 +400,7 @@ test("a Retry-After of years is not believed", async (t) => {
   assert.notEqual(await net.open(), 0);
 });
 
-test("a poll that waits is asked anew when the network changes or the page is looked at", async (t) => {
+test("a waiting poll is restarted when the network changes or the page becomes visible", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   let away = 0;
@@ -417,7 +417,7 @@ test("a poll that waits is asked anew when the network changes or the page is lo
   assert.equal(away, 0);
 });
 
-test("an abort before the loop begins asks for nothing", async (t) => {
+test("an abort before the loop begins prevents any request", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages({ signal: AbortSignal.abort() }));
   await got.ended;
@@ -426,7 +426,7 @@ test("an abort before the loop begins asks for nothing", async (t) => {
   assert.equal(net.requests.length, 0);
 });
 
-test("loops can follow each other at once", async (t) => {
+test("a loop can follow another one immediately", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   for (let i = 0; i < 3; i++) {

@@ -1,4 +1,4 @@
-/** What a call reports of how it went. */
+/** The outcome that a call reports. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { answerTo, answered, calling, connected, last } from "../support/calls.j
 import { advance, settle } from "../support/net.js";
 import { FakeInbox, fakeCalls, knows, watch } from "../support/rtc.js";
 
-/** Statistics of a connection over these two candidates, as Chromium has them. */
+/** Chromium's statistics of a connection over these two candidates. */
 function stats(local, remote = { candidateType: "host" }, how = "transport") {
   const pair = { type: "candidate-pair", id: "P", localCandidateId: "L", remoteCandidateId: "R", nominated: true, state: "succeeded" };
   const all = [
@@ -23,7 +23,7 @@ function stats(local, remote = { candidateType: "host" }, how = "transport") {
 
 const DIRECT = { candidateType: "host", protocol: "udp", address: "192.0.2.7" };
 
-/** A call that is connected like this, and has been for a while. */
+/** A call that has been connected like this for a while. */
 async function connectedOver(t, map, options) {
   const all = await calling(t, options);
   await advance(2000);
@@ -57,7 +57,7 @@ for (const [name, map, words] of [
   });
 }
 
-test("a report outlives the page, and is a request like the others", async (t) => {
+test("a report outlives the page, and has the credentials of other requests", async (t) => {
   const { page } = await connectedOver(t, stats(DIRECT));
   const { url, method, keepalive, headers, credentials } = page.server.asked.at(-1);
   assert.deepEqual([url, method, keepalive, credentials], ["https://inbox.example/base/outcome?tenant=7", "POST", true, "omit"]);
@@ -78,7 +78,7 @@ test("the path that ICE settles on is reported, once", async (t) => {
   assert.equal(page.server.outcomes.length, 1);
 });
 
-test("a call that ends before that reports what it was", async (t) => {
+test("a call that ends before that reports its current path", async (t) => {
   const { page, inbox, offer, pc } = await calling(t);
   await inbox.hears("bob", answerTo(offer));
   pc.stats = stats(DIRECT);
@@ -90,7 +90,7 @@ test("a call that ends before that reports what it was", async (t) => {
   assert.deepEqual(page.server.outcomes.map(({ result, path }) => [result, path]), [["connected", "direct"]]);
 });
 
-test("the one who was called leaves it to the other", async (t) => {
+test("the callee does not report", async (t) => {
   const { page } = await answered(t);
   await advance(10_000);
   assert.deepEqual(page.server.outcomes, []);
@@ -126,7 +126,7 @@ test("a page reports once a minute for each inbox", async (t) => {
 });
 
 for (const [name, answer] of [["an older server", async () => new Response("", { status: 404 })], ["no network", async () => Promise.reject(new TypeError("failed"))]]) {
-  test(`${name} that takes no reports disturbs nothing`, async (t) => {
+  test(`${name} that takes no reports does not affect the call`, async (t) => {
     const { inbox, offer, pc, call } = await calling(t);
     const fetch = globalThis.fetch;
     globalThis.fetch = (url, init) => (init.method ? answer() : fetch(url, init));
@@ -185,7 +185,7 @@ for (const [cause, servers, local, remote, errors] of [
   });
 }
 
-test("a browser that makes no connections is reported", async (t) => {
+test("a browser without WebRTC is reported", async (t) => {
   const { server } = fakeCalls(t);
   globalThis.RTCPeerConnection = undefined;
   const call = watch(connect(new FakeInbox("alice"), "bob"));

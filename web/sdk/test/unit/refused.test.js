@@ -1,4 +1,4 @@
-/** A later signal that is refused for good: the application is told once, and the connection goes on. */
+/** The server refuses a later signal: the application learns of it once, and the connection continues. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { CallError, InboxError } from "../../build/inbox.js";
 import { answerTo, answered, connected } from "../support/calls.js";
 import { advance, settle } from "../support/net.js";
 
-/** A connected call of either side, whose application hears of errors. */
+/** A connected call of either side, with an onerror. */
 async function begin(t, side) {
   const errors = [];
   const all = await (side === "caller" ? connected(t, { onerror: (error) => errors.push(error) }) : answered(t, { onerror: (error) => errors.push(error) }));
@@ -14,7 +14,7 @@ async function begin(t, side) {
   return { ...all, errors };
 }
 
-/** The server refuses signals of one type. */
+/** Makes the server refuse signals of one type. */
 function refuse(inbox, type, code = "too-large", status = 413) {
   inbox.sends = async (to, data) => {
     if (data.type === type) throw new InboxError(code, status, "words");
@@ -38,7 +38,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(pc.signalingState, "stable");
     await advance(60_000, 1000);
     assert.equal(errors.length, 1);
-    // And so do our own, once the application has changed what was too large.
+    // Our own complete too, once the application has changed its request.
     inbox.sends = async () => {};
     inbox.take();
     pc.createDataChannel("other");

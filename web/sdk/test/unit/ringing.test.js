@@ -31,7 +31,7 @@ test("an offer that is said again rings once, and is answered again", async (t) 
   assert.equal(last().signalingState, "stable");
 });
 
-test("accepting twice is accepting once", async (t) => {
+test("accepting twice has the effect of accepting once", async (t) => {
   const { call } = await ringing(t);
   const both = [watch(call.accept()), watch(call.accept())];
   await settle();
@@ -42,7 +42,7 @@ test("accepting twice is accepting once", async (t) => {
   assert.equal(both[1].value, last());
 });
 
-test("a refusal has a reason, also for whoever asks again", async (t) => {
+test("a rejected caller gets the reason, also for a repeated offer", async (t) => {
   const { inbox, call, offer } = await ringing(t);
   call.reject("busy");
   await settle();
@@ -53,7 +53,7 @@ test("a refusal has a reason, also for whoever asks again", async (t) => {
   assert.deepEqual(inbox.take(), [bye]);
 });
 
-test("an inbox that is taken over ends what is not connected, and the loop", async (t) => {
+test("an inbox that is taken over ends unconnected calls, and the loop", async (t) => {
   const { inbox, call, pc } = await connected(t);
   const pending = watch(connect(inbox, "carol"));
   const loop = collect(accept(inbox));
@@ -64,14 +64,14 @@ test("an inbox that is taken over ends what is not connected, and the loop", asy
   assert.equal(loop.error, replaced);
   assert.equal(call.state, "done");
   assert.ok(!pc.closed);
-  // Whoever takes it back hears again, also for the old connection.
+  // A new loop receives again, also for the old connection.
   const again = watch(connect(inbox, "dave"));
   await settle();
   assert.equal(again.state, "pending");
   assert.equal(inbox.loops, 1);
 });
 
-test("an abort ends the loop over calls, but no call", async (t) => {
+test("an abort ends the loop over calls, but not the calls", async (t) => {
   const { inbox, calls, ends, pc } = await answered(t);
   ends.abort();
   await calls.ended;
@@ -83,7 +83,7 @@ test("an abort ends the loop over calls, but no call", async (t) => {
   assert.equal(inbox.loops, 0);
 });
 
-test("a call that nobody takes rings for a minute", async (t) => {
+test("a call that is not accepted rings for a minute", async (t) => {
   const { inbox, call } = await ringing(t);
   await advance(59_000, 1000);
   assert.equal(call.signal.aborted, false);
@@ -92,7 +92,7 @@ test("a call that nobody takes rings for a minute", async (t) => {
   assert.deepEqual(inbox.take("bye").map(({ why }) => why), ["no-answer"]);
 });
 
-test("a call that the caller gives up is none any more", async (t) => {
+test("a call that the caller has given up is not offered to the loop", async (t) => {
   const { inbox, call, offer } = await ringing(t);
   await inbox.hears("bob", { type: "bye", session: offer.session, why: "closed" });
   assert.equal(call.signal.reason.code, "ended");
@@ -103,7 +103,7 @@ test("a call that the caller gives up is none any more", async (t) => {
   assert.equal(inbox.loops, 1);
 });
 
-test("calls that come before anybody accepts are kept", async (t) => {
+test("calls that arrive before the loop begins are kept", async (t) => {
   const { inbox } = await connected(t);
   await inbox.hears("carol", { type: "offer", session: "c", n: 1, sdp: "x" });
   const calls = collect(accept(inbox));
@@ -111,13 +111,13 @@ test("calls that come before anybody accepts are kept", async (t) => {
   assert.deepEqual(calls.items.map(({ from }) => from), ["carol"]);
 });
 
-test("strangers cannot make it ring without end", async (t) => {
+test("the number of ringing calls is bounded", async (t) => {
   const { inbox } = await connected(t);
   for (let i = 0; i < 60; i++) await inbox.hears(`stranger ${i}`, { type: "offer", session: "s", n: 1, sdp: "x" });
   assert.equal(inbox.take("bye").length, 10);
 });
 
-test("those who have given up make room", async (t) => {
+test("a caller who gives up makes room for another", async (t) => {
   const { inbox } = await connected(t);
   for (let i = 0; i < 50; i++) await inbox.hears(`stranger ${i}`, { type: "offer", session: "s", n: 1, sdp: "x" });
   await advance(61_000, 1000);
@@ -142,7 +142,7 @@ test("several loops over calls share them", async (t) => {
   assert.equal(inbox.loops, 1);
 });
 
-test("strangers who do not take their answers are not answered without end", async (t) => {
+test("the number of byes to strangers on their way is bounded", async (t) => {
   const { inbox } = await ringing(t);
   let go;
   const held = new Promise((resolve) => (go = resolve));
@@ -155,7 +155,7 @@ test("strangers who do not take their answers are not answered without end", asy
   assert.equal(inbox.take("bye").length, 1);
 });
 
-test("a call goes before a loop over all messages that began earlier", async (t) => {
+test("a signal goes to the calls even if an older loop takes all messages", async (t) => {
   const net = fakeNet(t);
   const inbox = new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: ["poll"] });
   const texts = collect(inbox.messages());

@@ -5,7 +5,7 @@ import { advance, fakeNet, settle } from "../support/net.js";
 
 const open = (url = "https://example.com/inbox") => new Inbox(url, { id: "alice", password: "secret" });
 
-/** How a promise ended, looked at without waiting for it. */
+/** Watches how a promise settles, without waiting for it. */
 function watch(promise) {
   const watched = { state: "pending", error: undefined };
   promise.then(
@@ -15,10 +15,10 @@ function watch(promise) {
   return watched;
 }
 
-/** What is sent, as text or bytes. */
+/** The body of a request, as text or bytes. */
 const bodyOf = async ({ body }) => (body instanceof Blob ? new Uint8Array(await body.arrayBuffer()) : body);
 
-test("a send is one POST, and says nothing of the peer in its address", async (t) => {
+test("a send is one POST without credentials in its URL", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open("https://example.com/inbox?x=1").send("böb & Co #1", { type: "offer" }));
   const request = await net.request("POST");
@@ -35,7 +35,7 @@ test("a send is one POST, and says nothing of the peer in its address", async (t
   assert.equal(await net.open(), 0);
 });
 
-test("ids and passwords of any characters go as UTF-8", async (t) => {
+test("ids and passwords are sent as UTF-8", async (t) => {
   const net = fakeNet(t);
   void new Inbox("https://example.com/inbox", { id: "ålice 🦊 ﷽", password: "p:ä:" }).send("日本", "");
   const request = await net.request("POST");
@@ -45,7 +45,7 @@ test("ids and passwords of any characters go as UTF-8", async (t) => {
   await request.answer();
 });
 
-test("credentials in the address are taken out, a colon in an id is refused", async (t) => {
+test("credentials in the URL are removed, and a colon in an id is an error", async (t) => {
   const net = fakeNet(t);
   void open("https://eve:pw@example.com/inbox#hash").send("bob", "x");
   const request = await net.request("POST");
@@ -55,7 +55,7 @@ test("credentials in the address are taken out, a colon in an id is refused", as
   assert.throws(() => new Inbox("https://example.com/inbox", { id: "a:b", password: "c" }), { code: "bad-credentials" });
 });
 
-test("strings and bytes go as they are, everything else as JSON", async (t) => {
+test("strings and bytes are sent as they are, everything else as JSON", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const bytes = new Uint8Array([0, 255, 7]);
@@ -73,7 +73,7 @@ test("strings and bytes go as they are, everything else as JSON", async (t) => {
   assert.equal(await net.open(), 0);
 });
 
-test("bytes are sent as they were, whatever becomes of them while they wait", async (t) => {
+test("bytes are copied, so that later changes are not sent", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const bytes = new Uint8Array([1]);
@@ -93,7 +93,7 @@ test("bytes are sent as they were, whatever becomes of them while they wait", as
   await second.answer();
 });
 
-test("a send is tried again under the same key, for 30 seconds", async (t) => {
+test("a send is retried under the same key for 30 seconds", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   const keys = new Set();
@@ -134,7 +134,7 @@ test("every send has a key of its own", async (t) => {
   assert.equal(keys.size, 3);
 });
 
-test("an answer that does not come is given up, and the send tried again", async (t) => {
+test("a send without an answer is retried", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   const first = await net.request("POST");
@@ -146,7 +146,7 @@ test("an answer that does not come is given up, and the send tried again", async
 });
 
 for (const [name, value] of [["seconds", "3"], ["a date", "date"]]) {
-  test(`Retry-After in ${name} is neither undercut nor cut short`, async (t) => {
+  test(`Retry-After in ${name} is waited for in full`, async (t) => {
     const net = fakeNet(t);
     const sent = watch(open().send("bob", "x"));
     const header = value === "date" ? new Date(Date.now() + 3000).toUTCString() : value;
@@ -170,7 +170,7 @@ test("a Retry-After beyond the 30 seconds ends the send", async (t) => {
   assert.equal(sent.error.message, "words");
 });
 
-test("a send that is refused until its time is up fails before that, and with the reason", async (t) => {
+test("a send that keeps being refused fails just before its time is up, with the reason", async (t) => {
   const net = fakeNet(t);
   for (let round = 0; round < 10; round++) { // pauses are random
     const begun = Date.now();
@@ -185,7 +185,7 @@ test("a send that is refused until its time is up fails before that, and with th
 });
 
 for (const [status, code] of [[400, "bad-recipient"], [401, "unauthorized"], [403, "forbidden-origin"], [404, "no-such-inbox"], [413, "too-large"]]) {
-  test(`${code} is not tried again`, async (t) => {
+  test(`${code} is not retried`, async (t) => {
     const net = fakeNet(t);
     const sent = watch(open().send("bob", "x"));
     await (await net.request("POST")).problem(status, code);
@@ -197,7 +197,7 @@ for (const [status, code] of [[400, "bad-recipient"], [401, "unauthorized"], [40
 }
 
 for (const [status, body] of [[502, "<html>"], [500, "null"], [408, ""]]) {
-  test(`${status} with ${body || "nothing"} is tried again`, async (t) => {
+  test(`${status} with ${body || "nothing"} is retried`, async (t) => {
     const net = fakeNet(t);
     const sent = watch(open().send("bob", "x"));
     await (await net.request("POST")).answer(status, {}, body);
@@ -208,14 +208,14 @@ for (const [status, body] of [[502, "<html>"], [500, "null"], [408, ""]]) {
   });
 }
 
-test("an error without a code has its status", async (t) => {
+test("an error without a code has the status as its code", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   await (await net.request("POST")).answer(405);
   assert.equal(sent.error.code, "http-405");
 });
 
-test("with wait, a missing recipient is waited for", async (t) => {
+test("wait waits for a missing recipient", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x", { wait: 60_000 }));
   for (let second = 0; second < 50; second++) {
@@ -252,7 +252,7 @@ test("an endless wait is possible", async (t) => {
   assert.equal(sent.error.name, "AbortError");
 });
 
-test("after the server was away, a recipient may have to come back too", async (t) => {
+test("after an interruption, a send waits for the recipient to reconnect", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   await (await net.request("POST")).fail();
@@ -264,7 +264,7 @@ test("after the server was away, a recipient may have to come back too", async (
   assert.equal(sent.state, "done");
 });
 
-test("but not for long", async (t) => {
+test("after an interruption, a send does not wait long for the recipient", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   await (await net.request("POST")).fail();
@@ -275,7 +275,7 @@ test("but not for long", async (t) => {
   assert.equal(sent.error?.code, "no-such-inbox");
 });
 
-test("sends to one recipient keep their order, others do not wait for them", async (t) => {
+test("sends to one recipient keep their order, and do not delay others", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const sent = ["1", "2", "3"].map((body) => watch(inbox.send("bob", body)));
@@ -298,7 +298,7 @@ test("sends to one recipient keep their order, others do not wait for them", asy
   assert.deepEqual(sent.map(({ state }) => state), ["done", "failed", "done"]);
 });
 
-test("an abort ends a send that waits for its turn, and the order stays", async (t) => {
+test("an abort ends a send that waits for its turn, and the order is kept", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const ends = new AbortController();
@@ -316,7 +316,7 @@ test("an abort ends a send that waits for its turn, and the order stays", async 
   await third.answer();
 });
 
-test("a send whose turn does not come in time is given up, not sent out of turn", async (t) => {
+test("a send whose turn does not come in time fails instead of overtaking", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const first = watch(inbox.send("bob", "1", { wait: 60_000 }));
@@ -361,7 +361,7 @@ test("an abort ends a request, and a pause", async (t) => {
   assert.equal(await net.open(), 0);
 });
 
-test("a send is tried again at once when the network is back or the page is looked at", async (t) => {
+test("a send is retried immediately when the network is back or the page becomes visible", async (t) => {
   const net = fakeNet(t);
   const sent = watch(open().send("bob", "x"));
   for (const type of ["online", "offline", "visibilitychange"]) {
@@ -387,7 +387,7 @@ test("short messages outlive the page", async (t) => {
   assert.equal((await net.request("POST")).init.keepalive, false);
 });
 
-test("last words go by a request that outlives the page, and over the socket for who lets no request through", async (t) => {
+test("a last message goes by a request that outlives the page, and over the socket", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open();
@@ -396,7 +396,7 @@ test("last words go by a request that outlives the page, and over the socket for
   await socket.open();
   socket.heard();
   const sent = watch(inbox.send("bob", { type: "bye" }, { last: true }));
-  // At once: there may be no later.
+  // Synchronously, because the page may be gone later.
   const request = net.requests.at(-1);
   assert.deepEqual([request.method, request.body, request.init.keepalive], ["POST", '{"type":"bye"}', true]);
   const key = request.headers.get("Idempotency-Key");
@@ -407,7 +407,7 @@ test("last words go by a request that outlives the page, and over the socket for
   assert.equal(sent.state, "done");
 });
 
-test("last words in bytes outlive the page, too", async (t) => {
+test("a last message in bytes outlives the page too", async (t) => {
   const net = fakeNet(t);
   void open().send("a", new Uint8Array([255]), { last: true });
   const request = net.requests.at(-1);
@@ -424,7 +424,7 @@ test("close deletes the inbox and ends the loops over it", async (t) => {
   const closed = watch(inbox.close());
   const request = await net.request("DELETE");
   assert.equal(next.error.code, "closed");
-  // Only the life that this object knows.
+  // The DELETE closes only the life that this object knows.
   assert.deepEqual(request.query, { life: "c7" });
   assert.equal(request.init.keepalive, true);
   await request.answer(204);

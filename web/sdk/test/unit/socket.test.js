@@ -6,7 +6,7 @@ import { advance, collect, fakeNet, settle } from "../support/net.js";
 const open = (options = {}) =>
   new Inbox("https://example.com/inbox", { id: "älice", password: "secret", transports: ["socket"], ...options });
 
-/** A loop over an open socket. */
+/** Starts a loop over an open socket. */
 async function opened(t, opening) {
   const net = fakeNet(t);
   net.withSockets();
@@ -18,7 +18,7 @@ async function opened(t, opening) {
   return { net, inbox, got, socket };
 }
 
-test("credentials go into the first frame, never into the address", async (t) => {
+test("credentials are in the first frame, never in the URL", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = open();
@@ -51,7 +51,7 @@ test("an open socket also sends", async (t) => {
   assert.equal(net.requests.length, 0);
 });
 
-test("errors of a send are told, and those that pass are tried again elsewhere", async (t) => {
+test("a send reports errors, and retries passing ones by request", async (t) => {
   const { net, inbox, socket } = await opened(t);
   const absent = inbox.send("bob", "x");
   const [first] = socket.heard();
@@ -69,7 +69,7 @@ test("errors of a send are told, and those that pass are tried again elsewhere",
   await full;
 });
 
-test("a socket that drops hands its sends to requests, under the same key", async (t) => {
+test("sends of a socket that drops are retried by request, under the same key", async (t) => {
   const { net, inbox, socket } = await opened(t);
   const sent = inbox.send("bob", "x");
   const [frame] = socket.heard();
@@ -82,7 +82,7 @@ test("a socket that drops hands its sends to requests, under the same key", asyn
   await sent;
 });
 
-test("so does one that is replaced or closed: that is no answer to a send", async (t) => {
+test("sends of a socket that is replaced or closed are retried by request", async (t) => {
   const { net, inbox, got, socket } = await opened(t);
   const sent = inbox.send("bob", "x");
   const [frame] = socket.heard();
@@ -117,7 +117,7 @@ for (const [what, body, frame] of [
 
 for (const [opening, fits, not] of [[{ cursor: "c0" }, 16_000, 16_001], [{ cursor: "c0", maxBody: 100 }, 100, 101]]) {
   for (const make of [(n) => "x".repeat(n), (n) => new Uint8Array(n), (n) => "é".repeat(n / 2) + "x".repeat(n % 2)]) {
-    test(`what is larger than a server takes goes by a request: ${not} of ${make}`, async (t) => {
+    test(`a body above the socket's limit is sent by request: ${not} of ${make}`, async (t) => {
       const { net, inbox, socket } = await opened(t, opening);
       void inbox.send("bob", make(fits));
       await settle();
@@ -137,7 +137,7 @@ test("an abort does not wait for the answer to a send", async (t) => {
   await assert.rejects(sent, { name: "AbortError" });
 });
 
-test("a silent socket is asked whether it lives, and given up if it does not say", async (t) => {
+test("a silent socket is pinged, and given up without an answer", async (t) => {
   const { net, inbox, socket } = await opened(t);
   const away = [];
   inbox.onaway = ({ code }) => away.push(code);
@@ -159,7 +159,7 @@ test("a silent socket is asked whether it lives, and given up if it does not say
   assert.deepEqual(next.heard(), [{ type: "open", id: "älice", password: "secret", after: "c0" }]);
 });
 
-test("a send that is not answered counts as a dead socket", async (t) => {
+test("an unanswered send ends the socket", async (t) => {
   const { net, inbox, socket } = await opened(t);
   const sent = inbox.send("bob", "x");
   await advance(10_100);
@@ -169,7 +169,7 @@ test("a send that is not answered counts as a dead socket", async (t) => {
   await sent;
 });
 
-test("a send that is not answered while others talk goes by a request", async (t) => {
+test("a send that is not answered while other frames arrive is retried by request", async (t) => {
   const { net, inbox, socket } = await opened(t);
   const sent = inbox.send("bob", "x");
   const [frame] = socket.heard();
@@ -186,7 +186,7 @@ test("a send that is not answered while others talk goes by a request", async (t
   assert.equal(socket.closed, undefined);
 });
 
-test("unacknowledged messages come again over the next socket, and are dropped", async (t) => {
+test("duplicates of unacknowledged messages over the next socket are dropped", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   let go;
@@ -211,7 +211,7 @@ test("unacknowledged messages come again over the next socket, and are dropped",
   assert.equal(second.heard().at(-1).after, "c3");
 });
 
-test("a reset is told, and the new life goes on", async (t) => {
+test("a reset is reported, and the new life is received", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   let resets = 0;
@@ -251,7 +251,7 @@ for (const [code, expected, status] of [
 }
 
 for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408, "no open frame in time"], [4413, "a message is larger than this server accepts"], [1013, "store-unavailable"], [1011, "closed"], [4999, "unauthorized"]]) {
-  test(`close code ${code} does not`, async (t) => {
+  test(`close code ${code} does not end the loop`, async (t) => {
     const { net, got, socket } = await opened(t);
     await socket.drop(code, reason);
     await advance(500);
@@ -261,7 +261,7 @@ for (const [code, reason] of [[1012, "draining"], [1006, ""], [1001, ""], [4408,
 }
 
 for (const close of [1002, 1003, 1007, 4400]) {
-  test(`close code ${close} is named by the answer to a request`, async (t) => {
+  test(`a request finds out the reason of close code ${close}`, async (t) => {
     const { net, got, socket } = await opened(t);
     await socket.drop(close, "closed");
     const request = await net.request("GET");
@@ -271,7 +271,7 @@ for (const close of [1002, 1003, 1007, 4400]) {
     assert.equal(got.error.status, 400);
   });
 
-  test(`close code ${close} is no fault of a client that the server understands`, async (t) => {
+  test(`close code ${close} is retried if a request succeeds`, async (t) => {
     const { net, got, socket } = await opened(t);
     await socket.drop(close, "");
     await (await net.request("GET")).nothing();
@@ -281,7 +281,7 @@ for (const close of [1002, 1003, 1007, 4400]) {
   });
 }
 
-test("a cursor that the server does not know begins anew", async (t) => {
+test("a cursor that the server does not know restarts from the beginning", async (t) => {
   const { net, got, socket } = await opened(t);
   await socket.drop(4400, "");
   await (await net.request("GET")).problem(400, "bad-cursor");
@@ -292,7 +292,7 @@ test("a cursor that the server does not know begins anew", async (t) => {
 });
 
 for (const data of ["<html>", "null", '{"type":', new Blob(["x"])]) {
-  test(`a frame that cannot be read ends the socket: ${data}`, async (t) => {
+  test(`an invalid frame ends the socket: ${data}`, async (t) => {
     const { net, inbox, got, socket } = await opened(t);
     const away = [];
     inbox.onaway = ({ code }) => away.push(code);
@@ -321,7 +321,7 @@ test("an abort closes the socket", async (t) => {
   await settle();
   assert.equal(socket.closed, true);
   assert.equal(inbox.transport, undefined);
-  // What an old socket still says is nobody's business.
+  // Late frames of an old socket are ignored.
   await socket.message(["c1", "one"]);
   await socket.drop();
   await advance(5000);

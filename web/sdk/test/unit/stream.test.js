@@ -6,7 +6,7 @@ import { advance, collect, event, fakeNet, settle } from "../support/net.js";
 const open = (options = {}) =>
   new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: ["stream"], ...options });
 
-test("a stream is one request, and acknowledgements go beside it", async (t) => {
+test("a stream is one request, and acknowledgements are separate requests", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const got = collect(inbox.messages());
@@ -18,7 +18,7 @@ test("a stream is one request, and acknowledgements go beside it", async (t) => 
   assert.equal(inbox.transport, undefined);
   await write(": begins\n");
   assert.equal(inbox.transport, "stream");
-  // Where the inbox stands, so that a reset can be told before there is a message.
+  // The position of the inbox, so that a reset is noticed even without a message.
   const standing = await net.request();
   assert.deepEqual(standing.query, { after: "0", limit: "0" });
   await standing.nothing("c0");
@@ -32,7 +32,7 @@ test("a stream is one request, and acknowledgements go beside it", async (t) => 
   assert.deepEqual((await net.request()).query, { after: "c3", limit: "0" });
 });
 
-test("an acknowledgement that is cut off with the loop is made again", async (t) => {
+test("an acknowledgement that ends with the loop is repeated", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages(), ({ text }) => {
     if (text === "two") throw new Error("broken");
@@ -52,7 +52,7 @@ test("an acknowledgement that is cut off with the loop is made again", async (t)
   assert.equal(await net.open(), 0);
 });
 
-test("where chunks and characters are cut does not matter, nor what is in a body", async (t) => {
+test("chunks may be cut anywhere, and bodies may contain anything", async (t) => {
   const net = fakeNet(t);
   const got = collect(open().messages());
   const { write } = await (await net.request()).streams();
@@ -63,7 +63,7 @@ test("where chunks and characters are cut does not matter, nor what is in a body
   assert.equal(got.done, false);
 });
 
-test("a stream that stays silent at first is taken for buffered", async (t) => {
+test("a stream without a first line counts as buffered", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["stream", "poll"] });
   const got = collect(inbox.messages());
@@ -80,7 +80,7 @@ test("a stream that stays silent at first is taken for buffered", async (t) => {
   assert.deepEqual(got.texts, ["one"]);
 });
 
-test("so is one whose headers do not come", async (t) => {
+test("a stream without headers counts as buffered", async (t) => {
   const net = fakeNet(t);
   collect(open({ transports: ["stream", "poll"] }).messages());
   const request = await net.request();
@@ -89,7 +89,7 @@ test("so is one whose headers do not come", async (t) => {
   assert.deepEqual((await net.request()).query, { after: "0", wait: "0" });
 });
 
-test("a stream that falls silent later is made anew, and resumed", async (t) => {
+test("a stream that falls silent later is reopened and resumed", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const away = [];
@@ -118,7 +118,7 @@ test("a stream that falls silent later is made anew, and resumed", async (t) => 
   assert.deepEqual(got.texts, ["one", "two"]);
 });
 
-test("a stream that ends is made anew", async (t) => {
+test("a stream that ends is reopened", async (t) => {
   const net = fakeNet(t);
   collect(open().messages());
   const { write, end } = await (await net.request()).streams();
@@ -144,7 +144,7 @@ for (const code of ["replaced", "closed"]) {
   });
 }
 
-test("the event draining does not", async (t) => {
+test("the event draining does not end the loop", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const away = [];
@@ -160,7 +160,7 @@ test("the event draining does not", async (t) => {
   assert.equal(got.done, false);
 });
 
-test("the event reset is told", async (t) => {
+test("the event reset is reported", async (t) => {
   const net = fakeNet(t);
   let resets = 0;
   const got = collect(open().messages({ onreset: () => resets++ }));
@@ -172,7 +172,7 @@ test("the event reset is told", async (t) => {
   assert.deepEqual(got.texts, ["old", "new"]);
 });
 
-test("what is no stream is none", async (t) => {
+test("another response is not taken for a stream", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["stream", "poll"] });
   const got = collect(inbox.messages());

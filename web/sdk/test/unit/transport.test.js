@@ -1,4 +1,4 @@
-/** Which transport is taken when. */
+/** The choice of the transport. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -26,14 +26,14 @@ async function streams(net) {
   return stream;
 }
 
-test("a socket first", async (t) => {
+test("a socket is tried first", async (t) => {
   const { net, told } = begin(t);
   await (await net.socket()).open();
   assert.deepEqual(told, ["socket"]);
   assert.equal(await net.open(), 0);
 });
 
-test("no transports given are all of them", async (t) => {
+test("an empty list of transports means all", async (t) => {
   const net = fakeNet(t);
   net.withSockets();
   const inbox = new Inbox("https://example.com/inbox", { id: "alice", password: "secret", transports: [] });
@@ -42,20 +42,20 @@ test("no transports given are all of them", async (t) => {
   assert.equal(inbox.transport, "socket");
 });
 
-test("without WebSocket, as in Node 20, a stream", async (t) => {
+test("without WebSocket, as in Node 20, a stream is used", async (t) => {
   const { net, told } = begin(t, { sockets: false });
   await streams(net);
   assert.deepEqual(told, ["stream"]);
 });
 
-test("a refused Upgrade leads to a stream at once", async (t) => {
+test("a refused Upgrade leads to a stream immediately", async (t) => {
   const { net, told } = begin(t);
   await (await net.socket()).drop(1006);
   await streams(net);
   assert.deepEqual(told, ["stream"]);
 });
 
-test("one that is never answered leads there in time", async (t) => {
+test("an unanswered Upgrade leads to a stream within the time limit", async (t) => {
   const { net, told } = begin(t);
   const socket = await net.socket();
   await advance(4900);
@@ -66,7 +66,7 @@ test("one that is never answered leads there in time", async (t) => {
   assert.deepEqual(told, ["stream"]);
 });
 
-test("a socket that opens but says nothing leads there too", async (t) => {
+test("a socket that opens and stays silent leads to a stream", async (t) => {
   const { net, told } = begin(t);
   (await net.socket()).onopen();
   await advance(5100);
@@ -74,7 +74,7 @@ test("a socket that opens but says nothing leads there too", async (t) => {
   assert.deepEqual(told, ["stream"]);
 });
 
-test("WebSocket that throws, as a policy can make it, leads there too", async (t) => {
+test("a WebSocket constructor that throws leads to a stream", async (t) => {
   const net = fakeNet(t);
   globalThis.WebSocket = class {
     constructor() {
@@ -95,7 +95,7 @@ test("refused Upgrade and buffered stream lead to polls", async (t) => {
   assert.equal(inbox.transport, "poll");
 });
 
-test("a server that is away is tried from the top, again and again", async (t) => {
+test("an unreachable server is retried with all transports", async (t) => {
   const { net, told } = begin(t);
   for (let i = 0; i < 3; i++) {
     await (await net.socket()).drop(1006);
@@ -107,7 +107,7 @@ test("a server that is away is tried from the top, again and again", async (t) =
   assert.deepEqual(told, ["unreachable", "unreachable", "unreachable", "socket"]);
 });
 
-test("what worked is tried first when it breaks", async (t) => {
+test("a transport that worked is retried first", async (t) => {
   const { net, told } = begin(t);
   await (await net.socket()).drop(1006);
   const stream = await streams(net);
@@ -118,7 +118,7 @@ test("what worked is tried first when it breaks", async (t) => {
   assert.deepEqual(told, ["stream", "unreachable", "stream"]);
 });
 
-test("a server that asks to wait is not asked over another transport meanwhile", async (t) => {
+test("a server that asks to wait gets no request over another transport meanwhile", async (t) => {
   const { net } = begin(t);
   await (await net.socket()).drop(1006);
   await (await net.request()).problem(503, "draining", { "Retry-After": "2" });
@@ -127,7 +127,7 @@ test("a server that asks to wait is not asked over another transport meanwhile",
   await (await net.socket()).open();
 });
 
-test("a socket that breaks again and again, soon, is given up for a stream", async (t) => {
+test("a socket that keeps breaking early is given up for a stream", async (t) => {
   const { net, told } = begin(t);
   for (let i = 0; i < 4; i++) {
     const socket = await net.socket();
@@ -140,7 +140,7 @@ test("a socket that breaks again and again, soon, is given up for a stream", asy
   assert.equal(told.at(-1), "stream");
 });
 
-test("one that lasts is not", async (t) => {
+test("a socket that lasts is not given up", async (t) => {
   const { net } = begin(t);
   for (let i = 0; i < 6; i++) {
     const socket = await net.socket();
@@ -152,7 +152,7 @@ test("one that lasts is not", async (t) => {
   await (await net.socket()).open();
 });
 
-test("something better is tried again after five minutes", async (t) => {
+test("a better transport is tried again after five minutes", async (t) => {
   const { net, told } = begin(t);
   await (await net.socket()).drop(1006);
   const stream = await streams(net);
@@ -166,7 +166,7 @@ test("something better is tried again after five minutes", async (t) => {
   assert.deepEqual(told, ["stream", "socket"]);
 });
 
-test("and at once when there is another network", async (t) => {
+test("a better transport is tried again when the network changes", async (t) => {
   const { net, told } = begin(t);
   await (await net.socket()).drop(1006);
   await streams(net);
@@ -175,7 +175,7 @@ test("and at once when there is another network", async (t) => {
   assert.deepEqual(told, ["stream", "socket"]);
 });
 
-test("a page that is looked at again does not trust its connection, whatever it is", async (t) => {
+test("a page that becomes visible reopens its connection over any transport", async (t) => {
   const { net, told } = begin(t);
   const socket = await net.socket();
   await socket.open();
@@ -186,7 +186,7 @@ test("a page that is looked at again does not trust its connection, whatever it 
   assert.deepEqual(told, ["socket", "socket"]);
 });
 
-test("wrong credentials end it, over whatever they are told", async (t) => {
+test("wrong credentials end the loop over any transport", async (t) => {
   const { net, got } = begin(t);
   await (await net.socket()).drop(1006);
   await (await net.request()).problem(401, "unauthorized");
