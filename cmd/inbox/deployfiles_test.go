@@ -228,12 +228,21 @@ type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-// The Kubernetes manifest matches the program and its image.
-func TestKubernetesManifest(t *testing.T) {
-	content, err := os.ReadFile(deploy + "kubernetes/inbox.yaml")
-	if err != nil {
-		t.Fatal(err)
+// The Kubernetes manifests match the program and its image. A test of the chart in
+// deploy/helm checks the rest of them.
+func TestKubernetesManifests(t *testing.T) {
+	for _, name := range []string{"inbox", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(deploy + "kubernetes/" + name + ".yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			testManifest(t, content, name == "redis")
+		})
 	}
+}
+
+func testManifest(t *testing.T, content []byte, redis bool) {
 	type port struct {
 		Name          string
 		ContainerPort int    `yaml:"containerPort"`
@@ -266,6 +275,7 @@ func TestKubernetesManifest(t *testing.T) {
 		}
 	}
 	named := make(map[string]bool)
+	var targets []string // of services
 	kinds := make(map[string]int)
 	for d := yaml.NewDecoder(bytes.NewReader(content)); ; {
 		var m manifest
@@ -291,12 +301,16 @@ func TestKubernetesManifest(t *testing.T) {
 				variables[v.Name] = v.Value
 			}
 			c := checkSettings(t, variables)
-			if m.Spec.Replicas != 1 || c.Store != inMemory || float64(pod.Grace) < 2*c.Drain.Seconds() || !strings.HasPrefix(c.Snapshot, container.VolumeMounts[0].MountPath) {
-				t.Errorf("%d replicas, store %s, %d s to stop, snapshot %s", m.Spec.Replicas, c.Store, pod.Grace, c.Snapshot)
+			file := c.Snapshot // in the volume
+			if redis {
+				file = c.PepperFile
+			}
+			if (m.Spec.Replicas == 1) == redis || (c.Store == inMemory) == redis || float64(pod.Grace) < 2*c.Drain.Seconds() || !strings.HasPrefix(file, container.VolumeMounts[0].MountPath) {
+				t.Errorf("%d replicas, store %s, %d s to stop, file %s", m.Spec.Replicas, c.Store, pod.Grace, file)
 			}
 			for _, p := range container.Ports {
 				named[p.Name] = true
-				if want := map[string]string{"http": c.addresses()[0], "relay": c.TurnListen, "relay-tcp": c.TurnListen}[p.Name]; want != fmt.Sprint(":", p.ContainerPort) {
+				if want := map[string]string{"http": c.addresses()[0], "relay": c.TurnListen, "relay-tcp": c.TurnListen, "metrics": c.MetricsListen}[p.Name]; want != fmt.Sprint(":", p.ContainerPort) {
 					t.Errorf("the port %s is %d, and the server listens at %s", p.Name, p.ContainerPort, want)
 				}
 			}
@@ -308,13 +322,16 @@ func TestKubernetesManifest(t *testing.T) {
 			}
 		case "Service":
 			for _, p := range m.Spec.Ports {
-				if !named[p.TargetPort] {
-					t.Errorf("no port is called %s", p.TargetPort)
-				}
+				targets = append(targets, p.TargetPort)
 			}
 		}
 	}
-	if kinds["StatefulSet"] != 1 || kinds["Service"] != 2 || kinds["Ingress"] != 1 {
+	for _, target := range targets {
+		if !named[target] {
+			t.Errorf("no port is named %s", target)
+		}
+	}
+	if kinds["StatefulSet"] != 1 || kinds["Service"] != 3 || kinds["Ingress"] != 1 {
 		t.Errorf("the manifest has %v", kinds)
 	}
 }
