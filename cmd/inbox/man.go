@@ -8,10 +8,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// manCommand is "inbox man". Packages install its pages, and an archive's reader can see
-// one with: inbox man serve | man -l -
+// manCommand is "inbox man". Packages install its pages; to read one without a package:
+// inbox man serve | man -l -
 type manCommand struct {
-	Command string `arg:"" optional:"" help:"The command to describe. Default: inbox itself."`
+	Command string `arg:"" optional:"" help:"Command to describe. Default: inbox itself."`
 }
 
 // Run prints the manual page.
@@ -25,14 +25,14 @@ func (m *manCommand) Run(k *kong.Kong, s streams) error {
 			}
 		}
 		if node == nil {
-			return usageError{fmt.Errorf("there is no command %q: inbox --help lists them", m.Command)}
+			return usageError{fmt.Errorf("unknown command %q: inbox --help lists all commands", m.Command)}
 		}
 	}
 	_, err := io.WriteString(s.out, manPage(k.Model, node))
 	return err
 }
 
-// manPage returns the page of a command, or of the program, for man(7).
+// manPage returns the page of a command, or of the program, in the format of man(7).
 func manPage(model *kong.Application, node *kong.Node) string {
 	var b strings.Builder
 	name, help, detail := model.Name, "signaling server for WebRTC.", model.Help
@@ -69,7 +69,7 @@ func manPage(model *kong.Application, node *kong.Node) string {
 	return b.String()
 }
 
-// manFlags writes the flags of a command by their groups, in the order of the help.
+// manFlags writes the flags of a command by group, in the order of the help.
 func manFlags(b *strings.Builder, node *kong.Node) {
 	if len(node.Positional) > 0 {
 		b.WriteString(".SH ARGUMENTS\n")
@@ -119,11 +119,11 @@ func manFlags(b *strings.Builder, node *kong.Node) {
 	}
 }
 
-// manEnd writes the sections that lead on from a page.
+// manEnd writes the last sections of a page.
 func manEnd(b *strings.Builder, model *kong.Application, node *kong.Node) {
 	if node.Name == "serve" {
-		b.WriteString(".SH FILES\n.TP\n.I /etc/inbox/inbox.yaml\nSettings of the service of a package: YAML, a line for each flag.\n")
-		b.WriteString(".TP\n.I /var/lib/inbox\nIts certificates and its snapshot.\n")
+		b.WriteString(".SH FILES\n.TP\n.I /etc/inbox/inbox.yaml\nSettings of the packaged service: YAML, one line per flag.\n")
+		b.WriteString(".TP\n.I /var/lib/inbox\nCertificates and snapshot of the packaged service.\n")
 	}
 	b.WriteString(".SH SEE ALSO\n")
 	var others []string
@@ -138,7 +138,8 @@ func manEnd(b *strings.Builder, model *kong.Application, node *kong.Node) {
 	b.WriteString(strings.Join(others, ",\n") + "\n")
 }
 
-// manParagraphs writes a text. Indented lines are examples or lists, and stay as they are.
+// manParagraphs writes a text. Indented lines are examples or lists, and keep their line
+// breaks.
 func manParagraphs(b *strings.Builder, text string) {
 	for paragraph := range strings.SplitSeq(strings.Trim(text, "\n"), "\n\n") {
 		if paragraph == "" {
@@ -152,7 +153,7 @@ func manParagraphs(b *strings.Builder, text string) {
 	}
 }
 
-// manText escapes what roff would take for commands, line by line.
+// manText escapes everything that roff would interpret as a command.
 func manText(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

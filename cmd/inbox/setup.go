@@ -23,36 +23,36 @@ import (
 	"inbox/internal/check"
 )
 
-// setupCommand is "inbox setup": from an installed package to a public server.
+// setupCommand is "inbox setup": it turns an installed package into a public server.
 type setupCommand struct {
-	Name   string        `arg:"" name:"NAME" help:"The name of the server, as in signal.example.com."`
-	Set    []string      `env:"-" sep:"none" placeholder:"SETTING=VALUE" help:"Write another setting into the file, as in --set max-memory=512MiB. Repeatable."`
-	Config string        `env:"-" default:"/etc/inbox/inbox.yaml" placeholder:"FILE" help:"The settings of the service."`
+	Name   string        `arg:"" name:"NAME" help:"Name of the server, as in signal.example.com."`
+	Set    []string      `env:"-" sep:"none" placeholder:"SETTING=VALUE" help:"Add another setting to the file, as in --set max-memory=512MiB. Repeatable."`
+	Config string        `env:"-" default:"/etc/inbox/inbox.yaml" placeholder:"FILE" help:"Settings of the service."`
 	Wait   time.Duration `env:"-" default:"2m" help:"How long to wait for the certificate."`
 	Force  bool          `env:"-" help:"Continue even if DNS points elsewhere or a port is in use."`
 }
 
 func (*setupCommand) Help() string {
-	return `It checks that the name leads to this machine and that the ports are free, writes the name into the settings, starts the service, waits for the certificate, and runs 'inbox check'.
+	return `Check that the name leads to this machine and that the ports are free, write the name into the settings, start the service, wait for the certificate, and run 'inbox check'.
 
   sudo inbox setup signal.example.com
   sudo inbox setup signal.example.com --set tls-email=you@example.com
 
-Run it again to change the name or a setting, or after you have fixed what it reports.
+Run it again to change the name or a setting, or after fixing a problem that it reports.
 
 Exit codes:
 
   0    the server is ready
-  1    something does not work: the last line says what to do
-  2    the command line or the settings make no sense
-  7    strangers can do what they should not
+  1    a step failed: the last line tells how to continue
+  2    the command line or the settings are invalid
+  7    something private is open to strangers
   130  interrupted`
 }
 
-// unit is the service of the package.
+// unit is the package's service.
 const unit = "inbox.service"
 
-// Run sets the server up and says what it does, a line for each step.
+// Run sets up the server and prints a line for each step.
 func (c *setupCommand) Run(ctx context.Context, s streams) error {
 	say := func(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
 	if err := c.checkMachine(ctx); err != nil {
@@ -102,26 +102,26 @@ func (c *setupCommand) Run(ctx context.Context, s streams) error {
 	if trusted {
 		say("Certificate: %s has one that browsers accept.", c.Name)
 	} else {
-		say("Certificate: %s has one of an authority that this machine does not trust (tls-directory in %s).", c.Name, c.Config)
+		say("Certificate: %s has one from an authority that this machine does not trust (tls-directory in %s).", c.Name, c.Config)
 	}
 	url := "https://" + c.Name + serve.portOfURL() + serve.basePath()
 	say("\nChecking %s from this machine:", url)
 	err = (&checkCommand{URL: url, Insecure: !trusted}).Run(ctx, s)
-	say("\nLet these ports through the firewall, here and at your provider: %s.", strings.Join(serve.publicPorts(), ", "))
+	say("\nOpen these ports in the firewalls of this machine and of your provider: %s.", strings.Join(serve.publicPorts(), ", "))
 	for _, line := range firewallCommands(serve.publicPorts(), onPath) {
 		say("  %s", line)
 	}
 	if errors.Is(err, errCheckFailed) {
-		return fmt.Errorf("the server runs, and something does not work from this machine: see the lines that say %q, fix them and run this again", check.Failed)
+		return fmt.Errorf("the server runs, but a check failed on this machine: fix the problems marked %q and run this again", check.Failed)
 	}
 	if err != nil {
 		return err
 	}
-	say("Then try it from another network: inbox check %s\n\nThe server is ready. Open the call page: %scall/", url, url)
+	say("Then check it from another network: inbox check %s\n\nThe server is ready. Open the call page: %scall/", url, url)
 	return nil
 }
 
-// checkMachine fails where there is no service to set up.
+// checkMachine fails on a machine without the service.
 func (c *setupCommand) checkMachine(ctx context.Context) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return errors.New("this machine does not run systemd: start the server yourself, as in inbox --config inbox.yaml, or use deploy/single/compose.yaml")
@@ -135,8 +135,8 @@ func (c *setupCommand) checkMachine(ctx context.Context) error {
 	return nil
 }
 
-// settings returns the file with the name and the settings of --set in it, and the server
-// that it describes.
+// settings returns the settings file with the name and the settings of --set, and the
+// server that it describes.
 func (c *setupCommand) settings(ctx context.Context) ([]byte, *serveCommand, error) {
 	content, err := readUpTo(ctx, c.Config, maxConfig)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -146,7 +146,7 @@ func (c *setupCommand) settings(ctx context.Context) ([]byte, *serveCommand, err
 	for _, s := range c.Set {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
-			return nil, nil, fmt.Errorf("--set is SETTING=VALUE, as in max-memory=512MiB, not %q", name)
+			return nil, nil, fmt.Errorf("--set %q: want SETTING=VALUE, as in max-memory=512MiB", name)
 		}
 		set = append(set, [2]string{name, value})
 	}
@@ -154,14 +154,16 @@ func (c *setupCommand) settings(ctx context.Context) ([]byte, *serveCommand, err
 	if err != nil {
 		return nil, nil, err
 	}
-	// The default is too much for a small machine: the rest of the program needs memory, too.
+	// The default is too much for a small machine, where other parts of the program need
+	// memory too.
 	if half := size(available()/2) &^ (1<<20 - 1); serve.Store == inMemory && serve.MaxMemory > half && half > 0 {
 		return c.changed(content, [][2]string{{"max-memory", half.String()}})
 	}
 	return content, serve, nil
 }
 
-// changed returns the settings with some of them changed, if a server takes them.
+// changed returns the settings with some of them changed. It fails if the result is
+// invalid.
 func (c *setupCommand) changed(content []byte, set [][2]string) ([]byte, *serveCommand, error) {
 	var err error
 	for _, s := range set {
@@ -193,14 +195,14 @@ func parseServe(args []string) (*serveCommand, error) {
 	parser, err := kong.New(&of, kong.DefaultEnvars("INBOX"), kong.Exit(func(int) {}))
 	if err != nil {
 		panic(err) // the struct is wrong
-	}
+	} // the struct is invalid
 	if _, err := parser.Parse(joinNegatives(append([]string{"serve"}, args...))); err != nil {
 		return nil, err
 	}
 	return &of.Serve, nil
 }
 
-// startError says why the service does not start, in the words of its last line.
+// startError explains why the service does not start, using its last log line.
 func (c *setupCommand) startError(ctx context.Context, step string, err error, out []byte) error {
 	why := strings.TrimSpace(string(out))
 	if lines := c.journal(ctx); len(lines) > 0 {
@@ -209,7 +211,7 @@ func (c *setupCommand) startError(ctx context.Context, step string, err error, o
 	return fmt.Errorf("systemctl %s %s: %w: %s (see also: journalctl -u inbox)", step, unit, err, cmp.Or(why, "no reason given"))
 }
 
-// journal returns what the service has logged since it was started last.
+// journal returns what the service has logged since its last start.
 func (c *setupCommand) journal(ctx context.Context) (lines []string) {
 	id, err := exec.CommandContext(ctx, "systemctl", "show", "--property=InvocationID", "--value", unit).Output()
 	if err != nil || len(bytes.TrimSpace(id)) == 0 {
@@ -225,13 +227,13 @@ func (c *setupCommand) journal(ctx context.Context) (lines []string) {
 	return lines
 }
 
-// noCertificate matches the line in which the server says why it has none, as text and as
-// JSON.
+// noCertificate matches the log line that explains why there is no certificate, as text
+// or JSON.
 var noCertificate = regexp.MustCompile(`msg"?[=:]"no certificate: ((?:[^"\\]|\\.)*)"`)
 
-// awaitCertificate waits until the server shows a certificate for its name, and reports
-// whether this machine trusts its authority. It gives up when the server says why it has
-// none.
+// awaitCertificate waits until the server has a certificate for its name, and reports
+// whether this machine trusts its authority. It stops waiting when the server logs why
+// there is none.
 func (c *setupCommand) awaitCertificate(ctx context.Context, serve *serveCommand) (trusted bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Wait, errNothing)
 	defer cancel()
@@ -252,7 +254,7 @@ func (c *setupCommand) awaitCertificate(ctx context.Context, serve *serveCommand
 		}
 		for _, line := range c.journal(ctx) {
 			if m := noCertificate.FindStringSubmatch(line); m != nil {
-				return false, fmt.Errorf("the server runs without a certificate: %s. It tries again by itself; when you have fixed it, run this again", m[1])
+				return false, fmt.Errorf("the server runs without a certificate: %s. It retries automatically; after fixing the problem, run this again", m[1])
 			}
 		}
 		select {
@@ -266,7 +268,7 @@ func (c *setupCommand) awaitCertificate(ctx context.Context, serve *serveCommand
 	}
 }
 
-// portOfURL is what an address of this server has after its name: nothing, or a port.
+// portOfURL returns the port in the server's URL, with its colon; empty for 443.
 func (c *serveCommand) portOfURL() string {
 	_, port, _ := net.SplitHostPort(c.addresses()[0])
 	if port == "443" || port == "" {
@@ -275,8 +277,8 @@ func (c *serveCommand) portOfURL() string {
 	return ":" + port
 }
 
-// replaceFile writes a file whole, with the permissions that it has, unless it has this
-// content already.
+// replaceFile replaces a file's content atomically and keeps its permissions. It reports
+// false if the content is the same.
 func replaceFile(name string, content []byte) (changed bool, err error) {
 	mode := os.FileMode(0o644)
 	if info, err := os.Stat(name); err == nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A setting is changed in its place, and comments and all other lines stay.
+// A setting changes in place. Comments and all other lines stay.
 func TestChangeSetting(t *testing.T) {
 	const file = "# The name.\n#tls-domain: signal.example.com\n\nallow-origin:\n  - https://a.example\n  - https://b.example\n# The end.\nturn: off # why"
 	for _, c := range []struct{ content, name, value, want string }{
@@ -51,7 +51,7 @@ func (f fakeResolver) LookupNetIP(context.Context, string, string) (all []netip.
 	return all, f.err
 }
 
-// A name that does not lead here is said in a sentence, with the record that is right.
+// If a name does not lead to this machine, the error shows the right record.
 func TestCheckName(t *testing.T) {
 	missing := &net.DNSError{Err: "no such host", IsNotFound: true}
 	for _, c := range []struct {
@@ -81,7 +81,7 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
-// A port that is taken is said with its number, and all ports of the server are tried.
+// An error shows the number of a port in use. All ports of the server are checked.
 func TestCheckPorts(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,7 +124,7 @@ func TestCheckPorts(t *testing.T) {
 	}
 }
 
-// The settings are made of the file, the name and --set, and are checked before anything
+// The settings combine the file, the name and --set, and are validated before anything
 // changes.
 func TestSetupSettings(t *testing.T) {
 	content, err := (&setupCommand{Name: "x.example.com", Config: single + "inbox.yaml", Set: []string{"max-memory=64MiB", "allow-origin=https://a.example,https://b.example"}}).made(t)
@@ -136,9 +136,9 @@ func TestSetupSettings(t *testing.T) {
 	}
 	for want, c := range map[string]setupCommand{
 		"nobody/inbox.yaml:3: unknown setting \"max-memoryy\"": {Name: "x.example.com", Set: []string{"max-memoryy=1"}},
-		"--set is SETTING=VALUE":                               {Name: "x.example.com", Set: []string{"max-memory"}},
-		"is not a host name":                                   {Name: "https://x.example.com"},
-		"only issues certificates for public names":            {Name: "localhost"},
+		"want SETTING=VALUE":                        {Name: "x.example.com", Set: []string{"max-memory"}},
+		"is not a host name":                        {Name: "https://x.example.com"},
+		"only issues certificates for public names": {Name: "localhost"},
 	} {
 		c.Config = "nobody/inbox.yaml"
 		if _, err := c.made(t); err == nil || !strings.Contains(err.Error(), want) {

@@ -16,9 +16,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// changeSetting returns a configuration file in which a setting has a value. It replaces
-// the line of the setting, or the comment that shows it, or adds a line at the end. All
-// other lines stay as they are. Errors begin with the line.
+// changeSetting returns a configuration file with a changed setting. It replaces the line
+// of the setting, or the comment that shows it, or adds a line at the end. Other lines
+// are unchanged. Errors start with the line number.
 func changeSetting(content []byte, name, value string) ([]byte, error) {
 	setting, err := yaml.Marshal(map[string]string{name: value})
 	if err != nil {
@@ -69,11 +69,10 @@ type resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// shared are the addresses that providers use between themselves and their customers, of
-// RFC 6598.
+// shared is the address range between providers and their customers (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
-// publicAddresses are those of this machine that others on the internet can reach.
+// publicAddresses returns this machine's addresses that are reachable from the internet.
 func publicAddresses() (all []netip.Addr) {
 	for _, text := range machineAddresses() {
 		if a, err := netip.ParseAddr(text); err == nil && a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a) {
@@ -83,9 +82,9 @@ func publicAddresses() (all []netip.Addr) {
 	return all
 }
 
-// checkName returns what DNS says of a name, or the error that it does not lead to a
-// machine with these public addresses. A machine may have none, if it is behind a router or
-// in a cloud that translates addresses: then any address may be right for it.
+// checkName describes the addresses of a name. It fails if they do not belong to a
+// machine with these public addresses. Behind a router, or in a cloud that translates
+// addresses, a machine may have none; then every address is accepted.
 func checkName(ctx context.Context, r resolver, name string, own []netip.Addr) (note string, err error) {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return name + " is an address, and needs no DNS", nil
@@ -128,7 +127,7 @@ func joinAddresses(all []netip.Addr) string {
 	return strings.Join(texts, " and ")
 }
 
-// recordsFor names the records that lead to a machine.
+// recordsFor lists the DNS records that a machine needs.
 func recordsFor(own []netip.Addr) string {
 	var records []string
 	for _, a := range own {
@@ -144,10 +143,10 @@ func recordsFor(own []netip.Addr) string {
 	return strings.Join(records, " and ")
 }
 
-// portUse is an address that the server listens on.
+// portUse is an address on which the server listens.
 type portUse struct{ network, address string }
 
-// portUses are the addresses that the internet has to reach.
+// portUses returns the addresses that must be reachable from the internet.
 func (c *serveCommand) portUses() (all []portUse) {
 	for _, address := range c.addresses() {
 		if _, _, err := net.SplitHostPort(address); err == nil {
@@ -163,7 +162,7 @@ func (c *serveCommand) portUses() (all []portUse) {
 	return all
 }
 
-// publicPorts are the ports that the internet has to reach, as in 443/tcp.
+// publicPorts returns the ports that must be reachable from the internet, as in 443/tcp.
 func (c *serveCommand) publicPorts() (all []string) {
 	for _, use := range c.portUses() {
 		_, port, _ := net.SplitHostPort(use.address)
@@ -175,7 +174,7 @@ func (c *serveCommand) publicPorts() (all []string) {
 	return all
 }
 
-// checkPorts fails if another program has one of the ports, and names it.
+// checkPorts fails if another program uses one of the ports, and names the program.
 func (c *serveCommand) checkPorts(ctx context.Context) error {
 	for _, use := range c.portUses() {
 		var err error
@@ -202,10 +201,10 @@ func (c *serveCommand) checkPorts(ctx context.Context) error {
 	return nil
 }
 
-// users matches the name of a program in what ss prints.
+// users matches the program's name in the output of ss.
 var users = regexp.MustCompile(`users:\(\("([^"]+)"`)
 
-// programAt names the program that has a port, or nothing if ss does not say.
+// programAt returns the name of the program that uses a port; empty if unknown.
 func programAt(ctx context.Context, network, port string) string {
 	out, err := exec.CommandContext(ctx, "ss", "--no-header", "--listening", "--numeric", "--processes", "--"+network, "sport", "=", ":"+port).Output()
 	if err != nil {
@@ -222,7 +221,7 @@ func onPath(program string) bool {
 	return err == nil
 }
 
-// firewallCommands are those that let ports through the firewalls that this machine has.
+// firewallCommands returns the commands that open ports in this machine's firewalls.
 func firewallCommands(ports []string, has func(string) bool) (all []string) {
 	if has("ufw") {
 		var each []string
