@@ -1,4 +1,4 @@
-/** What the package and the server ship: its size, its files, its names and its documentation. */
+/** The shipped files: their sizes, names, exports and documentation. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -15,7 +15,7 @@ const served = join(root, "../dist");
 const read = (name) => readFileSync(join(root, name), "utf8");
 const run = (script, ...given) => execFileSync(process.execPath, [script, ...given], { cwd: root, encoding: "utf8" });
 
-// The goals were 4 and 8 KiB. An error of its own for each kind of answer that does not
+// The goals were 4 and 8 KiB. A separate error for each kind of answer that does not
 // come from an inbox server, and an inbox that is closed and reopened, did not fit into them.
 for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808]]) {
   // gzip is larger than brotli, and every server can compress with it.

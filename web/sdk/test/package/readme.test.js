@@ -10,7 +10,7 @@ import { root } from "../support/packed.js";
 
 const readme = readFileSync(join(root, "README.md"), "utf8");
 
-/** What the scripts take from their surroundings. */
+/** Declares the names that the scripts use without defining them. */
 const SURROUNDINGS = `
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "../dist/inbox.js";
 declare const id: string, password: string, signal: AbortSignal, inbox: Inbox;

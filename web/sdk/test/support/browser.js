@@ -42,7 +42,7 @@ export function takeFaults() {
   return faults.splice(0);
 }
 
-/** Opens a page in a browser context of its own. */
+/** Opens a page in a separate browser context. */
 export async function openPage(context) {
   context ??= await browser.newContext();
   const page = await context.newPage();

@@ -16,7 +16,7 @@ export async function advance(ms, step = 100) {
   }
 }
 
-/** Counts the tests. Each starts in a minute of its own, since inboxes of one name share state. */
+/** Counts the tests. Each starts in a separate minute, since inboxes of one name share state. */
 let tests = 0;
 
 /** The SDK's surroundings, controlled by a test. */

@@ -1,4 +1,4 @@
-/** The package as users get it: packed, and installed in a project of its own. */
+/** The package as users get it: packed, and installed in a new project. */
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

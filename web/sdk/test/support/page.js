@@ -114,7 +114,7 @@ globalThis.answerAsOther = async (inbox, before) => {
       };
       await pc.setLocalDescription(answer);
     }
-    // It sends no candidates of its own, so that only theirs make a path.
+    // It sends no candidates itself, so that only theirs make a path.
     void candidates;
   }
 };

@@ -128,7 +128,7 @@ export class FakePeerConnection extends EventTarget {
         this.signalingState = "have-remote-offer";
       } else {
         if (this.signalingState !== "have-local-offer") throw new Error("no offer was made");
-        if (!sdp.includes(this.localDescription.sdp)) throw new Error(`${sdp} is no answer to ${this.localDescription.sdp}`);
+        if (!sdp.includes(this.localDescription.sdp)) throw new Error(`${sdp} does not answer ${this.localDescription.sdp}`);
       }
       this.remoteDescription = { type, sdp };
       if (type === "answer") this.#settled();

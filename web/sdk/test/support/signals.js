@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-/** What a peer may send before a candidate. */
+/** Entries that a peer may send before a candidate. */
 export const FORMS = [
   ["null", [null]],
   ["an empty text", [{ candidate: "", sdpMid: "0", sdpMLineIndex: 0 }]],

@@ -11,7 +11,7 @@ test("the caller makes an offer and sends its candidates in few messages", async
   const { inbox, call, offer, pc } = await calling(t);
   assert.deepEqual({ ...offer, session: "" }, { type: "offer", n: 1, sdp: `${pc.id} offers 1`, session: "" });
   assert.match(offer.session, /^[0-9a-z]{26}$/);
-  // There was nothing to negotiate, so the SDK adds a data channel of its own.
+  // There was nothing to negotiate, so the SDK adds a data channel.
   assert.deepEqual(pc.channel, { label: "", negotiated: true, id: 1023 });
   await advance(20, 10);
   const [candidates, ...others] = inbox.take();

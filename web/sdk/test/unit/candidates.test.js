@@ -11,7 +11,7 @@ const REAL = "candidate:1 1 udp 2130706431 10.0.0.7 5000 typ host";
 /** The end of candidates, as the browser gets it. */
 const END = { candidate: "" };
 
-/** What a peer sends as candidates, and what the browser gets. */
+/** Candidates as a peer sends them, and as the browser gets them. */
 const FORMS = [
   ["null before", [null, { candidate: REAL, sdpMid: "0" }], [{ candidate: REAL, sdpMid: "0", sdpMLineIndex: null }, END]],
   ["an empty text before", [{ candidate: "" }, { candidate: REAL, sdpMid: "0" }], [{ candidate: REAL, sdpMid: "0", sdpMLineIndex: null }, END]],

@@ -29,7 +29,7 @@ test("a rate-limited poll waits as long as the server asks, and continues", asyn
   assert.equal(await net.open(), 0);
   await advance(500);
   const again = await net.request();
-  assert.equal(again.query.after, "c1", "what was limited has acknowledged nothing");
+  assert.equal(again.query.after, "c1", "the limited poll has acknowledged nothing");
   await again.messages(["c1", "one"], ["c2", "two"]);
   assert.deepEqual(got.texts, ["one", "two"]);
 });

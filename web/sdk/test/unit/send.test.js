@@ -121,7 +121,7 @@ test("a send is retried under the same key for 30 seconds", async (t) => {
   assert.equal(await net.open(), 0);
 });
 
-test("every send has a key of its own", async (t) => {
+test("every send has a separate key", async (t) => {
   const net = fakeNet(t);
   const inbox = open();
   const keys = new Set();
