@@ -232,8 +232,8 @@ func (c *setupCommand) journal(ctx context.Context) (lines []string) {
 var noCertificate = regexp.MustCompile(`msg"?[=:]"no certificate: ((?:[^"\\]|\\.)*)"`)
 
 // awaitCertificate waits until the server has a certificate for its name, and reports
-// whether this machine trusts its authority. It stops waiting when the server logs why
-// there is none.
+// whether this machine trusts its authority. It stops waiting when the server logs the
+// reason for having no certificate.
 func (c *setupCommand) awaitCertificate(ctx context.Context, serve *serveCommand) (trusted bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Wait, errNothing)
 	defer cancel()

@@ -14,24 +14,24 @@ import (
 
 // topicFlags configure the protocols whose clients meet in topics.
 type topicFlags struct {
-	Topics           bool `default:"true" group:"Topics" help:"Serve y-webrtc and Trystero clients too; --topics=false does not."`
-	TopicSubscribers int  `default:"1000" group:"Topics" help:"Subscribers of one topic at this server. Beyond it, a client hears nothing of the topic."`
-	TopicName        size `default:"512B" group:"Topics" help:"Bytes of a topic's name."`
-	ConnectionTopics int  `default:"200" group:"Topics" help:"Topics of one connection. The server ignores more."`
-	TopicQueue       size `default:"256KiB" group:"Topics" help:"Bytes that wait for a subscriber that does not read. Beyond it, a Trystero client loses messages, and a y-webrtc client its connection: it subscribes again."`
+	Topics           bool `default:"true" group:"Topics" help:"Serve y-webrtc and Trystero clients. --topics=false turns this off."`
+	TopicSubscribers int  `default:"1000" group:"Topics" help:"Subscribers of one topic on this server. Further clients receive nothing from it."`
+	TopicName        size `default:"512B" group:"Topics" help:"Length of a topic's name."`
+	ConnectionTopics int  `default:"200" group:"Topics" help:"Topics per connection. The server ignores further ones."`
+	TopicQueue       size `default:"256KiB" group:"Topics" help:"Bytes queued for a subscriber that does not read. Beyond it, a Trystero client loses messages; a y-webrtc client loses its connection and subscribes again."`
 }
 
-// check refuses values that make no sense.
+// check rejects invalid values.
 func (c *topicFlags) check() error {
 	switch {
 	case c.TopicSubscribers < 1:
-		return errors.New("--topic-subscribers is at least 1")
+		return errors.New("--topic-subscribers must be at least 1")
 	case c.TopicName < 1:
-		return errors.New("--topic-name is at least 1B")
+		return errors.New("--topic-name must be at least 1B")
 	case c.ConnectionTopics < 1:
-		return errors.New("--connection-topics is at least 1")
+		return errors.New("--connection-topics must be at least 1")
 	case c.TopicQueue < 16<<10:
-		return errors.New("--topic-queue is at least 16KiB")
+		return errors.New("--topic-queue must be at least 16KiB")
 	}
 	return nil
 }
@@ -40,19 +40,19 @@ func (c *topicFlags) limits() inbox.TopicLimits {
 	return inbox.TopicLimits{Name: int(c.TopicName), Subscribers: c.TopicSubscribers}
 }
 
-// sharedTopics are topics with what the program has to do with them.
+// sharedTopics are topics with their metrics.
 type sharedTopics struct {
 	inbox.Topics
 	families []family.Family
 }
 
-// memoryTopics returns the topics of a server that is alone.
+// memoryTopics returns the topics of a single server.
 func (c *topicFlags) memoryTopics() *sharedTopics {
 	t := memtopics.New(c.limits())
 	return &sharedTopics{t, topicFamilies(t)}
 }
 
-// redisTopics returns topics that servers share.
+// redisTopics returns topics that servers share through Redis.
 func (c *topicFlags) redisTopics(config redistopics.Config) *sharedTopics {
 	config.Limits = c.limits()
 	t := redistopics.New(config)
@@ -61,7 +61,7 @@ func (c *topicFlags) redisTopics(config redistopics.Config) *sharedTopics {
 
 func lostFamilies(t *redistopics.Topics) []family.Family {
 	return []family.Family{
-		family.Counter("inbox_topics_lost_total", "Publications that did not reach the other servers, since Redis was away or too slow.", func() float64 { return float64(t.Dropped()) }),
+		family.Counter("inbox_topics_lost_total", "Publications that did not reach the other servers, because Redis was unavailable or too slow.", func() float64 { return float64(t.Dropped()) }),
 	}
 }
 
@@ -70,10 +70,10 @@ func topicFamilies(t *memtopics.Topics) []family.Family {
 		return func() float64 { return read(t.Stats()) }
 	}
 	return []family.Family{
-		family.Gauge("inbox_topics", "Topics that have subscribers at this server.", stat(func(s memtopics.Stats) float64 { return float64(s.Topics) })),
+		family.Gauge("inbox_topics", "Topics with subscribers on this server.", stat(func(s memtopics.Stats) float64 { return float64(s.Topics) })),
 		family.Gauge("inbox_topics_subscriptions", "Subscriptions of clients to topics.", stat(func(s memtopics.Stats) float64 { return float64(s.Subscriptions) })),
-		family.Counter("inbox_topics_publications_total", "Publications, also of other servers, that reached this server.", stat(func(s memtopics.Stats) float64 { return float64(s.Publications) })),
-		family.Counter("inbox_topics_copies_total", "Copies of publications for the subscribers at this server.", stat(func(s memtopics.Stats) float64 { return float64(s.Copies) })),
+		family.Counter("inbox_topics_publications_total", "Publications that reached this server, including those from other servers.", stat(func(s memtopics.Stats) float64 { return float64(s.Publications) })),
+		family.Counter("inbox_topics_copies_total", "Copies of publications for subscribers on this server.", stat(func(s memtopics.Stats) float64 { return float64(s.Copies) })),
 	}
 }
 
@@ -82,11 +82,11 @@ func memberFamilies(h *topichttp.Handler) []family.Family {
 		return nil
 	}
 	return []family.Family{
-		family.Counter("inbox_topics_dropped_total", "Copies of publications that subscribers have lost because they did not read.", func() float64 { return float64(h.Dropped()) }),
+		family.Counter("inbox_topics_dropped_total", "Copies of publications that subscribers lost because they did not read.", func() float64 { return float64(h.Dropped()) }),
 	}
 }
 
-// topicHandler returns the handler of y-webrtc and Trystero, or nil if they are not served.
+// topicHandler returns the handler of y-webrtc and Trystero; nil with --topics=false.
 func (c *serveCommand) topicHandler(t topichttp.Config) (*topichttp.Handler, error) {
 	if !c.Topics {
 		return nil, nil
