@@ -185,6 +185,17 @@ type Store interface {
 	// Errors: ErrUnauthorized.
 	LeaveRoom(ctx context.Context, p Peer, room string) error
 
+	// Invite creates a code that leads to p or, if room is not empty, to a room. It opens
+	// p's inbox if it does not exist. Anyone can redeem the code, once, within [CodeTTL].
+	//
+	// Errors: ErrUnauthorized, ErrServerFull.
+	Invite(ctx context.Context, p Peer, room string) (code string, err error)
+
+	// Redeem returns where a code leads, and ends it. See [ParseCode] for its form.
+	//
+	// Errors: ErrNoCode.
+	Redeem(ctx context.Context, code string) (Invitation, error)
+
 	// Close closes p's inbox, discards its messages and ends its receiver with ErrClosed.
 	// It succeeds if the inbox does not exist. If life is not zero, Close spares an inbox
 	// of another life ([Cursor.Life]), so a delayed Close cannot close an inbox that was
@@ -207,6 +218,7 @@ var (
 	ErrUnavailable  = errors.New("the store cannot be reached")
 	ErrRoomFull     = errors.New("the room is full")
 	ErrTooManyRooms = errors.New("the peer is in too many rooms")
+	ErrNoCode       = errors.New("no such code, or it was used or has expired")
 	ErrRateLimited  = errors.New("too many requests or wrong passwords")
 
 	// ErrShare is the ErrFull of a sender that has filled its share of the inbox.

@@ -41,7 +41,7 @@ var statuses = map[string]int{
 	"bad-request": 400, "bad-credentials": 400, "bad-recipient": 400, "bad-cursor": 400, "bad-key": 400,
 	"unauthorized":     401,
 	"forbidden-origin": 403, "forbidden-navigation": 403,
-	"no-such-inbox":      404,
+	"no-such-inbox": 404, "no-such-code": 404,
 	"method-not-allowed": 405,
 	"too-slow":           408,
 	"replaced":           409, "closed": 409, "room-full": 409, "too-many-rooms": 409,

@@ -1,6 +1,7 @@
 package inboxhttp
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/netip"
 
@@ -14,6 +15,18 @@ import (
 func (h *Handler) answer(w http.ResponseWriter, t meter.Transport, status int) {
 	h.Meter.Request(t, status)
 	w.WriteHeader(status)
+}
+
+// answerJSON writes v as the body of a 200.
+func (h *Handler) answerJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // impossible: strings and numbers
+	}
+	w.Header().Set("Content-Type", applicationJSON)
+	setLength(w.Header(), len(body))
+	h.answer(w, meter.HTTP, http.StatusOK)
+	w.Write(body)
 }
 
 // countFailure counts a failed request and, if the server refused it, the refusal by

@@ -78,6 +78,7 @@ func TestEveryError(t *testing.T) {
 			return s.do(request{id: "alice", header: http.Header{"Sec-Fetch-Mode": {"navigate"}}})
 		}},
 		{"no-such-inbox", config{}, post(request{query: "?to=nobody"}, "")},
+		{"no-such-code", config{}, func(s *server) answer { return s.redeem("AAAAAA") }},
 		{"method-not-allowed", config{}, func(s *server) answer { return s.do(request{method: http.MethodPatch, id: "alice"}) }},
 		{"too-slow", config{}, func(s *server) answer {
 			return s.do(request{method: http.MethodPost, id: "bob", query: "?to=alice", body: slowly(s, "x")})

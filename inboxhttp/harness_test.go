@@ -140,14 +140,11 @@ func start(tb testing.TB, c config) *server {
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.inside.Add(1)
 		defer s.inside.Add(-1)
-		switch r.URL.Path {
-		case "/ice":
-			s.handler.ServeICE(w, r)
-		case "/outcome":
-			s.handler.ServeOutcome(w, r)
-		default:
-			s.handler.ServeHTTP(w, r)
+		serve := map[string]http.HandlerFunc{"/ice": s.handler.ServeICE, "/outcome": s.handler.ServeOutcome, "/code": s.handler.ServeCode}[r.URL.Path]
+		if serve == nil {
+			serve = s.handler.ServeHTTP
 		}
+		serve(w, r)
 	})
 	if c.wrap != nil {
 		h = c.wrap(h)

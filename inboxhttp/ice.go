@@ -2,14 +2,12 @@ package inboxhttp
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"net/http"
 	"time"
 
 	"inbox"
 	"inbox/internal/browser"
 	"inbox/internal/clientaddr"
-	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
 )
@@ -54,17 +52,10 @@ func (h *Handler) ice(w http.ResponseWriter, r *http.Request) error {
 	if h.ICEServers != nil {
 		servers = append(servers, h.ICEServers(r, p.ID)...)
 	}
-	body, err := json.Marshal(struct {
+	h.answerJSON(w, struct {
 		ICEServers []ICEServer `json:"iceServers"`
 		TTL        int64       `json:"ttl"`
 	}{servers, int64(iceTTL / time.Second)})
-	if err != nil {
-		panic(err) // impossible: strings and a number
-	}
-	w.Header().Set("Content-Type", applicationJSON)
-	setLength(w.Header(), len(body))
-	h.answer(w, meter.HTTP, http.StatusOK)
-	w.Write(body)
 	return nil
 }
 

@@ -76,7 +76,7 @@ type Handler struct {
 
 	opened, unopened socket.Options
 
-	inboxes, servers, reports endpoint
+	inboxes, servers, reports, invitations endpoint
 
 	rare *limit.Table // guests and reporters by address, reports by id
 }
@@ -121,7 +121,8 @@ func New(c Config) (*Handler, error) {
 	h.inboxes = endpoint{map[string]verb{http.MethodGet: h.receive, http.MethodPost: h.send, http.MethodPut: h.join, http.MethodDelete: h.close}, "GET, POST, PUT, DELETE, OPTIONS", true}
 	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
 	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
-	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate)
+	h.invitations = endpoint{map[string]verb{http.MethodPost: h.redeem}, "POST, OPTIONS", false}
+	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate, codeRate, codeGuessRate)
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, PUT, DELETE", Log: c.Log,
@@ -174,6 +175,9 @@ func (h *Handler) ServeICE(w http.ResponseWriter, r *http.Request) { h.serve(w, 
 
 // ServeOutcome receives reports of how calls went.
 func (h *Handler) ServeOutcome(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.reports) }
+
+// ServeCode redeems codes.
+func (h *Handler) ServeCode(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.invitations) }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to endpoint) {
 	header := w.Header()

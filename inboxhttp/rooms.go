@@ -11,7 +11,6 @@ import (
 	"inbox"
 	"inbox/internal/clientaddr"
 	"inbox/internal/jsontext"
-	"inbox/internal/meter"
 )
 
 // eventsPerRequest is how many events that a join or a leave causes count as one request
@@ -36,11 +35,9 @@ func (h *Handler) join(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body := append(appendMembers([]byte{'{'}, members), '}')
-	w.Header().Set("Content-Type", "application/json")
-	setLength(w.Header(), len(body))
-	h.Meter.Request(meter.HTTP, http.StatusOK)
-	w.Write(body)
+	h.answerJSON(w, struct {
+		Members []string `json:"members"`
+	}{members})
 	return nil
 }
 

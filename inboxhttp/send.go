@@ -14,12 +14,17 @@ import (
 	"inbox/internal/socket"
 )
 
-// send handles POST ?to=<id>.
+// send handles POST ?to=<id>, and passes POST ?code on.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	client := clientaddr.Of(r.RemoteAddr)
 	from, err := h.peer(r)
 	if err != nil {
 		return err
+	}
+	if q, err := query(r); err != nil {
+		return err
+	} else if q.Has("code") {
+		return h.invite(w, r, from, q)
 	}
 	to, err := recipient(r)
 	if err != nil {

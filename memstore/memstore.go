@@ -42,6 +42,7 @@ type Store struct {
 	rooms   [roomShards]roomShard
 	left    leftovers
 	joins   atomic.Uint64
+	codes   codes
 
 	inboxes atomic.Int64 // in all shards, including expired ones not yet removed
 	memory  atomic.Int64 // bytes in use, as cost.go counts them
@@ -289,6 +290,7 @@ func (s *Store) removeExpired() {
 		for s.shards[i].removeExpired(s.now()) {
 		}
 	}
+	s.removeExpiredCodes()
 	s.settle()
 }
 

@@ -63,6 +63,7 @@ type testCase struct {
 	run    func(h *harness)
 
 	attended bool // the store has to report an expiry by itself
+	bubble   bool // too long for real time
 }
 
 // Run tests a store. In real time the cases run in parallel and mostly sleep, so a high
@@ -98,6 +99,7 @@ func Run(t *testing.T, cfg Config) {
 		{"guesses", guessCases},
 		{"quota", quotaCases},
 		{"rooms", roomCases},
+		{"codes", codeCases},
 		{"concurrent", concurrentCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -122,6 +124,9 @@ func runCase(t *testing.T, cfg Config, c testCase) {
 	}
 	if c.attended && cfg.Unattended {
 		t.Skip("nothing runs the store in the background")
+	}
+	if c.bubble && !cfg.Bubble {
+		t.Skip("it would take minutes in real time")
 	}
 	if !cfg.Bubble {
 		t.Parallel()

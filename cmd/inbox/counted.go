@@ -19,10 +19,12 @@ const (
 	opClose
 	opJoin
 	opLeaveRoom
+	opInvite
+	opRedeem
 	opCount
 )
 
-var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close", "join", "leave-room"}
+var operationNames = [opCount]string{"send", "look", "acknowledge", "take", "leave", "close", "join", "leave-room", "invite", "redeem"}
 
 // operations counts calls to a store and their failures.
 type operations struct {
@@ -131,4 +133,18 @@ func (s countedStore) LeaveRoom(ctx context.Context, p inbox.Peer, room string) 
 	err := s.Store.LeaveRoom(ctx, p, room)
 	s.note(opLeaveRoom, err)
 	return err
+}
+
+// Invite implements [inbox.Store].
+func (s countedStore) Invite(ctx context.Context, p inbox.Peer, room string) (string, error) {
+	code, err := s.Store.Invite(ctx, p, room)
+	s.note(opInvite, err)
+	return code, err
+}
+
+// Redeem implements [inbox.Store].
+func (s countedStore) Redeem(ctx context.Context, code string) (inbox.Invitation, error) {
+	i, err := s.Store.Redeem(ctx, code)
+	s.note(opRedeem, err)
+	return i, err
 }

@@ -20,6 +20,7 @@ func routes(base string, h *inboxhttp.Handler, p *peerjs.Handler, stored func() 
 	mux.Handle(base+"inbox", h)
 	mux.HandleFunc(base+"ice", h.ServeICE)
 	mux.HandleFunc(base+"outcome", h.ServeOutcome)
+	mux.HandleFunc(base+"code", h.ServeCode)
 	mux.HandleFunc(base+"healthz", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, http.StatusOK, "ok")
 	})

@@ -218,3 +218,14 @@ func (g *Store) LeaveRoom(ctx context.Context, p inbox.Peer, room string) (err e
 	err = t.end(err)
 	return err
 }
+
+// Invite implements [inbox.Store].
+func (g *Store) Invite(ctx context.Context, p inbox.Peer, room string) (code string, err error) {
+	t, err := g.try(p)
+	if err != nil {
+		return "", err
+	}
+	code, err = g.Store.Invite(ctx, p, room)
+	err = t.end(err)
+	return code, err
+}

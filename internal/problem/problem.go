@@ -56,6 +56,7 @@ var (
 	ForbiddenOrigin     = Problem{Code: "forbidden-origin", Status: http.StatusForbidden, Detail: "Pages of this origin may not use this server."}
 	ForbiddenNavigation = Problem{Code: "forbidden-navigation", Status: http.StatusForbidden, Detail: "An inbox is an API for programs. It cannot be opened, linked to or embedded as a page."}
 	NoSuchInbox         = Problem{Code: "no-such-inbox", Status: http.StatusNotFound, Err: inbox.ErrNoInbox, Detail: "The recipient has no inbox: it has not connected yet, or not for a while."}
+	NoSuchCode          = Problem{Code: "no-such-code", Status: http.StatusNotFound, Err: inbox.ErrNoCode, Detail: "There is no such code: it was used, has expired, or is mistyped."}
 	MethodNotAllowed    = Problem{Code: "method-not-allowed", Status: http.StatusMethodNotAllowed, Detail: "This URL supports only the methods in the Allow header."}
 	TooSlow             = Problem{Code: "too-slow", Status: http.StatusRequestTimeout, Close: 4408, Retry: true, Detail: "The body took too long to arrive."}
 	Replaced            = Problem{Code: "replaced", Status: http.StatusConflict, Close: 4409, Err: inbox.ErrReplaced, Detail: "A newer receiver has taken over this inbox."}
@@ -76,7 +77,7 @@ var (
 // for the first of them.
 var All = []Problem{
 	BadRequest, BadCredentials, BadRecipient, BadCursor, BadKey, Unauthorized, ForbiddenOrigin, ForbiddenNavigation,
-	NoSuchInbox, MethodNotAllowed, TooSlow, Replaced, Closed, RoomFull, TooManyRooms, TooLarge, EncodedBody, UpgradeRequired, RateLimited,
+	NoSuchInbox, NoSuchCode, MethodNotAllowed, TooSlow, Replaced, Closed, RoomFull, TooManyRooms, TooLarge, EncodedBody, UpgradeRequired, RateLimited,
 	InboxFull, StoreUnavailable, ServerFull, Draining,
 }
 

@@ -14,7 +14,7 @@
 export type InboxErrorCode =
   | "bad-request" | "bad-credentials" | "bad-recipient" | "bad-cursor" | "bad-key"
   | "unauthorized" | "forbidden-origin" | "forbidden-navigation"
-  | "no-such-inbox" | "method-not-allowed" | "too-slow" | "replaced" | "closed"
+  | "no-such-inbox" | "no-such-code" | "method-not-allowed" | "too-slow" | "replaced" | "closed"
   | "room-full" | "too-many-rooms"
   | "too-large" | "encoded-body" | "rate-limited"
   | "inbox-full" | "server-full" | "store-unavailable" | "draining"
