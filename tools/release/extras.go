@@ -73,6 +73,7 @@ func (r *release) sdk(dir string) (name string, err error) {
 	source := filepath.Join(r.root, "web", "sdk")
 	build := exec.Command("npm", "run", "--silent", "build")
 	build.Dir = source
+	build.Env = append(os.Environ(), "INBOX_VERSION="+r.version)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm run build: %w\n%s", err, out)
 	}

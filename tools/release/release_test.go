@@ -91,7 +91,7 @@ func TestRelease(t *testing.T) {
 	}
 	checkImage(t, one("inbox_"+version+"_image.tar"), version)
 	sdk := unpacked(t, one("inbox-sdk-*.tgz"))
-	if !bytes.Contains(sdk["package/package.json"], []byte(`"version": "`+version+`"`)) || len(sdk["package/dist/inbox.js"]) == 0 {
+	if !bytes.Contains(sdk["package/package.json"], []byte(`"version": "`+version+`"`)) || !bytes.HasPrefix(sdk["package/dist/inbox.js"], []byte("//! inbox "+version+"\n")) {
 		t.Error("the package of the SDK has no code or another version")
 	}
 	if chart := "inbox-" + version + ".tgz"; listed[chart] {

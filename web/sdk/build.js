@@ -4,6 +4,8 @@
  * dist/, with source maps and with the declarations that users can reach.
  *
  *     node build.js [DIRECTORY]   where build/ and dist/ go; this folder by default
+ *
+ * A release sets INBOX_VERSION; else the version is that of package.json.
  */
 
 import { execFileSync } from "node:child_process";
@@ -26,7 +28,7 @@ const INTERNAL = [
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = resolve(process.argv[2] ?? here);
 const [built, out] = [join(folder, "build"), join(folder, "dist")];
-const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+const version = process.env.INBOX_VERSION ?? JSON.parse(readFileSync(join(here, "package.json"), "utf8")).version;
 
 for (const old of [built, out]) rmSync(old, { recursive: true, force: true });
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
