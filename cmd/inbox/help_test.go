@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -35,5 +37,49 @@ func TestHelpFits80Columns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// docs/operations.md lists every flag of the server with its variable and its default, in
+// one table.
+func TestSettingsAreDocumented(t *testing.T) {
+	k, err := kong.New(new(cli), kong.DefaultEnvars("INBOX"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(k.Model.Children, func(n *kong.Node) bool { return n.Name == "serve" })
+	var flags []string
+	rows := map[string][]string{}
+	_, table, _ := strings.Cut(read(t, "../../docs/operations.md"), "| flag | variable | default | meaning |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| `(\\w+)` \\| (.*?) ?\\| ").FindAllStringSubmatch(table, -1) {
+		flags = append(flags, row[1])
+		rows[row[1]] = row[2:]
+	}
+	var want []string
+	for _, flag := range k.Model.Children[i].Flags {
+		if flag.Hidden {
+			continue
+		}
+		want = append(want, flag.Name)
+		row := rows[flag.Name]
+		if row == nil {
+			continue
+		}
+		if !slices.Equal(flag.Envs, row[:1]) {
+			t.Errorf("--%s: the variable is %s, want %s", flag.Name, row[0], flag.Envs)
+		}
+		def := flag.Default
+		if def == "" && flag.IsBool() {
+			def = "false"
+		}
+		if def != "" && row[1] != "`"+def+"`" {
+			t.Errorf("--%s: the default is %s, want `%s`", flag.Name, row[1], def)
+		}
+	}
+	slices.Sort(flags)
+	slices.Sort(want)
+	if !slices.Equal(flags, want) {
+		t.Errorf("docs/operations.md lists\n%v,\nbut the flags are\n%v", flags, want)
 	}
 }

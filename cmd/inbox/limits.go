@@ -16,11 +16,11 @@ import (
 // limitFlags bound what one address may do. An address is an IPv4 address or an IPv6 /64.
 // A /48 may do 16 times as much.
 type limitFlags struct {
-	Limits           string     `default:"on" enum:"on,off" group:"Limits of one address" help:"off disables all limits per address, and --max-connections. Set a limit to 0 to disable it alone."`
+	Limits           string     `default:"on" enum:"on,off" group:"Limits of one address" help:"off disables all limits per address, and --max-connections. To disable one limit, set it to 0."`
 	LimitRequests    limit.Rate `default:"300/s,burst=3000" group:"Limits of one address" help:"Requests, and messages sent over sockets."`
 	LimitInboxes     limit.Rate `default:"10/s,burst=1000" group:"Limits of one address" help:"New inboxes."`
 	LimitRecipients  limit.Rate `default:"50/s,burst=3000" group:"Limits of one address" help:"Messages to peers without an inbox."`
-	LimitCopies      limit.Rate `default:"20000/s,burst=200000" group:"Limits of one address" help:"Copies of publications for the subscribers of their topics. Beyond it, the server stops reading from the publisher for a while."`
+	LimitCopies      limit.Rate `default:"20000/s,burst=200000" group:"Limits of one address" help:"Copies of publications for the subscribers of their topics. Beyond this rate, the server pauses reading from the publisher."`
 	LimitConnections int        `default:"2000" group:"Limits of one address" help:"Open connections."`
 	LimitInFlight    size       `default:"16MiB" group:"Limits of one address" help:"Bytes in flight: bodies, unread responses, and waiting HTTP/2 requests. At least eight bodies and 512KiB."`
 	LimitMemory      size       `default:"32MiB" group:"Limits of one address" help:"Bytes in the inboxes that the address opened. Only with --store memory."`

@@ -23,7 +23,7 @@ import (
 // receiveCommand implements "inbox receive".
 type receiveCommand struct {
 	peerFlags
-	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Keep receiving, even while the server is away."`
+	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Keep receiving, and reconnect if the server is unavailable."`
 	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print each message as a line of JSON with its cursor, from, time, and body, or body64 if it is not text."`
 	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"Acknowledge the messages up to this cursor first."`
 	Timeout time.Duration `env:"-" placeholder:"DURATION" group:"Messages" help:"Give up if no message arrives for this long, as in 30s. By default, wait forever."`

@@ -15,7 +15,7 @@ type sendCommand struct {
 	peerFlags
 	To      string        `required:"" env:"-" placeholder:"ID" group:"The message" help:"Id of the recipient."`
 	Wait    time.Duration `env:"-" placeholder:"DURATION" group:"The message" help:"How long to wait for a recipient without an inbox, as in 30s. By default, fail immediately."`
-	Timeout time.Duration `default:"30s" env:"-" placeholder:"DURATION" group:"The message" help:"How long to retry while the server is away or the recipient's inbox is full (${default})."`
+	Timeout time.Duration `default:"30s" env:"-" placeholder:"DURATION" group:"The message" help:"How long to retry while the server is unavailable or the recipient's inbox is full (${default})."`
 	Key     string        `env:"-" placeholder:"KEY" group:"The message" help:"Idempotency key: messages sent again with the same key arrive once. Random by default."`
 	File    string        `arg:"" optional:"" name:"FILE" default:"-" help:"File to send. By default, or with -, standard input."`
 }

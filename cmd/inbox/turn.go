@@ -21,7 +21,7 @@ import (
 type turnFlags struct {
 	Turn          string         `name:"turn" default:"closed" enum:"closed,open,off" group:"Calls" help:"TURN relay for calls whose peers cannot connect directly. closed: relay between clients of this server, in memory; open: also to any public address, from UDP ports of this machine; off: no relay."`
 	TurnListen    string         `name:"turn-listen" default:":3478" placeholder:"ADDRESS" group:"Calls" help:"Where the relay listens, over UDP and TCP: [IP]:PORT (${default}). With --tls it also listens on the HTTPS port. If the port is taken, the server starts without it."`
-	TurnHost      string         `name:"turn-host" placeholder:"HOST" group:"Calls" help:"Name or address under which clients reach the relay, if it differs from this server's. Servers that share a Redis must set the same name, and then share that relay."`
+	TurnHost      string         `name:"turn-host" placeholder:"HOST" group:"Calls" help:"Name or address under which clients reach the relay, if it differs from this server's. With closed, servers that share a Redis need the same name: all clients then use that relay."`
 	TurnRate      size           `name:"turn-rate" default:"1MiB" group:"Calls" help:"Bytes per second that the clients of one inbox may relay; 0: no limit."`
 	TurnRateTotal size           `name:"turn-rate-total" default:"16MiB" group:"Calls" help:"Bytes per second that all clients may relay; 0: no limit."`
 	TurnAddress   netip.Addr     `name:"turn-address" default:"198.51.100.1" placeholder:"IP" group:"Calls" help:"With closed: relay address that clients see. It must be unused (${default})."`

@@ -22,7 +22,7 @@ import (
 // watchFlags configure what operators can observe.
 type watchFlags struct {
 	MetricsListen string `placeholder:"ADDRESS" group:"Watching" help:"Serve Prometheus metrics at /metrics and a dashboard at /, as in 127.0.0.1:9600. There is no password: use an address that only you can reach."`
-	Pprof         bool   `name:"pprof" group:"Watching" help:"Also serve profiles there, at /debug/pprof/."`
+	Pprof         bool   `name:"pprof" group:"Watching" help:"Also serve profiles at --metrics-listen, below /debug/pprof/."`
 	LogClients    bool   `name:"log-clients" group:"Watching" help:"Log full client addresses, both with refusals and with requests at debug level. By default, only refusals are logged, with their network (/24 or /48)."`
 }
 
