@@ -163,7 +163,7 @@ func TestUnauthorized(t *testing.T) {
 }
 
 // Another peer takes the id after the inbox has expired.
-func TestNameTaken(t *testing.T) {
+func TestIDTaken(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.open("bob")
 		s.put("alice", "bob", "1")
@@ -182,7 +182,7 @@ func TestNameTaken(t *testing.T) {
 
 // A DELETE names the life of the inbox only while the client is receiving. Otherwise the
 // client cannot know the present life.
-func TestCloseNamesTheLife(t *testing.T) {
+func TestCloseNamesLifetime(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string
 	wrap := func(next http.Handler) http.Handler {

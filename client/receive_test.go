@@ -94,9 +94,9 @@ func TestAllEnds(t *testing.T) {
 	})
 }
 
-// However a loop ends, the client disconnects, and the current message stays in the
-// inbox.
-func TestAllLeft(t *testing.T) {
+// When a loop ends by break or panic, the client disconnects, and the current message stays
+// in the inbox.
+func TestAllInterrupted(t *testing.T) {
 	for way, leave := range map[string]func(){"break": func() {}, "panic": func() { panic("in the loop") }} {
 		transports(t, config{}, func(s *server, config client.Config) {
 			s.open("bob")

@@ -11,7 +11,7 @@ import (
 )
 
 // While the server is away, receiving reports it periodically and continues.
-func TestReceiveWhileAway(t *testing.T) {
+func TestReceiveWhileUnavailable(t *testing.T) {
 	transports(t, config{}, func(s *server, config client.Config) {
 		s.stop()
 		bob := s.client("bob", config)

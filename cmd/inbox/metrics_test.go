@@ -302,7 +302,7 @@ func TestAlerts(t *testing.T) {
 }
 
 // Metrics and the page contain nothing that a peer chose, and no address.
-func TestMetricsNameNobody(t *testing.T) {
+func TestMetricsContainNoIdentities(t *testing.T) {
 	s := serveWatched(t, "--pprof", "--max-body=1000", "--inbox-capacity=2", "--max-wait=1s", "--log-clients", "--trusted-proxy=127.0.0.1")
 	c := &talker{t, s.running, &http.Client{}}
 	c.talk()
@@ -469,7 +469,7 @@ func TestMetricsListenerIsSeparate(t *testing.T) {
 
 // A server that starts while another is stopping waits for its metrics port. If another
 // program has the port, the server reports it.
-func TestMetricsPortIsTaken(t *testing.T) {
+func TestMetricsPortInUse(t *testing.T) {
 	for what, ready := range map[string]string{"a server that is stopping": "0", "a server that is not": "1"} {
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

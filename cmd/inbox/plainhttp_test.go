@@ -44,7 +44,8 @@ func insecure(t *testing.T, r *running, pieces ...string) (*http.Response, strin
 }
 
 // A browser that uses plain HTTP on the HTTPS port is redirected to the same address with
-// https. A program is told what to change. TLS works as before.
+// https. Programs get a response that explains what to
+// change. TLS works as before.
 func TestPlainHTTPOnHTTPSPort(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	r := serve(t, "--tls=self-signed", "--drain=0s", "--base-path=/signal")

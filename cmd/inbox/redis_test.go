@@ -132,7 +132,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 
 // While Redis is away, the server keeps running, reports it, and lets receivers wait. It
 // never stores an inbox itself.
-func TestRedisIsAway(t *testing.T) {
+func TestRedisUnavailable(t *testing.T) {
 	redis := redistest.Start(t)
 	flags := ofRedis(t, "redis://"+redis.Addr)
 	_, one := process(t, flags...)

@@ -243,7 +243,7 @@ func TestDrain(t *testing.T) {
 }
 
 // The log contains nothing that a peer chose, at any level and in any format.
-func TestLogsNameNobody(t *testing.T) {
+func TestLogsContainNoIdentities(t *testing.T) {
 	const id, password, recipient, text, key = "canary-id", "canary-password", "canary-recipient", "canary-body", "canary-key"
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {

@@ -155,7 +155,7 @@ func TestRelayByDefault(t *testing.T) {
 
 // If the relay's port is taken, the server starts, reports it in one line, and lists only
 // what is available.
-func TestRelayPortIsTaken(t *testing.T) {
+func TestRelayPortInUse(t *testing.T) {
 	// Outgoing connections do not use ports of this range.
 	var udp net.PacketConn
 	port := 0
@@ -252,7 +252,7 @@ func TestServersWithSeparateRelays(t *testing.T) {
 }
 
 // The log contains no user name of a client.
-func TestRelayLogsNobody(t *testing.T) {
+func TestRelayLogsNoIdentities(t *testing.T) {
 	r := serve(t, "--log-level="+strings.ToLower(slog.LevelDebug.String()))
 	relay, _ := ice(t, http.DefaultClient, r.url, "alice")
 	c := relay.allocate(t, nil)

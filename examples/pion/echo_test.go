@@ -291,8 +291,8 @@ func TestChannels(t *testing.T) {
 	})
 }
 
-// A caller that continues a call which this program does not know, such as after a
-// restart, is told so.
+// A caller that continues an unknown call, such as after a restart of this program,
+// gets "bye".
 func TestUnknownCall(t *testing.T) {
 	url, _ := serve(t)
 	c := dial(t, url, "alice")

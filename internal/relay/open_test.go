@@ -127,7 +127,7 @@ func TestOpenIsChecked(t *testing.T) {
 }
 
 // Allowed ranges never include the addresses of this machine.
-func TestAllowedRangesSpareThisMachine(t *testing.T) {
+func TestAllowedRangesExcludeThisMachine(t *testing.T) {
 	o := &open{Open: Open{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}}
 	for _, own := range MachineAddresses() {
 		if o.permits(own) {

@@ -39,7 +39,7 @@ const (
 // UDP.
 type intake struct { // nil: connections are added by add
 	s      *Server
-	ln     net.Listener // nil: connections come by add
+	ln     net.Listener // nil: connections are passed to add
 	added  chan *stream
 	closed chan struct{}
 	once   sync.Once
@@ -158,7 +158,7 @@ type stream struct {
 	r         io.Reader
 	id        uint64
 	source    netip.Addr   // of the client
-	since     atomic.Int64 // when it last became without an allocation, in Unix nanoseconds
+	since     atomic.Int64 // when its last allocation ended or it was opened, in Unix nanoseconds
 	allocated atomic.Bool  // has an allocation
 	once      sync.Once
 	err       error

@@ -416,7 +416,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // The log contains no user names or addresses, even at its lowest level.
-func TestLogNamesNobody(t *testing.T) {
+func TestLogContainsNoIdentities(t *testing.T) {
 	var out bytes.Buffer
 	s := start(t, func(c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
