@@ -63,7 +63,7 @@ dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
 docs: web/sdk/node_modules web/docs/node_modules ## A site of the documents and APIs, with search: build/docs
 	cd web/docs && npm run build
 
-lint: ## gofmt, go vet, go fix, staticcheck, govulncheck
+lint: prose ## gofmt, go vet, go fix, staticcheck, govulncheck, language
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	@changes="$$(go fix -diff ./...)"; [ -z "$$changes" ] || { echo "go fix would change:"; echo "$$changes"; exit 1; }

@@ -231,11 +231,12 @@ func firewallCommands(ports []string, has func(string) bool) (all []string) {
 		all = append(all, strings.Join(each, "; "))
 	}
 	if has("firewall-cmd") {
-		line := "firewall-cmd --permanent"
+		var line strings.Builder
+		line.WriteString("firewall-cmd --permanent")
 		for _, port := range ports {
-			line += " --add-port=" + port
+			line.WriteString(" --add-port=" + port)
 		}
-		all = append(all, line+"; firewall-cmd --reload")
+		all = append(all, line.String()+"; firewall-cmd --reload")
 	}
 	return all
 }

@@ -1,5 +1,5 @@
 /**
- * What PeerJS guarantees to pages, as its client sees it. Each case runs against
+ * The guarantees of PeerJS to pages, as its client sees them. Each case runs against
  * every server. Cases whose title begins with + fail with peerjs-server.
  */
 
