@@ -85,7 +85,7 @@ RELEASE := build/release
 release: deps web/sdk/node_modules ## Everything that is published, of VERSION: build/release
 	go build -C .ci/goreleaser -o $(CURDIR)/build/goreleaser/ github.com/goreleaser/goreleaser/v2 github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 	go build -C tools/release -o $(CURDIR)/build/goreleaser/release .
-	@export VERSION=$(VERSION) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) CYCLONEDX=$(CURDIR)/build/goreleaser/cyclonedx-gomod; set -x; \
+	@export VERSION=$(VERSION) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH=$(CURDIR)/build/goreleaser:$$PATH; set -x; \
 	build/goreleaser/release files; \
 	build/goreleaser/goreleaser release --snapshot --clean --parallelism 2; \
 	build/goreleaser/release image $(RELEASE); \
