@@ -105,7 +105,7 @@ fuzz: ## Every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## The tests again and again, and longer random walks: about 40 minutes
+soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## Repeat the tests, with longer random walks: about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
