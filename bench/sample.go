@@ -64,7 +64,7 @@ func each(s []sample, of func(sample) float64) []float64 {
 	return v
 }
 
-// rates describes how fast both were and how busy their cores were.
+// rates formats the throughput and the CPU load of both servers.
 func rates(own, base []sample) string {
 	return fmt.Sprintf("%s/s against %s/s, cores %.0f %% and %.0f %% busy", plain(median(each(own, perSecond))),
 		plain(median(each(base, perSecond))), median(each(own, busy)), median(each(base, busy)))

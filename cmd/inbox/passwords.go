@@ -17,8 +17,8 @@ type guardFlags struct {
 	LimitPasswordsPerInbox limit.Rate `default:"10/m,burst=10" group:"Limits of one address" help:"Wrong passwords for one inbox. All addresses together get ten times as many. An address that has used the right password is never slowed down."`
 }
 
-// allAddresses is how many times more wrong passwords all addresses together may try on
-// an inbox than one address may.
+// allAddresses is the limit of wrong passwords at one inbox for all addresses together, as a
+// multiple of the limit for one address.
 const allAddresses = 10
 
 func (f *guardFlags) check() error {
