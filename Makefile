@@ -90,7 +90,7 @@ release: deps web/sdk/node_modules ## Everything that is published, of VERSION: 
 	build/goreleaser/goreleaser release --snapshot --clean --parallelism 2; \
 	build/goreleaser/release image $(RELEASE); \
 	build/goreleaser/release extras $(RELEASE)
-	cd tools/release && VERSION=$(VERSION) INBOX_RELEASE_DIR=$(CURDIR)/$(RELEASE) go test -count 1 -run TestRelease -v .
+	cd tools/release && VERSION=$(VERSION) INBOX_RELEASE_DIR=$(CURDIR)/$(RELEASE) go test -count 1 -run 'TestRelease|TestPublicServer' -v .
 
 bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./memstore

@@ -175,6 +175,16 @@ func copyFile(t testing.TB, from, to string) {
 	}
 }
 
+// copyOne copies the only file of a directory that matches a pattern.
+func copyOne(t testing.TB, from, pattern, to string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(from, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s in %s: %v, %v", pattern, from, found, err)
+	}
+	copyFile(t, found[0], filepath.Join(to, filepath.Base(found[0])))
+}
+
 // built are binaries and packages of two versions, made once for all tests.
 var built struct {
 	once sync.Once
@@ -255,17 +265,18 @@ func want(t testing.TB, what, got, part string) {
 }
 
 // One command makes a bare machine with a name a public server: with a certificate, the
-// relay and limits.
+// relay and limits. INBOX_RELEASE_DIR is a release to take instead of a light package.
 func TestPublicServer(t *testing.T) {
 	if !inside(t, func(dir string) {
 		acmetest.Start(t, acmetest.Config{}) // builds it, outside
-		of := filepath.Join(fixtures(t), oldVersion)
-		deb, err := filepath.Glob(filepath.Join(of, "*.deb"))
-		if err != nil || len(deb) != 1 {
-			t.Fatalf("%v, %v", deb, err)
+		if of := os.Getenv("INBOX_RELEASE_DIR"); of != "" {
+			copyOne(t, of, "inbox_*_"+goArch+".deb", dir)
+			copyOne(t, of, "checksums.txt", dir)
+			copyOne(t, of, "install.sh", dir)
+			return
 		}
-		copyFile(t, deb[0], filepath.Join(dir, filepath.Base(deb[0])))
-		copyFile(t, "../../deploy/single/install.sh", filepath.Join(dir, "install.sh"))
+		copyOne(t, filepath.Join(fixtures(t), oldVersion), "*.deb", dir)
+		copyOne(t, "../../deploy/single", "install.sh", dir)
 		sum := command(t, 0, "sh", "-c", "cd "+dir+" && sha256sum *.deb")
 		if err := os.WriteFile(filepath.Join(dir, "checksums.txt"), []byte(sum), 0o644); err != nil {
 			t.Fatal(err)
