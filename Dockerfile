@@ -9,7 +9,7 @@ RUN mkdir -m 700 /state
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /inbox /inbox
-# A volume at either of these keeps a snapshot and certificates.
+# A volume at either path keeps the snapshot and certificates.
 COPY --from=build --chown=65532:65532 /state /state
 COPY --from=build --chown=65532:65532 /state /var/lib/inbox
 USER 65532:65532

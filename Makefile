@@ -1,9 +1,9 @@
-# `make test` is everything a change has to pass. It installs what is missing.
+# `make test` runs everything that a change has to pass. It installs missing tools.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# As root in a fresh container there is no sudo.
+# A fresh container runs as root and has no sudo.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
 export CHROMIUM
@@ -12,19 +12,19 @@ export FIREFOX
 
 .PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module release bench fuzz soak deps deps-firefox clean
 
-help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
-test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules ## Everything: lint, Go with -race, browsers
-	@# What is timed by a real Redis has the machine for itself. Then two at a time, since
-	@# browsers wait more than they work: the pages, which take longest, and all the rest.
+test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules ## Run everything that a change has to pass
+	@# Tests timed by a real Redis need the machine to themselves. The others run two at a
+	@# time, since browsers mostly wait: the pages, which take longest, next to the rest.
 	$(MAKE) --no-print-directory test-go
 	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-docs test-peerjs
 
-test-go: ## Only the Go tests
+test-go: ## Run only the Go tests
 	go test -race -timeout 8m ./...
 	cd bench && go vet ./... && go test ./...
 	cd examples/pion && go vet ./... && go test -race ./...
@@ -33,56 +33,56 @@ test-go: ## Only the Go tests
 	@# Helm and the types of Kubernetes compile in half the time without optimization.
 	cd deploy/helm && go test -gcflags="all=-N -l" .
 
-test-web: test-sdk test-pages test-docs test-peerjs ## Only the browser tests, and the SDK's
+test-web: test-sdk test-pages test-docs test-peerjs ## Run only the tests of the SDK and in browsers
 
-test-sdk: build/inbox-test web/sdk/node_modules
+test-sdk: build/inbox-test web/sdk/node_modules ## Run only the tests of the SDK
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-pages: build/inbox-test web/node_modules
+test-pages: build/inbox-test web/node_modules ## Run only the tests of the pages
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-docs: build/inbox-test web/node_modules web/sdk/node_modules web/docs/node_modules
+test-docs: build/inbox-test web/node_modules web/sdk/node_modules web/docs/node_modules ## Run only the tests of README, guides and site
 	cd web/docs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-screenshots: deps build/inbox-test web/node_modules ## Pictures of every state of the pages, in build/screenshots
+screenshots: deps build/inbox-test web/node_modules ## Take pictures of every state of the pages: build/screenshots
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run screenshots
 
-test-peerjs: build/inbox-test web/peerjs/node_modules
+test-peerjs: build/inbox-test web/peerjs/node_modules ## Run only the tests with PeerJS
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-firefox: deps deps-firefox build/inbox-test web/node_modules ## The SDK and the pages in Firefox, with Chromium and with itself
+test-firefox: deps deps-firefox build/inbox-test web/node_modules ## Test the SDK and the pages in Firefox
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run test:firefox
 
 .PHONY: build/inbox-test
 build/inbox-test:
 	go build -o build/inbox-test ./cmd/inbox
 
-dist: web/sdk/node_modules ## Build what the server serves of the SDK: web/dist
+dist: web/sdk/node_modules ## Build the SDK that the server serves: web/dist
 	cd web/sdk && npm run dist
 
-docs: web/sdk/node_modules web/docs/node_modules ## A site of the documents and APIs, with search: build/docs
+docs: web/sdk/node_modules web/docs/node_modules ## Build a site of the documents and APIs: build/docs
 	cd web/docs && npm run build
 
-lint: prose ## gofmt, go vet, go fix, staticcheck, govulncheck, language
+lint: prose ## Check formatting, vet, staticcheck, govulncheck, prose
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	@changes="$$(go fix -diff ./...)"; [ -z "$$changes" ] || { echo "go fix would change:"; echo "$$changes"; exit 1; }
 	go tool -modfile=.ci/tools/go.mod staticcheck ./...
 	@.ci/govulncheck
 
-prose: ## The language of docs, comments, errors, help and tests
+prose: ## Check the language of docs, comments and strings
 	@.ci/commits
 	@.ci/prose
 
-module: ## Move the tree to another module path: make module MODULE=example.org/you/inbox
+module: ## Move to another module path: MODULE=example.org/you/inbox
 	@[ -n "$(MODULE)" ] || { echo "say where to: make module MODULE=example.org/you/inbox"; exit 2; }
 	go run ./tools/module $(MODULE)
 
-# goreleaser is compiled for some minutes, so the tests do without it: tools/release builds
-# the same packages and images with the libraries that goreleaser uses.
+# Compiling goreleaser takes minutes, so the tests do without it: tools/release builds the
+# same packages and images with the libraries that goreleaser uses.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.0.0-dev.$$(git rev-list --count HEAD).g$$(git rev-parse --short HEAD))
 RELEASE := build/release
-release: deps web/sdk/node_modules ## Everything that is published, of VERSION: build/release
+release: deps web/sdk/node_modules ## Build a release, VERSION=1.2.3: build/release
 	go build -C .ci/goreleaser -o $(CURDIR)/build/goreleaser/ github.com/goreleaser/goreleaser/v2 github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 	go build -C tools/release -o $(CURDIR)/build/goreleaser/release .
 	@export VERSION=$(VERSION) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH=$(CURDIR)/build/goreleaser:$$PATH; set -x; \
@@ -92,20 +92,20 @@ release: deps web/sdk/node_modules ## Everything that is published, of VERSION: 
 	build/goreleaser/release extras $(RELEASE)
 	cd tools/release && VERSION=$(VERSION) INBOX_RELEASE_DIR=$(CURDIR)/$(RELEASE) go test -count 1 -run 'TestRelease|TestPublicServer' -v .
 
-bench: web/peerjs/node_modules ## Measure, in a few minutes; the goals are in docs/performance.md
+bench: web/peerjs/node_modules ## Measure what docs/performance.md lists, in a few minutes
 	go test -run '^$$' -bench . -benchmem ./memstore
 	cd bench && go run . all
 	cd bench && go run . peerjs
 
 FUZZTIME ?= 30s
-fuzz: ## Every fuzz target for FUZZTIME (30s)
+fuzz: ## Run every fuzz target for FUZZTIME=30s each
 	@go list ./... | while read -r pkg; do \
 		go test -list '^Fuzz' "$$pkg" | { grep '^Fuzz' || true; } | while read -r target; do \
 			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 		done; \
 	done
 
-soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## Repeat the tests, with longer random walks: about 40 minutes
+soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## Repeat the tests at length, in about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
@@ -150,5 +150,5 @@ web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modu
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
-clean: ## Remove what was built
+clean: ## Remove everything that was built
 	rm -rf build web/{,peerjs/,docs/}node_modules web/sdk/{node_modules,build,dist,docs}

@@ -44,9 +44,9 @@ func method(r *http.Request) string {
 
 type recorder struct {
 	http.ResponseWriter
-	status int // the handler took over the connection
+	status int
 	bytes  int64
-	taken  bool // its connection
+	taken  bool // the handler has taken over the connection
 }
 
 func (r *recorder) WriteHeader(status int) {

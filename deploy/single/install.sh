@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes a Debian, Ubuntu, Fedora or Red Hat machine a public inbox server:
+# Turns a Debian, Ubuntu, Fedora or Red Hat machine into a public inbox server:
 #
 #   sudo sh install.sh signal.example.com
 #
-# It installs the package next to this script, after it has compared its checksum with
-# checksums.txt, and runs 'inbox setup' with the same arguments. Set
+# It checks the package next to this script against checksums.txt, installs it, and runs
+# 'inbox setup' with the same arguments. Set
 # INBOX_RELEASE to take the package from another directory or an https:// address.
 # Run it again to change the name, or to install a newer package.
 set -eu

@@ -82,7 +82,7 @@ func (g *Gate) Read(w http.ResponseWriter, r *http.Request, next http.HandlerFun
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "This can only be read.", http.StatusMethodNotAllowed)
+			http.Error(w, "This URL supports only GET and HEAD.", http.StatusMethodNotAllowed)
 			return
 		}
 		next(w, r)

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	probeEvery   = 3 * time.Second        // while all is well
+	probeEvery   = 3 * time.Second        // while Redis is available
 	probeAgain   = 300 * time.Millisecond // during a failure
 	probeTimeout = 1500 * time.Millisecond
-	downAfter    = 1200 * time.Millisecond // since the first of the failed probes
+	downAfter    = 1200 * time.Millisecond // after the first failed probe
 	deafAfter    = 2*probeEvery - time.Second
 	rebuildEvery = 2 * time.Second
 

@@ -69,7 +69,7 @@ func TestPackage(t *testing.T) {
 		t.Errorf("it was restarted %s times", out)
 	}
 
-	// The operator has a proxy, and says so.
+	// The operator changes the settings to run behind a proxy.
 	content := string(readFile(t, settings))
 	content = strings.Replace(content, "\ntls: acme\ntls-storage: /var/lib/inbox/acme\n", "\nlisten: 127.0.0.1:8080\n", 1) + "# my own words\n"
 	if err := os.WriteFile(settings, []byte(content), 0o644); err != nil {

@@ -24,7 +24,7 @@ export function blocks(path) {
     ({ language, name, code: code.replaceAll(new RegExp(`^${indent}`, "gm"), "") }));
 }
 
-/** A block for the server of a test instead of the reader's. */
+/** Returns a block of code with the address of a test's server. */
 export function aimed(code, server) {
   return code.replaceAll("localhost:3000", new URL(server.local).host);
 }

@@ -368,7 +368,7 @@ test("messages and calls share one receiver", async (t) => {
   assert.deepEqual(heard, [[{ done: { call: true } }, { done: { text: "after it" } }], 1, ["socket"]]);
 });
 
-test("of two tabs with one id the older one gets replaced and stops", async (t) => {
+test("the older of two tabs with one id gets `replaced` and stops", async (t) => {
   faultless(t);
   const { url, a, b } = names();
   const context = await newContext();
