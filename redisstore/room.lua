@@ -16,6 +16,17 @@ if raw then
   r = unpacked
 end
 
+-- Another history means that a replica has taken over, or that Redis was restarted, and the
+-- latest versions may be lost. They must not be given out again, since inboxes would take such
+-- events for repeated ones. Every member is told all members instead.
+local h = history()
+local renewed = r.history ~= h and #r.members > 0
+if renewed then
+  r.version, r.events = r.version + 2 ^ 32, {}
+  for _, m in ipairs(r.members) do m.behind = 1 end
+end
+r.history = h
+
 local function note(kind, id)
   r.version = r.version + 1
   table.insert(r.events, {r.version, kind, id})
@@ -62,7 +73,7 @@ elseif WHAT == 'told' then
   for _, m in ipairs(r.members) do m.behind = behind[m.token] and 1 or 0 end
 end
 
-if WHAT ~= 'read' and code == OK then
+if renewed or WHAT ~= 'read' and code == OK then
   if #r.members == 0 then
     if raw then call('UNLINK', KEYS[1]) end
   else

@@ -22,7 +22,7 @@ func events(t *testing.T, s *Store, id string) (all []string) {
 		all = nil
 		for i := range b.Messages {
 			if e, ok := b.Messages[i].Event(); ok {
-				all = append(all, string(e.Kind)+" "+e.Peer)
+				all = append(all, string(e.Kind)+" "+e.Peer+strings.Join(e.Members, ", "))
 			}
 		}
 		_, err = s.Acknowledge(t.Context(), peer(id), b.Cursor, nil)
@@ -128,5 +128,39 @@ func TestRoomThatAnotherProgramHasWrittenTo(t *testing.T) {
 	redis.Must("SET", s.place("carol").keys[5], "x")
 	if members, err := s.Join(t.Context(), peer("carol"), "lunch"); err != nil || len(members) != 1 {
 		t.Errorf("an inbox whose memberships were overwritten: %q, %v", members, err)
+	}
+}
+
+// A failover that loses the latest version of a room gives it out again to nobody: members
+// are told all members instead.
+func TestRoomAfterAFailoverThatLostAVersion(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr})
+	for _, id := range []string{"alice", "bob"} {
+		if _, err := s.Join(t.Context(), peer(id), "standup"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := s.roomPlace(s.roomTag("standup")).keys[0]
+	m := redis.Must("GET", key)
+	before, err := m.ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Join(t.Context(), peer("lost"), "standup"); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(events(t, s, "alice"), ", "); got != "joined bob, joined lost" {
+		t.Fatalf("alice got the events %q", got)
+	}
+	const otherHistory = "local r = cmsgpack.unpack(ARGV[1]) r.history = 'earlier!' redis.call('SET', KEYS[1], cmsgpack.pack(r)) return 1"
+	redis.Must("EVAL", otherHistory, "1", key, before)
+	members, err := s.Join(t.Context(), peer("carol"), "standup")
+	if err != nil || strings.Join(members, ", ") != "alice, bob, carol" {
+		t.Fatalf("the members are %q, %v", members, err)
+	}
+	if got := strings.Join(events(t, s, "alice"), ", "); got != "members alice, bob, carol" {
+		t.Errorf("alice got the events %q", got)
 	}
 }
