@@ -13,7 +13,7 @@ export FIREFOX
 .PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module release bench fuzz soak deps deps-firefox clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | LC_ALL=C sort -t: -k1,1 | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
@@ -44,7 +44,7 @@ test-pages: build/inbox-test web/node_modules ## Run only the tests of the pages
 test-docs: build/inbox-test web/node_modules web/sdk/node_modules web/docs/node_modules ## Run only the tests of README, guides and site
 	cd web/docs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-screenshots: deps build/inbox-test web/node_modules ## Take pictures of every state of the pages: build/screenshots
+screenshots: deps build/inbox-test web/node_modules ## Take pictures of all states of the pages: build/screenshots
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run screenshots
 
 test-peerjs: build/inbox-test web/peerjs/node_modules ## Run only the tests with PeerJS

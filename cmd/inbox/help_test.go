@@ -83,3 +83,21 @@ func TestSettingsAreDocumented(t *testing.T) {
 		t.Errorf("docs/operations.md lists\n%v,\nbut the flags are\n%v", flags, want)
 	}
 }
+
+// An error in a command line names the help that lists its flags.
+func TestErrorsNameTheHelp(t *testing.T) {
+	for args, want := range map[string]string{
+		"--no-such-flag":      "inbox serve --help",
+		"serve --listen :x":   "inbox serve --help",
+		"send":                "inbox send --help",
+		"receive --follow=no": "inbox receive --help",
+		"check":               "inbox check --help",
+		"no-such-command":     "inbox --help",
+	} {
+		var out, errs strings.Builder
+		code := run(strings.Fields(args), &out, &errs)
+		if code != 2 || !strings.HasSuffix(errs.String(), " (see "+want+")\n") || out.Len() > 0 {
+			t.Errorf("inbox %s: code %d, %q, want a line that names %s", args, code, errs.String(), want)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "inbox: %v (see inbox --help)\n", err)
+		fmt.Fprintf(stderr, "inbox: %v (see %s)\n", err, helpCommand(parser.Model, args))
 		return 2
 	}
 	ctx := untilSignal()
@@ -81,6 +81,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitCode(err)
 	}
 	return 0
+}
+
+// helpCommand returns the command line that explains the flags in args.
+func helpCommand(app *kong.Application, args []string) string {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return "inbox serve --help" // the default command
+	}
+	for _, command := range app.Children {
+		if command.Name == args[0] && !command.Hidden {
+			return "inbox " + command.Name + " --help"
+		}
+	}
+	return "inbox --help"
 }
 
 // untilSignal returns a context that ends with the first interrupt or SIGTERM, so that
