@@ -75,7 +75,7 @@ prose: ## Check the language of docs, comments and strings
 	@.ci/prose
 
 module: ## Move to another module path: MODULE=example.org/you/inbox
-	@[ -n "$(MODULE)" ] || { echo "say where to: make module MODULE=example.org/you/inbox"; exit 2; }
+	@[ -n "$(MODULE)" ] || { echo "set the path: make module MODULE=example.org/you/inbox"; exit 2; }
 	go run ./tools/module $(MODULE)
 
 # Compiling goreleaser takes minutes, so the tests do without it: tools/release builds the

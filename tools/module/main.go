@@ -26,7 +26,10 @@ import (
 )
 
 // public lists the packages that the documentation refers to by import path.
-var public = []string{"client", "cmd/inbox", "inboxhttp", "memstore", "peerjs", "redisstore", "storetest"}
+var public = []string{
+	"client", "cmd/inbox", "inboxhttp", "memstore", "memtopics", "peerjs", "redisstore", "redistopics",
+	"storetest", "topichttp", "topicstest",
+}
 
 func main() {
 	if len(os.Args) != 2 {
@@ -63,6 +66,7 @@ func move(root, to string) error {
 		to:         to,
 		required:   regexp.MustCompile(`(?m)(^|\s)` + quoted + `((?:/\S*)?\s)`),
 		documented: regexp.MustCompile(`(^|[^\w./-])` + quoted + `/(` + strings.Join(public, "|") + `)\b`),
+		imported:   regexp.MustCompile(`(?m)^(\s+)"` + quoted + `"$`),
 	}
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -83,17 +87,20 @@ type renamer struct {
 	from, to   string
 	required   *regexp.Regexp // the path of a module of this tree, in a go.mod
 	documented *regexp.Regexp // the import path of a public package, in text
+	imported   *regexp.Regexp // the import of the root package, in Go code in Markdown
 }
 
 // rewrite replaces the module path in one file. It leaves a file without it untouched.
 func (r *renamer) rewrite(path string) error {
-	edit := r.text
+	var edit func(path string, source []byte) ([]byte, error)
 	switch {
 	case filepath.Base(path) == "go.mod":
 		edit = r.modules
 	case filepath.Ext(path) == ".go":
 		edit = r.imports
-	case filepath.Ext(path) != ".md":
+	case filepath.Ext(path) == ".md":
+		edit = r.markdown
+	default:
 		return nil
 	}
 	source, err := os.ReadFile(path)
@@ -118,6 +125,12 @@ func (r *renamer) renamed(path string) string {
 // text edits the import paths of public packages.
 func (r *renamer) text(_ string, source []byte) ([]byte, error) {
 	return r.documented.ReplaceAll(source, []byte("${1}"+r.to+"/${2}")), nil
+}
+
+// markdown edits import paths in text and in blocks of Go code.
+func (r *renamer) markdown(path string, source []byte) ([]byte, error) {
+	edited, err := r.text(path, source)
+	return r.imported.ReplaceAll(edited, []byte("${1}\""+r.to+"\"")), err
 }
 
 // modules edits the paths of this tree's modules in a go.mod.

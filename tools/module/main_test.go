@@ -28,7 +28,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 
-	const to = "example.org/you/mailbox"
+	const to = "example.org/you/inbox" // as in docs/publishing.md
 	if err := move(copied, to); err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +51,10 @@ func TestMove(t *testing.T) {
 			t.Errorf("%s still imports from %s", name, from)
 		}
 	}
-	if readme := "examples/chat/README.md"; !bytes.Contains(tree(t, copied)[readme], []byte(to+"/client")) {
-		t.Errorf("%s does not name %s/client after the move", readme, to)
+	for name, path := range map[string]string{"examples/chat/README.md": to + "/client", "docs/go.md": `"` + to + `"`} {
+		if !bytes.Contains(tree(t, copied)[name], []byte(path)) {
+			t.Errorf("%s does not name %s after the move", name, path)
+		}
 	}
 
 	if err := move(copied, from); err != nil {
