@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"inbox/internal/inboxtest"
 	"inbox/internal/park"
@@ -71,6 +72,11 @@ func (c *rawClient) kernel() park.Kernel {
 	return c.Conn.(park.Kernel)
 }
 
+func (c *rawClient) isLocal() bool {
+	_, local := c.kernel().(*net.UnixConn)
+	return local
+}
+
 func (c *rawClient) tcp() *net.TCPConn { return c.kernel().(*net.TCPConn) }
 
 // untilArrived waits until there is something to read, without reading it.
@@ -89,12 +95,11 @@ func (c *rawClient) untilArrived() {
 }
 
 // untilKnown waits until the kernel has told the server's end that the client has left.
-// That can take a moment on a busy machine, above all while another test starts a
-// process: see [inboxtest.Prompt].
+// That can take a moment on a busy machine, and it reads a table of all connections.
 func (c *rawClient) untilKnown() {
 	c.Helper()
-	if _, local := c.kernel().(*net.UnixConn); local {
-		return // close has waited
+	if c.isLocal() {
+		return // known immediately
 	}
 	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
 	client, server := port(c.tcp().LocalAddr()), port(c.tcp().RemoteAddr())
@@ -114,27 +119,40 @@ func (c *rawClient) untilKnown() {
 	})
 }
 
-// leavings are the ways in which a client can leave. Each returns when the server's kernel
-// knows.
+// leavings are the ways in which a client can leave. Each ends the connection even while
+// another test starts a process: see [inboxtest.Prompt].
 var leavings = []struct {
 	name  string
 	leave func(c *rawClient)
 }{
-	{"closes", func(c *rawClient) { c.close() }},
+	{"closes", func(c *rawClient) { inboxtest.Prompt(c.kernel()).Close() }},
 	{"resets", func(c *rawClient) { c.reset() }},
-	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite(); c.untilKnown() }},
+	{"half-closes", func(c *rawClient) { c.kernel().CloseWrite() }},
 }
 
 // reset closes the connection with a reset, where the transport has one.
 func (c *rawClient) reset() {
-	if tcp, ok := c.kernel().(*net.TCPConn); ok {
-		tcp.SetLinger(0)
+	c.Helper()
+	tcp, ok := c.kernel().(*net.TCPConn)
+	if !ok {
+		inboxtest.Prompt(c.kernel()).Close()
+		return
 	}
-	c.close()
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		c.Fatal(err)
+	}
+	var nowhere [16]byte // a socket address of the family AF_UNSPEC: the kernel disconnects
+	raw.Control(func(fd uintptr) {
+		tcp.SetLinger(0)
+		syscall.Syscall(syscall.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nowhere)), uintptr(len(nowhere)))
+	})
+	tcp.Close()
 }
 
-// close closes the connection without TLS's own end.
-func (c *rawClient) close() {
+// closeUnread closes the connection although there are unread bytes, and returns when the
+// server's kernel knows that they were not read.
+func (c *rawClient) closeUnread() {
 	c.Helper()
 	local, ok := c.kernel().(*net.UnixConn)
 	if !ok {
