@@ -10,7 +10,7 @@ export CHROMIUM
 FIREFOX ?= $(shell command -v firefox-esr || command -v firefox || echo /usr/bin/firefox-esr)
 export FIREFOX
 
-.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-firefox screenshots dist docs lint prose module release bench fuzz soak deps deps-firefox clean
+.PHONY: help build test test-go test-web test-sdk test-pages test-docs test-peerjs test-topics test-firefox screenshots dist docs lint prose module release bench fuzz soak deps deps-firefox clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | LC_ALL=C sort -t: -k1,1 | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,11 +18,11 @@ help: ## List the targets
 build: ## Build the program: build/inbox
 	go build -trimpath -ldflags "-s -w -X main.release=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o build/inbox ./cmd/inbox
 
-test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules ## Run everything that a change has to pass
+test: deps build/inbox-test web/node_modules web/sdk/node_modules web/peerjs/node_modules web/topics/node_modules web/docs/node_modules ## Run everything that a change has to pass
 	@# Tests timed by a real Redis need the machine to themselves. The others run two at a
 	@# time, since browsers mostly wait: the pages, which take longest, next to the rest.
 	$(MAKE) --no-print-directory test-go
-	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-docs test-peerjs
+	$(MAKE) --no-print-directory -j2 test-pages lint test-sdk test-docs test-peerjs test-topics
 
 test-go: ## Run only the Go tests
 	go test -race -timeout 8m ./...
@@ -33,7 +33,7 @@ test-go: ## Run only the Go tests
 	@# Helm and the types of Kubernetes compile in half the time without optimization.
 	cd deploy/helm && go test -gcflags="all=-N -l" .
 
-test-web: test-sdk test-pages test-docs test-peerjs ## Run only the tests of the SDK and in browsers
+test-web: test-sdk test-pages test-docs test-peerjs test-topics ## Run only the tests of the SDK and in browsers
 
 test-sdk: build/inbox-test web/sdk/node_modules ## Run only the tests of the SDK
 	cd web/sdk && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
@@ -49,6 +49,9 @@ screenshots: deps build/inbox-test web/node_modules ## Take pictures of all stat
 
 test-peerjs: build/inbox-test web/peerjs/node_modules ## Run only the tests with PeerJS
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
+
+test-topics: build/inbox-test web/topics/node_modules web/sdk/node_modules ## Run only the tests with y-webrtc and Trystero
+	cd web/topics && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 test-firefox: deps deps-firefox build/inbox-test web/node_modules ## Test the SDK and the pages in Firefox
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run test:firefox
@@ -105,7 +108,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=30s each
 		done; \
 	done
 
-soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## Repeat the tests at length, in about 40 minutes
+soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules web/topics/node_modules ## Repeat the tests at length, in about 40 minutes
 	go test -race -count 20 -timeout 20m $$(go list ./... | grep -v redisstore)
 	go test -run 'TestStore/model' -timeout 20m ./memstore -rapid.checks 20000
 	go test -race -count 5 -timeout 20m ./redisstore
@@ -113,6 +116,7 @@ soak: test-firefox release web/sdk/node_modules web/peerjs/node_modules ## Repea
 	cd bench && go run . --race ledger
 	cd web/sdk && INBOX_GLARE=100 INBOX_RUNS=5000 npm test
 	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-peerjs
+	INBOX_COMPARE=1 $(MAKE) --no-print-directory test-topics
 	cd matrix && for what in all chromium firefox; do INBOX_MATRIX=$$what go test -v -timeout 30m -parallel 3; done
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test INBOX_MANY=1000 node --test --test-reporter=spec --test-name-pattern="files, received at once" e2e/files-many.test.js
 
@@ -146,7 +150,7 @@ deps-firefox:
 		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends firefox-esr >/dev/null; \
 	}
 
-web/node_modules web/sdk/node_modules web/peerjs/node_modules web/docs/node_modules: %/node_modules: %/package-lock.json
+web/node_modules web/sdk/node_modules web/peerjs/node_modules web/topics/node_modules web/docs/node_modules: %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 

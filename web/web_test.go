@@ -138,7 +138,7 @@ func TestOnlyTheSDKIsShared(t *testing.T) {
 	h := web.Handler()
 	for _, url := range urls(t) {
 		origins, policy := "", "same-origin"
-		if url == "/inbox.js" || url == "/messaging.js" || url == "/mailbox.js" {
+		if url == "/inbox.js" || url == "/messaging.js" || url == "/mailbox.js" || url == "/trystero.js" {
 			origins, policy = "*", "cross-origin"
 		}
 		etag := ""

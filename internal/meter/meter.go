@@ -17,12 +17,11 @@ const (
 	PeerJS                    // PeerJS WebSockets: handshakes, and messages over them
 	YWebRTC                   // y-webrtc WebSockets: handshakes, and publications over them
 	Trystero                  // Trystero WebSockets: handshakes, and publications over them
-	Tracker                   // WebTorrent WebSockets: handshakes, and announcements over them
 
 	transportCount // number of transports
 )
 
-var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs", "y-webrtc", "trystero", "tracker"}
+var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs", "y-webrtc", "trystero"}
 
 // String returns the name used in metrics.
 func (t Transport) String() string { return transports[t] }

@@ -35,7 +35,7 @@ const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
 mkdirSync(out, { recursive: true });
-for (const entry of ["inbox", "messaging"]) {
+for (const entry of ["inbox", "messaging", "trystero"]) {
   const [map, bundle] = (
     await build({
       entryPoints: [join(here, "src", `${entry}.ts`)],
@@ -79,3 +79,4 @@ const reach = (module) => {
   for (const [, next] of declarations.matchAll(/from "\.\/([^"]+)\.js"/g)) reach(next);
 };
 reach("inbox");
+reach("trystero");

@@ -17,7 +17,7 @@ const run = (script, ...given) => execFileSync(process.execPath, [script, ...giv
 
 // The goals were 4 and 8 KiB. A separate error for each kind of answer that does not
 // come from an inbox server, and an inbox that is closed and reopened, did not fit into them.
-for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808]]) {
+for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808], ["trystero.js", 1024]]) {
   // gzip is larger than brotli, and every server can compress with it.
   test(`${name} is at most ${budget} bytes after gzip`, (t) => {
     const content = readFileSync(join(served, name));
@@ -40,7 +40,7 @@ test("two builds are identical", () => {
 });
 
 test("the server's copy is up to date", () => {
-  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js"]);
+  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js", "trystero.js"]);
   for (const name of readdirSync(served)) {
     // The server does not serve the source maps.
     const built = read(`dist/${name}`).replace(/^\/\/# sourceMappingURL=.*\n/m, "");
@@ -52,8 +52,8 @@ const { project, folder } = install();
 
 test("the package contains what it should, and nothing else", () => {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const scripts = ["inbox.js", "messaging.js"];
-  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "send"].map((name) => `${name}.d.ts`);
+  const scripts = ["inbox.js", "messaging.js", "trystero.js"];
+  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "send", "trystero"].map((name) => `${name}.d.ts`);
   assert.deepEqual(files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort(), [
     "LICENSE",
     "README.md",
@@ -61,6 +61,7 @@ test("the package contains what it should, and nothing else", () => {
     "mailbox/package.json",
     "messaging/package.json",
     "package.json",
+    "trystero/package.json",
     ...readdirSync(join(root, "src")).map((name) => `src/${name}`),
   ].sort());
 });
