@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ func (s *Store) invite(p inbox.Peer, room string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	room = strings.Clone(room) // it may be a part of a long URL
 	invitation := code{inbox.Invitation{Peer: id, Room: room}, now + inbox.CodeTTL}
 	if !s.reserveMemory(invitation.cost()) {
 		return "", inbox.ErrServerFull

@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,7 @@ func (s *Store) join(p inbox.Peer, name string) ([]string, error) {
 	defer rs.Unlock()
 	r := rs.rooms.Get(name)
 	if r == nil {
-		r = &room{name: name}
+		r = &room{name: strings.Clone(name)} // name may be a part of a long URL
 	}
 	s.pruneLocked(r)
 	m, isNew, err := s.enter(p, r)
@@ -106,7 +107,7 @@ func (s *Store) join(p inbox.Peer, name string) ([]string, error) {
 	}
 	if isNew {
 		r.members = append(r.members, m)
-		rs.rooms.Put(name, r)
+		rs.rooms.Put(r.name, r)
 		s.tellLocked(r, inbox.Event{Room: name, Kind: inbox.RoomJoined, Peer: m.in.id}, m)
 	}
 	return r.ids(), nil
@@ -355,9 +356,10 @@ func (s *Store) rejoin(in *entry, rooms []snapshotRoom) {
 			r = &room{name: saved.Name}
 			rs.rooms.Put(saved.Name, r)
 		}
-		m := &membership{room: r, in: in, joined: saved.Joined}
+		m := &membership{room: r, in: in, joined: saved.Joined, behind: saved.Behind}
 		r.members = append(r.members, m)
 		in.inRooms().all = append(in.rooms.all, m)
+		in.rooms.behind = in.rooms.behind || m.behind
 		s.joins.Store(max(s.joins.Load(), saved.Joined))
 	}
 }

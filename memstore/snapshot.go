@@ -38,10 +38,12 @@ type snapshotInbox struct {
 	Rooms    []snapshotRoom // since version 0.4
 }
 
-// snapshotRoom is a membership. Joined orders the members of a room.
+// snapshotRoom is a membership. Joined orders the members of a room. Behind means that the
+// inbox has missed an event of the room.
 type snapshotRoom struct {
 	Name   string
 	Joined uint64
+	Behind bool
 }
 
 type snapshotMessage struct {
@@ -124,6 +126,7 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 		return err
 	}
 	enc := gob.NewEncoder(buf)
+	s.settle()
 	h := snapshotHeader{Time: time.Now(), Pepper: pepper.Key()}
 	if err := enc.Encode(h); err != nil {
 		return err
@@ -142,13 +145,15 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 	return err
 }
 
-// snapshot copies the inboxes of a shard that have not expired, in the order of expiry.
+// snapshot copies the inboxes of a shard that have not expired, in the order of expiry. Of an
+// expired inbox it copies the memberships: its rooms have not been told yet.
 func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 	sh.Lock()
 	defer sh.Unlock()
 	all := make([]snapshotInbox, 0, sh.inboxes.Len())
 	for in := sh.head; in != nil; in = in.next {
-		if in.expires <= now {
+		expired := in.expires <= now
+		if expired && in.rooms == nil {
 			continue
 		}
 		saved := snapshotInbox{
@@ -157,8 +162,13 @@ func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 		}
 		if in.rooms != nil {
 			for _, m := range in.rooms.all {
-				saved.Rooms = append(saved.Rooms, snapshotRoom{m.room.name, m.joined})
+				saved.Rooms = append(saved.Rooms, snapshotRoom{m.room.name, m.joined, m.behind})
 			}
+		}
+		if expired {
+			saved.TTL, saved.Keys = 0, nil
+			all = append(all, saved)
+			continue
 		}
 		for _, m := range in.messages {
 			saved.Messages = append(saved.Messages, snapshotMessage{m.From, m.Time, m.Body})
