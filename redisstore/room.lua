@@ -1,13 +1,14 @@
 -- Reads and changes a room, KEYS[1]: its members, and the events that not every member was
--- told yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Names are
--- sealed by the servers; a member is found by the TAG of its id and the token of its
--- membership.
-local WHAT = ARGV[1]
+-- told yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Each of
+-- them keeps the room for so many milliseconds. Names are sealed by the servers; a member is
+-- found by the tag of its id and the token of its membership.
+local WHAT, keep = ARGV[1], ARGV[2]
 local MOST_EVENTS = 256 -- of which a member may be behind without being told all members
-local DAY = 86400000    -- in milliseconds; servers write to a room much more often
 
 local raw = call('GET', KEYS[1])
-local r = {version = 0, name = '', members = {}, events = {}}
+-- The versions of a new room begin with the time, so they are above those that an inbox
+-- remembers of an earlier room with this name.
+local r = {version = now, name = '', members = {}, events = {}}
 if raw then
   local ok, unpacked = pcall(cmsgpack.unpack, raw)
   if not ok or type(unpacked) ~= 'table' or type(unpacked.members) ~= 'table' or type(unpacked.events) ~= 'table' then
@@ -22,7 +23,7 @@ end
 local h = history()
 local renewed = r.history ~= h and #r.members > 0
 if renewed then
-  r.version, r.events = r.version + 2 ^ 32, {}
+  r.version, r.events = math.max(now, r.version + 2 ^ 20), {}
   for _, m in ipairs(r.members) do m.behind = 1 end
 end
 r.history = h
@@ -39,7 +40,7 @@ end
 
 local code = OK
 if WHAT == 'join' then
-  local tag, token, id, name, most = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+  local tag, token, id, name, most = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
   local there = false
   for i = #r.members, 1, -1 do
     local m = r.members[i]
@@ -57,9 +58,9 @@ if WHAT == 'join' then
     table.insert(r.members, {tag = tag, token = token, id = id, joined = r.version, behind = 0})
   end
 elseif WHAT == 'remove' then
-  local kind = ARGV[2]
+  local kind = ARGV[3]
   for i = #r.members, 1, -1 do
-    for j = 3, #ARGV - 1 do
+    for j = 4, #ARGV - 1 do
       if r.members[i].token == ARGV[j] then
         remove(i, kind)
         break
@@ -67,8 +68,8 @@ elseif WHAT == 'remove' then
     end
   end
 elseif WHAT == 'told' then
-  local version, behind = tonumber(ARGV[2]), {}
-  for j = 3, #ARGV - 1 do behind[ARGV[j]] = true end
+  local version, behind = tonumber(ARGV[3]), {}
+  for j = 4, #ARGV - 1 do behind[ARGV[j]] = true end
   while r.events[1] and r.events[1][1] <= version do table.remove(r.events, 1) end
   for _, m in ipairs(r.members) do m.behind = behind[m.token] and 1 or 0 end
 end
@@ -77,8 +78,10 @@ if renewed or WHAT ~= 'read' and code == OK then
   if #r.members == 0 then
     if raw then call('UNLINK', KEYS[1]) end
   else
-    call('SET', KEYS[1], cmsgpack.pack(r), 'PX', DAY)
+    call('SET', KEYS[1], cmsgpack.pack(r), 'PX', keep)
   end
+elseif WHAT == 'read' and raw then
+  call('PEXPIRE', KEYS[1], keep)
 end
 local members, events = {}, {}
 for _, m in ipairs(r.members) do

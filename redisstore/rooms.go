@@ -52,6 +52,11 @@ func (s *Store) duePlace() place {
 // TTL, so a third leaves time for the look.
 func (s *Store) roomInterval() time.Duration { return s.limits.TTL / 3 }
 
+// keepRooms returns for how many milliseconds Redis keeps what nobody looks at.
+func (s *Store) keepRooms() string {
+	return strconv.FormatInt(max(24*time.Hour, 2*s.limits.TTL).Milliseconds(), 10)
+}
+
 // room is the state of a room, as room.lua returns it.
 type room struct {
 	version uint64
@@ -82,7 +87,7 @@ func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []
 	if err != nil {
 		return nil, err
 	}
-	if err := s.due(ctx, "set", tag); err != nil {
+	if _, err := s.due(ctx, "set", tag); err != nil {
 		return nil, err
 	}
 	r, err := s.joinRoom(ctx, at, p.ID, name, tag, token)
@@ -183,7 +188,8 @@ func (s *Store) removeMembers(ctx context.Context, tag string, why inbox.EventKi
 
 // room runs room.lua.
 func (s *Store) room(ctx context.Context, sc *script, tag string, args ...string) (room, error) {
-	reply, err := s.run(ctx, sc, s.roomPlace(tag), append(args, ""), nil)
+	args = slices.Concat(args[:1], []string{s.keepRooms()}, args[1:], []string{""})
+	reply, err := s.run(ctx, sc, s.roomPlace(tag), args, nil)
 	if err != nil {
 		return room{}, err
 	}
@@ -353,9 +359,9 @@ func (s *Store) unsealed(sealed string) (name string, ok bool) {
 }
 
 // due runs due.lua.
-func (s *Store) due(ctx context.Context, what, tag string) error {
-	_, err := s.run(ctx, &dueScript, s.duePlace(), []string{what, strconv.FormatInt(s.roomInterval().Microseconds(), 10), tag, "", ""}, nil)
-	return err
+func (s *Store) due(ctx context.Context, what string, args ...string) (reply, error) {
+	all := append([]string{what, strconv.FormatInt(s.roomInterval().Microseconds(), 10), s.keepRooms()}, args...)
+	return s.run(ctx, &dueScript, s.duePlace(), append(all, ""), nil)
 }
 
 // sweepRooms looks at the rooms that are due until ctx ends.
@@ -378,8 +384,7 @@ func (s *Store) sweepRooms(ctx context.Context) {
 func (s *Store) sweepSome(ctx context.Context) (more bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
-	interval := strconv.FormatInt(s.roomInterval().Microseconds(), 10)
-	reply, err := s.run(ctx, &dueScript, s.duePlace(), []string{"claim", interval, ""}, nil)
+	reply, err := s.due(ctx, "claim")
 	if err != nil || len(reply.fields) != 3 {
 		return false
 	}
@@ -398,7 +403,7 @@ func (s *Store) sweepSome(ctx context.Context) (more bool) {
 		case len(r.members) > 0:
 			s.tell(ctx, tag, r, true)
 		default:
-			_, _ = s.run(ctx, &dueScript, s.duePlace(), []string{"forget", interval, tag, claimed, ""}, nil)
+			_, _ = s.due(ctx, "forget", tag, claimed)
 		}
 	}
 	return len(tags) == 32

@@ -164,3 +164,84 @@ func TestRoomAfterAFailoverThatLostAVersion(t *testing.T) {
 		t.Errorf("alice got the events %q", got)
 	}
 }
+
+// kinds joins events to one text.
+func kinds(t *testing.T, s *Store, id string) string {
+	t.Helper()
+	return strings.Join(events(t, s, id), ", ")
+}
+
+func join(t *testing.T, s *Store, id, room string) {
+	t.Helper()
+	reached(t, func() error {
+		_, err := s.Join(t.Context(), peer(id), room)
+		return err
+	})
+}
+
+// A room in which nothing changes exists for as long as it has members.
+func TestQuietRoomIsKept(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: 3 * time.Second}})
+	join(t, s, "alice", "standup")
+	ttl := func(key string) int64 {
+		m := redis.Must("PTTL", key)
+		ms, _ := m.AsInt64()
+		return ms
+	}
+	for _, key := range []string{s.roomPlace(s.roomTag("standup")).keys[0], s.duePlace().keys[0]} {
+		redis.Must("PEXPIRE", key, "10000")
+		inboxtest.Until(t, "a server has extended the life of "+key, func() bool {
+			events(t, s, "alice")
+			return ttl(key) > 3600_000
+		})
+	}
+	long := s.at("long:", inbox.Limits{TTL: 1000 * time.Hour})
+	join(t, long, "alice", "standup")
+	for _, key := range []string{long.roomPlace(long.roomTag("standup")).keys[0], long.duePlace().keys[0]} {
+		if ms := ttl(key); ms < (1000 * time.Hour).Milliseconds() {
+			t.Errorf("%s expires in %d ms, before the members", key, ms)
+		}
+	}
+}
+
+// Peers that join again and again do not keep a server from looking at the room.
+func TestJoinsDoNotPostponeTheLook(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr, Limits: inbox.Limits{TTL: time.Hour}})
+	join(t, s, "alice", "standup")
+	due := func() float64 {
+		m := redis.Must("ZSCORE", s.duePlace().keys[0], s.roomTag("standup"))
+		at, err := m.AsFloat64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	first := due()
+	join(t, s, "alice", "standup")
+	if again := due(); again >= first || again < first-1000 {
+		t.Errorf("the look was due at %.0f and is now due at %.0f", first, again)
+	}
+}
+
+// A room that was lost begins with versions that its earlier members do not know yet.
+func TestMemberOfALostRoomMissesNothing(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := open(t, Config{URL: "redis://" + redis.Addr})
+	join(t, s, "alice", "standup")
+	for range 3 {
+		join(t, s, "bob", "standup")
+		reached(t, func() error { return s.LeaveRoom(t.Context(), peer("bob"), "standup") })
+	}
+	events(t, s, "alice")
+	redis.Must("DEL", s.roomPlace(s.roomTag("standup")).keys[0])
+	join(t, s, "alice", "standup")
+	join(t, s, "bob", "standup")
+	if got := kinds(t, s, "alice"); got != "joined bob" {
+		t.Errorf("alice got the events %q", got)
+	}
+}
