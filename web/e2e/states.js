@@ -40,8 +40,8 @@ async function loadModules(names) {
 }
 
 const modules = {
-  "call": ["view", "words", "call-view", "calling", "share", "failures"],
-  "files": ["view", "words", "files-view", "share"],
+  "call": ["view", "words", "call-view", "calling", "codes", "share", "failures"],
+  "files": ["view", "words", "files-view", "codes", "share"],
   "test": ["causes", "report", "test-view"],
 };
 
@@ -60,6 +60,21 @@ async function between(state) {
   document.body.dataset.theirCamera = document.body.dataset.theirMicrophone = "on";
   showName("Bob");
   if (state === "connected") showStatus("Connected directly · Bob");
+}
+
+/** Shows the offer of a code, even at an address that works on this computer only. Runs in the page. */
+function offer(page, fault) {
+  document.querySelector(".offer").hidden = false;
+  if (fault) window.modules.showOfferFault(fault);
+  else window.modules.showCode(page, "KXTRBM", 600);
+  document.querySelector(".offer").scrollIntoView({ block: "nearest" });
+}
+
+/** Shows a code that someone typed, and what is wrong with it. Runs in the page. */
+function typeCode(fault) {
+  document.getElementById("code").value = "kxt rbn";
+  window.modules.showCodeFault(fault);
+  document.getElementById("code-error").scrollIntoView({ block: "nearest" });
 }
 
 /** A call that has ended. @param {string} why */
@@ -135,6 +150,7 @@ export const states = [
     location.hash = "#to=k3u9x7q2m5w8r1t6y4p0z9a2c7";
     return new Promise((resolve) => setTimeout(resolve, 50));
   } },
+  { page: "call", name: "start-wrong-code", show() { window.typeCode("no-such-code"); } },
   { page: "call", name: "asking", show() { window.modules.showState("media"); } },
   { page: "call", name: "refused", show() {
     window.modules.showState("waiting");
@@ -145,6 +161,16 @@ export const states = [
     window.modules.showState("waiting");
     window.modules.showLink(window.modules.linkTo("call", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
     window.modules.addLine("step", window.modules.stepWords("inbox-open", ""), { step: "inbox-open" });
+  } },
+  { page: "call", name: "waiting-code", show() {
+    window.modules.showState("waiting");
+    window.modules.showLink(window.modules.linkTo("call", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+    window.offer("call");
+  } },
+  { page: "call", name: "waiting-no-code", show() {
+    window.modules.showState("waiting");
+    window.modules.showLink(window.modules.linkTo("call", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+    window.offer("call", "too-many-codes");
   } },
   { page: "call", name: "calling", show() {
     window.modules.showState("calling");
@@ -215,6 +241,9 @@ export const states = [
   } },
 
   files("waiting", "waiting"),
+  { page: "files", name: "waiting-code", show() { window.offer("files"); } },
+  { page: "files", name: "expired-code", show() { window.offer("files", "expired"); } },
+  { page: "files", name: "wrong-code", show() { window.typeCode("no-such-code"); } },
   files("opening", "opening"),
   files("calling", "calling", { linked: true }),
   files("calling-nobody", "calling", { linked: true, problem: "no-such-inbox" }),
@@ -249,6 +278,8 @@ export const states = [
 const helpers = `
 window.drawPerson = ${drawPerson};
 window.between = ${between};
+window.offer = ${offer};
+window.typeCode = ${typeCode};
 `;
 
 /**

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findings } from "../demo/assets/causes.js";
 import { endingWords as filesEnding } from "../demo/assets/files-words.js";
-import { awayWords, endingWords, endings, problems, stateWords, stepWords } from "../demo/assets/words.js";
+import { awayWords, codeFaults, codeHint, endingWords, endings, problems, stateWords, stepWords } from "../demo/assets/words.js";
 
 /** Terms that belong under Details. */
 const JARGON = /\b(ICE|STUN|TURN|UDP|TCP|TLS|NAT|DNS|SDP|SDK|WebRTC|WebSockets?|candidates?|signaling|peers?|inbox(es)?|the other side|somebody)\b/;
@@ -40,6 +40,11 @@ test("endings and steps name the other person once the name is known", () => {
   assert.equal(awayWords("Bob"), "Waiting for \u2068Bob\u2069 to come back");
   assert.equal(stateWords("ringing", "Bob"), "\u2068Bob\u2069 is calling you");
   assert.equal(stateWords("ringing", ""), "Someone is calling you");
+});
+
+test("codes are explained in plain sentences", () => {
+  for (const [name, text] of Object.entries(codeFaults)) assertPlain(text, name);
+  assertPlain(codeHint("example.org/call", 10), "hint");
 });
 
 test("findings keep an expert's terms under Details", () => {

@@ -1,5 +1,6 @@
 /** The view of the call page. Text from outside is set as text, never as markup. */
 
+import { hideCode, showCodeFault } from "./codes.js";
 import { appendLinked } from "./links.js";
 import { clearProblems, detailsOf, element, keepFocus, showProblem, showStatus } from "./view.js";
 import { stateWords } from "./words.js";
@@ -23,6 +24,8 @@ export function showState(state, name = "", title = "") {
   element("unable").hidden = state !== "unable";
   element("room").hidden = state === "setup" || state === "unable";
   for (const panel of Object.values(panels)) element(panel).hidden = panels[state] !== panel;
+  if (state !== "waiting") hideCode();
+  if (state !== "setup") showCodeFault("");
   element("controls").hidden = !["waiting", "calling", "connecting", "connected", "reconnecting"].includes(state);
   const together = ["connecting", "connected", "reconnecting"].includes(state);
   element("fill").hidden = element("hang-up").hidden = !together;

@@ -4,6 +4,7 @@ import { Inbox } from "../inbox.js";
 import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
 import { beginCalling, callingTitle, clearProgress, endCalling, setProgress, setServerAway } from "./calling.js";
 import { claim } from "./claim.js";
+import { wireCodes } from "./codes.js";
 import { wireDevices } from "./devices.js";
 import { offerTest, refusals } from "./failures.js";
 import { OwnMedia } from "./media.js";
@@ -293,6 +294,7 @@ function keep(changes) {
 const onclick = (id, act) => element(id).addEventListener("click", act);
 
 wireLink("Call me");
+wireCodes("call", () => self);
 wireDevices(own);
 onclick("mute", () => own.toggle("audio"));
 onclick("camera-off", () => own.toggle("video"));

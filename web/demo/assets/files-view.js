@@ -1,5 +1,6 @@
 /** The view of the files page. Text from outside is set as text, never as markup. */
 
+import { hideCode, showCodeFault } from "./codes.js";
 import { offerTest } from "./failures.js";
 import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
 import { isolate } from "./names.js";
@@ -50,6 +51,11 @@ export function showState(state, situation) {
   const invites = state === "waiting" || (state === "ended" && !linked);
   const together = ["calling", "connecting", "connected", "reconnecting"].includes(state);
   element("invite").hidden = !invites;
+  element("enter-code").hidden = !invites;
+  if (!invites) {
+    hideCode();
+    showCodeFault("");
+  }
   element("leave").hidden = !together;
   element("leave").textContent = state === "calling" ? "Stop calling" : "Disconnect";
   element("again").hidden = !(state === "ended" && linked);

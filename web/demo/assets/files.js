@@ -2,6 +2,7 @@
 
 import { Inbox, randomId, randomPassword } from "../inbox.js";
 import { claim } from "./claim.js";
+import { wireCodes } from "./codes.js";
 import { showState } from "./files-view.js";
 import { endingWords } from "./files-words.js";
 import { refusals } from "./failures.js";
@@ -219,6 +220,7 @@ function keep(changes) {
 }
 
 wireLink("Receive my files");
+wireCodes("files", () => self);
 wireTransfers({
   send: (data) => meeting?.send(data) ?? false,
   isConnected,

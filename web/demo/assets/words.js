@@ -399,3 +399,21 @@ export const actions = {
   reload: "Reload",
   https: "Open over https",
 };
+
+/** Sentences for a code that someone typed, or that this page offered, and that does not work. @type {Record<string, string>} */
+export const codeFaults = {
+  "not-six": "A code has six letters.",
+  "no-such-code": "This code does not work. Check the letters, or ask for a new code: each one works once, for ten minutes.",
+  "rate-limited": "Too many wrong codes were entered from your network. Wait a minute, then try again.",
+  "too-many-codes": "Your network has asked for too many codes. Send the link, or try again in a minute.",
+  "room": "This code leads to a group, which this page cannot join. Ask for a link.",
+  "expired": "The code has expired.",
+  "no-server": "The server does not answer. Check your connection, then try again.",
+};
+
+/**
+ * Returns what the other person does with a code.
+ * @param {string} address of the page on which to enter it
+ * @param {number} minutes for which it is valid
+ */
+export const codeHint = (address, minutes) => `It works once, within ${minutes} minutes. The other person opens ${address} and enters it there.`;
