@@ -18,9 +18,9 @@ import { minify } from "terser";
 
 /** Properties that only our own modules use: esbuild shortens their names. */
 const INTERNAL = [
-  "abandonedAt", "acknowledge", "adopt", "agreed", "answered", "begin", "busy", "closeCount", "closing", "connected",
+  "abandonedAt", "acknowledge", "adopt", "agreed", "answered", "ask", "begin", "busy", "closeCount", "closing", "connected",
   "content", "create", "deliver", "end", "fail", "failure", "first", "handle", "handled", "hold", "inFlight",
-  "interruptedAt", "known", "nextReport", "onmove", "opened", "options", "over", "peer", "pending", "polite", "position",
+  "interruptedAt", "known", "nextReport", "onmove", "onroom", "opened", "options", "over", "peer", "pending", "polite", "position",
   "queue", "refused", "repeat", "reportError", "ringing", "sendSignal", "server", "shared", "start", "started", "success",
   "waiting", "wake", "wasConnected",
 ];
@@ -35,22 +35,30 @@ const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
 mkdirSync(out, { recursive: true });
-for (const entry of ["inbox", "messaging", "trystero"]) {
-  const [map, bundle] = (
-    await build({
-      entryPoints: [join(here, "src", `${entry}.ts`)],
-      // esbuild writes nothing. The name makes the sources in the map relative to dist/.
-      outfile: join(here, "dist", `${entry}.js`),
-      write: false,
-      bundle: true,
-      sourcemap: "external",
-      minifySyntax: true,
-      format: "esm",
-      target: "es2022",
-      mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
-      logLevel: "warning",
-    })
-  ).outputFiles;
+/** What rooms.js uses of the objects of inbox.js, which it imports. Both need the same short names. */
+const SHARED = ["ask", "closing", "content", "inFlight", "onroom", "server", "shared", "success"];
+const ROOMS = [...SHARED, "change", "ends", "handle", "known", "mine", "news", "next", "timer", "tries", "wake"];
+let mangleCache;
+
+for (const entry of ["messaging", "inbox", "rooms", "trystero"]) {
+  const rooms = entry === "rooms";
+  const result = await build({
+    entryPoints: [join(here, "src", `${entry}.ts`)],
+    // esbuild writes nothing. The name makes the sources in the map relative to dist/.
+    outfile: join(here, "dist", `${entry}.js`),
+    write: false,
+    bundle: true,
+    external: rooms ? ["./inbox.js"] : [],
+    sourcemap: "external",
+    minifySyntax: true,
+    format: "esm",
+    target: "es2022",
+    mangleProps: new RegExp(`^(${(rooms ? ROOMS : INTERNAL).join("|")})$`),
+    mangleCache: rooms ? mangleCache : {},
+    logLevel: "warning",
+  });
+  mangleCache = result.mangleCache;
+  const [map, bundle] = result.outputFiles;
   // terser chooses names that compress 5 % better than those of esbuild.
   const shipped = await minify(bundle.text, {
     module: true,
@@ -79,4 +87,5 @@ const reach = (module) => {
   for (const [, next] of declarations.matchAll(/from "\.\/([^"]+)\.js"/g)) reach(next);
 };
 reach("inbox");
+reach("rooms");
 reach("trystero");

@@ -49,7 +49,7 @@ const SENTENCES: { readonly [code: string]: string } = {
   unauthorized: "The inbox has another password. Check it, or use another id.",
   "no-such-inbox": "Nobody is online under this id. Check it, or try again later.",
   "not-inbox": "This is not an inbox server. Check the URL.",
-  "proxy-auth": "A proxy asked for its own credentials.",
+  "proxy-auth": "A proxy asked for a password.",
 };
 
 /** The default retryAfter of a rate limit, in milliseconds: a close code cannot carry one. */

@@ -10,6 +10,20 @@ export interface WireMessage {
   time: string;
   body?: string;
   body64?: string;
+  /** In place of the sender and the body: a change of a room. */
+  room?: RoomEvent;
+}
+
+/**
+ * A change of a room.
+ * @internal
+ */
+export interface RoomEvent {
+  readonly name: string;
+  readonly event: string;
+  /** Who joined or left, unless `members` lists the members. */
+  readonly peer: string;
+  readonly members: string[];
 }
 
 /** A received message. The server has verified the sender, but not the body: validate it before use. */

@@ -1,7 +1,7 @@
 import { InboxError } from "./errors.js";
-import type { Message } from "./message.js";
+import type { Message, RoomEvent } from "./message.js";
 import { createReceiver, type CursorStorage, type MessagesOptions, type Receiver, type Transport } from "./receive.js";
-import { sharedBy, type Server } from "./request.js";
+import { requestText, sharedBy, type Server } from "./request.js";
 import { createSend, type SendOptions } from "./send.js";
 
 export { InboxError, type InboxErrorCode } from "./errors.js";
@@ -52,6 +52,11 @@ export class Inbox {
   /** Called when receiving is interrupted, with the reason. The inbox reconnects by itself. */
   onaway: ((error: InboxError) => void) | undefined;
 
+  /**
+   * Gets the changes of rooms. Without it they are only acknowledged.
+   * @internal
+   */
+  onroom: ((event: RoomEvent) => void) | undefined;
   /** @internal */
   readonly server: Server;
   readonly #receiver: Receiver;
@@ -70,7 +75,7 @@ export class Inbox {
     address.username = address.password = address.hash = "";
     this.id = id;
     if (!/^http/.test(address.protocol)) throw new InboxError("not-inbox", 0, `The inbox URL begins with ${address.protocol}, not http: or https:.`);
-    const server: Server = { url: address, id, password, shared: sharedBy(`${address.href} ${id}`), inFlight: new Set(), closeCount: 0 };
+    const server: Server = { url: address, id, password, ask: requestText, shared: sharedBy(`${address.href} ${id}`), inFlight: new Set(), closeCount: 0 };
     this.server = server;
     this.#receiver = createReceiver(this, server, transports, storage);
     this.#send = createSend(this.#receiver);

@@ -1,6 +1,6 @@
 import { InboxError } from "./errors.js";
 import type { Link } from "./link.js";
-import { readMessage, type Message } from "./message.js";
+import { readMessage, type Message, type RoomEvent } from "./message.js";
 import { poll } from "./poll.js";
 import { ANSWER_TIMEOUT, requestText, track, trim, type Server } from "./request.js";
 import { socket } from "./socket.js";
@@ -51,8 +51,8 @@ export interface MessagesOptions {
 /** A message on its way to a loop. */
 interface Entry {
   readonly content: Message;
-  /** Whether the loop has finished with it, so that it can be acknowledged. */
-  handled: boolean;
+  /** Truthy if the loop has finished with it, or if it is a change of a room: it can be acknowledged. */
+  handled: unknown;
 }
 
 /** A loop over messages. */
@@ -71,6 +71,7 @@ interface Reader {
 export interface Owner {
   onopen: ((transport: Transport) => void) | undefined;
   onaway: ((error: InboxError) => void) | undefined;
+  onroom: ((event: RoomEvent) => void) | undefined;
 }
 
 /** Stores the cursor across reloads. `sessionStorage` and `localStorage` fit. */
@@ -237,13 +238,15 @@ export function createReceiver(
     },
 
     deliver(wire) {
-      const { cursor } = wire;
+      const { cursor, room } = wire;
       if (attempt.signal.aborted || seen.has(cursor)) return;
       seen.add(cursor);
       trim(seen, MAX_CURSORS);
-      const entry = { content: readMessage(wire), handled: false };
+      const entry = { content: readMessage(wire), handled: room };
       pending.push(entry);
-      dispatch(entry);
+      if (room) owner.onroom?.(room);
+      else dispatch(entry);
+      acknowledgeHandled();
     },
   };
   return receiver;

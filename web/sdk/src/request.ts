@@ -14,6 +14,8 @@ export interface Server {
   readonly id: string;
   readonly password: string;
   readonly shared: Shared;
+  /** Makes a request, for the entry point of rooms. */
+  readonly ask: typeof requestText;
   /** Requests that the server has not answered yet. */
   readonly inFlight: Set<Promise<unknown>>;
   /** How many times this object was closed. */
@@ -86,7 +88,7 @@ export async function request({ url, id, password }: Server, query: Record<strin
     new Request(address, options);
     answer = fetch(address, options);
   } catch (error) {
-    throw new InboxError("unsupported", 0, `This runtime's fetch cannot be used: ${error}`, undefined, error);
+    throw new InboxError("unsupported", 0, `fetch cannot be used: ${error}`, undefined, error);
   }
   const response = await answer;
   const { status } = response;
@@ -103,7 +105,7 @@ export async function request({ url, id, password }: Server, query: Record<strin
   throw new InboxError(
     status > 399 ? `http-${status}` : "not-inbox",
     status,
-    `${address.origin}${address.pathname} answered ${response.type === "opaqueredirect" ? "with a redirect" : said}. This is not an inbox server. Check the URL.`,
+    `${address.origin}${address.pathname} answered with ${response.type === "opaqueredirect" ? "a redirect" : said}. This is not an inbox server. Check the URL.`,
     later,
   );
 }
@@ -117,7 +119,8 @@ export function requestText(
   const work = withTimeout(timeout, signal, async (signal) => {
     const response = await request(server, query, { ...init, signal });
     const content = await response.text();
-    if (content && init.method) throw new InboxError("not-inbox", response.status);
+    // The answers to POST and DELETE are empty.
+    if (content && init.method! < "PUT") throw new InboxError("not-inbox", response.status);
     return Object.assign(response, { content });
   });
   return timeout > ANSWER_TIMEOUT || init.method === "DELETE" ? work : track(server, work);

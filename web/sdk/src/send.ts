@@ -105,6 +105,6 @@ function encode(data: unknown): Body {
   if (data instanceof ArrayBuffer) return new Uint8Array(data).slice();
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
   const json = JSON.stringify(data) as string | undefined;
-  if (json === undefined) throw new TypeError(`JSON cannot hold ${typeof data}.`);
+  if (json === undefined) throw new TypeError(`JSON has no ${typeof data}.`);
   return json;
 }

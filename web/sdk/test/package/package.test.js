@@ -17,7 +17,7 @@ const run = (script, ...given) => execFileSync(process.execPath, [script, ...giv
 
 // The goals were 4 and 8 KiB. A separate error for each kind of answer that does not
 // come from an inbox server, and an inbox that is closed and reopened, did not fit into them.
-for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808], ["trystero.js", 1024]]) {
+for (const [name, budget] of [["messaging.js", 5248], ["inbox.js", 9808], ["rooms.js", 2048], ["trystero.js", 1024]]) {
   // gzip is larger than brotli, and every server can compress with it.
   test(`${name} is at most ${budget} bytes after gzip`, (t) => {
     const content = readFileSync(join(served, name));
@@ -40,7 +40,7 @@ test("two builds are identical", () => {
 });
 
 test("the server's copy is up to date", () => {
-  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js", "trystero.js"]);
+  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js", "rooms.js", "trystero.js"]);
   for (const name of readdirSync(served)) {
     // The server does not serve the source maps.
     const built = read(`dist/${name}`).replace(/^\/\/# sourceMappingURL=.*\n/m, "");
@@ -52,14 +52,15 @@ const { project, folder } = install();
 
 test("the package contains what it should, and nothing else", () => {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const scripts = ["inbox.js", "messaging.js", "trystero.js"];
-  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "send", "trystero"].map((name) => `${name}.d.ts`);
+  const scripts = ["inbox.js", "messaging.js", "rooms.js", "trystero.js"];
+  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "rooms", "send", "trystero"].map((name) => `${name}.d.ts`);
   assert.deepEqual(files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort(), [
     "LICENSE",
     "README.md",
     ...["mailbox.js", ...[...scripts, ...declarations].flatMap((name) => [name, `${name}.map`])].map((name) => `dist/${name}`),
     "mailbox/package.json",
     "messaging/package.json",
+    "rooms/package.json",
     "package.json",
     "trystero/package.json",
     ...readdirSync(join(root, "src")).map((name) => `src/${name}`),
@@ -82,7 +83,7 @@ test("the package has no dependencies, and the lockfile names no registry", () =
 test("Node can import the entry points, and no other file", () => {
   writeFileSync(join(project, "names.js"), `
     const names = [];
-    for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox"]) names.push(Object.keys(await import(name)).sort());
+    for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox", "@inbox/sdk/rooms"]) names.push(Object.keys(await import(name)).sort());
     names.push(await import("@inbox/sdk/dist/inbox.js").catch(({ code }) => code));
     console.log(JSON.stringify(names));
   `);
@@ -90,6 +91,7 @@ test("Node can import the entry points, and no other file", () => {
     ["CallError", "Inbox", "InboxError", "accept", "connect", "randomId", "randomPassword"],
     ["Inbox", "InboxError", "randomId", "randomPassword"],
     ["Inbox", "InboxError", "randomId", "randomPassword"],
+    ["join"],
     "ERR_PACKAGE_PATH_NOT_EXPORTED",
   ]);
 });
@@ -105,7 +107,7 @@ test("declarations show nothing internal", () => {
   for (const name of readdirSync(join(root, "dist")).filter((name) => name.endsWith(".d.ts"))) {
     const declarations = read(`dist/${name}`);
     assert.doesNotMatch(declarations, /@internal/, name);
-    assert.doesNotMatch(declarations.replace(/\/\*\*[^]*?\*\//g, ""), /\b(Receiver|Link|Server|Owner|WireMessage|Side|Calls)\b/, name);
+    assert.doesNotMatch(declarations.replace(/\/\*\*[^]*?\*\//g, ""), /\b(Receiver|Link|Server|Owner|WireMessage|RoomEvent|OwnRoom|Side|Calls)\b/, name);
   }
 });
 

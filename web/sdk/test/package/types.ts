@@ -4,6 +4,7 @@ import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword
 import type { Call, CallErrorCode, Connection, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
 import type { Inbox as Former } from "@inbox/sdk/mailbox";
 import { Inbox as Messaging } from "@inbox/sdk/messaging";
+import { join, type PeerChange, type Room } from "@inbox/sdk/rooms";
 
 const signal = new AbortController().signal;
 const maybe: AbortSignal | undefined = Math.random() < 0.5 ? signal : undefined;
@@ -56,6 +57,22 @@ for await (const call of accept(inbox, { iceServers: [] })) {
   if (from === "bob") void call.accept({ timeout: 5 }).then(({ ended }: Connection) => ended);
   else call.reject("busy");
 }
+
+const room: Room = await join(inbox, "standup", {
+  secret: undefined,
+  signal: maybe,
+  iceServers: [],
+  timeout: 5,
+  setup: (pc, peer) => void pc.createDataChannel(peer),
+});
+for await (const change of room.peers()) {
+  const { peer, state, pc }: PeerChange = change;
+  if (change.state === "failed") console.log(change.error.code);
+  if (state === "connected") pc satisfies Connection;
+  console.log(peer, room.members.includes(peer));
+}
+await room.send({ hello: room.id }, options);
+await room.leave();
 await inbox.close({ signal });
 
 // @ts-expect-error id is required
@@ -66,3 +83,5 @@ new Inbox("/inbox", { id: "x", password: "x", transports: ["pigeon"] });
 new InboxError("nonsense").code === "nonsense";
 // @ts-expect-error the declarations leave out internals
 inbox.receiver;
+// @ts-expect-error the declarations leave out internals
+inbox.onroom;

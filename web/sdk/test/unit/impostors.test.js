@@ -49,7 +49,7 @@ for (const [what, status, headers, body, code] of IMPOSTORS) {
       assert.ok(got.error instanceof InboxError, String(got.error));
       assert.equal(got.error.code, code);
       assert.equal(got.error.passes, false);
-      assert.match(got.error.message, code === "proxy-auth" ? /^A proxy asked for its own credentials\.$/ : new RegExp(`^https://example.com/inbox answered ${status} .*not an inbox server`));
+      assert.match(got.error.message, code === "proxy-auth" ? /^A proxy asked for a password\.$/ : new RegExp(`^https://example.com/inbox answered with ${status} .*not an inbox server`));
       await advance(60_000, 1000);
       assert.deepEqual(told, []);
       assert.equal(await net.open(), 0);
