@@ -35,7 +35,7 @@ const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
 mkdirSync(out, { recursive: true });
-/** What rooms.js uses of the objects of inbox.js, which it imports. Both need the same short names. */
+/** The properties of inbox.js that rooms.js uses. Both need the same short names for them. */
 const SHARED = ["ask", "closing", "content", "inFlight", "onroom", "server", "shared", "success"];
 const ROOMS = [...SHARED, "change", "ends", "handle", "known", "mine", "news", "next", "timer", "tries", "wake"];
 let mangleCache;
