@@ -88,7 +88,7 @@ export async function request({ url, id, password }: Server, query: Record<strin
     new Request(address, options);
     answer = fetch(address, options);
   } catch (error) {
-    throw new InboxError("unsupported", 0, `fetch cannot be used: ${error}`, undefined, error);
+    throw new InboxError("unsupported", 0, `The fetch cannot be used: ${error}`, undefined, error);
   }
   const response = await answer;
   const { status } = response;
