@@ -9,13 +9,14 @@ import (
 	"inbox"
 )
 
-// maxCodes bounds the codes in a store. A new code replaces the oldest beyond that.
+// maxCodes bounds the codes in a store. Beyond it, a new code replaces the oldest.
 const maxCodes = 16 << 10
 
-// codeCost is an entry of the map, which may be half empty, with its key in the queue.
+// codeCost is the memory of a code: an entry of a map that may be half empty, and its key in
+// the queue.
 const codeCost = 320
 
-// codes are the codes that can be redeemed.
+// codes contains the codes that can be redeemed.
 type codes struct {
 	sync.Mutex
 	byCode map[string]code
@@ -86,8 +87,8 @@ func (s *Store) removeExpiredCodes() {
 	s.removeCodesLocked(s.now(), maxCodes)
 }
 
-// removeCodesLocked removes the oldest codes as long as they were redeemed, have expired, or
-// are more than most.
+// removeCodesLocked removes the oldest codes that were redeemed, have expired, or exceed most
+// in number.
 func (s *Store) removeCodesLocked(now time.Duration, most int) {
 	c, n := &s.codes, 0
 	for n < len(c.oldest) {

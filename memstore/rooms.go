@@ -14,12 +14,12 @@ import (
 	"inbox/internal/shrink"
 )
 
-// roomShards is the number of parts that the rooms are divided into, each with a lock.
+// roomShards is the number of shards of rooms, each with a lock.
 const roomShards = 32
 
-// A roomShard is a part of all rooms. Its lock guards the rooms and is held while an event
-// goes to the members, which keeps the events of a room in order. It is acquired before
-// the lock of an inbox's shard, never after it.
+// A roomShard contains a part of all rooms. Its lock guards them. It is held while an event is
+// appended to the members' inboxes, which keeps the events of a room in order. It is acquired
+// before the lock of an inbox's shard, never after it.
 type roomShard struct {
 	sync.Mutex
 	rooms shrink.Map[string, *room]
@@ -36,7 +36,7 @@ type room struct {
 type membership struct {
 	room   *room
 	in     *entry
-	joined uint64 // grows with each join, in all rooms
+	joined uint64 // sequence number of the join, across all rooms
 	behind bool   // an event was dropped; guarded by the room's shard
 }
 
@@ -46,13 +46,13 @@ type memberships struct {
 	all    []*membership
 	events int  // messages from the server in the inbox
 	bytes  int  // total size of their bodies
-	behind bool // one of all may be behind
+	behind bool // at least one membership may be behind
 }
 
-// membershipCost is a membership, its share of its room, and its share of the maps.
+// membershipCost is the memory of a membership, with its share of the room and the maps.
 const membershipCost = 320
 
-// cost returns what the memberships count for, without the events.
+// cost returns the memory that the memberships count for, without the events.
 func (ms *memberships) cost() (cost int64) {
 	if ms == nil {
 		return 0
@@ -202,8 +202,8 @@ func (rs *roomShard) dropIfEmpty(r *room) {
 	}
 }
 
-// removeMemberLocked removes a member from its room and tells the others. It does nothing
-// for a member that was removed before.
+// removeMemberLocked removes a member from its room and sends the event to the others. It does
+// nothing for a member that was removed before.
 func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.EventKind) {
 	i := slices.Index(m.room.members, m)
 	if i < 0 {
@@ -215,7 +215,7 @@ func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.Event
 }
 
 // pruneLocked removes the members whose inboxes have expired, so that they neither take
-// up a place nor appear in the list that a join returns.
+// up room nor appear in the list that a join returns.
 func (s *Store) pruneLocked(r *room) {
 	for _, m := range slices.Clone(r.members) {
 		sh := s.shard(m.in.id)
@@ -230,7 +230,7 @@ func (s *Store) pruneLocked(r *room) {
 	}
 }
 
-// tellLocked appends an event to the inboxes of all members but one.
+// tellLocked appends an event to the inboxes of all members except one.
 func (s *Store) tellLocked(r *room, e inbox.Event, except *membership) {
 	body := e.Body()
 	for _, m := range r.members {
@@ -241,7 +241,7 @@ func (s *Store) tellLocked(r *room, e inbox.Event, except *membership) {
 }
 
 // tell appends an event to a member's inbox. If the inbox is too far behind, or memory is
-// short, the member is told all members later instead.
+// short, it drops the event, and catchUp later appends a list of all members.
 func (s *Store) tell(m *membership, body []byte) {
 	event := inbox.Message{Time: time.Now().UTC(), Body: body}
 	cost := costOf(&event)
@@ -272,17 +272,17 @@ func (s *Store) tell(m *membership, body []byte) {
 	}
 }
 
-// A leftover is work that the lock of an inbox's shard has to be released for.
+// A leftover is work that can only be done without the lock of an inbox's shard.
 type leftover struct {
 	in    *entry
-	ended inbox.EventKind // why the inbox ended; "" if it can be told what it has missed
+	ended inbox.EventKind // why the inbox ended; "" if it has room for the events that it missed
 }
 
-// leftovers is a queue of them.
+// leftovers is a queue of leftover work.
 type leftovers struct {
 	sync.Mutex
 	queue []leftover
-	some  atomic.Bool // queue is not empty
+	some  atomic.Bool // whether queue is not empty
 }
 
 // leave queues work for settle. The caller may hold the lock of a shard.
@@ -293,8 +293,8 @@ func (s *Store) leave(l leftover) {
 	s.left.some.Store(true)
 }
 
-// settle tells rooms about members whose inboxes have ended, and members what they have
-// missed. It runs after every operation that may have caused either.
+// settle removes members whose inboxes have ended from their rooms, and updates members that
+// have missed events. It runs after every operation that may have caused either.
 func (s *Store) settle() {
 	for s.left.some.Load() {
 		s.left.Lock()
@@ -322,7 +322,7 @@ func (s *Store) depart(in *entry, why inbox.EventKind) {
 	}
 }
 
-// catchUp tells an inbox the members of every room of which it has missed an event.
+// catchUp appends to an inbox the list of members of every room whose events it has missed.
 func (s *Store) catchUp(in *entry) {
 	sh := s.shard(in.id)
 	sh.Lock()
@@ -339,7 +339,7 @@ func (s *Store) catchUp(in *entry) {
 	}
 }
 
-// caughtUpLocked queues an inbox that has missed events and has room for some by now.
+// caughtUpLocked queues an inbox that has missed events and has room again.
 func (s *Store) caughtUpLocked(in *entry) {
 	if in.rooms != nil && in.rooms.behind && in.rooms.events <= inbox.MaxEvents/2 {
 		in.rooms.behind = false
@@ -347,7 +347,7 @@ func (s *Store) caughtUpLocked(in *entry) {
 	}
 }
 
-// rejoin restores the memberships of an inbox from a snapshot. orderRooms has to follow.
+// rejoin restores the memberships of an inbox from a snapshot. Call orderRooms after all.
 func (s *Store) rejoin(in *entry, rooms []snapshotRoom) {
 	for _, saved := range rooms {
 		rs := s.roomShard(saved.Name)
@@ -373,7 +373,8 @@ func (s *Store) orderRooms() {
 	}
 }
 
-// expiredBefore tells the rooms of an inbox that expired before its snapshot was loaded.
+// expiredBefore reports to the rooms of an inbox that it expired before the snapshot was
+// loaded.
 func (s *Store) expiredBefore(id string, rooms []snapshotRoom) {
 	for _, saved := range rooms {
 		rs := s.roomShard(saved.Name)

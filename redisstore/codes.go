@@ -32,7 +32,7 @@ func (s *Store) Invite(ctx context.Context, p inbox.Peer, room string) (string, 
 		switch {
 		case err == nil:
 			return code, nil
-		case !rueidis.IsRedisNil(err): // which means that the code is taken
+		case !rueidis.IsRedisNil(err): // nil means that the code is taken
 			return "", s.codeError(ctx, err)
 		}
 	}
@@ -55,7 +55,7 @@ func (s *Store) Redeem(ctx context.Context, code string) (inbox.Invitation, erro
 	var i inbox.Invitation
 	content, ok := s.unsealed(text)
 	if !ok || json.Unmarshal([]byte(content), &i) != nil {
-		return inbox.Invitation{}, inbox.ErrNoCode // another program has written there
+		return inbox.Invitation{}, inbox.ErrNoCode // another program has overwritten the key
 	}
 	return i, nil
 }

@@ -1,12 +1,12 @@
--- Keeps the rooms of all servers by the time at which one of them has to look for members
--- that have expired: KEYS[1], a sorted set. WHAT is "set" (a peer is about to join the room),
--- "claim" (return rooms that are due, for this server to look at) or "forget" (the room was
--- empty when it was claimed). Without servers, all of it expires after keep milliseconds.
+-- Orders all rooms by the time of their next check for expired members: KEYS[1], a sorted
+-- set. WHAT is "set" (a peer is about to join the room), "claim" (return due rooms, which this
+-- server then checks) or "forget" (the room was empty when it was claimed). Without servers,
+-- the set expires after keep milliseconds.
 local WHAT, interval, keep = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local later = string.format('%.0f', now + interval)
 if WHAT == 'set' then
-  -- Joins must not postpone the look. They change its time a little, so that a "forget" that
-  -- began before does not remove the room.
+  -- Joins must not postpone the check. They change its time slightly, so that a "forget" that
+  -- began earlier does not remove the room.
   local due = tonumber(call('ZSCORE', KEYS[1], ARGV[4]) or '')
   if due and due <= now + interval then later = string.format('%.0f', due - 1) end
   call('ZADD', KEYS[1], later, ARGV[4])

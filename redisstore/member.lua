@@ -1,7 +1,7 @@
--- Keeps an inbox's end of a membership: KEYS[6] maps the tag of each of its rooms to the
--- token of the membership and the version of the room that the inbox was told last, 8 bytes
--- each. WHAT is "enter" (authenticate the owner and add the membership, unless it is there),
--- "find" (authenticate the owner and look it up), or "drop" (remove it).
+-- Keeps an inbox's side of a membership: KEYS[6] maps the tag of each of its rooms to the
+-- token of the membership and the version of the last event that the inbox got, 8 bytes each.
+-- WHAT is "enter" (authenticate the owner and add the membership, unless it is there), "find"
+-- (authenticate the owner and look it up), or "drop" (remove it).
 local secret, address, every, burst = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local life, ttl, OPENS = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 local WHAT, room, token, most = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])

@@ -1,10 +1,10 @@
--- Appends a room's events to a member's inbox, and wakes the receiver. The inbox remembers
--- the version that it was told last, so an event that comes a second time appends nothing.
--- With CATCHUP, the one event lists all members, in place of those that were dropped.
+-- Appends a room's events to a member's inbox, and wakes the receiver. The inbox keeps
+-- the version of its last event, so a repeated event appends nothing. With CATCHUP, the only
+-- event lists all members and replaces the dropped ones.
 local room, token, joined, first = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, CATCHUP = tonumber(ARGV[5]), ARGV[6] == '1'
 local life, ttl, server, channel = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
--- Then come the events: the version of each, and its content. The deadline is the last.
+-- The events follow, each with its version and content. The last argument is the deadline.
 
 local b = load()
 if not alive(b, now) then return {GONE} end

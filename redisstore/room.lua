@@ -1,13 +1,13 @@
--- Reads and changes a room, KEYS[1]: its members, and the events that not every member was
--- told yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Each of
--- them keeps the room for so many milliseconds. Names are sealed by the servers; a member is
--- found by the tag of its id and the token of its membership.
+-- Reads and changes a room, KEYS[1]: its members, and the events that not every member has
+-- yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Each of them
+-- restarts the expiry of the room, after keep milliseconds. The servers encrypt names; the
+-- tag of a member's id and the token of its membership identify it.
 local WHAT, keep = ARGV[1], ARGV[2]
-local MOST_EVENTS = 256 -- of which a member may be behind without being told all members
+local MOST_EVENTS = 256 -- a member that is further behind gets a list of all members instead
 
 local raw = call('GET', KEYS[1])
--- The versions of a new room begin with the time, so they are above those that an inbox
--- remembers of an earlier room with this name.
+-- The versions of a new room start at the current time, so that they are above those that an
+-- inbox remembers of an earlier room with this name.
 local r = {version = now, name = '', members = {}, events = {}}
 if raw then
   local ok, unpacked = pcall(cmsgpack.unpack, raw)
@@ -17,9 +17,9 @@ if raw then
   r = unpacked
 end
 
--- Another history means that a replica has taken over, or that Redis was restarted, and the
--- latest versions may be lost. They must not be given out again, since inboxes would take such
--- events for repeated ones. Every member is told all members instead.
+-- A different history means that a replica has taken over or Redis has restarted, and the
+-- latest versions may be lost. They must not be used again, since inboxes would take such
+-- events for repetitions. Every member gets a list of all members instead.
 local h = history()
 local renewed = r.history ~= h and #r.members > 0
 if renewed then

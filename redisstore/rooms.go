@@ -15,18 +15,18 @@ import (
 	"inbox/internal/redislink"
 )
 
-// The key of a room is in another slot than the inboxes of its members, so no script can
-// change both. If a server stops in the middle, another one completes its work:
+// The key of a room and the inboxes of its members are in different slots, so no script can
+// change both. If a server stops in the middle, another server completes its work:
 //
-//   - A room remembers its latest events until every member was told (room.lua). An inbox
-//     remembers which it was told last, so telling it twice does no harm (notify.lua).
-//   - A membership is a token that room and inbox share. An inbox that expires or closes
-//     loses it. A server that has an event for a member finds that, and removes the member.
-//   - Every third of a TTL, one of the servers looks at each room (due.lua). It finds members
-//     that have expired, and delivers the events that others have not.
+//   - A room keeps its latest events until every member has them (room.lua). An inbox keeps the
+//     version of the last event it got, so a repeated delivery has no effect (notify.lua).
+//   - A membership is a token that the room and the inbox share. An inbox that expires or
+//     closes loses it. A server that delivers an event detects that and removes the member.
+//   - Every third of a TTL, one of the servers checks each room (due.lua). It removes members
+//     that have expired, and delivers events that other servers have not delivered.
 
-// roomTag names a room in Redis: a keyed hash of its name, and the partition as the last
-// byte.
+// roomTag returns the tag of a room in Redis: a keyed hash of its name, with the partition as
+// the last byte.
 func (s *Store) roomTag(name string) string {
 	h := s.roomNames.Get().(*keyedHash)
 	defer s.roomNames.Put(h)
@@ -36,20 +36,20 @@ func (s *Store) roomTag(name string) string {
 	return string(h.mac.Sum(h.buf[:0])[:17])
 }
 
-// roomPlace returns where the room with that tag is.
+// roomPlace returns the place of the room with the given tag.
 func (s *Store) roomPlace(tag string) place {
 	partition := tag[16]
 	key := s.prefix + "{" + redislink.Tag(partition) + "}" + base64.RawURLEncoding.EncodeToString([]byte(tag[:16])) + ":room"
 	return place{keys: []string{key}, partition: partition, tag: tag}
 }
 
-// duePlace returns where the rooms to look at are.
+// duePlace returns the place of the set of rooms to check.
 func (s *Store) duePlace() place {
 	return place{keys: []string{s.prefix + "{" + redislink.Tag(0) + "}rooms"}}
 }
 
-// roomInterval is how often each room is looked at. Members learn of an expiry within half a
-// TTL, so a third leaves time for the look.
+// roomInterval is the interval between checks of a room. Members learn of an expiry within
+// half a TTL, so a third of it leaves time for the check.
 func (s *Store) roomInterval() time.Duration { return s.limits.TTL / 3 }
 
 // keepRooms returns for how many milliseconds Redis keeps what nobody looks at.
@@ -62,7 +62,7 @@ type room struct {
 	version uint64
 	name    string
 	members []roomMember // in the order in which they joined
-	events  []roomEvent  // that not every member was told, oldest first
+	events  []roomEvent  // not yet delivered to every member, oldest first
 }
 
 type roomMember struct {
@@ -77,8 +77,8 @@ type roomEvent struct {
 	id      string
 }
 
-// Join implements [inbox.Store]. It takes five round trips, and a few more where members
-// have expired.
+// Join implements [inbox.Store]. It takes five round trips, and a few more if members have
+// expired.
 func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
@@ -92,7 +92,7 @@ func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []
 	}
 	r, err := s.joinRoom(ctx, at, p.ID, name, tag, token)
 	if err == inbox.ErrRoomFull {
-		s.tell(ctx, tag, r, true) // which removes members that have expired
+		s.tell(ctx, tag, r, true) // also removes members that have expired
 		r, err = s.joinRoom(ctx, at, p.ID, name, tag, token)
 	}
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []
 }
 
 // enter opens p's inbox and adds a membership to it. It returns the token of the membership,
-// which is an older one if p is a member already.
+// which is the existing one if p is a member already.
 func (s *Store) enter(ctx context.Context, at place, p inbox.Peer, tag string) (membership string, isNew bool, err error) {
 	opens := "1"
 	if s.hasQuota(p) {
@@ -127,7 +127,8 @@ func (s *Store) enter(ctx context.Context, at place, p inbox.Peer, tag string) (
 	return reply.text(1), reply.text(1) == own, err
 }
 
-// dropMembership removes a membership from an inbox and returns because, or why it could not.
+// dropMembership removes a membership from an inbox. It returns because, or the error of the
+// removal.
 func (s *Store) dropMembership(ctx context.Context, at place, tag, membership string, because error) error {
 	args := append(s.credentialArgs(inbox.Peer{}), "", "0", "0", "drop", tag, membership, "0", "")
 	if _, err := s.run(ctx, &memberScript, at, args, nil); err != nil {
@@ -150,7 +151,7 @@ func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) error 
 	if err != nil || membership == "" {
 		return err
 	}
-	// The room first: if the server stops here, the inbox can still leave.
+	// The room comes first: if the server stops here, the inbox can still leave.
 	r, err := s.removeMembers(ctx, tag, inbox.RoomLeft, membership)
 	if err != nil {
 		return err
@@ -159,8 +160,8 @@ func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) error 
 	return s.dropMembership(ctx, at, tag, membership, nil)
 }
 
-// leaveAll removes an inbox that was just closed from its rooms. If that fails, a later look
-// at the rooms does it.
+// leaveAll removes an inbox that was just closed from its rooms. If that fails, a later check
+// of the rooms does it.
 func (s *Store) leaveAll(ctx context.Context, closed reply) {
 	if len(closed.fields) < 3 {
 		return
@@ -253,12 +254,12 @@ func (r room) ids() []string {
 	return ids
 }
 
-// tellAtOnce bounds how many members are told an event at the same time.
+// tellAtOnce bounds the members to which an event is delivered concurrently.
 const tellAtOnce = 16
 
-// tell tells every member the events that it was not told, and returns the room as it is
-// then. With probe it also looks for members that have expired where there is nothing to
-// tell. If a member cannot be reached, the events stay in the room for the next look.
+// tell delivers to every member the events that it does not have, and returns the resulting
+// state of the room. With probe, it also checks members without new events for expiry. If a
+// member cannot be reached, the events stay in the room for the next check.
 func (s *Store) tell(ctx context.Context, tag string, r room, probe bool) room {
 	for {
 		outcomes := s.tellAll(ctx, tag, r, probe)
@@ -280,20 +281,20 @@ func (s *Store) tell(ctx context.Context, tag string, r room, probe bool) room {
 				return r
 			}
 			r, probe = after, false
-			continue // tell the others
+			continue // with the other members
 		}
 		wasBehind := slices.ContainsFunc(r.members, func(m roomMember) bool { return m.behind })
 		if reached && (len(r.events) > 0 || len(behind) > 0 || wasBehind) {
 			args := append([]string{"told", strconv.FormatUint(r.version, 10)}, behind...)
-			// If it fails, the next look tells the events again, which changes nothing.
+			// If this fails, the next check delivers the events again, without effect.
 			_, _ = s.room(ctx, &roomScript, tag, args...)
 		}
 		return r
 	}
 }
 
-// tellAll tells the members of a room and returns, for each, the code of the last script; or
-// codeLate if it could not run.
+// tellAll delivers events to the members of a room. For each member it returns the code of the
+// last script, or codeLate if the script could not run.
 func (s *Store) tellAll(ctx context.Context, tag string, r room, probe bool) []int64 {
 	outcomes := make([]int64, len(r.members))
 	var events []string
@@ -308,7 +309,7 @@ func (s *Store) tellAll(ctx context.Context, tag string, r room, probe bool) []i
 	slots := make(chan struct{}, tellAtOnce)
 	for i, m := range r.members {
 		if !probe && (len(r.events) == 0 && !m.behind || m.joined >= r.version) {
-			continue // there is nothing to tell
+			continue // the member has all events
 		}
 		slots <- struct{}{}
 		telling.Go(func() {
@@ -343,12 +344,12 @@ func (s *Store) notify(ctx context.Context, tag string, m roomMember, first uint
 	return reply.code
 }
 
-// eventContent returns what an inbox keeps of an event: a sender without an id, and the body.
+// eventContent returns the content of an event in an inbox: an empty sender, and the body.
 func eventContent(e inbox.Event) string {
 	return string(append(binary.BigEndian.AppendUint16(nil, 0), e.Body()...))
 }
 
-// sealed encrypts a name, so that a dump of Redis does not show it.
+// sealed encrypts a name, so that a dump of Redis does not reveal it.
 func (s *Store) sealed(name string) string {
 	return string(s.roomSeal.Seal(nil, nil, []byte(name), nil))
 }
@@ -364,7 +365,7 @@ func (s *Store) due(ctx context.Context, what string, args ...string) (reply, er
 	return s.run(ctx, &dueScript, s.duePlace(), append(all, ""), nil)
 }
 
-// sweepRooms looks at the rooms that are due until ctx ends.
+// sweepRooms checks the rooms that are due, until ctx ends.
 func (s *Store) sweepRooms(ctx context.Context) {
 	tick := time.NewTicker(max(s.roomInterval()/4, time.Millisecond))
 	defer tick.Stop()
@@ -379,8 +380,7 @@ func (s *Store) sweepRooms(ctx context.Context) {
 	}
 }
 
-// sweepSome looks at the rooms that it claims, at most 32. It reports whether there may be
-// more.
+// sweepSome claims at most 32 due rooms and checks them. It reports whether more may be due.
 func (s *Store) sweepSome(ctx context.Context) (more bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()

@@ -31,8 +31,8 @@ func events(t *testing.T, s *Store, id string) (all []string) {
 	return all
 }
 
-// A server that stops after it has changed a room, and before it has told the members, leaves
-// that to another server.
+// If a server stops between changing a room and notifying the members, another server
+// notifies them.
 func TestCrashBetweenARoomAndItsMembers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -121,7 +121,7 @@ func TestRoomThatAnotherProgramHasWrittenTo(t *testing.T) {
 			t.Errorf("%q: %v", spoil, err)
 		}
 	}
-	// The inbox's end of its memberships.
+	// The inbox's side of its memberships.
 	if _, err := s.Join(t.Context(), peer("carol"), "lunch"); err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +131,8 @@ func TestRoomThatAnotherProgramHasWrittenTo(t *testing.T) {
 	}
 }
 
-// A failover that loses the latest version of a room gives it out again to nobody: members
-// are told all members instead.
+// If a failover loses the latest version of a room, no other event gets the same version:
+// every member gets a list of all members instead.
 func TestRoomAfterAFailoverThatLostAVersion(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
