@@ -180,10 +180,11 @@ type Store interface {
 	// Errors: ErrUnauthorized, ErrServerFull, ErrRoomFull, ErrTooManyRooms.
 	Join(ctx context.Context, p Peer, room string) (members []string, err error)
 
-	// LeaveRoom ends p's membership of a room. It succeeds if p is not a member.
+	// LeaveRoom ends p's membership of a room. It returns how many members the room has
+	// left, or 0 if p was not a member.
 	//
 	// Errors: ErrUnauthorized.
-	LeaveRoom(ctx context.Context, p Peer, room string) error
+	LeaveRoom(ctx context.Context, p Peer, room string) (left int, err error)
 
 	// Invite creates a code that leads to p or, if room is not empty, to a room. It opens
 	// p's inbox if it does not exist. Anyone can redeem the code, once, within [CodeTTL].

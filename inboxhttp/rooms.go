@@ -51,8 +51,11 @@ func checkRoom(name string) error {
 // enter makes p a member of a room and charges its address for the events that this causes.
 func (h *Handler) enter(ctx context.Context, client netip.Addr, p inbox.Peer, room string) ([]string, error) {
 	members, err := h.Store.Join(ctx, p, room)
-	if err == nil {
+	switch err {
+	case nil:
 		h.Clients.Charge(client, len(members)/eventsPerRequest)
+	case inbox.ErrRoomFull: // the store has looked at all members
+		h.Clients.Charge(client, inbox.Limits{}.WithDefaults().RoomMembers/eventsPerRequest)
 	}
 	return members, err
 }
@@ -65,7 +68,14 @@ func (h *Handler) leave(r *http.Request, p inbox.Peer, q url.Values) error {
 	if err := checkRoom(q.Get("room")); err != nil {
 		return err
 	}
-	return h.Store.LeaveRoom(r.Context(), p, q.Get("room"))
+	return h.exit(r.Context(), clientaddr.Of(r.RemoteAddr), p, q.Get("room"))
+}
+
+// exit ends p's membership of a room and charges its address for the events that this causes.
+func (h *Handler) exit(ctx context.Context, client netip.Addr, p inbox.Peer, room string) error {
+	left, err := h.Store.LeaveRoom(ctx, p, room)
+	h.Clients.Charge(client, left/eventsPerRequest)
+	return err
 }
 
 // appendMembers appends the member of a JSON object that lists the members of a room.

@@ -258,21 +258,36 @@ func TestRoomErrors(t *testing.T) {
 	})
 }
 
-// The events of a join count against the address that caused them.
+// The events of joins and leaves count against the address that caused them, and so does a
+// join of a full room, for which the server looks at all members.
 func TestRoomsAreLimitedByTheirEvents(t *testing.T) {
+	const members = 64
+	in := func(method, id string) request {
+		return request{method: method, id: id, query: "?room=standup"}
+	}
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 100}}), func(s *server) {
-		const members = 64
 		for i := range members {
 			if _, err := s.store.Join(s.Context(), s.peer(fmt.Sprint("member-", i)), "standup"); err != nil {
 				s.Fatal(err)
 			}
 		}
-		joins := 0
-		for s.do(request{method: http.MethodPut, id: "member-0", query: "?room=standup"}).status == http.StatusOK {
-			joins++
-		}
-		if joins > 100/(1+members/8)+1 {
-			s.Errorf("with a limit of 100 requests, an address made %d joins of %d members each", joins, members)
+		for _, of := range []struct {
+			name string
+			do   func(i int) request
+		}{
+			{"joins", func(int) request { return in(http.MethodPut, "member-0").from("192.0.2.2") }},
+			{"joins of a full room", func(int) request { return in(http.MethodPut, "another").from("192.0.2.3") }},
+			{"leaves", func(i int) request {
+				return in(http.MethodDelete, fmt.Sprint("member-", members-1-i)).from("192.0.2.4")
+			}},
+		} {
+			n := 0
+			for s.do(of.do(n)).status != http.StatusTooManyRequests {
+				n++
+			}
+			if most := 100/(1+(members-16)/8) + 1; n > most {
+				s.Errorf("with a limit of 100 requests, an address made %d %s of %d members, want at most %d", n, of.name, members, most)
+			}
 		}
 	})
 }

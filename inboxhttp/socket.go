@@ -316,7 +316,7 @@ func (p *socketPeer) room(client netip.Addr, q *request) (members []string, err 
 	if q.kind == "join" {
 		members, err = p.h.enter(context.Background(), client, p.session.Peer(), q.room)
 	} else {
-		err = p.h.Store.LeaveRoom(context.Background(), p.session.Peer(), q.room)
+		err = p.h.exit(context.Background(), client, p.session.Peer(), q.room)
 	}
 	p.h.logStore(err)
 	return members, err

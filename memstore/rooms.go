@@ -151,7 +151,7 @@ func (in *entry) inRooms() *memberships {
 }
 
 // LeaveRoom implements [inbox.Store].
-func (s *Store) LeaveRoom(_ context.Context, p inbox.Peer, name string) error {
+func (s *Store) LeaveRoom(_ context.Context, p inbox.Peer, name string) (left int, err error) {
 	defer s.settle()
 	rs := s.roomShard(name)
 	rs.Lock()
@@ -159,8 +159,9 @@ func (s *Store) LeaveRoom(_ context.Context, p inbox.Peer, name string) error {
 	m, err := s.exit(p, name)
 	if m != nil {
 		s.removeMemberLocked(rs, m, inbox.RoomLeft)
+		left = len(m.room.members)
 	}
-	return err
+	return left, err
 }
 
 // exit removes a membership from p's inbox and returns it, or nil if there is no such

@@ -52,7 +52,7 @@ func TestRoomsGiveTheirMemoryBack(t *testing.T) {
 					case 0, 1:
 						_, _ = s.Join(t.Context(), p, room)
 					case 2:
-						_ = s.LeaveRoom(t.Context(), p, room)
+						_, _ = s.LeaveRoom(t.Context(), p, room)
 					case 3:
 						_ = s.Close(t.Context(), p, 0)
 					case 4:
@@ -91,7 +91,7 @@ func BenchmarkJoin(b *testing.B) {
 				if _, err := s.Join(b.Context(), last, "standup"); err != nil {
 					b.Fatal(err)
 				}
-				if err := s.LeaveRoom(b.Context(), last, "standup"); err != nil {
+				if _, err := s.LeaveRoom(b.Context(), last, "standup"); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -41,7 +41,7 @@ func TestSnapshotRemembersWhoHasMissedEvents(t *testing.T) {
 	join(t, s, "alice", "standup")
 	for range inbox.MaxEvents {
 		join(t, s, "bob", "standup")
-		if err := s.LeaveRoom(t.Context(), peer("bob"), "standup"); err != nil {
+		if _, err := s.LeaveRoom(t.Context(), peer("bob"), "standup"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -138,7 +138,7 @@ func (s *Store) dropMembership(ctx context.Context, at place, tag, membership st
 }
 
 // LeaveRoom implements [inbox.Store]. It takes five round trips.
-func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) error {
+func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) (left int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	tag, at := s.roomTag(name), s.place(p.ID)
@@ -149,15 +149,15 @@ func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) error 
 	}
 	membership := reply.text(1)
 	if err != nil || membership == "" {
-		return err
+		return 0, err
 	}
 	// The room comes first: if the server stops here, the inbox can still leave.
 	r, err := s.removeMembers(ctx, tag, inbox.RoomLeft, membership)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.tell(ctx, tag, r, false)
-	return s.dropMembership(ctx, at, tag, membership, nil)
+	r = s.tell(ctx, tag, r, false)
+	return len(r.members), s.dropMembership(ctx, at, tag, membership, nil)
 }
 
 // leaveAll removes an inbox that was just closed from its rooms. If that fails, a later check

@@ -117,7 +117,7 @@ func TestRoomThatAnotherProgramHasWrittenTo(t *testing.T) {
 		if err != nil || len(members) != 1 {
 			t.Errorf("%q: %q, %v", spoil, members, err)
 		}
-		if err := s.LeaveRoom(t.Context(), peer("bob"), "standup"); err != nil {
+		if _, err := s.LeaveRoom(t.Context(), peer("bob"), "standup"); err != nil {
 			t.Errorf("%q: %v", spoil, err)
 		}
 	}
@@ -235,7 +235,10 @@ func TestMemberOfALostRoomMissesNothing(t *testing.T) {
 	join(t, s, "alice", "standup")
 	for range 3 {
 		join(t, s, "bob", "standup")
-		reached(t, func() error { return s.LeaveRoom(t.Context(), peer("bob"), "standup") })
+		reached(t, func() error {
+			_, err := s.LeaveRoom(t.Context(), peer("bob"), "standup")
+			return err
+		})
 	}
 	events(t, s, "alice")
 	redis.Must("DEL", s.roomPlace(s.roomTag("standup")).keys[0])

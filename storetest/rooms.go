@@ -20,9 +20,17 @@ func (h *harness) join(id, room string) []string {
 	return members
 }
 
+// leaves makes a peer leave a room and returns how many members are left.
+func (h *harness) leaves(id, room string) (left int) {
+	h.Helper()
+	left, err := h.store().LeaveRoom(h.Context(), peer(id), room)
+	h.want(err, nil)
+	return left
+}
+
 func (h *harness) leaveRoom(id, room string) {
 	h.Helper()
-	h.want(h.store().LeaveRoom(h.Context(), peer(id), room), nil)
+	h.leaves(id, room)
 }
 
 // takeEvents removes everything from an inbox and returns its events as text, such as
@@ -136,6 +144,21 @@ var roomCases = []testCase{
 		h.wantMembers(h.join("bob", "standup"), "alice", "carol", "dave", "bob")
 	}},
 
+	{name: "a leave tells how many members are left", run: func(h *harness) {
+		for _, id := range []string{"alice", "bob", "carol"} {
+			h.join(id, "standup")
+		}
+		for _, want := range []int{2, 0} { // the second time, bob is no member
+			if left := h.leaves("bob", "standup"); left != want {
+				h.Errorf("%d members are left, want %d", left, want)
+			}
+		}
+		h.leaveRoom("carol", "standup")
+		if left := h.leaves("alice", "standup"); left != 0 {
+			h.Errorf("%d members are left in an empty room", left)
+		}
+	}},
+
 	{name: "members learn immediately that a member has closed its inbox", run: func(h *harness) {
 		h.join("alice", "standup")
 		h.join("bob", "standup")
@@ -221,7 +244,8 @@ var roomCases = []testCase{
 		h.want(err, inbox.ErrUnauthorized)
 		_, err = h.store().Join(h.Context(), stranger("alice"), "lunch")
 		h.want(err, inbox.ErrUnauthorized)
-		h.want(h.store().LeaveRoom(h.Context(), stranger("alice"), "standup"), inbox.ErrUnauthorized)
+		_, err = h.store().LeaveRoom(h.Context(), stranger("alice"), "standup")
+		h.want(err, inbox.ErrUnauthorized)
 		h.wantEvents("bob")
 		h.wantMembers(h.join("bob", "lunch"), "bob")
 	}},

@@ -129,10 +129,10 @@ func (s countedStore) Join(ctx context.Context, p inbox.Peer, room string) ([]st
 }
 
 // LeaveRoom implements [inbox.Store].
-func (s countedStore) LeaveRoom(ctx context.Context, p inbox.Peer, room string) error {
-	err := s.Store.LeaveRoom(ctx, p, room)
+func (s countedStore) LeaveRoom(ctx context.Context, p inbox.Peer, room string) (int, error) {
+	left, err := s.Store.LeaveRoom(ctx, p, room)
 	s.note(opLeaveRoom, err)
-	return err
+	return left, err
 }
 
 // Invite implements [inbox.Store].

@@ -209,14 +209,14 @@ func (g *Store) Join(ctx context.Context, p inbox.Peer, room string) (members []
 }
 
 // LeaveRoom implements [inbox.Store].
-func (g *Store) LeaveRoom(ctx context.Context, p inbox.Peer, room string) (err error) {
+func (g *Store) LeaveRoom(ctx context.Context, p inbox.Peer, room string) (left int, err error) {
 	t, err := g.try(p)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = g.Store.LeaveRoom(ctx, p, room)
+	left, err = g.Store.LeaveRoom(ctx, p, room)
 	err = t.end(err)
-	return err
+	return left, err
 }
 
 // Invite implements [inbox.Store].
