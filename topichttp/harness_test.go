@@ -2,6 +2,7 @@ package topichttp_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log"
@@ -65,13 +66,39 @@ func overLoopback(tb testing.TB, c topichttp.Config) *server {
 	return start(tb, c, ln)
 }
 
+// overTLS is overLoopback over TLS.
+func overTLS(tb testing.TB, c topichttp.Config) *server {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	certificate := inboxtest.NewCertificate(tb, "test")
+	s := startWith(tb, c, ln, &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	dial := s.dial
+	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		return secure, secure.HandshakeContext(ctx)
+	}
+	return s
+}
+
 // start starts a server, which ends with the test. Without Topics it gets new ones.
 func start(tb testing.TB, c topichttp.Config, ln net.Listener) *server {
+	tb.Helper()
+	return startWith(tb, c, ln, nil)
+}
+
+func startWith(tb testing.TB, c topichttp.Config, ln net.Listener, secure *tls.Config) *server {
 	tb.Helper()
 	if c.Topics == nil {
 		c.Topics = memtopics.New(inbox.TopicLimits{})
 	}
-	srv := serving.New(serving.Config{MaxWait: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	srv := serving.New(serving.Config{TLS: secure, MaxWait: time.Hour, Log: slog.New(slog.DiscardHandler)})
 	srv.HTTP.ReadHeaderTimeout = 0
 	srv.HTTP.ErrorLog = log.New(io.Discard, "", 0)
 	c.Lot = srv.Lot

@@ -211,9 +211,15 @@ func (s *server) stuck(path, subscribe string) *client {
 // client stays connected and loses messages. Other clients are not affected.
 func TestSubscribersThatDoNotRead(t *testing.T) {
 	t.Parallel()
+	t.Run("plain", func(t *testing.T) { doNotRead(t, overLoopback) })
+	t.Run("TLS", func(t *testing.T) { doNotRead(t, overTLS) })
+}
+
+func doNotRead(t *testing.T, serve func(testing.TB, topichttp.Config) *server) {
+	t.Parallel()
 	clients := limit.NewClients(limit.Config{Bytes: 16 << 20})
 	budget := flight.NewShared(256<<20, clients)
-	s := overLoopback(t, topichttp.Config{InFlight: budget, Clients: clients})
+	s := serve(t, topichttp.Config{InFlight: budget, Clients: clients})
 	reads := s.connect("/trystero")
 	reads.say(`{"type":"subscribe","topic":"room"}`)
 	patient := s.stuck("/trystero", `{"type":"subscribe","topic":"room"}`)
