@@ -143,7 +143,7 @@ func (c *topicsCommand) copies(e *env) error {
 	return nil
 }
 
-// idle measures the memory of subscribers that are idle, with topics of their own.
+// idle measures the memory of idle subscribers, each with a separate topic.
 func (c *topicsCommand) idle(e *env) error {
 	e.say("topics: %s that are idle", plural(c.Idle, "subscriber"))
 	var figures [2]float64

@@ -206,7 +206,7 @@ func TestQuietRoomIsKept(t *testing.T) {
 	}
 }
 
-// Peers that join again and again do not keep a server from looking at the room.
+// Repeated joins do not postpone the next check of a room.
 func TestJoinsDoNotPostponeTheLook(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

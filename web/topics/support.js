@@ -43,7 +43,7 @@ export async function stopAll() {
   }));
 }
 
-/** Opens a page with storage of its own, so that pages reach each other only over the network. */
+/** Opens a page with separate storage, so that pages reach each other only over the network. */
 export async function openPage() {
   const context = await browser.newContext();
   const page = await context.newPage();
