@@ -148,7 +148,7 @@ var roomCases = []testCase{
 		for _, id := range []string{"alice", "bob", "carol"} {
 			h.join(id, "standup")
 		}
-		for _, want := range []int{2, 0} { // the second time, bob is no member
+		for _, want := range []int{2, 0} { // the second time, bob is not a member
 			if left := h.leaves("bob", "standup"); left != want {
 				h.Errorf("%d members are left, want %d", left, want)
 			}
