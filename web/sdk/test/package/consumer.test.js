@@ -114,7 +114,7 @@ test("source maps lead to sources that are in the package", () => {
     });
     assert.ok(mapped > 0, name);
     // The rest is what the compiler adds, such as `this` before an initialized field.
-    if (name.endsWith(".js.map")) assert.ok(named > 200 && right > 0.95 * named, `${name}: ${right} of ${named} names are where the map says`);
+    if (name.endsWith(".js.map")) assert.ok(named > 100 && right > 0.95 * named, `${name}: ${right} of ${named} names are where the map says`);
   }
 });
 
