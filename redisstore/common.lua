@@ -90,7 +90,11 @@ local function load()
   b.addresses = cut(b, 'a')
   -- In a room: how many messages are events, and the bytes of their bodies.
   local events = cut(b, 'n')
-  if events then b.events, b.event_bytes = struct.unpack('>I8I8', events) end
+  if events then
+    b.events, b.event_bytes = struct.unpack('>I8I8', events)
+    -- An older server acknowledges events without counting them.
+    b.events, b.event_bytes = math.min(b.events, b.last - b.first + 1), math.min(b.event_bytes, b.sum - b.base)
+  end
   local sender = cut(b, 's')
   if sender then b.sender, b.run = struct.unpack('>c8I8', sender) end
   b.ended = string.sub(b.ended, -MOST_ENDED)

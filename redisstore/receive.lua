@@ -46,6 +46,8 @@ local function acknowledge(upto)
     for _, entry in ipairs(call('LRANGE', KEYS[2], 0, string.format('%.0f', math.min(upto, b.last) - b.first))) do
       if is_event(entry) then b.events, b.event_bytes = b.events - 1, b.event_bytes - (#entry - 18) end
     end
+    -- An older server may have lost the counts, so that they began again at 0.
+    b.events, b.event_bytes = math.max(0, b.events), math.max(0, b.event_bytes)
   end
   if upto >= b.last then
     b.first, b.base = b.last + 1, b.sum
