@@ -13,8 +13,10 @@ const readme = readFileSync(join(root, "README.md"), "utf8");
 /** Declares the names that the scripts use without defining them. */
 const SURROUNDINGS = `
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "../dist/inbox.js";
-declare const id: string, password: string, signal: AbortSignal, inbox: Inbox;
-declare function show(value: unknown): void;
+import { join } from "../dist/rooms.js";
+declare const id: string, password: string, secret: string, signal: AbortSignal, inbox: Inbox, stream: MediaStream;
+declare function show(...values: unknown[]): void;
+declare function hide(value: unknown): void;
 declare function useEffect(effect: () => () => void, dependencies: unknown[]): void;
 export async function script() {
 `;
@@ -24,8 +26,8 @@ test("the scripts of the README compile", () => {
   assert.ok(scripts.length >= 4);
   const files = new Map(scripts.map((script, i) => [
     join(root, "test", `readme-${i}.ts`),
-    // A script that creates the inbox shadows the declared one.
-    `${SURROUNDINGS}${script}\n}\n`,
+    // A script that creates the inbox shadows the declared one. Its imports are declared above.
+    `${SURROUNDINGS}${script.replace(/^import .*\n/gm, "")}\n}\n`,
   ]));
   const options = { strict: true, noEmit: true, types: [], target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.NodeNext, lib: ["lib.es2022.d.ts", "lib.dom.d.ts"] };
   const host = ts.createCompilerHost(options);
