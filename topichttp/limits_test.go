@@ -52,6 +52,26 @@ func TestBoundsOfTopics(t *testing.T) {
 	})
 }
 
+// A frame that names thousands of topics costs no more than one that names as many as a
+// connection may have.
+func TestFrameWithTooManyTopics(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	inBubble(t, topichttp.Config{PerConnection: 2, Refusals: refusals}, func(s *server) {
+		a := s.connect("/yjs")
+		a.say(`{"type":"subscribe","topics":["1","2"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
+		a.silent()
+		if n := refusals.Count(meter.TopicsOfClient); n != 2 {
+			t.Errorf("the server looked at %d topics beyond the limit, want 2", n)
+		}
+		a.say(`{"type":"unsubscribe","topics":["1"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
+		a.say(`{"type":"publish","topic":"2"}`)
+		a.want(`{"type":"publish","topic":"2","clients":1}`)
+		if n := s.topics.Subscribers("yjs:1"); n != 0 {
+			t.Errorf("%d subscribers are left", n)
+		}
+	})
+}
+
 // A client whose connection ends is not subscribed any more.
 func TestLeaving(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {

@@ -30,23 +30,27 @@ func yMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
 		m.publish(s, now, jsontext.String(topic), yBody(text))
 		return nil
 	case jsontext.Is(kind, "subscribe"):
-		jsontext.Array(topics, func(name []byte) {
-			if jsontext.IsString(name) {
-				m.subscribe(jsontext.String(name))
-			}
-		})
+		m.each(topics, m.subscribe)
 	case jsontext.Is(kind, "unsubscribe"):
-		jsontext.Array(topics, func(name []byte) {
-			if jsontext.IsString(name) {
-				m.unsubscribe(jsontext.String(name))
-			}
-		})
+		m.each(topics, m.unsubscribe)
 	case jsontext.Is(kind, "ping") && !s.Behind():
 		if err := s.Send(func(to []byte) []byte { return append(to, pong...) }); err != nil {
 			return err
 		}
 	}
 	return m.odd(s)
+}
+
+// each calls do for the topics in a JSON array. It ignores those beyond twice the limit of a
+// connection: a frame can contain 40,000 names, and each is compared with all topics of the
+// connection.
+func (m *member) each(topics []byte, do func(name string)) {
+	n := 0
+	jsontext.Array(topics, func(name []byte) {
+		if n++; n <= 2*m.h.PerConnection && jsontext.IsString(name) {
+			do(jsontext.String(name))
+		}
+	})
 }
 
 // yBody returns a publication in the form that servers exchange: the object without the
