@@ -94,16 +94,29 @@ func appendMembers(to []byte, members []string) []byte {
 // are older than the message it returns.
 type withoutEvents struct{ inbox.Store }
 
-// Look implements [inbox.Store]. It returns at most one message.
+// Look implements [inbox.Store]. It returns at most one message. As long as it finds only
+// events, it looks at more messages at a time, so that hundreds of events take a few calls
+// of the store.
 func (s withoutEvents) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	const most = 64
 	reset := false
-	for {
-		b, err := s.Store.Look(ctx, p, after, limit, w)
+	for n := limit; ; {
+		b, err := s.Store.Look(ctx, p, after, n, w)
 		b.Reset = b.Reset || reset
-		if err != nil || !slices.ContainsFunc(b.Messages, isEvent) {
+		if err != nil || len(b.Messages) == 0 {
 			return b, err
 		}
-		reset, after = b.Reset, b.Messages[0].Cursor
+		events := slices.IndexFunc(b.Messages, func(m inbox.Message) bool { return !isEvent(m) })
+		switch events {
+		case 0:
+			b.Messages, b.Cursor = b.Messages[:1], b.Messages[0].Cursor
+			return b, nil
+		case -1:
+			events, n = len(b.Messages), min(4*n, most)
+		default:
+			n = limit
+		}
+		reset, after = b.Reset, b.Messages[events-1].Cursor
 	}
 }
 

@@ -1,12 +1,14 @@
 package inboxhttp_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"inbox"
@@ -288,6 +290,43 @@ func TestRoomsAreLimitedByTheirEvents(t *testing.T) {
 			if most := 100/(1+(members-16)/8) + 1; n > most {
 				s.Errorf("with a limit of 100 requests, an address made %d %s of %d members, want at most %d", n, of.name, members, most)
 			}
+		}
+	})
+}
+
+// looks counts the calls of Look.
+type looks struct {
+	inbox.Store
+	n atomic.Int64
+}
+
+func (s *looks) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limit int, w *inbox.Waker) (inbox.Batch, error) {
+	s.n.Add(1)
+	return s.Store.Look(ctx, p, after, limit, w)
+}
+
+// A raw poll skips hundreds of events in a few calls of the store, each of which may be a round
+// trip to Redis.
+func TestRawPollSkipsManyEventsAtOnce(t *testing.T) {
+	inBubble(t, config{}, func(s *server) {
+		counted := &looks{Store: s.store.Store}
+		s.store.Store = counted
+		s.join("alice", "standup")
+		for range 100 {
+			s.join("bob", "standup")
+			s.leaveRoom("bob", "standup")
+		}
+		s.send("bob", "alice", "one")
+		s.send("bob", "alice", "two")
+		before := counted.n.Load()
+		if a := s.do(request{id: "alice", query: "?wait=0"}); a.status != http.StatusOK || a.body != "one" {
+			s.Errorf("got %d %s", a.status, a.body)
+		}
+		if n := counted.n.Load() - before; n > 10 {
+			s.Errorf("200 events took %d calls of the store", n)
+		}
+		if a := s.do(request{id: "alice", query: "?wait=0"}); a.body != "two" {
+			s.Errorf("got %d %s", a.status, a.body)
 		}
 	})
 }
