@@ -238,7 +238,7 @@ export async function join(inbox: Inbox, name: string, options: RoomOptions = {}
     for (let tries = 0; ; tries++) {
       missed = [];
       try {
-        await server.shared.closing;
+        await (put && server.shared.closing); // closing waits for a leave
         if (put) over.throwIfAborted();
         return await request(put);
       } catch (thrown) {

@@ -125,7 +125,8 @@ test("joining again leaves first, and so does an inbox that is closed and opened
   void second.room.leave();
   void ann.close();
   const { room } = await enter(open(url, "ann"));
-  await until(() => bob.room.members.length === 2 && bob.changes.filter((change) => change === "ann joined").length === 3);
+  // A loop may skip stays that ended before it reached them.
+  await until(() => bob.room.members.length === 2 && bob.changes.at(-1) === "ann joined");
   assert.deepEqual(room.members, ["bob", "ann"]);
 });
 
