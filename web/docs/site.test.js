@@ -39,7 +39,7 @@ test("pages load nothing from elsewhere, and fit a phone", async () => {
   const page = await person(browser, { viewport: { width: 390, height: 844 } });
   const elsewhere = [];
   page.on("request", (request) => request.url().startsWith(url) || request.url().startsWith("data:") || elsewhere.push(request.url()));
-  for (const path of ["index", "documentation", "frontend", "operations", "troubleshooting", "http-api", "api/functions/connect", "go-client"]) {
+  for (const path of ["index", "documentation", "frontend", "operations", "troubleshooting", "http-api", "api/inbox/functions/connect", "go-client"]) {
     await page.goto(`${url}${path}.html`);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} is too wide`);
   }
