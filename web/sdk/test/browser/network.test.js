@@ -40,10 +40,10 @@ const answers = (page, url, id = "bob") =>
 const begins = (page, url, id = "alice") =>
   page.evaluate(([url, id]) => void (globalThis.inbox = openInbox(url, id)), [url, id]);
 
-const calls = (page, peer = "bob") => page.evaluate(async (peer) => {
-  globalThis.pc = await connect(inbox, peer);
+const calls = (page, peer = "bob", options = {}) => page.evaluate(async ([peer, options]) => {
+  globalThis.pc = await connect(inbox, peer, options);
   return talk(pc);
-}, peer);
+}, [peer, options]);
 
 for (const [name, habits, expected] of [
   ["an honest proxy", {}, "socket"],
@@ -137,7 +137,7 @@ test("peers wait for a server that starts later", async () => {
     globalThis.inbox = openInbox(url, "bob");
     await answerAll(inbox);
   }, server.url);
-  const heard = calls(alice);
+  const heard = calls(alice, "bob", { wait: 30_000 }); // either of them may reach the server first
   await bob.waitForFunction(() => inbox.told.includes("unreachable"));
   await startServer([], server.port);
   await ready;
