@@ -99,7 +99,7 @@ func (s *Store) join(p inbox.Peer, name string) ([]string, error) {
 	if r == nil {
 		r = &room{name: strings.Clone(name)} // name may be a part of a long URL
 	}
-	s.pruneLocked(r)
+	s.pruneLocked(rs, r)
 	m, isNew, err := s.enter(p, r)
 	if err != nil {
 		rs.dropIfEmpty(r)
@@ -217,16 +217,14 @@ func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.Event
 
 // pruneLocked removes the members whose inboxes have expired, so that they neither take
 // up room nor appear in the list that a join returns.
-func (s *Store) pruneLocked(r *room) {
+func (s *Store) pruneLocked(rs *roomShard, r *room) {
 	for _, m := range slices.Clone(r.members) {
 		sh := s.shard(m.in.id)
 		sh.Lock()
 		alive := sh.findLocked(m.in.id, s.now()) == m.in
 		sh.Unlock()
 		if !alive {
-			i := slices.Index(r.members, m)
-			r.members = slices.Delete(r.members, i, i+1)
-			s.tellLocked(r, inbox.Event{Room: r.name, Kind: inbox.RoomExpired, Peer: m.in.id}, nil)
+			s.removeMemberLocked(rs, m, inbox.RoomExpired)
 		}
 	}
 }
@@ -252,13 +250,12 @@ func (s *Store) tell(m *membership, body []byte) {
 		sh.Unlock()
 		return
 	}
-	if m.behind || in.rooms.events >= inbox.MaxEvents || !s.reserveMemory(cost) {
-		m.behind, in.rooms.behind = true, true
-		sh.Unlock()
-		return
-	}
-	if !s.hold(in, cost) {
+	fits := !m.behind && in.rooms.events < inbox.MaxEvents && s.reserveMemory(cost)
+	if fits && !s.hold(in, cost) {
 		s.memory.Add(-cost)
+		fits = false
+	}
+	if !fits {
 		m.behind, in.rooms.behind = true, true
 		sh.Unlock()
 		return
