@@ -223,3 +223,42 @@ func TestRedisAway(t *testing.T) {
 	redis.Resume()
 	inboxtest.Until(t, "the subscriber learns of the loss", func() bool { return l.Losses() > 0 })
 }
+
+// While Redis does not answer, later publications do not change earlier ones: what arrives
+// afterwards arrives whole and at its topic.
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	one, two := open(t, redis.URL(), "", inbox.TopicLimits{}), open(t, redis.URL(), "", inbox.TopicLimits{})
+	const topics = 7
+	var listeners [topics]topicstest.Listener
+	for i := range listeners {
+		topic := fmt.Sprint(i, ".")
+		if _, err := two.Subscribe(topic, &listeners[i]); err != nil {
+			t.Fatal(err)
+		}
+		topicstest.Reach(t, one, topic, &listeners[i])
+	}
+	reached := len(listeners[0].Bodies())
+	redis.Pause()
+	for i := range 3 * sendBatch {
+		topic := fmt.Sprint(i%topics, ".")
+		if err := one.Publish(topic, fmt.Appendf(nil, "%s%d", topic, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inboxtest.Until(t, "two round trips time out", func() bool { return one.Dropped() > sendBatch })
+	redis.Resume()
+	last := "0."
+	inboxtest.Until(t, "publications arrive again", func() bool {
+		_ = one.Publish(last, []byte(last))
+		return slices.Contains(listeners[0].Bodies()[reached:], last)
+	})
+	for i := range listeners {
+		for _, body := range listeners[i].Bodies() {
+			if topic, _, ours := strings.Cut(body, "."); ours && topic != fmt.Sprint(i) {
+				t.Errorf("topic %d delivered %q", i, body)
+			}
+		}
+	}
+}

@@ -39,7 +39,6 @@ func (p *part) dropLocked(n int) {
 // queued during the previous one.
 func (t *Topics) send(ctx context.Context) {
 	batch := make([]publication, 0, sendBatch)
-	commands := make(rueidis.Commands, 0, sendBatch)
 	for {
 		select {
 		case next := <-t.out:
@@ -51,6 +50,9 @@ func (t *Topics) send(ctx context.Context) {
 			batch = append(batch, <-t.out)
 		}
 		c := t.link.Client()
+		// The client may read the commands of a round trip that timed out until Redis answers,
+		// so each round trip has its own.
+		commands := make(rueidis.Commands, 0, len(batch))
 		for _, next := range batch {
 			t.outSize.Add(int64(-len(next.body)))
 			message := t.link.Server() + rueidis.BinaryString(next.body)
@@ -68,6 +70,6 @@ func (t *Topics) send(ctx context.Context) {
 		}
 		cancel()
 		clear(batch)
-		batch, commands = batch[:0], commands[:0]
+		batch = batch[:0]
 	}
 }
