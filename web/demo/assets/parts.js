@@ -3,7 +3,7 @@
  * system. Each part is a separate file, so written parts survive whatever happens to the page.
  */
 
-import { fillRoom, giveRoom, removeLeftRoom, takeRoom } from "./room.js";
+import { fillSpace, giveSpace, removeLeftSpace, takeSpace } from "./space.js";
 import { digestOf } from "./transfer.js";
 
 const FOLDER = "inbox-files";
@@ -34,20 +34,20 @@ export async function writesToDisk() {
 }
 
 /**
- * Opens the storage for a file and reserves room for all of it.
+ * Opens the storage for a file and reserves space for all of it.
  * @param {string} id of the transfer
  * @param {number} size of the file
  * @param {number} count of its parts
- * @returns {Promise<Parts | undefined>} undefined if there is not enough room
+ * @returns {Promise<Parts | undefined>} undefined if there is not enough space
  */
 export async function openParts(id, size, count) {
   const all = await folder();
   if (!all) return size <= MEMORY - inMemory ? inMemoryOf(size) : undefined;
-  if (!(await takeRoom(id, size, count))) return undefined;
+  if (!(await takeSpace(id, size, count))) return undefined;
   try {
     return await onDisk(all, id, count);
   } catch (error) {
-    giveRoom(id);
+    giveSpace(id);
     throw error;
   }
 }
@@ -58,7 +58,7 @@ export async function openParts(id, size, count) {
  * @param {number} count of its parts
  * @param {(part: number) => number} length of a part
  * @returns {Promise<{parts: Parts, had: number, fits: boolean}>} had: the number of complete parts, from the first one
- *   on; fits: whether there is room for the others
+ *   on; fits: whether there is space for the others
  */
 export async function reopenParts(id, count, length) {
   const all = await folder();
@@ -67,19 +67,19 @@ export async function reopenParts(id, count, length) {
   const had = await parts.complete(length);
   let left = 0;
   for (let part = had; part < count; part++) left += length(part);
-  const fits = async () => left === 0 || (await takeRoom(id, left, count - had));
+  const fits = async () => left === 0 || (await takeSpace(id, left, count - had));
   if (await fits()) return { parts, had, fits: true };
-  // The previous page may still be unloading and holding its room.
+  // The previous page may still be unloading and holding its space.
   await new Promise((resolve) => setTimeout(resolve, UNLOAD_TIMEOUT));
-  await removeLeftRoom();
+  await removeLeftSpace();
   return { parts, had, fits: await fits() };
 }
 
-/** Removes parts and room that closed pages left behind. */
+/** Removes parts and space that closed pages left behind. */
 export async function removeForgotten() {
   const all = await folder();
   if (!all) return;
-  await removeLeftRoom();
+  await removeLeftSpace();
   for await (const [id, one] of all.entries()) {
     const opened = await /** @type {FileSystemDirectoryHandle} */ (one).getFileHandle(OPENED).then((file) => file.getFile(), () => undefined);
     // A folder without that file is being created, or was abandoned; its next opening decides.
@@ -113,7 +113,7 @@ async function onDisk(all, id, count) {
   await write(OPENED, new Uint8Array());
   return {
     lasts: true,
-    write: (part, bytes) => fillRoom(id, bytes.length, () => write(String(part), bytes)),
+    write: (part, bytes) => fillSpace(id, bytes.length, () => write(String(part), bytes)),
     digest: async (part) => digestOf(await (await read(part)).arrayBuffer()),
     async complete(length) {
       for (let part = 0; part < count; part++) {
@@ -129,7 +129,7 @@ async function onDisk(all, id, count) {
       return new Blob(files, { type: "application/octet-stream" });
     },
     remove() {
-      giveRoom(id);
+      giveSpace(id);
       return all.removeEntry(id, { recursive: true }).catch(() => {});
     },
   };

@@ -1,5 +1,5 @@
 /**
- * Reserves room on the disk for accepted files that have not arrived yet.
+ * Reserves space on the disk for accepted files that have not arrived yet.
  *
  * A browser does not tell how much a page may store: Chromium always reports 10 GB more
  * than are used. So this module keeps one placeholder file that is as long as all outstanding
@@ -14,7 +14,7 @@ const MIB = 2 ** 20;
 const GROWTH = 4 * MIB;
 /** Maximum number of bytes that the browser counts for a part in addition to its content. */
 const OVERHEAD = 4096;
-/** A folder that contains one folder for each tab, with the placeholder in it. */
+/** A folder that contains one folder for each tab, with the placeholder in it. Earlier versions use the same name. */
 const FOLDER = "inbox-room";
 const FILE = "opened";
 
@@ -32,14 +32,14 @@ let lasting;
 let marked = false;
 
 /**
- * Reserves room for a file.
+ * Reserves space for a file.
  * @param {string} id of the transfer
  * @param {number} size
  * @param {number} parts
  * @returns {Promise<boolean>} whether there was enough
  */
-export function takeRoom(id, size, parts) {
-  // Without persistence, browsers may offer less room, and delete data when the disk is full.
+export function takeSpace(id, size, parts) {
+  // Without persistence, browsers may offer less space, and delete data when the disk is full.
   lasting ??= navigator.storage.persist?.().catch(() => false) ?? Promise.resolve(false);
   return inTurn(async () => {
     await mark();
@@ -52,12 +52,12 @@ export function takeRoom(id, size, parts) {
 }
 
 /**
- * Writes a part into the room that was reserved for it.
+ * Writes a part into the space that was reserved for it.
  * @param {string} id of the transfer
  * @param {number} bytes
  * @param {() => Promise<void>} write
  */
-export async function fillRoom(id, bytes, write) {
+export async function fillSpace(id, bytes, write) {
   try {
     await write();
   } catch (error) {
@@ -69,15 +69,15 @@ export async function fillRoom(id, bytes, write) {
   shrink();
 }
 
-/** Releases the room that was reserved for a file. @param {string} id */
-export function giveRoom(id) {
+/** Releases the space that was reserved for a file. @param {string} id */
+export function giveSpace(id) {
   settle(id, Infinity);
   awaited.delete(id);
   shrink();
 }
 
 /** Removes the placeholders of closed tabs. */
-export async function removeLeftRoom() {
+export async function removeLeftSpace() {
   const all = await folder();
   for await (const other of all.keys()) {
     if (other === name) continue;
@@ -132,7 +132,7 @@ async function grow(size) {
 
 /**
  * @param {number} size
- * @returns {Promise<boolean>} false if there is too little room; the placeholder is then removed
+ * @returns {Promise<boolean>} false if there is too little space; the placeholder is then removed
  */
 async function resize(size) {
   if (size === kept) return true;
@@ -161,6 +161,6 @@ async function resize(size) {
  */
 function inTurn(act) {
   const done = turn.then(act);
-  turn = done.catch((error) => console.warn("room on the disk could not be changed", error));
+  turn = done.catch((error) => console.warn("space on the disk could not be changed", error));
   return done;
 }
