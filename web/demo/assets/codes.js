@@ -1,11 +1,13 @@
-/** Codes of six letters that lead to this page, for saying aloud, and the field that takes one. */
+/** Codes of six letters that lead to this page or to its room, for saying aloud, and the field that takes one. */
 
-import { linkTo } from "./share.js";
+import { linkTo, linkToRoom } from "./share.js";
 import { element, setText } from "./view.js";
 import { codeFaults, codeHint } from "./words.js";
 
 /** Timeout of a request, in milliseconds. */
 const TIMEOUT = 10_000;
+
+/** @typedef {{id: string, password: string, room?: string}} Self the peer that codes lead to; room: the room, if they lead there instead */
 
 /** Counts what the offer has shown, so that a late answer changes nothing. */
 let shown = 0;
@@ -39,13 +41,13 @@ async function post(path, init) {
 const nameOf = (error) => (error instanceof Error && Object.hasOwn(codeFaults, error.message) ? error.message : "no-server");
 
 /**
- * Asks the server for a code that leads to a peer.
- * @param {{id: string, password: string}} self
+ * Asks the server for a code that leads to a peer, or to a room.
+ * @param {Self} self
  * @returns {Promise<{code: string, seconds: number}>}
  */
-async function createCode({ id, password }) {
+async function createCode({ id, password, room }) {
   const credentials = btoa(String.fromCharCode(...new TextEncoder().encode(`${id}:${password}`)));
-  const { code, seconds } = await post("inbox?code", { headers: { Authorization: `Basic ${credentials}` } });
+  const { code, seconds } = await post(`inbox?code${room === undefined ? "" : `&room=${encodeURIComponent(room)}`}`, { headers: { Authorization: `Basic ${credentials}` } });
   if (typeof code !== "string" || typeof seconds !== "number") throw new Error("no-server");
   return { code, seconds };
 }
@@ -53,15 +55,14 @@ async function createCode({ id, password }) {
 /**
  * Asks the server where a code leads. The code then works no more.
  * @param {string} typed
- * @returns {Promise<string>} the id of a peer
+ * @returns {Promise<{id: string, room?: string}>} the peer that created the code, and its room if the code leads there
  */
 async function redeem(typed) {
   const code = typed.replace(/[\s\p{P}]/gu, "");
   if (!/^[a-z]{6}$/i.test(code)) throw new Error("not-six");
   const { id, room } = await post("code", { body: code });
   if (typeof id !== "string") throw new Error("no-server");
-  if (room) throw new Error("room");
-  return id;
+  return { id, room: typeof room === "string" && room !== "" ? room : undefined };
 }
 
 /**
@@ -112,7 +113,7 @@ export function showCodeFault(name) {
 /**
  * Wires the button that shows a code, and the field for one.
  * @param {"call" | "files"} page
- * @param {() => {id: string, password: string}} self the peer that codes lead to
+ * @param {() => Self} self
  */
 export function wireCodes(page, self) {
   const field = /** @type {HTMLInputElement} */ (element("code"));
@@ -134,7 +135,9 @@ export function wireCodes(page, self) {
     busy = true;
     showCodeFault("");
     try {
-      const link = linkTo(page, await redeem(field.value));
+      const { id, room } = await redeem(field.value);
+      if (room !== undefined && page === "call") throw new Error("room");
+      const link = room === undefined ? linkTo(page, id) : linkToRoom(page, room);
       field.value = "";
       hideCode(); // it may have been the own one
       // The address may contain this link already, and then does not change.

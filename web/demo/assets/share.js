@@ -17,9 +17,30 @@ export function linkTo(page, id) {
   return new URL(`${page}#to=${encodeURIComponent(id)}`, location.href).href;
 }
 
+/**
+ * Returns the link to a room. Its fragment contains the name of the room, which is all that
+ * one needs to enter.
+ * @param {"call" | "files"} page
+ * @param {string} room
+ * @returns {string}
+ */
+export function linkToRoom(page, room) {
+  return new URL(`${page}#room=${encodeURIComponent(room)}`, location.href).href;
+}
+
 /** @returns {string | undefined} the id in the address of this page */
 export function peerOfLink() {
-  return new URLSearchParams(location.hash.slice(1)).get("to") || undefined;
+  return ofLink("to");
+}
+
+/** @returns {string | undefined} the name of the room in the address of this page */
+export function roomOfLink() {
+  return ofLink("room");
+}
+
+/** @param {"to" | "room"} what */
+function ofLink(what) {
+  return new URLSearchParams(location.hash.slice(1)).get(what) || undefined;
 }
 
 /** @param {string} id */
