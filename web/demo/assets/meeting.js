@@ -9,6 +9,7 @@
 
 import { CallError, accept, connect } from "../inbox.js";
 import { PATH_PROBLEMS, endingOf, passing, problemOfPath, refusals, unconnected } from "./failures.js";
+import { messagesOf, readMessage, sendMessage } from "./messages.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathOf } from "./path.js";
 import { ownIceServers } from "./settings.js";
@@ -28,8 +29,6 @@ const SLOW_AFTER = 12 * SECOND;
 const GOODBYE_TIMEOUT = 250;
 /** How long to wait for a name before deriving one from the id. */
 const NAME_TIMEOUT = 3 * SECOND;
-/** Maximum length of a message from the other side, in characters. */
-const MAX_TEXT = 16_384;
 
 /**
  * @typedef {"waiting" | "ringing" | "calling" | "connecting" | "connected" | "reconnecting" | "ended"} State
@@ -191,10 +190,7 @@ export class Meeting {
    * @returns {boolean} whether it was sent
    */
   send(data) {
-    const channel = this.#one?.channel;
-    if (channel?.readyState !== "open") return false;
-    channel.send(JSON.stringify(data));
-    return true;
+    return sendMessage(this.#one?.channel, data);
   }
 
   /** @param {AbortSignal} signal */
@@ -321,7 +317,7 @@ export class Meeting {
   #setup(one, pc) {
     one.pc = pc;
     const current = () => this.#one === one && one.pc === pc;
-    const channel = pc.createDataChannel("words", { negotiated: true, id: 0 });
+    const channel = messagesOf(pc);
     one.channel = channel;
     channel.onopen = () => {
       if (!current()) return;
@@ -408,16 +404,10 @@ export class Meeting {
    * @param {unknown} text
    */
   #handle(one, text) {
-    if (typeof text !== "string" || text.length > MAX_TEXT) return;
-    let data;
-    try {
-      data = JSON.parse(text);
-    } catch {
-      return;
-    }
+    const data = readMessage(text);
     if (data?.type === "bye") this.#finish(one, "bye");
     else if (data?.type === "name") this.#named(one, data.name);
-    else if (typeof data?.type === "string") this.#page.ondata(data);
+    else if (data) this.#page.ondata(data);
   }
 
   /**
