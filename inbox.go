@@ -188,8 +188,9 @@ type Store interface {
 
 	// Invite creates a code that leads to p or, if room is not empty, to a room. It opens
 	// p's inbox if it does not exist. Anyone can redeem the code, once, within [CodeTTL].
+	// Creating codes never ends those of others.
 	//
-	// Errors: ErrUnauthorized, ErrServerFull.
+	// Errors: ErrUnauthorized, ErrTooManyCodes, ErrServerFull.
 	Invite(ctx context.Context, p Peer, room string) (code string, err error)
 
 	// Redeem returns where a code leads, and ends it. See [ParseCode] for its form.
@@ -220,6 +221,7 @@ var (
 	ErrRoomFull     = errors.New("the room is full")
 	ErrTooManyRooms = errors.New("the peer is in too many rooms")
 	ErrNoCode       = errors.New("no such code, or it was used or has expired")
+	ErrTooManyCodes = errors.New("the client has created too many codes that were not used")
 	ErrRateLimited  = errors.New("too many requests or wrong passwords")
 
 	// ErrShare is the ErrFull of a sender that has filled its share of the inbox.

@@ -2,10 +2,13 @@ package inboxhttp_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"inbox/internal/limit"
 )
 
 // Section 15: codes.
@@ -86,5 +89,97 @@ func TestCodesCannotBeGuessed(t *testing.T) {
 		if created < 60 || created > 70 {
 			s.Errorf("an address created %d codes at once", created)
 		}
+	})
+}
+
+// However many addresses guess together, they try 60 wrong codes a minute in the long run, and
+// people at other addresses can use their codes.
+func TestManyAddressesCannotGuessCodes(t *testing.T) {
+	c := limited(limit.Config{})
+	inBubble(t, c, func(s *server) {
+		guess := func(address string) answer {
+			return s.do(request{method: http.MethodPost, path: "/code", body: strings.NewReader("AAAAAA")}.from(address))
+		}
+		honest := func(address, code string) answer {
+			return s.do(request{method: http.MethodPost, path: "/code", body: strings.NewReader(code)}.from(address))
+		}
+		const attackers, minutes = 250, 20 // without a limit for all, they could try 15,000
+		tried := 0
+		for range minutes {
+			for i := range attackers {
+				for range 3 {
+					a := guess(fmt.Sprint("198.18.0.", i))
+					if a.status != http.StatusNotFound {
+						if wait := a.wantLimited(); wait > time.Hour {
+							s.Fatalf("an attacker has to wait for %v", wait)
+						}
+						break
+					}
+					tried++
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		if tried < 600 || tried > 600+attackers+60*minutes {
+			s.Errorf("the attackers have tried %d codes", tried)
+		}
+		for i := range 3 {
+			// A wrong code does not keep the address from using the right one an hour later.
+			address := fmt.Sprint("2001:db8:", i, "::1")
+			honest(address, s.code("alice", "")).want(http.StatusOK)
+			honest(address, "BBBBBB").wantProblem("no-such-code")
+		}
+		code := s.code("alice", "")
+		for i := range attackers { // the attack continues
+			guess(fmt.Sprint("198.18.0.", i))
+		}
+		wait := honest("2001:db8:0:0:ffff::2", code).wantLimited()
+		time.Sleep(wait)
+		honest("2001:db8:1::1", code).want(http.StatusOK)
+
+		// So many addresses that each of them tries a single code.
+		tried = 0
+		for i := 0; ; i++ {
+			a := guess(fmt.Sprintf("198.19.%d.%d", i>>8, i&255))
+			if a.status == http.StatusTooManyRequests {
+				break
+			}
+			if tried++; tried > 1500 {
+				s.Fatal("there is no limit for all addresses")
+			}
+		}
+		code = s.code("alice", "")
+		wait = honest("203.0.113.1", code).wantLimited()
+		if wait > 2*time.Second {
+			s.Errorf("others have to wait for %v", wait)
+		}
+		time.Sleep(wait)
+		honest("203.0.113.1", code).want(http.StatusOK)
+	})
+}
+
+// An address that the store refuses another code is told when to try again.
+func TestAnAddressWithTooManyCodes(t *testing.T) {
+	inBubble(t, limited(limit.Config{}), func(s *server) {
+		var a answer
+		created := 0
+		for { // as fast as the rate of new codes permits
+			if a = s.do(request{method: http.MethodPost, id: "alice", query: "?code"}); a.status != http.StatusOK {
+				if wait := a.wantLimited(); wait == time.Minute {
+					break
+				}
+				time.Sleep(6 * time.Second)
+				continue
+			}
+			if created++; created > 200 {
+				s.Fatal("there is no limit")
+			}
+		}
+		if created < 120 || created > 128 {
+			s.Errorf("an address has %d codes", created)
+		}
+		s.do(request{method: http.MethodPost, id: "bob", query: "?code"}.fromAnother()).want(http.StatusOK)
+		time.Sleep(10 * time.Minute)
+		s.do(request{method: http.MethodPost, id: "alice", query: "?code"}).want(http.StatusOK)
 	})
 }

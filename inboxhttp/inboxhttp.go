@@ -78,7 +78,8 @@ type Handler struct {
 
 	inboxes, servers, reports, invitations endpoint
 
-	rare *limit.Table // guests and reporters by address, reports by id
+	rare  *limit.Table // guests and reporters by address, reports by id
+	codes codeLimits
 }
 
 // A verb handles one method. Its caller answers with the error that it returns.
@@ -122,7 +123,8 @@ func New(c Config) (*Handler, error) {
 	h.servers = endpoint{map[string]verb{http.MethodGet: h.ice}, "GET, OPTIONS", false}
 	h.reports = endpoint{map[string]verb{http.MethodPost: h.outcome}, "POST, OPTIONS", false}
 	h.invitations = endpoint{map[string]verb{http.MethodPost: h.redeem}, "POST, OPTIONS", false}
-	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate, codeRate, codeGuessRate)
+	h.rare = limit.NewTable(rareRows, guestRate, reportRate, reporterRate)
+	h.codes = newCodeLimits()
 	var err error
 	h.pages, err = browser.New(browser.Config{
 		Origins: c.AllowOrigins, Methods: "GET, POST, PUT, DELETE", Log: c.Log,

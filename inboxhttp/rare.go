@@ -2,7 +2,7 @@ package inboxhttp
 
 import "inbox/internal/limit"
 
-// rareRows is how many addresses and ids the table of rare events remembers, at 56 bytes
+// rareRows is how many addresses and ids the table of rare events remembers, at 32 bytes
 // each.
 const rareRows = 4 << 10
 
@@ -11,8 +11,6 @@ const (
 	guests = iota
 	reports
 	reporters
-	codes
-	codeGuesses
 )
 
 // guestRate bounds requests for ICE servers without a password, per address. The burst

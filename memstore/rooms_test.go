@@ -1,7 +1,6 @@
 package memstore_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -97,43 +96,4 @@ func BenchmarkJoin(b *testing.B) {
 			}
 		})
 	}
-}
-
-// Codes are bounded, count against the memory, and give it back.
-func TestCodesGiveTheirMemoryBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := run(t, inbox.Limits{TTL: ttl})
-		const most = 16 << 10
-		first := ""
-		for i := range most + 100 {
-			code, err := s.Invite(t.Context(), peer("alice"), "standup")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i == 0 {
-				first = code
-			}
-		}
-		if _, err := s.Redeem(t.Context(), first); !errors.Is(err, inbox.ErrNoCode) {
-			t.Errorf("the oldest of too many codes: %v", err)
-		}
-		if _, memory := s.Usage(); memory < most*300 || memory > most*700 {
-			t.Errorf("%d codes count for %d bytes", most, memory)
-		}
-		time.Sleep(inbox.CodeTTL + ttl + time.Second)
-		if inboxes, memory := s.Usage(); inboxes != 0 || memory != 0 {
-			t.Errorf("%d inboxes and %d bytes are still counted", inboxes, memory)
-		}
-
-		full := run(t, inbox.Limits{TTL: ttl, Memory: 10_000})
-		for {
-			_, err := full.Invite(t.Context(), peer("alice"), "")
-			if errors.Is(err, inbox.ErrServerFull) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
 }

@@ -25,6 +25,7 @@ const magic = "inbox snapshot 1\n"
 type snapshotHeader struct {
 	Time   time.Time
 	Pepper [inbox.PepperSize]byte // the secrets are useless without it
+	Codes  []snapshotCode         // since version 0.4
 }
 
 type snapshotInbox struct {
@@ -52,7 +53,7 @@ type snapshotMessage struct {
 	Body []byte
 }
 
-// Save writes all inboxes to path, readable by its owner only. It writes a temporary file
+// Save writes all inboxes and codes to path, readable by its owner only. It writes a temporary file
 // and renames it, so path always contains either the complete snapshot or what it
 // contained before. Stop senders and receivers first: changes during Save may or may not
 // be included.
@@ -127,7 +128,7 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 	}
 	enc := gob.NewEncoder(buf)
 	s.settle()
-	h := snapshotHeader{Time: time.Now(), Pepper: pepper.Key()}
+	h := snapshotHeader{Time: time.Now(), Pepper: pepper.Key(), Codes: s.codes.snapshot(s.now())}
 	if err := enc.Encode(h); err != nil {
 		return err
 	}
@@ -183,8 +184,8 @@ var ErrDamaged = errors.New("damaged snapshot")
 
 // Load reads a snapshot into an empty store and returns the key of the pepper that its
 // secrets depend on. Inboxes keep their cursors and the remainder of their lives, minus
-// the time since the snapshot was saved. Nothing is left of a snapshot older than the
-// TTL.
+// the time since the snapshot was saved. So do codes. No inbox is left of a snapshot older
+// than the TTL, and no code of one older than [inbox.CodeTTL].
 //
 // The caller MUST remove the file before it serves requests: loading it a second time
 // would issue sequence numbers twice. Load also removes the temporary file of an
@@ -264,6 +265,9 @@ func (s *Store) read(r io.ReaderAt, size int64) (pepper [inbox.PepperSize]byte, 
 		if err := s.restore(in); err != nil {
 			return pepper, err
 		}
+	}
+	if err := s.restoreCodes(h.Codes, away); err != nil {
+		return pepper, err
 	}
 	s.orderRooms()
 	for _, in := range gone {
