@@ -1,4 +1,4 @@
-/** Messages between two connected pages: JSON over a channel of their own, so that they do not wait behind bytes. */
+/** Messages between two connected pages: JSON over a separate channel, where they do not wait behind file data. */
 
 /** Maximum length of a message from the other side, in characters. */
 const MAX_TEXT = 16_384;
