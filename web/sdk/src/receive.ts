@@ -37,8 +37,8 @@ export interface MessagesOptions {
    */
   match?: ((message: Message) => boolean) | undefined;
   /**
-   * Called when messages may have been lost: the inbox had expired, or the server
-   * restarted without its inboxes.
+   * Called when messages may have been lost: the inbox had expired, the server restarted
+   * without its inboxes, or the server could not be reached before its first answer.
    */
   onreset?: (() => void) | undefined;
   /**
@@ -225,7 +225,8 @@ export function createReceiver(
       if (attempt.signal.aborted) return;
       receiver.known = true;
       confirmed = requested;
-      if (isReset) reset(cursor);
+      // A connection was lost before the server had confirmed a position: the inbox may have been lost with it.
+      if (isReset || (after === "0" && receiver.interruptedAt && !receiver.transport)) reset(cursor);
       else if (cursor && after === "0") move((confirmed = cursor));
       // A stream opens without a cursor: the request that acknowledges for it brings one.
       if (after !== "0") {

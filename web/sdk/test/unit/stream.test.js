@@ -172,6 +172,27 @@ test("the event reset is reported", async (t) => {
   assert.deepEqual(got.texts, ["old", "new"]);
 });
 
+test("a stream that ends before its position is known may have lost messages", async (t) => {
+  const net = fakeNet(t);
+  let resets = 0;
+  const got = collect(open().messages({ onreset: () => resets++ }));
+  const { write, end } = await (await net.request()).streams();
+  await write(": begins\n");
+  const unanswered = await net.request();
+  await end();
+  assert.ok(unanswered.aborted);
+  assert.equal(resets, 0);
+  await advance(2000);
+  const again = await net.request();
+  assert.deepEqual(again.query, { after: "0" });
+  const stream = await again.streams();
+  await stream.write(": begins\n");
+  assert.equal(resets, 1);
+  await (await net.request()).nothing("c0");
+  await stream.write(event(["c1", "one"]));
+  assert.deepEqual([resets, got.texts], [1, ["one"]]);
+});
+
 test("another response is not taken for a stream", async (t) => {
   const net = fakeNet(t);
   const inbox = open({ transports: ["stream", "poll"] });
