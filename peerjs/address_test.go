@@ -31,7 +31,7 @@ func sayTo(c *client, kind, dst string) {
 	if dst != "" {
 		dst = `,"dst":` + dst
 	}
-	c.say(fmt.Sprintf(`{"type":%q%s,"payload":{"connectionId":"dc_1"}}`, kind, dst))
+	c.Say(fmt.Sprintf(`{"type":%q%s,"payload":{"connectionId":"dc_1"}}`, kind, dst))
 }
 
 // A dst that is not a string names no peer. An OFFER, ANSWER or CANDIDATE to it expires
@@ -63,7 +63,7 @@ func TestDstWithoutPeer(t *testing.T) {
 		}
 		s.wantElapsed(elapsed(func() {
 			for _, c := range held {
-				c.want(want[c])
+				c.Want(want[c])
 			}
 		}), 5*time.Second, 5300*time.Millisecond)
 		time.Sleep(10 * time.Second)
@@ -71,10 +71,10 @@ func TestDstWithoutPeer(t *testing.T) {
 			c.silent(time.Millisecond)
 		}
 		for _, c := range leavers {
-			s.knock(c.id, "another").want(`{"type":"OPEN"}`)
+			s.knock(c.id, "another").Want(`{"type":"OPEN"}`)
 		}
 		for _, c := range slices.Concat(held, mute) {
-			s.knock(c.id, "another").want(taken)
+			s.knock(c.id, "another").Want(taken)
 		}
 	})
 }
@@ -94,7 +94,7 @@ func TestSeveralDstsWithoutPeer(t *testing.T) {
 		want := map[string]int{`7`: 1, `"8"`: 1, `8`: 1, `["8"]`: 1, `true`: 1}
 		for range len(want) {
 			var f struct{ Src json.RawMessage }
-			if err := json.Unmarshal([]byte(alice.hear()), &f); err != nil {
+			if err := json.Unmarshal([]byte(alice.Hear()), &f); err != nil {
 				t.Fatal(err)
 			}
 			want[string(f.Src)]--
@@ -147,6 +147,6 @@ func TestDstWithoutPeerOverTwoServers(t *testing.T) {
 		}
 	}
 	for _, src := range want { // the first one sent expires first
-		c.want(fmt.Sprintf(`{"type":"EXPIRE","src":%s,"dst":"alice"}`, src))
+		c.Want(fmt.Sprintf(`{"type":"EXPIRE","src":%s,"dst":"alice"}`, src))
 	}
 }

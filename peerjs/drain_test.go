@@ -31,7 +31,7 @@ func TestDrain(t *testing.T) {
 		ended := make(chan time.Duration)
 		for _, c := range clients {
 			go func() {
-				for range c.frames {
+				for range c.Frames {
 				}
 				ended <- time.Since(begin)
 			}()
@@ -40,10 +40,10 @@ func TestDrain(t *testing.T) {
 			quarters[int(<-ended*4/(over+time.Millisecond))]++
 		}
 		for _, c := range clients {
-			if c.code.Load() != 1012 {
-				t.Errorf("closed with %d", c.code.Load())
+			if c.Code.Load() != 1012 {
+				t.Errorf("closed with %d", c.Code.Load())
 			}
-			c.conn.Close()
+			c.Conn.Close()
 		}
 		for _, q := range quarters {
 			if q < n/10 {
@@ -64,7 +64,7 @@ func TestSecondDrainIsShorter(t *testing.T) {
 		alice.offer("bob", "1")
 		bob.wantFrom("alice", "OFFER", "1")
 		s.drain(0)
-		s.wantElapsed(elapsed(func() { alice.wantClosed(1012); bob.wantClosed(1012) }), 0, time.Millisecond)
+		s.wantElapsed(elapsed(func() { alice.WantClosed(1012); bob.WantClosed(1012) }), 0, time.Millisecond)
 	})
 }
 
@@ -114,7 +114,7 @@ func TestStoreUnavailable(t *testing.T) {
 		carol.silent(4 * time.Second)
 		m.away.Store(false)
 		bob.wantFrom("alice", "OFFER", "1")
-		carol.want(`{"type":"OPEN"}`)
+		carol.Want(`{"type":"OPEN"}`)
 
 		m.away.Store(true)
 		alice.offer("bob", "2")
@@ -139,12 +139,12 @@ func TestTakeoverWhileTheOldOneEnds(t *testing.T) {
 		m := &moody{Store: s.store, onClose: func() { once.Do(func() { close(closing); <-goOn }) }}
 		s = start(s.TB, peerjs.Config{Store: m})
 		bob, old := s.open("bob"), s.open("alice")
-		old.conn.Close()
+		old.Conn.Close()
 		<-closing
 		alice := s.open("alice")
 		close(goOn)
 		time.Sleep(time.Second)
-		s.knock("alice", "another").want(taken)
+		s.knock("alice", "another").Want(taken)
 		bob.offer("alice", "1")
 		alice.wantFrom("bob", "OFFER", "1")
 		alice.silent(time.Minute)
@@ -161,11 +161,11 @@ func TestInboxLost(t *testing.T) {
 		alice := other.open("alice")
 		m.away.Store(true)
 		time.Sleep(5 * time.Minute)
-		s.knock("alice", "another").want(`{"type":"OPEN"}`)
+		s.knock("alice", "another").Want(`{"type":"OPEN"}`)
 		m.away.Store(false)
-		alice.want(taken)
-		alice.wantClosed(4400)
-		s.knock("alice", "a third").want(taken)
+		alice.Want(taken)
+		alice.WantClosed(4400)
+		s.knock("alice", "a third").Want(taken)
 	})
 }
 
@@ -178,15 +178,15 @@ func TestTwoServers(t *testing.T) {
 		time.Sleep(time.Second)
 		bob := other.open("bob")
 		bob.wantFrom("alice", "OFFER", "1")
-		bob.say(message("ANSWER", "alice", "2"))
+		bob.Say(message("ANSWER", "alice", "2"))
 		alice.wantFrom("bob", "ANSWER", "2")
 		s.settle() // acknowledges what alice has read, so that a takeover does not get it again
-		other.knock("alice", "another").want(taken)
+		other.knock("alice", "another").Want(taken)
 		moved := other.open("alice")
-		alice.wantClosed(4409)
+		alice.WantClosed(4409)
 		bob.offer("alice", "3")
 		moved.wantFrom("bob", "OFFER", "3")
 		moved.leave()
-		s.knock("alice", "another").want(`{"type":"OPEN"}`)
+		s.knock("alice", "another").Want(`{"type":"OPEN"}`)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -37,7 +36,7 @@ type server struct {
 	handler *peerjs.Handler
 	store   inbox.Store
 	log     *bytes.Buffer
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	dial    inboxtest.Dial
 	client  *http.Client
 	bubble  bool    // time passes only while every goroutine waits
 	twin    *server // another server of the same inboxes; connections alternate
@@ -131,12 +130,7 @@ func serve(tb testing.TB, c peerjs.Config, ln net.Listener, secure *tls.Config) 
 	mux.HandleFunc("/{key}/id", s.handler.NewID)
 	mux.HandleFunc("/{key}/peers", s.handler.Peers)
 	mux.HandleFunc("/{$}", s.handler.Info)
-	s.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if in, ok := ln.(*inboxtest.Listener); ok {
-			return in.Dial(ctx, "", "")
-		}
-		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
-	}
+	s.dial = inboxtest.DialTo(ln)
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.dial(ctx, network, address)
 	}
@@ -169,32 +163,20 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // client speaks the wire protocol of a PeerJS client.
 type client struct {
-	testing.TB
-	s      *server
-	id     string
-	conn   net.Conn
-	mu     sync.Mutex  // held while a frame is written
-	frames chan string // frames from the server; closed at its end
-	code   atomic.Int64
-	muted  atomic.Bool // do not answer pings
+	*inboxtest.Socket
+	s  *server
+	id string
 }
 
 // try connects with a query and returns connection errors.
 func (s *server) try(query string) (*client, error) {
 	s.Helper()
-	dialer := ws.Dialer{NetDial: s.next().dial}
-	conn, early, _, err := dialer.Dial(s.Context(), "ws://inbox.test/peerjs?"+query)
+	socket, err := inboxtest.DialSocket(s, ws.Dialer{NetDial: s.next().dial}, "ws://inbox.test/peerjs?"+query)
 	if err != nil {
 		return nil, err
 	}
-	s.Cleanup(func() { conn.Close() })
-	c := &client{TB: s.TB, s: s, conn: conn, frames: make(chan string, 1<<14)}
-	var r io.Reader = conn
-	if early != nil {
-		r = early
-	}
-	go c.read(r)
-	return c, nil
+	go socket.Read()
+	return &client{Socket: socket, s: s}, nil
 }
 
 // dialQuery connects with a query. The handshake must succeed.
@@ -219,98 +201,27 @@ func (s *server) knock(id, token string) *client {
 func (s *server) open(id string) *client {
 	s.Helper()
 	c := s.knock(id, "token of "+id)
-	c.want(`{"type":"OPEN"}`)
+	c.Want(`{"type":"OPEN"}`)
 	return c
 }
-
-func (c *client) read(r io.Reader) {
-	defer close(c.frames)
-	for {
-		op, payload, err := inboxtest.ReadFrame(r)
-		if err != nil {
-			return
-		}
-		switch op {
-		case ws.OpText:
-			c.frames <- string(payload)
-		case ws.OpPing:
-			if !c.muted.Load() {
-				go c.write(ws.NewPongFrame(payload)) // the server may be writing too
-			}
-		case ws.OpClose:
-			code, _ := ws.ParseCloseFrameData(payload)
-			c.code.Store(int64(code))
-			return
-		}
-	}
-}
-
-func (c *client) write(f ws.Frame) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
-	b, err := ws.CompileFrame(ws.MaskFrame(f))
-	if err != nil {
-		panic(err)
-	}
-	c.conn.Write(b) // errors show elsewhere
-}
-
-func (c *client) say(frame string) { c.write(ws.NewTextFrame([]byte(frame))) }
 
 // message returns the frame of an OFFER, ANSWER or CANDIDATE.
 func message(kind, dst, payload string) string {
 	return fmt.Sprintf(`{"type":%q,"dst":%q,"payload":%s}`, kind, dst, payload)
 }
 
-func (c *client) offer(dst, payload string) { c.say(message("OFFER", dst, payload)) }
+func (c *client) offer(dst, payload string) { c.Say(message("OFFER", dst, payload)) }
 
-// patience is how long to wait before giving up a test that would hang.
-const patience = 2 * time.Minute
-
-// hear returns the next frame.
-func (c *client) hear() string {
-	c.Helper()
-	select {
-	case f, ok := <-c.frames:
-		if !ok {
-			c.Fatalf("the socket was closed with %d", c.code.Load())
-		}
-		return f
-	case <-time.After(patience):
-		c.Fatalf("nothing arrived in %v", patience)
-		return ""
-	}
-}
-
-// want fails the test unless the next frame is this JSON, ignoring the order of members.
-func (c *client) want(frame string) {
-	c.Helper()
-	if got := c.hear(); !same(got, frame) {
-		c.Fatalf("got %.300s, want %.300s", got, frame)
-	}
-}
-
-// wantFrom is want for a message from src to this client.
+// wantFrom is Want for a message from src to this client.
 func (c *client) wantFrom(src, kind, payload string) {
 	c.Helper()
-	c.want(fmt.Sprintf(`{"type":%q,"src":%q,"dst":%q,"payload":%s}`, kind, src, c.id, payload))
+	c.Want(fmt.Sprintf(`{"type":%q,"src":%q,"dst":%q,"payload":%s}`, kind, src, c.id, payload))
 }
 
-// wantExpire is want for an EXPIRE from dst.
+// wantExpire is Want for an EXPIRE from dst.
 func (c *client) wantExpire(dst string) {
 	c.Helper()
-	c.want(fmt.Sprintf(`{"type":"EXPIRE","src":%q,"dst":%q}`, dst, c.id))
-}
-
-func same(a, b string) bool {
-	var x, y any
-	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
-		return false
-	}
-	p, _ := json.Marshal(x)
-	q, _ := json.Marshal(y)
-	return bytes.Equal(p, q)
+	c.Want(fmt.Sprintf(`{"type":"EXPIRE","src":%q,"dst":%q}`, dst, c.id))
 }
 
 // handled returns when the server has handled everything that this client has sent:
@@ -329,29 +240,9 @@ func (c *client) silent(d time.Duration) {
 		d = min(d, 50*time.Millisecond)
 	}
 	select {
-	case f, ok := <-c.frames:
-		c.Fatalf("got %q (%v, close code %d), want silence", f, ok, c.code.Load())
+	case f, ok := <-c.Frames:
+		c.Fatalf("got %q (%v, close code %d), want silence", f, ok, c.Code.Load())
 	case <-time.After(d):
-	}
-}
-
-// wantClosed fails the test unless the server closes next with this code.
-func (c *client) wantClosed(code int) {
-	c.Helper()
-	for range 2 {
-		select {
-		case f, ok := <-c.frames:
-			if ok {
-				c.Fatalf("got %q, want the end", f)
-			}
-			if got := int(c.code.Load()); got != code {
-				c.Fatalf("closed with %d, want %d", got, code)
-			}
-			c.conn.Close()
-			return
-		case <-time.After(patience):
-			c.Fatalf("not closed in %v", patience)
-		}
 	}
 }
 
@@ -359,8 +250,8 @@ func (c *client) wantClosed(code int) {
 // noticed.
 func (c *client) leave() {
 	c.Helper()
-	c.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
-	c.wantClosed(int(ws.StatusNormalClosure))
+	c.Write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+	c.WantClosed(int(ws.StatusNormalClosure))
 }
 
 // untilOpen retries until the id is free and then returns its client.
@@ -368,8 +259,8 @@ func (s *server) untilOpen(id, token string) (c *client) {
 	s.Helper()
 	inboxtest.Until(s, "the id is free", func() bool {
 		c = s.knock(id, token)
-		if c.hear() == taken {
-			c.wantClosed(4400)
+		if c.Hear() == taken {
+			c.WantClosed(4400)
 			return false
 		}
 		return true

@@ -103,7 +103,7 @@ func TestPeers(t *testing.T) {
 		}
 		s.open("alice") // briefly open twice
 		list(s, `["alice","bob"]`)
-		alice.wantClosed(4409)
+		alice.WantClosed(4409)
 		bob.leave()
 		list(other, `["alice"]`)
 		time.Sleep(time.Second)

@@ -18,8 +18,8 @@ func TestForward(t *testing.T) {
 		alice, bob := s.open("alice"), s.open("bob")
 		payload := `{ "sdp": {"type":"offer","sdp":"v=0\r\n\u00e4"}, "unknown":[1.50, 1e400, {"x":null}], "metadata":"\ud83d\ude00" }`
 		for _, kind := range []string{"OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE"} {
-			alice.say(`{"payload":` + payload + `,"src":"mallory","extra":1,"dst":"bob","type":"` + kind + `"}`)
-			got := bob.hear()
+			alice.Say(`{"payload":` + payload + `,"src":"mallory","extra":1,"dst":"bob","type":"` + kind + `"}`)
+			got := bob.Hear()
 			if !strings.Contains(got, payload) {
 				s.Errorf("the payload became %s", got)
 			}
@@ -31,14 +31,14 @@ func TestForward(t *testing.T) {
 				s.Errorf("%s became %s", kind, got)
 			}
 		}
-		alice.say(`{"type":"OFFER","dst":"bob"}`) // absent payloads stay absent
-		bob.want(`{"type":"OFFER","src":"alice","dst":"bob"}`)
-		alice.say(`{"type":"OFFER","dst":"bob","payload":null}`)
-		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":null}`)
-		alice.say(`{"type":"OFFER","dst":"carol","payload":1,"dst":"bob","payload":2}`) // like JSON.parse
-		bob.want(`{"type":"OFFER","src":"alice","dst":"bob","payload":2}`)
+		alice.Say(`{"type":"OFFER","dst":"bob"}`) // absent payloads stay absent
+		bob.Want(`{"type":"OFFER","src":"alice","dst":"bob"}`)
+		alice.Say(`{"type":"OFFER","dst":"bob","payload":null}`)
+		bob.Want(`{"type":"OFFER","src":"alice","dst":"bob","payload":null}`)
+		alice.Say(`{"type":"OFFER","dst":"carol","payload":1,"dst":"bob","payload":2}`) // like JSON.parse
+		bob.Want(`{"type":"OFFER","src":"alice","dst":"bob","payload":2}`)
 		alice.offer("alice", "3") // to itself
-		alice.want(`{"type":"OFFER","src":"alice","dst":"alice","payload":3}`)
+		alice.Want(`{"type":"OFFER","src":"alice","dst":"alice","payload":3}`)
 	})
 }
 
@@ -56,7 +56,7 @@ func TestIgnored(t *testing.T) {
 			`{"type":"EXPIRE"}`, `{"type":"ID-TAKEN","dst":"bob","payload":{}}`, `{"type":"ERROR","dst":"bob"}`, `{"Type":"OFFER","Dst":"bob"}`,
 			strings.Repeat("[", 20000), `{"a":` + strings.Repeat(`{"a":`, 20000),
 		} {
-			alice.say(frame)
+			alice.Say(frame)
 		}
 		alice.offer("bob", "{}")
 		bob.wantFrom("alice", "OFFER", "{}")
@@ -71,10 +71,10 @@ func TestHeld(t *testing.T) {
 		alice := s.open("alice")
 		alice.offer("bob", "0")
 		for i := 1; i < 20; i++ {
-			alice.say(message("CANDIDATE", "bob", fmt.Sprint(i)))
+			alice.Say(message("CANDIDATE", "bob", fmt.Sprint(i)))
 		}
 		s.turnClock(4 * time.Second)
-		alice.say(message("CANDIDATE", "bob", "20"))
+		alice.Say(message("CANDIDATE", "bob", "20"))
 		bob := s.open("bob")
 		bob.wantFrom("alice", "OFFER", "0")
 		for i := 1; i <= 20; i++ {
@@ -98,9 +98,9 @@ func TestExpire(t *testing.T) {
 			alice.offer("bob", "0")
 			alice.offer("carol", "0")
 			time.Sleep(2 * time.Second)
-			alice.say(message("CANDIDATE", "bob", "1")) // covered by the EXPIRE to come
+			alice.Say(message("CANDIDATE", "bob", "1")) // covered by the EXPIRE to come
 			time.Sleep(2 * time.Second)
-			alice.say(message("CANDIDATE", "bob", "2"))
+			alice.Say(message("CANDIDATE", "bob", "2"))
 			alice.wantExpire("bob")
 			alice.wantExpire("carol")
 		}), 5*time.Second, 5300*time.Millisecond)
@@ -112,7 +112,7 @@ func TestExpire(t *testing.T) {
 		bob.wantFrom("alice", "OFFER", "3")
 		bob.leave()
 		s.wantElapsed(elapsed(func() {
-			alice.say(message("ANSWER", "bob", "4"))
+			alice.Say(message("ANSWER", "bob", "4"))
 			alice.wantExpire("bob")
 		}), 5*time.Second, 5300*time.Millisecond)
 		alice.silent(time.Minute)
@@ -153,7 +153,7 @@ func TestNotHeld(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
 		for _, kind := range []string{"LEAVE", "EXPIRE", "HEARTBEAT", "OPEN"} {
-			alice.say(message(kind, "bob", "{}"))
+			alice.Say(message(kind, "bob", "{}"))
 		}
 		alice.handled()
 		alice.silent(time.Second)
@@ -165,7 +165,7 @@ func TestNotHeld(t *testing.T) {
 		alice.offer("bob", "1") // held and not overtaken
 		s.turnClock(10 * time.Millisecond)
 		bob = s.open("bob")
-		alice.say(message("LEAVE", "bob", "2"))
+		alice.Say(message("LEAVE", "bob", "2"))
 		bob.wantFrom("alice", "OFFER", "1")
 		bob.wantFrom("alice", "LEAVE", "2")
 	})
@@ -187,7 +187,7 @@ func TestLeaves(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{Discovery: true}, func(s *server) {
 		alice, bob := s.open("alice"), s.open("bob")
 		alice.offer("nobody", "1")
-		alice.say(`{"type":"LEAVE"}`)
+		alice.Say(`{"type":"LEAVE"}`)
 		alice.offer("bob", "2")
 		alice.silent(time.Minute)
 		bob.silent(time.Second)
@@ -195,7 +195,7 @@ func TestLeaves(t *testing.T) {
 		s.untilOpen("alice", "another")
 		s.untilPeers(`["alice","bob"]`)
 		alice.leave()
-		s.knock("alice", "a third").want(taken)
+		s.knock("alice", "a third").Want(taken)
 	})
 }
 
@@ -208,10 +208,10 @@ func TestUnread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stuck.want(`{"type":"OPEN"}`)
-		stuck.frames <- "" // the reader stops when this channel is full
-		for range cap(stuck.frames) - 1 {
-			stuck.frames <- ""
+		stuck.Want(`{"type":"OPEN"}`)
+		stuck.Frames <- "" // the reader stops when this channel is full
+		for range cap(stuck.Frames) - 1 {
+			stuck.Frames <- ""
 		}
 		large := `"` + strings.Repeat("x", 10_000) + `"`
 		for range 3 {
@@ -224,8 +224,8 @@ func TestUnread(t *testing.T) {
 		}), 5*time.Second, 40*time.Second)
 		alice.silent(10 * time.Second)
 		carol.silent(time.Second)
-		s.knock("bob", "another").want(`{"type":"OPEN"}`)
-		for range stuck.frames {
+		s.knock("bob", "another").Want(`{"type":"OPEN"}`)
+		for range stuck.Frames {
 		}
 	})
 }
@@ -235,7 +235,7 @@ func (c *client) expires(d time.Duration) (n int) {
 	c.Helper()
 	for end := time.After(d); ; {
 		select {
-		case f := <-c.frames:
+		case f := <-c.Frames:
 			if !strings.Contains(f, `"EXPIRE"`) {
 				c.Fatalf("got %.100s, want an EXPIRE", f)
 			}
@@ -349,7 +349,7 @@ func TestBurst(t *testing.T) {
 			c := s.open(fmt.Sprint("s", i))
 			go func() {
 				for j := range each {
-					c.say(message("CANDIDATE", "bob", fmt.Sprint(j)))
+					c.Say(message("CANDIDATE", "bob", fmt.Sprint(j)))
 				}
 			}()
 		}
@@ -359,7 +359,7 @@ func TestBurst(t *testing.T) {
 				Src     string
 				Payload int
 			}
-			if err := json.Unmarshal([]byte(bob.hear()), &f); err != nil {
+			if err := json.Unmarshal([]byte(bob.Hear()), &f); err != nil {
 				s.Fatal(err)
 			}
 			if f.Payload != next[f.Src] {

@@ -46,11 +46,11 @@ func TestRefusals(t *testing.T) {
 			"key=peerjs&token=x&id=" + strings.Repeat("x", inbox.MaxID+1): errorFrame("An id has at most 512 bytes of UTF-8"),
 		} {
 			c := s.dialQuery(query)
-			c.want(frame)
+			c.Want(frame)
 			refused = append(refused, c) // it may take a moment to read why
 		}
 		for _, c := range refused {
-			c.wantClosed(4400)
+			c.WantClosed(4400)
 		}
 		s.open("x")
 	})
@@ -65,9 +65,9 @@ func TestRefusedClientReadsWhy(t *testing.T) {
 			"key=wrong&id=x&token=x":      errorFrame("Invalid key provided"),
 		} {
 			c := s.dialQuery(query)
-			c.want(frame)
+			c.Want(frame)
 			c.offer("hub", "1")
-			s.wantElapsed(elapsed(func() { c.wantClosed(4400) }), 2*time.Second, 2*time.Second)
+			s.wantElapsed(elapsed(func() { c.WantClosed(4400) }), 2*time.Second, 2*time.Second)
 		}
 		alice.offer("hub", "2")
 		hub.wantFrom("alice", "OFFER", "2")
@@ -80,17 +80,17 @@ func TestAnyIDAndToken(t *testing.T) {
 		hub := s.open("hub")
 		for _, id := range []string{"a", "two words", "日本語", `quo"te\`, "a:b", "peerjs:x", "%", "a%b", "\x01", "a;b", "a&b", strings.Repeat("x", inbox.MaxID)} {
 			c := s.open(id)
-			hub.say(`{"type":"OFFER","dst":` + quote(id) + `,"payload":1}`)
-			c.want(`{"type":"OFFER","src":"hub","dst":` + quote(id) + `,"payload":1}`)
+			hub.Say(`{"type":"OFFER","dst":` + quote(id) + `,"payload":1}`)
+			c.Want(`{"type":"OFFER","src":"hub","dst":` + quote(id) + `,"payload":1}`)
 			c.offer("hub", "2")
-			hub.want(`{"type":"OFFER","src":` + quote(id) + `,"dst":"hub","payload":2}`)
+			hub.Want(`{"type":"OFFER","src":` + quote(id) + `,"dst":"hub","payload":2}`)
 		}
 		// Browsers send these unencoded, and a token may be long.
 		for _, query := range []string{"id=50%&token=7%", "id=a;b;c&token=d;e", "id=jwt&token=" + strings.Repeat("e30.", 2000)} {
-			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
-			s.dialQuery("key=peerjs&" + query).want(`{"type":"OPEN"}`)
+			s.dialQuery("key=peerjs&" + query).Want(`{"type":"OPEN"}`)
+			s.dialQuery("key=peerjs&" + query).Want(`{"type":"OPEN"}`)
 			id, _, _ := strings.Cut(query, "&")
-			s.dialQuery("key=peerjs&" + id + "&token=another").want(taken)
+			s.dialQuery("key=peerjs&" + id + "&token=another").Want(taken)
 		}
 	})
 }
@@ -100,8 +100,8 @@ func TestIDIsFreeAgain(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		for token, leave := range map[string]func(*client){
 			"one":   (*client).leave,
-			"two":   func(c *client) { c.conn.Close(); s.turnClock(time.Millisecond) },
-			"three": func(c *client) { c.say(`{"type":"LEAVE"}`); s.turnClock(time.Millisecond) },
+			"two":   func(c *client) { c.Conn.Close(); s.turnClock(time.Millisecond) },
+			"three": func(c *client) { c.Say(`{"type":"LEAVE"}`); s.turnClock(time.Millisecond) },
 		} {
 			leave(s.untilOpen("alice", token))
 		}
@@ -113,14 +113,14 @@ func TestIDIsFreeAgain(t *testing.T) {
 func TestSilentClient(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		c := s.open("alice")
-		c.muted.Store(true)
+		c.Muted.Store(true)
 		s.wantElapsed(elapsed(func() {
 			for {
 				other := s.knock("alice", "another")
-				if got := other.hear(); got != taken {
+				if got := other.Hear(); got != taken {
 					break
 				}
-				other.wantClosed(4400)
+				other.WantClosed(4400)
 				time.Sleep(time.Second)
 			}
 		}), 29*time.Second, 33*time.Second)
@@ -132,9 +132,9 @@ func TestSilentClient(t *testing.T) {
 func TestLiveness(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		pongs, beats, other := s.open("pongs"), s.open("beats"), s.open("other")
-		beats.muted.Store(true)
+		beats.Muted.Store(true)
 		for range 60 {
-			beats.say(`{"type":"HEARTBEAT"}`)
+			beats.Say(`{"type":"HEARTBEAT"}`)
 			time.Sleep(5 * time.Second)
 		}
 		for _, c := range []*client{pongs, beats} {
@@ -156,11 +156,11 @@ func TestTakeover(t *testing.T) {
 		s.turnClock(time.Minute)
 		var c *client
 		s.wantElapsed(elapsed(func() { c = s.open("alice") }), 0, time.Millisecond)
-		s.wantElapsed(elapsed(func() { old.wantClosed(4409) }), 0, time.Millisecond)
+		s.wantElapsed(elapsed(func() { old.WantClosed(4409) }), 0, time.Millisecond)
 		c.silent(10 * time.Second) // messages that the old socket has read do not arrive again
 		bob.offer("alice", "2")
 		c.wantFrom("bob", "OFFER", "2")
-		s.knock("alice", "another").want(taken)
+		s.knock("alice", "another").Want(taken)
 	})
 }
 
@@ -175,14 +175,14 @@ func TestFight(t *testing.T) {
 		bob.wantFrom("alice", "OFFER", "1")
 		bob.offer("alice", "2")
 		second.wantFrom("bob", "OFFER", "2")
-		s.wantElapsed(elapsed(func() { first.wantClosed(4409) }), 1900*time.Millisecond, 2*time.Second)
+		s.wantElapsed(elapsed(func() { first.WantClosed(4409) }), 1900*time.Millisecond, 2*time.Second)
 		second.silent(time.Second)
 
 		var takeovers atomic.Int64
 		end := time.Now().Add(time.Minute)
 		tab := func(c *client) {
 			for time.Now().Before(end) {
-				c.wantClosed(4409)
+				c.WantClosed(4409)
 				c = s.open("alice")
 				takeovers.Add(1)
 			}
@@ -208,8 +208,8 @@ func TestConcurrentLimit(t *testing.T) {
 		s.open("alice")
 		s.open("bob")
 		c := s.knock("carol", "token")
-		c.want(full)
-		c.wantClosed(4400)
+		c.Want(full)
+		c.WantClosed(4400)
 		alice := s.open("alice") // takes over and needs no room
 		alice.offer("nobody", "{}")
 		alice.wantExpire("nobody")
@@ -239,11 +239,11 @@ func TestSeparateNamespaces(t *testing.T) {
 		alice.silent(time.Minute)
 
 		namesake := other.dialQuery("key=other&id=alice&token=another")
-		namesake.want(`{"type":"OPEN"}`)
+		namesake.Want(`{"type":"OPEN"}`)
 		bob := other.dialQuery("key=other&id=bob&token=b")
-		bob.want(`{"type":"OPEN"}`)
+		bob.Want(`{"type":"OPEN"}`)
 		bob.offer("alice", "{}")
-		namesake.want(`{"type":"OFFER","src":"bob","dst":"alice","payload":{}}`)
+		namesake.Want(`{"type":"OFFER","src":"bob","dst":"alice","payload":{}}`)
 		alice.silent(time.Minute)
 	})
 }
@@ -320,8 +320,8 @@ func TestBadFrames(t *testing.T) {
 			1002: ws.NewFrame(ws.OpContinuation, true, nil),
 		} {
 			c := s.open("alice")
-			c.write(f)
-			c.wantClosed(code)
+			c.Write(f)
+			c.WantClosed(code)
 		}
 		s.open("alice")
 	})
@@ -333,8 +333,8 @@ func TestCloseCodes(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		for _, code := range inboxtest.CloseCodes {
 			c := s.untilOpen("alice", "token")
-			c.write(ws.NewCloseFrame(binary.BigEndian.AppendUint16(nil, code.Said)))
-			c.wantClosed(code.Heard)
+			c.Write(ws.NewCloseFrame(binary.BigEndian.AppendUint16(nil, code.Said)))
+			c.WantClosed(code.Heard)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func (s *server) knockFrom(address, id string) *client {
 // gives up for good.
 func (c *client) wantOpen() {
 	c.Helper()
-	if f := c.hear(); !strings.Contains(f, `"OPEN"`) {
+	if f := c.Hear(); !strings.Contains(f, `"OPEN"`) {
 		c.Fatalf("heard %s, want OPEN", f)
 	}
 }
@@ -84,14 +84,14 @@ func TestSocketsOfOneAddressWait(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		opened, closed := 0, 0
 		for _, c := range crowd {
-			for f := range c.frames {
+			for f := range c.Frames {
 				if !strings.Contains(f, `"OPEN"`) {
 					t.Fatalf("a waiting client got %s", f)
 				}
 				opened++
 				break
 			}
-			if c.code.Load() == 4429 {
+			if c.Code.Load() == 4429 {
 				closed++
 			}
 		}

@@ -3,7 +3,6 @@ package peerjs_test
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -34,27 +33,10 @@ func overTLS(t *testing.T, l inbox.Limits, c peerjs.Config) *server {
 	l.TTL = time.Hour
 	c.Store = openMemory(t, l)
 	certificate := inboxtest.NewCertificate(t, "test")
-	s := serve(t, c, loopback(t), &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	s := serve(t, c, inboxtest.Loopback(t), &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
 	s.handler.HoldFor(time.Hour)
-	dial := s.dial
-	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		secure := tls.Client(conn, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
-		return secure, secure.HandshakeContext(ctx)
-	}
+	s.dial = certificate.DialTLS(s.dial)
 	return s
-}
-
-func loopback(tb testing.TB) net.Listener {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return ln
 }
 
 // twoServers starts two servers that share a Redis and take connections in turn. They
@@ -66,7 +48,7 @@ func twoServers(t *testing.T, l inbox.Limits, c peerjs.Config, hold time.Duratio
 	var both [2]*server
 	for i := range both {
 		c.Store = openRedis(t, redis, l)
-		both[i] = serve(t, c, loopback(t), nil)
+		both[i] = serve(t, c, inboxtest.Loopback(t), nil)
 		both[i].handler.HoldFor(hold)
 	}
 	both[0].twin = both[1]

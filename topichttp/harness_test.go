@@ -3,15 +3,12 @@ package topichttp_test
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"reflect"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +34,7 @@ type server struct {
 	testing.TB
 	handler *topichttp.Handler
 	topics  inbox.Topics
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	dial    inboxtest.Dial
 	client  *http.Client
 }
 
@@ -59,31 +56,15 @@ func limitedBubble(t *testing.T, limits limit.Config, c topichttp.Config, f func
 // overLoopback starts a server whose sockets wait on parked connections.
 func overLoopback(tb testing.TB, c topichttp.Config) *server {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return start(tb, c, ln)
+	return start(tb, c, inboxtest.Loopback(tb))
 }
 
 // overTLS is overLoopback over TLS.
 func overTLS(tb testing.TB, c topichttp.Config) *server {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
 	certificate := inboxtest.NewCertificate(tb, "test")
-	s := startWith(tb, c, ln, &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
-	dial := s.dial
-	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		secure := tls.Client(conn, &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
-		return secure, secure.HandshakeContext(ctx)
-	}
+	s := startWith(tb, c, inboxtest.Loopback(tb), &tls.Config{Certificates: []tls.Certificate{certificate.Pair}})
+	s.dial = certificate.DialTLS(s.dial)
 	return s
 }
 
@@ -111,12 +92,7 @@ func startWith(tb testing.TB, c topichttp.Config, ln net.Listener, secure *tls.C
 	mux.HandleFunc("/yjs", s.handler.YWebRTC)
 	mux.HandleFunc("/yjs/", s.handler.YWebRTC)
 	mux.HandleFunc("/trystero", s.handler.Trystero)
-	s.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if in, ok := ln.(*inboxtest.Listener); ok {
-			return in.Dial(ctx, "", "")
-		}
-		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
-	}
+	s.dial = inboxtest.DialTo(ln)
 	transport := &http.Transport{DialContext: s.dial}
 	s.client = &http.Client{Transport: transport}
 	if err := srv.Listen(ln); err != nil {
@@ -166,27 +142,17 @@ func twoServers(t *testing.T, c topichttp.Config) (both [2]*server) {
 }
 
 // client is the connection of one client.
-type client struct {
-	testing.TB
-	conn   net.Conn
-	frames chan string // frames from the server; closed when the connection ends
-	code   atomic.Int64
-}
+type client struct{ *inboxtest.Socket }
 
 // try connects to a path, from the given address if it is not empty.
 func (s *server) try(path, address string) (*client, error) {
 	s.Helper()
 	dialer := ws.Dialer{NetDial: s.dial, Header: ws.HandshakeHeaderHTTP{"X-Test-Address": {address}}}
-	conn, early, _, err := dialer.Dial(s.Context(), "ws://inbox.test"+path)
+	socket, err := inboxtest.DialSocket(s, dialer, "ws://inbox.test"+path)
 	if err != nil {
 		return nil, err
 	}
-	s.Cleanup(func() { conn.Close() })
-	c := &client{TB: s.TB, conn: conn, frames: make(chan string, 1<<14)}
-	if early != nil {
-		s.Fatal("the server sent data before the client did")
-	}
-	return c, nil
+	return &client{socket}, nil
 }
 
 // connect connects and starts to read.
@@ -196,89 +162,15 @@ func (s *server) connect(path string) *client {
 	if err != nil {
 		s.Fatal(err)
 	}
-	go c.read()
+	go c.Read()
 	return c
-}
-
-func (c *client) read() {
-	defer close(c.frames)
-	for {
-		op, payload, err := inboxtest.ReadFrame(c.conn)
-		if err != nil {
-			return
-		}
-		switch op {
-		case ws.OpText:
-			c.frames <- string(payload)
-		case ws.OpPing:
-			go c.write(ws.NewPongFrame(payload)) // in the background: the server may be writing too
-		case ws.OpClose:
-			code, _ := ws.ParseCloseFrameData(payload)
-			c.code.Store(int64(code))
-			return
-		}
-	}
-}
-
-func (c *client) write(f ws.Frame) {
-	c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
-	b, err := ws.CompileFrame(ws.MaskFrame(f))
-	if err != nil {
-		panic(err)
-	}
-	c.conn.Write(b) // a lost write shows as a missing answer
-}
-
-func (c *client) say(frame string) { c.write(ws.NewTextFrame([]byte(frame))) }
-
-const patience = time.Minute
-
-// hear returns the next frame.
-func (c *client) hear() string {
-	c.Helper()
-	select {
-	case f, ok := <-c.frames:
-		if !ok {
-			c.Fatalf("the socket was closed with %d", c.code.Load())
-		}
-		return f
-	case <-time.After(patience):
-		c.Fatalf("no frame arrived in %v", patience)
-		return ""
-	}
-}
-
-// want fails unless the next frame is this JSON, in any order of members.
-func (c *client) want(frame string) {
-	c.Helper()
-	var got, want any
-	text := c.hear()
-	if json.Unmarshal([]byte(text), &got) != nil || json.Unmarshal([]byte(frame), &want) != nil || !reflect.DeepEqual(got, want) {
-		c.Fatalf("got %.300s, want %.300s", text, frame)
-	}
-}
-
-// wantClosed fails unless the server closes the connection with code.
-func (c *client) wantClosed(code int) {
-	c.Helper()
-	select {
-	case f, ok := <-c.frames:
-		if ok {
-			c.Fatalf("got %.300q, want the end of the connection", f)
-		}
-		if got := int(c.code.Load()); got != code {
-			c.Fatalf("closed with %d, want %d", got, code)
-		}
-	case <-time.After(patience):
-		c.Fatalf("not closed in %v", patience)
-	}
 }
 
 // silent fails if a frame arrives before the answer to a ping of y-webrtc.
 func (c *client) silent() {
 	c.Helper()
-	c.say(`{"type":"ping"}`)
-	c.want(`{"type":"pong"}`)
+	c.Say(`{"type":"ping"}`)
+	c.Want(`{"type":"pong"}`)
 }
 
 // get sends an HTTP request.

@@ -24,26 +24,26 @@ func TestBoundsOfTopics(t *testing.T) {
 	c := topichttp.Config{Topics: memtopics.New(inbox.TopicLimits{Name: 20, Subscribers: 2}), PerConnection: 3, Refusals: refusals}
 	inBubble(t, c, func(s *server) {
 		a := s.connect("/yjs")
-		a.say(`{"type":"subscribe","topics":["1","2","` + strings.Repeat("x", 17) + `","3","3","4"]}`)
+		a.Say(`{"type":"subscribe","topics":["1","2","` + strings.Repeat("x", 17) + `","3","3","4"]}`)
 		a.silent()
 		for _, topic := range []string{"1", "2", "3"} {
-			a.say(fmt.Sprintf(`{"type":"publish","topic":%q}`, topic))
-			a.want(fmt.Sprintf(`{"type":"publish","topic":%q,"clients":1}`, topic))
+			a.Say(fmt.Sprintf(`{"type":"publish","topic":%q}`, topic))
+			a.Want(fmt.Sprintf(`{"type":"publish","topic":%q,"clients":1}`, topic))
 		}
-		a.say(`{"type":"publish","topic":"4"}`)
+		a.Say(`{"type":"publish","topic":"4"}`)
 		a.silent()
 		for range 3 {
 			c := s.connect("/yjs")
-			c.say(`{"type":"subscribe","topics":["1"]}`)
+			c.Say(`{"type":"subscribe","topics":["1"]}`)
 			c.silent()
 		}
 		if n := s.topics.Subscribers("yjs:1"); n != 2 {
 			t.Errorf("%d subscribers, want 2", n)
 		}
-		a.say(`{"type":"unsubscribe","topics":["1"]}`)
-		a.say(`{"type":"subscribe","topics":["4"]}`)
-		a.say(`{"type":"publish","topic":"4"}`)
-		a.want(`{"type":"publish","topic":"4","clients":1}`)
+		a.Say(`{"type":"unsubscribe","topics":["1"]}`)
+		a.Say(`{"type":"subscribe","topics":["4"]}`)
+		a.Say(`{"type":"publish","topic":"4"}`)
+		a.Want(`{"type":"publish","topic":"4","clients":1}`)
 		for why, want := range map[meter.Reason]uint64{meter.TopicsOfClient: 1, meter.TopicSubscribers: 2, meter.BadTopic: 1} {
 			if got := refusals.Count(why); got != want {
 				t.Errorf("%v was counted %d times, want %d", why, got, want)
@@ -58,14 +58,14 @@ func TestFrameWithTooManyTopics(t *testing.T) {
 	refusals := meter.NewRefusals(false)
 	inBubble(t, topichttp.Config{PerConnection: 2, Refusals: refusals}, func(s *server) {
 		a := s.connect("/yjs")
-		a.say(`{"type":"subscribe","topics":["1","2"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
+		a.Say(`{"type":"subscribe","topics":["1","2"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
 		a.silent()
 		if n := refusals.Count(meter.TopicsOfClient); n != 2 {
 			t.Errorf("the server looked at %d topics beyond the limit, want 2", n)
 		}
-		a.say(`{"type":"unsubscribe","topics":["1"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
-		a.say(`{"type":"publish","topic":"2"}`)
-		a.want(`{"type":"publish","topic":"2","clients":1}`)
+		a.Say(`{"type":"unsubscribe","topics":["1"` + strings.Repeat(`,"3"`, 10_000) + `]}`)
+		a.Say(`{"type":"publish","topic":"2"}`)
+		a.Want(`{"type":"publish","topic":"2","clients":1}`)
 		if n := s.topics.Subscribers("yjs:1"); n != 0 {
 			t.Errorf("%d subscribers are left", n)
 		}
@@ -79,12 +79,12 @@ func TestLeaving(t *testing.T) {
 			topic := map[string]string{"/yjs": "yjs:room", "/trystero": "trystero:room"}[path]
 			for range 3 {
 				c := s.connect(path)
-				c.say(`{"type":"subscribe","topic":"room","topics":["room"]}`)
+				c.Say(`{"type":"subscribe","topic":"room","topics":["room"]}`)
 				synctest.Wait()
 				if n := s.topics.Subscribers(topic); n != 1 {
 					t.Fatalf("%s: %d subscribers, want 1", path, n)
 				}
-				c.conn.Close()
+				c.Conn.Close()
 				synctest.Wait()
 				if n := s.topics.Subscribers(topic); n != 0 {
 					t.Fatalf("%s: %d subscribers after the connection was lost", path, n)
@@ -98,15 +98,15 @@ func TestLeaving(t *testing.T) {
 func TestSilentClients(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a := s.connect("/trystero")
-		a.say(`{"type":"subscribe","topic":"room"}`)
+		a.Say(`{"type":"subscribe","topic":"room"}`)
 		mute, err := s.try("/trystero", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		mute.say(`{"type":"subscribe","topic":"room"}`)
+		mute.Say(`{"type":"subscribe","topic":"room"}`)
 		go func() { // reads without ever answering
 			for {
-				if _, _, err := inboxtest.ReadFrame(mute.conn); err != nil {
+				if _, _, err := inboxtest.ReadFrame(mute.Conn); err != nil {
 					return
 				}
 			}
@@ -129,7 +129,7 @@ func TestPublishersWait(t *testing.T) {
 		var subscribers []*client
 		for range 10 {
 			c := s.connect("/yjs")
-			c.say(`{"type":"subscribe","topics":["room"]}`)
+			c.Say(`{"type":"subscribe","topics":["room"]}`)
 			c.silent()
 			subscribers = append(subscribers, c)
 		}
@@ -144,21 +144,21 @@ func TestPublishersWait(t *testing.T) {
 		begin := time.Now()
 		go func() {
 			for i := range 20 {
-				flood.say(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d}`, i))
+				flood.Say(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d}`, i))
 			}
 		}()
 		next := 0
 		for i := range 3 { // the burst, and one more
-			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
+			subscribers[0].Want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
 			next++
 		}
-		calm.say(`{"type":"publish","topic":"room","data":"calm"}`)
-		subscribers[0].want(`{"type":"publish","topic":"room","data":"calm","clients":10}`)
+		calm.Say(`{"type":"publish","topic":"room","data":"calm"}`)
+		subscribers[0].Want(`{"type":"publish","topic":"room","data":"calm","clients":10}`)
 		if took := time.Since(begin); took > time.Second {
 			t.Errorf("the other publisher waited %v", took)
 		}
 		for ; next < 20; next++ {
-			subscribers[0].want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, next))
+			subscribers[0].Want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, next))
 		}
 		// 200 copies, of which 20 are the burst. The last publication does not wait.
 		if took := time.Since(begin); took < 16*time.Second || took > 19*time.Second {
@@ -181,8 +181,8 @@ func TestConnectionsWait(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			go c.read()
-			go c.say(`{"type":"subscribe","topics":["room"]}`)
+			go c.Read()
+			go c.Say(`{"type":"subscribe","topics":["room"]}`)
 			inboxtest.Until(t, "the client is subscribed", func() bool { return s.topics.Subscribers("yjs:room") == i+1 })
 		}
 		if took := time.Since(begin); took < 2*time.Second || took > 6*time.Second {
@@ -208,7 +208,7 @@ func TestDrain(t *testing.T) {
 			}
 		}
 		for _, c := range all {
-			c.wantClosed(1012)
+			c.WantClosed(1012)
 		}
 		if took := time.Since(begin); took < 5*time.Second || took > 11*time.Second {
 			t.Errorf("draining took %v", took)
@@ -223,7 +223,7 @@ func (s *server) stuck(path, subscribe string) *client {
 	if err != nil {
 		s.Fatal(err)
 	}
-	c.say(subscribe)
+	c.Say(subscribe)
 	return c
 }
 
@@ -241,10 +241,10 @@ func doNotRead(t *testing.T, serve func(testing.TB, topichttp.Config) *server) {
 	budget := flight.NewShared(256<<20, clients)
 	s := serve(t, topichttp.Config{InFlight: budget, Clients: clients})
 	reads := s.connect("/trystero")
-	reads.say(`{"type":"subscribe","topic":"room"}`)
+	reads.Say(`{"type":"subscribe","topic":"room"}`)
 	patient := s.stuck("/trystero", `{"type":"subscribe","topic":"room"}`)
 	yReads := s.connect("/yjs")
-	yReads.say(`{"type":"subscribe","topics":["room"]}`)
+	yReads.Say(`{"type":"subscribe","topics":["room"]}`)
 	impatient := s.stuck("/yjs", `{"type":"subscribe","topics":["room"]}`)
 	inboxtest.Until(t, "all have subscribed", func() bool {
 		return s.topics.Subscribers("trystero:room") == 2 && s.topics.Subscribers("yjs:room") == 2
@@ -255,12 +255,12 @@ func doNotRead(t *testing.T, serve func(testing.TB, topichttp.Config) *server) {
 		c := s.connect(path)
 		inboxtest.Until(t, name+" was noticed", func() bool {
 			if path == "/yjs" {
-				c.say(`{"type":"publish","topic":"room","data":"` + payload + `"}`)
-				yReads.hear()
+				c.Say(`{"type":"publish","topic":"room","data":"` + payload + `"}`)
+				yReads.Hear()
 				return s.topics.Subscribers("yjs:room") == 1
 			}
-			c.say(`{"type":"publish","topic":"room","payload":"` + payload + `"}`)
-			reads.hear()
+			c.Say(`{"type":"publish","topic":"room","payload":"` + payload + `"}`)
+			reads.Hear()
 			return s.handler.Dropped() > 10
 		})
 	}
@@ -269,21 +269,21 @@ func doNotRead(t *testing.T, serve func(testing.TB, topichttp.Config) *server) {
 		t.Errorf("%d bytes are in flight for one client", used)
 	}
 	publish("/yjs", "the impatient client")
-	go impatient.read()
-	for range impatient.frames {
+	go impatient.Read()
+	for range impatient.Frames {
 	}
 
 	// When the patient client reads again, it gets what was left and then the next.
-	go patient.read()
+	go patient.Read()
 	if n := s.topics.Subscribers("trystero:room"); n != 2 {
 		t.Fatalf("%d subscribers, want 2", n)
 	}
 	c := s.connect("/trystero")
 	for heard := false; !heard; {
-		c.say(`{"type":"publish","topic":"room","payload":"again"}`)
-		reads.want(`{"topic":"room","payload":"again"}`)
-		for len(patient.frames) > 0 {
-			if patient.hear() == `{"topic":"room","payload":"again"}` {
+		c.Say(`{"type":"publish","topic":"room","payload":"again"}`)
+		reads.Want(`{"topic":"room","payload":"again"}`)
+		for len(patient.Frames) > 0 {
+			if patient.Hear() == `{"topic":"room","payload":"again"}` {
 				heard = true
 			}
 		}

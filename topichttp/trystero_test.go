@@ -12,21 +12,21 @@ import (
 func TestTrystero(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a, b := s.connect("/trystero"), s.connect("/trystero")
-		a.say(`{"type":"subscribe","topic":"r\u00f6om"}`)
-		b.say(`{"type":"subscribe","topic":"röom"}`)
+		a.Say(`{"type":"subscribe","topic":"r\u00f6om"}`)
+		b.Say(`{"type":"subscribe","topic":"röom"}`)
 		synctest.Wait()
 		for _, payload := range []string{`{"peerId":"a","offer":"\u0000"}`, `"text"`, `[1,{}]`, `null`, `1e5`, `""`} {
-			a.say(`{"type":"publish","topic":"röom","payload": ` + payload + `, "other":1}`)
-			a.want(`{"topic":"röom","payload":` + payload + `}`)
-			b.want(`{"topic":"röom","payload":` + payload + `}`)
+			a.Say(`{"type":"publish","topic":"röom","payload": ` + payload + `, "other":1}`)
+			a.Want(`{"topic":"röom","payload":` + payload + `}`)
+			b.Want(`{"topic":"röom","payload":` + payload + `}`)
 		}
-		b.say(`{"type":"unsubscribe","topic":"röom"}`)
+		b.Say(`{"type":"unsubscribe","topic":"röom"}`)
 		synctest.Wait()
-		a.say(`{"type":"publish","topic":"röom","payload":1}`)
-		a.want(`{"topic":"röom","payload":1}`)
+		a.Say(`{"type":"publish","topic":"röom","payload":1}`)
+		a.Want(`{"topic":"röom","payload":1}`)
 		synctest.Wait()
-		if len(b.frames) > 0 {
-			t.Errorf("after unsubscribing, the client got %q", b.hear())
+		if len(b.Frames) > 0 {
+			t.Errorf("after unsubscribing, the client got %q", b.Hear())
 		}
 	})
 }
@@ -35,7 +35,7 @@ func TestTrystero(t *testing.T) {
 func TestTrysteroIgnoresNonsense(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a, b := s.connect("/trystero"), s.connect("/trystero")
-		a.say(`{"type":"subscribe","topic":"room"}`)
+		a.Say(`{"type":"subscribe","topic":"room"}`)
 		synctest.Wait()
 		for _, frame := range []string{
 			"", "x", "null", "[]", "{}", `{"type":"publish"}`, `{"type":"publish","topic":"room"}`, `{"type":"publish","topic":1,"payload":1}`,
@@ -43,13 +43,13 @@ func TestTrysteroIgnoresNonsense(t *testing.T) {
 			`{"type":"subscribe","topic":""}`, `{"type":"subscribe","topic":["room"]}`, `{"type":"unsubscribe","topic":"never"}`,
 			`{"type":"ping"}`, `{"type":"subscribe","topic":"` + strings.Repeat("x", 5000) + `"}`,
 		} {
-			b.say(frame)
+			b.Say(frame)
 		}
 		synctest.Wait()
-		b.say(`{"type":"publish","topic":"room","payload":"last"}`)
-		a.want(`{"topic":"room","payload":"last"}`)
-		if len(b.frames) > 0 {
-			t.Errorf("the other client got %q", b.hear())
+		b.Say(`{"type":"publish","topic":"room","payload":"last"}`)
+		a.Want(`{"topic":"room","payload":"last"}`)
+		if len(b.Frames) > 0 {
+			t.Errorf("the other client got %q", b.Hear())
 		}
 	})
 }

@@ -18,26 +18,26 @@ import (
 func TestYWebRTC(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		a, b, other := s.connect("/yjs"), s.connect("/yjs/any/path?token=x"), s.connect("/yjs")
-		a.say(`{"type":"subscribe","topics":["one","two"]}`)
-		b.say(`{"type":"subscribe","topics":["one"]}`)
-		other.say(`{"type":"subscribe","topics":["three"]}`)
+		a.Say(`{"type":"subscribe","topics":["one","two"]}`)
+		b.Say(`{"type":"subscribe","topics":["one"]}`)
+		other.Say(`{"type":"subscribe","topics":["three"]}`)
 		for _, c := range []*client{a, b, other} {
 			c.silent()
 		}
-		a.say(`{"type":"publish", "topic":"one", "data" : {"type":"announce","from":"x\u00e9"}, "n":1.50, "extra":[null,true]}`)
+		a.Say(`{"type":"publish", "topic":"one", "data" : {"type":"announce","from":"x\u00e9"}, "n":1.50, "extra":[null,true]}`)
 		for _, c := range []*client{a, b} {
-			c.want(`{"type":"publish","topic":"one","data":{"type":"announce","from":"xé"},"n":1.5,"extra":[null,true],"clients":2}`)
+			c.Want(`{"type":"publish","topic":"one","data":{"type":"announce","from":"xé"},"n":1.5,"extra":[null,true],"clients":2}`)
 		}
-		other.say(`{"type":"publish","topic":"one","clients":7,"data":"from outside"}`)
+		other.Say(`{"type":"publish","topic":"one","clients":7,"data":"from outside"}`)
 		for _, c := range []*client{a, b} {
-			c.want(`{"type":"publish","topic":"one","data":"from outside","clients":2}`)
+			c.Want(`{"type":"publish","topic":"one","data":"from outside","clients":2}`)
 		}
-		b.say(`{"type":"unsubscribe","topics":["one","never"]}`)
+		b.Say(`{"type":"unsubscribe","topics":["one","never"]}`)
 		b.silent()
-		b.say(`{"type":"publish","topic":"one","data":"it has left"}`)
-		a.want(`{"type":"publish","topic":"one","data":"it has left","clients":1}`)
-		b.say(`{"type":"publish","topic":"two"}`)
-		a.want(`{"type":"publish","topic":"two","clients":1}`)
+		b.Say(`{"type":"publish","topic":"one","data":"it has left"}`)
+		a.Want(`{"type":"publish","topic":"one","data":"it has left","clients":1}`)
+		b.Say(`{"type":"publish","topic":"two"}`)
+		a.Want(`{"type":"publish","topic":"two","clients":1}`)
 		for _, c := range []*client{a, b, other} {
 			c.silent()
 		}
@@ -59,13 +59,13 @@ func TestYWebRTCIgnoresNonsense(t *testing.T) {
 	} {
 		inBubble(t, topichttp.Config{}, func(s *server) {
 			a, b := s.connect("/yjs"), s.connect("/yjs")
-			a.say(`{"type":"subscribe","topics":["room"]}`)
+			a.Say(`{"type":"subscribe","topics":["room"]}`)
 			a.silent()
-			b.say(frame)
+			b.Say(frame)
 			b.silent()
 			a.silent()
-			b.say(`{"type":"publish","topic":"room","data":1}`)
-			a.want(`{"type":"publish","topic":"room","data":1,"clients":1}`)
+			b.Say(`{"type":"publish","topic":"room","data":1}`)
+			a.Want(`{"type":"publish","topic":"room","data":1,"clients":1}`)
 		})
 	}
 }
@@ -87,9 +87,9 @@ func TestViolationsEndOnlyTheirOwnConnection(t *testing.T) {
 			t.Run(name+path, func(t *testing.T) {
 				inBubble(t, topichttp.Config{}, func(s *server) {
 					a, b := s.connect("/yjs"), s.connect(path)
-					a.say(`{"type":"subscribe","topics":["room"]}`)
-					go b.write(c.frame)
-					b.wantClosed(c.code)
+					a.Say(`{"type":"subscribe","topics":["room"]}`)
+					go b.Write(c.frame)
+					b.WantClosed(c.code)
 					a.silent()
 				})
 			})
@@ -132,16 +132,16 @@ func TestYWebRTCOverHTTP(t *testing.T) {
 func TestProtocolsAreSeparate(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		y, trystero := s.connect("/yjs"), s.connect("/trystero")
-		y.say(`{"type":"subscribe","topics":["room","trystero:room"]}`)
-		trystero.say(`{"type":"subscribe","topic":"room"}`)
+		y.Say(`{"type":"subscribe","topics":["room","trystero:room"]}`)
+		trystero.Say(`{"type":"subscribe","topic":"room"}`)
 		synctest.Wait()
-		trystero.say(`{"type":"publish","topic":"room","payload":"p"}`)
-		trystero.want(`{"topic":"room","payload":"p"}`)
+		trystero.Say(`{"type":"publish","topic":"room","payload":"p"}`)
+		trystero.Want(`{"topic":"room","payload":"p"}`)
 		y.silent()
-		y.say(`{"type":"publish","topic":"room"}`)
-		y.want(`{"type":"publish","topic":"room","clients":1}`)
-		if len(trystero.frames) > 0 {
-			t.Errorf("a client of Trystero got %q", trystero.hear())
+		y.Say(`{"type":"publish","topic":"room"}`)
+		y.Want(`{"type":"publish","topic":"room","clients":1}`)
+		if len(trystero.Frames) > 0 {
+			t.Errorf("a client of Trystero got %q", trystero.Hear())
 		}
 	})
 }
@@ -153,23 +153,23 @@ func TestYWebRTCOverTwoServers(t *testing.T) {
 	var clients []*client
 	for i := range 20 {
 		c := both[i%2].connect("/yjs")
-		c.say(`{"type":"subscribe","topics":["room"]}`)
+		c.Say(`{"type":"subscribe","topics":["room"]}`)
 		c.silent()
 		clients = append(clients, c)
 	}
 	inboxtest.Until(t, "the first server reaches the second", func() bool {
-		clients[0].say(`{"type":"publish","topic":"room"}`)
-		return len(clients[1].frames) > 0
+		clients[0].Say(`{"type":"publish","topic":"room"}`)
+		return len(clients[1].Frames) > 0
 	})
-	clients[0].say(`{"type":"publish","topic":"room","data":"start"}`)
+	clients[0].Say(`{"type":"publish","topic":"room","data":"start"}`)
 	for _, c := range clients {
-		for !strings.Contains(c.hear(), "start") {
+		for !strings.Contains(c.Hear(), "start") {
 		}
 	}
 	for i := range 100 {
-		clients[i%2].say(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d}`, i))
+		clients[i%2].Say(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d}`, i))
 		for _, c := range clients {
-			c.want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
+			c.Want(fmt.Sprintf(`{"type":"publish","topic":"room","data":%d,"clients":10}`, i))
 		}
 	}
 }

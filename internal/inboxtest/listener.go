@@ -1,13 +1,50 @@
 // Package inboxtest contains helpers for the tests of several packages: an in-memory
-// listener, certificates, WebSocket frames, a browser, and a ledger of messages. It
+// listener, certificates, WebSockets and their frames, a browser, and a ledger of messages. It
 // imports none of the packages that it helps to test.
 package inboxtest
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
+	"testing"
 )
+
+// A Dial connects like [net.Dialer.DialContext].
+type Dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Loopback listens on a free port of the loopback interface.
+func Loopback(tb testing.TB) net.Listener {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ln
+}
+
+// DialTo returns a Dial that connects to ln, whatever the address.
+func DialTo(ln net.Listener) Dial {
+	if in, ok := ln.(*Listener); ok {
+		return in.Dial
+	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	}
+}
+
+// DialTLS returns a Dial that adds TLS with a server that has the certificate.
+func (c Certificate) DialTLS(dial Dial) Dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, &tls.Config{RootCAs: c.Pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		return secure, secure.HandshakeContext(ctx)
+	}
+}
 
 // A Listener accepts in-memory connections, so that a server can run in a bubble of
 // testing/synctest. The connections are unbuffered: a write blocks until the other side
