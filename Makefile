@@ -47,10 +47,10 @@ test-docs: build/inbox-test web/node_modules web/sdk/node_modules web/docs/node_
 screenshots: deps build/inbox-test web/node_modules ## Take pictures of all states of the pages: build/screenshots
 	cd web && INBOX_BIN=$(CURDIR)/build/inbox-test npm run screenshots
 
-test-peerjs: build/inbox-test web/peerjs/node_modules ## Run only the tests with PeerJS
+test-peerjs: build/inbox-test web/node_modules web/peerjs/node_modules ## Run only the tests with PeerJS
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-topics: build/inbox-test web/topics/node_modules web/sdk/node_modules ## Run only the tests with y-webrtc and Trystero
+test-topics: build/inbox-test web/node_modules web/topics/node_modules ## Run only the tests with y-webrtc and Trystero
 	cd web/topics && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 test-firefox: deps deps-firefox build/inbox-test web/node_modules ## Test the SDK and the pages in Firefox

@@ -24,7 +24,20 @@ export function program() {
 /** @type {Set<import("node:child_process").ChildProcess>} */
 const running = new Set();
 
-/** Stops every server that a test left running. */
+/**
+ * Starts a program that ends with the tests.
+ * @param {string} command
+ * @param {string[]} args
+ * @param {import("node:child_process").SpawnOptions} [options]
+ */
+export function run(command, args, options) {
+  const child = spawn(command, args, { stdio: ["ignore", "ignore", "inherit"], ...options });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  return child;
+}
+
+/** Stops every program that a test left running. */
 export async function stopServers() {
   await Promise.all([...running].map(async (child) => {
     const exited = once(child, "exit");
@@ -49,12 +62,10 @@ const state = folder();
  * @param {{port?: number}} [options]
  */
 export async function startServer(flags = [], { port = 0 } = {}) {
-  const child = spawn(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--turn-listen", "127.0.0.1:0", "--drain", "1s", ...flags], {
+  const child = run(program(), ["serve", "--listen", `127.0.0.1:${port}`, "--turn-listen", "127.0.0.1:0", "--drain", "1s", ...flags], {
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, XDG_STATE_HOME: state },
   });
-  running.add(child);
-  child.once("exit", () => running.delete(child));
   let log = "";
   const url = await new Promise((resolve, reject) => {
     child.stderr.on("data", (chunk) => {

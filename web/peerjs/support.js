@@ -1,102 +1,21 @@
 /** Browsers with the PeerJS client in them, and the servers that they talk to. */
 
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { createServer as createSocket } from "node:net";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { chromium } from "playwright-core";
-import { chromiumOptions } from "../e2e/chromium.js";
-import { program, startServer, stopServers } from "../e2e/server.js";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as suite from "../e2e/suite.js";
+import { eventually, freePort, html, openPage, sharedStore } from "../e2e/suite.js";
+import { run, startServer } from "../e2e/server.js";
+
+export { stopAll } from "../e2e/suite.js";
 
 const here = import.meta.dirname;
-const files = {
-  "/": ["text/html", `<!doctype html><meta charset="utf-8"><title>PeerJS</title><link rel="icon" href="data:,">
-<script src="/peerjs.min.js"></script><script src="/page.js"></script>`],
+
+export const startBrowser = () => suite.startBrowser({
+  "/": ["text/html", html("PeerJS", "/peerjs.min.js", "/page.js")],
   "/page.js": ["text/javascript", readFileSync(join(here, "page.js"))],
   // The client as published.
   "/peerjs.min.js": ["text/javascript", readFileSync(join(here, "node_modules/peerjs/dist/peerjs.min.js"))],
-};
-
-let browser;
-let pages;
-
-export async function startBrowser() {
-  pages = createServer((request, response) => {
-    const [type, content] = files[request.url] ?? ["text/plain", ""];
-    response.setHeader("Content-Type", type);
-    response.end(content);
-  }).listen(0, "127.0.0.1");
-  await once(pages, "listening");
-  browser = await chromium.launch(chromiumOptions({ names: false }));
-}
-
-const children = new Set();
-
-export async function stopAll() {
-  await browser?.close();
-  pages?.close();
-  await stopServers();
-  await Promise.all([...children].map(async (child) => {
-    const exited = once(child, "exit");
-    child.kill("SIGKILL");
-    await exited;
-  }));
-}
-
-/** Starts a program that ends with the tests. */
-function run(command, args, argv0) {
-  const child = spawn(command, args, { argv0, stdio: ["ignore", "ignore", "inherit"] });
-  children.add(child);
-  child.once("exit", () => children.delete(child));
-}
-
-async function freePort() {
-  const socket = createSocket().listen(0, "127.0.0.1");
-  await once(socket, "listening");
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, "close");
-  return port;
-}
-
-/** Retries until it succeeds. */
-async function eventually(attempt) {
-  for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-    }
-  }
-}
-
-/** The address of a Redis for these tests: named by INBOX_REDIS, or started. */
-let redis;
-async function startRedis() {
-  if (process.env.INBOX_REDIS) return process.env.INBOX_REDIS;
-  redis ??= (async () => {
-    const port = await freePort();
-    run(redisServer(), ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"], "redis-server");
-    await eventually(() => execFileSync("redis-cli", ["-p", String(port), "ping"], { stdio: "ignore" }));
-    return `redis://127.0.0.1:${port}`;
-  })();
-  return redis;
-}
-
-/** Debian's redis-tools contains it under another name and starts no service. */
-function redisServer() {
-  for (const name of ["redis-server", "valkey-server", "redis-check-rdb"]) {
-    for (const folder of process.env.PATH.split(":")) {
-      if (existsSync(join(folder, name))) return join(folder, name);
-    }
-  }
-  throw new Error("redis-server is not installed, and this test needs it: apt-get install redis-tools");
-}
+});
 
 /**
  * The servers under test. start starts one or more that act as one; path and key are the
@@ -108,12 +27,7 @@ export const targets = {
   },
   "two inboxes, one Redis": {
     start: async ({ path = "/", key = "peerjs" }) => {
-      const store = await startRedis();
-      const folder = mkdtempSync(join(tmpdir(), "inbox-peerjs-"));
-      process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-      const pepper = join(folder, "pepper");
-      writeFileSync(pepper, randomBytes(32), { mode: 0o600 });
-      const shared = ["--store", store, "--pepper-file", pepper, "--redis-prefix", `${basename(folder)}:`];
+      const shared = await sharedStore();
       return Promise.all([1, 2].map(() => startServer([...flags(path, key), ...shared])));
     },
   },
@@ -150,11 +64,9 @@ export class Stage {
 
   /** A page of another person, in a separate browser context. */
   async page() {
-    const context = await browser.newContext();
-    this.#contexts.push(context);
-    context.setDefaultTimeout(this.patience);
-    const page = await context.newPage();
-    await page.goto(`http://localhost:${pages.address().port}/`);
+    const page = await openPage();
+    this.#contexts.push(page.context());
+    page.context().setDefaultTimeout(this.patience);
     return page;
   }
 

@@ -1,26 +1,27 @@
 /** Runs in the browser: a document of y-webrtc, and a room of Trystero. */
 
 import { createTopicStrategy } from "@trystero-p2p/core";
-import { WebrtcProvider } from "y-webrtc";
-import * as Y from "yjs";
 import { topics } from "../dist/trystero.js";
 
-const rtc = { iceServers: [] };
-
-/** Joins a room with a document that holds one entry, its own name. */
-window.openDocument = (name, room, signaling, password) => {
-  const doc = new Y.Doc();
-  const peers = doc.getMap("peers");
-  const provider = new WebrtcProvider(room, doc, { signaling, password, maxConns: 100, peerOpts: { config: rtc } });
-  peers.set(name, 1);
-  window.documentOf = { peers, provider };
+// y-webrtc would connect the documents of one browser over this instead of WebRTC.
+window.BroadcastChannel = class {
+  postMessage() {}
 };
 
-/** Returns the names in the document, sorted. */
-window.names = () => [...window.documentOf.peers.keys()].sort().join(" ");
+const documents = [];
+let instances = 0;
 
-/** Reports whether the room's connection to the server is open. */
-window.connected = () => window.documentOf.provider.signalingConns.every((conn) => conn.connected);
+/** Joins a room of y-webrtc with a document that holds one entry, its own name. */
+window.openDocument = async (name, room, options) => {
+  const { open } = await import(`/document.js?${instances++}`);
+  documents.push(open(name, room, options));
+};
+
+/** Returns the names in a document, sorted; of several, those of the first that lacks some. */
+window.names = () => documents.map((one) => one.names()).sort((a, b) => a.length - b.length)[0];
+
+/** Reports whether the connections to the server are open. */
+window.connected = () => documents.every((one) => one.connected());
 
 let joinRoom;
 
@@ -33,7 +34,7 @@ window.join = (name, room, url) => {
     joinRoom = createTopicStrategy({ ...strategy, init: () => relays });
     window.cut = () => relays.forEach((relay) => relay.socket.close());
   }
-  const joined = joinRoom({ appId: "inbox-test", rtcConfig: rtc }, room);
+  const joined = joinRoom({ appId: "inbox-test", rtcConfig: { iceServers: [] } }, room);
   const hello = joined.makeAction("hello");
   hello.onMessage = (other) => void heard.add(other);
   joined.onPeerJoin = (id) => void hello.send(name, { target: id });

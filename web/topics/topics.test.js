@@ -17,18 +17,20 @@ const limit = { timeout: compare ? 300_000 : 90_000 };
 const names = (n) => Array.from({ length: n }, (_, i) => `peer-${String(i).padStart(2, "0")}`);
 const pick = (servers, i) => servers[i % servers.length];
 
+const open = (page, name, room, server, options) => page.evaluate((given) => openDocument(...given), [name, room, { signaling: [server.url], maxConns: 100, ...options }]);
+
 /** Opens a document for each name, at the servers in turn, and waits until each has all. */
-async function inSync(t, servers, all, room, password) {
+async function inSync(t, servers, all, room, options = {}) {
   const pages = await Promise.all(all.map(openPage));
   const begin = Date.now();
-  const open = (page, i) => page.evaluate((given) => openDocument(...given), [all[i], room, [pick(servers, i).url], password]);
-  if (password) {
+  const opening = (page, i) => open(page, all[i], room, pick(servers, i), options);
+  if (options.password) {
     // Two that open a guarded room in the same moment may miss each other, whatever the server.
     for (const [i, page] of pages.entries()) {
-      await open(page, i);
+      await opening(page, i);
       await until(page, "connected", true, patience);
     }
-  } else await Promise.all(pages.map(open));
+  } else await Promise.all(pages.map(opening));
   await Promise.all(pages.map((page) => until(page, "names", all.join(" "), patience)));
   t.diagnostic(`${all.length} documents in sync after ${Date.now() - begin} ms`);
   return pages;
@@ -41,15 +43,15 @@ for (const [target, start] of Object.entries(targets)) {
     before(async () => (servers = await start()));
     for (const [n, password] of [[2], [2, "secret"], [10]]) {
       test(`${n} documents${password ? " with a password" : ""}`, limit, async (t) => {
-        await inSync(t, servers, names(n), `room of ${n} ${password}`, password);
+        await inSync(t, servers, names(n), `room of ${n} ${password}`, { password });
       });
     }
     test("a page with another password stays outside", limit, async (t) => {
-      const [page] = await inSync(t, servers, names(2), "guarded", "right");
+      const [page] = await inSync(t, servers, names(2), "guarded", { password: "right" });
       const stranger = await openPage();
-      await stranger.evaluate((given) => openDocument(...given), ["stranger", "guarded", [servers[0].url], "wrong"]);
+      await open(stranger, "stranger", "guarded", servers[0], { password: "wrong" });
       const late = await openPage();
-      await late.evaluate((given) => openDocument(...given), ["late", "guarded", [servers[0].url], "right"]);
+      await open(late, "late", "guarded", servers[0], { password: "right" });
       await until(page, "names", "late peer-00 peer-01", patience);
       assert.equal(await stranger.evaluate(() => names()), "stranger");
     });
@@ -58,7 +60,7 @@ for (const [target, start] of Object.entries(targets)) {
       await Promise.all(servers.map((server) => server.kill()));
       servers = await Promise.all(servers.map((server) => server.restart()));
       const late = await openPage();
-      await late.evaluate((given) => openDocument(...given), ["late", "restart", [pick(servers, 1).url]]);
+      await open(late, "late", "restart", pick(servers, 1));
       await Promise.all([...pages, late].map((page) => until(page, "names", "late peer-00 peer-01", patience)));
     });
   });
