@@ -211,20 +211,28 @@ export async function until(page, act, given) {
 
 /** Waits until the other person's video moves and is not dark. @param {import("playwright-core").Page} page */
 export async function sees(page) {
-  await page.waitForFunction(() => {
-    const video = /** @type {HTMLVideoElement} */ (document.getElementById("remote"));
-    if (video.videoWidth === 0 || getComputedStyle(video).visibility !== "visible") return false;
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 8;
-    const context = canvas.getContext("2d");
-    context.drawImage(video, 0, 0, 8, 8);
-    const [, green] = context.getImageData(4, 4, 1, 1).data;
-    // Firefox does not count frames of a stream, but its time advances with them. In Chromium, time advances without frames.
-    const frames = navigator.userAgent.includes("Firefox") ? 10 * video.currentTime : video.getVideoPlaybackQuality().totalVideoFrames;
-    window.firstFrames ??= frames;
-    return green > 60 && frames >= window.firstFrames + 3;
-  });
-  await page.evaluate(() => delete window.firstFrames);
+  try {
+    await page.waitForFunction(() => {
+      const video = /** @type {HTMLVideoElement} */ (document.getElementById("remote"));
+      const seen = (window.seen ??= {});
+      seen.width = video.videoWidth;
+      seen.visibility = getComputedStyle(video).visibility;
+      if (seen.width === 0 || seen.visibility !== "visible") return false;
+      const canvas = document.createElement("canvas");
+      canvas.width = canvas.height = 8;
+      const context = canvas.getContext("2d");
+      context.drawImage(video, 0, 0, 8, 8);
+      [, seen.green] = context.getImageData(4, 4, 1, 1).data;
+      // Firefox does not count frames of a stream, but its time advances with them. In Chromium, time advances without frames.
+      seen.frames = navigator.userAgent.includes("Firefox") ? 10 * video.currentTime : video.getVideoPlaybackQuality().totalVideoFrames;
+      seen.first ??= seen.frames;
+      return seen.green > 60 && seen.frames >= seen.first + 3;
+    });
+  } catch (error) {
+    const [seen, data] = await page.evaluate(() => [window.seen, { ...document.body.dataset }]);
+    throw new Error(`no moving video: ${JSON.stringify({ ...seen, ...data })}`, { cause: error });
+  }
+  await page.evaluate(() => delete window.seen);
 }
 
 /** Waits until sound arrives that is not silent. @param {import("playwright-core").Page} page */
