@@ -70,9 +70,10 @@ func newVariant(content []byte) variant {
 }
 
 // Handler returns a handler that serves the pages (/, /call, /files and /test), their files
-// under /assets/, /favicon.ico, and the SDK: /inbox.js, and its part without WebRTC,
-// /messaging.js, formerly /mailbox.js, and rooms, /rooms.js, which imports /inbox.js. It answers other paths with 404 and is safe for
-// concurrent use.
+// under /assets/, /favicon.ico, and the SDK: /inbox.js; its part without WebRTC,
+// /messaging.js, formerly /mailbox.js; rooms, /rooms.js, which imports /inbox.js; codes,
+// /codes.js; and the strategy for Trystero, /trystero.js. It answers other paths with 404 and is
+// safe for concurrent use.
 //
 // All URLs in the pages are relative, so the handler can be mounted below any path with
 // [http.StripPrefix]. The server's /inbox must be mounted below the same path.

@@ -60,7 +60,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	}
 	h := web.Handler()
 	all := urls(t)
-	for _, must := range []string{"/", "/call", "/files", "/test", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/favicon.ico", "/inbox.js", "/messaging.js", "/mailbox.js", "/rooms.js"} {
+	for _, must := range []string{"/", "/call", "/files", "/test", "/assets/call.js", "/assets/files.js", "/assets/qr.js", "/assets/logo.svg", "/favicon.ico", "/inbox.js", "/messaging.js", "/mailbox.js", "/rooms.js", "/codes.js", "/trystero.js"} {
 		if !strings.Contains(strings.Join(all, "\n")+"\n", must+"\n") {
 			t.Errorf("there is no %s", must)
 		}
@@ -138,7 +138,7 @@ func TestOnlyTheSDKIsShared(t *testing.T) {
 	h := web.Handler()
 	for _, url := range urls(t) {
 		origins, policy := "", "same-origin"
-		if url == "/inbox.js" || url == "/messaging.js" || url == "/mailbox.js" || url == "/rooms.js" || url == "/trystero.js" {
+		if url == "/inbox.js" || url == "/messaging.js" || url == "/mailbox.js" || url == "/rooms.js" || url == "/codes.js" || url == "/trystero.js" {
 			origins, policy = "*", "cross-origin"
 		}
 		etag := ""

@@ -35,29 +35,31 @@ const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", here, "--outDir", built], { stdio: "inherit" });
 
 mkdirSync(out, { recursive: true });
-/** The properties of inbox.js that rooms.js uses. Both need the same short names for them. */
+/** The properties of an inbox that rooms.js and codes.js use. All files need the same short names for them. */
 const SHARED = ["ask", "closing", "content", "inFlight", "onroom", "server", "shared", "success"];
 const ROOMS = [...SHARED, "change", "ends", "handle", "known", "mine", "news", "next", "timer", "tries", "wake"];
-let mangleCache;
+const MANGLED = { messaging: INTERNAL, inbox: INTERNAL, rooms: ROOMS, codes: SHARED, trystero: [] };
+let mangleCache = {};
 
-for (const entry of ["messaging", "inbox", "rooms", "trystero"]) {
-  const rooms = entry === "rooms";
+for (const entry of ["messaging", "inbox", "rooms", "codes", "trystero"]) {
   const result = await build({
     entryPoints: [join(here, "src", `${entry}.ts`)],
     // esbuild writes nothing. The name makes the sources in the map relative to dist/.
     outfile: join(here, "dist", `${entry}.js`),
     write: false,
     bundle: true,
-    external: rooms ? ["./inbox.js"] : [],
+    external: entry === "rooms" ? ["./inbox.js"] : [],
     sourcemap: "external",
     minifySyntax: true,
     format: "esm",
     target: "es2022",
-    mangleProps: new RegExp(`^(${(rooms ? ROOMS : INTERNAL).join("|")})$`),
-    mangleCache: rooms ? mangleCache : {},
+    mangleProps: new RegExp(`^(${MANGLED[entry].join("|")})$`),
+    mangleCache,
     logLevel: "warning",
   });
   mangleCache = result.mangleCache;
+  // Each of the two has the best names for the properties that only it uses.
+  if (entry === "messaging") mangleCache = Object.fromEntries(SHARED.map((name) => [name, mangleCache[name]]));
   const [map, bundle] = result.outputFiles;
   // terser chooses names that compress 5 % better than those of esbuild.
   const shipped = await minify(bundle.text, {
@@ -88,4 +90,5 @@ const reach = (module) => {
 };
 reach("inbox");
 reach("rooms");
+reach("codes");
 reach("trystero");

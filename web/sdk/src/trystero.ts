@@ -9,7 +9,12 @@
 export interface Relay {
   /** The server's WebSocket, while there is one. */
   readonly socket: WebSocket | undefined
+  /**
+   * Calls the listener with each message of a topic, also after the connection was lost and made
+   * again. Returns a function that unsubscribes.
+   */
   subscribe(topic: string, onMessage: Listener): () => void
+  /** Sends a message to all subscribers of a topic. Up to 100 messages wait for a connection. */
   publish(topic: string, payload: unknown): void
 }
 
@@ -18,8 +23,11 @@ export type Listener = (topic: string, payload: any) => unknown
 
 /** What `createTopicStrategy` takes. */
 export interface TopicStrategy {
+  /** Prepares a connection to each server. It opens with the first subscription. */
   init: () => Relay[]
+  /** Subscribes to a topic at one server. */
   subscribeTopic: (relay: Relay, topic: string, onMessage: Listener) => () => void
+  /** Publishes to a topic at one server. */
   publishTopic: (relay: Relay, topic: string, payload: string | object) => void
 }
 

@@ -17,7 +17,7 @@ const run = (script, ...given) => execFileSync(process.execPath, [script, ...giv
 
 // The goals were 4 and 8 KiB. A separate error for each kind of answer that does not
 // come from an inbox server, and an inbox that is closed and reopened, did not fit into them.
-for (const [name, budget] of [["messaging.js", 5264], ["inbox.js", 9824], ["rooms.js", 2048], ["trystero.js", 1024]]) {
+for (const [name, budget] of [["messaging.js", 5264], ["inbox.js", 9824], ["rooms.js", 2048], ["codes.js", 1024], ["trystero.js", 1024]]) {
   // gzip is larger than brotli, and every server can compress with it.
   test(`${name} is at most ${budget} bytes after gzip`, (t) => {
     const content = readFileSync(join(served, name));
@@ -40,7 +40,7 @@ test("two builds are identical", () => {
 });
 
 test("the server's copy is up to date", () => {
-  assert.deepEqual(readdirSync(served).sort(), ["inbox.js", "mailbox.js", "messaging.js", "rooms.js", "trystero.js"]);
+  assert.deepEqual(readdirSync(served).sort(), ["codes.js", "inbox.js", "mailbox.js", "messaging.js", "rooms.js", "trystero.js"]);
   for (const name of readdirSync(served)) {
     // The server does not serve the source maps.
     const built = read(`dist/${name}`).replace(/^\/\/# sourceMappingURL=.*\n/m, "");
@@ -52,12 +52,13 @@ const { project, folder } = install();
 
 test("the package contains what it should, and nothing else", () => {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const scripts = ["inbox.js", "messaging.js", "rooms.js", "trystero.js"];
-  const declarations = ["accept", "call-error", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "rooms", "send", "trystero"].map((name) => `${name}.d.ts`);
+  const scripts = ["inbox.js", "messaging.js", "rooms.js", "codes.js", "trystero.js"];
+  const declarations = ["accept", "call-error", "codes", "connect", "errors", "ids", "inbox", "message", "messaging", "receive", "rooms", "send", "trystero"].map((name) => `${name}.d.ts`);
   assert.deepEqual(files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort(), [
     "LICENSE",
     "README.md",
     ...["mailbox.js", ...[...scripts, ...declarations].flatMap((name) => [name, `${name}.map`])].map((name) => `dist/${name}`),
+    "codes/package.json",
     "mailbox/package.json",
     "messaging/package.json",
     "rooms/package.json",
@@ -83,7 +84,7 @@ test("the package has no dependencies, and the lockfile names no registry", () =
 test("Node can import the entry points, and no other file", () => {
   writeFileSync(join(project, "names.js"), `
     const names = [];
-    for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox", "@inbox/sdk/rooms"]) names.push(Object.keys(await import(name)).sort());
+    for (const name of ["@inbox/sdk", "@inbox/sdk/messaging", "@inbox/sdk/mailbox", "@inbox/sdk/rooms", "@inbox/sdk/codes", "@inbox/sdk/trystero"]) names.push(Object.keys(await import(name)).sort());
     names.push(await import("@inbox/sdk/dist/inbox.js").catch(({ code }) => code));
     console.log(JSON.stringify(names));
   `);
@@ -92,6 +93,8 @@ test("Node can import the entry points, and no other file", () => {
     ["Inbox", "InboxError", "randomId", "randomPassword"],
     ["Inbox", "InboxError", "randomId", "randomPassword"],
     ["join"],
+    ["createCode", "redeemCode"],
+    ["topics"],
     "ERR_PACKAGE_PATH_NOT_EXPORTED",
   ]);
 });

@@ -14,7 +14,10 @@ const readme = readFileSync(join(root, "README.md"), "utf8");
 const SURROUNDINGS = `
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "../dist/inbox.js";
 import { join } from "../dist/rooms.js";
+import { createCode, redeemCode } from "../dist/codes.js";
+import { topics } from "../dist/trystero.js";
 declare const id: string, password: string, secret: string, signal: AbortSignal, inbox: Inbox, stream: MediaStream;
+declare function createTopicStrategy(strategy: ReturnType<typeof topics>): (config: object, room: string) => object;
 declare function show(...values: unknown[]): void;
 declare function hide(value: unknown): void;
 declare function useEffect(effect: () => () => void, dependencies: unknown[]): void;
@@ -49,7 +52,7 @@ test("the README's table of options and errors names what exists", () => {
 });
 
 test("the README gives the sizes of the build", () => {
-  for (const name of ["inbox", "messaging"]) {
+  for (const name of ["inbox", "messaging", "rooms", "codes", "trystero"]) {
     const size = gzipSync(readFileSync(join(root, `../dist/${name}.js`)), { level: 9 }).length / 1024;
     const [, stated] = new RegExp(`/${name}\\.js\` \\|.*\\| ([\\d.]+) KiB`).exec(readme);
     assert.ok(Math.abs(stated - size) < 0.1, `${name}.js: ${size} KiB`);

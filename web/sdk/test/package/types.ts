@@ -2,9 +2,11 @@
 
 import { CallError, Inbox, InboxError, accept, connect, randomId, randomPassword } from "@inbox/sdk";
 import type { Call, CallErrorCode, Connection, InboxErrorCode, Message, SendOptions, Transport, Tried } from "@inbox/sdk";
+import { createCode, redeemCode, type Code, type CodeOptions, type Invitation } from "@inbox/sdk/codes";
 import type { Inbox as Former } from "@inbox/sdk/mailbox";
 import { Inbox as Messaging } from "@inbox/sdk/messaging";
 import { join, type PeerChange, type Room } from "@inbox/sdk/rooms";
+import { topics, type TopicStrategy } from "@inbox/sdk/trystero";
 
 const signal = new AbortController().signal;
 const maybe: AbortSignal | undefined = Math.random() < 0.5 ? signal : undefined;
@@ -73,10 +75,20 @@ for await (const change of room.peers()) {
 }
 await room.send({ hello: room.id }, options);
 await room.leave();
+
+const toRoom: CodeOptions = { room: room.id, signal: maybe };
+const { code, validFor }: Code = await createCode(inbox, toRoom);
+console.log(code, validFor, await createCode(messaging));
+const invitation: Invitation = await redeemCode(inbox, code, { signal: maybe });
+await join(inbox, invitation.room ?? invitation.id);
+const strategy: TopicStrategy = topics("wss://host/trystero", "wss://other/trystero");
+console.log(strategy.init().map(({ socket }) => socket?.readyState));
 await inbox.close({ signal });
 
 // @ts-expect-error id is required
 new Inbox("/inbox", { password: "x" });
+// @ts-expect-error a code belongs to an inbox
+createCode("alice");
 // @ts-expect-error pigeon is not a transport
 new Inbox("/inbox", { id: "x", password: "x", transports: ["pigeon"] });
 // @ts-expect-error nonsense is not an error code

@@ -1,0 +1,2 @@
+//! inbox 0.1.0
+async function o(o,{room:a,signal:e}={}){await o.a.b.c;let{code:c,seconds:i}=await n(o,{code:"",...void 0!==a&&{room:a}},{signal:e});return{code:c,validFor:1e3*i}}async function a(o,a,{signal:e}={}){return n(o,{},{path:"code",body:[...a.replace(/[\s\p{P}]/gu,"")].slice(0,7).join(""),signal:e})}async function n({a:o},a,n){return JSON.parse((await o.y(o,a,{...n,method:"post",d:/^200 .*json/})).e)}export{o as createCode,a as redeemCode};
