@@ -92,6 +92,7 @@ func startWith(tb testing.TB, c topichttp.Config, ln net.Listener, secure *tls.C
 	mux.HandleFunc("/yjs", s.handler.YWebRTC)
 	mux.HandleFunc("/yjs/", s.handler.YWebRTC)
 	mux.HandleFunc("/trystero", s.handler.Trystero)
+	mux.HandleFunc("/announce", s.handler.Tracker)
 	s.dial = inboxtest.DialTo(ln)
 	transport := &http.Transport{DialContext: s.dial}
 	s.client = &http.Client{Transport: transport}

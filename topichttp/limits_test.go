@@ -196,13 +196,13 @@ func TestDrain(t *testing.T) {
 	inBubble(t, topichttp.Config{}, func(s *server) {
 		var all []*client
 		for range 20 {
-			for _, path := range []string{"/yjs", "/trystero"} {
+			for _, path := range []string{"/yjs", "/trystero", "/announce"} {
 				all = append(all, s.connect(path))
 			}
 		}
 		begin := time.Now()
 		s.handler.Drain(10 * time.Second)
-		for _, path := range []string{"/yjs", "/trystero"} {
+		for _, path := range []string{"/yjs", "/trystero", "/announce"} {
 			if _, err := s.try(path, ""); err == nil || !strings.Contains(err.Error(), "503") {
 				t.Errorf("a new socket at %s: %v", path, err)
 			}

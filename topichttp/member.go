@@ -40,9 +40,10 @@ type member struct {
 	socket   *socket.Socket // set by the first Look
 	since    time.Time
 	admitted bool
-	topics   []string     // subscribed topics, with the kind's prefix
-	waiting  *publication // waits for --limit-copies
-	ends     time.Time    // when the connection ends for why
+	topics   []string    // subscribed topics, with the kind's prefix
+	tracked  []tracked   // the client's peers in swarms
+	waiting  publication // waits for --limit-copies
+	ends     time.Time   // when the connection ends for why
 	why      error
 	drain    *gate.Drain // the drain that ends was taken from
 	wait     meter.Wait
@@ -55,9 +56,26 @@ type member struct {
 }
 
 // A publication is a message that a client has sent.
-type publication struct {
+type publication interface {
+	copies() int           // deliveries to expect
+	publish() (status int) // as in HTTP
+}
+
+// A topical publication is one to a topic.
+type topical struct {
+	m     *member
 	topic string
 	body  []byte
+}
+
+func (p *topical) copies() int { return p.m.h.Topics.Subscribers(p.topic) }
+
+func (p *topical) publish() (status int) {
+	if err := p.m.h.Topics.Publish(p.topic, p.body); err != nil {
+		p.m.h.Refusals.Add(meter.BadTopic, p.m.socket.Client())
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
 }
 
 // Deliver implements [inbox.Subscriber].
@@ -245,9 +263,14 @@ func (m *member) unsubscribe(name string) {
 	}
 }
 
-// publish publishes body, or keeps it until the copies of its address allow it.
+// publish publishes body to a topic, as send does.
 func (m *member) publish(s *socket.Socket, now time.Time, name string, body []byte) {
-	m.waiting = &publication{m.kind.prefix + name, body}
+	m.send(s, now, &topical{m, m.kind.prefix + name, body})
+}
+
+// send publishes p, or keeps it until the copies of its address allow it.
+func (m *member) send(s *socket.Socket, now time.Time, p publication) {
+	m.waiting = p
 	if again := m.publishWaiting(s, now); !again.IsZero() {
 		m.lookAgain(s, again)
 	}
@@ -260,19 +283,13 @@ func (m *member) publishWaiting(s *socket.Socket, now time.Time) (again time.Tim
 	if p == nil {
 		return time.Time{}
 	}
-	n := m.h.Topics.Subscribers(p.topic)
-	if wait := m.h.Clients.Publish(s.Client(), max(1, n)); wait > 0 {
+	if wait := m.h.Clients.Publish(s.Client(), max(1, p.copies())); wait > 0 {
 		again = now.Add(wait)
 		s.Pause(again)
 		return again
 	}
 	m.waiting = nil
-	status := http.StatusOK
-	if err := m.h.Topics.Publish(p.topic, p.body); err != nil {
-		status = http.StatusBadRequest
-		m.h.Refusals.Add(meter.BadTopic, s.Client())
-	}
-	m.h.Meter.Request(m.kind.gate.Transport, status)
+	m.h.Meter.Request(m.kind.gate.Transport, p.publish())
 	return time.Time{}
 }
 
@@ -290,6 +307,7 @@ func (m *member) End(s *socket.Socket, why error) socket.Close {
 		m.h.Topics.Unsubscribe(topic, m)
 	}
 	m.topics = nil
+	m.h.swarms.leaveAll(m)
 	m.mu.Lock()
 	if m.socket != nil {
 		m.clear()

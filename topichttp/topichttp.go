@@ -1,8 +1,9 @@
 // Package topichttp serves the clients of other projects that find each other in topics:
-// y-webrtc and Trystero, and WebTorrent's clients, whose topics are swarms
-// (docs/topics.md). Each protocol has a file, which reads its frames. They share the
-// rest: a connection is a [inbox.Subscriber] with a bounded queue, parked like every
-// socket of the server.
+// y-webrtc and Trystero, and clients of WebTorrent trackers (docs/topics.md). Each
+// protocol has a file, which reads its frames. They share the rest: a connection has a
+// bounded queue, and is parked like every socket of the server. It subscribes to its
+// topics. For the tracker, each swarm subscribes to one topic instead, in which the
+// servers tell each other about their peers.
 package topichttp
 
 import (
@@ -35,6 +36,8 @@ type Config struct {
 	PerConnection int // topics of one connection; default 200
 	MaxMessage    int // bytes of a frame; default 128 KiB
 	Queue         int // bytes queued for a subscriber that does not read; default 256 KiB
+	Swarms        int // swarms of the tracker; default 1,000
+	SwarmPeers    int // peers of one swarm at this server; default 1,000
 
 	InFlight     *flight.Budget  // bounds the bytes of frames in flight; default 256 MiB
 	AllowOrigins []string        // origins of pages that may connect; default: all
@@ -59,6 +62,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Queue == 0 {
 		c.Queue = 256 << 10
 	}
+	if c.Swarms == 0 {
+		c.Swarms = 1000
+	}
+	if c.SwarmPeers == 0 {
+		c.SwarmPeers = 1000
+	}
 	if c.InFlight == nil {
 		c.InFlight = flight.New(0)
 	}
@@ -71,12 +80,13 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Handler serves the URLs of the protocols: YWebRTC and Trystero. It is safe for
+// Handler serves the URLs of the protocols: YWebRTC, Trystero and Tracker. It is safe for
 // concurrent use.
 type Handler struct {
 	Config
-	yWebRTC, trystero kind
-	dropped           atomic.Uint64 // deliveries lost by subscribers that do not read
+	yWebRTC, trystero, tracker kind
+	swarms                     swarms
+	dropped                    atomic.Uint64 // deliveries lost by subscribers that do not read
 }
 
 // A kind is one protocol.
@@ -109,6 +119,9 @@ func New(c Config) (*Handler, error) {
 	h.begin(&h.trystero, meter.Trystero, "Clients of Trystero", pages)
 	h.trystero.prefix, h.trystero.message, h.trystero.wire = "trystero:", trysteroMessage, body
 	h.trystero.patient = true
+	h.begin(&h.tracker, meter.Tracker, "HTTP and UDP trackers are not served here. WebTorrent clients", pages)
+	h.tracker.message, h.tracker.wire, h.tracker.patient = trackerMessage, body, true
+	h.swarms.begin(&h.Config)
 	return h, nil
 }
 
@@ -148,6 +161,9 @@ func (h *Handler) YWebRTC(w http.ResponseWriter, r *http.Request) {
 // Trystero serves clients of Trystero's ws-relay.
 func (h *Handler) Trystero(w http.ResponseWriter, r *http.Request) { h.serve(&h.trystero, w, r) }
 
+// Tracker serves clients of WebTorrent trackers.
+func (h *Handler) Tracker(w http.ResponseWriter, r *http.Request) { h.serve(&h.tracker, w, r) }
+
 func (h *Handler) serve(k *kind, w http.ResponseWriter, r *http.Request) {
 	k.gate.Admit(w, r, func(w http.ResponseWriter, r *http.Request) { h.connect(k, w, r) })
 }
@@ -163,7 +179,15 @@ func (h *Handler) connect(k *kind, w http.ResponseWriter, r *http.Request) {
 func (h *Handler) Drain(over time.Duration) {
 	h.yWebRTC.gate.Drain(over)
 	h.trystero.gate.Drain(over)
+	h.tracker.gate.Drain(over)
 }
+
+// SwarmStats returns the number of the tracker's swarms, and of their peers at this server.
+func (h *Handler) SwarmStats() (swarms, peers int) { return h.swarms.stats() }
+
+// Relayed returns the number of offers and answers that the tracker passed on for clients
+// of this server.
+func (h *Handler) Relayed() uint64 { return h.swarms.relayed.Load() }
 
 // Dropped returns the number of deliveries that subscribers lost because they did not read.
 func (h *Handler) Dropped() uint64 { return h.dropped.Load() }

@@ -83,7 +83,7 @@ func TestViolationsEndOnlyTheirOwnConnection(t *testing.T) {
 		"a continuation of nothing": {ws.Frame{Header: ws.Header{Fin: true, OpCode: ws.OpContinuation}}, 1002},
 		"a close frame":             {ws.NewCloseFrame(ws.NewCloseFrameBody(4321, "bye")), 4321},
 	} {
-		for _, path := range []string{"/yjs", "/trystero"} {
+		for _, path := range []string{"/yjs", "/trystero", "/announce"} {
 			t.Run(name+path, func(t *testing.T) {
 				inBubble(t, topichttp.Config{}, func(s *server) {
 					a, b := s.connect("/yjs"), s.connect(path)

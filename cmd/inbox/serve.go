@@ -256,7 +256,7 @@ func (c *serveCommand) Run(ctx context.Context, s streams) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(withTopics(c.basePath(), rooms, routes(c.basePath(), handler, peers, store.ready, clients)))))
+	srv.Handle(logRequests(log, c.LogClients, c.withHSTS(c.withTopics(rooms, routes(c.basePath(), handler, peers, store.ready, clients)))))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	defer c.serveHTTP(plain, listeners, certs, log)()

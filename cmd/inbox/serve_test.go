@@ -35,7 +35,7 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_DRAIN": "7s", "INBOX_LOG_FORMAT": "json", "INBOX_LOG_LEVEL": "debug",
 		"INBOX_UNIX_MODE": "0600", "INBOX_TRUSTED_PROXY": "10.0.0.0/8,unix", "INBOX_FORWARDED_HEADER": "Forwarded", "INBOX_PROXY_PROTOCOL": "true",
 		"INBOX_LOG_CLIENTS": "true", "INBOX_METRICS_LISTEN": "127.0.0.1:9600", "INBOX_PPROF": "true",
-		"INBOX_TOPICS": "false", "INBOX_TOPIC_SUBSCRIBERS": "7", "INBOX_TOPIC_NAME": "7B", "INBOX_CONNECTION_TOPICS": "7", "INBOX_TOPIC_QUEUE": "70KiB", "INBOX_LIMIT_COPIES": "7/s",
+		"INBOX_TOPICS": "false", "INBOX_TOPIC_SUBSCRIBERS": "7", "INBOX_TOPIC_NAME": "70B", "INBOX_CONNECTION_TOPICS": "7", "INBOX_TOPIC_QUEUE": "70KiB", "INBOX_TRACKER_SWARMS": "7", "INBOX_LIMIT_COPIES": "7/s",
 		"INBOX_PEERJS": "false", "INBOX_PEERJS_KEY": "mine", "INBOX_PEERJS_DISCOVERY": "true",
 		"INBOX_LIMITS": "off", "INBOX_LIMIT_REQUESTS": "7/s", "INBOX_LIMIT_INBOXES": "7/m", "INBOX_LIMIT_RECIPIENTS": "7/h",
 		"INBOX_LIMIT_CONNECTIONS": "7", "INBOX_LIMIT_IN_FLIGHT": "7MiB", "INBOX_LIMIT_MEMORY": "7MiB", "INBOX_MAX_CONNECTIONS": "7", "INBOX_MAX_SLOW": "7MiB", "INBOX_PEERJS_HELD": "700KiB",
@@ -45,9 +45,9 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 		"INBOX_SENDER_SHARE": "7", "INBOX_ROOM_MEMBERS": "7", "INBOX_ROOMS_PER_PEER": "7", "INBOX_LIMIT_PASSWORDS": "7/s", "INBOX_LIMIT_PASSWORDS_PER_INBOX": "7/s",
 	}
 	values["INBOX_CONFIG"] = writeConfig(t, "drain: 7s")
-	// Flags that contradict Redis and --tls files.
+	// Flags that contradict Redis, --tls files or --topics=false.
 	others := map[string]string{
-		"INBOX_SNAPSHOT": "/s", "INBOX_TLS_DOMAIN": "a.example,b.example", "INBOX_TLS_EMAIL": "a@example.com",
+		"INBOX_TRACKER": "true", "INBOX_SNAPSHOT": "/s", "INBOX_TLS_DOMAIN": "a.example,b.example", "INBOX_TLS_EMAIL": "a@example.com",
 		"INBOX_TLS_DIRECTORY": "letsencrypt-staging", "INBOX_TLS_DIRECTORY_CA": "/ca.pem", "INBOX_TLS_STORAGE": "/acme",
 	}
 	var plain, alone, c cli

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -15,10 +16,12 @@ import (
 // topicFlags configure the protocols whose clients meet in topics.
 type topicFlags struct {
 	Topics           bool `default:"true" group:"Topics" help:"Serve y-webrtc and Trystero clients. --topics=false turns this off."`
-	TopicSubscribers int  `default:"1000" group:"Topics" help:"Subscribers of one topic on this server. Further clients receive nothing from it."`
+	TopicSubscribers int  `default:"1000" group:"Topics" help:"Subscribers of one topic on this server, and peers of one swarm. Further clients receive nothing from it."`
 	TopicName        size `default:"512B" group:"Topics" help:"Length of a topic's name."`
-	ConnectionTopics int  `default:"200" group:"Topics" help:"Topics per connection. The server ignores further ones."`
-	TopicQueue       size `default:"256KiB" group:"Topics" help:"Bytes queued for a subscriber that does not read. Beyond it, a Trystero client loses messages; a y-webrtc client loses its connection and subscribes again."`
+	ConnectionTopics int  `default:"200" group:"Topics" help:"Topics or swarms per connection. The server ignores further ones."`
+	TopicQueue       size `default:"256KiB" group:"Topics" help:"Bytes queued for a subscriber that does not read. Beyond it, a Trystero or WebTorrent client loses messages; a y-webrtc client loses its connection and subscribes again."`
+	Tracker          bool `group:"Topics" help:"Serve a tracker for WebTorrent clients at /announce."`
+	TrackerSwarms    int  `default:"1000" group:"Topics" help:"Swarms of the tracker on this server. A new one replaces the one without an announce for the longest time."`
 }
 
 // check rejects invalid values.
@@ -32,6 +35,12 @@ func (c *topicFlags) check() error {
 		return errors.New("--connection-topics must be at least 1")
 	case c.TopicQueue < 16<<10:
 		return errors.New("--topic-queue must be at least 16KiB")
+	case c.Tracker && !c.Topics:
+		return errors.New("--tracker requires --topics")
+	case c.Tracker && int(c.TopicName) < topichttp.SwarmName:
+		return fmt.Errorf("--tracker requires a --topic-name of at least %dB", topichttp.SwarmName)
+	case c.TrackerSwarms < 1:
+		return errors.New("--tracker-swarms must be at least 1")
 	}
 	return nil
 }
@@ -81,17 +90,24 @@ func memberFamilies(h *topichttp.Handler) []family.Family {
 	if h == nil {
 		return nil
 	}
+	stat := func(read func(swarms, peers int) int) func() float64 {
+		return func() float64 { return float64(read(h.SwarmStats())) }
+	}
 	return []family.Family{
 		family.Counter("inbox_topics_dropped_total", "Copies of publications that subscribers lost because they did not read.", func() float64 { return float64(h.Dropped()) }),
+		family.Gauge("inbox_tracker_swarms", "Swarms with peers on this server.", stat(func(swarms, _ int) int { return swarms })),
+		family.Gauge("inbox_tracker_peers", "Peers in swarms on this server. A client counts once for each of its swarms.", stat(func(_, peers int) int { return peers })),
+		family.Counter("inbox_tracker_relayed_total", "Offers and answers that the tracker passed on for clients of this server.", func() float64 { return float64(h.Relayed()) }),
 	}
 }
 
-// topicHandler returns the handler of y-webrtc and Trystero; nil with --topics=false.
+// topicHandler returns the handler of y-webrtc, Trystero and the tracker; nil with --topics=false.
 func (c *serveCommand) topicHandler(t topichttp.Config) (*topichttp.Handler, error) {
 	if !c.Topics {
 		return nil, nil
 	}
 	t.AllowOrigins, t.PerConnection, t.Queue = c.AllowOrigin, c.ConnectionTopics, int(c.TopicQueue)
+	t.Swarms, t.SwarmPeers = c.TrackerSwarms, c.TopicSubscribers
 	t.MaxMessage = max(int(c.MaxBody), topichttp.DefaultMaxMessage)
 	return topichttp.New(t)
 }
@@ -99,18 +115,20 @@ func (c *serveCommand) topicHandler(t topichttp.Config) (*topichttp.Handler, err
 // withTopics serves the URLs of topics, and leaves the others to next. Clients of y-webrtc
 // may use any path below theirs, so it is not a pattern of the mux: PeerJS has patterns
 // that begin with any word.
-func withTopics(base string, h *topichttp.Handler, next http.Handler) http.Handler {
+func (c *serveCommand) withTopics(h *topichttp.Handler, next http.Handler) http.Handler {
 	if h == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch path, ok := strings.CutPrefix(r.URL.Path, base); {
+		switch path, ok := strings.CutPrefix(r.URL.Path, c.basePath()); {
 		case !ok:
 			next.ServeHTTP(w, r)
 		case path == "yjs" || strings.HasPrefix(path, "yjs/"):
 			h.YWebRTC(w, r)
 		case path == "trystero":
 			h.Trystero(w, r)
+		case path == "announce" && c.Tracker:
+			h.Tracker(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -17,11 +17,12 @@ const (
 	PeerJS                    // PeerJS WebSockets: handshakes, and messages over them
 	YWebRTC                   // y-webrtc WebSockets: handshakes, and publications over them
 	Trystero                  // Trystero WebSockets: handshakes, and publications over them
+	Tracker                   // WebSockets of the WebTorrent tracker: handshakes, and announces over them
 
 	transportCount // number of transports
 )
 
-var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs", "y-webrtc", "trystero"}
+var transports = [transportCount]string{"http", "long-poll", "stream", "socket", "peerjs", "y-webrtc", "trystero", "tracker"}
 
 // String returns the name used in metrics.
 func (t Transport) String() string { return transports[t] }

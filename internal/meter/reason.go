@@ -22,6 +22,7 @@ const (
 	TopicSubscribers  // subscribers of one topic
 	TopicsOfClient    // topics of one connection
 	SlowSubscriber    // publications for a subscriber that does not read
+	TrackerSwarms     // swarms dropped for newer ones
 	ServerConnections // counts seconds in which new connections had to wait
 
 	// Client addresses reported by proxies, or by clients that pretend to be one.
@@ -67,6 +68,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 	TopicSubscribers:    {"topic-subscribers", "subscriptions to a topic that has its maximum of subscribers"},
 	TopicsOfClient:      {"connection-topics", "subscriptions of a connection that has its maximum of topics"},
 	SlowSubscriber:      {"slow-subscriber", "publications for subscribers that do not read"},
+	TrackerSwarms:       {"tracker-swarms", "swarms that the tracker dropped for newer ones"},
 	ServerConnections:   {"server-connections", "the server is at its limit of connections and accepted none for a second"},
 	UntrustedHeader:     {"untrusted-header", "client addresses from peers that --trusted-proxy does not list"},
 	InvalidHeader:       {"invalid-header", "proxy headers with an invalid address"},

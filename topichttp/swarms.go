@@ -1,0 +1,448 @@
+package topichttp
+
+import (
+	"container/list"
+	crand "crypto/rand"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"inbox"
+	"inbox/internal/meter"
+)
+
+const (
+	// swarmTTL is how long a swarm lives without an announce at this server.
+	swarmTTL = 20 * time.Minute
+	// peerTTL is how long a server remembers a peer that another server has listed. Servers
+	// list their peers again with the first announce after an announceInterval.
+	peerTTL = 5 * time.Minute
+	// sweepEvery is the time between searches for peers beyond peerTTL.
+	sweepEvery = 30 * time.Second
+	// listEvery and listMost bound the lists of a server's peers in one swarm.
+	listEvery = time.Second
+	listMost  = 1000
+
+	topicPrefix = "tracker:"
+	// SwarmName is the length of the name of a swarm's topic, which Topics must allow.
+	SwarmName = len(topicPrefix) + len(id{})
+)
+
+// Kinds of messages between servers. The id of the sending server follows.
+const (
+	hello   = 'h' // peers as in present; the other servers answer with theirs
+	present = 'p' // peers at the server: for each 's' for a seeder or 'l' for others, and its id
+	gone    = 'g' // the id of a peer that has left
+	passed  = 's' // the id of a peer at another server, and a frame for it
+)
+
+type serverID [8]byte
+
+// swarms are the tracker's. Swarms call Topics without a lock, since Topics call swarms
+// with a lock held.
+type swarms struct {
+	*Config
+	server  serverID // a random name for this server
+	relayed atomic.Uint64
+
+	mu     sync.Mutex // guards the fields below, swarms and peers
+	byHash map[id]*list.Element
+	recent list.List // of *swarm, the last announced first
+	local  int       // peers at this server
+}
+
+// A swarm has at least one peer at this server. It is a [inbox.Subscriber] of a topic in
+// which servers list their peers and pass signals on.
+type swarm struct {
+	all       *swarms
+	hash      id
+	announced time.Time // last announce at this server
+	dropped   bool
+	peers     []*peer // in random order
+	remote    map[remotePeer]*peer
+	seeders   int
+	listed    time.Time // when this server last listed its peers
+	due       byte      // kind of the list that is due, or zero
+	swept     time.Time
+}
+
+// A peer is a client's in one swarm. Different clients can use the same id.
+type peer struct {
+	id     id
+	at     int     // index in the swarm's peers
+	member *member // nil: at another server
+	seeder bool
+	seen   time.Time // when another server last listed it
+}
+
+type remotePeer struct {
+	server serverID
+	id     id
+}
+
+// tracked is one of a client's peers, and its swarm.
+type tracked struct {
+	swarm *swarm
+	peer  *peer
+}
+
+// effects are calls of Topics that follow from a change.
+type effects struct {
+	swarm    *swarm
+	begins   bool     // swarm is new
+	ended    []*swarm // dropped
+	messages [][]byte // to the other servers with peers in swarm
+}
+
+func (t *swarms) begin(c *Config) {
+	t.Config, t.byHash = c, make(map[id]*list.Element)
+	crand.Read(t.server[:]) // never fails
+}
+
+// do changes swarms with the lock held, and then calls Topics.
+func (t *swarms) do(change func(e *effects)) {
+	var e effects
+	t.mu.Lock()
+	change(&e)
+	t.mu.Unlock()
+	for _, s := range e.ended {
+		t.Topics.Unsubscribe(s.topic(), s)
+	}
+	if e.begins {
+		_, _ = t.Topics.Subscribe(e.swarm.topic(), e.swarm) // fails only if topics must have very short names
+		t.mu.Lock()
+		dropped := e.swarm.dropped
+		t.mu.Unlock()
+		if dropped { // meanwhile
+			t.Topics.Unsubscribe(e.swarm.topic(), e.swarm)
+		}
+	}
+	for _, body := range e.messages {
+		_ = t.Topics.Publish(e.swarm.topic(), body)
+	}
+}
+
+// counts returns the numbers of peers in a swarm that this server knows.
+func (t *swarms) counts(hash id) (c counts) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found := t.byHash[hash]; found != nil {
+		c = found.Value.(*swarm).counts()
+	}
+	return c
+}
+
+// stats returns the number of swarms, and of peers at this server.
+func (t *swarms) stats() (swarms, peers int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byHash), t.local
+}
+
+// announce adds a peer to its swarm unless it is there, and passes on its offers and its
+// answer.
+func (t *swarms) announce(a *announce) (c counts, err *refusal) {
+	now := time.Now()
+	t.do(func(e *effects) {
+		if err = t.join(a, now, e); err == nil {
+			e.swarm.relay(a, now, e)
+			c = e.swarm.counts()
+		}
+	})
+	return c, err
+}
+
+// join adds or updates the peer of an announce.
+func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
+	m := a.m
+	m.tracked = slices.DeleteFunc(m.tracked, func(in tracked) bool { return in.swarm.dropped })
+	var p *peer
+	if i := m.trackedAt(a.hash, a.peer); i >= 0 {
+		e.swarm, p = m.tracked[i].swarm, m.tracked[i].peer
+	} else {
+		if len(m.tracked) >= t.PerConnection {
+			return errTracked
+		}
+		if found := t.byHash[a.hash]; found != nil {
+			e.swarm = found.Value.(*swarm)
+		} else {
+			t.create(a, now, e)
+		}
+		if e.swarm.here() >= t.SwarmPeers {
+			return errFull
+		}
+	}
+	s := e.swarm
+	s.announced = now
+	t.recent.MoveToFront(t.byHash[a.hash])
+	changed := p == nil || a.seeder && !p.seeder
+	if p == nil {
+		p = &peer{id: a.peer, member: m}
+		s.insert(p)
+		t.local++
+		m.tracked = append(m.tracked, tracked{s, p})
+	}
+	if a.seeder && !p.seeder {
+		p.seeder = true
+		s.seeders++
+	}
+	switch {
+	case e.begins:
+		s.list(hello, now, e)
+	case now.Sub(s.listed) >= announceInterval:
+		s.list(present, now, e)
+	case changed:
+		e.messages = append(e.messages, appendPeer(t.message(present), p))
+	}
+	return nil
+}
+
+// create adds a swarm, and drops those that are too old or too many.
+func (t *swarms) create(a *announce, now time.Time, e *effects) {
+	for last := t.recent.Back(); last != nil; last = t.recent.Back() {
+		oldest := last.Value.(*swarm)
+		if now.Sub(oldest.announced) < swarmTTL {
+			if len(t.byHash) < t.Swarms {
+				break
+			}
+			t.Refusals.Add(meter.TrackerSwarms, a.m.socket.Client())
+		}
+		t.drop(oldest, e)
+	}
+	e.swarm, e.begins = &swarm{all: t, hash: a.hash, remote: make(map[remotePeer]*peer)}, true
+	t.byHash[a.hash] = t.recent.PushFront(e.swarm)
+}
+
+func (t *swarms) drop(s *swarm, e *effects) {
+	t.local -= s.here()
+	t.recent.Remove(t.byHash[s.hash])
+	delete(t.byHash, s.hash)
+	s.dropped, s.peers, s.remote = true, nil, nil
+	e.ended = append(e.ended, s)
+}
+
+// leave removes a client's peer, given its index in tracked, from its swarm.
+func (t *swarms) leave(m *member, i int) {
+	s, p := m.tracked[i].swarm, m.tracked[i].peer
+	m.tracked = slices.Delete(m.tracked, i, i+1)
+	t.do(func(e *effects) {
+		if s.dropped {
+			return
+		}
+		s.remove(p)
+		t.local--
+		if !slices.ContainsFunc(s.peers, func(other *peer) bool { return other.id == p.id && other.member != nil }) {
+			e.swarm, e.messages = s, [][]byte{append(t.message(gone), p.id[:]...)}
+		}
+		if s.here() == 0 {
+			t.drop(s, e)
+		}
+	})
+}
+
+// leaveAll removes all peers of a client, whose connection has ended.
+func (t *swarms) leaveAll(m *member) {
+	for len(m.tracked) > 0 {
+		t.leave(m, len(m.tracked)-1)
+	}
+	m.tracked = nil
+}
+
+// message returns the beginning of a message of this server.
+func (t *swarms) message(kind byte) []byte { return append([]byte{kind}, t.server[:]...) }
+
+func appendPeer(to []byte, p *peer) []byte {
+	kind := byte('l')
+	if p.seeder {
+		kind = 's'
+	}
+	return append(append(to, kind), p.id[:]...)
+}
+
+// The methods below, except for Deliver and Missed, need t.mu.
+
+func (s *swarm) topic() string { return topicPrefix + string(s.hash[:]) }
+
+func (s *swarm) counts() counts { return counts{s.seeders, len(s.peers) - s.seeders} }
+
+// here returns the number of peers at this server.
+func (s *swarm) here() int { return len(s.peers) - len(s.remote) }
+
+func (s *swarm) insert(p *peer) {
+	p.at = len(s.peers)
+	s.peers = append(s.peers, p)
+	if p.seeder {
+		s.seeders++
+	}
+}
+
+func (s *swarm) remove(p *peer) {
+	last := len(s.peers) - 1
+	s.swap(p.at, last)
+	s.peers[last] = nil
+	if s.peers = s.peers[:last]; cap(s.peers) > 64 && last < cap(s.peers)/4 {
+		s.peers = slices.Clone(s.peers)
+	}
+	if p.seeder {
+		s.seeders--
+	}
+}
+
+func (s *swarm) swap(i, j int) {
+	s.peers[i], s.peers[j] = s.peers[j], s.peers[i]
+	s.peers[i].at, s.peers[j].at = i, j
+}
+
+// list adds a message with the peers at this server.
+func (s *swarm) list(kind byte, now time.Time, e *effects) {
+	s.listed = now
+	body, n := s.all.message(kind), 0
+	for _, p := range s.peers {
+		if p.member != nil && n < listMost {
+			body = appendPeer(body, p)
+			n++
+		}
+	}
+	e.swarm, e.messages = s, append(e.messages, body)
+}
+
+// listSoon lists the peers as soon as listEvery allows, but not before it returns.
+func (s *swarm) listSoon(kind byte) {
+	if s.due != 0 {
+		if kind == hello {
+			s.due = hello
+		}
+		return
+	}
+	s.due = kind
+	time.AfterFunc(max(0, listEvery-time.Since(s.listed)), func() {
+		s.all.do(func(e *effects) {
+			kind := s.due
+			if s.due = 0; !s.dropped {
+				s.list(kind, time.Now(), e)
+			}
+		})
+	})
+}
+
+// relay passes on the offers and the answer of an announce.
+func (s *swarm) relay(a *announce, now time.Time, e *effects) {
+	s.sweep(now)
+	for i, n := 0, 0; i < len(s.peers) && n < len(a.offers); i++ {
+		s.swap(i, i+rand.IntN(len(s.peers)-i))
+		p := s.peers[i]
+		if p.id == a.peer {
+			continue
+		}
+		frame := a.relayed("offer", a.offers[n])
+		if n++; p.member != nil {
+			p.member.answer(frame)
+		} else {
+			e.messages = append(e.messages, s.all.pass(p.id, frame))
+		}
+		s.all.relayed.Add(1)
+	}
+	if a.answer.body != nil {
+		frame := a.relayed("answer", a.answer)
+		// A peer at another server may be unknown here, for lack of room.
+		if here, elsewhere := s.deliver(a.to, frame); elsewhere || !here {
+			e.messages = append(e.messages, s.all.pass(a.to, frame))
+		}
+		s.all.relayed.Add(1)
+	}
+}
+
+// pass returns a message that brings a frame to a peer at another server.
+func (t *swarms) pass(to id, frame []byte) []byte {
+	return append(append(t.message(passed), to[:]...), frame...)
+}
+
+// deliver delivers a frame to all peers with an id at this server. It reports whether
+// there are any, and whether other servers have some.
+func (s *swarm) deliver(to id, frame []byte) (here, elsewhere bool) {
+	publication := &inbox.Publication{Body: frame}
+	for _, p := range s.peers {
+		switch {
+		case p.id != to:
+		case p.member != nil:
+			p.member.Deliver(publication)
+			here = true
+		default:
+			elsewhere = true
+		}
+	}
+	return here, elsewhere
+}
+
+// sweep removes peers that their servers no longer list.
+func (s *swarm) sweep(now time.Time) {
+	if now.Sub(s.swept) < sweepEvery {
+		return
+	}
+	s.swept = now
+	for key, p := range s.remote {
+		if now.Sub(p.seen) >= peerTTL {
+			s.forget(key)
+		}
+	}
+}
+
+func (s *swarm) forget(key remotePeer) {
+	if p := s.remote[key]; p != nil {
+		delete(s.remote, key)
+		s.remove(p)
+	}
+}
+
+// see records that another server has listed a peer.
+func (s *swarm) see(key remotePeer, seeder bool, now time.Time) {
+	p := s.remote[key]
+	if p == nil || p.seeder != seeder {
+		s.forget(key)
+		if s.sweep(now); len(s.remote) >= s.all.SwarmPeers {
+			return
+		}
+		p = &peer{id: key.id, seeder: seeder}
+		s.remote[key] = p
+		s.insert(p)
+	}
+	p.seen = now
+}
+
+// Deliver implements [inbox.Subscriber]: it handles a message of another server.
+func (s *swarm) Deliver(p *inbox.Publication) {
+	const head, size = 1 + len(serverID{}), len(id{})
+	body := p.Body
+	if len(body) < head+size || serverID(body[1:]) == s.all.server {
+		return
+	}
+	kind, server, body := body[0], serverID(body[1:]), body[head:]
+	s.all.mu.Lock()
+	defer s.all.mu.Unlock()
+	if s.dropped {
+		return
+	}
+	switch kind {
+	case gone:
+		s.forget(remotePeer{server, id(body)})
+	case passed:
+		s.deliver(id(body), body[size:])
+	case hello, present:
+		now := time.Now()
+		for ; len(body) > size; body = body[1+size:] {
+			s.see(remotePeer{server, id(body[1:])}, body[0] == 's', now)
+		}
+		if kind == hello {
+			s.listSoon(present)
+		}
+	}
+}
+
+// Missed implements [inbox.Subscriber].
+func (s *swarm) Missed() {
+	s.all.mu.Lock()
+	defer s.all.mu.Unlock()
+	s.listSoon(hello)
+}

@@ -1,0 +1,234 @@
+package topichttp_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inbox"
+	"inbox/internal/inboxtest"
+	"inbox/internal/limit"
+	"inbox/internal/meter"
+	"inbox/memtopics"
+	"inbox/topichttp"
+)
+
+// The swarms of a connection and the peers of a swarm are bounded. A client learns that
+// it is refused, and stays connected.
+func TestTrackerBounds(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	inBubble(t, topichttp.Config{PerConnection: 2, SwarmPeers: 3, Refusals: refusals}, func(s *server) {
+		a, b := s.connect("/announce"), s.connect("/announce")
+		for _, swarm := range []string{"1", "2"} {
+			a.announce(swarm, "a")
+			a.wantCounts(swarm, 0, 1)
+		}
+		a.announce("3", "a")
+		a.wantFailure("announce", "too many swarms")
+		a.announce("2", "a", "event", `"stopped"`)
+		a.wantCounts("2", 0, 0)
+		a.announce("1", "a2") // another peer in the same swarm
+		a.wantCounts("1", 0, 2)
+		b.announce("1", "b")
+		b.wantCounts("1", 0, 3)
+		c := s.connect("/announce")
+		c.announce("1", "c", "offers", offers("x"))
+		c.wantFailure("announce", "too many peers")
+		c.Say(fields("scrape", "info_hash", "["+binary("1")+"]"))
+		c.Hear()
+		if len(a.Frames)+len(b.Frames) > 0 {
+			t.Error("a refused peer's offer was passed on")
+		}
+		for why, want := range map[meter.Reason]uint64{meter.TopicsOfClient: 1, meter.TopicSubscribers: 1} {
+			if got := refusals.Count(why); got != want {
+				t.Errorf("%v was counted %d times, want %d", why, got, want)
+			}
+		}
+	})
+}
+
+// Beyond the maximum, a new swarm replaces the one without an announce for the longest
+// time. A swarm without announces for 20 minutes goes when another comes. Their peers
+// return with their next announce.
+func TestTrackerForgetsSwarms(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	inBubble(t, topichttp.Config{Swarms: 3, PerConnection: 3, Refusals: refusals}, func(s *server) {
+		a, b := s.connect("/announce"), s.connect("/announce")
+		for _, swarm := range []string{"1", "2", "3", "1"} {
+			a.announce(swarm, "a")
+			a.wantCounts(swarm, 0, 1)
+			time.Sleep(time.Second)
+		}
+		stats := func(swarms, peers int) {
+			t.Helper()
+			if n, m := s.handler.SwarmStats(); n != swarms || m != peers {
+				t.Fatalf("%d swarms with %d peers, want %d with %d", n, m, swarms, peers)
+			}
+		}
+		b.announce("4", "b")
+		b.wantCounts("4", 0, 1)
+		stats(3, 3)
+		b.Say(fields("scrape", "info_hash", "["+binary("2")+"]"))
+		b.Want(`{"action":"scrape","files":{` + binary("2") + `:{"complete":0,"incomplete":0,"downloaded":0}},"flags":{"min_request_interval":120}}`)
+		if n := s.topics.Subscribers("tracker:" + unquote(binary("2"))); n != 0 {
+			t.Errorf("%d subscriptions of a dropped swarm", n)
+		}
+		a.announce("2", "a") // replaces 3, in which a no longer counts
+		a.wantCounts("2", 0, 1)
+		a.announce("2", "a", "event", `"completed"`)
+		a.wantCounts("2", 1, 0)
+		stats(3, 3)
+		if n := refusals.Count(meter.TrackerSwarms); n != 2 {
+			t.Errorf("%d swarms were counted as dropped, want 2", n)
+		}
+		time.Sleep(20 * time.Minute)
+		b.announce("5", "b")
+		b.wantCounts("5", 0, 1)
+		stats(1, 1)
+		a.Conn.Close()
+		b.Conn.Close()
+		synctest.Wait()
+		stats(0, 0)
+	})
+}
+
+func unquote(quoted string) (text string) {
+	if err := json.Unmarshal([]byte(quoted), &text); err != nil {
+		panic(err)
+	}
+	var b []byte
+	for _, r := range text {
+		b = append(b, byte(r))
+	}
+	return string(b)
+}
+
+// Peers at a server that has crashed are forgotten after five minutes, and those of one
+// that lives are not. Its messages cannot do more harm than its peers could.
+func TestTrackerForgetsServers(t *testing.T) {
+	c := topichttp.Config{Topics: memtopics.New(inbox.TopicLimits{}), SwarmPeers: 5}
+	inBubble(t, c, func(s *server) {
+		second := start(s.TB, c, inboxtest.Listen())
+		a, b := s.connect("/announce"), second.connect("/announce")
+		for i := range 40 { // twenty minutes
+			a.announce("s", "a")
+			a.Hear()
+			b.announce("s", "b")
+			b.Hear()
+			if i == 0 {
+				topic := "tracker:" + unquote(binary("s"))
+				var peers []byte
+				for i := range 100 {
+					peers = append(append(peers, 's'), unquote(binary(fmt.Sprint(i)))...)
+				}
+				for _, message := range []string{"", "h", "p", "hcrashed1", "pcrashed1" + string(peers), "gcrashed1", "scrashed1", "xcrashed1" + string(peers)} {
+					if err := s.topics.Publish(topic, []byte(message)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			a.announce("s", "a")
+			if i < 9 {
+				a.wantCounts("s", 4, 2) // SwarmPeers bounds the others
+			} else if i > 11 {
+				a.wantCounts("s", 0, 2)
+			} else {
+				a.Hear()
+			}
+			time.Sleep(30 * time.Second)
+		}
+	})
+}
+
+// A client that announces beyond its rate waits. It loses nothing, and others are not
+// delayed.
+func TestTrackerAnnouncesWait(t *testing.T) {
+	refusals := meter.NewRefusals(false)
+	limits := limit.Config{Copies: limit.Rate{PerSecond: 10, Burst: 20}, Refusals: refusals}
+	limitedBubble(t, limits, topichttp.Config{Refusals: refusals}, func(s *server) {
+		a := s.connect("/announce")
+		for i := range 10 {
+			a.announce("s", fmt.Sprint("a", i))
+			a.Hear()
+		}
+		flood, err := s.try("/announce", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go flood.Read()
+		begin := time.Now()
+		go func() {
+			for range 10 {
+				flood.announce("s", "f", "offers", offers("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"))
+			}
+		}()
+		for range 10 {
+			flood.wantCounts("s", 0, 11)
+		}
+		// 100 copies, of which 20 are the burst. The last announce does not wait.
+		if took := time.Since(begin); took < 6*time.Second || took > 9*time.Second {
+			t.Errorf("ten announces with ten offers took %v at ten copies a second", took)
+		}
+		synctest.Wait()
+		if n := len(a.Frames); n != 100 {
+			t.Errorf("%d offers arrived, want 100", n)
+		}
+		if refusals.Count(meter.AddressCopies) == 0 {
+			t.Error("no wait was counted")
+		}
+	})
+}
+
+// A client that announces nothing but nonsense is disconnected.
+func TestTrackerFlood(t *testing.T) {
+	limits := limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 5}}
+	limitedBubble(t, limits, topichttp.Config{}, func(s *server) {
+		c, err := s.try("/announce", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go c.Read()
+		go func() {
+			for range 100 {
+				c.announce("s", "c", "event", `"stopped"`)
+			}
+		}()
+		for range c.Frames {
+		}
+		if code := c.Code.Load(); code != 4429 {
+			t.Errorf("closed with %d, want 4429", code)
+		}
+	})
+}
+
+// A client that does not read loses offers and stays connected.
+func TestTrackerClientsThatDoNotRead(t *testing.T) {
+	t.Parallel()
+	s := overLoopback(t, topichttp.Config{})
+	stuck, err := s.try("/announce", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck.announce("s", "stuck")
+	a := s.connect("/announce")
+	a.announce("s", "a")
+	a.Hear()
+	a.scrapes("s", 0, 2)
+	big := `[{"offer":` + sdp("offer", strings.Repeat("x", 60<<10)) + `,"offer_id":` + binary("1") + `}]`
+	inboxtest.Until(t, "offers are dropped", func() bool {
+		a.announce("s", "a", "offers", big)
+		a.wantCounts("s", 0, 2)
+		return s.handler.Dropped() > 10
+	})
+	go stuck.Read()
+	for heard := false; !heard; {
+		a.announce("s", "a", "offers", offers("last"))
+		a.wantCounts("s", 0, 2)
+		for len(stuck.Frames) > 0 {
+			heard = strings.Contains(stuck.Hear(), `"last"`) || heard
+		}
+	}
+}
