@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"inbox"
+	"inbox/internal/clientaddr"
 	"inbox/internal/meter"
 )
 
@@ -24,7 +25,9 @@ func (h *Handler) close(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		var life uint64
 		if life, err = closedLife(q); err == nil {
-			err = h.Store.Close(r.Context(), p, life)
+			var told int
+			told, err = h.Store.Close(r.Context(), p, life)
+			h.Clients.Charge(clientaddr.Of(r.RemoteAddr), told/eventsPerRequest)
 		}
 	}
 	if err != nil {

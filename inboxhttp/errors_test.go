@@ -43,7 +43,7 @@ func (f *faultyStore) Leave(context.Context, inbox.Peer, inbox.Cursor, *inbox.Wa
 	return f.err
 }
 
-func (f *faultyStore) Close(context.Context, inbox.Peer, uint64) error { return f.err }
+func (f *faultyStore) Close(context.Context, inbox.Peer, uint64) (int, error) { return 0, f.err }
 
 // Every row of the table can occur.
 //

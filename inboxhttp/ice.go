@@ -65,5 +65,6 @@ const noLife = 1<<64 - 1
 // checkPassword fails if p's inbox has another password. It succeeds if there is no
 // inbox, and opens none.
 func (h *Handler) checkPassword(r *http.Request, p inbox.Peer) error {
-	return h.Store.Close(r.Context(), p, noLife)
+	_, err := h.Store.Close(r.Context(), p, noLife)
+	return err
 }

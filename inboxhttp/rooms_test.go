@@ -260,8 +260,8 @@ func TestRoomErrors(t *testing.T) {
 	})
 }
 
-// The events of joins and leaves count against the address that caused them, and so does a
-// join of a full room, for which the server looks at all members.
+// The events of joins, leaves and closes count against the address that caused them, and so
+// does a join of a full room, for which the server looks at all members.
 func TestRoomsAreLimitedByTheirEvents(t *testing.T) {
 	const members = 64
 	in := func(method, id string) request {
@@ -269,8 +269,10 @@ func TestRoomsAreLimitedByTheirEvents(t *testing.T) {
 	}
 	inBubble(t, limited(limit.Config{Requests: limit.Rate{PerSecond: 1, Burst: 100}}), func(s *server) {
 		for i := range members {
-			if _, err := s.store.Join(s.Context(), s.peer(fmt.Sprint("member-", i)), "standup"); err != nil {
-				s.Fatal(err)
+			for _, room := range []string{"standup", "lunch"} {
+				if _, err := s.store.Join(s.Context(), s.peer(fmt.Sprint("member-", i)), room); err != nil {
+					s.Fatal(err)
+				}
 			}
 		}
 		for _, of := range []struct {
@@ -281,6 +283,9 @@ func TestRoomsAreLimitedByTheirEvents(t *testing.T) {
 			{"joins of a full room", func(int) request { return in(http.MethodPut, "another").from("192.0.2.3") }},
 			{"leaves", func(i int) request {
 				return in(http.MethodDelete, fmt.Sprint("member-", members-1-i)).from("192.0.2.4")
+			}},
+			{"closes", func(i int) request {
+				return request{method: http.MethodDelete, id: fmt.Sprint("member-", i)}.from("192.0.2.5")
 			}},
 		} {
 			n := 0

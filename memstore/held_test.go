@@ -111,7 +111,7 @@ func TestDeliveryObservesAcknowledgedMessages(t *testing.T) {
 		time.Sleep(ttl + time.Second) // the inbox expires
 		look(inbox.Cursor{})
 		send()
-		if err := s.Close(t.Context(), p, 0); err != nil {
+		if _, err := s.Close(t.Context(), p, 0); err != nil {
 			t.Fatal(err)
 		}
 		if d := s.Delivery.Read(); d.Count != 2 || d.Sum != 4*time.Second {

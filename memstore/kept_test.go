@@ -66,7 +66,10 @@ func (f *filler) join(id, room string) {
 	f.check(err)
 }
 
-func (f *filler) close(id string) { f.check(f.Close(context.Background(), inbox.Peer{ID: id}, 0)) }
+func (f *filler) close(id string) {
+	_, err := f.Close(context.Background(), inbox.Peer{ID: id}, 0)
+	f.check(err)
+}
 
 // acknowledge removes the n oldest messages.
 func (f *filler) acknowledge(id string, n int) {

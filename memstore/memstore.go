@@ -253,26 +253,35 @@ func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inb
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) error {
+func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) (told int, err error) {
 	defer s.settle()
+	in, err := s.close(p, life)
+	if in != nil {
+		told = s.depart(in, inbox.RoomLeft)
+	}
+	return told, err
+}
+
+// close removes p's inbox and returns it, or nil if there was none of this life.
+func (s *Store) close(p inbox.Peer, life uint64) (*entry, error) {
 	sh := s.shard(p.ID)
 	sh.Lock()
 	defer sh.Unlock()
 	in := sh.findLocked(p.ID, s.now())
 	if in == nil {
-		return nil
+		return nil, nil
 	}
 	if err := s.admitLocked(in, p, life, s.now()); err != nil {
-		return err
+		return nil, err
 	}
 	if life != 0 && life != in.life {
-		return nil
+		return nil, nil
 	}
 	if in.waker != nil {
 		in.waker.End(inbox.ErrClosed)
 	}
-	sh.removeLocked(in, inbox.RoomLeft)
-	return nil
+	sh.removeLocked(in)
+	return in, nil
 }
 
 // now returns the time since the store was created. It is monotonic, and a third of the

@@ -82,7 +82,7 @@ func trySend(t testing.TB, s *memstore.Store, from, to, key, body string) error 
 
 func closeInbox(t testing.TB, s *memstore.Store, id string) {
 	t.Helper()
-	if err := s.Close(t.Context(), peer(id), 0); err != nil {
+	if _, err := s.Close(t.Context(), peer(id), 0); err != nil {
 		t.Fatalf("close %q: %v", id, err)
 	}
 }
@@ -200,7 +200,7 @@ func randomOperation(t *testing.T, s *memstore.Store, r *rand.Rand) {
 	var err error
 	switch r.IntN(40) {
 	case 0:
-		err = s.Close(t.Context(), peer(id), 0)
+		_, err = s.Close(t.Context(), peer(id), 0)
 	case 1:
 		time.Sleep(time.Duration(r.Int64N(int64(ttl))))
 	case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11:

@@ -76,7 +76,7 @@ func TestQuotaOfBytes(t *testing.T) {
 			}
 		}
 		for _, p := range []inbox.Peer{peer("alice", "192.0.2.1"), peer("bob", "192.0.2.1"), peer("carol", "2001:db8::1"), peer("dave", "::1")} {
-			if err := store.Close(ctx, p, 0); err != nil {
+			if _, err := store.Close(ctx, p, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

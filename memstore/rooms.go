@@ -203,16 +203,17 @@ func (rs *roomShard) dropIfEmpty(r *room) {
 	}
 }
 
-// removeMemberLocked removes a member from its room and sends the event to the others. It does
-// nothing for a member that was removed before.
-func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.EventKind) {
+// removeMemberLocked removes a member from its room and sends the event to the others. It
+// reports false for a member that was removed before.
+func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.EventKind) bool {
 	i := slices.Index(m.room.members, m)
 	if i < 0 {
-		return
+		return false
 	}
 	m.room.members = slices.Delete(m.room.members, i, i+1)
 	s.tellLocked(m.room, inbox.Event{Room: m.room.name, Kind: why, Peer: m.in.id}, nil)
 	rs.dropIfEmpty(m.room)
+	return true
 }
 
 // pruneLocked removes the members whose inboxes have expired, so that they neither take
@@ -272,8 +273,8 @@ func (s *Store) tell(m *membership, body []byte) {
 
 // A leftover is work that can only be done without the lock of an inbox's shard.
 type leftover struct {
-	in    *entry
-	ended inbox.EventKind // why the inbox ended; "" if it has room for the events that it missed
+	in      *entry
+	expired bool // otherwise it has room for the events that it missed
 }
 
 // leftovers is a queue of leftover work.
@@ -291,7 +292,7 @@ func (s *Store) leave(l leftover) {
 	s.left.some.Store(true)
 }
 
-// settle removes members whose inboxes have ended from their rooms, and updates members that
+// settle removes members whose inboxes have expired from their rooms, and updates members that
 // have missed events. It runs after every operation that may have caused either.
 func (s *Store) settle() {
 	for s.left.some.Load() {
@@ -301,8 +302,8 @@ func (s *Store) settle() {
 		s.left.some.Store(false)
 		s.left.Unlock()
 		for _, l := range queue {
-			if l.ended != "" {
-				s.depart(l.in, l.ended)
+			if l.expired {
+				s.depart(l.in, inbox.RoomExpired)
 			} else {
 				s.catchUp(l.in)
 			}
@@ -310,14 +311,21 @@ func (s *Store) settle() {
 	}
 }
 
-// depart removes an inbox that has ended from its rooms.
-func (s *Store) depart(in *entry, why inbox.EventKind) {
+// depart removes an inbox that has ended from its rooms. It returns how many members it has
+// told.
+func (s *Store) depart(in *entry, why inbox.EventKind) (told int) {
+	if in.rooms == nil {
+		return 0
+	}
 	for _, m := range in.rooms.all {
 		rs := s.roomShard(m.room.name)
 		rs.Lock()
-		s.removeMemberLocked(rs, m, why)
+		if s.removeMemberLocked(rs, m, why) {
+			told += len(m.room.members)
+		}
 		rs.Unlock()
 	}
+	return told
 }
 
 // catchUp appends to an inbox the list of members of every room whose events it has missed.

@@ -53,7 +53,7 @@ func TestRoomsGiveTheirMemoryBack(t *testing.T) {
 					case 2:
 						_, _ = s.LeaveRoom(t.Context(), p, room)
 					case 3:
-						_ = s.Close(t.Context(), p, 0)
+						_, _ = s.Close(t.Context(), p, 0)
 					case 4:
 						if b, err := s.Look(t.Context(), p, start, 10, nil); err == nil {
 							_, _ = s.Acknowledge(t.Context(), p, b.Cursor, nil)

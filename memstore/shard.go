@@ -121,7 +121,7 @@ type shard struct {
 func (sh *shard) findLocked(id string, now time.Duration) *entry {
 	in := sh.inboxes.Get(id)
 	if in != nil && in.expires <= now {
-		sh.removeLocked(in, inbox.RoomExpired)
+		sh.expireLocked(in)
 		return nil
 	}
 	return in
@@ -224,9 +224,17 @@ func (sh *shard) addLocked(in *entry, m inbox.Message, cost int64) {
 	sh.messages, sh.bytes = sh.messages+1, sh.bytes+len(m.Body)
 }
 
-// removeLocked removes an inbox and returns everything it counted for. settle then tells
-// its rooms why.
-func (sh *shard) removeLocked(in *entry, why inbox.EventKind) {
+// expireLocked removes an inbox that has expired. settle then removes it from its rooms.
+func (sh *shard) expireLocked(in *entry) {
+	sh.removeLocked(in)
+	if in.rooms != nil {
+		sh.store.leave(leftover{in, true})
+	}
+}
+
+// removeLocked removes an inbox, but not from its rooms, and returns everything it counted
+// for.
+func (sh *shard) removeLocked(in *entry) {
 	sh.unlinkLocked(in)
 	sh.messages, sh.bytes = sh.messages-len(in.messages), sh.bytes-in.bytes
 	room := sh.inboxes.Room()
@@ -235,9 +243,6 @@ func (sh *shard) removeLocked(in *entry, why inbox.EventKind) {
 	sh.store.memory.Add(-in.cost() - roomCost*int64(room-sh.inboxes.Room()))
 	sh.store.hold(in, -in.cost())
 	in.endTaking()
-	if in.rooms != nil {
-		sh.store.leave(leftover{in, why})
-	}
 	if in.waker != nil {
 		in.waker.Wake() // a receiver that still waits opens the next life
 	}
@@ -256,7 +261,7 @@ func (sh *shard) removeExpired(now time.Duration) (more bool) {
 		if sh.head == nil || sh.head.expires > now {
 			return false
 		}
-		sh.removeLocked(sh.head, inbox.RoomExpired)
+		sh.expireLocked(sh.head)
 	}
 	return true
 }

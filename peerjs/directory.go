@@ -113,7 +113,7 @@ func (d *directory) run(ctx context.Context) {
 		case <-tick.C:
 		case <-ctx.Done():
 			// Ignore the error: if this fails, the list expires.
-			_ = d.h.Store.Close(context.WithoutCancel(ctx), d.list(d.name), 0)
+			_, _ = d.h.Store.Close(context.WithoutCancel(ctx), d.list(d.name), 0)
 			return
 		}
 	}

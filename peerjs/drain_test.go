@@ -91,9 +91,9 @@ func (m *moody) Look(ctx context.Context, p inbox.Peer, after inbox.Cursor, limi
 	return m.Store.Look(ctx, p, after, limit, w)
 }
 
-func (m *moody) Close(ctx context.Context, p inbox.Peer, life uint64) error {
+func (m *moody) Close(ctx context.Context, p inbox.Peer, life uint64) (int, error) {
 	if m.away.Load() {
-		return inbox.ErrUnavailable
+		return 0, inbox.ErrUnavailable
 	}
 	if m.onClose != nil {
 		m.onClose()

@@ -333,7 +333,7 @@ func (p *peer) leave() {
 			p.put(m.From[len(p.h.prefix):], expireBody)
 		}
 	}
-	if err := p.h.Store.Close(ctx, p.inbox, 0); err != nil {
+	if _, err := p.h.Store.Close(ctx, p.inbox, 0); err != nil {
 		p.h.logStore(err)
 	}
 }

@@ -33,7 +33,7 @@ func TestRecordIsCompatibleWithVersion01(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%2 == 1 { // this ends the receiver
-			if err := s.Close(t.Context(), p, 0); err != nil {
+			if _, err := s.Close(t.Context(), p, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

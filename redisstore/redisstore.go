@@ -284,21 +284,20 @@ func (s *Store) batch(found reply, err error) (inbox.Batch, error) {
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) error {
+func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (told int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)
 	args := append(s.credentialArgs(p), token(), s.ttl(), s.Server(), s.Channel(at.partition), lifeBytes(life), "")
 	reply, err := s.run(ctx, &closeScript, at, args, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if reply.code != codeOK {
-		return reply.err()
+		return 0, reply.err()
 	}
 	s.receivers.end(reply.localReceiver(1), inbox.ErrClosed)
-	s.leaveAll(ctx, reply)
-	return nil
+	return s.leaveAll(ctx, reply), nil
 }
 
 func (s *Store) ttl() string { return strconv.FormatInt(s.limits.TTL.Microseconds(), 10) }

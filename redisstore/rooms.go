@@ -161,10 +161,10 @@ func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) (left 
 }
 
 // leaveAll removes an inbox that was just closed from its rooms. If that fails, a later check
-// of the rooms does it.
-func (s *Store) leaveAll(ctx context.Context, closed reply) {
+// of the rooms does it. It returns how many members it has told.
+func (s *Store) leaveAll(ctx context.Context, closed reply) (told int) {
 	if len(closed.fields) < 3 {
-		return
+		return 0
 	}
 	rooms, _ := closed.fields[2].AsStrSlice()
 	for i := 0; i+1 < len(rooms); i += 2 {
@@ -173,9 +173,10 @@ func (s *Store) leaveAll(ctx context.Context, closed reply) {
 			continue
 		}
 		if r, err := s.removeMembers(ctx, tag, inbox.RoomLeft, entry[:8]); err == nil {
-			s.tell(ctx, tag, r, false)
+			told += len(s.tell(ctx, tag, r, false).members)
 		}
 	}
+	return told
 }
 
 // joinRoom adds a member to a room. With ErrRoomFull it returns the room too.

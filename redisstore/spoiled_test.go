@@ -70,7 +70,7 @@ func TestKeysOverwrittenByAnotherProgram(t *testing.T) {
 				"send from it": func(id string) error {
 					return ignore(s.Send(ctx, peer(id), "sender", inbox.Draft{Body: []byte("x")}))
 				},
-				"close": func(id string) error { return s.Close(ctx, peer(id), 0) },
+				"close": func(id string) error { _, err := s.Close(ctx, peer(id), 0); return err },
 			} {
 				n++
 				id := fmt.Sprint("peer-", n)

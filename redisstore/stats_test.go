@@ -74,7 +74,7 @@ func TestDeliveryOfAClosedInbox(t *testing.T) {
 	if _, err := s.Send(t.Context(), alice, "alice", inbox.Draft{Body: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(t.Context(), alice, 0); err != nil {
+	if _, err := s.Close(t.Context(), alice, 0); err != nil {
 		t.Fatal(err)
 	}
 	if n := h.Read().Count; n != 0 {

@@ -27,22 +27,22 @@ var closeCases = []testCase{
 		r := h.receiver("alice")
 		opened := r.look(start, 0).Cursor
 		h.send("bob", "alice", "1")
-		h.want(h.store().Close(h.Context(), peer("alice"), old.Life), nil)
+		h.want(h.tryClose(peer("alice"), old.Life), nil)
 		h.wantBodies(r.look(start, all), "1")
-		h.want(h.store().Close(h.Context(), stranger("alice"), old.Life), inbox.ErrUnauthorized)
+		h.want(h.tryClose(stranger("alice"), old.Life), inbox.ErrUnauthorized)
 
-		h.want(h.store().Close(h.Context(), peer("alice"), opened.Life), nil)
+		h.want(h.tryClose(peer("alice"), opened.Life), nil)
 		_, err := r.tryLook(start, all)
 		h.want(err, inbox.ErrClosed)
 		h.wantAlive("alice", false)
-		h.want(h.store().Close(h.Context(), peer("alice"), opened.Life), nil)
+		h.want(h.tryClose(peer("alice"), opened.Life), nil)
 	}},
 
 	{name: "a wrong password is ErrUnauthorized and closes nothing", run: func(h *harness) {
 		r := h.receiver("alice")
 		r.look(start, all)
 		h.send("bob", "alice", "1")
-		h.want(h.store().Close(h.Context(), stranger("alice"), 0), inbox.ErrUnauthorized)
+		h.want(h.tryClose(stranger("alice"), 0), inbox.ErrUnauthorized)
 		h.wantBodies(r.look(start, all), "1")
 	}},
 
@@ -52,11 +52,11 @@ var closeCases = []testCase{
 		h.open("alice")
 		h.close("alice")
 		h.close("alice")
-		h.want(h.store().Close(h.Context(), stranger("alice"), 0), nil)
+		h.want(h.tryClose(stranger("alice"), 0), nil)
 
 		h.open("alice")
 		h.until(time.Now(), h.past())
-		h.want(h.store().Close(h.Context(), stranger("alice"), 0), nil)
+		h.want(h.tryClose(stranger("alice"), 0), nil)
 		h.wantAlive("alice", false)
 	}},
 

@@ -157,7 +157,7 @@ func nothingElseRestartsIt(h *harness) {
 			return wantError(err, inbox.ErrUnauthorized)
 		},
 		func(f *fate) error {
-			return wantError(h.store().Close(h.Context(), stranger(f.id), 0), inbox.ErrUnauthorized)
+			return wantError(h.tryClose(stranger(f.id), 0), inbox.ErrUnauthorized)
 		},
 		func(f *fate) error {
 			_, err := h.tryLook(peer(f.id), plus(f.life, all), all)

@@ -28,7 +28,7 @@ var waysIn = map[string]func(h *harness, p inbox.Peer) error{
 		return err
 	},
 	"acknowledge": func(h *harness, p inbox.Peer) error { _, err := h.tryLook(p, start, 0); return err },
-	"close":       func(h *harness, p inbox.Peer) error { return h.store().Close(h.Context(), p, 1) }, // of a life that does not exist
+	"close":       func(h *harness, p inbox.Peer) error { return h.tryClose(p, 1) }, // of a life that does not exist
 }
 
 var guessCases = []testCase{
@@ -131,11 +131,11 @@ var guessCases = []testCase{
 		h.want(err, inbox.ErrUnauthorized)
 		_, err = h.tryLook(at(11, peer("alice")), inbox.Cursor{Life: b.Cursor.Life + 1}, all)
 		h.want(err, inbox.ErrRateLimited)
-		h.want(h.store().Close(h.Context(), at(11, peer("alice")), b.Cursor.Life+1), inbox.ErrRateLimited)
+		h.want(h.tryClose(at(11, peer("alice")), b.Cursor.Life+1), inbox.ErrRateLimited)
 		_, err = h.tryLook(at(11, peer("alice")), b.Cursor, all)
 		h.want(err, nil)
 		h.want(waysIn["look"](h, at(11, peer("alice"))), nil) // the address is known now
-		h.want(h.store().Close(h.Context(), at(12, peer("alice")), b.Cursor.Life), nil)
+		h.want(h.tryClose(at(12, peer("alice")), b.Cursor.Life), nil)
 	}},
 
 	{name: "wrong secrets count for a single inbox and are forgotten with it", limits: slowly, run: func(h *harness) {

@@ -196,7 +196,7 @@ func livesEnd(h *harness) {
 	closing.Go(func() {
 		for !over.Load() && h.pause() {
 			if rand.IntN(4) == 0 {
-				if err := h.store().Close(h.Context(), peer("alice"), 0); err != nil {
+				if err := h.tryClose(peer("alice"), 0); err != nil {
 					h.Errorf("close: %v", err)
 				}
 			}

@@ -106,7 +106,7 @@ var limitCases = []testCase{
 			h.want(err, inbox.ErrServerFull)
 			_, err = h.trySend(peer("dave"), "nobody", "", "")
 			h.want(err, inbox.ErrServerFull)
-			h.want(h.store().Close(h.Context(), peer("dave"), 0), nil)
+			h.want(h.tryClose(peer("dave"), 0), nil)
 		}
 		_, err := h.tryLook(stranger("alice"), start, all)
 		h.want(err, inbox.ErrUnauthorized)

@@ -106,7 +106,7 @@ func (c *linearClient) do(in linearInput) (out linearOutput) {
 	case "send":
 		out.replayed, out.err = c.h.trySend(peer(in.from), in.id, in.key, in.body)
 	case "close":
-		out.err = c.h.store().Close(c.h.Context(), peer(in.id), 0)
+		out.err = c.h.tryClose(peer(in.id), 0)
 	case "receive":
 		b, err := c.h.tryLook(peer(in.id), in.after, in.limit)
 		out.err, out.cursor, out.reset = err, b.Cursor, b.Reset

@@ -225,10 +225,10 @@ func (s noted) looked(id string, begin time.Time, err error) {
 	}
 }
 
-func (s noted) Close(ctx context.Context, p inbox.Peer, life uint64) error {
-	err := s.Store.Close(ctx, p, life)
+func (s noted) Close(ctx context.Context, p inbox.Peer, life uint64) (int, error) {
+	told, err := s.Store.Close(ctx, p, life)
 	s.ended(p.ID, err)
-	return err
+	return told, err
 }
 
 func (s noted) ended(id string, err error) {

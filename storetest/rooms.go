@@ -173,6 +173,20 @@ var roomCases = []testCase{
 		h.wantMembers(h.join("carol", "standup"), "alice", "carol")
 	}},
 
+	{name: "a close tells how many members learn of it", run: func(h *harness) {
+		for _, id := range []string{"alice", "bob", "carol"} {
+			h.join(id, "standup")
+		}
+		h.join("alice", "lunch")
+		h.join("bob", "lunch")
+		h.join("bob", "alone")
+		for _, want := range []int{3, 0} { // the second time, bob has no inbox
+			if told, err := h.store().Close(h.Context(), peer("bob"), 0); told != want || err != nil {
+				h.Errorf("%d members learned of it (%v), want %d", told, err, want)
+			}
+		}
+	}},
+
 	{name: "members learn within half a TTL that a member has expired", timed: true, attended: true, run: func(h *harness) {
 		h.join("alice", "standup")
 		h.join("bob", "standup")

@@ -235,7 +235,7 @@ func (w *walker) close(t *rapid.T) {
 	}
 	p = drawFrom(t, p)
 	now := w.begin()
-	err := w.h.store().Close(w.h.Context(), p, 0)
+	err := w.h.tryClose(p, 0)
 	if !w.end(now, err) {
 		return
 	}

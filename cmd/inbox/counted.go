@@ -115,10 +115,10 @@ func (s countedStore) Leave(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 }
 
 // Close implements [inbox.Store].
-func (s countedStore) Close(ctx context.Context, p inbox.Peer, life uint64) error {
-	err := s.Store.Close(ctx, p, life)
+func (s countedStore) Close(ctx context.Context, p inbox.Peer, life uint64) (int, error) {
+	told, err := s.Store.Close(ctx, p, life)
 	s.note(opClose, err)
-	return err
+	return told, err
 }
 
 // Join implements [inbox.Store].

@@ -187,14 +187,14 @@ func (g *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 }
 
 // Close implements [inbox.Store].
-func (g *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (err error) {
+func (g *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (told int, err error) {
 	t, err := g.try(p)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = g.Store.Close(ctx, p, life)
+	told, err = g.Store.Close(ctx, p, life)
 	err = t.end(err)
-	return err
+	return told, err
 }
 
 // Join implements [inbox.Store].
