@@ -38,7 +38,7 @@ type Lot struct {
 // function panics, the Lot logs it to log and closes that connection only.
 func NewLot(log *slog.Logger) *Lot {
 	l := &Lot{log: log}
-	l.workers.direct = make(chan *Spot)
+	l.workers.lot, l.workers.idle = l, make(chan struct{})
 	l.alarms.epoch = time.Now()
 	l.setNone()
 	close(*l.none.Load())

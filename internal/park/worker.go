@@ -22,37 +22,52 @@ const (
 	blockedFor  = 10 * time.Millisecond
 	busyBy      = time.Millisecond / 2
 	moreWorkers = 32
+
+	// keptQueue bounds the length of a queue whose memory is kept while it is empty.
+	keptQueue = 256
 )
 
 // workers are the goroutines that run the functions of spots.
+//
+// A wake of a goroutine costs more than most functions. So only one worker at a time is
+// woken or started, and only while spots wait. Meanwhile those that run take spots from the
+// queue. When the new worker takes one and others still wait, it gets the next worker. So a
+// worker that blocks holds up nothing, but a burst of short functions costs only one wake.
 type workers struct {
-	direct chan *Spot // to an idle worker
+	lot  *Lot
+	idle chan struct{} // wakes an idle worker
 
 	mu      sync.Mutex // guards the fields below
-	busy    int
-	queue   []*Spot   // spots that wait for a worker
-	next    int       // index of the next spot in queue
-	turns   int       // spots taken from the queue since the last run of watch
-	watched bool      // watch is scheduled
-	rings   time.Time // when watch should run next
+	busy    int        // workers that neither are idle nor wait for their clients
+	coming  bool       // one of them has not looked at the queue yet
+	queue   []*Spot    // spots that wait for a worker
+	next    int        // index of the next spot in queue
+	turns   int        // spots taken from the queue since the last run of watch
+	watched bool       // watch is scheduled
+	rings   time.Time  // when watch should run next
 }
 
-// run runs s soon, in another goroutine.
+// run runs s soon, in a worker.
 func (w *workers) run(s *Spot) {
-	select {
-	case w.direct <- s:
-		return
-	default:
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.busy < enoughWorkers {
-		w.busy++
-		go w.work(s)
-		return
-	}
 	w.queue = append(w.queue, s)
-	if !w.watched {
+	w.callLocked()
+}
+
+// callLocked gets another worker if spots wait, unless one is coming.
+func (w *workers) callLocked() {
+	switch {
+	case w.coming || w.next == len(w.queue):
+	case w.busy < enoughWorkers:
+		w.coming = true
+		w.busy++
+		select {
+		case w.idle <- struct{}{}:
+		default:
+			go w.work()
+		}
+	case !w.watched:
 		w.watched = true
 		w.watchAgain()
 	}
@@ -63,29 +78,20 @@ func (w *workers) watchAgain() {
 	time.AfterFunc(blockedFor, w.watch)
 }
 
-// work runs s and then the spots from the queue, until it has been idle for a while.
-func (w *workers) work(s *Spot) {
-	lot := s.lot
-	var idle *time.Timer
+// work runs the spots from the queue, until it has been idle for a while.
+func (w *workers) work() {
+	idle := time.NewTimer(idleWorker)
+	defer idle.Stop()
 	for {
-		s.loop()
-		if s = w.pop(); s != nil {
-			continue
+		for s := w.first(); s != nil; s = w.pop() {
+			s.loop()
 		}
-		if idle == nil {
-			idle = time.NewTimer(idleWorker)
-			defer idle.Stop()
-		} else {
-			idle.Reset(idleWorker)
-		}
+		idle.Reset(idleWorker)
 		select {
-		case s = <-w.direct:
-			w.mu.Lock()
-			w.busy++
-			w.mu.Unlock()
+		case <-w.idle:
 		case <-idle.C:
 			return
-		case <-*lot.none.Load():
+		case <-*w.lot.none.Load():
 			return
 		}
 	}
@@ -97,10 +103,7 @@ func (w *workers) block() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
-	if s := w.popLocked(); s != nil {
-		w.busy++
-		go w.work(s)
-	}
+	w.callLocked()
 }
 
 func (w *workers) unblock() {
@@ -109,28 +112,37 @@ func (w *workers) unblock() {
 	w.busy++
 }
 
+// first is pop for a worker that was woken or started.
+func (w *workers) first() *Spot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.coming = false
+	return w.popLocked()
+}
+
 // pop returns the next spot from the queue. If the queue is empty, it returns nil and
 // counts the caller as idle.
 func (w *workers) pop() *Spot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s := w.popLocked(); s != nil {
-		return s
-	}
-	w.busy--
-	return nil
+	return w.popLocked()
 }
 
 func (w *workers) popLocked() *Spot {
 	if w.next == len(w.queue) {
+		w.busy--
 		return nil
 	}
 	s := w.queue[w.next]
 	w.queue[w.next] = nil
 	w.turns++
 	if w.next++; w.next == len(w.queue) {
-		w.queue, w.next = nil, 0
+		w.queue, w.next = w.queue[:0], 0
+		if cap(w.queue) > keptQueue {
+			w.queue = nil
+		}
 	}
+	w.callLocked()
 	return s
 }
 
@@ -138,18 +150,16 @@ func (w *workers) popLocked() *Spot {
 func (w *workers) watch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.next == len(w.queue) {
+	waiting := len(w.queue) - w.next
+	if waiting == 0 {
 		w.watched = false
 		return
 	}
 	if w.turns < w.busy && time.Since(w.rings) < busyBy {
-		for range moreWorkers {
-			s := w.popLocked()
-			if s == nil {
-				break
-			}
-			w.busy++
-			go w.work(s)
+		more := min(waiting, moreWorkers)
+		w.busy += more
+		for range more {
+			go w.work()
 		}
 	}
 	w.watchAgain()
