@@ -15,6 +15,27 @@ import (
 	"inbox/client"
 )
 
+// scripted replaces all sockets of the server, or only the first. Each runs script after its
+// opened frame.
+func scripted(t *testing.T, onlyFirst bool, script func(ctx context.Context, conn *websocket.Conn)) config {
+	var handshakes atomic.Int32
+	return config{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !isUpgrade(r) || handshakes.Add(1) > 1 && onlyFirst {
+				next.ServeHTTP(w, r)
+				return
+			}
+			conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"inbox.v1"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"opened","cursor":"0"}`))
+			script(r.Context(), conn)
+		})
+	}}
+}
+
 // How the client reacts to each close code: docs/protocol.md, section 6.
 func TestCloseCodes(t *testing.T) {
 	const socket, poll = "socket", "long poll"
@@ -38,22 +59,7 @@ func TestCloseCodes(t *testing.T) {
 		4999: socket,
 	} {
 		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
-			var tried atomic.Int32
-			c := config{wrap: func(next http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if !isUpgrade(r) || tried.Add(1) > 1 {
-						next.ServeHTTP(w, r)
-						return
-					}
-					conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"inbox.v1"}})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"opened","cursor":"0"}`))
-					conn.Close(code, "for people")
-				})
-			}}
+			c := scripted(t, true, func(_ context.Context, conn *websocket.Conn) { conn.Close(code, "for people") })
 			inBubble(t, c, func(s *server) {
 				s.open("bob")
 				s.put("alice", "bob", "hello")
@@ -126,26 +132,14 @@ func TestLargeAnswers(t *testing.T) {
 // A send without confirmation on the socket is retried as a request.
 func TestSendWithoutAnswer(t *testing.T) {
 	var heard atomic.Int32
-	c := config{wrap: func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !isUpgrade(r) {
-				next.ServeHTTP(w, r)
+	c := scripted(t, false, func(ctx context.Context, conn *websocket.Conn) {
+		for {
+			if _, _, err := conn.Read(ctx); err != nil {
 				return
 			}
-			conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"inbox.v1"}})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"opened","cursor":"0"}`))
-			for {
-				if _, _, err := conn.Read(r.Context()); err != nil {
-					return
-				}
-				heard.Add(1)
-			}
-		})
-	}}
+			heard.Add(1)
+		}
+	})
 	inBubble(t, c, func(s *server) {
 		s.open("bob")
 		alice := s.client("alice", client.Config{})

@@ -249,10 +249,7 @@ func (s *server) listen(c config) net.Listener {
 	if c.unix {
 		return s.listenUnix()
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
+	ln := inboxtest.Loopback(s)
 	address := ln.Addr().String()
 	s.url, s.transport.DialContext = "http://"+address, dialPromptly("tcp", address)
 	s.dial = func() (net.Conn, error) { return net.Dial("tcp", address) }
@@ -282,10 +279,7 @@ func (s *server) openRedis(tb testing.TB, l inbox.Limits) inbox.Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, store.Run)
 	inboxtest.Until(tb, "the store is ready", store.Ready)
 	return store
 }
@@ -294,10 +288,7 @@ var cases atomic.Int64 // numbers the prefixes in Redis
 
 func openMemory(tb testing.TB, l inbox.Limits) inbox.Store {
 	store := memstore.New(l)
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, store.Run)
 	return store
 }
 
@@ -453,6 +444,19 @@ func (s *server) alive(id string) bool {
 		a.wantProblem("no-such-inbox")
 	}
 	return a.status == http.StatusOK
+}
+
+// wantLife fails the test unless the inbox expires after exactly d.
+func wantLife(s *server, id string, d time.Duration) {
+	s.Helper()
+	time.Sleep(d - time.Nanosecond)
+	if !s.alive(id) {
+		s.Fatalf("the inbox expired early")
+	}
+	time.Sleep(time.Nanosecond)
+	if s.alive(id) {
+		s.Fatal("the inbox did not expire")
+	}
 }
 
 func sending(from, to, body string) request {

@@ -145,19 +145,6 @@ func TestSocketDropped(t *testing.T) {
 	})
 }
 
-// wantLife fails the test unless the inbox expires after exactly d.
-func wantLife(s *server, id string, d time.Duration) {
-	s.Helper()
-	time.Sleep(d - time.Nanosecond)
-	if !s.alive(id) {
-		s.Fatalf("the inbox expired early")
-	}
-	time.Sleep(time.Nanosecond)
-	if s.alive(id) {
-		s.Fatal("the inbox did not expire")
-	}
-}
-
 // A socket whose client does not read is dropped after 10 s. Nothing here buffers between
 // the two.
 func TestSocketStuck(t *testing.T) {

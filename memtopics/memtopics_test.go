@@ -1,14 +1,13 @@
 package memtopics
 
 import (
-	"context"
 	"fmt"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"inbox"
+	"inbox/internal/inboxtest"
 	"inbox/topicstest"
 )
 
@@ -17,10 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestTopics(t *testing.T) {
 	topicstest.Run(t, func(t *testing.T, l inbox.TopicLimits) []inbox.Topics {
 		topics := New(l)
-		ctx, stop := context.WithCancel(context.Background())
-		var running sync.WaitGroup
-		running.Go(func() { topics.Run(ctx) })
-		t.Cleanup(func() { stop(); running.Wait() })
+		inboxtest.Run(t, topics.Run)
 		return []inbox.Topics{topics}
 	})
 }

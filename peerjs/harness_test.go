@@ -47,10 +47,7 @@ var pepper = inbox.NewPepper([inbox.PepperSize]byte{7})
 
 func openMemory(tb testing.TB, l inbox.Limits) *memstore.Store {
 	store := memstore.New(l)
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, store.Run)
 	return store
 }
 

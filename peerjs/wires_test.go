@@ -1,9 +1,7 @@
 package peerjs_test
 
 import (
-	"context"
 	"crypto/tls"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,10 +59,7 @@ func openRedis(tb testing.TB, redis *redistest.Server, l inbox.Limits) inbox.Sto
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, store.Run)
 	inboxtest.Until(tb, "the store is ready", store.Ready)
 	return store
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"inbox/internal/inboxtest"
 )
 
 // A proxy forwards bytes. It can do what a network may do without breaking a connection:
@@ -40,10 +42,7 @@ func (p *proxy) pass(to net.Conn, b []byte) {
 }
 
 func startProxy(t *testing.T, to string) *proxy {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := inboxtest.Loopback(t)
 	p := &proxy{addr: ln.Addr().String()}
 	var running sync.WaitGroup
 	running.Go(func() {

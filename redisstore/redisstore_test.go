@@ -38,10 +38,7 @@ func open(tb testing.TB, c Config) *Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { s.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, s.Run)
 	untilReady(tb, s)
 	return s
 }

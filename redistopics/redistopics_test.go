@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,11 +43,8 @@ func open(tb testing.TB, url, prefix string, l inbox.TopicLimits) *Topics {
 		return err == nil
 	})
 	topics := New(Config{Link: link, Key: [inbox.PepperSize]byte{1}, Limits: l, Log: log})
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { link.Run(ctx, func(string) {}, func(int) {}) })
-	running.Go(func() { topics.Run(ctx) })
-	tb.Cleanup(func() { stop(); running.Wait() })
+	inboxtest.Run(tb, func(ctx context.Context) { link.Run(ctx, func(string) {}, func(int) {}) })
+	inboxtest.Run(tb, topics.Run)
 	inboxtest.Until(tb, "the link is ready", link.Ready)
 	return topics
 }

@@ -78,10 +78,7 @@ var closeCases = []testCase{
 		reopened := time.Now()
 		h.until(opened, h.past())
 		h.wantAlive("alice", true)
-		h.until(reopened, h.almost())
-		h.wantAlive("alice", true)
-		h.until(reopened, h.past())
-		h.wantAlive("alice", false)
+		h.wantTTL("alice", reopened)
 	}},
 
 	{name: "closing ends the receiver with ErrClosed", run: func(h *harness) {

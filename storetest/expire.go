@@ -94,10 +94,7 @@ var expireCases = []testCase{
 		h.open("bob")
 		h.send("alice", "bob", "1")
 		sent := time.Now()
-		h.until(sent, h.almost())
-		h.wantAlive("alice", true)
-		h.until(sent, h.past())
-		h.wantAlive("alice", false)
+		h.wantTTL("alice", sent)
 	}},
 
 	{name: "each inbox expires at its own time", timed: true, run: func(h *harness) {
@@ -116,10 +113,7 @@ var expireCases = []testCase{
 			since time.Time
 			gone  string
 		}{{opened, "early"}, {middle, "middle"}, {late, "late"}} {
-			h.until(step.since, h.almost())
-			h.wantAlive(step.gone, true)
-			h.until(step.since, h.past())
-			h.wantAlive(step.gone, false)
+			h.wantTTL(step.gone, step.since)
 		}
 	}},
 

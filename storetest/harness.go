@@ -128,6 +128,15 @@ func (h *harness) wantAlive(id string, want bool) {
 	}
 }
 
+// wantTTL fails the test unless the inbox expires one TTL after since.
+func (h *harness) wantTTL(id string, since time.Time) {
+	h.Helper()
+	h.until(since, h.almost())
+	h.wantAlive(id, true)
+	h.until(since, h.past())
+	h.wantAlive(id, false)
+}
+
 // want fails the test unless err matches the expected error, which may be nil.
 func (h *harness) want(err, want error) {
 	h.Helper()

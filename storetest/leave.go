@@ -16,10 +16,7 @@ var leaveCases = []testCase{
 		h.until(begin, h.ttl/2)
 		r.leave(b.Cursor)
 		left := time.Now()
-		h.until(left, h.almost())
-		h.wantAlive("alice", true)
-		h.until(left, h.past())
-		h.wantAlive("alice", false)
+		h.wantTTL("alice", left)
 	}},
 
 	{name: "messages acknowledged by a leaving receiver do not come back", run: func(h *harness) {

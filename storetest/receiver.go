@@ -81,10 +81,7 @@ var receiverCases = []testCase{
 				h.Errorf("the replaced receiver got %d messages", len(got.Messages))
 			}
 		}
-		h.until(looked, h.almost())
-		h.wantAlive("alice", true)
-		h.until(looked, h.past())
-		h.wantAlive("alice", false)
+		h.wantTTL("alice", looked)
 	}},
 
 	{name: "a replaced receiver does not steal back", run: func(h *harness) {

@@ -132,10 +132,7 @@ func twoServers(t *testing.T, c topichttp.Config) (both [2]*server) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, stop := context.WithCancel(context.Background())
-		var running sync.WaitGroup
-		running.Go(func() { link.Run(ctx, func(string) {}, func(int) {}) })
-		t.Cleanup(func() { stop(); running.Wait() })
+		inboxtest.Run(t, func(ctx context.Context) { link.Run(ctx, func(string) {}, func(int) {}) })
 		c.Topics = redistopics.New(redistopics.Config{Link: link})
 		both[i] = overLoopback(t, c)
 	}

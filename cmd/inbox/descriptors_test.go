@@ -54,13 +54,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	})
 	t.Run("TLS", func(t *testing.T) {
 		certificate := inboxtest.NewCertificate(t, "test")
-		dir := t.TempDir()
-		cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-		for path, content := range map[string][]byte{cert: certificate.Cert, key: certificate.Key} {
-			if err := os.WriteFile(path, content, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		cert, key := certificate.Files(t)
 		_, r := fewDescriptors(t, 256, "--tls=files", "--tls-cert="+cert, "--tls-key="+key)
 		c := crowd{T: t, r: r, roots: certificate.Pool, flood: 300, rounds: 100}
 		c.run()

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,19 +17,6 @@ import (
 	"inbox/inboxhttp"
 	"inbox/internal/inboxtest"
 )
-
-// issueCertificate writes a certificate for localhost, signed by a new authority, and its
-// key. It returns the authority.
-func issueCertificate(t *testing.T, certFile, keyFile string) *x509.CertPool {
-	t.Helper()
-	c := inboxtest.IssueCertificate(t)
-	for file, text := range map[string][]byte{certFile: c.Cert, keyFile: c.Key} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return c.Pool
-}
 
 // iceOf fetches a server's list under the name localhost.
 func iceOf(t *testing.T, r *running, roots *x509.CertPool) []inboxhttp.ICEServer {
@@ -113,9 +99,9 @@ func reaches(t *testing.T, one, two net.PacketConn) {
 // The URLs and credentials of /ice work unchanged over every transport, and clients of
 // different transports reach each other.
 func TestICEWorks(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	roots := issueCertificate(t, certFile, keyFile)
+	certificate := inboxtest.IssueCertificate(t)
+	roots := certificate.Pool
+	certFile, keyFile := certificate.Files(t)
 	for _, c := range []struct {
 		name  string
 		roots *x509.CertPool

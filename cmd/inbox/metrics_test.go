@@ -307,16 +307,7 @@ func TestMetricsContainNoIdentities(t *testing.T) {
 	c := &talker{t, s.running, &http.Client{}}
 	c.talk()
 	c.callPeers()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/inbox", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Forwarded-For", "198.51.100.77")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
+	s.requestFrom(t, "198.51.100.77")
 	for _, path := range []string{"/metrics", "/state", "/debug/pprof/goroutine?debug=1"} {
 		_, text := fetch(t, s.metrics+path)
 		text = strings.ToLower(text)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,14 +13,7 @@ import (
 // key, and arguments that make Redis accept only TLS.
 func redisCertificate(t *testing.T, clients string) (cert, key string, args []string) {
 	t.Helper()
-	certificate := inboxtest.NewCertificate(t, "redis")
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, content := range map[string][]byte{cert: certificate.Cert, key: certificate.Key} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cert, key = inboxtest.NewCertificate(t, "redis").Files(t)
 	return cert, key, []string{
 		"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", clients,
 		"--tls-replication", "yes", "--tls-cluster", "yes",

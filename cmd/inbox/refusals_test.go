@@ -85,16 +85,7 @@ func TestNetworksOfMany(t *testing.T) {
 func TestLogClients(t *testing.T) {
 	for _, clients := range []bool{false, true} {
 		r := serve(t, "--log-level=debug", "--drain=0s", fmt.Sprintf("--log-clients=%v", clients), "--trusted-proxy=127.0.0.1")
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/inbox", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Forwarded-For", "198.51.100.77")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
+		r.requestFrom(t, "198.51.100.77")
 		r.end(t)
 		log := r.log.String()
 		if got := strings.Contains(log, "client=198.51.100.77"); got != clients {
@@ -107,4 +98,19 @@ func TestLogClients(t *testing.T) {
 			t.Errorf("without --log-clients the log should only name the network:\n%s", log)
 		}
 	}
+}
+
+// requestFrom makes a request without credentials, as a trusted proxy would for a client.
+func (r *running) requestFrom(t *testing.T, client string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/inbox", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Forwarded-For", client)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,13 +103,7 @@ func reach(a, b net.PacketConn, within time.Duration) bool {
 // which still serves requests.
 func TestRelayByDefault(t *testing.T) {
 	certificate := inboxtest.NewCertificate(t, "test")
-	dir := t.TempDir()
-	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, content := range map[string][]byte{cert: certificate.Cert, key: certificate.Key} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cert, key := certificate.Files(t)
 	r := serve(t, "--tls=files", "--tls-cert="+cert, "--tls-key="+key)
 	defer r.end(t)
 	said := r.log.await(t, `the relay for calls listens on ([^"]+)`)

@@ -42,10 +42,7 @@ func startEcho(tb testing.TB, c Config) *echo {
 		s.client = &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
 	}
 	s.Server = New(c)
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	tcp := inboxtest.Loopback(tb)
 	local, err := net.Listen("unix", filepath.Join(tb.TempDir(), "socket"))
 	if err != nil {
 		tb.Fatal(err)

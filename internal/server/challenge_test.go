@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -23,10 +22,7 @@ func TestChallengeHandshake(t *testing.T) {
 		TLS: &tls.Config{Certificates: []tls.Certificate{certificate.Pair}, NextProtos: []string{challenge}},
 		Log: slog.New(slog.DiscardHandler),
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := inboxtest.Loopback(t)
 	if err := s.Listen(ln); err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,7 @@ func limitedServer(t *testing.T, c Config) (address string, config *tls.Config) 
 		config = &tls.Config{RootCAs: certificate.Pool, ServerName: "localhost"}
 	}
 	s := New(c)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := inboxtest.Loopback(t)
 	if err := s.Listen(ln); err != nil {
 		t.Fatal(err)
 	}

@@ -18,10 +18,7 @@ import (
 // become free when its connections end.
 func TestPlainPortKeepsRoomForOthers(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := inboxtest.Loopback(t)
 	s := Plain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }), log)
 	s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour // so that no connection ends by itself
 	var serving sync.WaitGroup

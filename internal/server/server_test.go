@@ -91,10 +91,7 @@ func start(tb testing.TB, way way) *service {
 	s.Server = New(c)
 	s.HTTP.ErrorLog = log.New(io.Discard, "", 0)
 	// Clients use either of two listeners.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	ln := inboxtest.Loopback(tb)
 	local, err := net.Listen("unix", filepath.Join(tb.TempDir(), "socket"))
 	if err != nil {
 		tb.Fatal(err)
