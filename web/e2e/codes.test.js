@@ -117,7 +117,7 @@ test("a code that has expired disappears, and the page offers a new one", async 
   const page = await person(browser);
   await page.goto(`${reachable}files`);
   await reaches(page, "waiting");
-  await page.route("**/inbox?code", (route) => route.fulfill({ json: { code: "KXTRBM", seconds: 1 } }), { times: 1 });
+  await page.route("**/inbox?code=", (route) => route.fulfill({ headers: { "Cache-Control": "no-store" }, json: { code: "KXTRBM", seconds: 1 } }), { times: 1 });
   await page.click("#get-code");
   await shows(page, "#code-shown", "KXT RBM");
   await shows(page, "#code-shown", "The code has expired.");
@@ -125,7 +125,7 @@ test("a code that has expired disappears, and the page offers a new one", async 
   assert.equal(await page.innerText("#get-code"), "Show a new code");
   assert.notEqual(await codeOf(page), "KXT RBM");
 
-  await page.route("**/inbox?code", (route) => route.abort(), { times: 1 });
+  await page.route("**/inbox?code=", (route) => route.abort(), { times: 1 });
   await page.click("#get-code");
   await shows(page, "#code-shown", "The server does not answer.");
   assertNoFaults({ provoked: true, expected: /ERR_FAILED/ });

@@ -66,7 +66,7 @@ async function between(state) {
 function offer(page, fault) {
   document.querySelector(".offer").hidden = false;
   if (fault) window.modules.showOfferFault(fault);
-  else window.modules.showCode(page, "KXTRBM", 600);
+  else window.modules.showCode(page, "KXTRBM", 600_000);
   document.querySelector(".offer").scrollIntoView({ block: "nearest" });
 }
 

@@ -1,11 +1,10 @@
 /** Codes of six letters that lead to this page or to its room, for saying aloud, and the field that takes one. */
 
+import { createCode, redeemCode } from "../codes.js";
+import { Inbox, InboxError } from "../inbox.js";
 import { linkTo, linkToRoom } from "./share.js";
 import { element, setText } from "./view.js";
 import { codeFaults, codeHint } from "./words.js";
-
-/** Timeout of a request, in milliseconds. */
-const TIMEOUT = 10_000;
 
 /** @typedef {{id: string, password: string, room?: string}} Self the peer that codes lead to; room: the room, if they lead there instead */
 
@@ -14,64 +13,33 @@ let shown = 0;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let expiry;
 
-/**
- * Makes a request to the server.
- * @param {string} path
- * @param {RequestInit} init
- * @returns {Promise<any>} the answer; rejects with an Error whose message is a name in codeFaults
- */
-async function post(path, init) {
-  /** @type {Response} */
-  let response;
-  let answer;
-  try {
-    response = await fetch(new URL(path, location.href), {
-      method: "POST", cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(TIMEOUT), ...init,
-    });
-    answer = await response.json();
-  } catch {
-    throw new Error("no-server");
-  }
-  if (response.ok) return answer;
-  const code = response.status === 400 ? "no-such-code" : answer?.code;
-  throw new Error(Object.hasOwn(codeFaults, code) ? code : "no-server");
-}
+/** @param {Self} self @returns the peer's inbox, without opening it */
+const inboxOf = ({ id, password }) => new Inbox(new URL("inbox", location.href), { id, password });
 
 /** @param {unknown} error @returns {string} its name in codeFaults */
-const nameOf = (error) => (error instanceof Error && Object.hasOwn(codeFaults, error.message) ? error.message : "no-server");
-
-/**
- * Asks the server for a code that leads to a peer, or to a room.
- * @param {Self} self
- * @returns {Promise<{code: string, seconds: number}>}
- */
-async function createCode({ id, password, room }) {
-  const credentials = btoa(String.fromCharCode(...new TextEncoder().encode(`${id}:${password}`)));
-  const { code, seconds } = await post(`inbox?code${room === undefined ? "" : `&room=${encodeURIComponent(room)}`}`, { headers: { Authorization: `Basic ${credentials}` } });
-  if (typeof code !== "string" || typeof seconds !== "number") throw new Error("no-server");
-  return { code, seconds };
+function nameOf(error) {
+  const name = error instanceof InboxError ? error.code : error instanceof Error ? error.message : "";
+  if (name === "bad-request") return "no-such-code"; // no code has one of these letters
+  return Object.hasOwn(codeFaults, name) ? name : "no-server";
 }
 
 /**
- * Asks the server where a code leads. The code then works no more.
+ * Asks the server where a code leads. The code then stops working.
+ * @param {Self} self
  * @param {string} typed
- * @returns {Promise<{id: string, room?: string}>} the peer that created the code, and its room if the code leads there
  */
-async function redeem(typed) {
-  const code = typed.replace(/[\s\p{P}]/gu, "");
-  if (!/^[a-z]{6}$/i.test(code)) throw new Error("not-six");
-  const { id, room } = await post("code", { body: code });
-  if (typeof id !== "string") throw new Error("no-server");
-  return { id, room: typeof room === "string" && room !== "" ? room : undefined };
+async function redeem(self, typed) {
+  if (!/^[a-z]{6}$/i.test(typed.replace(/[\s\p{P}]/gu, ""))) throw new Error("not-six");
+  return redeemCode(inboxOf(self), typed);
 }
 
 /**
  * Shows a code and where to enter it, until it expires.
  * @param {"call" | "files"} page
  * @param {string} code
- * @param {number} seconds for which it is valid
+ * @param {number} validFor in milliseconds
  */
-export function showCode(page, code, seconds) {
+export function showCode(page, code, validFor) {
   hideCode();
   const words = document.createElement("p");
   const letters = document.createElement("strong");
@@ -80,10 +48,10 @@ export function showCode(page, code, seconds) {
   const hint = document.createElement("p");
   hint.className = "hint";
   const { host, pathname } = new URL(page, location.href);
-  hint.textContent = codeHint(host + pathname, Math.round(seconds / 60));
+  hint.textContent = codeHint(host + pathname, Math.round(validFor / 60_000));
   element("code-shown").replaceChildren(words, hint);
   setText(element("get-code"), "Show a new code");
-  expiry = setTimeout(() => showOfferFault("expired"), seconds * 1000);
+  expiry = setTimeout(() => showOfferFault("expired"), validFor);
 }
 
 /** @param {string} name in codeFaults */
@@ -120,8 +88,9 @@ export function wireCodes(page, self) {
   element("get-code").addEventListener("click", async () => {
     const before = ++shown;
     try {
-      const { code, seconds } = await createCode(self());
-      if (shown === before) showCode(page, code, seconds);
+      const own = self();
+      const { code, validFor } = await createCode(inboxOf(own), { room: own.room });
+      if (shown === before) showCode(page, code, validFor);
     } catch (error) {
       const name = nameOf(error);
       if (shown === before) showOfferFault(name === "rate-limited" ? "too-many-codes" : name);
@@ -135,7 +104,7 @@ export function wireCodes(page, self) {
     busy = true;
     showCodeFault("");
     try {
-      const { id, room } = await redeem(field.value);
+      const { id, room } = await redeem(self(), field.value);
       if (room !== undefined && page === "call") throw new Error("room");
       const link = room === undefined ? linkTo(page, id) : linkToRoom(page, room);
       field.value = "";

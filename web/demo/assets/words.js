@@ -404,7 +404,7 @@ export const actions = {
 export const codeFaults = {
   "not-six": "A code has six letters.",
   "no-such-code": "This code does not work. Check the letters, or ask for a new code: each one works once, for ten minutes.",
-  "rate-limited": "Too many wrong codes were entered from your network. Wait a minute, then try again.",
+  "rate-limited": "Too many wrong codes were entered. Wait a minute and try again, or ask for the link.",
   "too-many-codes": "Your network has asked for too many codes. Send the link, or try again in a minute.",
   "room": "This code leads to a group, which this page cannot join. Ask for a link.",
   "expired": "The code has expired.",
