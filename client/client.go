@@ -8,7 +8,8 @@
 // The client receives over a WebSocket and falls back to long polls where a proxy blocks
 // WebSockets. It reconnects by itself, resumes after the last message that it received, and
 // drops duplicates. A send that may have failed is retried with the same idempotency key,
-// so that it arrives once. Peers can find each other in rooms: see [Client.Join].
+// so that it arrives once. Peers can find each other in rooms (see [Client.Join]), or by a code
+// of six letters that a person reads out (see [Client.Invite]).
 //
 // The protocol underneath, and what a server guarantees, is described in docs/protocol.md.
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"time"
 
@@ -20,7 +21,10 @@ func exampleServer() *httptest.Server {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return httptest.NewServer(handler)
+	mux := http.NewServeMux()
+	mux.Handle("/inbox", handler)
+	mux.HandleFunc("/code", handler.ServeCode)
+	return httptest.NewServer(mux)
 }
 
 // Two peers exchange messages.
@@ -151,4 +155,33 @@ func ExampleClient_Join() {
 		break
 	}
 	// Output: bob true
+}
+
+// Two people connect their programs by six letters that one of them reads out.
+func ExampleClient_Redeem() {
+	server := exampleServer()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	peer := func(id string) *client.Client {
+		c, err := client.New(client.Config{URL: server.URL + "/inbox", ID: id, Password: "secret of " + id})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return c
+	}
+	alice, bob := peer("alice"), peer("bob")
+	defer alice.Close(ctx)
+	defer bob.Close(ctx)
+
+	code, err := bob.Invite(ctx, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	invitation, err := alice.Redeem(ctx, code.String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(code.Text), invitation.Peer)
+	// Output: 6 bob
 }

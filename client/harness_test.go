@@ -111,6 +111,7 @@ func (s *server) begin(store *memstore.Store) {
 	mux.Handle("/inbox", s.handler)
 	mux.HandleFunc("/ice", s.handler.ServeICE)
 	mux.HandleFunc("/outcome", s.handler.ServeOutcome)
+	mux.HandleFunc("/code", s.handler.ServeCode)
 	var h http.Handler = mux
 	if s.wrap != nil {
 		h = s.wrap(h)

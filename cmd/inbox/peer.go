@@ -35,7 +35,7 @@ const exitCodes = `Exit codes:
   1    failed
   2    invalid command line
   3    no message arrived in time
-  4    the recipient has no inbox
+  4    the recipient has no inbox, or the code does not work
   5    wrong password
   6    the inbox was closed, or another receiver took over
   130  interrupted`
@@ -58,7 +58,7 @@ func exitCode(err error) int {
 		return 0
 	case errors.Is(err, errNothing):
 		return 3
-	case errors.Is(err, inbox.ErrNoInbox):
+	case errors.Is(err, inbox.ErrNoInbox), errors.Is(err, inbox.ErrNoCode):
 		return 4
 	case errors.Is(err, inbox.ErrUnauthorized):
 		return 5

@@ -23,6 +23,7 @@ import (
 // receiveCommand implements "inbox receive".
 type receiveCommand struct {
 	peerFlags
+	Code    bool          `env:"-" group:"Messages" help:"First print a code of six letters on standard error, for a person who sends with send --code. It works once, for ten minutes."`
 	Follow  bool          `short:"f" env:"-" group:"Messages" help:"Keep receiving, and reconnect if the server is unavailable."`
 	JSON    bool          `name:"json" env:"-" group:"Messages" help:"Print each message as a line of JSON with its cursor, from, time, and body, or body64 if it is not text."`
 	After   string        `env:"-" placeholder:"CURSOR" group:"Messages" help:"Acknowledge the messages up to this cursor first."`
@@ -40,6 +41,7 @@ With INBOX_ID and INBOX_PASSWORD set:
 
   inbox receive --follow --json | jq -r .body
   inbox receive | inbox send --to carol
+  inbox receive --code > picture.png
 
 ` + exitCodes + `
 
@@ -68,6 +70,11 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 	// If the reader of the output is gone, messages that were already printed are still
 	// acknowledged.
 	signal.Ignore(syscall.SIGPIPE)
+	if c.Code {
+		if err := c.invite(ctx, peer, s); err != nil {
+			return plain(err)
+		}
+	}
 	for n := 0; ; n++ {
 		m, err := c.next(ctx, peer, s)
 		switch {
@@ -88,6 +95,23 @@ func (c *receiveCommand) Run(ctx context.Context, s streams) (err error) {
 			return plain(peer.Acknowledge(ctx))
 		}
 	}
+}
+
+// invite prints a code that leads to the inbox.
+func (c *receiveCommand) invite(ctx context.Context, peer *inboxclient.Client, s streams) error {
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
+	code, err := peer.Invite(ctx, "")
+	if err == context.DeadlineExceeded {
+		return errors.New("the server did not respond in time")
+	}
+	if err == nil {
+		s.note(fmt.Sprintf("the code is %v: it works once, within %v", code, code.TTL))
+	}
+	return err
 }
 
 // limit describes how long the command retries without a server.

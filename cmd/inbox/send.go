@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -13,7 +14,8 @@ import (
 // sendCommand implements "inbox send".
 type sendCommand struct {
 	peerFlags
-	To      string        `required:"" env:"-" placeholder:"ID" group:"The message" help:"Id of the recipient."`
+	To      string        `required:"" xor:"recipient" env:"-" placeholder:"ID" group:"The message" help:"Id of the recipient."`
+	Code    string        `required:"" xor:"recipient" env:"-" placeholder:"CODE" group:"The message" help:"Code of the recipient, instead of the id: six letters that receive --code has printed. A code works once."`
 	Wait    time.Duration `env:"-" placeholder:"DURATION" group:"The message" help:"How long to wait for a recipient without an inbox, as in 30s. By default, fail immediately."`
 	Timeout time.Duration `default:"30s" env:"-" placeholder:"DURATION" group:"The message" help:"How long to retry while the server is unavailable or the recipient's inbox is full (${default})."`
 	Key     string        `env:"-" placeholder:"KEY" group:"The message" help:"Idempotency key: messages sent again with the same key arrive once. Random by default."`
@@ -28,6 +30,7 @@ func (*sendCommand) Help() string {
 With INBOX_ID and INBOX_PASSWORD set:
 
   echo hello | inbox send --to bob
+  echo hello | inbox send --code "kxt rbm"
 
 ` + exitCodes
 }
@@ -45,8 +48,12 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 	case c.File == "-" && c.PasswordFile == "-":
 		return usageError{fmt.Errorf("the password and the message cannot both come from standard input")}
 	}
-	if err := inbox.CheckID(c.To); err != nil {
-		return usageError{fmt.Errorf("--to: %w", err)}
+	if c.Code == "" {
+		if err := inbox.CheckID(c.To); err != nil {
+			return usageError{fmt.Errorf("--to: %w", err)}
+		}
+	} else if _, ok := inbox.ParseCode(c.Code); !ok {
+		return usageError{errors.New("--code: a code has six letters, and none of I, J, L, O, Q, U and W")}
 	}
 	if c.Key != "" {
 		if err := inbox.CheckKey(c.Key); err != nil {
@@ -67,5 +74,27 @@ func (c *sendCommand) Run(ctx context.Context, s streams) error {
 	}
 	report.begin()
 	defer report.end()
-	return plain(peer.SendDraft(ctx, c.To, inbox.Draft{Key: c.Key, Body: body}))
+	to := c.To
+	if c.Code != "" {
+		if to, err = recipient(ctx, peer, c.Code); err != nil {
+			return plain(err)
+		}
+	}
+	err = plain(peer.SendDraft(ctx, to, inbox.Draft{Key: c.Key, Body: body}))
+	if err != nil && c.Code != "" {
+		return fmt.Errorf("%w (the code is used up: try again with --to %q)", err, to)
+	}
+	return err
+}
+
+// recipient returns the id to which a code leads.
+func recipient(ctx context.Context, peer *inboxclient.Client, code string) (id string, err error) {
+	i, err := peer.Redeem(ctx, code)
+	if e, ok := errors.AsType[*inboxclient.Error](err); ok && e.RetryAfter > 0 {
+		return "", fmt.Errorf("%w (try again in %v)", err, e.RetryAfter)
+	}
+	if err == nil && i.Room != "" {
+		return "", errors.New("this code leads to a room: ask for one that leads to a person")
+	}
+	return i.Peer, err
 }

@@ -10,7 +10,7 @@ import { program, startServer, stopServers } from "../e2e/server.js";
 import { aimed, blocks, root, scratch, shell } from "./blocks.js";
 
 const all = blocks("docs/go.md");
-const [chat, hello, loop, rooms, errors, embedded, commands] = all.map(({ code }) => code);
+const [chat, hello, loop, rooms, invite, redeem, errors, embedded, commands] = all.map(({ code }) => code);
 let server;
 
 before(async () => {
@@ -28,7 +28,7 @@ async function built(name, source) {
 }
 
 test("these tests know all of its blocks", () => {
-  assert.deepEqual(all.map(({ language, name }) => `${language} ${name}`.trim()), ["sh", "go hello.go", "go", "go rooms.go", "go", "go server.go", "sh"]);
+  assert.deepEqual(all.map(({ language, name }) => `${language} ${name}`.trim()), ["sh", "go hello.go", "go", "go rooms.go", "go codes.go", "go redeem.go", "go", "go server.go", "sh"]);
 });
 
 test("two people chat with the commands at the top", async () => {
@@ -60,6 +60,13 @@ test("the fragments compile", async () => {
       ${rooms}
       return nil
     }
+    func invite(ctx context.Context, c *client.Client) error {
+      ${invite}
+      return nil
+    }
+    func redeem(ctx context.Context, c *client.Client, typed string) error {
+      ${redeem}
+    }
     func receive(ctx context.Context, c *client.Client) {
       ${loop}
     }
@@ -67,7 +74,7 @@ test("the fragments compile", async () => {
       ${errors}
       return nil
     }
-    func main() { receive(nil, nil); meet(nil, nil, ""); send(nil, nil, "", nil) }
+    func main() { receive(nil, nil); meet(nil, nil, ""); send(nil, nil, "", nil); invite(nil, nil); redeem(nil, nil, "") }
   `);
 });
 
