@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -29,17 +30,12 @@ type limitFlags struct {
 
 // checkClients rejects invalid limits.
 func (c *limitFlags) checkClients() error {
-	switch {
-	case c.LimitConnections < 0:
-		return errors.New("--limit-connections must not be negative")
-	case c.LimitInFlight < 0:
-		return errors.New("--limit-in-flight must not be negative")
-	case c.LimitMemory < 0:
-		return errors.New("--limit-memory must not be negative")
-	case c.MaxConnections < 0:
-		return errors.New("--max-connections must not be negative")
-	}
-	return nil
+	return cmp.Or(
+		atLeast(0, "--limit-connections", c.LimitConnections),
+		atLeast(0, "--limit-in-flight", c.LimitInFlight),
+		atLeast(0, "--limit-memory", c.LimitMemory),
+		atLeast(0, "--max-connections", c.MaxConnections),
+	)
 }
 
 // clients returns the limits per address.

@@ -87,17 +87,12 @@ type serveCommand struct {
 
 // Validate is called by kong. It returns the first mistake in the flags.
 func (c *serveCommand) Validate() error {
-	if err := errors.Join(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkMetrics(), c.checkClients(), c.guardFlags.check(), c.topicFlags.check(), c.checkTLS()); err != nil {
-		err, _, _ := strings.Cut(err.Error(), "\n") // report one at a time
-		return errors.New(err)
+	if err := cmp.Or(c.checkLimits(), c.checkRedis(), c.checkListen(), c.checkProxies(), c.checkICE(), c.checkTurn(), c.checkMetrics(), c.checkClients(), c.guardFlags.check(), c.topicFlags.check(), c.checkTLS(),
+		atLeast(time.Second, "--inbox-ttl", c.InboxTTL), atLeast(time.Second, "--max-wait", c.MaxWait),
+		atLeast(0, "--drain", c.Drain), atLeast(0, "--redis-wait-replicas", c.RedisWaitReplicas)); err != nil {
+		return err
 	}
 	switch {
-	case c.InboxTTL < time.Second:
-		return errors.New("--inbox-ttl must be at least 1s")
-	case c.MaxWait < time.Second:
-		return errors.New("--max-wait must be at least 1s")
-	case c.Drain < 0:
-		return errors.New("--drain must not be negative")
 	case max(c.InboxTTL, c.MaxWait, c.Drain) > 365*24*time.Hour:
 		return errors.New("--inbox-ttl, --max-wait and --drain must be at most a year (8760h)")
 	case !strings.HasPrefix(c.BasePath, "/") || strings.TrimSuffix(path.Clean(c.BasePath), "/") != strings.TrimSuffix(c.BasePath, "/") ||
@@ -109,8 +104,6 @@ func (c *serveCommand) Validate() error {
 		return errors.New("--redis-ca, --redis-cert and --redis-key require --store rediss://")
 	case (c.RedisCert == "") != (c.RedisKey == ""):
 		return errors.New("--redis-cert and --redis-key require each other")
-	case c.RedisWaitReplicas < 0:
-		return errors.New("--redis-wait-replicas must not be negative")
 	case len(c.AllowOrigin) == 0:
 		return errors.New("--allow-origin is empty: use * to allow all origins")
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -32,18 +33,28 @@ const (
 	minInFlight = 512 << 10
 )
 
+// atLeast rejects a value of a flag that is below least.
+func atLeast[T int | size | time.Duration](least T, flag string, value T) error {
+	if value < least {
+		return fmt.Errorf("%s: %v, want at least %v", flag, value, least)
+	}
+	return nil
+}
+
 // checkLimits rejects limits under which no inbox or message could exist.
 func (c *serveCommand) checkLimits() error {
-	for _, limit := range []struct {
-		flag  string
-		value int64
-	}{
-		{"inbox-capacity", int64(c.InboxCapacity)}, {"inbox-bytes", int64(c.InboxBytes)}, {"max-body", int64(c.MaxBody)},
-		{"room-members", int64(c.RoomMembers)}, {"rooms-per-peer", int64(c.RoomsPerPeer)}, {"max-inboxes", int64(c.MaxInboxes)}, {"max-memory", int64(c.MaxMemory)},
-	} {
-		if limit.value < 1 {
-			return fmt.Errorf("--%s: limit %d, want at least 1", limit.flag, limit.value)
-		}
+	if err := cmp.Or(
+		atLeast(1, "--inbox-capacity", c.InboxCapacity),
+		atLeast(1, "--inbox-bytes", c.InboxBytes),
+		atLeast(1, "--max-body", c.MaxBody),
+		atLeast(1, "--room-members", c.RoomMembers),
+		atLeast(1, "--rooms-per-peer", c.RoomsPerPeer),
+		atLeast(1, "--max-inboxes", c.MaxInboxes),
+		atLeast(1, "--max-memory", c.MaxMemory),
+		atLeast(0, "--max-slow", c.MaxSlow),
+		atLeast(0, "--peerjs-held", c.PeerJSHeld),
+	); err != nil {
+		return err
 	}
 	switch {
 	case c.MaxBody > c.InboxBytes:
@@ -54,10 +65,6 @@ func (c *serveCommand) checkLimits() error {
 		return errors.New("--max-body must be at most 1GiB")
 	case c.Store == inMemory && c.MaxMemory < c.MaxBody+c.MaxBody/4+minMemory:
 		return fmt.Errorf("--max-memory %v is too small for --max-body %v: one such message and its inbox would not fit", c.MaxMemory, c.MaxBody)
-	case c.MaxSlow < 0:
-		return errors.New("--max-slow must not be negative")
-	case c.PeerJSHeld < 0:
-		return errors.New("--peerjs-held must not be negative")
 	case c.Store == inMemory && c.PeerJSHeld > c.MaxMemory/2:
 		return fmt.Errorf("--peerjs-held %v is more than half of --max-memory %v, which includes it", c.PeerJSHeld, c.MaxMemory)
 	case c.MaxInFlight != 0 && c.MaxInFlight < minInFlight+8*c.MaxBody:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,22 +28,18 @@ type topicFlags struct {
 // check rejects invalid values.
 func (c *topicFlags) check() error {
 	switch {
-	case c.TopicSubscribers < 1:
-		return errors.New("--topic-subscribers must be at least 1")
-	case c.TopicName < 1:
-		return errors.New("--topic-name must be at least 1B")
-	case c.ConnectionTopics < 1:
-		return errors.New("--connection-topics must be at least 1")
-	case c.TopicQueue < 16<<10:
-		return errors.New("--topic-queue must be at least 16KiB")
 	case c.Tracker && !c.Topics:
 		return errors.New("--tracker requires --topics")
 	case c.Tracker && int(c.TopicName) < topichttp.SwarmName:
 		return fmt.Errorf("--tracker requires a --topic-name of at least %dB", topichttp.SwarmName)
-	case c.TrackerSwarms < 1:
-		return errors.New("--tracker-swarms must be at least 1")
 	}
-	return nil
+	return cmp.Or(
+		atLeast(1, "--topic-subscribers", c.TopicSubscribers),
+		atLeast(1, "--topic-name", c.TopicName),
+		atLeast(1, "--connection-topics", c.ConnectionTopics),
+		atLeast(16<<10, "--topic-queue", c.TopicQueue),
+		atLeast(1, "--tracker-swarms", c.TrackerSwarms),
+	)
 }
 
 func (c *topicFlags) limits() inbox.TopicLimits {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,8 +60,8 @@ func (c *turnFlags) checkTurn() error {
 			return fmt.Errorf("--turn-host: %q is not a host name or an IP address", c.TurnHost)
 		}
 	}
-	if c.TurnRate < 0 || c.TurnRateTotal < 0 {
-		return errors.New("--turn-rate and --turn-rate-total must not be negative")
+	if err := cmp.Or(atLeast(0, "--turn-rate", c.TurnRate), atLeast(0, "--turn-rate-total", c.TurnRateTotal)); err != nil {
+		return err
 	}
 	if c.Turn != "open" {
 		if len(c.TurnIP) > 0 || len(c.TurnAllow) > 0 || c.TurnPorts != defaultTurnPorts {
