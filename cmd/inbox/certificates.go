@@ -63,10 +63,8 @@ func (c *serveCommand) checkTLS() error {
 		return errors.New("--http-listen requires --tls: without TLS, --listen already serves plain HTTP")
 	}
 	if address, _ := c.httpListen(); address != "" {
-		if _, port, err := net.SplitHostPort(address); err != nil {
-			return errors.New("--http-listen must be [HOST]:PORT, as in :80, or off")
-		} else if _, err := net.LookupPort("tcp", port); err != nil {
-			return fmt.Errorf("--http-listen: port %q is not a number from 0 to 65535", port)
+		if _, _, err := splitAddress("--http-listen", address, "[HOST]:PORT, as in :80, or off"); err != nil {
+			return err
 		}
 	}
 	if c.TLS != "acme" {

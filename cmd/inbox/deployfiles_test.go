@@ -155,24 +155,7 @@ func TestSingleServerSettings(t *testing.T) {
 // The container has everything that the settings in the file need: the ports, a volume, and
 // the right to ports below 1024.
 func TestSingleComposeFile(t *testing.T) {
-	content, err := os.ReadFile(single + "compose.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Services map[string]struct {
-			Ports       []string
-			Command     []string
-			Environment map[string]string
-			Volumes     []string
-			Sysctls     map[string]int
-			Healthcheck struct{ Test []string }
-		}
-		Volumes map[string]any
-	}
-	if err := yaml.Unmarshal(content, &file); err != nil {
-		t.Fatal(err)
-	}
+	file := readCompose(t, single)
 	service := file.Services["inbox"]
 	config := service.Environment["INBOX_CONFIG"]
 	if !slices.Contains(service.Command, config) {

@@ -57,7 +57,7 @@ func (c *serveCommand) checkListen() error {
 	}
 	for i, address := range c.addresses() {
 		path, local := strings.CutPrefix(address, unixPrefix)
-		_, port, err := net.SplitHostPort(address)
+		_, port, _ := net.SplitHostPort(address)
 		switch {
 		case slices.Contains(c.Listen[:min(i, len(c.Listen))], address) && port != "0":
 			return fmt.Errorf("--listen: %s is given twice", address)
@@ -69,14 +69,24 @@ func (c *serveCommand) checkListen() error {
 			return fmt.Errorf("--listen: the socket's path has %d bytes, want at most %d", len(path), maxUnixPath)
 		case local:
 			continue
-		case err != nil:
-			return errors.New("--listen must be [HOST]:PORT, as in :3000 or 127.0.0.1:3000, unix:PATH, or systemd")
 		}
-		if _, err := net.LookupPort("tcp", port); err != nil {
-			return fmt.Errorf("--listen: port %q is not a number from 0 to 65535", port)
+		if _, _, err := splitAddress("--listen", address, "[HOST]:PORT, as in :3000 or 127.0.0.1:3000, unix:PATH, or systemd"); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// splitAddress parses the HOST:PORT in a flag. form completes the error "must be".
+func splitAddress(flag, address, form string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s must be %s", flag, form)
+	}
+	if port, err = net.LookupPort("tcp", text); err != nil {
+		return "", 0, fmt.Errorf("%s: port %q is not a number from 0 to 65535", flag, text)
+	}
+	return host, port, nil
 }
 
 const (

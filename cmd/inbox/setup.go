@@ -194,8 +194,8 @@ func parseServe(args []string) (*serveCommand, error) {
 	}
 	parser, err := kong.New(&of, kong.DefaultEnvars("INBOX"), kong.Exit(func(int) {}))
 	if err != nil {
-		panic(err) // the struct is wrong
-	} // the struct is invalid
+		panic(err) // a struct tag is invalid
+	}
 	if _, err := parser.Parse(joinNegatives(append([]string{"serve"}, args...))); err != nil {
 		return nil, err
 	}

@@ -34,13 +34,9 @@ func (c *serveCommand) checkMetrics() error {
 		}
 		return nil
 	}
-	host, port, err := net.SplitHostPort(c.MetricsListen)
+	host, number, err := splitAddress("--metrics-listen", c.MetricsListen, "[HOST]:PORT, as in 127.0.0.1:9600")
 	if err != nil {
-		return errors.New("--metrics-listen must be [HOST]:PORT, as in 127.0.0.1:9600")
-	}
-	number, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return fmt.Errorf("--metrics-listen: port %q is not a number from 0 to 65535", port)
+		return err
 	}
 	for _, address := range c.addresses() {
 		other, otherPort, err := net.SplitHostPort(address)
