@@ -201,10 +201,11 @@ type Store interface {
 	// Close closes p's inbox, discards its messages and ends its receiver with ErrClosed.
 	// It succeeds if the inbox does not exist. If life is not zero, Close spares an inbox
 	// of another life ([Cursor.Life]), so a delayed Close cannot close an inbox that was
-	// opened after it was sent. It returns how many members of p's rooms it has told.
+	// opened after it was sent. It returns the number of members of p's rooms that get an
+	// event.
 	//
 	// Errors: ErrUnauthorized.
-	Close(ctx context.Context, p Peer, life uint64) (told int, err error)
+	Close(ctx context.Context, p Peer, life uint64) (notified int, err error)
 }
 
 // Errors returned by a [Store] or a [Session]. Compare them with errors.Is.

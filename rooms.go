@@ -20,8 +20,8 @@ const (
 	RoomMembers EventKind = "members" // events were dropped; these are the members now
 )
 
-// An Event tells a member of a room that the membership has changed. It travels as a
-// [Message] from the server, in the order in which the room changed.
+// An Event reports a change of a room to a member. It is delivered as a [Message] from the
+// server. Events are in the order of the changes.
 type Event struct {
 	Room    string    `json:"name"`
 	Kind    EventKind `json:"event"`

@@ -36,7 +36,7 @@ func (w *Waker) Notify(notify func()) {
 	}
 }
 
-// Wake tells the receiver to look again.
+// Wake makes the receiver look again.
 func (w *Waker) Wake() {
 	notify := w.notify.Load()
 	if notify != nil {

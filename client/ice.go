@@ -70,7 +70,7 @@ type Outcome struct {
 	Time      time.Duration // from the answer to the result; 0 if unknown
 }
 
-// Report tells the server how a call went. A Client never does so by itself. Report makes
+// Report sends the outcome of a call to the server. A Client never reports by itself. Report makes
 // a single attempt. The server accepts one report per inbox and minute and refuses others
 // with an [*Error] whose Code is rate-limited. Report also works after Close.
 func (c *Client) Report(ctx context.Context, o Outcome) error {

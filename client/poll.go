@@ -34,7 +34,7 @@ func (r *receiver) poll(ctx context.Context, b *backoff) error {
 	limit, wait := maxMessages, maxWait
 	switch {
 	case after == inbox.Cursor{}:
-		// Learn the position of the inbox first. From then on a reset is reported, even
+		// Get the position of the inbox first. From then on a reset is reported, even
 		// if no message has been processed yet.
 		limit, wait = 0, 0
 	case !processed || r.transport != transport:

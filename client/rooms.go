@@ -95,7 +95,7 @@ func (r *Room) Members() []string {
 //
 // The iterator receives while it runs, so it keeps the membership alive. It takes no
 // messages: receive those in another goroutine, since changes may wait behind messages that
-// nobody receives.
+// were not received.
 //
 // The iterator ends when the loop breaks or with an error: that of ctx, [ErrLeft], or the
 // one for which receiving or joining again failed for good.

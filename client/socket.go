@@ -74,7 +74,7 @@ func (c *Client) dial(ctx context.Context, after inbox.Cursor) (*socket, error) 
 	return s, nil
 }
 
-// handshakeError tells a refusal by the server from one by something in between.
+// handshakeError distinguishes a refusal by the server from one by a proxy.
 func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -128,7 +128,7 @@ func (s *socket) read() (serverFrame, error) {
 	s.touch()
 	var h serverFrame
 	if err := json.Unmarshal(data, &h); err != nil {
-		return serverFrame{}, errNoSocket // the response to a poll will show what is answering
+		return serverFrame{}, errNoSocket // the next poll shows whether this is an inbox server
 	}
 	return h, nil
 }

@@ -86,7 +86,7 @@ func isPackage(e ast.Expr, names ...string) bool {
 	return ok && slices.Contains(names, name.Name)
 }
 
-// constant returns the text of an expression, with … for what only a run can tell.
+// constant returns the text of an expression, with … for parts that vary.
 func constant(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:

@@ -103,7 +103,7 @@ func TestAbandonedStreams(t *testing.T) {
 			}
 			s.Logf("GET %s: %d of %d messages that followed an abandoned stream were lost", query, lost, n)
 			if query != "" && lost > 0 {
-				s.Error("messages were lost that nobody had acknowledged")
+				s.Error("unacknowledged messages were lost")
 			}
 		}
 	})

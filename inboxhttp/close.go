@@ -25,9 +25,9 @@ func (h *Handler) close(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		var life uint64
 		if life, err = closedLife(q); err == nil {
-			var told int
-			told, err = h.Store.Close(r.Context(), p, life)
-			h.Clients.Charge(clientaddr.Of(r.RemoteAddr), told/eventsPerRequest)
+			var notified int
+			notified, err = h.Store.Close(r.Context(), p, life)
+			h.Clients.Charge(clientaddr.Of(r.RemoteAddr), notified/eventsPerRequest)
 		}
 	}
 	if err != nil {

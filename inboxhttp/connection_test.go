@@ -335,7 +335,7 @@ func sameRequestAgain(t *testing.T, query string) {
 	}
 
 	// The server does not parse the password again, but it checks it against the inbox,
-	// which somebody else may have opened meanwhile.
+	// which another peer may have opened meanwhile.
 	s.do(request{method: http.MethodDelete, id: id})
 	s.do(request{id: id, password: "another", query: "?limit=0"}).want(http.StatusNoContent)
 	c.ask(id, query, "")

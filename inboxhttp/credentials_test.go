@@ -214,7 +214,7 @@ func TestWrongPasswordDoesNotRestartExpiry(t *testing.T) {
 }
 
 // Section 2.4: the server checks the password before it looks up the recipient, so that
-// somebody without an inbox cannot probe for ids.
+// a client without an inbox cannot probe for ids.
 func TestPasswordBeforeRecipient(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		s.open("mallory", "alice")

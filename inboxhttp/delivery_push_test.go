@@ -23,7 +23,7 @@ type pushed struct {
 
 	patience time.Duration
 
-	opening chan struct{} // holds a token while nobody opens the connection
+	opening chan struct{} // holds a token while no goroutine opens the connection
 	running atomic.Bool   // set once ended will be closed
 	ended   chan struct{}
 	settle  func() // waits until the server has noticed the end, if that matters

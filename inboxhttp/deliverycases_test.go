@@ -152,7 +152,7 @@ var lossCases = []deliveryCase{
 	}},
 }
 
-// When a connection ends, its client learns why, and it has taken nothing.
+// When a connection ends, its client gets the reason, and the connection has taken nothing.
 var endCases = []deliveryCase{
 	{name: "replaced", only: waits, run: func(d *delivery) {
 		older := d.listen("alice", d.begin("alice"))

@@ -11,7 +11,7 @@ import (
 
 // Section 11: a draining server answers 503 draining with a Retry-After.
 
-// Waiting polls end immediately, take nothing and are told to retry at different times.
+// Waiting polls end immediately, take nothing and get different values of Retry-After.
 func TestDrainEndsWaits(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		var waits []*pending

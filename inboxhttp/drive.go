@@ -22,7 +22,7 @@ type transport interface {
 	due() time.Time
 }
 
-// A step tells the driver what to do next.
+// A step is what the driver does next.
 type step int
 
 const (

@@ -16,7 +16,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// Clients cannot tell whether a long poll was parked.
+// A parked long poll looks the same to its client.
 
 // answers lets clients wait and ends each wait in each way. It returns the answers by
 // name.

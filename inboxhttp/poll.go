@@ -84,7 +84,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request, p inbox.Peer, q p
 	spot, err := h.Lot.Park(conn, parking.run)
 	if err != nil {
 		parking.wait.End()
-		return nil // the connection is gone, and there is nobody to answer
+		return nil // the connection is gone
 	}
 	spot.For(r.Context())
 	s.Park(spot.Wake)

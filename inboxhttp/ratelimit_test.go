@@ -252,7 +252,7 @@ func TestMessagesToAbsentPeers(t *testing.T) {
 		socket.wantOpened(false)
 		socket.send("nobody", "hello", "1")
 		socket.wantError("1", "no-such-inbox")
-		// From now on, nobody at this address learns which ids exist.
+		// From now on, the answer no longer reveals which ids exist.
 		s.post("alice", "nobody", "hello").wantLimited()
 		s.post("alice", "bob", "hello").wantLimited()
 		socket.send("bob", "hello", "2")

@@ -94,7 +94,7 @@ func (c *rawClient) untilArrived() {
 	}
 }
 
-// untilKnown waits until the kernel has told the server's end that the client has left.
+// untilKnown waits until the kernel of the server knows that the client has left.
 // That can take a moment on a busy machine, and it reads a table of all connections.
 func (c *rawClient) untilKnown() {
 	c.Helper()

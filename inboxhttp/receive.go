@@ -64,7 +64,7 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 		return h.pop(w, c, p, waker, q, b, small)
 	}
 	h.Meter.Request(q.transport(), http.StatusOK)
-	_ = writeBatch(w, b, q.json, true) // if it fails, the client has left and will ask again
+	_ = writeBatch(w, b, q.json, true) // on an error, the client has left and will retry
 	return nil
 }
 

@@ -40,7 +40,7 @@ func TestManyReplaced(t *testing.T) {
 	})
 }
 
-// Requests with wait=0 or limit=0 are not receivers and replace nobody.
+// Requests with wait=0 or limit=0 are not receivers and replace none.
 func TestPollsReplaceNobody(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
@@ -53,7 +53,7 @@ func TestPollsReplaceNobody(t *testing.T) {
 	})
 }
 
-// A refused request replaces nobody either.
+// A refused request replaces no receiver either.
 func TestRefusedRequestsReplaceNobody(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")
@@ -106,7 +106,7 @@ func TestClose(t *testing.T) {
 		s.open("alice")
 		s.send("bob", "alice", "gone with it")
 		s.do(closing).want(http.StatusNoContent, "")
-		// The name is free, for anybody.
+		// The name is free for any peer.
 		s.do(request{id: "alice", password: "another", query: "?wait=0"}).want(http.StatusNoContent)
 		s.get("alice", "?wait=0").wantProblem("unauthorized")
 		s.do(closing).wantProblem("unauthorized")

@@ -94,7 +94,7 @@ func (h *Handler) refuseSocket(w http.ResponseWriter, r *http.Request, why error
 	if socket.Check(w, r, &h.unopened) != nil {
 		return why
 	}
-	// After an error there is nobody to tell.
+	// An error means that the client has left.
 	_, _ = socket.Accept(w, r, h.Lot, &h.unopened, &socketPeer{h: h, refused: why})
 	return nil
 }

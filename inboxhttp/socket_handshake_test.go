@@ -92,7 +92,7 @@ func TestSocketHandshakes(t *testing.T) {
 	})
 }
 
-// A refused handshake replaces nobody and acknowledges nothing.
+// A refused handshake neither replaces a receiver nor acknowledges messages.
 func TestRefusedHandshakesHaveNoEffect(t *testing.T) {
 	overStores(t, config{}, func(s *server) {
 		waits := s.wait("alice", "?after=0")

@@ -158,7 +158,7 @@ func TestStuckReaders(t *testing.T) {
 			}
 		}
 	}()
-	s.socket("other", "").usable("other") // nobody else is held up
+	s.socket("other", "").usable("other") // other peers are not delayed
 	for i, conn := range conns {
 		// Detect the end by writing, since the client must not read.
 		inboxtest.Until(t, fmt.Sprintf("connection %d is dropped", i), func() bool {

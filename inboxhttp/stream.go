@@ -155,7 +155,7 @@ func (s *stream) add(b inbox.Batch, err error) {
 		case problem.Replaced.Code, problem.Closed.Code, problem.Draining.Code:
 			s.out.event(code, s.at)
 		}
-		return // any other reason the client learns when it reconnects
+		return // the client gets any other error when it reconnects
 	}
 	if b.Reset {
 		s.at = b.Start()
@@ -299,7 +299,7 @@ func (s *stream) park(w http.ResponseWriter, r *http.Request) error {
 	spot, err := s.h.Lot.Park(conn, s.run)
 	if err != nil {
 		s.wait.End()
-		return nil // the connection is gone, and there is nobody to answer
+		return nil // the connection is gone
 	}
 	spot.For(r.Context())
 	s.session.Park(spot.Wake)

@@ -106,7 +106,7 @@ func TestStreamStuck(t *testing.T) {
 				if _, err := source.next(); err != nil {
 					s.Fatal(err)
 				}
-				time.Sleep(7 * time.Second) // from now on, nobody reads
+				time.Sleep(7 * time.Second) // the client no longer reads
 				s.send("bob", "alice", "precious")
 				synctest.Wait()
 				begin := time.Now()

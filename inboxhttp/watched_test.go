@@ -7,7 +7,8 @@ import (
 	"inbox"
 )
 
-// watchedStore tells a test who waits and lets it act between the steps of a delivery.
+// watchedStore reports the waiting receivers to a test, which can act between the steps of a
+// delivery.
 type watchedStore struct {
 	inbox.Store
 	*watch

@@ -179,7 +179,7 @@ func (l *lab) namespace(name string) {
 	l.Cleanup(func() {
 		l.try("", "ip", "netns", "del", full)
 		os.RemoveAll(etc)
-		os.Remove("/etc/netns") // if nobody else has something there
+		os.Remove("/etc/netns") // if it is empty
 	}) // if it is empty
 	l.run("", "ip", "netns", "add", full)
 	// Make addresses usable immediately, without duplicate address detection.

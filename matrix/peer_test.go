@@ -25,7 +25,7 @@ import (
 	"inbox/client"
 )
 
-// childVariable tells a child process of the test what to do in its namespace.
+// childVariable selects what a child process of the test does in its namespace.
 const childVariable = "MATRIX_CHILD"
 
 func TestMain(m *testing.M) {

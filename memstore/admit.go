@@ -18,9 +18,8 @@ func inUnits(g inbox.Guesses) inbox.Guesses {
 	return inbox.Guesses{Every: (g.Every + guessUnit - 1) / guessUnit, Burst: g.Burst}
 }
 
-// admitLocked checks a peer's secret. Nothing that the answer depends on before the
-// secret is compared reveals the secret. life is the life of the cursor that the peer
-// presented, or 0.
+// admitLocked checks a peer's secret. Beyond the limit, the answer is the same for right and
+// wrong secrets. life is the life of the cursor that the peer presented, or 0.
 //
 // Errors: ErrUnauthorized, ErrRateLimited.
 func (s *Store) admitLocked(in *entry, p inbox.Peer, life uint64, now time.Duration) error {

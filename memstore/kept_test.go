@@ -102,7 +102,7 @@ var kept = map[string]func(f *filler){
 			f.join(f.name(1), room)
 		}
 	},
-	"events that nobody reads": func(f *filler) {
+	"unread events": func(f *filler) {
 		room := f.name(inbox.MaxID)
 		f.join(f.name(1), room)
 		for range inbox.MaxEvents {

@@ -253,13 +253,13 @@ func (s *Store) Leave(_ context.Context, p inbox.Peer, upTo inbox.Cursor, w *inb
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) (told int, err error) {
+func (s *Store) Close(_ context.Context, p inbox.Peer, life uint64) (notified int, err error) {
 	defer s.settle()
 	in, err := s.close(p, life)
 	if in != nil {
-		told = s.depart(in, inbox.RoomLeft)
+		notified = s.depart(in, inbox.RoomLeft)
 	}
-	return told, err
+	return notified, err
 }
 
 // close removes p's inbox and returns it, or nil if there was none of this life.

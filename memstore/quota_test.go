@@ -10,7 +10,7 @@ import (
 	"inbox/memstore"
 )
 
-// The inboxes of one address are bounded in total, whoever fills them. Everything counted
+// The inboxes of one address are bounded in total, even if others fill them. Everything counted
 // is returned in the end.
 func TestQuotaOfBytes(t *testing.T) {
 	const most = 100 << 10

@@ -108,7 +108,7 @@ func (s *Store) join(p inbox.Peer, name string) ([]string, error) {
 	if isNew {
 		r.members = append(r.members, m)
 		rs.rooms.Put(r.name, r)
-		s.tellLocked(r, inbox.Event{Room: name, Kind: inbox.RoomJoined, Peer: m.in.id}, m)
+		s.deliverLocked(r, inbox.Event{Room: name, Kind: inbox.RoomJoined, Peer: m.in.id}, m)
 	}
 	return r.ids(), nil
 }
@@ -211,7 +211,7 @@ func (s *Store) removeMemberLocked(rs *roomShard, m *membership, why inbox.Event
 		return false
 	}
 	m.room.members = slices.Delete(m.room.members, i, i+1)
-	s.tellLocked(m.room, inbox.Event{Room: m.room.name, Kind: why, Peer: m.in.id}, nil)
+	s.deliverLocked(m.room, inbox.Event{Room: m.room.name, Kind: why, Peer: m.in.id}, nil)
 	rs.dropIfEmpty(m.room)
 	return true
 }
@@ -230,19 +230,19 @@ func (s *Store) pruneLocked(rs *roomShard, r *room) {
 	}
 }
 
-// tellLocked appends an event to the inboxes of all members except one.
-func (s *Store) tellLocked(r *room, e inbox.Event, except *membership) {
+// deliverLocked appends an event to the inboxes of all members except one.
+func (s *Store) deliverLocked(r *room, e inbox.Event, except *membership) {
 	body := e.Body()
 	for _, m := range r.members {
 		if m != except {
-			s.tell(m, body)
+			s.deliver(m, body)
 		}
 	}
 }
 
-// tell appends an event to a member's inbox. If the inbox is too far behind, or memory is
+// deliver appends an event to a member's inbox. If the inbox is too far behind, or memory is
 // short, it drops the event, and catchUp later appends a list of all members.
-func (s *Store) tell(m *membership, body []byte) {
+func (s *Store) deliver(m *membership, body []byte) {
 	event := inbox.Message{Time: time.Now().UTC(), Body: body}
 	cost := costOf(&event)
 	in, sh := m.in, s.shard(m.in.id)
@@ -311,9 +311,9 @@ func (s *Store) settle() {
 	}
 }
 
-// depart removes an inbox that has ended from its rooms. It returns how many members it has
-// told.
-func (s *Store) depart(in *entry, why inbox.EventKind) (told int) {
+// depart removes an inbox that has ended from its rooms. It returns the number of members that
+// get an event.
+func (s *Store) depart(in *entry, why inbox.EventKind) (notified int) {
 	if in.rooms == nil {
 		return 0
 	}
@@ -321,11 +321,11 @@ func (s *Store) depart(in *entry, why inbox.EventKind) (told int) {
 		rs := s.roomShard(m.room.name)
 		rs.Lock()
 		if s.removeMemberLocked(rs, m, why) {
-			told += len(m.room.members)
+			notified += len(m.room.members)
 		}
 		rs.Unlock()
 	}
-	return told
+	return notified
 }
 
 // catchUp appends to an inbox the list of members of every room whose events it has missed.
@@ -339,7 +339,7 @@ func (s *Store) catchUp(in *entry) {
 		rs.Lock()
 		if m.behind && slices.Contains(m.room.members, m) {
 			m.behind = false
-			s.tell(m, inbox.Event{Room: m.room.name, Kind: inbox.RoomMembers, Members: m.room.ids()}.Body())
+			s.deliver(m, inbox.Event{Room: m.room.name, Kind: inbox.RoomMembers, Members: m.room.ids()}.Body())
 		}
 		rs.Unlock()
 	}
@@ -386,7 +386,7 @@ func (s *Store) expiredBefore(id string, rooms []snapshotRoom) {
 		rs := s.roomShard(saved.Name)
 		rs.Lock()
 		if r := rs.rooms.Get(saved.Name); r != nil {
-			s.tellLocked(r, inbox.Event{Room: saved.Name, Kind: inbox.RoomExpired, Peer: id}, nil)
+			s.deliverLocked(r, inbox.Event{Room: saved.Name, Kind: inbox.RoomExpired, Peer: id}, nil)
 		}
 		rs.Unlock()
 	}

@@ -147,7 +147,7 @@ func (s *Store) write(w io.Writer, pepper *inbox.Pepper) error {
 }
 
 // snapshot copies the inboxes of a shard that have not expired, in the order of expiry. Of an
-// expired inbox it copies the memberships: its rooms have not been told yet.
+// expired inbox it copies only the memberships: its rooms have not recorded the expiry yet.
 func (sh *shard) snapshot(now time.Duration) []snapshotInbox {
 	sh.Lock()
 	defer sh.Unlock()

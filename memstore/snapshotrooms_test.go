@@ -35,7 +35,7 @@ func join(t testing.TB, s *memstore.Store, id, room string) {
 	}
 }
 
-// A member that has missed events learns all members after a restart too.
+// A member that has missed events gets a list of all members after a restart too.
 func TestSnapshotRemembersWhoHasMissedEvents(t *testing.T) {
 	s := memstore.New(inbox.Limits{})
 	join(t, s, "alice", "standup")
@@ -52,7 +52,7 @@ func TestSnapshotRemembersWhoHasMissedEvents(t *testing.T) {
 	}
 }
 
-// A room learns of an inbox that expired just before the snapshot was saved.
+// An expiry just before the snapshot was saved is reported to the room.
 func TestSnapshotOfAnInboxThatHasJustExpired(t *testing.T) {
 	for _, found := range []bool{false, true} { // whether a send has found the expired inbox
 		synctest.Test(t, func(t *testing.T) {

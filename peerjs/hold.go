@@ -22,8 +22,8 @@ const (
 )
 
 // hold has the messages of one sender to peers who are absent or whose inboxes are full.
-// It lives and ends with the sender's socket. So it needs no support from the store, and
-// nobody can fill the inbox of a peer who never came.
+// It ends with the sender's socket. So it needs no support from the store, and a sender
+// cannot fill the inbox of a peer that never connects.
 type hold struct {
 	client     netip.Addr // of the sender
 	recipients []*absent

@@ -148,7 +148,7 @@ func TestExpireAgain(t *testing.T) {
 	})
 }
 
-// LEAVE and EXPIRE do not wait for absent peers, and HEARTBEAT and the rest go to nobody.
+// LEAVE and EXPIRE do not wait for absent peers. HEARTBEAT and other types are not forwarded.
 func TestNotHeld(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")
@@ -171,7 +171,7 @@ func TestNotHeld(t *testing.T) {
 	})
 }
 
-// Held messages are dropped when their sender leaves: nobody is there to answer.
+// Held messages are dropped when their sender leaves: an answer could not reach it.
 func TestSenderLeaves(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{}, func(s *server) {
 		alice := s.open("alice")

@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// A refused client has a moment to read why. Its messages reach nobody.
+// A refused client has a moment to read the reason. Its messages are not forwarded.
 func TestRefusedClientReadsWhy(t *testing.T) {
 	inBubble(t, peerjs.Config{}, func(s *server) {
 		alice, hub := s.open("alice"), s.open("hub")
@@ -310,7 +310,7 @@ func TestHandshakeWithChunkedBody(t *testing.T) {
 	})
 }
 
-// An invalid frame ends its socket and affects nobody else.
+// An invalid frame ends its socket and affects no other.
 func TestBadFrames(t *testing.T) {
 	overStores(t, inbox.Limits{}, peerjs.Config{MaxMessage: 1000}, func(s *server) {
 		for code, f := range map[int]ws.Frame{

@@ -40,7 +40,7 @@ type Config struct {
 	Authenticator inbox.Authenticator // for ids and tokens; default Pepper
 
 	Key          string          // key that clients must send, see [CheckKey]; default "peerjs"
-	Discovery    bool            // allow everybody to list the peers
+	Discovery    bool            // let anyone list the peers
 	MaxMessage   int             // longest frame, in bytes; default 256 KiB
 	MaxHeld      int64           // bytes of all messages for absent peers; default 64 MiB
 	InFlight     *flight.Budget  // bounds frames in flight; default 256 MiB

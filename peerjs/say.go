@@ -48,7 +48,7 @@ func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
 		return nil // LEAVE and EXPIRE do not wait for absent peers
 	}
 	if f.dst.json {
-		body = nil // nobody will read it
+		body = nil // it is never delivered
 	}
 	if p.hold == nil {
 		p.hold = &hold{client: p.remote}

@@ -58,7 +58,7 @@ var (
 	closeLimited  = ws.StatusCode(problem.RateLimited.Close)
 )
 
-// refusal is the frame that tells the client why its socket is closed.
+// refusal is a frame with the reason for which the server closes the socket.
 type refusal string
 
 func (refusal) Error() string { return "refused" }

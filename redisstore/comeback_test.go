@@ -11,7 +11,7 @@ import (
 	"inbox/internal/redistest"
 )
 
-// A primary that was paused resumes after a replica has replaced it. Until it learns of
+// A primary that was paused resumes after a replica has replaced it. Until it notices
 // that, it still acts as the primary.
 func TestSentinelPrimaryComesBackUnderLoad(t *testing.T) {
 	t.Parallel()

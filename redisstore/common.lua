@@ -50,9 +50,9 @@ end
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
--- The last argument is when the client will be told that the store is unavailable. A
--- script that a slow network or a stalled Redis has delayed beyond it does nothing: the
--- client has given up, and may wait elsewhere.
+-- The last argument is the time at which the client's request fails. A script that a slow
+-- network or a stalled Redis has delayed beyond it does nothing: the client has given up,
+-- and may wait elsewhere.
 if now > tonumber(ARGV[#ARGV]) then return {LATE, now} end
 
 -- valid reports whether save can have written the record.

@@ -210,7 +210,7 @@ func TestOnlyWakesForOtherServersArePublished(t *testing.T) {
 	}
 	look(stores[0], nil)
 	if wakes := send(20); wakes != 0 {
-		t.Errorf("nobody waits, but %d wakes were published", wakes)
+		t.Errorf("no receiver waits, but %d wakes were published", wakes)
 	}
 	look(stores[0], inbox.NewWaker(nil))
 	if wakes := send(20); wakes != 0 {

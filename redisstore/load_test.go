@@ -75,7 +75,7 @@ func reached(tb testing.TB, do func() error) {
 
 func (l *load) store() *Store { return l.stores[l.turn.Add(1)%int64(len(l.stores))] }
 
-// send sends numbers to everybody and repeats each until it is accepted. The keys prevent
+// send sends numbers to all peers and repeats each until it is accepted. The keys prevent
 // duplicates.
 func (l *load) send(ctx context.Context, from string) {
 	for n := 0; ; n++ {

@@ -32,7 +32,7 @@ else
 end
 
 -- The ages of the acknowledged messages, 8 bytes each. Only the oldest 128 are measured,
--- so that nobody can make this slow.
+-- so that a client cannot make this slow.
 local reset, ages = false, {}
 local function acknowledge(upto)
   if upto < b.first then return end

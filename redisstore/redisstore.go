@@ -80,8 +80,8 @@ func newStore(l *link, prefix string, limits inbox.Limits) *Store {
 	return s
 }
 
-// operationTimeout bounds an operation with all its retries. After it the client is told
-// that the store is unavailable.
+// operationTimeout bounds an operation with all its retries. Then it fails with
+// ErrUnavailable.
 const operationTimeout = 2500 * time.Millisecond
 
 // Send implements [inbox.Store]. It takes two round trips, or three with
@@ -284,7 +284,7 @@ func (s *Store) batch(found reply, err error) (inbox.Batch, error) {
 }
 
 // Close implements [inbox.Store].
-func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (told int, err error) {
+func (s *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (notified int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errTooLong)
 	defer cancel()
 	at := s.place(p.ID)

@@ -1,5 +1,5 @@
 -- Reads and changes a room, KEYS[1]: its members, and the events that not every member has
--- yet. Each change has a version. WHAT is "read", "join", "remove" or "told". Each of them
+-- yet. Each change has a version. WHAT is "read", "join", "remove" or "delivered". Each of them
 -- restarts the expiry of the room, after keep milliseconds. The servers encrypt names; the
 -- tag of a member's id and the token of its membership identify it.
 local WHAT, keep = ARGV[1], ARGV[2]
@@ -67,7 +67,7 @@ elseif WHAT == 'remove' then
       end
     end
   end
-elseif WHAT == 'told' then
+elseif WHAT == 'delivered' then
   local version, behind = tonumber(ARGV[3]), {}
   for j = 4, #ARGV - 1 do behind[ARGV[j]] = true end
   while r.events[1] and r.events[1][1] <= version do table.remove(r.events, 1) end

@@ -48,11 +48,11 @@ func (s *Store) duePlace() place {
 	return place{keys: []string{s.prefix + "{" + redislink.Tag(0) + "}rooms"}}
 }
 
-// roomInterval is the interval between checks of a room. Members learn of an expiry within
+// roomInterval is the interval between checks of a room. An expiry must be reported within
 // half a TTL, so a third of it leaves time for the check.
 func (s *Store) roomInterval() time.Duration { return s.limits.TTL / 3 }
 
-// keepRooms returns for how many milliseconds Redis keeps what nobody looks at.
+// keepRooms returns how long Redis keeps rooms without checks, in milliseconds.
 func (s *Store) keepRooms() string {
 	return strconv.FormatInt(max(24*time.Hour, 2*s.limits.TTL).Milliseconds(), 10)
 }
@@ -92,7 +92,7 @@ func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []
 	}
 	r, err := s.joinRoom(ctx, at, p.ID, name, tag, token)
 	if err == inbox.ErrRoomFull {
-		s.tell(ctx, tag, r, true) // also removes members that have expired
+		s.deliver(ctx, tag, r, true) // also removes members that have expired
 		r, err = s.joinRoom(ctx, at, p.ID, name, tag, token)
 	}
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Store) Join(ctx context.Context, p inbox.Peer, name string) (members []
 		}
 		return nil, err
 	}
-	r = s.tell(ctx, tag, r, false)
+	r = s.deliver(ctx, tag, r, false)
 	return r.ids(), nil
 }
 
@@ -156,13 +156,13 @@ func (s *Store) LeaveRoom(ctx context.Context, p inbox.Peer, name string) (left 
 	if err != nil {
 		return 0, err
 	}
-	r = s.tell(ctx, tag, r, false)
+	r = s.deliver(ctx, tag, r, false)
 	return len(r.members), s.dropMembership(ctx, at, tag, membership, nil)
 }
 
 // leaveAll removes an inbox that was just closed from its rooms. If that fails, a later check
-// of the rooms does it. It returns how many members it has told.
-func (s *Store) leaveAll(ctx context.Context, closed reply) (told int) {
+// of the rooms does it. It returns the number of members that get an event.
+func (s *Store) leaveAll(ctx context.Context, closed reply) (notified int) {
 	if len(closed.fields) < 3 {
 		return 0
 	}
@@ -173,10 +173,10 @@ func (s *Store) leaveAll(ctx context.Context, closed reply) (told int) {
 			continue
 		}
 		if r, err := s.removeMembers(ctx, tag, inbox.RoomLeft, entry[:8]); err == nil {
-			told += len(s.tell(ctx, tag, r, false).members)
+			notified += len(s.deliver(ctx, tag, r, false).members)
 		}
 	}
-	return told
+	return notified
 }
 
 // joinRoom adds a member to a room. With ErrRoomFull it returns the room too.
@@ -255,15 +255,15 @@ func (r room) ids() []string {
 	return ids
 }
 
-// tellAtOnce bounds the members to which an event is delivered concurrently.
-const tellAtOnce = 16
+// maxDeliveries bounds the members to which an event is delivered concurrently.
+const maxDeliveries = 16
 
-// tell delivers to every member the events that it does not have, and returns the resulting
-// state of the room. With probe, it also checks members without new events for expiry. If a
-// member cannot be reached, the events stay in the room for the next check.
-func (s *Store) tell(ctx context.Context, tag string, r room, probe bool) room {
+// deliver appends to every member's inbox the events that it does not have, and returns the
+// resulting state of the room. With probe, it also checks members without new events for
+// expiry. If a member cannot be reached, the events stay in the room for the next check.
+func (s *Store) deliver(ctx context.Context, tag string, r room, probe bool) room {
 	for {
-		outcomes := s.tellAll(ctx, tag, r, probe)
+		outcomes := s.deliverAll(ctx, tag, r, probe)
 		var gone, behind []string
 		reached := true
 		for i, m := range r.members {
@@ -286,7 +286,7 @@ func (s *Store) tell(ctx context.Context, tag string, r room, probe bool) room {
 		}
 		wasBehind := slices.ContainsFunc(r.members, func(m roomMember) bool { return m.behind })
 		if reached && (len(r.events) > 0 || len(behind) > 0 || wasBehind) {
-			args := append([]string{"told", strconv.FormatUint(r.version, 10)}, behind...)
+			args := append([]string{"delivered", strconv.FormatUint(r.version, 10)}, behind...)
 			// If this fails, the next check delivers the events again, without effect.
 			_, _ = s.room(ctx, &roomScript, tag, args...)
 		}
@@ -294,9 +294,9 @@ func (s *Store) tell(ctx context.Context, tag string, r room, probe bool) room {
 	}
 }
 
-// tellAll delivers events to the members of a room. For each member it returns the code of the
+// deliverAll delivers events to the members of a room. For each member it returns the code of the
 // last script, or codeLate if the script could not run.
-func (s *Store) tellAll(ctx context.Context, tag string, r room, probe bool) []int64 {
+func (s *Store) deliverAll(ctx context.Context, tag string, r room, probe bool) []int64 {
 	outcomes := make([]int64, len(r.members))
 	var events []string
 	first := r.version + 1
@@ -307,7 +307,7 @@ func (s *Store) tellAll(ctx context.Context, tag string, r room, probe bool) []i
 		events = append(events, strconv.FormatUint(e.version, 10), eventContent(inbox.Event{Room: r.name, Kind: e.kind, Peer: e.id}))
 	}
 	var telling sync.WaitGroup
-	slots := make(chan struct{}, tellAtOnce)
+	slots := make(chan struct{}, maxDeliveries)
 	for i, m := range r.members {
 		if !probe && (len(r.events) == 0 && !m.behind || m.joined >= r.version) {
 			continue // the member has all events
@@ -402,7 +402,7 @@ func (s *Store) sweepSome(ctx context.Context) (more bool) {
 		switch {
 		case err != nil:
 		case len(r.members) > 0:
-			s.tell(ctx, tag, r, true)
+			s.deliver(ctx, tag, r, true)
 		default:
 			_, _ = s.due(ctx, "forget", tag, claimed)
 		}

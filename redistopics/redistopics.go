@@ -7,7 +7,7 @@
 // partitions. Redis stores nothing.
 //
 // While Redis is unavailable, a publication reaches only the subscribers at its own server.
-// When Redis is available again, subscribers learn of the loss ([inbox.Subscriber.Missed]).
+// When Redis is available again, subscribers are notified of the loss ([inbox.Subscriber.Missed]).
 package redistopics
 
 import (

@@ -117,7 +117,7 @@ func TestFaults(t *testing.T) {
 			}
 			fail()
 			begin := time.Now()
-			inboxtest.Until(t, "a subscriber learns of the loss", func() bool {
+			inboxtest.Until(t, "a subscriber is notified of the loss", func() bool {
 				return slices.ContainsFunc(listeners, func(l *topicstest.Listener) bool { return l.Losses() > 0 })
 			})
 			for i, l := range listeners {
@@ -217,7 +217,7 @@ func TestRedisAway(t *testing.T) {
 		t.Error("no publication was dropped")
 	}
 	redis.Resume()
-	inboxtest.Until(t, "the subscriber learns of the loss", func() bool { return l.Losses() > 0 })
+	inboxtest.Until(t, "the subscriber is notified of the loss", func() bool { return l.Losses() > 0 })
 }
 
 // While Redis does not answer, later publications do not change earlier ones: what arrives

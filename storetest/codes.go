@@ -35,7 +35,7 @@ var codeCases = []testCase{
 		h.wantAlive("alice", true)
 	}},
 
-	{name: "a code that nobody created leads nowhere", run: func(h *harness) {
+	{name: "an unknown code leads nowhere", run: func(h *harness) {
 		h.invite("alice", "")
 		_, err := h.store().Redeem(h.Context(), inbox.NewCode())
 		h.want(err, inbox.ErrNoCode)

@@ -32,7 +32,7 @@ var waysIn = map[string]func(h *harness, p inbox.Peer) error{
 }
 
 var guessCases = []testCase{
-	{name: "after too many wrong secrets strangers learn nothing", limits: slowly, run: func(h *harness) {
+	{name: "after too many wrong secrets, the right one gets the same answer", limits: slowly, run: func(h *harness) {
 		h.open("bob")
 		for name, try := range waysIn {
 			h.open(name)
@@ -46,7 +46,7 @@ var guessCases = []testCase{
 		}
 	}},
 
-	{name: "wrong secrets of others lock nobody out", limits: slowly, run: func(h *harness) {
+	{name: "wrong secrets of others do not lock out the owner", limits: slowly, run: func(h *harness) {
 		h.open("bob")
 		for name, try := range waysIn {
 			if name == "close" { // it does not open an inbox

@@ -97,7 +97,7 @@ var keyCases = []testCase{
 		h.wantBodies(h.look("bob", start, all), "second")
 	}},
 
-	{name: "a stranger does not learn about a replay", run: func(h *harness) {
+	{name: "a replay is not revealed to a stranger", run: func(h *harness) {
 		h.open("bob")
 		h.sendKey("alice", "bob", "k", "hello")
 		replayed, err := h.trySend(stranger("alice"), "bob", "k", "hello")

@@ -102,7 +102,7 @@ var limitCases = []testCase{
 		for range 3 {
 			_, err := h.tryLook(peer("dave"), start, all)
 			h.want(err, inbox.ErrServerFull)
-			_, err = h.trySend(peer("dave"), "bob", "k", "from nobody")
+			_, err = h.trySend(peer("dave"), "bob", "k", "from dave")
 			h.want(err, inbox.ErrServerFull)
 			_, err = h.trySend(peer("dave"), "nobody", "", "")
 			h.want(err, inbox.ErrServerFull)

@@ -94,7 +94,7 @@ func (h *harness) eventually(within time.Duration, receiving []string, done func
 }
 
 var roomCases = []testCase{
-	{name: "members learn of each join, in order", run: func(h *harness) {
+	{name: "each join is reported to the members, in order", run: func(h *harness) {
 		h.wantMembers(h.join("alice", "standup"), "alice")
 		h.wantMembers(h.join("bob", "standup"), "alice", "bob")
 		h.wantMembers(h.join("carol", "standup"), "alice", "bob", "carol")
@@ -126,7 +126,7 @@ var roomCases = []testCase{
 		h.wantEvents("bob")
 	}},
 
-	{name: "members learn immediately that a member has left", run: func(h *harness) {
+	{name: "a leave is reported to the members immediately", run: func(h *harness) {
 		for _, id := range []string{"alice", "bob", "carol"} {
 			h.join(id, "standup")
 		}
@@ -144,7 +144,7 @@ var roomCases = []testCase{
 		h.wantMembers(h.join("bob", "standup"), "alice", "carol", "dave", "bob")
 	}},
 
-	{name: "a leave tells how many members are left", run: func(h *harness) {
+	{name: "a leave returns the number of remaining members", run: func(h *harness) {
 		for _, id := range []string{"alice", "bob", "carol"} {
 			h.join(id, "standup")
 		}
@@ -159,7 +159,7 @@ var roomCases = []testCase{
 		}
 	}},
 
-	{name: "members learn immediately that a member has closed its inbox", run: func(h *harness) {
+	{name: "the end of a closed inbox is reported to the members immediately", run: func(h *harness) {
 		h.join("alice", "standup")
 		h.join("bob", "standup")
 		h.join("bob", "lunch")
@@ -187,7 +187,7 @@ var roomCases = []testCase{
 		}
 	}},
 
-	{name: "members learn within half a TTL that a member has expired", timed: true, attended: true, run: func(h *harness) {
+	{name: "an expiry is reported to the members within half a TTL", timed: true, attended: true, run: func(h *harness) {
 		h.join("alice", "standup")
 		h.join("bob", "standup")
 		h.takeEvents("alice")
@@ -288,7 +288,7 @@ var roomCases = []testCase{
 		h.send("carol", "alice", "4")
 	}},
 
-	{name: "a member that fell too far behind is told all members", run: func(h *harness) {
+	{name: "a member that fell too far behind gets a list of all members", run: func(h *harness) {
 		h.join("alice", "standup")
 		for range inbox.MaxEvents {
 			h.join("bob", "standup")
@@ -352,7 +352,7 @@ var roomCases = []testCase{
 		h.wantEvents("carol")
 	}},
 
-	{name: "in a crowd every member learns of every other", run: func(h *harness) {
+	{name: "in a crowd, every member is reported to every other", run: func(h *harness) {
 		const n = 20
 		var mu sync.Mutex
 		known := make(map[string]map[string]bool)

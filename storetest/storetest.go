@@ -38,7 +38,7 @@ type Config struct {
 	Inboxes bool
 
 	// Unattended reports that nothing runs the store in the background, so that members of a
-	// room learn of an expiry only at the next join.
+	// room get the event of an expiry only at the next join.
 	Unattended bool
 
 	// Takes reports that the store supports Take, rather than returning nil.

@@ -32,13 +32,13 @@ func Run(t *testing.T, open Open) {
 		{"an absent subscriber misses publications", inbox.TopicLimits{}, (*suite).absent},
 		{"unsubscribing ends the deliveries", inbox.TopicLimits{}, (*suite).unsubscribe},
 		{"a second subscription changes nothing", inbox.TopicLimits{}, (*suite).twice},
-		{"a topic takes only so many subscribers", inbox.TopicLimits{Subscribers: 40}, (*suite).full},
+		{"a topic has a maximum of subscribers", inbox.TopicLimits{Subscribers: 40}, (*suite).full},
 		{"names have 1 to 512 bytes of any value", inbox.TopicLimits{}, (*suite).names},
 		{"bodies arrive unchanged", inbox.TopicLimits{}, (*suite).bodies},
-		{"topics do not mix", inbox.TopicLimits{}, (*suite).apart},
-		{"an answer reaches who has just subscribed", inbox.TopicLimits{}, (*suite).answers},
+		{"topics are separate", inbox.TopicLimits{}, (*suite).apart},
+		{"an answer reaches a client that has just subscribed", inbox.TopicLimits{}, (*suite).answers},
 		{"subscribers of one server share what they send", inbox.TopicLimits{}, (*suite).wire},
-		{"subscribers that come and go", inbox.TopicLimits{}, (*suite).comeAndGo},
+		{"subscribers may come and go while others publish", inbox.TopicLimits{}, (*suite).comeAndGo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(&suite{T: t, servers: open(t, c.limits)})

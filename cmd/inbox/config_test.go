@@ -29,7 +29,7 @@ func writeConfig(t testing.TB, content string) (name string) {
 	return name
 }
 
-// Errors in the file name the line and say what to do.
+// Errors in the file name the line and explain what to do.
 func TestConfigMistakes(t *testing.T) {
 	for content, want := range map[string]string{
 		"# a\n\ntls-domian: x":                  `:3: unknown setting "tls-domian" (did you mean tls-domain?)`,

@@ -177,7 +177,7 @@ func TestTooManyWrongPasswords(t *testing.T) {
 						t.Errorf("%s: after too many guesses, %s got %q", name, password, code)
 					}
 				}
-				for _, to := range []string{"sink", "nobody"} { // the client does not learn which ids exist
+				for _, to := range []string{"sink", "nobody"} { // the answer does not reveal which ids exist
 					code := stranger.request("POST", "?to="+to, id, "right", "*/*")
 					if name != "PeerJS" && code != "rate-limited" { // PeerJS ids are separate
 						t.Errorf("%s: a send to %s got %q", name, to, code)

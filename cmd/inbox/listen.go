@@ -93,7 +93,7 @@ const (
 	// retryInterval is the time between attempts to take an address.
 	retryInterval = 100 * time.Millisecond
 	// settle is how long to retry if no stopping server is found there. The previous
-	// server may only just have been told to stop.
+	// server may have received its signal only just now.
 	settle = time.Second
 )
 

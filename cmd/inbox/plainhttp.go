@@ -45,7 +45,7 @@ func (c *plainConn) Read(p []byte) (int, error) {
 
 // answer reads the rest of the request, within the deadline of the handshake, and
 // redirects browsers to https. Other requests may have sent a password in the clear, so
-// they are not redirected: the response says what to change.
+// they are not redirected: the response explains what to change.
 func (c *plainConn) answer(begin []byte) {
 	const most = 16 << 10 // as over TLS
 	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(io.MultiReader(bytes.NewReader(begin), c.Conn), most)))

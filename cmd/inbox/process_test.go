@@ -95,7 +95,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// A new server takes over the address and the snapshot of a server that was told to stop
+// A new server takes over the address and the snapshot of a server that is about to stop
 // only a moment ago.
 func TestStartWhileAnotherStops(t *testing.T) {
 	snapshot := filepath.Join(t.TempDir(), "inboxes.snapshot")

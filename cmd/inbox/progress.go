@@ -16,7 +16,7 @@ import (
 	inboxclient "inbox/client"
 )
 
-// quietPeriod is how long a command makes no progress before it says so. Most restarts of
+// quietPeriod is how long a command makes no progress before it prints why. Most restarts of
 // a server take less.
 const quietPeriod = 2 * time.Second
 

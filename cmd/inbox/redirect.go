@@ -59,7 +59,7 @@ func (c *serveCommand) serveHTTP(plain net.Listener, secure []net.Listener, cert
 }
 
 // toHTTPS redirects browsers to https, and warns programs that their request was
-// readable.
+// not encrypted.
 type toHTTPS struct {
 	api         string
 	http, https int // ports of this server

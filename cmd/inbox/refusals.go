@@ -18,7 +18,8 @@ const (
 	namedNetworks = 5
 )
 
-// logRefusals logs what was refused, to whom and why, every refusalsEvery until ctx ends.
+// logRefusals summarizes refusals in the log every refusalsEvery until ctx ends: by reason,
+// with the networks that were refused most.
 func logRefusals(ctx context.Context, r *meter.Refusals, log *slog.Logger) {
 	tick := time.NewTicker(refusalsEvery)
 	defer tick.Stop()

@@ -15,7 +15,7 @@ import (
 	"inbox/internal/meter"
 )
 
-// Once a minute, the log summarizes what was refused, why, and to which networks.
+// Once a minute, the log summarizes refusals by reason and network.
 func TestRefusalsInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

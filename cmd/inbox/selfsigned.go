@@ -42,8 +42,8 @@ func (c *serveCommand) selfSignedFile() string {
 	return ""
 }
 
-// A keptCertificate is a self-signed certificate that is kept across restarts. Browsers
-// that were told to trust it would refuse a new one, and open pages would lose the server
+// A keptCertificate is a self-signed certificate that is kept across restarts. Users who
+// have accepted it would have to accept a new one, and open pages would lose the server
 // until they are reloaded.
 type keptCertificate struct {
 	file string // empty: not kept

@@ -280,14 +280,14 @@ func (c *serveCommand) peerJS(p peerjs.Config) (*peerjs.Handler, error) {
 	return peerjs.New(p)
 }
 
-// ending describes the shutdown. The server tells waiting clients and keeps responding
+// ending describes the shutdown. The server ends the requests that wait and keeps responding
 // for a fifth of --drain. PeerJS clients do not reconnect by themselves, so they are
 // disconnected last and one by one, together with the clients of topics.
 //
 // An interrupt comes from a person at a terminal, where nothing else takes over the load:
 // then the server closes its port immediately.
 func (c *serveCommand) ending(ctx context.Context, h *inboxhttp.Handler, p *peerjs.Handler, rooms *topichttp.Handler) server.Ending {
-	e := server.Ending{Within: c.Drain, Tell: h.Drain, Notice: c.Drain / 5}
+	e := server.Ending{Within: c.Drain, Begin: h.Drain, Notice: c.Drain / 5}
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		e.Notice = 0
 	}

@@ -39,7 +39,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return nil, err
 }
 
-// removeStale removes a socket that nobody listens on. If the socket is in use, it
+// removeStale removes a socket on which no process listens. If the socket is in use, it
 // returns EADDRINUSE.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)

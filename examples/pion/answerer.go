@@ -104,7 +104,7 @@ func (a *answerer) forget(who name) {
 	a.over[who] = true
 }
 
-// refuseLocked tells a caller that there is no such call. If too many refusals are being
+// refuseLocked answers a caller that there is no such call. If too many refusals are being
 // sent, it does nothing, since the caller repeats its signal.
 func (a *answerer) refuseLocked(ctx context.Context, who name, why, reason string) {
 	if a.refusals >= maxRefusals {

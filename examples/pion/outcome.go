@@ -34,7 +34,7 @@ func (a *answerer) configuration(ctx context.Context) webrtc.Configuration {
 	return config
 }
 
-// report tells the server how the call went, if enabled by -outcomes. It waits for the
+// report sends the outcome of the call to the server, if enabled by -outcomes. It waits for the
 // path on which ICE settles.
 func (c *call) report(ctx context.Context, connected bool) {
 	if !c.outcomes {

@@ -167,8 +167,8 @@ func (h *holding) Unlock(ctx context.Context, name string) error {
 	return h.Storage.Unlock(ctx, name)
 }
 
-// maxHeld bounds how long a stop waits for operations that hold locks. They have been
-// told to end.
+// maxHeld bounds how long a stop waits for operations that hold locks. Their contexts have
+// ended.
 const maxHeld = 3 * time.Second
 
 func (h *holding) wait() {

@@ -1,4 +1,4 @@
-// Package browser tells requests of browsers from requests of programs, and decides which
+// Package browser distinguishes browsers from programs by their requests, and decides which
 // pages may use a server. It implements the origin check and CORS for all protocols.
 package browser
 

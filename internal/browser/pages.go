@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Config says which pages may use a server and how.
+// Config defines which pages may use a server and how.
 type Config struct {
 	Origins []string     // such as https://example.com, https://*.example.com, http://localhost:*; empty or "*" for all
 	Methods string       // methods that pages may use, as a list

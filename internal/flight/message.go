@@ -18,9 +18,8 @@ var chunks = sync.Pool{New: func() any { return new([Chunk]byte) }}
 // A Message collects data that arrives in parts. It allocates memory as they arrive. The
 // zero Message is empty. A Message is not safe for concurrent use.
 type Message struct {
-	// Cut, if not nil, is called when the message is Lost. It should stop whoever waits
-	// for the next part. It must not block or use the Message. Set it before the first
-	// part.
+	// Cut, if not nil, is called when the message is Lost. It should interrupt the read of
+	// the next part. It must not block or use the Message. Set it before the first part.
 	Cut func()
 
 	parts []part

@@ -1,6 +1,6 @@
-// Package gate admits the requests of protocols that other projects have designed:
-// their clients read no answers of ours. It has what these protocols share: the origin
-// check, CORS, the limits of one address, the handshake, and draining.
+// Package gate admits requests of protocols from other projects, whose clients do not
+// understand our errors. It implements what these protocols share: the origin check, CORS,
+// the limits per address, the handshake, and draining.
 package gate
 
 import (
@@ -21,7 +21,7 @@ import (
 	"inbox/internal/socket"
 )
 
-// A Gate is that of one protocol. Its fields are set before the first request; its
+// A Gate admits the requests of one protocol. Set its fields before the first request. Its
 // methods are safe for concurrent use.
 type Gate struct {
 	Transport meter.Transport
@@ -35,8 +35,8 @@ type Gate struct {
 	draining atomic.Pointer[Drain]
 }
 
-// admitWithin is how long a client that has connected too often waits for its turn. Its
-// socket ends then.
+// admitWithin bounds how long a socket waits for an address that has connected too often.
+// Then the socket ends.
 const admitWithin = 10 * time.Second
 
 // Admit refuses pages that are not allowed, lets the others read the answer, keeps the
@@ -89,7 +89,7 @@ func (g *Gate) Read(w http.ResponseWriter, r *http.Request, next http.HandlerFun
 	})
 }
 
-// Upgrade makes a socket of a request that Admit has let in, or answers it. begin returns
+// Upgrade turns a request that Admit has accepted into a socket, or answers it. begin returns
 // the protocol; it is called once the request can become a socket.
 func (g *Gate) Upgrade(w http.ResponseWriter, r *http.Request, o *socket.Options, begin func() socket.Protocol) {
 	client := clientaddr.Of(r.RemoteAddr)
@@ -118,15 +118,15 @@ func (g *Gate) Upgrade(w http.ResponseWriter, r *http.Request, o *socket.Options
 		http.Error(w, "The server is about to stop.", http.StatusServiceUnavailable)
 		return
 	}
-	// An error means that the client has gone, or net/http has.
+	// An error means that the connection is gone.
 	if _, err := socket.Accept(w, r, g.Lot, o, begin()); err == nil {
 		g.Meter.Request(g.Transport, http.StatusSwitchingProtocols)
 	}
 }
 
-// Delay makes the protocol of a client that does too much look again when the client has
-// its turn. It returns why if that ends the socket instead. since is when the socket
-// began.
+// Delay handles why, an error with a time to wait: it makes the socket look again after that
+// time. If the client has waited too long since the socket began, or the gate is draining,
+// Delay returns why, which ends the socket.
 func (g *Gate) Delay(s *socket.Socket, since, now time.Time, why error) error {
 	limited, _ := errors.AsType[problem.Problem](why)
 	at := now.Add(limited.RetryAfter)
@@ -137,14 +137,14 @@ func (g *Gate) Delay(s *socket.Socket, since, now time.Time, why error) error {
 	return nil
 }
 
-// A Drain is a time in which all sockets end.
+// A Drain is a period during which all sockets end.
 type Drain struct {
 	from time.Time
 	over time.Duration
 }
 
 // Drain makes every socket end at a random moment within over, and refuses new ones.
-// There is no way back; a second call only shortens the time.
+// It cannot be undone. A second call can only shorten the time.
 func (g *Gate) Drain(over time.Duration) {
 	g.draining.Store(&Drain{time.Now(), over})
 	g.Lot.WakeAll()
@@ -153,7 +153,7 @@ func (g *Gate) Drain(over time.Duration) {
 // Draining returns the last Drain, or nil.
 func (g *Gate) Draining() *Drain { return g.draining.Load() }
 
-// Moment returns when one socket ends: another time at each call.
+// Moment returns the random time at which one socket ends.
 func (d *Drain) Moment() time.Time {
 	if d.over <= 0 {
 		return d.from

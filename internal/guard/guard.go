@@ -83,7 +83,7 @@ func (g *Store) try(p inbox.Peer) (t try, err error) {
 	}
 	t = try{store: g, peer: p}
 	if int64(time.Since(g.start)) > g.counts.Load() {
-		return t, nil // nobody has tried a wrong password recently
+		return t, nil // no wrong password counts at the moment
 	}
 	for i, table := range g.tables {
 		t.keys[i] = t.key(i)
@@ -187,14 +187,14 @@ func (g *Store) Acknowledge(ctx context.Context, p inbox.Peer, upTo inbox.Cursor
 }
 
 // Close implements [inbox.Store].
-func (g *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (told int, err error) {
+func (g *Store) Close(ctx context.Context, p inbox.Peer, life uint64) (notified int, err error) {
 	t, err := g.try(p)
 	if err != nil {
 		return 0, err
 	}
-	told, err = g.Store.Close(ctx, p, life)
+	notified, err = g.Store.Close(ctx, p, life)
 	err = t.end(err)
-	return told, err
+	return notified, err
 }
 
 // Join implements [inbox.Store].

@@ -82,8 +82,8 @@ func (s *scanner) object(depth int, member func(name, value []byte)) bool {
 	}
 }
 
-// array reads an array, which has not begun yet, and hands over its elements. It reports
-// whether it is one.
+// array scans an array and calls element for each of its elements. It reports whether the
+// array is valid.
 func (s *scanner) array(depth int, element func(value []byte)) bool {
 	if !s.take('[') {
 		return false

@@ -16,7 +16,7 @@ const (
 	AddressBytes                     // bytes in flight
 	AddressCopies                    // copies of publications per second
 
-	// Limits shared by everybody.
+	// Limits shared by all clients.
 	IDPasswords       // wrong passwords for one id
 	SenderShare       // one sender's share of an inbox
 	TopicSubscribers  // subscribers of one topic
@@ -97,7 +97,7 @@ var reasons = [reasonCount]struct{ name, meaning string }{
 // String returns the name used in metrics.
 func (r Reason) String() string { return reasons[r].name }
 
-// Meaning describes in words what was refused, without naming anybody.
+// Meaning describes the refused requests in words.
 func (r Reason) Meaning() string { return reasons[r].meaning }
 
 // Expected reports whether clients run into r in normal use: a caller repeats its message

@@ -13,7 +13,7 @@ import (
 // A slow message waits in the kernel instead of in the process. With SO_RCVLOWAT
 // (socket(7)), the kernel makes room for the requested number of bytes and reports the
 // connection as readable only when they have arrived. The client first fills the window
-// that it was told of. Only a read tells it about the additional room.
+// that the kernel has announced. The kernel announces more room only after a read.
 
 // A Pace decides when to read from a connection whose client may be blocked because it
 // does not know of the new room. While more bytes arrive, such reads are immediate;

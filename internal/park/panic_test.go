@@ -11,7 +11,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// A panic ends only its own connection, whoever runs the function, and is logged.
+// A panic ends only its own connection, whichever goroutine runs the function, and is logged.
 func TestPanic(t *testing.T) {
 	for _, begin := range []bool{false, true} {
 		eachKind(t, func(t *testing.T, l *Lot, open opener) {

@@ -160,7 +160,7 @@ func (s *Spot) Watch(e Events) error {
 		}
 	}
 	if e&Readable != 0 && !s.Drained() {
-		s.drained = true // the function learns it from the next line
+		s.drained = true // the next line reports it
 		s.post(Readable) // nothing else reports bytes that crypto/tls has already read
 	}
 	return nil

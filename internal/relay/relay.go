@@ -303,7 +303,7 @@ func (s *Server) hasRoom(user, _ string, src net.Addr) bool {
 	return true
 }
 
-// lostAllocation tells a connection that its allocation has ended.
+// lostAllocation notifies a connection that its allocation has ended.
 func (s *Server) lostAllocation(local net.Addr) {
 	if _, ok := local.(*net.TCPAddr); !ok {
 		return

@@ -24,7 +24,7 @@ var local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 // sent the address.
 func (s *Server) addressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if client, told := s.address(r); told {
+		if client, reported := s.address(r); reported {
 			s.share(client, w, r, next)
 			return
 		}
@@ -33,7 +33,7 @@ func (s *Server) addressed(next http.Handler) http.Handler {
 }
 
 // address returns the client's address and reports whether a proxy sent it.
-func (s *Server) address(r *http.Request) (client netip.Addr, told bool) {
+func (s *Server) address(r *http.Request) (client netip.Addr, reported bool) {
 	conn := park.ConnOf(r.Context())
 	if conn == nil {
 		return client, false

@@ -34,6 +34,5 @@ func (s *serverLog) Write(line []byte) (int, error) {
 // address matches an IPv4 address, or an IPv6 address with a port.
 var address = regexp.MustCompile(`(\d{1,3}\.){3}\d{1,3}(:\d+)?|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[^\]\s]*)?\](:\d+)?`)
 
-// anonymous removes the addresses of clients from an error of net or net/http, since
-// nobody asked to log them.
+// anonymous removes the addresses of clients from an error of net or net/http.
 func anonymous(text string) string { return address.ReplaceAllString(text, "(address)") }

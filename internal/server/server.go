@@ -117,7 +117,7 @@ func (s *Server) Serve() error { return s.HTTP.Serve(s.listener) }
 // An Ending describes an orderly shutdown.
 type Ending struct {
 	Within time.Duration       // total time limit; then everything left is cut off
-	Tell   func()              // ends the waits of clients that reconnect by themselves
+	Begin  func()              // ends the waits of clients that reconnect by themselves
 	Notice time.Duration       // how long to keep serving, so that load balancers notice that the server is not ready
 	Last   func(time.Duration) // ends the other waits, spread over the given time
 }
@@ -131,7 +131,7 @@ func (s *Server) End(e Ending) {
 	defer debug.SetGCPercent(debug.SetGCPercent(40))
 	deadline, cancel := context.WithTimeout(context.Background(), e.Within)
 	defer cancel()
-	e.Tell()
+	e.Begin()
 	select {
 	case <-time.After(e.Notice):
 	case <-deadline.Done():

@@ -17,8 +17,8 @@ import (
 )
 
 // IsUpgrade reports whether a request asks for a WebSocket, even if a proxy has dropped
-// its Upgrade header. Treated as a plain GET, such a request could take a message that
-// nobody reads. Check refuses it.
+// its Upgrade header. Treated as a plain GET, such a request could take a message, and its
+// client would not read it. Check refuses it.
 func IsUpgrade(header http.Header) bool {
 	return namesWebSocket(header) || len(header["Sec-Websocket-Key"]) > 0
 }

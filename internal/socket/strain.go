@@ -31,14 +31,14 @@ func (s *Socket) strained() *strain {
 	return s.strain
 }
 
-// Behind reports whether the client has not read all that was said. A protocol should
-// say nothing more until its next Look.
+// Behind reports whether the client has not read everything that was sent. A protocol should
+// send nothing more until its next Look.
 func (s *Socket) Behind() bool {
 	return s.strain != nil && len(s.strain.behind) > 0 || s.spot.Behind()
 }
 
-// Pause makes the socket read nothing more until that time. The client's messages stay
-// in the network. A Look comes before the next Message.
+// Pause stops reading until the given time. Meanwhile the client's messages stay in the
+// network. A Look precedes the next Message.
 func (s *Socket) Pause(until time.Time) { s.strained().paused = until }
 
 // isPaused reports whether the socket must not read now.
@@ -139,7 +139,7 @@ func (s *Socket) isStuck(now time.Time) bool {
 	return now.Sub(x.since) >= stuckTimeout
 }
 
-// dropBehind gives back what the frames that nobody will read counted for.
+// dropBehind releases the bytes in flight of frames that will not be sent.
 func (s *Socket) dropBehind() {
 	if s.strain != nil {
 		s.options.InFlight.Give(s.client, len(s.strain.behind))

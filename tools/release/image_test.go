@@ -26,7 +26,7 @@ import (
 	"inbox/internal/inboxtest"
 )
 
-// The image is for two architectures, has what the Dockerfile says, and runs.
+// The image is for two architectures, matches the Dockerfile, and runs.
 func TestImage(t *testing.T) {
 	bin := filepath.Join(fixtures(t), newVersion, "inbox")
 	name := filepath.Join(t.TempDir(), "image.tar")
@@ -86,7 +86,7 @@ func checkImage(t *testing.T, name, version string) {
 	}
 }
 
-// checkConfig compares what an image says with the Dockerfile.
+// checkConfig compares the configuration of an image with the Dockerfile.
 func checkConfig(t *testing.T, image v1.Image, arch, version string) {
 	t.Helper()
 	config, err := image.ConfigFile()

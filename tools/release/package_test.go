@@ -62,7 +62,7 @@ func TestPackage(t *testing.T) {
 	}
 	want(t, "the manual", command(t, 0, "sh", "-c", "zcat /usr/share/man/man1/inbox-serve.1.gz"), `\fB\-\-max\-body\fR`)
 
-	// Without a name it does not start, says why, and does not try again.
+	// Without a name it does not start, logs the reason, and does not try again.
 	command(t, 1, "systemctl", "start", "inbox")
 	want(t, "the log of a server without a name", command(t, 0, "journalctl", "--no-pager", "-u", "inbox"), "--tls-domain")
 	if out := command(t, 0, "systemctl", "show", "-P", "NRestarts", "inbox"); out != "0\n" {
@@ -222,7 +222,7 @@ func TestPackageCustoms(t *testing.T) {
 	}
 }
 
-// install.sh installs only what it has checked, and says what to do otherwise.
+// install.sh installs only verified files, and otherwise explains what to do.
 func TestInstallScript(t *testing.T) {
 	dir := t.TempDir()
 	programs := filepath.Join(dir, "programs")
