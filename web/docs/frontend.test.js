@@ -1,9 +1,10 @@
 /** Runs every block of docs/frontend.md, with the real React and the real Vue. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, person, until } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { after, before, test } from "node:test";
+import { launch, person, until } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 import { aimed, blocks } from "./blocks.js";
 import { bundle } from "./bundle.js";
 import { pageWith, servePages } from "./pages.js";
@@ -18,15 +19,8 @@ const unnamed = all.filter(({ language, name }) => language === "js" && name ===
 before(async () => {
   [server, browser, pages] = await Promise.all([startServer(), launch({ names: false }), servePages(files)]);
 }, { timeout: 120_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
-after(async () => {
-  pages?.close();
-  await closeBrowsers();
-  await stopServers();
-});
+cleanUp(() => browser, { provoked: true });
+after(() => pages?.close());
 
 test("these tests know all of its blocks", () => {
   assert.deepEqual(all.map(({ language, name }) => `${language} ${name}`.trim()), [

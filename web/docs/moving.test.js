@@ -1,9 +1,10 @@
 /** Runs every block of docs/moving.md, with the real simple-peer. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, person } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { after, before, test } from "node:test";
+import { launch, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 import { aimed, blocks } from "./blocks.js";
 import { bundle } from "./bundle.js";
 import { pageWith, servePages } from "./pages.js";
@@ -16,15 +17,8 @@ const files = {};
 before(async () => {
   [server, browser, pages] = await Promise.all([startServer(), launch({ camera: false, names: false }), servePages(files)]);
 }, { timeout: 120_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
-after(async () => {
-  pages?.close();
-  await closeBrowsers();
-  await stopServers();
-});
+cleanUp(() => browser, { provoked: true });
+after(() => pages?.close());
 
 test("these tests know all of its blocks", () => {
   assert.deepEqual(all.map(({ language, name }) => `${language} ${name}`.trim()), ["js through.js", "js main.js", "js", "js signaling.js", "js"]);

@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
-import { TIMEOUT, assertNoFaults, closeBrowsers, launch, person } from "../e2e/browser.js";
+import { after, before, test } from "node:test";
+import { TIMEOUT, launch, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
 import { aimed, blocks, root, saved, shell, startByLine } from "./blocks.js";
 
 const [commands, page, curl, peerjs, ...more] = blocks("README.md");
@@ -15,14 +16,8 @@ let server, browser;
 before(async () => {
   [server, browser] = await Promise.all([startByLine(commands.code.split("\n")[0]), launch({ camera: false, names: false })]);
 }, { timeout: 300_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
-after(async () => {
-  await closeBrowsers();
-  server?.stop();
-});
+cleanUp(() => browser, { provoked: true });
+after(() => server?.stop());
 
 test("it is short, and these tests know all of its blocks", () => {
   assert.deepEqual([commands, page, curl, peerjs, ...more].map(({ language }) => language), ["sh", "html", "sh", "js"]);

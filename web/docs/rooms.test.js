@@ -1,9 +1,10 @@
 /** Follows the guide to rooms as a reader does: the page and the requests run as they are. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, person } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { before, test } from "node:test";
+import { launch, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 import { aimed, blocks, saved, shell } from "./blocks.js";
 
 const [page, curl, answer, secret, ...more] = blocks("docs/rooms.md");
@@ -14,14 +15,7 @@ before(async () => {
   server = { local: url.replace("127.0.0.1", "localhost") };
   browser = launched;
 }, { timeout: 300_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
+cleanUp(() => browser, { provoked: true });
 
 test("these tests know all of its blocks", () => {
   assert.deepEqual([page, curl, answer, secret, ...more].map(({ language }) => language), ["html", "sh", "json", "js"]);

@@ -6,8 +6,9 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { extname, join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, person } from "../e2e/browser.js";
+import { after, before, test } from "node:test";
+import { launch, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
 import { scratch } from "./blocks.js";
 
 const site = join(scratch, "site");
@@ -26,14 +27,8 @@ before(async () => {
   url = `http://127.0.0.1:${server.address().port}/`;
   browser = await launch({ camera: false });
 }, { timeout: 300_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
-after(async () => {
-  server?.close();
-  await closeBrowsers();
-});
+cleanUp(() => browser);
+after(() => server?.close());
 
 test("pages load nothing from elsewhere, and fit a phone", async () => {
   const page = await person(browser, { viewport: { width: 390, height: 844 } });

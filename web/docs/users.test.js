@@ -6,9 +6,10 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, person } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { after, before, test } from "node:test";
+import { launch, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 import { aimed, blocks, scratch } from "./blocks.js";
 import { pageWith, servePages } from "./pages.js";
 
@@ -34,15 +35,10 @@ before(async () => {
   await once(login.stdout, "data");
   origin = `http://127.0.0.1:${port}`;
 }, { timeout: 120_000 });
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
-after(async () => {
+cleanUp(() => browser, { provoked: true });
+after(() => {
   login?.kill();
   pages?.close();
-  await closeBrowsers();
-  await stopServers();
 });
 
 test("these tests know all of its blocks", () => {

@@ -1,9 +1,10 @@
 /** How the files page handles and explains problems. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
-import { assertNoFaults, closeBrowsers, launch, person, reaches, problemText, problemEnds, until } from "./browser.js";
+import { before, test } from "node:test";
+import { startServer } from "./server.js";
+import { launch, person, reaches, problemText, problemEnds, until } from "./browser.js";
+import { cleanUp } from "./hooks.js";
 import { MB, areConnected, arrives, becomes, chooses, choosesNamed, download, makeFile, pair, press, row, showsText } from "./files.js";
 
 let browser, server;
@@ -14,14 +15,7 @@ before(async () => {
     launch({ camera: false, flags: ["--host-resolver-rules=MAP inbox.test 127.0.0.1"] }),
   ]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
+cleanUp(() => browser, { provoked: true });
 
 test("the page says that nobody is there yet, and connects when someone comes", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);

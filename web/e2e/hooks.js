@@ -8,14 +8,15 @@ import { assertNoFaults, closeBrowsers } from "./browser.js";
  * Registers hooks. After each test they close the pages of the browser, and fail the test if a
  * page had a fault. After all tests they close the browsers and stop the servers.
  * @param {() => import("playwright-core").Browser} browser
+ * @param {Parameters<typeof assertNoFaults>[0]} [faults]
  */
-export function cleanUp(browser) {
+export function cleanUp(browser, faults) {
   after(async () => {
     await closeBrowsers();
     await stopServers();
   });
   afterEach(async () => {
     await Promise.all(browser().contexts().map((context) => context.close()));
-    assertNoFaults();
+    assertNoFaults(faults);
   });
 }

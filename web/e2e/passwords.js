@@ -9,6 +9,9 @@ import { readFileSync } from "node:fs";
 import { createServer as createHTTP, request as requestHTTP } from "node:http";
 import { createServer as createHTTPS } from "node:https";
 import { connect } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { folder, startServer } from "./server.js";
 
 /** Host names that the browsers of these tests resolve to this computer. */
 export const HOSTS = ["inbox.example.test", "app.example.test", "evil.test"];
@@ -170,7 +173,7 @@ const CERTAIN = [
  * @param {string} pem a certificate and its key
  * @returns {Promise<number>} the number of requests that reached the inbox
  */
-export async function tryPasswords(context, inbox, pem) {
+async function tryPasswords(context, inbox, pem) {
   const certificate = readFileSync(pem);
   const api = async (query, options) => {
     const answer = await fetch(`http://127.0.0.1:${inbox.port}/inbox?${query}`, { headers: { Authorization: authorization, Accept: "application/json" }, ...options });
@@ -226,4 +229,17 @@ export async function tryPasswords(context, inbox, pem) {
     }
   }
   return requests;
+}
+
+/** Tests a browser that resolves HOSTS. @param {() => Promise<import("playwright-core").Browser>} launch */
+export function testPasswords(launch) {
+  test("no page can receive or send a message with a password that the browser remembers", async () => {
+    // The second server only provides a certificate.
+    const snapshot = join(folder(), "inbox.snapshot");
+    const [server, secure] = await Promise.all([startServer(), startServer(["--tls", "self-signed", "--snapshot", snapshot])]);
+    await secure.kill();
+    const browser = await launch();
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    assert.ok((await tryPasswords(context, server, `${snapshot}.tls.pem`)) > 400);
+  });
 }

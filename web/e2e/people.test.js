@@ -1,9 +1,10 @@
 /** Names instead of ids, and one tab at a time for each id. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
-import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, problemText, until, waits, writes } from "./browser.js";
+import { before, test } from "node:test";
+import { startServer } from "./server.js";
+import { areConnected, calls, launch, person, reaches, problemText, until, waits, writes } from "./browser.js";
+import { cleanUp } from "./hooks.js";
 
 let browser, server;
 
@@ -13,14 +14,7 @@ before(async () => {
     launch({ flags: ["--host-resolver-rules=MAP inbox.test 127.0.0.1"] }),
   ]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults({ provoked: true });
-});
+cleanUp(() => browser, { provoked: true });
 
 /** Returns the places in which a page names the other person. */
 const named = async (page) => [await page.innerText("#status"), await page.title(), await page.textContent("#stand-in-text")];

@@ -2,21 +2,15 @@
 
 import assert from "node:assert/strict";
 import http from "node:http";
-import { after, afterEach, before, test } from "node:test";
-import { startServer, stopServers } from "./server.js";
+import { before, test } from "node:test";
+import { startServer } from "./server.js";
 import { assertAccessible } from "./axe.js";
-import { assertNoFaults, closeBrowsers, launch, person } from "./browser.js";
+import { assertNoFaults, launch, person } from "./browser.js";
+import { cleanUp } from "./hooks.js";
 
 let browser;
 before(async () => { browser = await launch({ camera: false }); });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assertNoFaults();
-});
+cleanUp(() => browser);
 
 /** Starts a server with a page for operators, and returns the address of the page. */
 async function watched(flags = []) {

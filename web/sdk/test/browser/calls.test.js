@@ -32,6 +32,17 @@ const answers = (page, id) =>
     await answerAll(inbox);
   }, [server.url, id]);
 
+/** Opens an inbox that rings and does not answer. */
+const rings = (page, id) =>
+  page.evaluate(async ([url, id]) => {
+    globalThis.inbox = openInbox(url, id);
+    globalThis.calls = [];
+    void (async () => {
+      for await (const call of accept(inbox)) calls.push(call);
+    })();
+    await until(() => inbox.transport);
+  }, [server.url, id]);
+
 function faultless(t) {
   t.after(() => assert.deepEqual(takeFaults(), []));
 }
@@ -183,14 +194,7 @@ test("wait connects to a peer who opens an inbox later", async (t) => {
 test("a call that is not accepted is no-answer", async (t) => {
   faultless(t);
   const { url, a, b } = names();
-  await bob.evaluate(async ([url, b]) => {
-    globalThis.inbox = openInbox(url, b);
-    globalThis.calls = [];
-    void (async () => {
-      for await (const call of accept(inbox)) calls.push(call);
-    })();
-    await until(() => inbox.transport);
-  }, [url, b]);
+  await rings(bob, b);
   const error = await alice.evaluate(([url, a, b]) =>
     failure(connect((globalThis.inbox = openInbox(url, a)), b, { timeout: 3000 })), [url, a, b]);
   assert.equal(error.code, "no-answer");
@@ -222,14 +226,7 @@ test("a call without a path is ice-failed and reports what it tried", async (t) 
 test("an abort ends a call on both sides", async (t) => {
   faultless(t);
   const { url, a, b } = names();
-  await bob.evaluate(async ([url, b]) => {
-    globalThis.inbox = openInbox(url, b);
-    globalThis.calls = [];
-    void (async () => {
-      for await (const call of accept(inbox)) calls.push(call);
-    })();
-    await until(() => inbox.transport);
-  }, [url, b]);
+  await rings(bob, b);
   const failed = alice.evaluate(async ([url, a, b]) => {
     globalThis.inbox = openInbox(url, a);
     globalThis.ends = new AbortController();
