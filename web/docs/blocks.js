@@ -16,7 +16,7 @@ export const scratch = folder();
 /**
  * The fenced blocks of a document, in their order.
  * @param {string} path from the top of the repository
- * @returns {{language: string, name: string, code: string}[]} name: what stands behind the language
+ * @returns {{language: string, name: string, code: string}[]} name: the text after the language
  */
 export function blocks(path) {
   const text = readFileSync(join(root, path), "utf8");

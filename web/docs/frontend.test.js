@@ -109,7 +109,7 @@ test("a file that is interrupted fails on both sides", async () => {
   assert.equal(await failed, message);
 });
 
-/** A server of which one can learn how many inboxes it has. */
+/** A server that reports how many inboxes it has. */
 async function startCounted() {
   const counted = await startServer(["--metrics-listen", "127.0.0.1:0"]);
   const told = () => /at=(http:\S+)/.exec(counted.log())?.[1];
@@ -151,7 +151,7 @@ for (const [name, sources, entry, unmount] of [
   });
 }
 
-test("a component that calls nobody says so in a sentence", async () => {
+test("a component that calls an absent peer shows a sentence", async () => {
   const bob = await person(browser);
   files["app.html"] = pageWith(await bundle("nobody", { "call.js": named("call.js"), "Chat.vue": named("Chat.vue"), "main.js": named("main.js") }, "main.js"), '<div id="root"></div>');
   await bob.goto(`${pages.url}app.html#nobody-${Date.now()}`);

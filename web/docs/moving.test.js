@@ -40,7 +40,7 @@ async function opened(address) {
   return page;
 }
 
-test("simple-peer connects through inboxes, also when the one who is called comes later", async () => {
+test("simple-peer connects through inboxes, also when the callee opens its page later", async () => {
   files["peer.html"] = pageWith(await bundle("peer", { "through.js": through, "main.js": aimed(main, server) }, "main.js"));
   const alice = await opened(`${pages.url}peer.html`);
   const bob = await opened(`${pages.url}peer.html${await alice.logs(/^\?call=/)}`);

@@ -47,7 +47,7 @@ test("these tests know all of its blocks", () => {
 
 const ask = (path, user) => fetch(new URL(path, origin), { headers: user ? { "X-User": user } : {} });
 
-test("the server tells a user's password to that user alone, and ids only to those who may call", async () => {
+test("the server returns a user's password only to that user, and ids only to users who may call", async () => {
   const alice = await (await ask("/session", "alice")).json();
   assert.deepEqual(await (await ask("/session", "alice")).json(), alice, "the same each time");
   assert.match(`${alice.id} ${alice.password}`, /^[\w-]{43} [\w-]{43}$/);

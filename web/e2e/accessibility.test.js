@@ -1,4 +1,4 @@
-/** Everybody can use the pages: with a keyboard, a screen reader, large text, a small screen, or strong contrast. */
+/** The pages are accessible: with a keyboard, a screen reader, large text, a small screen, or strong contrast. */
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
@@ -282,7 +282,7 @@ test("animations stop for people who ask for less motion", async () => {
   }
 });
 
-test("in forced colours, what is chosen, pressed and done can still be told apart", async () => {
+test("in forced colours, states such as chosen, pressed and done remain distinguishable", async () => {
   const page = await person(browser, { forcedColors: "active" });
   const differ = (a, b, ...properties) => page.evaluate(([a, b, properties]) => {
     const [one, other] = [a, b].map((selector) => getComputedStyle(document.querySelector(selector)));

@@ -106,7 +106,7 @@ test("a page that waits keeps its link after a reload", async () => {
   await areConnected(alice, bob);
 });
 
-test("the other side learns when microphone or camera are switched off", async () => {
+test("the other side sees when microphone or camera are switched off", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "microphone" });
   await areConnected(alice, bob);
@@ -124,7 +124,7 @@ test("the other side learns when microphone or camera are switched off", async (
   await sees(bob);
 });
 
-test("a screen replaces the camera, even without a camera, and the other side learns when it ends", async () => {
+test("a screen replaces the camera, even without a camera, and the other side sees when it ends", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   await calls(bob, await waits(alice, server.local), { wish: "none" });
   await areConnected(alice, bob);

@@ -45,7 +45,7 @@ test("a third visitor is turned away, and can connect once one of the two has le
   await bob.close({ runBeforeUnload: true });
   await reaches(alice, "reconnecting");
   assert.match(await alice.innerText("#meet-text"), /continue by themselves/);
-  // It takes a moment to tell a closed page from a lost network.
+  // It takes a moment to distinguish a closed page from a lost network.
   await until(carol, () => {
     const { state } = document.body.dataset;
     if (state === "ended") document.getElementById("again")?.click();
@@ -54,7 +54,7 @@ test("a third visitor is turned away, and can connect once one of the two has le
   await areConnected(alice, carol);
 });
 
-test("after a disconnect, the other side learns it, the link still works, and a new one can be made", async () => {
+test("after a disconnect, the other side shows it, the link still works, and a new one can be made", async () => {
   const [alice, bob] = await pair(browser, server);
   const file = makeFile("waits.bin", 1000);
   await chooses(alice, file);

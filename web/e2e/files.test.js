@@ -218,7 +218,7 @@ test("damage on the receiver's disk is detected", async () => {
   await arrives(bob, file, arriving);
 });
 
-test("either side can cancel before and during a transfer: the other one learns it, and no parts remain", async () => {
+test("either side can cancel before and during a transfer: the other one shows it, and no parts remain", async () => {
   const { alice, bob, file } = await begun("first.bin");
   const [second, third, fourth] = ["second.bin", "third.bin", "fourth.bin"].map((name) => makeFile(name, 9 * MB));
   await press(bob, file, "Cancel");

@@ -109,7 +109,7 @@ test("a page connects to the pion example, survives an ICE restart, and hangs up
     return new Promise((resolve) => (channel.onmessage = ({ data }) => resolve(data)));
   }), "two");
 
-  // Each side learns that the other one hangs up.
+  // Each side is notified when the other one hangs up.
   const ended = logs(pion, /msg="call ended"/);
   await page.evaluate(() => window.pc.close());
   await ended;

@@ -69,7 +69,7 @@ for (const [name, remove] of Object.entries(without)) {
   });
 }
 
-test("when WebRTC is switched off in a waiting page, both sides learn it within seconds", async () => {
+test("when WebRTC is switched off in a waiting page, both sides show it within seconds", async () => {
   const [alice, bob] = await Promise.all([person(browser), person(browser)]);
   const link = await waits(alice, server.local, { wish: "none" });
   await alice.evaluate(() => delete window.RTCPeerConnection);
@@ -100,7 +100,7 @@ test("an exception during setup ends the call on both sides with an explanation"
   await reaches(alice, "waiting");
 });
 
-test("without any candidate, both sides learn it within seconds, in plain words", async () => {
+test("without any candidate, both sides show it within seconds, in plain words", async () => {
   // Without a relay: over TCP it would offer a path even under this policy.
   const bare = await startServer(["--turn", "off"]);
   for (const [caller, callee] of [[restricted, browser], [browser, restricted]]) {

@@ -360,7 +360,7 @@ addEventListener("hashchange", () => {
   else backToSetup();
 });
 
-/** Removes the link from the address, so that a reload calls nobody. */
+/** Removes the link from the address, so that a reload makes no call. */
 function forgetLink() {
   history.replaceState(undefined, "", location.pathname + location.search);
 }

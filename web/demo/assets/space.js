@@ -1,7 +1,7 @@
 /**
  * Reserves space on the disk for accepted files that have not arrived yet.
  *
- * A browser does not tell how much a page may store: Chromium always reports 10 GB more
+ * A browser does not report how much a page may store: Chromium always reports 10 GB more
  * than are used. So this module keeps one placeholder file that is as long as all outstanding
  * bytes. The browser writes none of them, but counts them against the quota, also for other
  * tabs. The placeholder shrinks as files arrive.

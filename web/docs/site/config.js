@@ -14,7 +14,7 @@ export default {
   ignoreDeadLinks: "localhostLinks",
   markdown: {
     anchor: { slugify, uniqueSlugStartIndex: 1 },
-    // A `<` in prose stands for itself: no document holds HTML.
+    // A `<` in prose is literal: no document contains HTML.
     html: false,
     languageAlias: { caddyfile: "nginx" },
     theme: { light: "github-light", dark: "github-dark" },

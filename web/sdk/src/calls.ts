@@ -19,7 +19,7 @@ export interface Calls {
   readonly failure: unknown;
   /** Keeps the loop running until the returned function is called. */
   hold(): () => void;
-  /** Returns the call with this peer that is not connected yet, whoever made it. */
+  /** Returns the call to or from this peer that is not connected yet. */
   pending(peer: string): Side | undefined;
   /** Creates an incoming call if there is a session, else an outgoing one. */
   create(peer: string, session?: string): Side;
@@ -138,7 +138,7 @@ function createCalls(inbox: Inbox): Calls {
       // If both call at once, the call with the lesser session wins.
       const mine = [...live.values()].find((side) => side.peer === from && !side.polite && !side.answered);
       if (mine && mine.session < session) {
-        // If our call fails before they learn of it, they continue theirs and get its bye.
+        // If our call fails before it reaches them, they continue theirs and get its bye.
         forget(from, session, () => mine.over.aborted ? { type: "bye", session, why: mine.over.reason?.code } : undefined);
         return;
       }

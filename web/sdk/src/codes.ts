@@ -11,7 +11,7 @@ export interface CodeOptions {
   /**
    * The room that the code leads to: its name on the server, which is `Room.id`. By default
    * the code leads to the inbox. The name of a room with a secret contains the secret, so
-   * whoever redeems the code joins without it.
+   * anyone who redeems the code can join without it.
    */
   room?: string | undefined;
   /** Aborts the request. The server may have created a code nevertheless. */

@@ -314,7 +314,7 @@ export async function join(inbox: Inbox, name: string, options: RoomOptions = {}
   const report = (peer: Peer, state: PeerChange["state"], more?: object): void => {
     peer.change = { peer: peer.id, state, ...more } as PeerChange;
     for (const { news, known, wake } of readers) {
-      // A loop does not learn of a peer that left before the loop knew of it.
+      // A loop does not report a peer that left before the loop has reported it.
       news[state !== "left" || known.has(peer) ? "add" : "delete"](peer);
       wake();
     }

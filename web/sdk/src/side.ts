@@ -67,7 +67,7 @@ export function createSide(
   let wait: number | undefined;
   /** Whether any signal has reached the other side. */
   let reached = false;
-  /** Whether the application was told that the other side has no inbox. */
+  /** Whether the application got the error that the other side has no inbox. */
   let absent = false;
   let pc: RTCPeerConnection | undefined;
   let close = (): void => {};

@@ -60,7 +60,7 @@ const connectTo = (url: string): Relay => {
       for (const listener of topics.get(topic) ?? []) listener(topic, payload)
     }
     mine.onclose = () => {
-      if (socket !== mine) return // nobody needs it any more
+      if (socket !== mine) return // it is no longer needed
       timer = setTimeout(connect, delay * (0.5 + Math.random() / 2))
       delay = Math.min(2 * delay, LAST_DELAY)
     }

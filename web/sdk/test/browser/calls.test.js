@@ -263,7 +263,7 @@ for (const [how, script] of [
   ["missing", "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection"],
   ["made to throw", "globalThis.RTCPeerConnection = class { constructor() { throw new Error('blocked'); } }"],
 ]) {
-  test(`a browser whose RTCPeerConnection is ${how} is no-webrtc, and the other side learns of it within seconds`, async (t) => {
+  test(`a browser whose RTCPeerConnection is ${how} is no-webrtc, and the other side gets the error within seconds`, async (t) => {
     faultless(t);
     const { url, a, b } = names();
     const without = await openPage();

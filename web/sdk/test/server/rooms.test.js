@@ -39,7 +39,7 @@ async function enter(inbox, name = "standup", options = {}) {
 for (const transport of ["socket", "stream", "poll"]) {
   const only = { transports: [transport] };
 
-  test(`${transport}: a member learns of joins and leaves in order, and messages() does not show them`, async () => {
+  test(`${transport}: a member gets joins and leaves in order, and messages() does not show them`, async () => {
     const { url } = await startServer();
     const ann = open(url, "ann", only);
     const messages = collect(ann.messages());

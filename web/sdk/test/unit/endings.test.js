@@ -316,7 +316,7 @@ for (const [what, options, message] of [
     assert.equal(inbox.loops, 0);
   });
 
-  test(`${what} ends the callee's attempt with setup-failed, and the caller learns of it immediately`, async (t) => {
+  test(`${what} ends the callee's attempt with setup-failed, and the caller gets the error immediately`, async (t) => {
     const { inbox, call } = await ringing(t);
     refuseConfiguration(t);
     const accepted = watch(call.accept(options));
@@ -358,7 +358,7 @@ for (const [what, value] of [
     if (!value) assert.equal(asked, 0);
   });
 
-  test(`an RTCPeerConnection that ${what} is no-webrtc for the callee, and the caller learns of it immediately`, async (t) => {
+  test(`an RTCPeerConnection that ${what} is no-webrtc for the callee, and the caller gets the error immediately`, async (t) => {
     const { inbox, call } = await ringing(t);
     globalThis.RTCPeerConnection = value;
     const accepted = watch(call.accept());

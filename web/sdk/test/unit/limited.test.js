@@ -34,7 +34,7 @@ test("a rate-limited poll waits as long as the server asks, and continues", asyn
   assert.deepEqual(got.texts, ["one", "two"]);
 });
 
-for (const [what, retryAfter, wait] of [["for as long as it is asked to", { "Retry-After": "4" }, 4000], ["a second if nobody says for how long", {}, 1000]]) {
+for (const [what, retryAfter, wait] of [["for as long as it is asked to", { "Retry-After": "4" }, 4000], ["a second if no time is given", {}, 1000]]) {
   test(`a rate-limited send waits ${what}, and keeps its key`, async (t) => {
     const net = fakeNet(t);
     const sent = open().send("bob", "x");

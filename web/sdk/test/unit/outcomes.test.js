@@ -204,7 +204,7 @@ for (const [name, bye] of [["was declined", { why: "rejected" }], ["was hung up"
   });
 }
 
-test("neither does one that nobody answers", async (t) => {
+test("neither does one that is not answered", async (t) => {
   const { page, call } = await calling(t);
   await advance(31_000);
   assert.equal(call.error.code, "no-answer");

@@ -1,4 +1,4 @@
-/** The server refuses a later signal: the application learns of it once, and the connection continues. */
+/** The server refuses a later signal: the SDK reports it once, and the connection continues. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -22,7 +22,7 @@ function refuse(inbox, type, code = "too-large", status = 413) {
 }
 
 for (const side of ["caller", "answerer"]) {
-  test(`the ${side}'s offer that is refused is rolled back, told once, and not repeated`, async (t) => {
+  test(`the ${side}'s offer that is refused is rolled back, reported once, and not repeated`, async (t) => {
     const { inbox, offer, pc, errors } = await begin(t, side);
     refuse(inbox, "offer");
     pc.createDataChannel("more");
@@ -50,7 +50,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(pc.connectionState, "connected");
   });
 
-  test(`another change of the ${side} that is refused is told, too`, async (t) => {
+  test(`another change of the ${side} that is refused is reported, too`, async (t) => {
     const { inbox, pc, errors } = await begin(t, side);
     refuse(inbox, "offer");
     pc.createDataChannel("more");
@@ -61,7 +61,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(pc.signalingState, "stable");
   });
 
-  test(`an answer of the ${side} that is refused is told once, on both sides, and its offer is as if it had not come`, async (t) => {
+  test(`an answer of the ${side} that is refused is reported once, on both sides, and its offer has no effect`, async (t) => {
     const { inbox, offer, pc, errors } = await begin(t, side);
     const before = pc.remoteDescription;
     inbox.sends = async (to, data) => {
@@ -78,7 +78,7 @@ for (const side of ["caller", "answerer"]) {
     assert.deepEqual(inbox.take("answer"), [{ type: "answer", session: offer.session, n: 20, why: "too-large" }]);
   });
 
-  test(`an offer that the ${side}'s browser does not take is refused, and told once`, async (t) => {
+  test(`an offer that the ${side}'s browser does not take is refused, and reported once`, async (t) => {
     const { inbox, offer, pc, errors } = await begin(t, side);
     await inbox.hears("bob", { type: "offer", session: offer.session, n: 20, sdp: "impossible" });
     assert.ok(errors[0] instanceof CallError);
@@ -87,7 +87,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(pc.signalingState, "stable");
   });
 
-  test(`an offer that the ${side} cannot answer is rolled back, refused, and told once`, async (t) => {
+  test(`an offer that the ${side} cannot answer is rolled back, refused, and reported once`, async (t) => {
     const { inbox, offer, pc, errors } = await begin(t, side);
     pc.answersFail = true;
     await inbox.hears("bob", { type: "offer", session: offer.session, n: 20, sdp: "theirs" });
@@ -96,7 +96,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(pc.signalingState, "stable");
   });
 
-  test(`an offer of the ${side} that the other side refuses is rolled back, and told once`, async (t) => {
+  test(`an offer of the ${side} that the other side refuses is rolled back, and reported once`, async (t) => {
     const { inbox, pc, errors } = await begin(t, side);
     pc.createDataChannel("more");
     await settle();
@@ -110,7 +110,7 @@ for (const side of ["caller", "answerer"]) {
     assert.equal(errors.length, 1);
   });
 
-  test(`an answer that the ${side}'s browser does not take ends its offer, and is told once`, async (t) => {
+  test(`an answer that the ${side}'s browser does not take ends its offer, and is reported once`, async (t) => {
     const { inbox, pc, errors } = await begin(t, side);
     pc.createDataChannel("more");
     await settle();
@@ -134,7 +134,7 @@ for (const side of ["caller", "answerer"]) {
   });
 }
 
-test("an offer to a peer whose inbox is gone is told once, and repeated", async (t) => {
+test("an offer to a peer whose inbox is gone is reported once, and repeated", async (t) => {
   const { inbox, pc, errors } = await begin(t, "caller");
   inbox.sends = async () => {
     throw new InboxError("no-such-inbox", 404, "words");
@@ -150,7 +150,7 @@ test("an offer to a peer whose inbox is gone is told once, and repeated", async 
   assert.equal(pc.signalingState, "stable");
 });
 
-test("without somebody to tell, the console is told", async (t) => {
+test("without onerror, the error goes to the console", async (t) => {
   const error = t.mock.method(console, "error", () => {});
   const { inbox, pc } = await connected(t);
   pc.sections = true;

@@ -18,7 +18,7 @@ test("candidates that come while it rings are kept too", async (t) => {
   assert.deepEqual([answer.type, answer.session, answer.n], ["answer", "s", 1]);
 });
 
-test("an offer that is said again rings once, and is answered again", async (t) => {
+test("a repeated offer rings once, and is answered again", async (t) => {
   const { inbox, calls, call, offer } = await ringing(t);
   await inbox.hears("bob", offer);
   assert.equal(calls.items.length, 1);

@@ -110,7 +110,7 @@ test("a peer that joined later calls, and this side calls if it does not", async
   assert.equal(FakePeerConnection.all.length, 0);
   await advance(15_000, 500);
   assert.equal(FakePeerConnection.all.length, 1);
-  // Nobody but a member is answered.
+  // Only members get an answer.
   inbox.sent.length = 0;
   await inbox.hears("stranger", { room: "standup", signal: { type: "offer", session: "s", n: 1, sdp: "their offer" } });
   await advance(100, 10);
