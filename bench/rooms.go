@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// roomsCommand fills rooms and checks that every member learns of every later join, in
+// roomsCommand fills rooms and checks that every later join is reported to every member, in
 // order: at one server, and at two that share a Redis.
 type roomsCommand struct {
 	Rooms   int           `default:"1000" help:"Number of rooms."`

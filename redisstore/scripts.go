@@ -199,8 +199,8 @@ func (l *link) gaveUp(ctx context.Context, err error) error {
 	return unavailable(err)
 }
 
-// finalError reports whether a retry cannot succeed, and the error to return in that
-// case.
+// finalError reports whether a retry cannot succeed. If so, it returns the error of the
+// operation.
 func finalError(err error) (error, bool) {
 	if short, ok := errors.AsType[shortOfReplicas](err); ok {
 		return unavailable(short), true

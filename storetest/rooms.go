@@ -173,7 +173,7 @@ var roomCases = []testCase{
 		h.wantMembers(h.join("carol", "standup"), "alice", "carol")
 	}},
 
-	{name: "a close tells how many members learn of it", run: func(h *harness) {
+	{name: "a close returns the number of members that get an event", run: func(h *harness) {
 		for _, id := range []string{"alice", "bob", "carol"} {
 			h.join(id, "standup")
 		}
@@ -182,7 +182,7 @@ var roomCases = []testCase{
 		h.join("bob", "alone")
 		for _, want := range []int{3, 0} { // the second time, bob has no inbox
 			if told, err := h.store().Close(h.Context(), peer("bob"), 0); told != want || err != nil {
-				h.Errorf("%d members learned of it (%v), want %d", told, err, want)
+				h.Errorf("%d members got an event (%v), want %d", told, err, want)
 			}
 		}
 	}},

@@ -303,7 +303,7 @@ func (c *clientAt) abandon(id string, pause time.Duration) bool {
 }
 
 // wrong is the id of an inbox whose password is not passwordFor(wrong).
-const wrong = "poller of somebody else"
+const wrong = "poller of another peer"
 
 func passwordFor(id string) string { return "password of " + id }
 

@@ -38,7 +38,7 @@ const NAME_TIMEOUT = 3000;
 export class RoomFull extends Error {}
 
 export class Group {
-  /** The others, in the order in which this page learned of them. @type {Map<string, Person>} */
+  /** The others, in the order in which they were reported to this page. @type {Map<string, Person>} */
   people = new Map();
   #inbox;
   #room;
