@@ -22,8 +22,12 @@ const (
 	// sweepEvery is the time between searches for peers beyond peerTTL.
 	sweepEvery = 30 * time.Second
 	// listEvery and listMost bound the lists of a server's peers in one swarm.
-	listEvery = time.Second
+	listEvery = 100 * time.Millisecond
 	listMost  = 1000
+	// A server to which a swarm is new does not know the peers at other servers yet. For
+	// earlyFor, it keeps the offers of at most earlyMost announces for them.
+	earlyFor  = 2 * time.Second
+	earlyMost = 64
 
 	topicPrefix = "tracker:"
 	// SwarmName is the length of the name of a swarm's topic, which Topics must allow.
@@ -32,8 +36,9 @@ const (
 
 // Kinds of messages between servers. The id of the sending server follows.
 const (
-	hello   = 'h' // peers as in present; the other servers answer with theirs
 	present = 'p' // peers at the server: for each 's' for a seeder or 'l' for others, and its id
+	hello   = 'h' // peers as in present, from a server that asks for those at others
+	reply   = 'r' // peers as in present, in reply to hello
 	gone    = 'g' // the id of a peer that has left
 	passed  = 's' // the id of a peer at another server, and a frame for it
 )
@@ -66,6 +71,8 @@ type swarm struct {
 	listed    time.Time // when this server last listed its peers
 	due       byte      // kind of the list that is due, or zero
 	swept     time.Time
+	early     []*announce // with the offers that are left; they count as in flight
+	isNew     bool        // for earlyFor
 }
 
 // A peer is a client's in one swarm. Different clients can use the same id.
@@ -74,6 +81,7 @@ type peer struct {
 	at     int     // index in the swarm's peers
 	member *member // nil: at another server
 	seeder bool
+	met    bool      // early offers have been passed on to it
 	seen   time.Time // when another server last listed it
 }
 
@@ -211,8 +219,17 @@ func (t *swarms) create(a *announce, now time.Time, e *effects) {
 		}
 		t.drop(oldest, e)
 	}
-	e.swarm, e.begins = &swarm{all: t, hash: a.hash, remote: make(map[remotePeer]*peer)}, true
-	t.byHash[a.hash] = t.recent.PushFront(e.swarm)
+	s := &swarm{all: t, hash: a.hash, remote: make(map[remotePeer]*peer), isNew: true}
+	t.byHash[a.hash] = t.recent.PushFront(s)
+	e.swarm, e.begins = s, true
+	time.AfterFunc(earlyFor, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, a := range s.early {
+			t.InFlight.Give(a.m.socket.Client(), a.size)
+		}
+		s.early, s.isNew = nil, false
+	})
 }
 
 func (t *swarms) drop(s *swarm, e *effects) {
@@ -330,19 +347,12 @@ func (s *swarm) listSoon(kind byte) {
 // relay passes on the offers and the answer of an announce.
 func (s *swarm) relay(a *announce, now time.Time, e *effects) {
 	s.sweep(now)
-	for i, n := 0, 0; i < len(s.peers) && n < len(a.offers); i++ {
+	for i := 0; i < len(s.peers) && len(a.offers) > 0; i++ {
 		s.swap(i, i+rand.IntN(len(s.peers)-i))
-		p := s.peers[i]
-		if p.id == a.peer {
-			continue
-		}
-		frame := a.relayed("offer", a.offers[n])
-		if n++; p.member != nil {
-			p.member.answer(frame)
-		} else {
-			e.messages = append(e.messages, s.all.pass(p.id, frame))
-		}
-		s.all.relayed.Add(1)
+		s.offer(a, s.peers[i], e)
+	}
+	if s.isNew && len(a.offers) > 0 && len(s.early) < earlyMost && s.all.InFlight.Take(a.m.socket.Client(), a.size) == nil {
+		s.early = append(s.early, a)
 	}
 	if a.answer.body != nil {
 		frame := a.relayed("answer", a.answer)
@@ -351,6 +361,34 @@ func (s *swarm) relay(a *announce, now time.Time, e *effects) {
 			e.messages = append(e.messages, s.all.pass(a.to, frame))
 		}
 		s.all.relayed.Add(1)
+	}
+}
+
+// offer passes the first offer of an announce on to a peer, unless it is the same peer.
+func (s *swarm) offer(a *announce, p *peer, e *effects) {
+	if p.id == a.peer {
+		return
+	}
+	frame := a.relayed("offer", a.offers[0])
+	if a.offers = a.offers[1:]; p.member != nil {
+		p.member.answer(frame)
+	} else {
+		e.swarm, e.messages = s, append(e.messages, s.all.pass(p.id, frame))
+	}
+	s.all.relayed.Add(1)
+}
+
+// offerEarly passes the offers of early announces on to peers at other servers.
+func (s *swarm) offerEarly(e *effects) {
+	for _, a := range s.early {
+		for _, p := range s.remote {
+			if !p.met && len(a.offers) > 0 && s.all.Clients.Publish(a.m.socket.Client(), 1) == 0 {
+				s.offer(a, p, e)
+			}
+		}
+	}
+	for _, p := range s.remote {
+		p.met = true
 	}
 }
 
@@ -404,7 +442,7 @@ func (s *swarm) see(key remotePeer, seeder bool, now time.Time) {
 		if s.sweep(now); len(s.remote) >= s.all.SwarmPeers {
 			return
 		}
-		p = &peer{id: key.id, seeder: seeder}
+		p = &peer{id: key.id, seeder: seeder, met: p != nil && p.met}
 		s.remote[key] = p
 		s.insert(p)
 	}
@@ -429,13 +467,16 @@ func (s *swarm) Deliver(p *inbox.Publication) {
 		s.forget(remotePeer{server, id(body)})
 	case passed:
 		s.deliver(id(body), body[size:])
-	case hello, present:
+	case hello, reply, present:
 		now := time.Now()
 		for ; len(body) > size; body = body[1+size:] {
 			s.see(remotePeer{server, id(body[1:])}, body[0] == 's', now)
 		}
 		if kind == hello {
-			s.listSoon(present)
+			s.listSoon(reply)
+		}
+		if kind == reply && len(s.early) > 0 {
+			time.AfterFunc(0, func() { s.all.do(s.offerEarly) }) // a Subscriber must not call Topics
 		}
 	}
 }

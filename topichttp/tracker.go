@@ -63,6 +63,7 @@ type announce struct {
 	offers     []signal
 	answer     signal // to a peer; its body is nil without an answer
 	to         id
+	size       int // of the frame, in bytes
 }
 
 // A signal is an offer or an answer, in JSON.
@@ -104,7 +105,7 @@ func trackerMessage(m *member, s *socket.Socket, now time.Time, text []byte) err
 	case !valid:
 		m.refuse("announce", hash, errHash)
 	default:
-		a, err := r.announce(m)
+		a, err := r.announce(m, len(text))
 		switch {
 		case err != nil:
 			m.refuse("announce", hash, err)
@@ -254,8 +255,8 @@ func readRequest(text []byte) (r request, object bool) {
 }
 
 // announce returns the announce of a request.
-func (r *request) announce(m *member) (*announce, *refusal) {
-	a := &announce{m: m}
+func (r *request) announce(m *member, size int) (*announce, *refusal) {
+	a := &announce{m: m, size: size}
 	var ok bool
 	if a.hash, ok = readID(r.hash); !ok {
 		return nil, errHash
