@@ -50,7 +50,7 @@ screenshots: deps build/inbox-test web/node_modules ## Take pictures of all stat
 test-peerjs: build/inbox-test web/node_modules web/peerjs/node_modules ## Run only the tests with PeerJS
 	cd web/peerjs && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
-test-topics: build/inbox-test web/node_modules web/topics/node_modules ## Run only the tests with y-webrtc and Trystero
+test-topics: build/inbox-test web/node_modules web/topics/node_modules ## Run only the tests with y-webrtc, Trystero and WebTorrent
 	cd web/topics && INBOX_BIN=$(CURDIR)/build/inbox-test npm test
 
 test-firefox: deps deps-firefox build/inbox-test web/node_modules ## Test the SDK and the pages in Firefox

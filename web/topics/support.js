@@ -11,18 +11,17 @@ export { closePages, openPage, stopAll } from "../e2e/suite.js";
 
 const here = import.meta.dirname;
 
-export async function startBrowser() {
-  const bundle = async (name, format) => {
+/** Starts a browser whose pages run a script, which may import modules. @param {string} script @param {...string} modules */
+export async function startBrowser(script, ...modules) {
+  const files = { "/": ["text/html", html("Topics", `/${script}`)] };
+  for (const name of [script, ...modules]) {
     const { outputFiles: [{ text }] } = await build({
-      entryPoints: [join(here, name)], bundle: true, write: false, format, define: { global: "window" },
+      entryPoints: [join(here, name)], bundle: true, write: false, format: name === script ? "iife" : "esm",
+      define: { global: "window", "process.browser": "true" },
     });
-    return ["text/javascript", text];
-  };
-  await suite.startBrowser({
-    "/": ["text/html", html("Topics", "/page.js")],
-    "/page.js": await bundle("page.js", "iife"),
-    "/document.js": await bundle("document.js", "esm"),
-  });
+    files[`/${name}`] = ["text/javascript", text];
+  }
+  await suite.startBrowser(files);
 }
 
 /** Waits until a function of the page returns a value. */
@@ -35,19 +34,24 @@ export async function until(page, name, want, timeout) {
 
 const inbox = (...flags) => {
   const start = async (port) => {
-    const server = await startServer(flags, { port });
-    return { port: server.port, url: `ws://127.0.0.1:${server.port}/yjs`, trystero: `ws://127.0.0.1:${server.port}/trystero`, kill: server.kill, restart: () => start(server.port) };
+    const server = await startServer(["--tracker", ...flags], { port });
+    const base = `ws://127.0.0.1:${server.port}`;
+    return { port: server.port, url: `${base}/yjs`, trystero: `${base}/trystero`, tracker: `${base}/announce`, kill: server.kill, restart: () => start(server.port) };
   };
   return start(0);
 };
 
-/** The servers that the tests run against: each function returns one or two. */
-export const targets = {
+const inboxes = {
   "inbox": async () => [await inbox()],
   "two inboxes, one Redis": async () => {
     const shared = await sharedStore();
     return [await inbox(...shared), await inbox(...shared)];
   },
+};
+
+/** The servers that the tests of y-webrtc and Trystero run against: each function returns one or two. */
+export const targets = {
+  ...inboxes,
   "y-webrtc's server": async () => {
     const start = async (port) => {
       const child = run(process.execPath, [join(here, "node_modules/y-webrtc/bin/server.js")], { env: { ...process.env, PORT: String(port) } });
@@ -62,5 +66,16 @@ export const targets = {
       return { port, url: `ws://127.0.0.1:${port}`, kill, restart: () => start(port) };
     };
     return [await start(await freePort())];
+  },
+};
+
+/** The servers that the tests of trackers run against. */
+export const trackers = {
+  ...inboxes,
+  "bittorrent-tracker's server": async () => {
+    const port = await freePort();
+    run(process.execPath, [join(here, "tracker-server.mjs"), String(port)]);
+    await eventually(() => fetch(`http://127.0.0.1:${port}/`));
+    return [{ tracker: `ws://127.0.0.1:${port}` }];
   },
 };

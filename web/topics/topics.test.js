@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { closePages, openPage, startBrowser, stopAll, targets, until } from "./support.js";
 
-before(startBrowser);
+before(() => startBrowser("page.js", "document.js"));
 after(stopAll);
 afterEach(closePages);
 
