@@ -40,7 +40,7 @@ async function loadModules(names) {
 }
 
 const modules = {
-  "call": ["view", "words", "call-view", "calling", "codes", "share", "failures"],
+  "call": ["view", "words", "call-view", "calling", "codes", "share", "failures", "tiles", "group-words"],
   "files": ["view", "words", "files-view", "codes", "share"],
   "test": ["causes", "report", "test-view"],
 };
@@ -60,6 +60,25 @@ async function between(state) {
   document.body.dataset.theirCamera = document.body.dataset.theirMicrophone = "on";
   showName("Bob");
   if (state === "connected") showStatus("Connected directly · Bob");
+}
+
+/** Shows a group call with some others. Runs in the page. @param {{name: string}[]} others and what else differs in their tiles */
+function gathered(others) {
+  const { addLine, groupStatus, groupStep, linkToRoom, showChat, showLink, showOwn, showState, showStatus, showTile, showVoice } = window.modules;
+  document.body.dataset.call = "group";
+  showLink(linkToRoom("call", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+  const state = others.some(({ state = "connected" }) => state === "connected") ? "connected" : "connecting";
+  showState(state);
+  showChat(true);
+  document.getElementById("log").replaceChildren();
+  showOwn({ stream: window.drawPerson(20), screen: undefined });
+  for (const [i, other] of others.entries()) {
+    addLine("step", groupStep(i === 0 ? "present" : "joined", other.name), { step: "joined" });
+    showTile(`id ${i}`, { state: "connected", media: { camera: true, microphone: true, screen: false }, stream: window.drawPerson(70 + 55 * i), ...other });
+  }
+  showVoice("id 0", true);
+  showStatus(groupStatus(state, others.length + 1));
+  addLine("theirs", "Can you all see the plan?", { author: others[0].name });
 }
 
 /** Shows the offer of a code, even at an address that works on this computer only. Runs in the page. */
@@ -123,6 +142,16 @@ const files = (name, state, situation = {}, lists = {}) => ({
 });
 
 const together = { name: "Bob", short: "Connected directly" };
+
+/** The others in a group call. */
+const names = ["Bob", "Zoë 👩‍🚀", "דנה", "A person with a rather long name, 40 of it", "Witty Wren"];
+
+/** A group call. @param {string} name @param {object[]} others what differs in their tiles */
+const group = (name, others) => ({
+  page: /** @type {const} */ ("call"), name: `group-${name}`, given: others.map((other, i) => ({ name: names[i], ...other })), show: gathered,
+});
+
+const away = { camera: false, microphone: false, screen: false };
 
 /** The test page with the findings of some facts. @param {string} name @param {object} facts */
 const tested = (name, facts) => ({
@@ -230,6 +259,41 @@ export const states = [
     document.getElementById("devices").showModal();
   } },
   ...endings.map(over),
+  { page: "call", name: "group-lobby", show() {
+    location.hash = "#room=k3u9x7q2m5w8r1t6y4p0z9a2c7";
+    return new Promise((resolve) => setTimeout(resolve, 50));
+  } },
+  { page: "call", name: "group-picture", async show() {
+    location.hash = "#room=k3u9x7q2m5w8r1t6y4p0z9a2c7";
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    window.modules.showOwn({ stream: window.drawPerson(20), screen: undefined });
+  } },
+  { page: "call", name: "group-1", show() {
+    document.body.dataset.call = "group";
+    window.modules.inviteTo("group");
+    window.modules.showState("waiting");
+    window.modules.showLink(window.modules.linkToRoom("call", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+    window.modules.showOwn({ stream: window.drawPerson(20), screen: undefined });
+  } },
+  group("connecting", [{ state: "connecting", name: "" }]),
+  ...[1, 2, 3, 4, 5].map((others) => group(String(others + 1), Array.from({ length: others }, () => ({})))),
+  group("muted", [{ media: away }, { media: { ...away, microphone: true } }, {}]),
+  group("apart", [{}, { state: "failed", name: "" }, { state: "slow", name: "" }, { state: "interrupted" }, { state: "interrupted", media: away }]),
+  group("screen", [{}, { media: { camera: true, microphone: true, screen: true } }, {}, {}, {}]),
+  { page: "call", name: "group-invite", given: [{ name: "Bob" }, { name: "Zoë" }], show(others) {
+    window.gathered(others);
+    window.modules.inviteTo("group");
+    window.modules.showInvitation(true);
+    window.offer("call");
+  } },
+  { page: "call", name: "group-full", show() {
+    const { title, text, again } = window.modules.groupEndings.full;
+    document.body.dataset.call = "group";
+    window.modules.showState("ended", "", title);
+    document.getElementById("over-title").textContent = title;
+    document.getElementById("over-text").textContent = text;
+    document.getElementById("again").textContent = again;
+  } },
   { page: "call", name: "stopped", show() {
     window.modules.showState("stopped");
     window.modules.showProblem("replaced", { resume() {} });
@@ -278,6 +342,7 @@ export const states = [
 const helpers = `
 window.drawPerson = ${drawPerson};
 window.between = ${between};
+window.gathered = ${gathered};
 window.offer = ${offer};
 window.typeCode = ${typeCode};
 `;

@@ -1,6 +1,7 @@
 /** The view of the call page. Text from outside is set as text, never as markup. */
 
 import { hideCode, showCodeFault } from "./codes.js";
+import { invitations } from "./group-words.js";
 import { appendLinked } from "./links.js";
 import { clearProblems, detailsOf, element, keepFocus, showProblem, showStatus } from "./view.js";
 import { stateWords } from "./words.js";
@@ -27,15 +28,40 @@ export function showState(state, name = "", title = "") {
   if (state !== "waiting") hideCode();
   if (state !== "setup") showCodeFault("");
   element("controls").hidden = !["waiting", "calling", "connecting", "connected", "reconnecting"].includes(state);
+  document.body.toggleAttribute("data-tiles", document.body.dataset.call === "group" && ["connecting", "connected"].includes(state));
   const together = ["connecting", "connected", "reconnecting"].includes(state);
   element("fill").hidden = element("hang-up").hidden = !together;
+  if (document.body.dataset.call === "group") element("fill").hidden = true; // tiles are always filled
   element("share-screen").hidden = !together || navigator.mediaDevices?.getDisplayMedia === undefined;
+  showInvitation(false);
   element("opening-text").textContent = state === "media"
     ? "Your browser may ask whether this page may use your camera and microphone. Allow it to be seen and heard."
     : "Connecting to the server…";
   /** @type {HTMLElement | null} */
   const panel = document.querySelector(".panel:not([hidden]) h2:not([hidden])");
   keepFocus(panel ?? element(element("setup").hidden ? "stage" : "setup-title"));
+}
+
+/** Words the panel with the link. @param {"two" | "group"} kind of call */
+export function inviteTo(kind) {
+  const { link, ...words } = invitations[kind];
+  for (const [name, text] of Object.entries(words)) element(`invite-${name}`).textContent = text;
+  element("link").setAttribute("aria-label", link);
+}
+
+/**
+ * Opens or closes the panel with the link to a group call, while others are there.
+ * @param {boolean} [open] by default, the opposite
+ */
+export function showInvitation(open = element("invite").hidden) {
+  const { state, call } = document.body.dataset;
+  const button = element("add-people");
+  button.hidden = call !== "group" || element("hang-up").hidden;
+  button.setAttribute("aria-expanded", String(open));
+  element("close-invite").hidden = state === "waiting";
+  if (state === "waiting") return;
+  element("invite").hidden = !open;
+  if (!open) hideCode();
 }
 
 /**
@@ -76,7 +102,8 @@ export function addLine(kind, text, { step, author, details, at: now = new Date(
   if (author) {
     const who = document.createElement("span");
     who.dir = "auto";
-    who.className = "visually-hidden";
+    // In a call for two, the place of a message shows who wrote it.
+    who.className = document.body.dataset.call === "group" && kind === "theirs" ? "author" : "visually-hidden";
     who.textContent = `${author}: `;
     line.append(who);
   }
@@ -122,8 +149,11 @@ export function showOwn({ stream, screen }) {
   const [video] = stream.getVideoTracks();
   // An empty stream would hold back the page's load event.
   const source = screen ?? (stream.active ? stream : null);
-  if (own.srcObject !== source) own.srcObject = source;
-  own.hidden = !screen && !(video?.enabled && video.readyState === "live");
+  const preview = /** @type {HTMLVideoElement} */ (element("preview-own"));
+  if (own.srcObject !== source) own.srcObject = preview.srcObject = source;
+  own.hidden = preview.hidden = !screen && !(video?.enabled && video.readyState === "live");
+  element("look").hidden = !preview.hidden;
+  element("own-tile").dataset.microphone = audio?.enabled && audio.readyState === "live" ? "on" : "off";
   own.setAttribute("aria-label", screen ? "Your screen" : "You");
   element("own-off").hidden = !own.hidden;
   element("sharing").hidden = screen === undefined;
@@ -156,17 +186,27 @@ function toggle(id, track, off, on) {
  */
 export async function showRemote(stream) {
   const remote = /** @type {HTMLVideoElement} */ (element("remote"));
-  if (stream === undefined) {
-    remote.srcObject = null;
-    return;
-  }
-  if (remote.srcObject !== stream) remote.srcObject = stream;
+  if (stream === undefined) remote.srcObject = null;
+  else await playVideo(remote, stream);
+}
+
+/**
+ * Plays another person's video and sound. If the browser waits for a click, a notice asks for it.
+ * @param {HTMLVideoElement} video
+ * @param {MediaStream} stream
+ */
+export async function playVideo(video, stream) {
+  if (video.srcObject !== stream) video.srcObject = stream;
   try {
-    await remote.play();
+    await video.play();
     clearProblems("silent");
   } catch (error) {
-    if (error instanceof DOMException && error.name === "NotAllowedError") {
-      showProblem("silent", { sound: () => showRemote(stream) });
-    }
+    if (error instanceof DOMException && error.name === "NotAllowedError") showProblem("silent", { sound: playAll });
+  }
+}
+
+function playAll() {
+  for (const video of document.querySelectorAll("video")) {
+    if (video.srcObject instanceof MediaStream) playVideo(video, video.srcObject);
   }
 }

@@ -1,118 +1,138 @@
-/** The call page: opens the inbox, makes and answers calls, and wires the buttons. */
+/** The call page: opens the inbox, starts a call for two or a group call, and wires the buttons. */
 
-import { Inbox } from "../inbox.js";
-import { addLine, showChat, showName, showOwn, showRemote, showState } from "./call-view.js";
-import { beginCalling, callingTitle, clearProgress, endCalling, setProgress, setServerAway } from "./calling.js";
+import { Inbox, randomId } from "../inbox.js";
+import { addLine, inviteTo, showChat, showInvitation, showOwn, showState } from "./call-view.js";
 import { claim } from "./claim.js";
 import { wireCodes } from "./codes.js";
 import { wireDevices } from "./devices.js";
-import { offerTest, refusals } from "./failures.js";
+import { groupCall } from "./group-call.js";
 import { OwnMedia } from "./media.js";
-import { Meeting } from "./meeting.js";
-import { cleanText, friendlyName, isolate } from "./names.js";
-import { pathWords } from "./path.js";
-import { closeRing, prepareRing, startRing, stopRing } from "./ring.js";
+import { cleanName } from "./names.js";
+import { prepareRing } from "./ring.js";
 import { reasonOf, watchServer } from "./server.js";
-import { forgetChat, keepLine, loadChat, loadName, loadTab, saveTab, tab } from "./settings.js";
+import { forgetChat, keepLine, loadChat, loadTab, saveName, saveTab, tab } from "./settings.js";
 import { Setup } from "./setup.js";
-import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
-import { clearAllProblems, clearProblems, element, showProblem, showStatus } from "./view.js";
+import { linkTo, linkToRoom, peerOfLink, roomOfLink, secureAddress, showLink, wireLink } from "./share.js";
+import { allowRing, callForTwo, showRingFault } from "./two.js";
+import { clearAllProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
-import { againWords, answerWords, awayWords, endingTitle, endingWords, stepWords } from "./words.js";
+import { stepWords } from "./words.js";
 
-/** How long to wait for a page that went away, in milliseconds. A reload takes a moment. */
-const MAX_ABSENCE = 20_000;
+/**
+ * @typedef {import("./setup.js").Choice & {worked?: boolean, peerName?: string}} Choice
+ *
+ * What both kinds of call work with.
+ * @typedef {object} Desk
+ * @property {Inbox} inbox
+ * @property {Choice} choice
+ * @property {OwnMedia} own
+ * @property {(changes: Partial<import("./settings.js").Kept>) => void} keep
+ * @property {(kind: "mine" | "theirs", text: string, author?: string) => void} talk adds a message to the chat
+ * @property {() => void} leave ends the call without a word
+ * @property {(options?: {advanced?: boolean}) => void} toSetup ends the call and shows the form
+ *
+ * A call for two, or a group call.
+ * @typedef {object} Call
+ * @property {Partial<Choice>} now what differs from the choice when the call is started once more
+ * @property {boolean} busy whether another link does not end it
+ * @property {(signal: AbortSignal) => Promise<void>} run
+ * @property {() => void} first called when the server answers for the first time
+ * @property {(away: boolean) => void} serverAway called when the server does not answer, or answers again
+ * @property {(data: object) => boolean} send
+ * @property {() => void} hangUp
+ * @property {() => void} close ends it without callbacks
+ * @property {() => void} [again]
+ * @property {() => void} [answer]
+ * @property {() => void} [decline]
+ */
 
 const own = new OwnMedia();
-const setup = new Setup(start);
+const setup = new Setup(start, own);
 
 /** @type {import("./settings.js").Kept} */
 let self = loadTab("call") ?? { id: "", password: "" };
+/** @type {Choice | undefined} */
+let choice;
 /** @type {Inbox | undefined} */
 let inbox;
-/** @type {Meeting | undefined} */
-let meeting;
+/** @type {Call | undefined} */
+let call;
 let leaving = new AbortController();
-/** How the two are connected, as a short text; empty while they are not. */
-let short = "";
 /** Whether this side shares its screen. */
 let shared = false;
-/** @type {import("./failures.js").Ending} */
-let ending = "hung-up";
 /** Takes the call over from another tab. */
 let move = () => {};
 
-/** @param {string} name of a step in words.js */
-const step = (name) => addLine("step", stepWords(name, meeting?.peerName ?? ""), { step: name });
+/** @param {string} name of a step in words.js that names nobody */
+const step = (name) => addLine("step", stepWords(name, ""), { step: name });
 
-/** @param {"mine" | "theirs"} kind @param {string} [name] the other person's, if it is known */
-const authorOf = (kind, name = meeting?.peerName) => (kind === "mine" ? "You" : name || "The other person");
+/** @param {import("./settings.js").Line} line @param {Date} [at] */
+const showLine = ({ kind, text, author }, at) => addLine(kind, text, { author: kind === "mine" ? "You" : author || "The other person", at });
 
 /**
  * Adds a chat message to the log, and keeps it for a reload.
  * @param {"mine" | "theirs"} kind
  * @param {string} text
+ * @param {string} [author]
  */
-function talk(kind, text) {
-  addLine(kind, text, { author: authorOf(kind) });
-  keepLine({ kind, text, at: Date.now() });
+function talk(kind, text, author) {
+  const line = { kind, text, at: Date.now(), ...(author && { author }) };
+  showLine(line);
+  keepLine(line);
 }
 
 /**
- * @param {import("./setup.js").Choice & {worked?: boolean, peerName?: string}} choice
+ * @param {Choice} chosen
  * @param {{take?: boolean, resume?: boolean}} [options] take: take the call over from another tab; resume: continue what
  *   this tab did before a reload
  */
-async function start(choice, { take = false, resume = take } = {}) {
-  const { id, password, random, wish, ask, to, worked = false, peerName } = choice;
+async function start(chosen, { take = false, resume = take } = {}) {
+  const { id, password, random, wish, ask, to, room, worked, peerName } = (choice = chosen);
   leaving = new AbortController();
   const { signal } = leaving;
   clearAllProblems();
+  document.body.dataset.call = room === undefined ? "two" : "group";
   showState("opening");
-  const release = await claim("call", { id, password }, { take, onlost: () => stop("replaced") });
+  // Leaving a room would take the tab that took over out of it. So a group call waits until the server says that it is replaced.
+  const onlost = () => (room === undefined || call === undefined) && stop("replaced");
+  const release = await claim("call", { id, password }, { take, onlost });
   if (signal.aborted) return release?.();
   if (!release) {
-    move = () => start(choice, { take: true, resume });
+    move = () => start(chosen, { take: true, resume });
+    own.close();
     return showState("elsewhere");
   }
   signal.addEventListener("abort", release);
 
-  keep({ id, password, random, wish, ask, running: true, peer: to, worked, peerName });
+  keep({ id, password, random, wish, ask, running: true, peer: to, worked, peerName, room });
   element("log").replaceChildren();
   if (!resume) forgetChat();
-  for (const { kind, text, at } of loadChat()) addLine(kind, text, { author: authorOf(kind, peerName), at: new Date(at) });
+  for (const line of loadChat()) showLine(line, new Date(line.at));
   showChat(false);
-  showLink(linkTo("call", id));
+  inviteTo(room === undefined ? "two" : "group");
+  showLink(room === undefined ? linkTo("call", id) : linkToRoom("call", room));
 
   // Browsers allow sound for a short time after the click.
   const audible = prepareRing();
   showState("media");
-  own.wish = wish;
-  await own.open();
+  await own.start(wish);
   if (signal.aborted) return;
 
-  if (ask) showRingFault(await audible);
+  if (ask && room === undefined) showRingFault(await audible);
   if (signal.aborted) return;
   showState("opening");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
-  const now = (meeting = new Meeting({
-    inbox: one, page, asks: ask, absence: MAX_ABSENCE,
-    name: loadName() || friendlyName(id),
-    known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
-  }));
+  const desk = { inbox: one, choice: chosen, own, keep, talk, leave, toSetup: backToSetup };
+  const now = (call = room === undefined ? callForTwo(desk) : groupCall({ ...desk, choice: { ...chosen, room } }));
   watchServer(one, signal, {
-    first() {
-      step("inbox-open");
-      if (to !== undefined) now.dial(to, worked);
-      else if (now.peer === undefined) showState("waiting");
-    },
+    first: () => now.first(),
     open(before) {
-      setServerAway(false);
+      now.serverAway(false);
       document.body.dataset.server = "open";
       if (before) step("server-back");
     },
     away() {
-      setServerAway(true);
+      now.serverAway(true);
       document.body.dataset.server = "away";
     },
   });
@@ -123,124 +143,21 @@ async function start(choice, { take = false, resume = take } = {}) {
   }
 }
 
-/** @param {boolean} audible whether a ring can be heard */
-function showRingFault(audible) {
-  if (audible) clearProblems("silent-ring");
-  else showProblem("silent-ring", { sound: allowRing });
-}
-
-/** Tries again to get permission for sound, after a click or a key. */
-async function allowRing() {
-  if (!document.querySelector("[data-problem='silent-ring']")) return;
-  showRingFault(await prepareRing());
-  if (document.body.dataset.state === "ringing") startRing();
-}
-
-/** The callbacks of the meeting. @type {import("./meeting.js").Page} */
-const page = {
-  onstate(state, name) {
-    showState(state, name, state === "ended" ? endingTitle(ending) : state === "calling" ? callingTitle() : "");
-    if (state === "calling") beginCalling(() => showName(meeting?.peerName ?? "", callingTitle()));
-    else endCalling();
-    element("ringing-text").textContent = answerWords(own.wish);
-    if (state === "ringing") startRing();
-    else stopRing();
-  },
-  onname(name) {
-    showName(name);
-    if (short !== "") showStatus(`${short} · ${isolate(name)}`);
-  },
-  onstep(name) {
-    step(name);
-    if (name === "rings-there") setProgress("rings");
-    if (name === "away") showStatus(awayWords(meeting?.peerName ?? ""));
-  },
-  onproblem(name) {
-    // The panel shows problems of an outgoing call.
-    if (refusals.includes(name) && !meeting?.worked) setProgress(name);
-    else showProblem(name, { advanced: () => backToSetup({ advanced: true }), reload: () => location.reload() });
-  },
-  onfine(...names) {
-    clearProblems(...names);
-    clearProgress(...names);
-  },
-  onpath(path) {
-    document.body.dataset.path = path.kind;
-    const words = pathWords(path);
-    short = words.short;
-    const name = meeting?.peerName ?? "";
-    showStatus(name === "" ? short : `${short} · ${isolate(name)}`);
-    addLine("step", words.long, { step: "connected", details: words.details });
-  },
-  onchannel(open) {
-    showChat(open);
-    if (open) meeting?.send(own.state);
-  },
-  ondata({ type, text, camera, microphone, screen }) {
-    if (type === "text" && typeof text === "string" && text !== "") {
-      talk("theirs", cleanText(text));
-    } else if (type === "media") {
-      if (screen === true && document.body.dataset.theirScreen !== "on") step("their-screen");
-      document.body.dataset.theirCamera = camera === true || screen === true ? "on" : "off";
-      document.body.dataset.theirMicrophone = microphone === true ? "on" : "off";
-      document.body.dataset.theirScreen = screen === true ? "on" : "off";
-    }
-  },
-  onend(why, error) {
-    ending = why;
-    document.body.dataset.ending = why;
-    const text = endingWords(why, meeting?.peerName);
-    addLine("step", text, { step: why });
-    if (error?.tried) console.debug("attempted paths:", error.tried);
-    showRemote(undefined);
-    forgetTheirs();
-    // From now on, only a person turns the camera on.
-    if (meeting && meeting.rest === "ended") {
-      meeting.asks = true;
-      own.close();
-      shared = false;
-      element("over-title").textContent = endingTitle(why);
-      element("over-text").textContent = text;
-      offerTest(element("find-out"), why, error?.tried.cause);
-      element("again").textContent = againWords(why);
-    }
-  },
-  onchange: () => keep({ running: meeting?.running, peer: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName }),
-  prepare: async () => {
-    if (own.closed) await own.open();
-  },
-  setup(pc) {
-    forgetTheirs();
-    const remote = new MediaStream();
-    pc.addEventListener("track", ({ track }) => {
-      remote.addTrack(track);
-      if (meeting?.pc === pc) showRemote(remote);
-    });
-    own.attach(pc);
-  },
-};
-
 own.onchange = () => {
-  meeting?.send(own.state);
+  call?.send(own.state);
+  keep({ off: [...own.off] });
   const shares = own.screen !== undefined;
   if (shares !== shared) step(shares ? "screen" : "no-screen");
   shared = shares;
 };
-
-function forgetTheirs() {
-  short = "";
-  for (const name of ["path", "theirCamera", "theirMicrophone", "theirScreen"]) delete document.body.dataset[name];
-}
 
 /**
  * Stops the page and shows a problem that only a person can solve.
  * @param {string} name of the problem in words.js
  */
 function stop(name) {
-  const again = {
-    id: self.id, password: self.password, random: self.random ?? true, wish: own.wish, ask: meeting?.asks ?? true,
-    to: meeting?.peer, worked: meeting?.worked, peerName: meeting?.peerName,
-  };
+  if (choice === undefined) return;
+  const again = { ...choice, to: undefined, worked: undefined, peerName: undefined, ...call?.now };
   if (name === "unauthorized") {
     backToSetup();
   } else {
@@ -254,15 +171,11 @@ function stop(name) {
 /** Ends the call, closes the camera and stops receiving. */
 function leave() {
   leaving.abort();
-  meeting?.close();
-  meeting = undefined;
+  call?.close();
+  call = undefined;
   inbox = undefined;
   own.close();
   shared = false;
-  closeRing();
-  endCalling();
-  showRemote(undefined);
-  forgetTheirs();
   clearAllProblems();
   delete document.body.dataset.server;
   keep({ running: false, peer: undefined });
@@ -270,7 +183,7 @@ function leave() {
 
 /** @param {{advanced?: boolean}} [options] */
 function backToSetup(options) {
-  meeting?.hangUp();
+  call?.hangUp();
   leave();
   const fault = setup.show(self, options);
   showState("setup");
@@ -299,8 +212,13 @@ wireDevices(own);
 onclick("mute", () => own.toggle("audio"));
 onclick("camera-off", () => own.toggle("video"));
 for (const button of ["share-screen", "stop-sharing"]) onclick(button, () => own.toggleScreen());
-onclick("hang-up", () => meeting?.hangUp());
-onclick("give-up", () => meeting?.hangUp());
+onclick("hang-up", () => call?.hangUp());
+onclick("give-up", () => call?.hangUp());
+for (const button of ["add-people", "close-invite"]) onclick(button, () => showInvitation());
+onclick("group", () => {
+  saveName(cleanName(/** @type {HTMLInputElement} */ (element("name")).value));
+  location.assign(linkToRoom("call", randomId()));
+});
 onclick("own-link", () => {
   leave();
   forgetLink();
@@ -312,9 +230,9 @@ onclick("instead", () => {
 });
 onclick("reload", () => location.reload());
 for (const event of ["pointerup", "keyup"]) addEventListener(event, allowRing);
-onclick("answer", () => meeting?.answer());
-onclick("decline", () => meeting?.decline());
-onclick("again", () => meeting?.again());
+onclick("answer", () => call?.answer?.());
+onclick("decline", () => call?.decline?.());
+onclick("again", () => (call ? call.again?.() : choice && start(choice, { resume: true })));
 onclick("move-here", () => move());
 onclick("new-call", () => {
   self = { id: "", password: "" };
@@ -336,7 +254,7 @@ element("compose").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ (element("text"));
   const text = input.value.trim();
-  if (text === "" || !meeting?.send({ type: "text", text })) return;
+  if (text === "" || !call?.send({ type: "text", text })) return;
   talk("mine", text);
   input.value = "";
 });
@@ -355,8 +273,8 @@ addEventListener("pageshow", (event) => {
 addEventListener("hashchange", () => {
   if (fault !== undefined) return;
   // Another link was opened in this tab. That does not end a call.
-  if (meeting?.peer !== undefined) return;
-  if (meeting !== undefined && peerOfLink() === self.id) showProblem("own-link");
+  if (call?.busy) return;
+  if (call !== undefined && peerOfLink() === self.id) showProblem("own-link");
   else backToSetup();
 });
 
@@ -368,12 +286,13 @@ function forgetLink() {
 showOwn(own);
 const fault = webrtcFault();
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
-const linked = peerOfLink();
+const linked = [peerOfLink(), roomOfLink()];
+own.off = new Set(self.off);
 // A reloaded page continues its call, unless it was opened by a link to someone else.
 if (fault !== undefined) {
   element("unable-reason").textContent = fault;
   showState("unable");
-} else if (self.running && (navigation?.type === "reload" || linked === undefined || linked === self.peer)) {
+} else if (self.running && (navigation?.type === "reload" || linked.every((one) => one === undefined) || (linked[0] === self.peer && linked[1] === self.room))) {
   start({ ...self, wish: self.wish ?? "both", random: self.random ?? true, ask: self.ask !== false, to: self.peer }, { resume: true });
 } else {
   backToSetup();

@@ -105,7 +105,6 @@ export function wireCodes(page, self) {
     showCodeFault("");
     try {
       const { id, room } = await redeem(self(), field.value);
-      if (room !== undefined && page === "call") throw new Error("room");
       const link = room === undefined ? linkTo(page, id) : linkToRoom(page, room);
       field.value = "";
       hideCode(); // it may have been the own one

@@ -9,6 +9,14 @@ const fields = {
   audiooutput: { select: "choose-speaker", kind: undefined },
 };
 
+/** The chosen loudspeaker; empty for the browser's choice. */
+let speaker = "";
+
+/** Plays a video through the chosen loudspeaker. @param {HTMLVideoElement} video */
+export function useSpeaker(video) {
+  if (speaker !== "") video.setSinkId(speaker).catch(() => {});
+}
+
 /** @param {import("./media.js").OwnMedia} own */
 export function wireDevices(own) {
   const dialog = /** @type {HTMLDialogElement} */ (element("devices"));
@@ -24,10 +32,17 @@ export function wireDevices(own) {
     const field = /** @type {HTMLSelectElement} */ (element(select));
     field.addEventListener("change", async () => {
       if (kind) await own.choose(kind, field.value);
-      else await remote.setSinkId(field.value).catch(() => {});
+      else await chooseSpeaker(remote, field.value);
       await show(own, remote); // the chosen device may not be available
     });
   }
+}
+
+/** @param {HTMLVideoElement} remote @param {string} id */
+async function chooseSpeaker(remote, id) {
+  await remote.setSinkId(id).catch(() => {});
+  speaker = remote.sinkId;
+  for (const video of document.querySelectorAll(".tile video")) useSpeaker(/** @type {HTMLVideoElement} */ (video));
 }
 
 /**

@@ -66,6 +66,19 @@ export function problemOfPath(error) {
   return cause && PATH_PROBLEMS.includes(cause) ? cause : "no-path";
 }
 
+/** Endings that keep two people of a group call apart. After the others, they are about to be connected again. */
+const lasting = ["no-path", "no-candidates", "no-candidates-there", "no-webrtc", "setup-failed", "peer-failed", "peer-no-webrtc"];
+
+/**
+ * @param {unknown} error why two people of a group call are not connected; undefined if they are
+ * @returns {string | undefined} the name of a problem or of an ending in words.js; undefined if there is nothing to explain
+ */
+export function failureInGroup(error) {
+  if (!(error instanceof CallError)) return undefined;
+  const why = endingOf(error);
+  return why === "no-path" ? problemOfPath(error) : lasting.includes(why) ? why : undefined;
+}
+
 /** Endings whose cause the test page may find. */
 const testable = ["no-path", "lost", "no-candidates", "no-webrtc", "not-sent"];
 

@@ -19,6 +19,7 @@ const NAME_TIMEOUT = 3000;
  * @property {string} id
  * @property {string} name empty while it is unknown
  * @property {"connecting" | "connected" | "interrupted"} state
+ * @property {boolean} early whether they were in the room before this page
  * @property {import("../inbox.js").CallError | import("../inbox.js").InboxError} [error] why the last attempt to connect
  *   failed; the SDK keeps trying
  * @property {RTCPeerConnection} [pc]
@@ -34,8 +35,14 @@ const NAME_TIMEOUT = 3000;
  * @property {(pc: RTCPeerConnection, person: Person) => void} setup adds tracks and channels to a connection before it is made
  */
 
-/** Thrown when as many people are in the room as the page allows. */
-export class RoomFull extends Error {}
+/** Thrown when as many people are in the room as the page, or the server, allows. */
+export class RoomFull extends Error {
+  /** @param {boolean} [byServer] whether the server allows no more */
+  constructor(byServer = false) {
+    super();
+    this.byServer = byServer;
+  }
+}
 
 export class Group {
   /** The others, in the order in which they were reported to this page. @type {Map<string, Person>} */
@@ -72,11 +79,15 @@ export class Group {
    */
   async run(signal) {
     try {
-      const room = await join(this.#inbox, this.#room, { signal, iceServers: ownIceServers(), setup: (pc, peer) => this.#setup(pc, peer) });
+      const room = await join(this.#inbox, this.#room, {
+        signal, iceServers: ownIceServers(), setup: (pc, peer) => this.#setup(pc, peer),
+        outcomes: false, // the server takes one report a minute, and here are several connections at once
+      });
       if (room.members.indexOf(this.#inbox.id) >= this.#most) {
         room.leave().catch(() => {}); // the membership ends with the inbox
         throw new RoomFull();
       }
+      this.#members = room.members;
       this.#page.onentered();
       for await (const change of room.peers()) {
         this.#members = room.members;
@@ -84,7 +95,7 @@ export class Group {
       }
     } catch (error) {
       if (signal.aborted) return;
-      throw /** @type {any} */ (error).code === "room-full" ? new RoomFull() : error;
+      throw /** @type {any} */ (error).code === "room-full" ? new RoomFull(true) : error;
     } finally {
       for (const person of this.people.values()) this.#remove(person);
     }
@@ -126,7 +137,8 @@ export class Group {
 
   /** @param {string} peer */
   #person(peer) {
-    const person = this.people.get(peer) ?? { id: peer, name: "", state: "connecting" };
+    const early = this.#members.indexOf(peer) < this.#members.indexOf(this.#inbox.id);
+    const person = this.people.get(peer) ?? { id: peer, name: "", state: "connecting", early };
     this.people.set(peer, person);
     return person;
   }

@@ -1,6 +1,7 @@
 /** Opens camera, microphone and screen, as far as they are available. */
 
 import { showOwn } from "./call-view.js";
+import { limitVideo } from "./quality.js";
 import { secureAddress } from "./share.js";
 import { clearProblems, showProblem } from "./view.js";
 
@@ -72,17 +73,27 @@ export class OwnMedia {
   devices = {};
   /** Numbers the attempts to open devices: a person may answer the browser's question late. */
   #turn = 0;
-  /** The senders of the current connection. @type {{pc?: RTCPeerConnection, audio?: RTCRtpSender, video?: RTCRtpSender}} */
-  #sends = {};
+  /** The kinds of devices that the person has switched off. @type {Set<string>} */
+  off = new Set();
+  /** The senders of each connection. @type {Map<RTCPeerConnection, {audio?: RTCRtpSender, video?: RTCRtpSender}>} */
+  #sends = new Map();
+  /** How many others the video goes to; undefined without limits. @type {number | undefined} */
+  #others;
   /** Called when a device was switched on or off. */
   onchange = () => {};
+
+  /** Opens the wanted devices, unless they are open. @param {Wish} wish */
+  async start(wish) {
+    const open = this.wish === wish && this.stream.active;
+    this.wish = wish;
+    if (!open) await this.open();
+  }
 
   /** Opens the wanted devices; reopens them if they are open. */
   async open() {
     const turn = ++this.#turn;
     // Some systems open a camera only once.
     for (const track of this.stream.getTracks()) track.stop();
-    const muted = this.stream.getTracks().filter((track) => !track.enabled).map(({ kind }) => kind);
     const { stream, problem } = await openMedia(this.wish, this.devices);
     if (turn !== this.#turn) {
       for (const track of stream.getTracks()) track.stop();
@@ -93,7 +104,7 @@ export class OwnMedia {
     const retry = { media: () => this.open(), https: () => location.assign(secureAddress()) };
     if (problem) showProblem(problem, retry);
     for (const track of stream.getTracks()) {
-      track.enabled = !muted.includes(track.kind);
+      track.enabled = !this.off.has(track.kind);
       track.onended = () => showProblem("media-ended", retry);
     }
     await this.#changed();
@@ -140,23 +151,36 @@ export class OwnMedia {
     this.#endScreen();
     for (const track of this.stream.getTracks()) track.stop();
     clearProblems(...names);
-    this.#sends = {};
+    this.#sends.clear();
+    this.#others = undefined;
     showOwn(this);
   }
 
   /**
-   * Sends the current tracks, and later ones, over a new connection.
+   * Sends the current tracks, and later ones, over a new connection too.
    * @param {RTCPeerConnection} pc
    */
   attach(pc) {
-    this.#sends = { pc };
-    this.#send();
+    this.#sends.set(pc, {});
+    this.#send(pc);
+  }
+
+  /** Limits the video to what a phone can send to several others. @param {number} others */
+  limit(others) {
+    this.#others = Math.max(1, others);
+    this.#limit();
+  }
+
+  #limit() {
+    if (this.#others === undefined) return;
+    for (const { video } of this.#sends.values()) if (video) limitVideo(video, this.#others, this.screen !== undefined);
   }
 
   /** @param {"audio" | "video"} kind */
   toggle(kind) {
+    if (!this.off.delete(kind)) this.off.add(kind);
     for (const track of this.stream.getTracks()) {
-      if (track.kind === kind) track.enabled = !track.enabled;
+      if (track.kind === kind) track.enabled = !this.off.has(kind);
     }
     this.#changed();
   }
@@ -179,20 +203,26 @@ export class OwnMedia {
 
   async #changed() {
     showOwn(this);
-    await this.#send();
+    await Promise.all([...this.#sends.keys()].map((pc) => this.#send(pc)));
+    this.#limit();
     this.onchange();
   }
 
-  async #send() {
-    const { pc } = this.#sends;
-    if (!pc || pc.signalingState === "closed") return;
+  /** @param {RTCPeerConnection} pc */
+  async #send(pc) {
+    const senders = this.#sends.get(pc);
+    if (!senders) return;
+    if (pc.signalingState === "closed") {
+      this.#sends.delete(pc);
+      return;
+    }
     const live = (/** @type {MediaStreamTrack | undefined} */ track) => (track?.readyState === "live" ? track : undefined);
     for (const kind of /** @type {const} */ (["audio", "video"])) {
       const own = live(this.stream.getTracks().find((track) => track.kind === kind));
       const track = kind === "video" ? this.screen?.getVideoTracks()[0] ?? own : own;
-      const sender = this.#sends[kind];
-      if (sender) await sender.replaceTrack(track ?? null);
-      else if (track) this.#sends[kind] = pc.addTrack(track, this.stream);
+      const sender = senders[kind];
+      if (sender) await sender.replaceTrack(track ?? null).catch(() => {}); // the connection was closed
+      else if (track) senders[kind] = pc.addTrack(track, this.stream);
     }
   }
 

@@ -20,6 +20,8 @@ const browser = openStorage("localStorage");
  * @property {string} [peerName] the other person's name
  * @property {boolean} [ask] whether a call rings
  * @property {import("./media.js").Wish} [wish]
+ * @property {string} [room] the room of a group call
+ * @property {string[]} [off] the kinds of devices that the person has switched off
  */
 
 /**
@@ -44,13 +46,14 @@ const MAX_LINES = 300;
 const MAX_CHAT = 200_000;
 
 /**
- * @typedef {{kind: "mine" | "theirs", text: string, at: number}} Line a chat message; at: its time, in milliseconds since 1970
+ * @typedef {{kind: "mine" | "theirs", text: string, at: number, author?: string}} Line a chat message; at: its time, in
+ *   milliseconds since 1970; author: who wrote it, if that is not this person
  *
  * @returns {Line[]} the chat of this tab's call
  */
 export function loadChat() {
   const kept = parse(tab?.getItem(`inbox:chat:${SCOPE}`));
-  return Array.isArray(kept) ? kept.filter(({ kind, text, at }) => ["mine", "theirs"].includes(kind) && typeof text === "string" && typeof at === "number") : [];
+  return Array.isArray(kept) ? kept.filter(({ kind, text, at, author = "" }) => ["mine", "theirs"].includes(kind) && typeof text === "string" && typeof at === "number" && typeof author === "string") : [];
 }
 
 /** @param {Line} line */

@@ -4,8 +4,9 @@ import { randomId, randomPassword } from "../inbox.js";
 import { keepIce, showFault, showIce } from "./ice.js";
 import { cleanName, friendlyName } from "./names.js";
 import { faultOfId, loadName, saveName } from "./settings.js";
-import { peerOfLink } from "./share.js";
+import { peerOfLink, roomOfLink } from "./share.js";
 import { element } from "./view.js";
+import { setupWords } from "./words.js";
 
 /**
  * @typedef {object} Choice
@@ -15,10 +16,14 @@ import { element } from "./view.js";
  * @property {import("./media.js").Wish} wish
  * @property {boolean} ask whether a call rings before it is answered
  * @property {string} [to] the id to call
+ * @property {string} [room] the room of a group call
  */
 
 /** @param {string} id */
 const input = (id) => /** @type {HTMLInputElement} */ (element(id));
+
+/** @returns {import("./media.js").Wish} what the person takes part with */
+const wanted = () => /** @type {any} */ (document.querySelector("input[name=wish]:checked")).value;
 
 /** @typedef {{id: string, password: string}} Self an id and its password */
 
@@ -33,10 +38,23 @@ export class Setup {
   #random = true;
   /** @type {string | undefined} */
   #to;
+  /** @type {string | undefined} */
+  #room;
+  #own;
 
-  /** @param {(choice: Choice) => void} start */
-  constructor(start) {
+  /**
+   * @param {(choice: Choice) => void} start
+   * @param {import("./media.js").OwnMedia} own shown before a group call, when the person asks for it
+   */
+  constructor(start, own) {
     this.#start = start;
+    this.#own = own;
+    element("look").addEventListener("click", () => own.start(wanted()));
+    element("setup").addEventListener("change", ({ target }) => {
+      if (!(target instanceof HTMLInputElement && target.name === "wish") || !own.stream.active) return;
+      own.close();
+      if (this.#room !== undefined && target.value !== "none") own.start(wanted());
+    });
     element("setup").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -56,15 +74,20 @@ export class Setup {
 
   /**
    * Shows the form.
-   * @param {Self & {ask?: boolean, random?: boolean}} kept the previous state of this tab
+   * @param {Self & {ask?: boolean, random?: boolean, room?: string}} kept the previous state of this tab
    * @param {{advanced?: boolean}} [options] advanced: whether to open the ICE servers
    * @returns {string | undefined} the problem with the page's link, as a name in words.js
    */
   show(kept, { advanced = false } = {}) {
-    this.#self = kept.id === "" ? newSelf() : { id: kept.id, password: kept.password };
-    this.#random = kept.id === "" || kept.random !== false;
+    const room = roomOfLink();
+    // The members of a room know an id. It is for that room only.
+    const fresh = kept.id === "" || kept.room !== room;
+    this.#self = fresh ? newSelf() : { id: kept.id, password: kept.password };
+    this.#random = fresh || kept.random !== false;
+    this.#room = room !== undefined && faultOfId(room) === undefined ? room : undefined;
     this.#fill();
     input("auto").checked = kept.ask === false;
+    input("quiet").checked = this.#own.off.has("audio");
     element("new-id-done").hidden = true;
     showIce(advanced);
     return this.#showLink(kept.id);
@@ -74,16 +97,16 @@ export class Setup {
   #showLink(own) {
     const linked = peerOfLink();
     const isOwn = linked !== undefined && linked === own;
-    const broken = linked !== undefined && faultOfId(linked) !== undefined;
-    this.#to = isOwn || broken ? undefined : linked;
-    const calls = this.#to !== undefined;
-    element("setup").dataset.mode = calls ? "call" : "wait";
-    element("setup-title").textContent = calls ? "Call the person who gave you this link" : "Start a call";
-    element("setup-text").textContent = calls
-      ? "Their page rings. When they answer, you see and hear each other. A call is for two, and travels encrypted from your browser to theirs."
-      : "You get a link. Send it to one person: this page rings when they open it. A call is for two, and travels encrypted from your browser to theirs.";
-    element("instead").hidden = !calls;
-    element("start").textContent = calls ? "Call" : "Get a link";
+    const broken = (linked !== undefined && faultOfId(linked) !== undefined) || roomOfLink() !== this.#room;
+    this.#to = isOwn || broken || this.#room !== undefined ? undefined : linked;
+    const mode = this.#room !== undefined ? "group" : this.#to !== undefined ? "call" : "wait";
+    const { title, text, start, name } = setupWords[mode];
+    element("setup").dataset.mode = mode;
+    element("setup-title").textContent = title;
+    element("setup-text").textContent = text;
+    element("start").textContent = start;
+    element("name-hint").textContent = name;
+    element("instead").hidden = mode === "wait";
     return isOwn ? "own-link" : broken ? "broken-link" : undefined;
   }
 
@@ -113,14 +136,15 @@ export class Setup {
     if (!keepIce()) return;
     const name = cleanName(input("name").value);
     saveName(name);
-    const wish = /** @type {HTMLInputElement} */ (document.querySelector("input[name=wish]:checked")).value;
+    if (this.#room !== undefined && this.#own.off.has("audio") !== input("quiet").checked) this.#own.toggle("audio");
     this.#start({
       id,
       password: id === this.#self.id ? this.#self.password : randomPassword(),
       random: typed === "",
-      wish: /** @type {import("./media.js").Wish} */ (wish),
+      wish: wanted(),
       ask: !input("auto").checked,
       to: this.#to,
+      room: this.#room,
     });
   }
 }

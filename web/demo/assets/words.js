@@ -35,6 +35,28 @@ export function stateWords(state, name, title = "") {
   }
 }
 
+/** The form before a call. @type {Record<"wait" | "call" | "group", {title: string, text: string, start: string, name: string}>} */
+export const setupWords = {
+  wait: {
+    title: "Start a call",
+    text: "You get a link. Send it to one person: this page rings when they open it. A call is for two, and travels encrypted from your browser to theirs.",
+    start: "Get a link",
+    name: "The other person sees it once you are connected. Only this browser remembers it.",
+  },
+  call: {
+    title: "Call the person who gave you this link",
+    text: "Their page rings. When they answer, you see and hear each other. A call is for two, and travels encrypted from your browser to theirs.",
+    start: "Call",
+    name: "The other person sees it once you are connected. Only this browser remembers it.",
+  },
+  group: {
+    title: "Join the group call",
+    text: "Up to six people who open the same link see and hear each other. Everything travels encrypted from each browser to the others.",
+    start: "Join",
+    name: "The others see it once you are connected. Only this browser remembers it.",
+  },
+};
+
 /** @param {string} name the other person's name; empty while it is unknown */
 export const awayWords = (name) => `Waiting for ${name === "" ? "the other person" : isolate(name)} to come back`;
 
@@ -383,7 +405,7 @@ export const problems = {
     action: "sound",
   },
   "silent": {
-    title: "You do not hear the other person yet.",
+    title: "You hear nobody yet.",
     text: "The browser plays sound only after you have clicked or tapped the page.",
     action: "sound",
   },
@@ -406,7 +428,6 @@ export const codeFaults = {
   "no-such-code": "This code does not work. Check the letters, or ask for a new code: each one works once, for ten minutes.",
   "rate-limited": "Too many wrong codes were entered. Wait a minute and try again, or ask for the link.",
   "too-many-codes": "Your network has asked for too many codes. Send the link, or try again in a minute.",
-  "room": "This code leads to a group, which this page cannot join. Ask for a link.",
   "expired": "The code has expired.",
   "no-server": "The server does not answer. Check your connection, then try again.",
 };
