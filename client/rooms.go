@@ -136,11 +136,16 @@ func (r *Room) Changes(ctx context.Context) iter.Seq2[Change, error] {
 func (r *Room) Leave(ctx context.Context) error {
 	r.c.rooms.remove(r)
 	r.end(ErrLeft)
-	if r.c.rooms.has(r.name) {
-		return nil // another Room stands for the same membership
-	}
 	return r.c.persist(ctx, false, func(ctx context.Context) error {
-		_, err := r.c.whileOpen(func() (answer, error) {
+		done, err := r.c.rooms.turns.enter(ctx, r.name)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if len(r.c.rooms.named(r.name)) > 0 {
+			return nil // another Room stands for the same membership
+		}
+		_, err = r.c.whileOpen(func() (answer, error) {
 			return r.c.do(ctx, request{method: http.MethodDelete, query: r.query(), success: isDone})
 		})
 		return err
@@ -149,8 +154,17 @@ func (r *Room) Leave(ctx context.Context) error {
 
 func (r *Room) query() string { return "room=" + url.QueryEscape(r.name) }
 
-// join makes one attempt to join, and takes over the members in the response.
+// join makes one attempt to join, and takes over the members in the response. It does nothing
+// if the room was left meanwhile.
 func (r *Room) join(ctx context.Context) error {
+	done, err := r.c.rooms.turns.enter(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if !slices.Contains(r.c.rooms.named(r.name), r) {
+		return nil
+	}
 	a, err := r.c.whileOpen(func() (answer, error) {
 		return r.c.do(ctx, request{method: http.MethodPut, query: r.query(), json: true, success: isMembers})
 	})
@@ -261,7 +275,11 @@ func (r *Room) since(seen []member) (changes []Change, now []member, changed <-c
 
 // rooms are the memberships of a Client.
 type rooms struct {
-	mu  sync.Mutex
+	// turns order the requests for one room, so that one to join never arrives after one to
+	// leave.
+	turns lanes
+
+	mu  sync.Mutex // guards all
 	all []*Room
 }
 
@@ -288,8 +306,6 @@ func (rs *rooms) named(name string) (found []*Room) {
 	}
 	return found
 }
-
-func (rs *rooms) has(name string) bool { return len(rs.named(name)) > 0 }
 
 // event passes an event on. Events of rooms that were left, or that another program has
 // joined with this inbox, have no taker.

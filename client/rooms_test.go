@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"inbox"
@@ -93,8 +97,8 @@ func TestRoomEventsBetweenMessages(t *testing.T) {
 		if err := alice.Acknowledge(s.Context()); err != nil {
 			s.Fatal(err)
 		}
+		time.Sleep(time.Second) // for the last event and its acknowledgement
 		change("-bob", "+carol")
-		time.Sleep(time.Second) // for the acknowledgement of the last event
 		s.wantInside("alice")
 	})
 }
@@ -168,6 +172,113 @@ func TestTwoRoomsOfOneName(t *testing.T) {
 		change := watch(s, two)
 		join(s, s.client("bob", client.Config{}), "standup")
 		change("+bob")
+	})
+}
+
+// A room that is left while the client joins it again after a reset stays left.
+func TestLeaveDuringAReset(t *testing.T) {
+	for _, order := range []string{"before the request to join is answered", "after it"} {
+		t.Run(order, func(t *testing.T) {
+			var hold, held, release = false, make(chan struct{}), make(chan struct{})
+			var mu sync.Mutex // guards hold
+			c := config{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					wait := hold && r.Method == http.MethodPut && strings.Contains(r.URL.RawQuery, "standup")
+					hold = hold && !wait
+					mu.Unlock()
+					if wait {
+						close(held)
+						<-release
+					}
+					next.ServeHTTP(w, r)
+				})
+			}}
+			inBubble(t, c, func(s *server) {
+				held, release = make(chan struct{}), make(chan struct{})
+				alice := s.client("alice", client.Config{RetryFor: time.Hour, PollOnly: true})
+				room := join(s, alice, "standup")
+				other := join(s, alice, "lunch")
+				change := watch(s, other)
+				join(s, s.client("bob", client.Config{}), "lunch")
+				change("+bob")
+				mu.Lock()
+				hold = true
+				mu.Unlock()
+				s.stop()
+				s.resume(s.newStore())
+				left := make(chan error, 1)
+				go func() {
+					<-held
+					if order == "after it" {
+						close(release)
+						synctest.Wait()
+					}
+					left <- room.Leave(s.Context())
+				}()
+				go func() {
+					<-held
+					time.Sleep(time.Second)
+					if order != "after it" {
+						close(release)
+					}
+				}()
+				change("-bob")
+				if err := <-left; err != nil {
+					s.Fatal(err)
+				}
+				time.Sleep(time.Minute / 2)
+				carol := s.client("carol", client.Config{})
+				if got := join(s, carol, "standup").Members(); !slices.Equal(got, []string{"carol"}) {
+					s.Errorf("the members are %q", got)
+				}
+				if got := join(s, carol, "lunch").Members(); !slices.Equal(got, []string{"alice", "carol"}) {
+					s.Errorf("the members of the other room are %q", got)
+				}
+			})
+		})
+	}
+}
+
+// A peer that has missed events learns who is there now.
+func TestRoomAfterLostEvents(t *testing.T) {
+	transports(t, config{}, func(s *server, config client.Config) {
+		alice, bob := s.client("alice", config), s.client("bob", config)
+		dave := join(s, s.client("dave", config), "standup")
+		room := join(s, alice, "standup")
+		for range inbox.MaxEvents {
+			if err := join(s, bob, "standup").Leave(s.Context()); err != nil {
+				s.Fatal(err)
+			}
+		}
+		if err := dave.Leave(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		join(s, s.client("carol", config), "standup")
+		there := map[string]bool{}
+		ctx, cancel := context.WithCancel(s.Context())
+		var following sync.WaitGroup
+		following.Go(func() {
+			for change, err := range room.Changes(ctx) {
+				if err != nil {
+					wantErr(s, err, context.Canceled)
+					return
+				}
+				if there[change.Peer] == change.Joined {
+					s.Errorf("the change %+v changes nothing", change)
+				}
+				there[change.Peer] = change.Joined
+			}
+		})
+		time.Sleep(10 * time.Second) // until all events have arrived
+		cancel()
+		following.Wait()
+		if there["bob"] || !there["carol"] || there["dave"] { // who came and went may be missing
+			s.Errorf("the changes end with %v, want carol", there)
+		}
+		if got := room.Members(); !slices.Equal(got, []string{"alice", "carol"}) {
+			s.Errorf("the members are %q", got)
+		}
 	})
 }
 
