@@ -5,6 +5,7 @@
  * Names travel over the connections only, as {type: "name", name}.
  */
 
+import { InboxError } from "../inbox.js";
 import { join } from "../rooms.js";
 import { messagesOf, readMessage, sendMessage } from "./messages.js";
 import { cleanName, friendlyName } from "./names.js";
@@ -79,10 +80,7 @@ export class Group {
    */
   async run(signal) {
     try {
-      const room = await join(this.#inbox, this.#room, {
-        signal, iceServers: ownIceServers(), setup: (pc, peer) => this.#setup(pc, peer),
-        outcomes: false, // the server takes one report a minute, and here are several connections at once
-      });
+      const room = await this.#join(signal);
       if (room.members.indexOf(this.#inbox.id) >= this.#most) {
         room.leave().catch(() => {}); // the membership ends with the inbox
         throw new RoomFull();
@@ -95,9 +93,26 @@ export class Group {
       }
     } catch (error) {
       if (signal.aborted) return;
-      throw /** @type {any} */ (error).code === "room-full" ? new RoomFull(true) : error;
+      throw error instanceof InboxError && error.code === "room-full" ? new RoomFull(true) : error;
     } finally {
       for (const person of this.people.values()) this.#remove(person);
+    }
+  }
+
+  /**
+   * Joins, and tries until the server answers.
+   * @param {AbortSignal} signal
+   */
+  async #join(signal) {
+    for (;;) {
+      try {
+        return await join(this.#inbox, this.#room, {
+          signal, iceServers: ownIceServers(), setup: (pc, peer) => this.#setup(pc, peer),
+          outcomes: false, // the server takes one report a minute, and here are several connections at once
+        });
+      } catch (error) {
+        if (signal.aborted || !(error instanceof InboxError) || !error.passes) throw error;
+      }
     }
   }
 
@@ -147,6 +162,7 @@ export class Group {
   #remove(person) {
     this.people.delete(person.id);
     this.#close(person);
+    person.pc = undefined;
     this.#page.onleft(person);
   }
 
