@@ -1,14 +1,14 @@
 /** Many files and folders arrive on the disk, and the page stays usable. */
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { before, test } from "node:test";
-import { crc32 } from "node:zlib";
+import { archives, drops, makeFolder, packed } from "./folders.js";
 import { cleanUp } from "./hooks.js";
 import { startServer } from "./server.js";
 import { assertNoFaults, launch, until } from "./browser.js";
-import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeDirectory, makeFile, pair, press, row, showsText } from "./files.js";
+import { MB, areConnected, becomes, chooses, choosesNamed, downloadsTo, gate, hasParts, holds, makeFile, pair, press, row, showsText } from "./files.js";
 
 let browser, server;
 
@@ -120,41 +120,6 @@ test("files of the same name do not overwrite each other, even after a reload", 
   await holds(folder, { ...three, "same (4).txt": 1 });
 });
 
-/**
- * Reads an uncompressed archive: contents by path, null for a folder.
- * @param {string} path
- */
-function unpack(path) {
-  const zip = readFileSync(path);
-  const end = zip.lastIndexOf("PK\x05\x06", undefined, "latin1");
-  assert.ok(end >= 0, "the archive has no end");
-  const found = {};
-  let at = zip.readUInt32LE(end + 16);
-  for (let left = zip.readUInt16LE(end + 10); left > 0; left--) {
-    const [size, nameLength, extraLength, commentLength] = [zip.readUInt32LE(at + 24), ...[28, 30, 32].map((i) => zip.readUInt16LE(at + i))];
-    const name = zip.toString("utf8", at + 46, at + 46 + nameLength);
-    const local = zip.readUInt32LE(at + 42);
-    const begins = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);
-    const content = zip.subarray(begins, begins + size);
-    assert.equal(crc32(content), zip.readUInt32LE(at + 16), `${name} has another checksum`);
-    assert.ok(!(name in found), `${name} is there twice`);
-    found[name] = name.endsWith("/") ? null : content.toString("hex");
-    at += 46 + nameLength + extraLength + commentLength;
-  }
-  return found;
-}
-
-/** Waits until an archive has this content. @param {string} path @param {Record<string, string | null>} files */
-async function archives(path, files) {
-  for (const deadline = performance.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
-    try {
-      return assert.deepEqual(unpack(path), files);
-    } catch (error) {
-      if (performance.now() > deadline) throw error;
-    }
-  }
-}
-
 const hex = ({ path }) => readFileSync(path).toString("hex");
 
 test("many files arrive as one archive, each with a unique name", async () => {
@@ -173,23 +138,10 @@ test("many files arrive as one archive, each with a unique name", async () => {
   });
 });
 
-/** Creates a folder on the disk. @param {string} name @param {Record<string, string | null>} files contents by path, null for a folder */
-function makeFolder(name, files) {
-  const at = join(makeDirectory(), name);
-  for (const [path, content] of Object.entries(files)) {
-    mkdirSync(join(at, content === null ? path : dirname(path)), { recursive: true });
-    if (content !== null) writeFileSync(join(at, path), content);
-  }
-  return { name, path: at, files };
-}
-
 const TREE = {
   "read me.txt": "first", "2024/January/a.jpg": "a", "2024/January/b.jpg": "bb", "2024/a.jpg": "another a", ".hidden": "dot", "2024/none.txt": "",
   ...Object.fromEntries(Array.from({ length: 120 }, (_, i) => [`many/${i}.txt`, `number ${i}`])),
 };
-const packed = (name, files) => Object.fromEntries(Object.entries(files).map(([path, content]) =>
-  [`${name}/${path}${content === null ? "/" : ""}`, content === null ? null : Buffer.from(content).toString("hex")]));
-
 test("a chosen folder is one row, and arrives as one archive with its structure", async () => {
   const [alice, bob] = await pair(browser, server);
   const folder = await downloadsTo(bob);
@@ -211,13 +163,6 @@ test("a chosen folder is one row, and arrives as one archive with its structure"
   await bob.click("#clear-finished");
   await hasParts(bob, 0);
 });
-
-/** Drops files and folders onto a page. @param {import("playwright-core").Page} page @param {...{path: string}} files */
-async function drops(page, ...files) {
-  const session = await page.context().newCDPSession(page);
-  const data = { items: [], files: files.map(({ path }) => path), dragOperationsMask: 1 };
-  for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: 200, y: 200, data });
-}
 
 test("a folder dropped together with a file keeps its structure, including empty folders", async () => {
   const [alice, bob] = await pair(browser, server);

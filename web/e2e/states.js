@@ -118,27 +118,49 @@ function item(i, more) {
   return { id: `item${i}`, name: `photo ${i}.jpg`, size: 3_456_789 + i, moved: 0, state: "offered", readable: true, wanted: true, rate: { now: 0 }, ...more };
 }
 
-/** A state of the files page. @param {string} name @param {string} state @param {object} [situation] @param {object} [lists] */
-const files = (name, state, situation = {}, lists = {}) => ({
-  page: "files", name, given: { state, situation, lists },
-  show({ state, situation, lists: { incoming = [], outgoing = [], total } }) {
-    const { showState, showLists, showTotal, showLink, linkTo } = window.modules;
-    showLink(linkTo("files", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+/**
+ * A state of the files page.
+ * @param {string} name
+ * @param {string} state
+ * @param {object} [situation]
+ * @param {object} [lists]
+ * @param {"code" | "invitation"} [more] shown in a room
+ */
+const files = (name, state, situation = {}, lists = {}, more) => ({
+  page: "files", name, given: { state, situation, lists, more },
+  show({ state, situation, lists: { incoming = [], outgoing = [], total }, more }) {
+    const { showState, showLists, showTotal, showLink, linkTo, linkToRoom } = window.modules;
+    const connected = ["connected", "room"].includes(state);
+    showLink((state === "room" ? linkToRoom : linkTo)("files", "k3u9x7q2m5w8r1t6y4p0z9a2c7"));
+    for (const item of [...incoming, ...outgoing]) if (!item.people) item.exchange = { connected, here: true, peer: "", name: "", ...item.exchange };
     showState(state, { linked: false, ending: "bye", name: "", problem: "", gone: false, short: "", ...situation });
     const doing = {
-      incoming: ({ state, saving }) => ({
-        ...(state === "offered" && { Receive() {}, Decline() {} }), ...(state === "going" && { Cancel() {} }),
+      incoming: ({ state, saving, exchange }) => ({
+        ...(state === "offered" && { ...(exchange.connected && { Receive() {} }), Decline() {} }), ...(state === "going" && { Cancel() {} }),
         ...(state === "damaged" && { "Receive again"() {}, Cancel() {} }),
         ...(state === "done" && { [saving === "failed" ? "Save" : "Save again"]() {}, Remove() {} }),
         ...(state === "cancelled" && { Remove() {} }),
       }),
       outgoing: ({ state }) => ({ ...(state === "unreadable" && { "Choose it again"() {} }), ...(["done", "cancelled"].includes(state) ? { Remove() {} } : { Cancel() {} }) }),
     };
-    showLists({ incoming, outgoing, connected: state === "connected", doing });
-    showTotal(total, { connected: state === "connected", saving: 0 });
+    showLists({ incoming, outgoing, doing });
+    showTotal(total, { connected, saving: 0 });
     const offered = incoming.filter(({ state }) => state === "offered").length;
     for (const id of ["accept-all", "accept-archive", "accept-directory"]) document.getElementById(id).hidden = offered < 2;
+    if (more) document.getElementById("meet").removeAttribute("data-folded");
+    if (more === "code") window.offer("files");
+    for (const details of document.querySelectorAll(".recipients")) details.open = true;
   },
+});
+
+/** A room with these others. @param {...[name: string, state?: string]} others */
+const room = (...others) => ({ room: { self: "Alice", people: others.map(([name, state = "connected"], i) => ({ id: `peer${i}`, name, state: state === "failed" ? "connecting" : state, failed: state === "failed" })) } });
+const fourOthers = room(["Bob"], ["Carol"], ["דנה לוי"], ["", "connecting"]);
+
+/** A row of what is offered to a room. @param {number} i @param {object} more @param {...object} people what each of them receives */
+const share = (i, more, ...people) => item(i, {
+  rate: { now: 0, left: 0 }, ...more,
+  people: people.map((one, n) => ({ item: item(i, one), exchange: { connected: true, here: one.here !== false, peer: `peer${n}`, name: ["Bob", "Carol", "דנה לוי", "Dave"][n] } })),
 });
 
 const together = { name: "Bob", short: "Connected directly" };
@@ -329,6 +351,30 @@ export const states = [
   files("reconnecting", "reconnecting", { ...together, short: "", away: true }, { incoming: [item(1, { state: "going", moved: 2_000_000 })] }),
   files("ended", "ended", { linked: true }),
   files("failed-path", "ended", { linked: true, ending: "no-path" }),
+  files("room-empty", "room", room()),
+  files("room-code", "room", room(), {}, "code"),
+  files("room", "room", fourOthers),
+  files("room-long-names", "room", room(["Wolfeschlegelsteinhausenbergerdorff-Anna"], ["عبد الرحمن بن محمد"], ["Bob (Brave Otter)", "failed"], ["Bob (Calm Heron)", "interrupted"])),
+  files("room-inviting", "room", fourOthers, {}, "invitation"),
+  files("room-sending", "room", fourOthers, {
+    outgoing: [
+      share(1, { state: "going", moved: 2_000_000, rate: { now: 900_000, left: 2 } }, { state: "done" }, { state: "going", moved: 2_000_000, rate: { now: 900_000 } }, { state: "cancelled", why: "declined" }),
+      share(2, { name: "דוח שנתי 2025.pdf" }, {}, {}, {}),
+      share(3, { to: { peer: "peer0", name: "Bob" } }, { state: "going", moved: 1_000_000, rate: { now: 300_000 } }),
+      share(4, { name: "Holiday", files: 126 }, {}, { here: false }, {}),
+    ],
+    total: { receives: false, sends: true, files: 3, done: 1, size: 10_000_000, moved: 4_000_000, rate: 900_000 },
+  }),
+  files("room-receiving", "room", fourOthers, {
+    incoming: [item(1, { state: "going", moved: 2_000_000, rate: { now: 900_000 }, exchange: { peer: "peer0", name: "Bob" } }), item(2, { exchange: { peer: "peer1", name: "Carol" } }),
+      item(3, { exchange: { peer: "peer2", name: "דנה לוי" } }), item(4, { exchange: { peer: "gone", name: "Erin", here: false, connected: false } })],
+  }),
+  files("room-finished", "room", fourOthers, {
+    incoming: [item(1, { state: "done", saving: "given", exchange: { peer: "peer0", name: "Bob" } })],
+    outgoing: [share(2, { state: "done" }, { state: "done" }, { state: "done" }, { state: "done" }), share(3, { state: "done" }, { state: "done" }, { state: "cancelled", why: "no-room" }, { here: false })],
+  }),
+  files("room-full", "full"),
+  files("room-left", "outside"),
   files("elsewhere", "elsewhere"),
   files("stopped", "stopped"),
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findings } from "../demo/assets/causes.js";
-import { endingWords as filesEnding } from "../demo/assets/files-words.js";
+import { endingWords as filesEnding, meetWords, recipientWords, shareWords } from "../demo/assets/files-words.js";
 import { awayWords, codeFaults, codeHint, endingWords, endings, problems, stateWords, stepWords } from "../demo/assets/words.js";
 
 /** Terms that belong under Details. */
@@ -40,6 +40,26 @@ test("endings and steps name the other person once the name is known", () => {
   assert.equal(awayWords("Bob"), "Waiting for \u2068Bob\u2069 to come back");
   assert.equal(stateWords("ringing", "Bob"), "\u2068Bob\u2069 is calling you");
   assert.equal(stateWords("ringing", ""), "Someone is calling you");
+});
+
+test("rooms are explained in plain sentences, and each person's transfer too", () => {
+  const inRoom = (...names) => ({ self: "Alice", people: names.map((name) => ({ id: name, name, state: "connected", failed: false })) });
+  for (const [state, room] of [["room", inRoom()], ["room", inRoom("Bob")], ["room", inRoom("Bob", "Carol")], ["full"], ["outside"]]) {
+    const { status, text } = meetWords(state, { room });
+    assertPlain(`${status}.`, state);
+    assertPlain(text, state);
+  }
+  const to = (state, more, here = true) => ({ item: { state, size: 10, moved: 0, ...more }, exchange: { here, connected: here, name: "Bob" } });
+  const all = [to("offered"), to("going"), to("going", { moved: 5 }), to("checking"), to("done"), to("damaged"), to("unreadable"), to("going", {}, false),
+    ...["declined", "theirs", "ours", "no-room", "full", "gone"].map((why) => to("cancelled", { why }))];
+  for (const one of all) {
+    assert.doesNotMatch(recipientWords(one), JARGON);
+    assert.match(recipientWords(one), /^[A-Z\d].*[.…%]$/i, JSON.stringify(one));
+  }
+  const share = { people: all, state: "going", moved: 5, size: 10, rate: { now: 2, left: 3 } };
+  assert.equal(shareWords(share), "1 of 14 received it · 1 declined · 5 could not receive it · 1 left · 50 % of 10 bytes · 2 bytes/s · 3 s left");
+  assert.equal(shareWords({ ...share, people: [] }), "Nobody else is here yet. Everyone who enters is asked for it.");
+  assert.equal(shareWords({ ...share, to: { peer: "bob", name: "Bob" }, people: [to("cancelled", { why: "declined" })] }), "For \u2068Bob\u2069 only. Declined it.");
 });
 
 test("codes are explained in plain sentences", () => {

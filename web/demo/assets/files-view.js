@@ -2,8 +2,10 @@
 
 import { hideCode, showCodeFault } from "./codes.js";
 import { offerTest } from "./failures.js";
-import { incomingWords, meetWords, outgoingWords, sizeWords, timeWords, totalWords } from "./files-words.js";
+import { aimWords, incomingWords, meetWords, outgoingWords, percentWords, shareWords, sizeWords, timeWords, totalWords } from "./files-words.js";
 import { isolate } from "./names.js";
+import { showRecipients, showSender } from "./people-view.js";
+import { aimOfChoice, showRoom } from "./room-view.js";
 import { stemAndType } from "./text.js";
 import { announce, element, keepFocus, setText, showStatus } from "./view.js";
 
@@ -11,7 +13,8 @@ import { announce, element, keepFocus, setText, showStatus } from "./view.js";
 const MAX_FINISHED = 3;
 
 /**
- * @typedef {"opening" | "insecure" | "unable" | "elsewhere" | "stopped" | import("./meeting.js").State} State
+ * @typedef {"opening" | "insecure" | "unable" | "elsewhere" | "stopped" | import("./meeting.js").State
+ *   | "room" | "full" | "outside"} State full, outside: no place was left in the room, or this person left it
  *
  * @typedef {"incoming" | "outgoing"} Direction
  *
@@ -19,8 +22,7 @@ const MAX_FINISHED = 3;
  *
  * @typedef {object} Lists
  * @property {any[]} incoming what this side receives, as items of folder.js
- * @property {any[]} outgoing what this side sends
- * @property {boolean} connected
+ * @property {any[]} outgoing what this side sends, as items of folder.js and shares
  * @property {Record<Direction, (item: any) => Doing>} doing
  */
 
@@ -50,23 +52,26 @@ export function showState(state, situation) {
   else delete element("meet").dataset.problem;
   const invites = state === "waiting" || (state === "ended" && !linked);
   const together = ["calling", "connecting", "connected", "reconnecting"].includes(state);
-  element("invite").hidden = !invites;
+  showRoom(state === "room" ? situation.room : undefined);
+  element("invite").hidden = !invites && state !== "room";
+  element("several").hidden = !invites;
   element("enter-code").hidden = !invites;
-  if (!invites) {
-    hideCode();
-    showCodeFault("");
-  }
-  element("leave").hidden = !together;
-  element("leave").textContent = state === "calling" ? "Stop calling" : "Disconnect";
-  element("again").hidden = !(state === "ended" && linked);
-  element("again").textContent = ["hung-up", "bye", "left", "lost"].includes(situation.ending) ? "Connect again" : "Try again";
+  if (!invites && state !== "room") hideCode();
+  if (!invites) showCodeFault("");
+  element("leave").hidden = !together && state !== "room";
+  element("leave").textContent = state === "calling" ? "Stop calling" : state === "room" ? "Leave the room" : "Disconnect";
+  const outside = state === "outside" || state === "full";
+  element("again").hidden = !(outside || (state === "ended" && linked));
+  element("again").textContent = state === "outside" ? "Enter again"
+    : ["hung-up", "bye", "left", "lost"].includes(situation.ending) && state === "ended" ? "Connect again" : "Try again";
   element("move-here").hidden = state !== "elsewhere";
-  element("new-link").hidden = !(absent || state === "elsewhere" || (state === "ended" && linked));
-  element("new-link").textContent = absent ? "Get my own link" : "Get a new link";
-  element("naming").hidden = !invites && !["connected", "calling"].includes(state);
-  element("drop").hidden = ["insecure", "unable", "stopped", "elsewhere"].includes(state);
-  element("drop-hint").textContent = state === "connected"
-    ? `${name === "" ? "The other person" : isolate(name)} is asked before anything is sent.`
+  element("new-link").hidden = !(absent || outside || state === "elsewhere" || (state === "ended" && linked));
+  element("new-link").textContent = absent || outside ? "Get my own link" : "Get a new link";
+  element("naming").hidden = !invites && !["connected", "calling", "room"].includes(state);
+  setText(element("name-hint"), state === "room" ? "The others see it." : "The other person sees it once you are connected.");
+  element("drop").hidden = ["insecure", "unable", "stopped", "elsewhere", "full", "outside"].includes(state);
+  element("drop-hint").textContent = state === "room" ? aimWords(aimOfChoice())
+    : state === "connected" ? `${name === "" ? "The other person" : isolate(name)} is asked before anything is sent.`
     : "You can choose files now. The other person is asked for them once you are connected.";
   element("incoming-title").textContent = name === "" ? "For you" : `From ${isolate(name)}`;
   element("outgoing-title").textContent = name === "" ? "From you" : `To ${isolate(name)}`;
@@ -80,7 +85,7 @@ let finishes = 0;
 let unfolded = false;
 
 /** Shows all transfers: moving ones first, finished ones in a separate list. @param {Lists} lists */
-export function showLists({ incoming, outgoing, connected, doing }) {
+export function showLists({ incoming, outgoing, doing }) {
   const focused = document.activeElement;
   /** @type {Set<string>} */
   const present = new Set();
@@ -93,7 +98,7 @@ export function showLists({ incoming, outgoing, connected, doing }) {
       const key = `${direction} ${item.id}`;
       present.add(key);
       const row = rows.get(key) ?? addRow(key, item);
-      showItem(row, direction, item, connected, doing[direction]);
+      showItem(row, direction, item, doing[direction]);
       if (isOver(item)) finished.push(row);
       else active.push([rank(item), row]);
     }
@@ -127,11 +132,12 @@ export function unfold() {
 /**
  * Shows the progress of all transfers together.
  * @param {import("./progress.js").Total | undefined} total undefined if nothing moves
- * @param {{connected: boolean, saving: number}} options saving: the number of files still to be saved
+ * @param {{connected: boolean, saving: number, copies?: boolean}} options saving: the number of files still to be saved;
+ *   copies: whether several people get the same file
  */
-export function showTotal(total, { connected, saving }) {
+export function showTotal(total, { connected, saving, copies = false }) {
   element("total").hidden = total === undefined && saving === 0;
-  setText(element("total-text"), totalWords(total, connected, saving));
+  setText(element("total-text"), totalWords(total, connected, saving, copies));
   const bar = /** @type {HTMLProgressElement} */ (element("total-bar"));
   if (total === undefined) bar.removeAttribute("value");
   else bar.value = total.size === 0 ? total.done / total.files : total.moved / total.size;
@@ -164,26 +170,28 @@ function place(list, wanted) {
  * @param {HTMLLIElement} row
  * @param {Direction} direction
  * @param {any} item
- * @param {boolean} connected
  * @param {(item: any) => Doing} doing
  */
-function showItem(row, direction, item, connected, doing) {
-  const { name, size, state, why, saving, files } = item;
+function showItem(row, direction, item, doing) {
+  const { name, size, state, why, saving, files, people, exchange } = item;
+  const connected = exchange?.connected ?? false;
   // Keep the buttons while they stay the same: a replaced button loses the focus and a click.
-  const key = [state, why, saving, item.place, connected, item.readable, item.listed, files && item.members.length, item.done].join(" ");
+  const key = [state, why, saving, item.place, connected, exchange?.here, exchange?.weLeft, exchange?.name, item.readable, item.listed, item.members?.length, item.done].join(" ");
   const same = row.dataset.key === key;
-  if (same && isOver(item)) return;
+  if (same && isOver(item) && !people) return;
   row.dataset.key = key;
   row.dataset.state = state;
   row.dataset.why = why ?? "";
   row.dataset.saving = saving ?? "";
-  const words = (direction === "incoming" ? incomingWords : outgoingWords)(item, connected);
+  const words = direction === "incoming" ? incomingWords(item, connected) : people ? shareWords(item) : outgoingWords(item, connected);
   const done = Math.min(size, item.moved);
   const speed = item.rate.now;
   const moving = state === "going" && connected && item.readable !== false && done > 0;
+  if (people) showRecipients(row, item);
+  else showSender(row, exchange);
   setText(row.querySelector(".size"), (files ? `${files} files, ` : "") + sizeWords(size));
   setText(row.querySelector(".now"), [
-    ...(state === "going" && done > 0 ? [`${percent(done, size)} of ${sizeWords(size)}`] : []),
+    ...(state === "going" && done > 0 && !people ? [`${percentWords(done, size)} of ${sizeWords(size)}`] : []),
     ...(moving && speed > 0 ? [`${sizeWords(speed)}/s`, timeWords((size - done) / speed)] : [words]),
   ].join(" · "));
   const progress = /** @type {HTMLProgressElement} */ (row.querySelector("progress"));
@@ -235,9 +243,4 @@ function addRow(key, { id, name, files }) {
   row.append(what, progress, now, buttons);
   rows.set(key, row);
   return row;
-}
-
-/** @param {number} done @param {number} size */
-function percent(done, size) {
-  return `${size === 0 ? 100 : Math.floor((100 * done) / size)} %`;
 }

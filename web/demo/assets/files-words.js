@@ -13,12 +13,13 @@ import { endings, problems } from "./words.js";
  * @property {boolean} gone whether that problem has lasted for a while
  * @property {string} short how the two are connected; empty while they are not
  * @property {boolean} [away] whether the other person has left the page
+ * @property {import("./room-view.js").Room} [room] the room that this page is in
  *
  * @param {import("./files-view.js").State} state
  * @param {Situation} situation
  * @returns {{status: string, title: string, text: string, hint?: string}}
  */
-export function meetWords(state, { linked, ending, name, problem, gone, short, away = false }) {
+export function meetWords(state, { linked, ending, name, problem, gone, short, away = false, room }) {
   const reload = "Either of you can reload the page: transfers continue where they stopped.";
   const [who, them] = name === "" ? ["The other person", "the other person"] : [isolate(name), isolate(name)];
   switch (state) {
@@ -62,6 +63,21 @@ export function meetWords(state, { linked, ending, name, problem, gone, short, a
       const { title, text } = endingWords(ending, name);
       return { status: title, title, text: linked ? text : `${text} Your link still works.` };
     }
+    case "room": return room && room.people.length > 0 ? {
+      status: `In a room with ${room.people.length} ${room.people.length === 1 ? "other" : "others"}`, title: "In a room",
+      text: "Everyone here can choose files for everyone.",
+    } : {
+      status: "Nobody else is in the room yet", title: "In a room",
+      text: "Nobody else is here yet. You can choose files now: everyone who enters is asked for them.",
+    };
+    case "full": return {
+      status: "The room is full", title: "The room is full",
+      text: `At most ${MAX_PEOPLE} people can be in a room. Try again when someone has left.`,
+    };
+    case "outside": return {
+      status: "You left the room", title: "You left the room",
+      text: "Transfers that were under way continue if you enter again.",
+    };
     case "stopped": return { status: "Stopped", title: "This page has stopped", text: "It receives nothing any more. The message above says why." };
   }
 }
@@ -90,16 +106,75 @@ export function endingWords(why, name = "") {
   return { title, text: name === "" ? text : text.replace("The other person", isolate(name)) };
 }
 
+/** Maximum number of people in a room. Each is connected to each: ten have 45 connections. */
+export const MAX_PEOPLE = 10;
+
+/**
+ * Returns who is asked for the files that are chosen next, in a room.
+ * @param {import("./shares.js").Aim | undefined} to the only person who gets them
+ */
+export function aimWords(to) {
+  if (to === undefined) return "Everyone is asked before anything is sent, also those who enter later.";
+  return `Only ${to.name === "" ? "that person" : isolate(to.name)} is asked, before anything is sent.`;
+}
+
 /** Why a transfer was cancelled. @type {Record<string, string>} */
 const why = {
   "ours": "You cancelled it.",
   "theirs": "The other person cancelled it.",
   "declined": "The other person declined it.",
   "unwanted": "You declined it.",
+  "gone": "You left before all of it was sent.",
 };
 
 const back = "Interrupted. It continues when you are connected again.";
 const turn = "Waiting for its turn.";
+
+/**
+ * Returns the text of a row under "From you" for a file that is offered to the room.
+ * @param {import("./shares.js").Share} share
+ */
+export function shareWords(share) {
+  const { people, to, state, why: reason, size, moved, rate, files } = share;
+  const only = to === undefined ? "" : `For ${to.name === "" ? "one person" : isolate(to.name)} only. `;
+  if (state === "unreadable") return `${only}This page cannot read it any more: the page was reloaded, or the ${files ? "folder" : "file"} was changed or moved. Choose it again, and it continues.`;
+  if (people.length === 0 && reason !== undefined) return why[reason];
+  if (to !== undefined) return only + (people.length === 0 ? "They left. They are asked if they come back." : recipientWords(people[0]));
+  if (people.length === 0) return "Nobody else is here yet. Everyone who enters is asked for it.";
+  const count = (/** @type {(recipient: import("./shares.js").Recipient) => boolean} */ is) => people.filter(is).length;
+  const done = count(({ item }) => item.state === "done");
+  const declined = count(({ item }) => item.why === "declined");
+  const left = count(isLeft);
+  const failed = count(({ item }) => item.state === "damaged" || (item.state === "cancelled" && !["declined", "ours"].includes(item.why)));
+  return [
+    `${done} of ${people.length} received it`,
+    ...(declined > 0 ? [`${declined} declined`] : []),
+    ...(failed > 0 ? [`${failed} could not receive it`] : []),
+    ...(left > 0 ? [people.some(({ exchange }) => exchange.weLeft) ? "it continues if you enter again" : `${left} left`] : []),
+    ...(reason === undefined ? [] : ["the rest was cancelled"]),
+    ...(state === "going" && moved > 0 ? [`${percentWords(moved, size)} of ${sizeWords(size)}`] : []),
+    ...(state === "going" && rate.now > 0 ? [`${sizeWords(rate.now)}/s`, timeWords(rate.left)] : []),
+  ].join(" · ");
+}
+
+/** @param {import("./shares.js").Recipient} recipient @returns {boolean} whether the person left before the transfer ended */
+const isLeft = ({ item, exchange }) => !exchange.here && item.state !== "done" && item.state !== "cancelled";
+
+/**
+ * Returns how far one person of a room is.
+ * @param {import("./shares.js").Recipient} recipient
+ */
+export function recipientWords(recipient) {
+  const { item, exchange } = recipient;
+  if (isLeft(recipient)) return exchange.weLeft ? "You left before it arrived. It continues if you enter again." : "Left before it arrived. It continues if they come back.";
+  switch (item.state) {
+    case "offered": return exchange.connected ? "Has not answered yet." : "Is asked as soon as the two of you are connected.";
+    case "going": return item.moved > 0 && exchange.connected ? `${percentWords(item.moved, item.size)}` : outgoingWords(item, exchange.connected);
+    case "done": return `${some(item)}Received and checked.`;
+    case "cancelled": return item.why === "declined" ? "Declined it." : item.why === "theirs" ? "Cancelled it." : outgoingWords(item, exchange.connected);
+    default: return outgoingWords(item, exchange.connected);
+  }
+}
 
 /**
  * Returns the text of a row under "From you".
@@ -126,6 +201,10 @@ export function outgoingWords(item, connected) {
  * @param {boolean} connected
  */
 export function incomingWords(item, connected) {
+  if (item.exchange?.here === false && item.exchange.peer !== "" && ["offered", "going", "unreadable"].includes(item.state)) {
+    if (item.exchange.weLeft) return "You left the room. You can receive it if you enter again.";
+    return `${item.exchange.name === "" ? "The sender" : isolate(item.exchange.name)} left. You can receive it if they come back.`;
+  }
   const absent = `They have to choose the ${item.files ? "folder" : "file"} again. Then it continues.`;
   switch (item.state) {
     case "offered":
@@ -168,19 +247,25 @@ function savingWords({ saving, place }) {
  * @param {import("./progress.js").Total | undefined} total
  * @param {boolean} connected
  * @param {number} saving how many files still have to be saved
+ * @param {boolean} [copies] whether several people get the same file
  * @returns {string}
  */
-export function totalWords(total, connected, saving) {
+export function totalWords(total, connected, saving, copies = false) {
   const left = saving > 0 ? `${saving} ${saving === 1 ? "file is" : "files are"} still to be saved. Leave this page open.` : "";
   if (total === undefined) return left;
   const { receives, sends, files, done, size, moved, rate } = total;
   const does = receives && sends ? "Sending and receiving" : receives ? "Receiving" : "Sending";
   return [
-    `${connected ? does : "Interrupted"}: ${done} of ${files} ${files === 1 ? "file" : "files"}`,
+    `${connected ? does : "Interrupted"}: ${done} of ${files} ${files === 1 ? "file" : copies ? "copies" : "files"}`,
     `${sizeWords(moved)} of ${sizeWords(size)}`,
     ...(connected && rate > 0 ? [`${sizeWords(rate)}/s`, timeWords((size - moved) / rate)] : []),
     ...(left ? [left] : []),
   ].join(" · ");
+}
+
+/** @param {number} done @param {number} size */
+export function percentWords(done, size) {
+  return `${size === 0 ? 100 : Math.floor((100 * done) / size)} %`;
 }
 
 /** @param {number} bytes */

@@ -1,4 +1,4 @@
-/** The files page: opens an inbox, connects to one peer, and sends files in both directions. */
+/** The files page: opens an inbox, connects to one peer or to the people in a room, and sends files in both directions. */
 
 import { Inbox, randomId, randomPassword } from "../inbox.js";
 import { claim } from "./claim.js";
@@ -10,10 +10,11 @@ import { keepIce, showIce } from "./ice.js";
 import { Meeting } from "./meeting.js";
 import { cleanName, friendlyName } from "./names.js";
 import { pathWords } from "./path.js";
+import { aimOfChoice, resetAim, wireRoom } from "./room-view.js";
 import { reasonOf, watchServer } from "./server.js";
 import { faultOfId, loadName, loadTab, saveName, saveTab, tab } from "./settings.js";
-import { linkTo, peerOfLink, secureAddress, showLink, wireLink } from "./share.js";
-import { beginEmpty, detach, incoming, outgoing, restore, showAll, wireTransfers } from "./transfers.js";
+import { linkTo, linkToRoom, peerOfLink, roomOfLink, secureAddress, showLink, wireLink } from "./share.js";
+import { beginEmpty, detach, enterRoom, leaveRoom, restore, showAll, solo, wireTransfers } from "./transfers.js";
 import { announce, clearAllProblems, clearProblems, element, showProblem } from "./view.js";
 import { webrtcFault } from "./webrtc.js";
 
@@ -29,6 +30,8 @@ let self = loadTab("files") ?? { id: "", password: "" };
 let inbox;
 /** @type {Meeting | undefined} */
 let meeting;
+/** The room, instead of a meeting. @type {import("./files-room.js").FilesRoom | undefined} */
+let room;
 let leaving = new AbortController();
 /** Whether the channel for files is open; it stays so while the connection is interrupted. */
 let attached = false;
@@ -50,13 +53,12 @@ let short = "";
 let away = false;
 
 /**
- * @param {string} [to] whom to call
- * @param {object} [options]
- * @param {boolean} [options.back] whether the two were connected before
- * @param {string} [options.peerName] the other person's name then
- * @param {boolean} [options.take] whether to take the transfers over from another tab
+ * Claims this tab's id, and restores its transfers.
+ * @param {boolean} take whether to take the transfers over from another tab
+ * @param {() => void} again starts again and takes them
+ * @returns {Promise<AbortSignal | undefined>} aborted when the page leaves; undefined if it is not to start
  */
-async function start(to, { back = false, peerName, take = false } = {}) {
+async function prepare(take, again) {
   clearAllProblems();
   if (self.id === "") self = { id: randomId(), password: randomPassword() };
   leaving = new AbortController();
@@ -64,20 +66,76 @@ async function start(to, { back = false, peerName, take = false } = {}) {
   name.placeholder = friendlyName(self.id);
   state("opening");
   const release = await claim("files", self, { take, onlost: () => stop("replaced") });
-  if (signal.aborted) return release?.();
-  if (!release) {
-    move = () => start(to, { back, peerName, take: true });
-    return state("elsewhere");
+  if (signal.aborted) {
+    release?.();
+  } else if (!release) {
+    move = again;
+    state("elsewhere");
+  } else {
+    signal.addEventListener("abort", release);
+    await restore();
+    if (!signal.aborted) return signal;
   }
-  signal.addEventListener("abort", release);
-  await restore();
-  if (signal.aborted) return;
+  return undefined;
+}
 
-  keep({ running: true, peer: to, worked: back, peerName });
+/**
+ * Enters a room.
+ * @param {string} id its name
+ * @param {{take?: boolean}} [options]
+ */
+async function enter(id, { take = false } = {}) {
+  const signal = await prepare(take, () => enter(id, { take: true }));
+  if (!signal) return;
+  // The people of another room do not get what was for this one.
+  if (self.room !== id) leaveRoom();
+  enterRoom();
+  keep({ running: true, room: id, peer: undefined, worked: false, peerName: undefined });
+  resetAim();
+  showLink(linkToRoom("files", id));
+  try {
+    const found = await stay(id, signal);
+    if (signal.aborted || found) return;
+    leave();
+    state("full");
+  } catch (error) {
+    if (!signal.aborted) stop(reasonOf(error));
+  }
+}
+
+/**
+ * Stays in a room until the signal is aborted.
+ * @param {string} id its name
+ * @param {AbortSignal} signal
+ * @returns {Promise<boolean>} whether there was a place
+ */
+async function stay(id, signal) {
+  // Only a page in a room loads these modules.
+  const { FilesRoom } = await import("./files-room.js");
+  if (signal.aborted) return true;
+  const one = (inbox = new Inbox(new URL("inbox", location.href), { id: self.id, password: self.password, storage: tab }));
+  watchServer(one, signal, { first() {} });
+  const now = (room = new FilesRoom({ inbox: one, room: id, name: ownName(), onchange: () => room === now && state("room") }));
+  return now.run(signal);
+}
+
+/**
+ * Connects to one person, or waits for one.
+ * @param {string} [to] whom to call
+ * @param {object} [options]
+ * @param {boolean} [options.back] whether the two were connected before
+ * @param {string} [options.peerName] the other person's name then
+ * @param {boolean} [options.take] whether to take the transfers over from another tab
+ */
+async function start(to, { back = false, peerName, take = false } = {}) {
+  const signal = await prepare(take, () => start(to, { back, peerName, take: true }));
+  if (!signal) return;
+  leaveRoom();
+  keep({ running: true, room: undefined, peer: to, worked: back, peerName });
   showLink(linkTo("files", self.id));
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id: self.id, password: self.password, storage: tab }));
   const now = (meeting = new Meeting({
-    inbox: one, page, asks: false, name: loadName() || friendlyName(self.id),
+    inbox: one, page, asks: false, name: ownName(),
     known: to === undefined || peerName === undefined ? undefined : { peer: to, name: peerName },
   }));
   watchServer(one, signal, {
@@ -126,12 +184,9 @@ const page = {
     attached = false;
     short = "";
     delete document.body.dataset.path;
-    detach();
+    detach(solo);
   },
-  ondata(data) {
-    outgoing.handle(data);
-    incoming.handle(data);
-  },
+  ondata: (data) => solo.handle(data),
   onend(why, error) {
     ending = why;
     cause = error?.tried.cause;
@@ -142,13 +197,8 @@ const page = {
   prepare: async () => {},
   setup(pc) {
     const channel = pc.createDataChannel("files", { negotiated: true, id: 1 });
-    incoming.attach(channel);
-    channel.onopen = () => {
-      if (meeting?.pc !== pc) return;
-      attached = true;
-      outgoing.attach(channel);
-      showAll();
-    };
+    solo.attach(channel, () => meeting?.pc === pc, () => (attached = true));
+    channel.addEventListener("open", () => showAll());
   },
 };
 
@@ -157,7 +207,7 @@ function state(now) {
   if (now !== shown) setProblem("");
   if (now !== "reconnecting") away = false;
   shown = now;
-  showState(now, { linked: isLinked(), ending, cause, name: meeting?.peerName ?? "", problem, gone: gone === null, short, away });
+  showState(now, { linked: isLinked(), ending, cause, name: meeting?.peerName ?? "", problem, gone: gone === null, short, away, room: room?.view });
   showAll();
 }
 
@@ -181,6 +231,9 @@ function setProblem(name) {
   state(shown);
 }
 
+/** @returns {string} this person's name */
+const ownName = () => loadName() || friendlyName(self.id);
+
 /** @returns {boolean} whether files can be sent now */
 const isConnected = () => attached && shown === "connected";
 
@@ -196,10 +249,10 @@ function isLinked() {
  */
 function stop(name) {
   const again = { back: meeting?.worked, peerName: meeting?.peerName || undefined, take: true };
-  const to = meeting?.peer;
+  const [to, inRoom] = [meeting?.peer, self.room];
   leave();
   state("stopped");
-  const go = () => start(to, again);
+  const go = () => (inRoom === undefined ? start(to, again) : enter(inRoom, { take: true }));
   showProblem(name, { resume: go, retry: go });
 }
 
@@ -208,6 +261,7 @@ function leave() {
   leaving.abort();
   meeting?.close();
   meeting = undefined;
+  room = undefined;
   inbox = undefined;
   clearAllProblems();
   keep({ running: false, peer: undefined, worked: false });
@@ -221,16 +275,18 @@ function keep(changes) {
 
 wireLink("Receive my files");
 wireCodes("files", () => self);
+wireRoom(() => state("room"));
+solo.connect({ send: (data) => meeting?.send(data) ?? false, isConnected });
 wireTransfers({
-  send: (data) => meeting?.send(data) ?? false,
-  isConnected,
-  isOpen: () => !["insecure", "unable", "stopped", "elsewhere"].includes(shown),
+  aim: () => ({ room: self.room !== undefined, to: aimOfChoice() }),
+  isOpen: () => !["insecure", "unable", "stopped", "elsewhere", "full", "outside"].includes(shown),
 });
 name.value = loadName();
 name.addEventListener("change", () => {
   name.value = cleanName(name.value);
   saveName(name.value);
-  meeting?.rename(name.value || friendlyName(self.id));
+  meeting?.rename(ownName());
+  room?.rename(ownName());
 });
 showIce();
 element("ice").addEventListener("submit", (event) => {
@@ -239,8 +295,17 @@ element("ice").addEventListener("submit", (event) => {
   /** @type {HTMLDetailsElement} */ (element("advanced")).open = false;
   announce("Saved for the next connection.");
 });
-element("leave").addEventListener("click", () => meeting?.hangUp());
-element("again").addEventListener("click", () => meeting?.again());
+element("leave").addEventListener("click", () => {
+  if (room) {
+    leave();
+    state("outside");
+  } else meeting?.hangUp();
+});
+element("again").addEventListener("click", () => (meeting ? meeting.again() : self.room !== undefined && enter(self.room)));
+element("open-room").addEventListener("click", () => {
+  history.replaceState(undefined, "", linkToRoom("files", randomId()));
+  open();
+});
 element("move-here").addEventListener("click", () => move());
 element("new-link").addEventListener("click", () => {
   const left = inbox;
@@ -260,16 +325,19 @@ addEventListener("hashchange", () => {
   if (["insecure", "unable", "elsewhere"].includes(shown)) return;
   // Another link was opened in this tab.
   if (peerOfLink() === self.id) return showProblem("own-link");
+  if (room && roomOfLink() === self.room) return;
   if (meeting?.peer === undefined) open();
 });
 
-/** Connects to the person whose link opened this page, or waits for someone. */
+/** Connects to the person whose link opened this page, enters a room, or waits for someone. */
 function open() {
-  const linked = peerOfLink();
+  const [linked, linkedRoom] = [peerOfLink(), roomOfLink()];
   leave();
-  if (linked !== undefined && faultOfId(linked) !== undefined) {
+  if (faultOfId(linked ?? linkedRoom ?? "-") !== undefined) {
     start();
     showProblem("broken-link");
+  } else if (linkedRoom !== undefined) {
+    enter(linkedRoom);
   } else if (linked !== undefined && linked !== self.id) {
     start(linked);
   } else {
@@ -282,7 +350,7 @@ function open() {
 function resume() {
   const { running, peer, worked, peerName } = self;
   const linked = peerOfLink();
-  if (running && peer !== undefined && (linked === undefined || linked === peer || linked === self.id)) start(peer, { back: worked, peerName });
+  if (running && peer !== undefined && roomOfLink() === undefined && (linked === undefined || linked === peer || linked === self.id)) start(peer, { back: worked, peerName });
   else open();
 }
 

@@ -44,15 +44,14 @@ export class FolderView {
   }
 }
 
-/** @type {Map<string, FolderView>} */
-const views = new Map();
+/** @typedef {Map<string, FolderView>} Views the folders of one person in one direction, by id */
 
 /**
- * @param {"incoming" | "outgoing"} direction
+ * @param {Views} views of the same list
  * @param {any[]} list of transfers
  * @returns {any[]} files and folders, in order of arrival
  */
-export function itemsOf(direction, list) {
+export function itemsOf(views, list) {
   /** @type {Set<Item>} */
   const items = new Set();
   for (const one of list) {
@@ -60,14 +59,13 @@ export function itemsOf(direction, list) {
       items.add(one);
       continue;
     }
-    const key = `${direction} ${one.folder.id}`;
-    const view = views.get(key) ?? new FolderView(one.folder);
-    views.set(key, view);
+    const view = views.get(one.folder.id) ?? new FolderView(one.folder);
+    views.set(one.folder.id, view);
     if (!items.has(view)) view.members = [];
     items.add(view);
     view.members.push(one);
   }
   for (const item of items) if (item instanceof FolderView) item.update();
-  for (const [key, view] of views) if (key.startsWith(direction) && !items.has(view)) views.delete(key);
+  for (const [id, view] of views) if (!items.has(view)) views.delete(id);
   return [...items];
 }

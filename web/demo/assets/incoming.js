@@ -1,7 +1,7 @@
 /** Receives files. */
 
 import { openParts, reopenParts } from "./parts.js";
-import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
+import { Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
 
 /** How often one part may arrive damaged before the transfer fails. */
 const MAX_DAMAGED = 3;
@@ -27,6 +27,11 @@ const COPY_RATE = 20e6;
  *   state: import("./transfer.js").State, why?: string,
  *   target?: Target, saving?: import("./saving.js").State, place?: string,
  * }} Kept
+ *
+ * The files from other people in the same tab, with which these share one list and one disk.
+ * @typedef {object} Others
+ * @property {() => boolean} isFull whether the list is full
+ * @property {(id: string) => boolean} has whether someone else offered a file with that id
  */
 
 export class Incoming {
@@ -34,6 +39,8 @@ export class Incoming {
   list = [];
   #send;
   #onchange;
+  #others;
+  #peer;
   /** Serializes checking and writing parts. */
   #turn = Promise.resolve();
   /** Serializes reserving room, so that each file sees the room that earlier ones take. */
@@ -47,10 +54,14 @@ export class Incoming {
    * @param {object} options
    * @param {(data: object) => boolean} options.send sends a message to the other side, if connected
    * @param {(transfer: Received) => void} options.onchange
+   * @param {Others} options.others
+   * @param {string} options.peer the sender's id; empty if there is only one
    */
-  constructor({ send, onchange }) {
+  constructor({ send, onchange, others, peer }) {
     this.#send = send;
     this.#onchange = onchange;
+    this.#others = others;
+    this.#peer = peer;
   }
 
   /** @returns {Kept[]} the state to keep for a reload */
@@ -173,6 +184,15 @@ export class Incoming {
     await parts?.remove();
   }
 
+  /** Ends what has not arrived, because this person left. */
+  leave() {
+    for (const one of this.list) {
+      if (isOver(one)) continue;
+      one.why = "gone";
+      this.#change(one, "cancelled");
+    }
+  }
+
   /** Removes an ended transfer and its parts. @param {Received} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
@@ -185,10 +205,13 @@ export class Incoming {
   #offered(data) {
     const offer = readOffer(data);
     if (!offer) return;
+    // Everyone who is offered a folder knows its id, and could otherwise add files to it.
+    if (offer.folder && this.#peer !== "") offer.folder.id = `${this.#peer}:${offer.folder.id}`;
     const one = this.list.find(({ id }) => id === offer.id);
     if (one === undefined) {
+      if (this.#others.has(offer.id)) return;
       const rest = this.list.filter((one) => one.folder && one.folder.id === offer.folder?.id);
-      if (this.list.length < MOST_FILES) {
+      if (!this.#others.isFull()) {
         // All files of a folder have to describe it in the same way.
         const [{ folder } = offer] = rest;
         if (folder?.path[0] === offer.folder?.path[0] && folder?.files === offer.folder?.files) this.#add(offer, "offered");

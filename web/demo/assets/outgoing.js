@@ -11,12 +11,16 @@ const LOW_BUFFERED = 2 ** 18;
 
 /**
  * @typedef {import("./transfer.js").Transfer & {
- *   file?: File, digests: string[], wanted: boolean, at: number, turn: number,
- * }} Sent at: the next part to send; turn: changes at each start, so that earlier work stops
+ *   file?: File, share?: ShareOf, digests: string[], wanted: boolean, at: number, turn: number,
+ * }} Sent share: what it belongs to if it is offered to several people; at: the next part to send; turn: changes at each
+ *   start, so that earlier work stops
  *
- * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {state: import("./transfer.js").State, why?: string}} Kept
+ * @typedef {{id: string, only: boolean}} ShareOf id: the same for each person who is offered the file or the folder;
+ *   only: whether it is for one person only
  *
- * @typedef {{file: File, folder?: import("./transfer.js").Folder}} Choice a chosen file, and the folder that contains it
+ * @typedef {Omit<import("./transfer.js").Offer, "readable"> & {state: import("./transfer.js").State, why?: string, share?: ShareOf}} Kept
+ *
+ * @typedef {{file: File, folder?: import("./transfer.js").Folder, share?: ShareOf}} Choice a chosen file, and the folder that contains it
  */
 
 /** Represents a folder without files. */
@@ -54,7 +58,7 @@ export class Outgoing {
 
   /** @returns {Kept[]} the state to keep for a reload */
   get kept() {
-    return this.list.map(({ id, name, size, partSize, modified, folder, state, why }) => ({ id, name, size, partSize, modified, folder, state, why }));
+    return this.list.map(({ id, name, size, partSize, modified, folder, share, state, why }) => ({ id, name, size, partSize, modified, folder, share, state, why }));
   }
 
   /**
@@ -72,10 +76,12 @@ export class Outgoing {
     });
     // A folder that is chosen again continues and is not offered twice.
     const again = new Set(choices.flatMap(({ folder }, i) => (folder && known[i] ? [folder.id] : [])));
+    // Nor is a file that this person was offered together with others.
+    const shared = new Set(this.list.map(({ share }) => share?.id));
     let refused = 0;
     /** Whether a folder fits, by its id. @type {Map<string, boolean>} */
     const fits = new Map();
-    for (const [i, { file, folder }] of choices.entries()) {
+    for (const [i, { file, folder, share }] of choices.entries()) {
       const one = known[i];
       if (one) {
         one.file = file;
@@ -83,14 +89,14 @@ export class Outgoing {
         this.#offer(one);
         continue;
       }
-      if (folder && again.has(folder.id)) continue;
+      if ((folder && again.has(folder.id)) || (share && shared.has(share.id))) continue;
       if (folder && !fits.has(folder.id)) fits.set(folder.id, this.list.length + folder.files <= MOST_FILES);
       if (folder ? !fits.get(folder.id) : this.list.length >= MOST_FILES) {
         refused++;
         continue;
       }
       const { size, lastModified: modified } = file;
-      this.#offer(this.#add({ id: randomId(), name: nameOf(file, folder), size, partSize: partSizeOf(size), modified, folder }, file, "offered"));
+      this.#offer(this.#add({ id: randomId(), name: nameOf(file, folder), size, partSize: partSizeOf(size), modified, folder, share }, file, "offered"));
     }
     return refused;
   }
@@ -111,7 +117,11 @@ export class Outgoing {
     this.detach();
     this.#detached = new AbortController();
     channel.bufferedAmountLowThreshold = LOW_BUFFERED;
-    for (const one of this.list) if (!isOver(one)) this.#offer(one);
+    for (const one of this.list) {
+      if (!isOver(one)) this.#offer(one);
+      // The cancellation may not have arrived.
+      else if (one.state === "cancelled" && ["ours", "gone"].includes(one.why ?? "")) this.#send({ type: "cancel", id: one.id });
+    }
     this.#run(channel, this.#detached.signal);
   }
 
@@ -174,6 +184,15 @@ export class Outgoing {
     this.#wake();
   }
 
+  /** Ends what has not been sent, because this person left. */
+  leave() {
+    for (const one of this.list) {
+      if (isOver(one)) continue;
+      one.why = "gone";
+      this.#change(one, "cancelled");
+    }
+  }
+
   /** Removes an ended transfer. @param {Sent} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
@@ -184,9 +203,9 @@ export class Outgoing {
    * @param {File | undefined} file
    * @param {import("./transfer.js").State} state
    */
-  #add({ id, name, size, partSize, modified, folder, why }, file, state) {
+  #add({ id, name, size, partSize, modified, folder, share, why }, file, state) {
     /** @type {Sent} */
-    const one = { id, name, size, partSize, modified, folder, file, state, why, had: 0, moved: 0, digests: [], wanted: false, at: 0, turn: 0, rate: new Rate() };
+    const one = { id, name, size, partSize, modified, folder, share, file, state, why, had: 0, moved: 0, digests: [], wanted: false, at: 0, turn: 0, rate: new Rate() };
     this.list.push(one);
     this.#onchange(one);
     return one;
@@ -308,8 +327,8 @@ export class Outgoing {
   }
 }
 
-/** @param {File} file @param {import("./transfer.js").Folder | undefined} folder */
-function nameOf(file, folder) {
+/** Returns the name that a file is offered under. @param {File} file @param {import("./transfer.js").Folder | undefined} folder */
+export function nameOf(file, folder) {
   return folder?.empty ? "" : fileName(file.name, { hidden: folder !== undefined });
 }
 

@@ -20,7 +20,7 @@ const browser = openStorage("localStorage");
  * @property {string} [peerName] the other person's name
  * @property {boolean} [ask] whether a call rings
  * @property {import("./media.js").Wish} [wish]
- * @property {string} [room] the room of a group call
+ * @property {string} [room] the room that this tab was in
  * @property {string[]} [off] the kinds of devices that the person has switched off
  */
 
@@ -73,12 +73,14 @@ export function forgetChat() {
 }
 
 /**
+ * @typedef {{outgoing: import("./outgoing.js").Kept[], incoming: import("./incoming.js").Kept[]}} KeptLists
+ *
  * Loads the transfers of this tab.
- * @returns {{outgoing: import("./outgoing.js").Kept[], incoming: import("./incoming.js").Kept[]}}
+ * @returns {KeptLists & {others: (KeptLists & {peer: string, name: string})[]}} others: those with people in a room
  */
 export function loadTransfers() {
   const kept = parse(tab?.getItem(`inbox:transfers:${SCOPE}`));
-  return { outgoing: kept?.outgoing ?? [], incoming: kept?.incoming ?? [] };
+  return { outgoing: kept?.outgoing ?? [], incoming: kept?.incoming ?? [], others: kept?.others ?? [] };
 }
 
 /** @param {ReturnType<typeof loadTransfers>} kept */

@@ -75,7 +75,7 @@ export function lengthOf({ size, partSize }, part) {
   return Math.min(partSize, size - part * partSize);
 }
 
-/** Reports whether a transfer has ended. @param {Transfer} transfer */
+/** Reports whether a transfer has ended. @param {{state: State}} transfer */
 export function isOver({ state }) {
   return state === "done" || state === "cancelled";
 }

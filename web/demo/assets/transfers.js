@@ -2,15 +2,17 @@
 
 import { randomId } from "../inbox.js";
 import { fromDrop, fromInput } from "./chosen.js";
+import { Exchange } from "./exchange.js";
 import { showLists, showTotal, unfold } from "./files-view.js";
-import { FolderView, itemsOf } from "./folder.js";
-import { Incoming } from "./incoming.js";
-import { Outgoing } from "./outgoing.js";
+import { shareWords } from "./files-words.js";
+import { FolderView } from "./folder.js";
+import { isolate } from "./names.js";
 import { removeForgotten, writesToDisk } from "./parts.js";
 import { Progress } from "./progress.js";
 import { Saving } from "./saving.js";
 import { loadTransfers, saveTransfers } from "./settings.js";
-import { isOver } from "./transfer.js";
+import { Share, Shares } from "./shares.js";
+import { MOST_FILES, isOver } from "./transfer.js";
 import { announce, element, showProblem } from "./view.js";
 
 /** Interval of updates while transfers run, and delay of an update after a change, in milliseconds. */
@@ -18,30 +20,63 @@ const SHOW_EVERY = 250;
 const SHOW_AFTER = 40;
 /** Delay between a change and storing it for a reload, in milliseconds. */
 const KEEP_AFTER = 500;
+/** Bounds how many people who left still have rows in the lists. The ones who left first lose theirs. */
+const MAX_ABSENT = 30;
 
 /**
  * The parts of the page that the transfers use.
  * @typedef {object} Link
- * @property {(data: object) => boolean} send sends a message to the other side, if connected
- * @property {() => boolean} isConnected whether files can be sent now
+ * @property {() => {room: boolean, to?: import("./shares.js").Aim}} aim where chosen files go: to the other person of a link
+ *   for two, or into the room; to: the only person there who gets them
  * @property {() => boolean} isOpen whether the person can choose files
  */
 
 /** @type {Link} */
-let link = { send: () => false, isConnected: () => false, isOpen: () => false };
+let link = { aim: () => ({ room: false }), isOpen: () => false };
 /** Whether the lists contain the transfers from before a reload. */
 let restored = false;
 
-const send = (/** @type {object} */ data) => link.send(data);
-const isConnected = () => link.isConnected();
-export const outgoing = new Outgoing({ send, onchange: (one) => changed("outgoing", one) });
-export const incoming = new Incoming({ send, onchange: (one) => changed("incoming", one) });
+/** The transfers with the other person of a link for two. */
+export const solo = newExchange("");
+/** The transfers with the people who are, or were, in the room, by their ids. @type {Map<string, Exchange>} */
+const people = new Map();
+export const shares = new Shares(() => [...people.values()]);
+const exchanges = () => [solo, ...people.values()];
+/** @param {"incoming" | "outgoing"} direction @returns {any[]} */
+const listOf = (direction) => exchanges().flatMap((exchange) => /** @type {any[]} */ (exchange[direction].list));
+const received = () => listOf("incoming");
 const saving = new Saving({
-  file: (one) => incoming.file(one),
-  release: (one) => incoming.release(one),
+  file: (one) => ownerOf(one).incoming.file(one),
+  release: (one) => ownerOf(one).incoming.release(one),
   onchange: () => changed(),
 });
 const progress = new Progress();
+
+/** @param {string} peer */
+function newExchange(peer) {
+  /** @type {Exchange} */
+  const exchange = new Exchange(peer, {
+    onchange: changed,
+    others: {
+      isFull: () => received().length >= MOST_FILES,
+      has: (id) => exchanges().some((other) => other !== exchange && other.incoming.list.some((one) => one.id === id)),
+    },
+  });
+  return exchange;
+}
+
+/**
+ * Returns the transfers with a person in the room.
+ * @param {string} peer
+ */
+export function exchangeWith(peer) {
+  const exchange = people.get(peer) ?? newExchange(peer);
+  people.set(peer, exchange);
+  return exchange;
+}
+
+/** @param {import("./incoming.js").Received} one */
+const ownerOf = (one) => exchanges().find(({ incoming }) => incoming.list.includes(one)) ?? solo;
 
 /** Restores the transfers from before a reload, once. */
 export async function restore() {
@@ -49,10 +84,15 @@ export async function restore() {
   restored = true;
   removeForgotten().catch(() => {});
   element("in-memory").hidden = await writesToDisk();
-  const { outgoing: sent, incoming: received } = loadTransfers();
-  outgoing.restore(sent);
-  await incoming.restore(received);
-  saving.restore(incoming.list);
+  const { outgoing, incoming, others } = loadTransfers();
+  for (const { peer, name, ...lists } of [{ peer: "", name: "", outgoing, incoming }, ...others]) {
+    const exchange = peer === "" ? solo : exchangeWith(peer);
+    exchange.name = name;
+    exchange.outgoing.restore(lists.outgoing);
+    await exchange.incoming.restore(lists.incoming);
+  }
+  shares.restore();
+  saving.restore(received());
 }
 
 /** Starts with empty lists: the earlier transfers belong to another tab. */
@@ -60,12 +100,54 @@ export function beginEmpty() {
   restored = true;
 }
 
-/** Called when the channel for files has closed. */
-export function detach() {
-  outgoing.detach();
-  incoming.detach();
-  progress.pause();
+/** Called when the channel to a person has closed. @param {Exchange} exchange */
+export function detach(exchange) {
+  exchange.detach();
+  if (!exchanges().some(({ connected }) => connected)) progress.pause();
   showAll();
+}
+
+/** Offers to the room what was chosen before it was opened, and ends what belongs to one person. */
+export function enterRoom() {
+  const chosen = solo.met ? [] : solo.outgoing.list.filter((one) => one.file && !isOver(one));
+  for (const one of chosen) remove(solo.outgoing, one);
+  solo.outgoing.leave();
+  solo.incoming.leave();
+  if (chosen.length > 0) shares.offer(chosen.map(({ file, folder }) => ({ file: /** @type {File} */ (file), folder })));
+}
+
+/** Ends the transfers with the people of a room that this person does not return to. */
+export function leaveRoom() {
+  shares.leave();
+  for (const { incoming } of people.values()) incoming.leave();
+}
+
+/** Called when a person has entered the room. @param {Exchange} exchange */
+export function welcome(exchange) {
+  exchange.here = true;
+  exchange.weLeft = false;
+  if (shares.welcome(exchange) > 0) showProblem("too-many");
+}
+
+/**
+ * Called when a person has left the room, possibly for a reload.
+ * @param {Exchange} exchange
+ * @param {boolean} weLeft whether it was this person who left
+ */
+export function farewell(exchange, weLeft) {
+  exchange.here = false;
+  exchange.weLeft = weLeft;
+  people.delete(exchange.peer);
+  if (exchange.incoming.list.length + exchange.outgoing.list.length > 0) people.set(exchange.peer, exchange);
+  // Complete files stay: only this page may have them.
+  const absent = [...people.values()].filter(({ here, incoming }) => !here && !incoming.list.some(({ state }) => state === "done"));
+  for (const { incoming, outgoing, peer } of absent.slice(0, Math.max(0, absent.length - MAX_ABSENT))) {
+    incoming.leave();
+    for (const one of incoming.list) incoming.remove(one);
+    outgoing.leave();
+    people.delete(peer);
+  }
+  changed();
 }
 
 /** Missing in some browsers. @type {((options: object) => Promise<FileSystemDirectoryHandle>) | undefined} */
@@ -73,30 +155,36 @@ const showDirectoryPicker = /** @type {any} */ (window).showDirectoryPicker?.bin
 
 /** @param {any} item @returns {any[]} the files of a folder, or the file alone */
 const filesOf = (item) => (item instanceof FolderView ? item.members : [item]);
+/** Whether the other person is connected. @param {any} item */
+const isNear = (item) => item.exchange.connected;
 /** Stages of saving in which only this page has a complete file. */
 const unsaved = ["waiting", "rest", "packing", "failed"];
 
 /** Returns the actions of a row's buttons, by label. @type {Record<"incoming" | "outgoing", (item: any) => import("./files-view.js").Doing>} */
 const doing = {
   outgoing: (item) => ({
-    ...(item.state === "unreadable" && { "Choose it again": item instanceof FolderView ? chooseFolder : choose }),
-    ...(isOver(item) ? { Remove: () => remove(outgoing, item) } : { Cancel: () => cancel(outgoing, item) }),
+    ...(item.state === "unreadable" && { "Choose it again": item.files ? chooseFolder : choose }),
+    ...(isOver(item) ? { Remove: () => remove(solo.outgoing, item) } : { Cancel: () => cancel(solo.outgoing, item) }),
   }),
   incoming: (item) => ({
-    ...(item.state === "offered" && isConnected() && item.readable && item.listed !== false && {
+    ...(item.state === "offered" && isNear(item) && item.readable && item.listed !== false && {
       Receive: () => receive([item]),
       ...(showDirectoryPicker && item instanceof FolderView && { "Into a folder…": () => receiveInto([item]) }),
     }),
-    ...(item.state === "damaged" && isConnected() && { "Receive again": () => receive([item]) }),
+    ...(item.state === "damaged" && isNear(item) && { "Receive again": () => receive([item]) }),
     ...(item.state === "done" && [undefined, "rest", "failed"].includes(item.saving) && { Save: () => save([item]) }),
     ...(item.state === "done" && ["given", "packed"].includes(item.saving) && { "Save again": () => save([item]) }),
-    ...(!isOver(item) ? { [item.state === "offered" ? "Decline" : "Cancel"]: () => cancel(incoming, item) }
-      : !["waiting", "packing"].includes(item.saving) && { Remove: () => remove(incoming, item) }),
+    ...(!isOver(item) ? { [item.state === "offered" ? "Decline" : "Cancel"]: () => cancel(item.exchange.incoming, item) }
+      : !["waiting", "packing"].includes(item.saving) && { Remove: () => remove(item.exchange.incoming, item) }),
   }),
 };
 
 /** @param {any} list @param {any} item */
 function cancel(list, item) {
+  if (item instanceof Share) {
+    shares.cancel(item);
+    return changed();
+  }
   // Files of a cancelled folder that are complete are saved on request only.
   for (const one of filesOf(item)) if (one.saving === "rest" && item instanceof FolderView) one.saving = undefined;
   for (const one of filesOf(item)) if (!isOver(one)) list.cancel(one);
@@ -104,17 +192,20 @@ function cancel(list, item) {
 
 /** @param {any} list @param {any} item that has ended */
 function remove(list, item) {
-  for (const one of filesOf(item)) {
-    list.remove(one);
-    announced.delete(one.id);
-  }
+  if (item instanceof Share) shares.remove(item);
+  else for (const one of filesOf(item)) list.remove(one);
+  for (const one of item instanceof Share ? [item] : filesOf(item)) announced.delete(one.id);
   changed();
+}
+
+/** @returns {any[]} what this side receives, with the exchange that each belongs to */
+function offers() {
+  return exchanges().flatMap((exchange) => exchange.items("incoming").map((item) => Object.assign(item, { exchange })));
 }
 
 /** @returns {any[]} the offers that can be accepted now */
 function offered() {
-  if (!isConnected()) return [];
-  return itemsOf("incoming", incoming.list).filter((item) => item.state === "offered" && item.readable && item.listed !== false);
+  return offers().filter((item) => item.state === "offered" && isNear(item) && item.readable && item.listed !== false);
 }
 
 /**
@@ -125,15 +216,20 @@ function receive(items) {
   for (const item of items) {
     /** @type {import("./incoming.js").Target} */
     const target = item instanceof FolderView ? { kind: "archive", batch: item.id, name: `${item.name}.zip` } : { kind: "downloads" };
-    for (const one of filesOf(item)) incoming.accept(one, one.state === "damaged" ? undefined : target);
+    for (const one of filesOf(item)) item.exchange.incoming.accept(one, one.state === "damaged" ? undefined : target);
   }
+}
+
+/** @param {any[]} items @param {import("./incoming.js").Target} target */
+function accept(items, target) {
+  for (const item of items) for (const one of filesOf(item)) item.exchange.incoming.accept(one, target);
 }
 
 /** Accepts all items as one archive. @param {any[]} items */
 function receiveTogether(items) {
   /** @type {import("./incoming.js").Target} */
   const target = { kind: "archive", batch: randomId(), name: "files.zip" };
-  for (const one of items.flatMap(filesOf)) incoming.accept(one, target);
+  accept(items, target);
 }
 
 /** Accepts all items into a directory that the person chooses. @param {any[]} items */
@@ -147,7 +243,7 @@ async function receiveInto(items) {
     if (!(error instanceof DOMException) || error.name !== "AbortError") showProblem("no-directory");
   }
   if (directory === undefined) return;
-  for (const one of items.flatMap(filesOf)) incoming.accept(one, { kind: "directory", name: directory.name, directory });
+  accept(items, { kind: "directory", name: directory.name, directory });
 }
 
 /** Saves complete files one by one, and each folder as an archive. @param {any[]} items */
@@ -161,10 +257,10 @@ function save(items) {
 
 /** @returns {any[]} the received items that this page still has */
 function saved() {
-  return itemsOf("incoming", incoming.list).filter((item) => item.state === "done" && item.saving !== "written" && !["waiting", "packing"].includes(item.saving));
+  return offers().filter((item) => item.state === "done" && item.saving !== "written" && !["waiting", "packing"].includes(item.saving));
 }
 
-/** @type {Map<string, string>} the announced states of transfers, by id */
+/** @type {Map<string, string>} the announced states of transfers and shares, by id */
 const announced = new Map();
 /** Up to this number, transfers are announced one by one; beyond it, they are not. */
 const MAX_SPOKEN = 3;
@@ -172,18 +268,20 @@ const MAX_SPOKEN = 3;
 /**
  * @param {"incoming" | "outgoing"} [direction]
  * @param {any} [one]
+ * @param {Exchange} [exchange]
  */
-function changed(direction, one) {
+function changed(direction, one, exchange) {
   const before = announced.get(one?.id);
   if (one && before !== one.state) {
     announced.set(one.id, one.state);
     progress.note(one);
-    const few = [...outgoing.list, ...incoming.list].filter((other) => !isOver(other)).length <= MAX_SPOKEN;
-    if (direction === "incoming" && one.state === "offered" && few) announce(`${one.folder?.path[0] ?? one.name} is offered to you.`);
-    if (one.state === "done" && few) announce(`${one.folder?.path[0] ?? one.name} is complete.`);
+    const name = one.folder?.path[0] ?? one.name;
+    const few = [...received(), ...solo.outgoing.list].filter((other) => !isOver(other)).length <= MAX_SPOKEN;
+    if (direction === "incoming" && one.state === "offered" && few) announce(exchange?.name ? `${isolate(exchange.name)} offers you ${name}.` : `${name} is offered to you.`);
+    if (one.state === "done" && few && !one.share) announce(`${name} is complete.`);
     if (one.state === "damaged") announce(`${one.name} arrived damaged.`);
     if (direction === "incoming" && one.state === "done" && before === "checking") saving.take(one);
-    if (direction === "incoming" && isOver(one) && one.target?.kind === "archive") saving.settle(incoming.list, one);
+    if (direction === "incoming" && isOver(one) && one.target?.kind === "archive") saving.settle(received(), one);
   }
   keepTransfers();
   showSoon();
@@ -208,7 +306,7 @@ let asking = false;
 function watch() {
   watching ??= setInterval(() => {
     const moves = showAll();
-    keepAwake(moves && isConnected());
+    keepAwake(moves && exchanges().some(({ connected }) => connected));
     if (moves) return;
     clearInterval(watching);
     watching = undefined;
@@ -227,14 +325,26 @@ async function keepAwake(on) {
   }
 }
 
+/** Announces each share once, when everyone's transfer has ended. @param {Share[]} rows */
+function announceShares(rows) {
+  const few = rows.filter((share) => !isOver(share)).length <= MAX_SPOKEN;
+  for (const share of rows) {
+    if (announced.get(share.id) === share.state) continue;
+    announced.set(share.id, share.state);
+    if (share.state === "done" && few) announce(`${share.name}: ${shareWords(share)}`);
+  }
+}
+
 /** Updates the view. @returns {boolean} whether transfers run */
 export function showAll() {
   clearTimeout(showing);
   showing = undefined;
-  const connected = isConnected();
-  showLists({ incoming: itemsOf("incoming", incoming.list), outgoing: itemsOf("outgoing", outgoing.list), connected, doing });
-  const total = progress.sum(incoming.list, outgoing.list);
-  showTotal(total, { connected, saving: saving.left });
+  const connected = exchanges().some((exchange) => exchange.connected);
+  const rows = shares.rows();
+  announceShares(rows);
+  showLists({ incoming: offers(), outgoing: [...solo.items("outgoing").map((item) => Object.assign(item, { exchange: solo })), ...rows], doing });
+  const total = progress.sum(received(), listOf("outgoing"));
+  showTotal(total, { connected, saving: saving.left, copies: rows.some(({ people, state }) => state === "going" && people.length > 1) });
   const [open, kept] = [offered().length, saved().length];
   element("accept-all").hidden = element("accept-archive").hidden = open < 2;
   element("accept-directory").hidden = open < 2 || showDirectoryPicker === undefined;
@@ -253,12 +363,15 @@ function keepNow() {
   clearTimeout(keeping);
   keeping = undefined;
   if (!restored) return;
-  saveTransfers({ outgoing: outgoing.kept, incoming: incoming.kept });
+  const kept = (/** @type {Exchange} */ { outgoing, incoming }) => ({ outgoing: outgoing.kept, incoming: incoming.kept });
+  saveTransfers({ ...kept(solo), others: [...people.values()].map((exchange) => ({ peer: exchange.peer, name: exchange.name, ...kept(exchange) })) });
 }
 
-/** Offers chosen files to the other side. @param {import("./chosen.js").Chosen} chosen */
+/** Offers chosen files to the other side, or to the room. @param {import("./chosen.js").Chosen} chosen */
 function offer({ choices, problems }) {
-  if (outgoing.offer(choices) > 0) showProblem("too-many");
+  const { room, to } = link.aim();
+  if ((room ? shares.offer(choices, to) : solo.outgoing.offer(choices)) > 0) showProblem("too-many");
+  changed();
   for (const problem of problems) showProblem(problem);
 }
 
@@ -288,9 +401,11 @@ export function wireTransfers(given) {
     showAll();
   });
   element("clear-finished").addEventListener("click", () => {
-    for (const list of [incoming, outgoing]) {
-      for (const one of list.list) if (isOver(one) && !(one.state === "done" && unsaved.includes(/** @type {any} */ (one).saving))) remove(list, one);
+    for (const { incoming, outgoing } of exchanges()) {
+      for (const one of incoming.list) if (isOver(one) && !(one.state === "done" && unsaved.includes(one.saving ?? ""))) remove(incoming, one);
+      for (const one of outgoing.list) if (isOver(one) && !one.share) remove(outgoing, one);
     }
+    for (const share of shares.rows()) if (isOver(share)) remove(undefined, share);
   });
   let dragged = 0;
   const drags = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") && link.isOpen();
