@@ -36,8 +36,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	l := &link{
 		Link: shared, waitReplicas: int64(c.WaitReplicas), log: c.Log,
-		hashes: newHashes(c.Key, "inbox name"), addresses: newHashes(c.Key, "address"),
-		roomNames: newHashes(c.Key, "room"), roomSeal: seal, swept: make(chan struct{}, 1),
+		ids: redislink.NewHashes(c.Key, "redisstore: inbox name"), addresses: redislink.NewHashes(c.Key, "redisstore: address"),
+		roomNames: redislink.NewHashes(c.Key, "redisstore: room"), roomSeal: seal, swept: make(chan struct{}, 1),
 		delivery: c.Delivery, roundTrips: c.RoundTrips,
 	}
 	s := newStore(l, l.Prefix(), c.Limits)
@@ -96,7 +96,7 @@ func refused(err error, what string) error {
 // checkPepper checks that no other server uses a different pepper. Such servers would not
 // find each other's peers.
 func (s *Store) checkPepper(ctx context.Context, client rueidis.Client, c Config) error {
-	own := base64.RawURLEncoding.EncodeToString(derive(c.Key, "fingerprint")[:9])
+	own := base64.RawURLEncoding.EncodeToString(redislink.Derive(c.Key, "redisstore: fingerprint")[:9])
 	name := s.Prefix() + "{" + redislink.Tag(0) + "}pepper"
 	const remembered = 24 * time.Hour
 	set := client.B().Set().Key(name).Value(own).Nx().Get().PxMilliseconds(remembered.Milliseconds()).Build()

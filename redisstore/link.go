@@ -20,9 +20,9 @@ type link struct {
 	*redislink.Link
 	waitReplicas int64
 	log          *slog.Logger
-	hashes       *sync.Pool  // of *keyedHash, for ids
-	addresses    *sync.Pool  // of *keyedHash, for addresses
-	roomNames    *sync.Pool  // of *keyedHash, for names of rooms
+	ids          *redislink.Hashes
+	addresses    *redislink.Hashes
+	roomNames    *redislink.Hashes
 	roomSeal     cipher.AEAD // seals names of rooms, and ids of their members
 
 	receivers receivers

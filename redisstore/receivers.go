@@ -70,12 +70,12 @@ func (rs *receivers) enter(w *inbox.Waker, partition uint8, forget time.Duration
 	r.touch()
 	sh.byWaker.Put(weakly, r)
 	sh.byNumber.Put(r.number, r)
-	runtime.AddCleanup(w, rs.collected, r.number)
+	runtime.AddCleanup(w, rs.forget, r.number)
 	return r
 }
 
-// collected forgets the receiver of a waker that was garbage-collected.
-func (rs *receivers) collected(number uint64) {
+// forget removes a receiver that has ended, or whose waker was garbage-collected.
+func (rs *receivers) forget(number uint64) {
 	sh := rs.shard(number)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -174,12 +174,7 @@ func (rs *receivers) end(number uint64, why error) {
 		return
 	}
 	w.End(why)
-	sh := rs.shard(number)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if r := sh.byNumber.Get(number); r != nil {
-		sh.dropLocked(r)
-	}
+	rs.forget(number)
 }
 
 // all returns the wakers of a partition.

@@ -9,19 +9,15 @@ package redisstore
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"hash"
 	"log/slog"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"inbox"
@@ -318,13 +314,9 @@ func (s *Store) credentialArgs(p inbox.Peer) []string {
 // addressTag returns a keyed hash of an address. Two addresses collide with a probability
 // of one in four billion; a collision only exempts an address from the limit on guesses.
 func (s *Store) addressTag(client netip.Addr) string {
-	h := s.addresses.Get().(*keyedHash)
-	defer s.addresses.Put(h)
-	h.mac.Reset()
 	a := client.As16()
-	h.buf = append(h.buf[:0], a[:]...)
-	h.mac.Write(h.buf)
-	return string(h.mac.Sum(h.buf[:0])[:4])
+	sum := s.addresses.Of(string(a[:]))
+	return string(sum[:4])
 }
 
 // A place locates an inbox: its keys, and the partition whose slot they share.
@@ -336,32 +328,9 @@ type place struct {
 
 // place locates an inbox by a keyed hash of its id, so that keys do not reveal ids.
 func (s *Store) place(id string) place {
-	h := s.hashes.Get().(*keyedHash)
-	defer s.hashes.Put(h)
-	h.mac.Reset()
-	h.buf = append(h.buf[:0], id...)
-	h.mac.Write(h.buf)
-	sum := h.mac.Sum(h.buf[:0])
+	sum := s.ids.Of(id)
 	key := s.prefix + "{" + redislink.Tag(sum[16]) + "}" + base64.RawURLEncoding.EncodeToString(sum[:16])
 	return place{[]string{key, key + ":m", key + ":k", key + ":r", key + ":w", key + ":j"}, sum[16], string(sum[17:25])}
-}
-
-// keyedHash is an HMAC that already has its key.
-type keyedHash struct {
-	mac hash.Hash
-	buf []byte
-}
-
-func newHashes(key [inbox.PepperSize]byte, purpose string) *sync.Pool {
-	own := derive(key, purpose)
-	return &sync.Pool{New: func() any { return &keyedHash{mac: hmac.New(sha256.New, own)} }}
-}
-
-// derive derives a key for one purpose from the servers' common key.
-func derive(key [inbox.PepperSize]byte, purpose string) []byte {
-	mac := hmac.New(sha256.New, key[:])
-	mac.Write([]byte("redisstore: " + purpose))
-	return mac.Sum(nil)
 }
 
 // token returns 8 random bytes, not all zero: the life of an inbox or the id of a

@@ -28,12 +28,8 @@ import (
 // roomTag returns the tag of a room in Redis: a keyed hash of its name, with the partition as
 // the last byte.
 func (s *Store) roomTag(name string) string {
-	h := s.roomNames.Get().(*keyedHash)
-	defer s.roomNames.Put(h)
-	h.mac.Reset()
-	h.buf = append(h.buf[:0], name...)
-	h.mac.Write(h.buf)
-	return string(h.mac.Sum(h.buf[:0])[:17])
+	sum := s.roomNames.Of(name)
+	return string(sum[:17])
 }
 
 // roomPlace returns the place of the room with the given tag.

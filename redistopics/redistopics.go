@@ -12,10 +12,7 @@ package redistopics
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
-	"hash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -40,8 +37,8 @@ type Topics struct {
 	link   *redislink.Link
 	limits inbox.TopicLimits
 	log    *slog.Logger
-	hashes sync.Pool // of *keyedHash
-	parts  []*part   // one for each partition of a cluster, else one
+	names  *redislink.Hashes
+	parts  []*part // one for each partition of a cluster, else one
 
 	out     chan publication
 	outSize atomic.Int64 // bytes of the bodies in out
@@ -69,12 +66,8 @@ func New(c Config) *Topics {
 	}
 	t := &Topics{
 		Topics: memtopics.New(c.Limits), link: c.Link, limits: c.Limits.WithDefaults(), log: c.Log,
-		out: make(chan publication, outMost),
+		names: redislink.NewHashes(c.Key, "redistopics: name"), out: make(chan publication, outMost),
 	}
-	mac := hmac.New(sha256.New, c.Key[:])
-	mac.Write([]byte("redistopics: name"))
-	key := mac.Sum(nil)
-	t.hashes.New = func() any { return &keyedHash{mac: hmac.New(sha256.New, key)} }
 	for i := range c.Link.Parts() {
 		t.parts = append(t.parts, newPart(t, i))
 	}
@@ -89,21 +82,9 @@ func New(c Config) *Topics {
 	return t
 }
 
-// keyedHash is an HMAC with its key set.
-type keyedHash struct {
-	mac hash.Hash
-	buf []byte
-}
-
 // place returns the part of Redis that serves a topic, and the topic's channel.
 func (t *Topics) place(topic string) (*part, string) {
-	h := t.hashes.Get().(*keyedHash)
-	defer t.hashes.Put(h)
-	h.mac.Reset()
-	h.buf = append(h.buf[:0], topic...)
-	h.mac.Write(h.buf)
-	sum := h.mac.Sum(h.buf[:0])
-	h.buf = sum
+	sum := t.names.Of(topic)
 	partition := sum[16]
 	p := t.parts[0]
 	if t.link.Cluster() {
