@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/flight"
 	"inbox/internal/socket"
 )
 
@@ -50,18 +51,17 @@ func (h *Handler) deliver(w http.ResponseWriter, c client, p inbox.Peer, waker *
 	}
 	size := 0
 	b.Messages, size = inbox.First(b.Messages, maxAnswer)
-	small := size <= kernelBuffers && !c.http2
-	if !small {
-		size += answerBuffers
-		if err := h.InFlight.Take(c.addr, size); err != nil {
+	held := flight.Answer(size, c.http2)
+	if held > 0 {
+		if err := h.InFlight.Take(c.addr, held); err != nil {
 			return err
 		}
-		defer h.InFlight.Give(c.addr, size)
+		defer h.InFlight.Give(c.addr, held)
 	}
 	b.Cursor = b.Messages[len(b.Messages)-1].Cursor
 	setCursor(w.Header(), b)
 	if q.pop {
-		return h.pop(w, c, p, waker, q, b, small)
+		return h.pop(w, c, p, waker, q, b, held == 0)
 	}
 	h.Meter.Request(q.transport(), http.StatusOK)
 	_ = writeBatch(w, b, q.json, true) // on an error, the client has left and will retry
@@ -130,20 +130,9 @@ func setCursor(header http.Header, b inbox.Batch) {
 	}
 }
 
-const (
-	// maxAnswer bounds the bodies in one answer, in bytes, unless there is only one. They
-	// stay in memory until the client reads them, even after another request has
-	// acknowledged them.
-	maxAnswer = 64 << 10
-
-	// kernelBuffers is how many bytes of bodies the kernel accepts over HTTP/1 whether or
-	// not the client reads, so that the server need not hold them. HTTP/2 has flow
-	// control instead.
-	kernelBuffers = 4 << 10
-
-	// answerBuffers is what an answer holds in addition to its messages, in bytes.
-	answerBuffers = 2 * pieceSize
-)
+// maxAnswer bounds the bodies in one answer, in bytes, unless there is only one. They stay in
+// memory until the client reads them, even after another request has acknowledged them.
+const maxAnswer = 64 << 10
 
 // writeBatch writes a batch, as JSON or raw, with Content-Type and the other headers of
 // the format. If sized is true and the answer is a single piece, it also sets

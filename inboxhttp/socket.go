@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"inbox"
+	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
 	"inbox/internal/socket"
@@ -178,12 +179,11 @@ func (p *socketPeer) Look(s *socket.Socket, now time.Time) error {
 // write sends messages, whose bodies have size bytes in all, and drops its reference to
 // each.
 func (p *socketPeer) write(s *socket.Socket, messages []inbox.Message, size int) error {
-	if size > kernelBuffers {
-		size += answerBuffers
-		if err := p.h.InFlight.Take(s.Client(), size); err != nil {
+	if held := flight.Answer(size, false); held > 0 {
+		if err := p.h.InFlight.Take(s.Client(), held); err != nil {
 			return err
 		}
-		defer p.h.InFlight.Give(s.Client(), size)
+		defer p.h.InFlight.Give(s.Client(), held)
 	}
 	const start = `"type":"message",`
 	for i := range messages {

@@ -8,6 +8,7 @@ import (
 
 	"inbox"
 	"inbox/internal/clientaddr"
+	"inbox/internal/flight"
 	"inbox/internal/meter"
 	"inbox/internal/park"
 	"inbox/internal/problem"
@@ -214,10 +215,7 @@ func (s *stream) held() int {
 	for i := range s.messages {
 		size += len(s.messages[i].Body)
 	}
-	if size <= kernelBuffers && !s.http2 {
-		return 0
-	}
-	return size + answerBuffers
+	return flight.Answer(size, s.http2)
 }
 
 // emit encodes what add has queued and passes it to the function to in pieces. After an

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"inbox"
+	"inbox/internal/flight"
 	"inbox/internal/jsontext"
 	"inbox/internal/socket"
 )
@@ -143,13 +144,13 @@ func appendEnds(to []byte, src address, dst string) []byte {
 // body.
 func (h *Handler) sendMessage(s *socket.Socket, m *inbox.Message, dst string) error {
 	src, body := address{text: m.From[len(h.prefix):]}, m.Body
-	if len(body) <= kernelBuffers {
+	if len(body) <= flight.KernelBuffers {
 		return s.Send(func(to []byte) []byte { return appendFrame(to, body, src, dst) })
 	}
 	ends := appendEnds(nil, src, dst)
 	return s.SendLong(1+len(body)+len(ends), func(to []byte, write func([]byte) error) []byte {
-		to = append(append(to, '{'), body[:kernelBuffers]...)
-		if write(to) != nil || write(body[kernelBuffers:]) != nil {
+		to = append(append(to, '{'), body[:flight.KernelBuffers]...)
+		if write(to) != nil || write(body[flight.KernelBuffers:]) != nil {
 			return nil
 		}
 		return append(to[:0], ends...)

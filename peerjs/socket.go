@@ -14,6 +14,7 @@ import (
 
 	"inbox"
 	"inbox/internal/clientaddr"
+	"inbox/internal/flight"
 	"inbox/internal/gate"
 	"inbox/internal/meter"
 	"inbox/internal/problem"
@@ -28,14 +29,6 @@ const (
 	// only one. They stay in memory until the client reads them, even after they have
 	// left the inbox.
 	maxLook = 64 << 10
-
-	// kernelBuffers is how many bytes of bodies the kernel accepts whether or not the
-	// client reads, so that the server need not hold them.
-	kernelBuffers = 4 << 10
-
-	// frameBuffers is what a socket holds in addition to the messages that it writes, in
-	// bytes.
-	frameBuffers = 16 << 10
 
 	// minAge is how old a socket becomes even if another one replaces it earlier. Without
 	// it, two pages that share an id and a token and reconnect immediately would replace
@@ -278,12 +271,11 @@ func (p *peer) begin(s *socket.Socket) {
 // write sends messages, whose bodies have size bytes in all, and drops its reference to
 // each.
 func (p *peer) write(s *socket.Socket, messages []inbox.Message, size int) error {
-	if size > kernelBuffers {
-		size += frameBuffers
-		if err := p.h.InFlight.Take(s.Client(), size); err != nil {
+	if held := flight.Answer(size, false); held > 0 {
+		if err := p.h.InFlight.Take(s.Client(), held); err != nil {
 			return err
 		}
-		defer p.h.InFlight.Give(s.Client(), size)
+		defer p.h.InFlight.Give(s.Client(), held)
 	}
 	for i := range messages {
 		if err := p.h.sendMessage(s, &messages[i], p.id()); err != nil {

@@ -67,3 +67,22 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Limit returns the maximum number of reserved bytes.
 func (b *Budget) Limit() int64 { return b.limit }
+
+const (
+	// KernelBuffers is how many bytes of bodies the kernel accepts over HTTP/1 and on sockets
+	// whether or not the client reads, so that the server need not hold them. HTTP/2 has
+	// flow control instead.
+	KernelBuffers = 4 << 10
+
+	// answerBuffers is what an answer holds in addition to its bodies, in bytes.
+	answerBuffers = 16 << 10
+)
+
+// Answer returns how many bytes in flight an answer counts for while its client does not read:
+// its bodies and buffers, or none if the kernel accepts it.
+func Answer(bodies int, http2 bool) int {
+	if bodies <= KernelBuffers && !http2 {
+		return 0
+	}
+	return bodies + answerBuffers
+}
