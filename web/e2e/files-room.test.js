@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join as joinPath } from "node:path";
 import { before, test } from "node:test";
 import { assertAccessible } from "./axe.js";
-import { launch, person, reaches, until } from "./browser.js";
+import { assertNoFaults, launch, person, reaches, until } from "./browser.js";
 import { MB, arrives, becomes, chooses, digestOf, download, downloadsTo, gate, hasParts, holds, makeFile, press, row, showsText } from "./files.js";
 import { archives, drops, makeFolder, packed } from "./folders.js";
 import { cleanUp } from "./hooks.js";
@@ -141,6 +141,31 @@ test("one person leaves midway and comes back, one enters later, and the sender 
   assert.equal(await row(bob, next).getByRole("button", { name: "Receive: " }).count(), 0);
 });
 
+test("files chosen alone, or before the room was opened, are offered to those who enter, and survive a reload", async () => {
+  const alice = await visitor("Alice");
+  await reaches(alice, "waiting");
+  const [first, second] = [makeFile("first.bin", 5 * MB), makeFile("second.txt", 10)];
+  await chooses(alice, first);
+  await alice.click("#open-room");
+  await showsText(alice, first, "Everyone who enters is asked");
+  await chooses(alice, second);
+  const bob = await visitor("Bob", { link: await alice.inputValue("#link") });
+  for (const file of [first, second]) await becomes(bob, file, "offered");
+  const got = download(bob);
+  await press(bob, second, "Receive");
+  await arrives(bob, second, got);
+
+  await Promise.all([alice.reload(), bob.reload()]);
+  await Promise.all([sees(alice, "Bob"), sees(bob, "Alice")]);
+  await becomes(alice, first, "unreadable");
+  await becomes(alice, second, "done");
+  await chooses(alice, first, second);
+  const arriving = download(bob);
+  await press(bob, first, "Receive");
+  await arrives(bob, first, arriving);
+  await becomes(alice, first, "done");
+});
+
 test("files for one person reach nobody else, even after that person has left", async () => {
   const [alice, bob, carol] = await group({ Alice: {}, Bob: {}, Carol: {} });
   const [secret, other] = [makeFile("secret.txt", 10), makeFile("other.txt", 10)];
@@ -195,6 +220,28 @@ test("names from others neither deceive nor break the page", async () => {
   await alice.waitForFunction(() => document.querySelectorAll("#incoming-list .transfer").length === 2);
   assert.ok(await alice.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is wider than the window");
   await assertAccessible(alice, "a room with hostile names");
+});
+
+test("a room can be opened once the server answers, and files still arrive while it is away", async () => {
+  const own = await startServer();
+  const alice = await visitor("Alice", { link: `${own.local}files` });
+  await reaches(alice, "waiting");
+  await own.kill();
+  await alice.click("#open-room");
+  await alice.waitForSelector("[data-problem='unreachable']");
+  const again = await startServer([], { port: own.port });
+  await alice.click("[data-problem='unreachable'] button");
+  await reaches(alice, "room");
+  const bob = await visitor("Bob", { link: await alice.inputValue("#link") });
+  await Promise.all([sees(alice, "Bob"), sees(bob, "Alice")]);
+  await again.kill();
+  await alice.waitForSelector("[data-problem='server-away']");
+  const file = makeFile("away.bin", 10);
+  await chooses(alice, file);
+  const arriving = download(bob);
+  await press(bob, file, "Receive");
+  await arrives(bob, file, arriving);
+  assertNoFaults({ provoked: true, expected: /ERR_/ });
 });
 
 test("a full room says so, and lets the next person in after someone left", async () => {

@@ -2,15 +2,18 @@
 
 import { MAX_PEOPLE } from "./files-words.js";
 import { Group, RoomFull, distinctNames } from "./group.js";
+import { showGroupProblems } from "./group-problems.js";
 import { friendlyName, isolate } from "./names.js";
 import { detach, exchangeWith, farewell, showAll, welcome } from "./transfers.js";
-import { announce } from "./view.js";
+import { announce, showProblem } from "./view.js";
+import { onNoCandidates } from "./webrtc.js";
 
 export class FilesRoom {
   #group;
   #self;
   #name;
   #onchange;
+  #doing;
   #stays = new AbortController().signal;
   /** Names of people whose arrival was announced, by their ids. @type {Map<string, string>} */
   #announced = new Map();
@@ -23,11 +26,13 @@ export class FilesRoom {
    * @param {string} options.room
    * @param {string} options.name this person's name
    * @param {() => void} options.onchange called when the view has to change
+   * @param {Parameters<typeof showGroupProblems>[1]} options.doing what the buttons of problems do
    */
-  constructor({ inbox, room, name, onchange }) {
+  constructor({ inbox, room, name, onchange, doing }) {
     this.#self = inbox.id;
     this.#name = name;
     this.#onchange = onchange;
+    this.#doing = doing;
     this.#group = new Group({
       inbox, room, name, most: MAX_PEOPLE,
       page: {
@@ -88,6 +93,7 @@ export class FilesRoom {
       if (!this.#announced.has(id)) announce(`${isolate(exchange.name)} entered the room.`);
       this.#announced.set(id, exchange.name);
     }
+    showGroupProblems(this.#group.people.values(), this.#doing);
     this.#onchange();
   }
 
@@ -108,6 +114,7 @@ export class FilesRoom {
       send: (data) => this.#group.send(person, data),
       isConnected: () => person.pc === pc && person.channel !== undefined && person.state === "connected" && this.#open.has(pc),
     });
+    onNoCandidates(pc, () => showProblem("no-candidates"));
     const channel = pc.createDataChannel("files", { negotiated: true, id: 1 });
     exchange.attach(channel, () => person.pc === pc, () => this.#open.add(pc));
     channel.addEventListener("open", () => showAll());

@@ -111,11 +111,15 @@ async function enter(id, { take = false } = {}) {
  */
 async function stay(id, signal) {
   // Only a page in a room loads these modules.
-  const { FilesRoom } = await import("./files-room.js");
+  const loaded = await import("./files-room.js").catch((error) => console.debug("modules could not be loaded", error));
   if (signal.aborted) return true;
+  if (!loaded) {
+    stop("unreachable");
+    return true;
+  }
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id: self.id, password: self.password, storage: tab }));
   watchServer(one, signal, { first() {} });
-  const now = (room = new FilesRoom({ inbox: one, room: id, name: ownName(), onchange: () => room === now && state("room") }));
+  const now = (room = new loaded.FilesRoom({ inbox: one, room: id, name: ownName(), doing: helping, onchange: () => room === now && state("room") }));
   return now.run(signal);
 }
 
@@ -151,6 +155,15 @@ async function start(to, { back = false, peerName, take = false } = {}) {
   }
 }
 
+/** The actions of the buttons of problems with connections. */
+const helping = {
+  advanced() {
+    showIce(true);
+    element("advanced").scrollIntoView();
+  },
+  reload: () => location.reload(),
+};
+
 /** The callbacks of the meeting. @type {import("./meeting.js").Page} */
 const page = {
   onstate: (now) => state(now),
@@ -162,13 +175,7 @@ const page = {
   onproblem(name) {
     // The panel shows problems of an outgoing call.
     if (refusals.includes(name) && !meeting?.worked) return setProblem(name);
-    showProblem(name, {
-      advanced() {
-        showIce(true);
-        element("advanced").scrollIntoView();
-      },
-      reload: () => location.reload(),
-    });
+    showProblem(name, helping);
   },
   onfine(...names) {
     clearProblems(...names);

@@ -4,11 +4,12 @@ import { InboxError } from "../inbox.js";
 import { addLine, showChat, showState } from "./call-view.js";
 import { failureInGroup, offerTest } from "./failures.js";
 import { Group, RoomFull, distinctNames } from "./group.js";
+import { showGroupProblems } from "./group-problems.js";
 import { groupEndings, groupStatus, groupStep } from "./group-words.js";
 import { cleanText, friendlyName } from "./names.js";
 import { loadName } from "./settings.js";
 import { removeTile, removeTiles, showTile, showVoice } from "./tiles.js";
-import { clearProblems, element, showProblem, showStatus } from "./view.js";
+import { element, showProblem, showStatus } from "./view.js";
 import { watchVoices } from "./voices.js";
 import { onNoCandidates } from "./webrtc.js";
 import { endings, problems, stepWords } from "./words.js";
@@ -44,8 +45,6 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
   const facts = new Map();
   /** The ids of people who have left. @type {Set<string>} */
   const former = new Set();
-  /** The problems of connections that the page shows, as names in words.js. @type {string[]} */
-  let faults = [];
 
   const group = new Group({
     inbox, room, name: loadName() || friendlyName(id), most: MAX_PEOPLE,
@@ -141,10 +140,7 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
     showChat(people.some(({ channel }) => channel));
     own.limit(connected);
 
-    const found = people.map(({ error }) => failureInGroup(error) ?? "").filter((fault) => problems[fault]);
-    for (const fault of found) showProblem(fault, { advanced: () => toSetup({ advanced: true }), reload: () => location.reload() });
-    clearProblems(...faults.filter((fault) => !found.includes(fault)));
-    faults = found;
+    showGroupProblems(people, { advanced: () => toSetup({ advanced: true }), reload: () => location.reload() });
   };
 
   /**

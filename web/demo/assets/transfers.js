@@ -192,9 +192,10 @@ function cancel(list, item) {
 
 /** @param {any} list @param {any} item that has ended */
 function remove(list, item) {
+  const files = item instanceof Share ? item.people.flatMap((recipient) => filesOf(recipient.item)) : filesOf(item);
   if (item instanceof Share) shares.remove(item);
-  else for (const one of filesOf(item)) list.remove(one);
-  for (const one of item instanceof Share ? [item] : filesOf(item)) announced.delete(one.id);
+  else for (const one of files) list.remove(one);
+  for (const one of [item, ...files]) announced.delete(one.id);
   changed();
 }
 

@@ -258,6 +258,12 @@ export const problems = {
     weight: "serious",
     action: "retry",
   },
+  "unreachable": {
+    title: "The server does not answer.",
+    text: "Check that you are online, then try again. If that does not help, reload this page.",
+    weight: "serious",
+    action: "retry",
+  },
   "proxy-auth": {
     title: "Your network asks for a login first.",
     text: "A proxy stands between this page and the server. Log in to it, then try again.",
