@@ -7,7 +7,7 @@ import { cleanUp } from "../e2e/hooks.js";
 import { startServer } from "../e2e/server.js";
 import { aimed, blocks, saved, shell } from "./blocks.js";
 
-const [page, curl, answer, secret, ...more] = blocks("docs/rooms.md");
+const [page, create, redeem, curl, answer, secret, ...more] = blocks("docs/rooms.md");
 let server, browser;
 
 before(async () => {
@@ -18,7 +18,7 @@ before(async () => {
 cleanUp(() => browser, { provoked: true });
 
 test("these tests know all of its blocks", () => {
-  assert.deepEqual([page, curl, answer, secret, ...more].map(({ language }) => language), ["html", "sh", "json", "js"]);
+  assert.deepEqual([page, create, redeem, curl, answer, secret, ...more].map(({ language }) => language), ["html", "js", "js", "sh", "json", "js"]);
 });
 
 /** Waits until a page shows this many other people, and their moving pictures. */
@@ -45,6 +45,22 @@ test("the page connects everyone who opens its link, and shows who leaves", asyn
   await Promise.all([ann, bob].map((one) => shows(one, 1)));
   await bob.close();
   await shows(ann, 0);
+});
+
+test("a code leads another page into the room", async () => {
+  const pages = await Promise.all([person(browser), person(browser)]);
+  for (const one of pages) {
+    await one.goto(server.local);
+    await one.evaluate(async () => {
+      for (const name of ["inbox", "rooms", "codes"]) Object.assign(globalThis, await import(`/${name}.js`));
+      globalThis.inbox = new Inbox("inbox", { id: randomId(), password: randomPassword() });
+    });
+  }
+  /** Runs a block in a page, and returns the value of an expression after it. */
+  const run = (one, block, result) => one.evaluate(`(async () => {${block}\n return ${result}; })()`);
+  const code = await run(pages[0], `const room = globalThis.joined = await join(inbox, "a room", { secret: "a secret", connect: false });\n${create.code}`, "code");
+  await run(pages[1], redeem.code.replace("kxt rbm", code.toLowerCase()), "0");
+  await pages[0].waitForFunction(() => joined.members.length === 2);
 });
 
 test("the requests show who is there and who joins", async () => {
