@@ -51,6 +51,12 @@ type workers struct {
 func (w *workers) run(s *Spot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.queue) == cap(w.queue) && w.next > len(w.queue)/2 {
+		// A server that is busy for hours never empties the queue.
+		n := copy(w.queue, w.queue[w.next:])
+		clear(w.queue[n:])
+		w.queue, w.next = w.queue[:n], 0
+	}
 	w.queue = append(w.queue, s)
 	w.callLocked()
 }
