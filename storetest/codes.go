@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,26 @@ var codeCases = []testCase{
 		})
 		if redeemed.Load() != n {
 			h.Errorf("%d codes were redeemed, want %d", redeemed.Load(), n)
+		}
+	}},
+
+	{name: "codes of other clients never end a code", run: func(h *harness) {
+		code := h.invite("alice", "standup")
+		// Each client creates far more codes than a person needs, and is refused at most.
+		h.crowd(32, func(i int) {
+			client := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+			mallory := peer("mallory")
+			mallory.Client = &client
+			for range 40 {
+				if _, err := h.store().Invite(h.Context(), mallory, ""); err != nil && !errors.Is(err, inbox.ErrTooManyCodes) {
+					h.Errorf("a code: %v", err)
+				}
+			}
+		})
+		i, err := h.store().Redeem(h.Context(), code)
+		h.want(err, nil)
+		if i != (inbox.Invitation{Peer: "alice", Room: "standup"}) {
+			h.Errorf("the code led to %+v", i)
 		}
 	}},
 
