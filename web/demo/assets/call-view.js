@@ -186,12 +186,16 @@ function toggle(id, track, off, on) {
  */
 export async function showRemote(stream) {
   const remote = /** @type {HTMLVideoElement} */ (element("remote"));
-  if (stream === undefined) remote.srcObject = null;
-  else await playVideo(remote, stream);
+  if (stream) return playVideo(remote, stream);
+  remote.srcObject = null;
+  remote.muted = false;
+  delete remote.dataset.silent;
+  clearProblems("silent");
 }
 
 /**
- * Plays another person's video and sound. If the browser waits for a click, a notice asks for it.
+ * Plays another person's video and sound. If the browser wants a click before it plays
+ * sound, the video plays without, and a notice asks for the click.
  * @param {HTMLVideoElement} video
  * @param {MediaStream} stream
  */
@@ -199,14 +203,20 @@ export async function playVideo(video, stream) {
   if (video.srcObject !== stream) video.srcObject = stream;
   try {
     await video.play();
-    clearProblems("silent");
   } catch (error) {
-    if (error instanceof DOMException && error.name === "NotAllowedError") showProblem("silent", { sound: playAll });
+    if (video.muted || !(error instanceof DOMException) || error.name !== "NotAllowedError") return;
+    video.muted = true;
+    video.dataset.silent = "";
+    showProblem("silent", { sound: allowSound });
+    await playVideo(video, stream);
   }
 }
 
-function playAll() {
-  for (const video of document.querySelectorAll("video")) {
+function allowSound() {
+  clearProblems("silent");
+  for (const video of /** @type {NodeListOf<HTMLVideoElement>} */ (document.querySelectorAll("video[data-silent]"))) {
+    delete video.dataset.silent;
+    video.muted = false;
     if (video.srcObject instanceof MediaStream) playVideo(video, video.srcObject);
   }
 }
