@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"memtopics":           {".", "internal/shrink"},
 	"redistopics":         {".", "internal/redislink", "internal/shrink", "memtopics"},
 	"topicstest":          {"."},
-	"topichttp":           {".", "internal/browser", "internal/clientaddr", "internal/flight", "internal/gate", "internal/jsontext", "internal/limit", "internal/meter", "internal/park", "internal/problem", "internal/socket"},
+	"topichttp":           {".", "internal/browser", "internal/clientaddr", "internal/flight", "internal/gate", "internal/jsontext", "internal/limit", "internal/meter", "internal/park", "internal/problem", "internal/shrink", "internal/socket"},
 	"inboxhttp":           {".", "internal/browser", "internal/clientaddr", "internal/flight", "internal/jsontext", "internal/limit", "internal/meter", "internal/outcome", "internal/park", "internal/problem", "internal/server", "internal/socket", "internal/throttle"},
 	"client":              {".", "internal/problem"},
 	"peerjs":              {".", "internal/browser", "internal/clientaddr", "internal/flight", "internal/gate", "internal/jsontext", "internal/limit", "internal/meter", "internal/park", "internal/problem", "internal/shrink", "internal/socket", "internal/throttle"},

@@ -43,6 +43,7 @@ type member struct {
 	topics   []string    // subscribed topics, with the kind's prefix
 	tracked  []tracked   // the client's peers in swarms
 	waiting  publication // waits for --limit-copies
+	kept     int         // bytes of waiting, which count as in flight
 	ends     time.Time   // when the connection ends for why
 	why      error
 	drain    *gate.Drain // the drain that ends was taken from
@@ -58,6 +59,7 @@ type member struct {
 // A publication is a message that a client has sent.
 type publication interface {
 	copies() int           // deliveries to expect
+	bytes() int            // memory that it keeps
 	publish() (status int) // as in HTTP
 }
 
@@ -69,6 +71,8 @@ type topical struct {
 }
 
 func (p *topical) copies() int { return p.m.h.Topics.Subscribers(p.topic) }
+
+func (p *topical) bytes() int { return len(p.body) }
 
 func (p *topical) publish() (status int) {
 	if err := p.m.h.Topics.Publish(p.topic, p.body); err != nil {
@@ -264,16 +268,33 @@ func (m *member) unsubscribe(name string) {
 }
 
 // publish publishes body to a topic, as send does.
-func (m *member) publish(s *socket.Socket, now time.Time, name string, body []byte) {
-	m.send(s, now, &topical{m, m.kind.prefix + name, body})
+func (m *member) publish(s *socket.Socket, now time.Time, name string, body []byte) error {
+	return m.send(s, now, &topical{m, m.kind.prefix + name, body})
 }
 
-// send publishes p, or keeps it until the copies of its address allow it.
-func (m *member) send(s *socket.Socket, now time.Time, p publication) {
+// send publishes p, or keeps it until the copies of its address allow it. It fails if too
+// much is in flight to keep p.
+func (m *member) send(s *socket.Socket, now time.Time, p publication) error {
 	m.waiting = p
-	if again := m.publishWaiting(s, now); !again.IsZero() {
-		m.lookAgain(s, again)
+	again := m.publishWaiting(s, now)
+	if again.IsZero() {
+		return nil
 	}
+	n := p.bytes()
+	if err := m.h.InFlight.Take(s.Client(), n); err != nil {
+		m.waiting = nil
+		full, _ := errors.AsType[problem.Problem](err)
+		return socket.Close{Code: ws.StatusCode(full.Close), Reason: full.Code}
+	}
+	m.kept = n
+	m.lookAgain(s, again)
+	return nil
+}
+
+// forget forgets the waiting publication.
+func (m *member) forget(s *socket.Socket) {
+	m.h.InFlight.Give(s.Client(), m.kept)
+	m.waiting, m.kept = nil, 0
 }
 
 // publishWaiting publishes the waiting publication if the copies of its address allow it.
@@ -288,7 +309,7 @@ func (m *member) publishWaiting(s *socket.Socket, now time.Time) (again time.Tim
 		s.Pause(again)
 		return again
 	}
-	m.waiting = nil
+	m.forget(s)
 	m.h.Meter.Request(m.kind.gate.Transport, p.publish())
 	return time.Time{}
 }
@@ -307,6 +328,7 @@ func (m *member) End(s *socket.Socket, why error) socket.Close {
 		m.h.Topics.Unsubscribe(topic, m)
 	}
 	m.topics = nil
+	m.forget(s)
 	m.h.swarms.leaveAll(m)
 	m.mu.Lock()
 	if m.socket != nil {

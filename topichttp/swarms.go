@@ -4,6 +4,7 @@ import (
 	"container/list"
 	crand "crypto/rand"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"inbox"
 	"inbox/internal/meter"
+	"inbox/internal/shrink"
 )
 
 const (
@@ -21,7 +23,8 @@ const (
 	peerTTL = 5 * time.Minute
 	// sweepEvery is the time between searches for peers beyond peerTTL.
 	sweepEvery = 30 * time.Second
-	// listEvery and listMost bound the lists of a server's peers in one swarm.
+	// listEvery and listMost bound the lists of a server's peers in one swarm. Long lists are
+	// rarer: see listPause.
 	listEvery = 100 * time.Millisecond
 	listMost  = 1000
 	// A server to which a swarm is new does not know the peers at other servers yet. For
@@ -53,9 +56,10 @@ type swarms struct {
 	relayed atomic.Uint64
 
 	mu     sync.Mutex // guards the fields below, swarms and peers
-	byHash map[id]*list.Element
+	byHash map[id]*swarm
 	recent list.List // of *swarm, the last announced first
-	local  int       // peers at this server
+	owners owners
+	local  int // peers at this server
 }
 
 // A swarm has at least one peer at this server. It is a [inbox.Subscriber] of a topic in
@@ -63,9 +67,13 @@ type swarms struct {
 type swarm struct {
 	all       *swarms
 	hash      id
-	announced time.Time // last announce at this server
+	owner     *owner
+	recent    *list.Element // in the tracker's list
+	owned     *list.Element // in the owner's list
+	announced time.Time     // last announce at this server
 	dropped   bool
-	peers     []*peer // in random order
+	peers     []*peer               // in random order
+	named     shrink.Map[id, *peer] // the first peer with an id; peer.next are the others
 	remote    map[remotePeer]*peer
 	seeders   int
 	listed    time.Time // when this server last listed its peers
@@ -78,6 +86,7 @@ type swarm struct {
 // A peer is a client's in one swarm. Different clients can use the same id.
 type peer struct {
 	id     id
+	next   *peer   // with the same id
 	at     int     // index in the swarm's peers
 	member *member // nil: at another server
 	seeder bool
@@ -105,7 +114,8 @@ type effects struct {
 }
 
 func (t *swarms) begin(c *Config) {
-	t.Config, t.byHash = c, make(map[id]*list.Element)
+	t.Config, t.byHash = c, make(map[id]*swarm)
+	t.owners.byNetwork = make(map[netip.Prefix]*owner)
 	crand.Read(t.server[:]) // never fails
 }
 
@@ -136,10 +146,25 @@ func (t *swarms) do(change func(e *effects)) {
 func (t *swarms) counts(hash id) (c counts) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if found := t.byHash[hash]; found != nil {
-		c = found.Value.(*swarm).counts()
+	if s := t.byHash[hash]; s != nil {
+		c = s.counts()
 	}
 	return c
+}
+
+// copies returns how many deliveries an announce causes. The search for peers to offer to
+// passes over those with the id of the one that offers, so they count too.
+func (t *swarms) copies(a *announce) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byHash[a.hash]
+	if s != nil && len(a.offers) > 0 {
+		n = min(len(a.offers), len(s.peers)-1) + max(0, s.namesakes(a.peer)-1)
+	}
+	if s != nil && a.answer.body != nil {
+		n += s.namesakes(a.to)
+	}
+	return n
 }
 
 // stats returns the number of swarms, and of peers at this server.
@@ -173,9 +198,7 @@ func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 		if len(m.tracked) >= t.PerConnection {
 			return errTracked
 		}
-		if found := t.byHash[a.hash]; found != nil {
-			e.swarm = found.Value.(*swarm)
-		} else {
+		if e.swarm = t.byHash[a.hash]; e.swarm == nil {
 			t.create(a, now, e)
 		}
 		if e.swarm.here() >= t.SwarmPeers {
@@ -184,7 +207,8 @@ func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 	}
 	s := e.swarm
 	s.announced = now
-	t.recent.MoveToFront(t.byHash[a.hash])
+	t.recent.MoveToFront(s.recent)
+	t.owners.announced(s)
 	changed := p == nil || a.seeder && !p.seeder
 	if p == nil {
 		p = &peer{id: a.peer, member: m}
@@ -209,18 +233,17 @@ func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 
 // create adds a swarm, and drops those that are too old or too many.
 func (t *swarms) create(a *announce, now time.Time, e *effects) {
-	for last := t.recent.Back(); last != nil; last = t.recent.Back() {
-		oldest := last.Value.(*swarm)
-		if now.Sub(oldest.announced) < swarmTTL {
-			if len(t.byHash) < t.Swarms {
-				break
-			}
-			t.Refusals.Add(meter.TrackerSwarms, a.m.socket.Client())
-		}
-		t.drop(oldest, e)
+	for last := t.recent.Back(); last != nil && now.Sub(last.Value.(*swarm).announced) >= swarmTTL; last = t.recent.Back() {
+		t.drop(last.Value.(*swarm), e)
 	}
-	s := &swarm{all: t, hash: a.hash, remote: make(map[remotePeer]*peer), isNew: true}
-	t.byHash[a.hash] = t.recent.PushFront(s)
+	client := a.m.socket.Client()
+	s := &swarm{all: t, hash: a.hash, announced: now, remote: make(map[remotePeer]*peer), isNew: true}
+	t.byHash[a.hash], s.recent = s, t.recent.PushFront(s)
+	t.owners.add(s, client)
+	for len(t.byHash) > t.Swarms {
+		t.Refusals.Add(meter.TrackerSwarms, client)
+		t.drop(t.owners.next(), e)
+	}
 	e.swarm, e.begins = s, true
 	time.AfterFunc(earlyFor, func() {
 		t.mu.Lock()
@@ -234,9 +257,10 @@ func (t *swarms) create(a *announce, now time.Time, e *effects) {
 
 func (t *swarms) drop(s *swarm, e *effects) {
 	t.local -= s.here()
-	t.recent.Remove(t.byHash[s.hash])
+	t.recent.Remove(s.recent)
+	t.owners.remove(s)
 	delete(t.byHash, s.hash)
-	s.dropped, s.peers, s.remote = true, nil, nil
+	s.dropped, s.peers, s.remote, s.named = true, nil, nil, shrink.Map[id, *peer]{}
 	e.ended = append(e.ended, s)
 }
 
@@ -250,7 +274,7 @@ func (t *swarms) leave(m *member, i int) {
 		}
 		s.remove(p)
 		t.local--
-		if !slices.ContainsFunc(s.peers, func(other *peer) bool { return other.id == p.id && other.member != nil }) {
+		if here, _ := s.find(p.id, nil); !here {
 			e.swarm, e.messages = s, [][]byte{append(t.message(gone), p.id[:]...)}
 		}
 		if s.here() == 0 {
@@ -287,31 +311,6 @@ func (s *swarm) counts() counts { return counts{s.seeders, len(s.peers) - s.seed
 // here returns the number of peers at this server.
 func (s *swarm) here() int { return len(s.peers) - len(s.remote) }
 
-func (s *swarm) insert(p *peer) {
-	p.at = len(s.peers)
-	s.peers = append(s.peers, p)
-	if p.seeder {
-		s.seeders++
-	}
-}
-
-func (s *swarm) remove(p *peer) {
-	last := len(s.peers) - 1
-	s.swap(p.at, last)
-	s.peers[last] = nil
-	if s.peers = s.peers[:last]; cap(s.peers) > 64 && last < cap(s.peers)/4 {
-		s.peers = slices.Clone(s.peers)
-	}
-	if p.seeder {
-		s.seeders--
-	}
-}
-
-func (s *swarm) swap(i, j int) {
-	s.peers[i], s.peers[j] = s.peers[j], s.peers[i]
-	s.peers[i].at, s.peers[j].at = i, j
-}
-
 // list adds a message with the peers at this server.
 func (s *swarm) list(kind byte, now time.Time, e *effects) {
 	s.listed = now
@@ -325,7 +324,13 @@ func (s *swarm) list(kind byte, now time.Time, e *effects) {
 	e.swarm, e.messages = s, append(e.messages, body)
 }
 
-// listSoon lists the peers as soon as listEvery allows, but not before it returns.
+// listPause returns the least time between two lists. A long list takes other servers longer
+// than the message that asks for it.
+func (s *swarm) listPause() time.Duration {
+	return max(listEvery, time.Duration(min(s.here(), listMost))*time.Millisecond)
+}
+
+// listSoon lists the peers as soon as listPause allows, but not before it returns.
 func (s *swarm) listSoon(kind byte) {
 	if s.due != 0 {
 		if kind == hello {
@@ -334,7 +339,7 @@ func (s *swarm) listSoon(kind byte) {
 		return
 	}
 	s.due = kind
-	time.AfterFunc(max(0, listEvery-time.Since(s.listed)), func() {
+	time.AfterFunc(max(0, s.listPause()-time.Since(s.listed)), func() {
 		s.all.do(func(e *effects) {
 			kind := s.due
 			if s.due = 0; !s.dropped {
@@ -395,58 +400,6 @@ func (s *swarm) offerEarly(e *effects) {
 // pass returns a message that brings a frame to a peer at another server.
 func (t *swarms) pass(to id, frame []byte) []byte {
 	return append(append(t.message(passed), to[:]...), frame...)
-}
-
-// deliver delivers a frame to all peers with an id at this server. It reports whether
-// there are any, and whether other servers have some.
-func (s *swarm) deliver(to id, frame []byte) (here, elsewhere bool) {
-	publication := &inbox.Publication{Body: frame}
-	for _, p := range s.peers {
-		switch {
-		case p.id != to:
-		case p.member != nil:
-			p.member.Deliver(publication)
-			here = true
-		default:
-			elsewhere = true
-		}
-	}
-	return here, elsewhere
-}
-
-// sweep removes peers that their servers no longer list.
-func (s *swarm) sweep(now time.Time) {
-	if now.Sub(s.swept) < sweepEvery {
-		return
-	}
-	s.swept = now
-	for key, p := range s.remote {
-		if now.Sub(p.seen) >= peerTTL {
-			s.forget(key)
-		}
-	}
-}
-
-func (s *swarm) forget(key remotePeer) {
-	if p := s.remote[key]; p != nil {
-		delete(s.remote, key)
-		s.remove(p)
-	}
-}
-
-// see records that another server has listed a peer.
-func (s *swarm) see(key remotePeer, seeder bool, now time.Time) {
-	p := s.remote[key]
-	if p == nil || p.seeder != seeder {
-		s.forget(key)
-		if s.sweep(now); len(s.remote) >= s.all.SwarmPeers {
-			return
-		}
-		p = &peer{id: key.id, seeder: seeder, met: p != nil && p.met}
-		s.remote[key] = p
-		s.insert(p)
-	}
-	p.seen = now
 }
 
 // Deliver implements [inbox.Subscriber]: it handles a message of another server.

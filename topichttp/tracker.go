@@ -70,14 +70,10 @@ type announce struct {
 type signal struct{ body, id []byte }
 
 // copies implements [publication].
-func (a *announce) copies() int {
-	c := a.m.h.swarms.counts(a.hash)
-	n := min(len(a.offers), max(0, c.complete+c.incomplete-1))
-	if a.answer.body != nil {
-		n++
-	}
-	return n
-}
+func (a *announce) copies() int { return a.m.h.swarms.copies(a) }
+
+// bytes implements [publication].
+func (a *announce) bytes() int { return a.size }
 
 // publish implements [publication].
 func (a *announce) publish() (status int) {
@@ -116,8 +112,8 @@ func trackerMessage(m *member, s *socket.Socket, now time.Time, text []byte) err
 			m.answer(m.h.swarms.counts(a.hash).announced(a.hash))
 		default:
 			known := m.trackedAt(a.hash, a.peer) >= 0
-			if m.send(s, now, a); known {
-				return nil
+			if err := m.send(s, now, a); err != nil || known {
+				return err
 			}
 		}
 	}

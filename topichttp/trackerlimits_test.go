@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inbox"
+	"inbox/internal/flight"
 	"inbox/internal/inboxtest"
 	"inbox/internal/limit"
 	"inbox/internal/meter"
@@ -50,8 +51,8 @@ func TestTrackerBounds(t *testing.T) {
 	})
 }
 
-// Beyond the maximum, a new swarm replaces the one without an announce for the longest
-// time. A swarm without announces for 20 minutes goes when another comes. Their peers
+// Beyond the maximum, a new swarm of the same address replaces the one without an announce
+// for the longest time. A swarm without announces for 20 minutes goes when another comes. Their peers
 // return with their next announce.
 func TestTrackerForgetsSwarms(t *testing.T) {
 	refusals := meter.NewRefusals(false)
@@ -230,5 +231,117 @@ func TestTrackerClientsThatDoNotRead(t *testing.T) {
 		for len(stuck.Frames) > 0 {
 			heard = strings.Contains(stuck.Hear(), `"last"`) || heard
 		}
+	}
+}
+
+// A network that creates more swarms than there is room for replaces its own, however many
+// addresses it has.
+func TestTrackerSharesSwarmsFairly(t *testing.T) {
+	limitedBubble(t, limit.Config{}, topichttp.Config{Swarms: 8}, func(s *server) {
+		connect := func(address string) *client {
+			c, err := s.try("/announce", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go c.Read()
+			return c
+		}
+		join := func(c *client, swarm string) {
+			c.announce(swarm, "p")
+			c.Hear()
+			time.Sleep(time.Second)
+		}
+		honest := connect("192.0.2.1")
+		for i := range 3 {
+			join(honest, fmt.Sprint("h", i))
+		}
+		for i := range 30 {
+			join(connect(fmt.Sprintf("2001:db8:0:%x::1", i)), fmt.Sprint("greedy", i))
+		}
+		for i := range 3 {
+			honest.scrapes(fmt.Sprint("h", i), 0, 1)
+		}
+		others := connect("192.0.2.2")
+		for i := range 2 { // each replaces the oldest of the greedy
+			join(others, fmt.Sprint("o", i))
+		}
+		for swarm, n := range map[string]int{"h0": 1, "h1": 1, "h2": 1, "o0": 1, "o1": 1, "greedy26": 0, "greedy27": 1, "greedy29": 1} {
+			honest.scrapes(swarm, 0, n)
+		}
+	})
+}
+
+// An answer to an id that many connections use counts for each of them.
+func TestTrackerChargesCopiesOfAnswers(t *testing.T) {
+	limits := limit.Config{Copies: limit.Rate{PerSecond: 10, Burst: 20}}
+	limitedBubble(t, limits, topichttp.Config{}, func(s *server) {
+		for range 20 { // of an address that is not limited
+			c := s.connect("/announce")
+			c.announce("s", "same")
+			c.Hear()
+		}
+		c, err := s.try("/announce", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go c.Read()
+		c.announce("s", "c")
+		c.wantCounts("s", 0, 21)
+		begin := time.Now()
+		for range 5 {
+			c.answer("s", "c", "same", "x")
+		}
+		c.announce("s", "c")
+		c.wantCounts("s", 0, 21)
+		if took := time.Since(begin); took < 7*time.Second || took > 12*time.Second {
+			t.Errorf("100 copies took %v at ten a second", took)
+		}
+	})
+}
+
+// Frames that wait for the rate of their address count as in flight.
+func TestWaitingFramesAreInFlight(t *testing.T) {
+	big := strings.Repeat("x", 50<<10)
+	for path, frame := range map[string]string{
+		"/announce": fields("announce", "info_hash", binary("s"), "peer_id", binary("p"), "offers", offers(big[:0]), "pad", `"`+big+`"`),
+		"/trystero": `{"type":"publish","topic":"t","payload":"` + big + `"}`,
+		"/yjs":      `{"type":"publish","topic":"t","data":"` + big + `"}`,
+	} {
+		limits := limit.Config{Copies: limit.Rate{PerSecond: .01, Burst: 1}}
+		budget := flight.New(1 << 20)
+		limitedBubble(t, limits, topichttp.Config{InFlight: budget}, func(s *server) {
+			var all []*client
+			for range 50 {
+				c, err := s.try(path, "192.0.2.1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				go c.Read()
+				c.Say(frame)
+				synctest.Wait()
+				all = append(all, c)
+			}
+			refused := 0
+			for _, c := range all {
+				if code := c.Code.Load(); code == 1013 {
+					refused++
+				} else if code != 0 {
+					t.Errorf("%s: closed with %d, want 1013", path, code)
+				}
+			}
+			// The first one was published, and 20 of 50 KiB fit into the budget.
+			if used := budget.Used(); refused < 28 || refused > 31 || used < 900<<10 {
+				t.Errorf("%s: %d connections were closed, and %d bytes are in flight", path, refused, used)
+			}
+			for i, c := range all {
+				if i%2 == 0 {
+					c.Conn.Close()
+				}
+			}
+			time.Sleep(10 * time.Hour) // the others are published
+			if used := budget.Used(); used != 0 {
+				t.Errorf("%s: %d bytes are in flight at the end", path, used)
+			}
+		})
 	}
 }

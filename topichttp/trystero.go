@@ -26,8 +26,7 @@ func trysteroMessage(m *member, s *socket.Socket, now time.Time, text []byte) er
 		const begin, middle = `{"topic":`, `,"payload":`
 		b := make([]byte, 0, len(begin)+len(topic)+len(middle)+len(payload)+1)
 		b = append(append(append(append(b, begin...), topic...), middle...), payload...)
-		m.publish(s, now, jsontext.String(topic), append(b, '}'))
-		return nil
+		return m.publish(s, now, jsontext.String(topic), append(b, '}'))
 	case jsontext.Is(kind, "subscribe"):
 		m.subscribe(jsontext.String(topic))
 	case jsontext.Is(kind, "unsubscribe"):

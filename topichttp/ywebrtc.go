@@ -27,8 +27,7 @@ func yMessage(m *member, s *socket.Socket, now time.Time, text []byte) error {
 	switch {
 	case !object:
 	case jsontext.Is(kind, "publish") && jsontext.IsString(topic):
-		m.publish(s, now, jsontext.String(topic), yBody(text))
-		return nil
+		return m.publish(s, now, jsontext.String(topic), yBody(text))
 	case jsontext.Is(kind, "subscribe"):
 		m.each(topics, m.subscribe)
 	case jsontext.Is(kind, "unsubscribe"):

@@ -22,7 +22,7 @@ type topicFlags struct {
 	ConnectionTopics int  `default:"200" group:"Topics" help:"Topics or swarms per connection. The server ignores further ones."`
 	TopicQueue       size `default:"256KiB" group:"Topics" help:"Bytes queued for a subscriber that does not read. Beyond it, a Trystero or WebTorrent client loses messages; a y-webrtc client loses its connection and subscribes again."`
 	Tracker          bool `group:"Topics" help:"Serve a tracker for WebTorrent clients at /announce."`
-	TrackerSwarms    int  `default:"1000" group:"Topics" help:"Swarms of the tracker on this server. A new one replaces the one without an announce for the longest time."`
+	TrackerSwarms    int  `default:"1000" group:"Topics" help:"Swarms of the tracker on this server. A new one replaces an old one of the address that has created the most."`
 }
 
 // check rejects invalid values.
