@@ -32,11 +32,12 @@ func binary(name string) string {
 
 // fields returns a frame with an action and the given names and JSON values.
 func fields(action string, values ...string) string {
-	b := `{"action":"` + action + `"`
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"action":%q`, action)
 	for i := 0; i < len(values); i += 2 {
-		b += fmt.Sprintf(",%q:%s", values[i], values[i+1])
+		fmt.Fprintf(&b, ",%q:%s", values[i], values[i+1])
 	}
-	return b + "}"
+	return b.String() + "}"
 }
 
 // announce announces a peer in a swarm.
