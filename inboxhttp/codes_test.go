@@ -158,7 +158,7 @@ func TestManyAddressesCannotGuessCodes(t *testing.T) {
 	})
 }
 
-// An address that the store refuses another code is told when to try again.
+// If the store refuses an address another code, the answer has a Retry-After.
 func TestAnAddressWithTooManyCodes(t *testing.T) {
 	inBubble(t, limited(limit.Config{}), func(s *server) {
 		var a answer

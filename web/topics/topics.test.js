@@ -25,7 +25,7 @@ async function inSync(t, servers, all, room, options = {}) {
   const begin = Date.now();
   const opening = (page, i) => open(page, all[i], room, pick(servers, i), options);
   if (options.password) {
-    // Two that open a guarded room in the same moment may miss each other, whatever the server.
+    // Two pages that open a room with a password at the same time may miss each other with any server.
     for (const [i, page] of pages.entries()) {
       await opening(page, i);
       await until(page, "connected", true, patience);

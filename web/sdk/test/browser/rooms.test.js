@@ -23,7 +23,7 @@ after(async () => {
   await stopServers();
 });
 
-/** Opens a page that enters a room, and says hello to everyone whom it is connected to. */
+/** Opens a page that enters a room, and says hello to everyone it connects to. */
 async function enter(page, id, options = {}) {
   await page.evaluate(async ([url, id, options]) => {
     const { join } = await import("/rooms.js");
