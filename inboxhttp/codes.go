@@ -21,25 +21,29 @@ const maxCodeBody = 64
 const (
 	created = iota
 	wrong
-	wrongUnderAttack
+	wrongThrice
+	wrongOnce
 )
 
 // The rates of codes, per address: those that it creates, the wrong ones that it tries, and
-// the wrong ones that it tries while the server is under attack.
+// the wrong ones that it tries while the server is under attack, and under a worse one.
 var (
 	codeRate       = limit.Rate{PerSecond: 1. / 6, Burst: 60}
 	codeGuessRate  = limit.Rate{PerSecond: 3. / 60, Burst: 3}
-	codeAttackRate = limit.Rate{PerSecond: 1. / 3600, Burst: 1}
+	codeThriceRate = limit.Rate{PerSecond: 3. / 3600, Burst: 3}
+	codeOnceRate   = limit.Rate{PerSecond: 1. / 3600, Burst: 1}
 )
 
 // allGuessesRate bounds the wrong codes of all addresses. Without it, a thousand addresses
 // would find one of a thousand living codes within eleven minutes. With it, they need nine
 // hours, and so do a million addresses. When the burst is used up, the server is under
-// attack: addresses that have not tried a wrong code for an hour still can. When they have used
-// up the burst a second time, everyone waits.
+// attack: only addresses that have tried fewer than three wrong codes can try one, so that
+// people who mistype can go on. A few hundred addresses cannot make it worse: they have tried
+// three each. After another half of the burst, only addresses that have not tried a wrong code
+// for an hour can try one. When a second burst is used up, everyone waits.
 var allGuessesRate = limit.Rate{PerSecond: 1, Burst: 600}
 
-// codeRows is how many addresses the table of codes remembers, at 32 bytes each. An attacker
+// codeRows is how many addresses the table of codes remembers, at 40 bytes each. An attacker
 // who makes it forget is left with allGuessesRate.
 const codeRows = 8 << 10
 
@@ -50,7 +54,7 @@ type codeLimits struct {
 }
 
 func newCodeLimits() codeLimits {
-	return codeLimits{limit.NewTable(codeRows, codeRate, codeGuessRate, codeAttackRate), limit.NewTable(1, allGuessesRate)}
+	return codeLimits{limit.NewTable(codeRows, codeRate, codeGuessRate, codeThriceRate, codeOnceRate), limit.NewTable(1, allGuessesRate)}
 }
 
 // mayCreate counts a new code, or returns how long the client has to wait.
@@ -58,29 +62,46 @@ func (l codeLimits) mayCreate(client netip.Addr) time.Duration {
 	return l.each.Take(l.each.Key(client), created, 1)
 }
 
-// mayGuess returns how long a client has to wait before it can try a code, or 0.
-func (l codeLimits) mayGuess(client netip.Addr) time.Duration {
+// guess counts a wrong code, or returns how long the client has to wait before it can try a
+// code. It counts before the code is looked up, so that no number of simultaneous requests
+// exceeds the limits. If the code turns out to be right, call revert.
+func (l codeLimits) guess(client netip.Addr) time.Duration {
 	key := l.each.Key(client)
-	if wait := l.each.Wait(key, wrong); wait > 0 {
+	if wait := l.each.Take(key, wrong, 1); wait > 0 {
 		return wait
 	}
+	if wait := l.crowded(key); wait > 0 {
+		l.each.Add(key, wrong, -1)
+		return wait
+	}
+	l.each.Add(key, wrongThrice, 1)
+	l.each.Add(key, wrongOnce, 1)
+	l.all.Add(l.everyone(), 0, 1)
+	return 0
+}
+
+// crowded returns how long a client has to wait because of the wrong codes of all addresses.
+func (l codeLimits) crowded(key limit.Key) time.Duration {
 	const burst = 600 * time.Second // how long allGuessesRate takes to make up for its burst
 	owed := l.all.Add(l.everyone(), 0, 0)
 	switch {
 	case owed < burst:
 		return 0
+	case owed < burst*3/2:
+		return min(l.each.Wait(key, wrongThrice), owed-burst+time.Second)
 	case owed < 2*burst:
-		return min(l.each.Wait(key, wrongUnderAttack), owed-burst+time.Second)
+		return min(l.each.Wait(key, wrongOnce), owed-burst*3/2+time.Second)
 	}
 	return owed - 2*burst + time.Second
 }
 
-// guessed counts a wrong code.
-func (l codeLimits) guessed(client netip.Addr) {
+// revert takes back what guess has counted.
+func (l codeLimits) revert(client netip.Addr) {
 	key := l.each.Key(client)
-	l.each.Add(key, wrong, 1)
-	l.each.Add(key, wrongUnderAttack, 1)
-	l.all.Add(l.everyone(), 0, 1)
+	for _, kind := range []int{wrong, wrongThrice, wrongOnce} {
+		l.each.Add(key, kind, -1)
+	}
+	l.all.Add(l.everyone(), 0, -1)
 }
 
 func (l codeLimits) everyone() limit.Key { return l.all.Key(netip.Addr{}) }
@@ -130,12 +151,12 @@ func (h *Handler) redeem(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("A code has six letters.")
 	}
 	client := clientaddr.Of(r.RemoteAddr)
-	if wait := h.codes.mayGuess(client); wait > 0 {
+	if wait := h.codes.guess(client); wait > 0 {
 		return problem.RateLimited.With("Too many wrong codes were tried.").After(wait)
 	}
 	i, err := h.Store.Redeem(r.Context(), code)
-	if errors.Is(err, inbox.ErrNoCode) {
-		h.codes.guessed(client)
+	if !errors.Is(err, inbox.ErrNoCode) && (err == nil || r.Context().Err() == nil) {
+		h.codes.revert(client) // but not for a client that has left: it may have used up a code
 	}
 	if err != nil {
 		return err

@@ -1,14 +1,20 @@
 package inboxhttp_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"inbox"
 	"inbox/internal/limit"
+	"inbox/memstore"
 )
 
 // Section 15: codes.
@@ -129,26 +135,33 @@ func TestManyAddressesCannotGuessCodes(t *testing.T) {
 			honest(address, s.code("alice", "")).want(http.StatusOK)
 			honest(address, "BBBBBB").wantProblem("no-such-code")
 		}
-		code := s.code("alice", "")
 		for i := range attackers { // the attack continues
 			guess(fmt.Sprint("198.18.0.", i))
 		}
-		wait := honest("2001:db8:0:0:ffff::2", code).wantLimited()
-		time.Sleep(wait)
-		honest("2001:db8:1::1", code).want(http.StatusOK)
+		// People can mistype a code, and even mistype it twice.
+		honest("2001:db8:0:0:ffff::2", s.code("alice", "")).want(http.StatusOK)
+		honest("2001:db8:1::1", "BBBBBB").wantProblem("no-such-code")
+		honest("2001:db8:1::1", s.code("alice", "")).want(http.StatusOK)
 
 		// So many addresses that each of them tries a single code.
 		tried = 0
-		for i := 0; ; i++ {
-			a := guess(fmt.Sprintf("198.19.%d.%d", i>>8, i&255))
-			if a.status == http.StatusTooManyRequests {
+		for ; tried < 400; tried++ {
+			guess(fmt.Sprintf("198.19.%d.%d", tried>>8, tried&255)).wantProblem("no-such-code")
+		}
+		code := s.code("alice", "")
+		wait := honest("2001:db8:2::1", code).wantLimited() // it has tried a wrong code
+		if wait > 10*time.Minute {
+			s.Errorf("an address that has tried one wrong code has to wait for %v", wait)
+		}
+		honest("203.0.113.2", s.code("alice", "")).want(http.StatusOK)
+		for {
+			if a := guess(fmt.Sprintf("198.19.%d.%d", tried>>8, tried&255)); a.status == http.StatusTooManyRequests {
 				break
 			}
 			if tried++; tried > 1500 {
 				s.Fatal("there is no limit for all addresses")
 			}
 		}
-		code = s.code("alice", "")
 		wait = honest("203.0.113.1", code).wantLimited()
 		if wait > 2*time.Second {
 			s.Errorf("others have to wait for %v", wait)
@@ -182,4 +195,45 @@ func TestAnAddressWithTooManyCodes(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		s.do(request{method: http.MethodPost, id: "alice", query: "?code"}).want(http.StatusOK)
 	})
+}
+
+// A client cannot try more codes by trying them at the same time, however slow the store is.
+func TestSimultaneousGuesses(t *testing.T) {
+	store := new(slowCodes)
+	c := limited(limit.Config{})
+	c.open = func(_ testing.TB, l inbox.Limits) inbox.Store {
+		store.Store, store.answer = memstore.New(l), make(chan struct{})
+		return store
+	}
+	inBubble(t, c, func(s *server) {
+		var all sync.WaitGroup
+		var missing, limited atomic.Int32
+		for range 20 {
+			all.Go(func() {
+				switch s.redeem("AAAAAA").status {
+				case http.StatusNotFound:
+					missing.Add(1)
+				case http.StatusTooManyRequests:
+					limited.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		close(store.answer)
+		all.Wait()
+		if missing.Load() != 3 || limited.Load() != 17 {
+			s.Errorf("%d codes were tried and %d refused, want 3 and 17", missing.Load(), limited.Load())
+		}
+	})
+}
+
+// slowCodes is a store that redeems codes only when answer is closed.
+type slowCodes struct {
+	inbox.Store
+	answer chan struct{}
+}
+
+func (s *slowCodes) Redeem(ctx context.Context, code string) (inbox.Invitation, error) {
+	<-s.answer
+	return s.Store.Redeem(ctx, code)
 }
