@@ -73,7 +73,7 @@ type cli struct {
 	Turn       turnCommand       `cmd:"" help:"The relay for calls: CPU per packet against coturn, memory per allocation, idle cost."`
 	Metrics    metricsCommand    `cmd:"" help:"Cost of limits and metrics: CPU per message against a server without them, and per scrape."`
 	PeerJS     peerjsCommand     `cmd:"" name:"peerjs" help:"CPU and memory of PeerJS sockets, against peerjs-server."`
-	Topics     topicsCommand     `cmd:"" help:"CPU and memory of y-webrtc clients, against y-webrtc's server."`
+	Topics     topicsCommand     `cmd:"" help:"CPU and memory of y-webrtc and WebTorrent clients, against their servers."`
 
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { pathToFileURL } from "node:url";
 
-const probe = createServer().listen(0, "127.0.0.1");
+const probe = createServer().listen(0); // on all addresses, as the server will
 await once(probe, "listening");
 const { port } = probe.address();
 probe.close();
