@@ -122,20 +122,22 @@ func ExampleClient_All() {
 	// bye
 }
 
+// exampleClient returns a client of the server for an example.
+func exampleClient(server *httptest.Server, id string) *client.Client {
+	c, err := client.New(client.Config{URL: server.URL + "/inbox", ID: id, Password: "secret of " + id})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return c
+}
+
 // A program meets others in a room.
 func ExampleClient_Join() {
 	server := exampleServer()
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	peer := func(id string) *client.Client {
-		c, err := client.New(client.Config{URL: server.URL + "/inbox", ID: id, Password: "secret of " + id})
-		if err != nil {
-			log.Fatal(err)
-		}
-		return c
-	}
-	alice, bob := peer("alice"), peer("bob")
+	alice, bob := exampleClient(server, "alice"), exampleClient(server, "bob")
 	defer alice.Close(ctx)
 	defer bob.Close(ctx)
 
@@ -163,14 +165,7 @@ func ExampleClient_Redeem() {
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	peer := func(id string) *client.Client {
-		c, err := client.New(client.Config{URL: server.URL + "/inbox", ID: id, Password: "secret of " + id})
-		if err != nil {
-			log.Fatal(err)
-		}
-		return c
-	}
-	alice, bob := peer("alice"), peer("bob")
+	alice, bob := exampleClient(server, "alice"), exampleClient(server, "bob")
 	defer alice.Close(ctx)
 	defer bob.Close(ctx)
 

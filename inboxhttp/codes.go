@@ -38,7 +38,7 @@ var (
 // would find one of a thousand living codes within eleven minutes. With it, they need nine
 // hours, and so do a million addresses. When the burst is used up, the server is under
 // attack: only addresses that have tried fewer than three wrong codes can try one, so that
-// people who mistype can go on. A few hundred addresses cannot make it worse: they have tried
+// people who mistype can try again. A few hundred addresses cannot make it worse: they have tried
 // three each. After another half of the burst, only addresses that have not tried a wrong code
 // for an hour can try one. When a second burst is used up, everyone waits.
 var allGuessesRate = limit.Rate{PerSecond: 1, Burst: 600}
