@@ -35,9 +35,9 @@ func fill(members string) []byte {
 func TestParsingAllocatesLittle(t *testing.T) {
 	for name, frame := range hostile {
 		t.Run(name, func(t *testing.T) {
-			var f said
+			var f clientFrame
 			n := testing.AllocsPerRun(5, func() {
-				if f = (said{}); !f.parse(frame) {
+				if f = (clientFrame{}); !f.parse(frame) {
 					t.Fatal("not parsed")
 				}
 			})
@@ -53,7 +53,7 @@ func BenchmarkHostileFrames(b *testing.B) {
 	for name, frame := range hostile {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				var f said
+				var f clientFrame
 				f.parse(frame)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(frame))*1024, "ns/KiB")
@@ -65,7 +65,7 @@ func BenchmarkHostileFrames(b *testing.B) {
 func BenchmarkParse(b *testing.B) {
 	frame := []byte(`{"type":"CANDIDATE","payload":{"candidate":{"candidate":"candidate:842163049 1 udp 1677729535 192.0.2.7 46154 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag ` + strings.Repeat("x", 200) + ` network-cost 999","sdpMid":"0","sdpMLineIndex":0},"type":"data","connectionId":"dc_abcdefgh"},"dst":"bob"}`)
 	for b.Loop() {
-		var f said
+		var f clientFrame
 		if !f.parse(frame) {
 			b.Fatal("not parsed")
 		}

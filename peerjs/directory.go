@@ -56,10 +56,9 @@ const (
 	chunks       = 100                    // most messages of a list and most servers in the register that are read
 )
 
-// A directory makes servers that share a store known to each other with their peers. It
-// uses only inboxes. Each server has one with the list of its peers. A common inbox, the
-// register, has the names of the servers. Clients cannot name these inboxes, and their
-// secrets require the pepper.
+// A directory lets servers that share a store list each other's peers. It uses only inboxes.
+// Each server has one with the list of its peers. A common inbox, the register, has the names
+// of the servers. Clients cannot name these inboxes, and their secrets require the pepper.
 type directory struct {
 	h        *Handler
 	register inbox.Peer

@@ -23,8 +23,8 @@ const (
 
 var heartbeat = []byte(`{"type":"HEARTBEAT"}`)
 
-// said is one text frame of a client, decoded.
-type said struct {
+// clientFrame is one text frame of a client, decoded.
+type clientFrame struct {
 	kind    string // one of the types, or "" for any other
 	dst     address
 	payload []byte // raw JSON within the frame; nil if absent
@@ -42,7 +42,7 @@ type address struct {
 
 // parse decodes a frame. It returns false unless the frame is a JSON object with a string
 // as its type.
-func (f *said) parse(text []byte) bool {
+func (f *clientFrame) parse(text []byte) bool {
 	var kind, dst []byte
 	object := jsontext.Object(text, func(name, value []byte) { // the last member of a name wins
 		switch {
@@ -107,7 +107,7 @@ func isHeld(kind string) bool { return kind == offer || kind == answer || kind =
 
 // body returns what is stored in the inbox: type and payload. The reader's frame also
 // gets src, from the message's sender, and dst.
-func (f *said) body() []byte {
+func (f *clientFrame) body() []byte {
 	const kind, payload = `"type":"`, `,"payload":`
 	b := make([]byte, 0, len(kind)+len(f.kind)+1+len(payload)+len(f.payload))
 	b = append(append(append(b, kind...), f.kind...), '"')
@@ -120,7 +120,7 @@ func (f *said) body() []byte {
 // isExpire reports whether a body is an EXPIRE.
 func isExpire(body []byte) bool { return bytes.HasPrefix(body, expireBody) }
 
-var expireBody = (&said{kind: expire}).body()
+var expireBody = (&clientFrame{kind: expire}).body()
 
 // appendFrame appends the frame for a body from src to dst.
 func appendFrame(to, body []byte, src address, dst string) []byte {

@@ -40,7 +40,7 @@ func FuzzFrame(f *testing.F) {
 		if !utf8.Valid(frame) {
 			return // package socket rejects such a frame
 		}
-		var s said
+		var s clientFrame
 		taken := s.parse(frame)
 		var members map[string]json.RawMessage
 		var kind string

@@ -28,7 +28,7 @@ func TestHeldMessagesCountTheirMemory(t *testing.T) {
 				holds[n] = new(hold)
 				for i := range 2 * maxHeld {
 					id, payload := frame(i)
-					f := said{kind: offer}
+					f := clientFrame{kind: offer}
 					if payload != "" {
 						f.payload = []byte(payload)
 					}

@@ -216,7 +216,7 @@ func (p *peer) refuse(s *socket.Socket, now time.Time, why refusal) error {
 // over must not get them again: a second OFFER closes the connection that the first has
 // made.
 func (p *peer) forward(s *socket.Socket) error {
-	said := 0
+	written := 0
 	for range rounds {
 		b, err := p.session.Look(context.Background())
 		switch {
@@ -255,7 +255,7 @@ func (p *peer) forward(s *socket.Socket) error {
 			return err
 		}
 		p.session.Acknowledge(cursor)
-		if said += size; said >= maxLook {
+		if written += size; written >= maxLook {
 			break
 		}
 	}

@@ -63,7 +63,7 @@ type publication interface {
 	publish() (status int) // as in HTTP
 }
 
-// A topical publication is one to a topic.
+// topical is a publication to a topic.
 type topical struct {
 	m     *member
 	topic string

@@ -29,10 +29,10 @@ const (
 
 // workers are the goroutines that run the functions of spots.
 //
-// A wake of a goroutine costs more than most functions. So only one worker at a time is
-// woken or started, and only while spots wait. Meanwhile those that run take spots from the
-// queue. When the new worker takes one and others still wait, it gets the next worker. So a
-// worker that blocks holds up nothing, but a burst of short functions costs only one wake.
+// Waking a goroutine costs more than most functions. So only one worker at a time is woken or
+// started, and only while spots wait. Meanwhile the running workers take spots from the queue.
+// When the new worker takes one and others still wait, it wakes or starts the next worker. A
+// blocked worker therefore delays no spot, and a burst of short functions costs only one wake.
 type workers struct {
 	lot  *Lot
 	idle chan struct{} // wakes an idle worker

@@ -8,7 +8,7 @@ import { digestOf } from "./transfer.js";
 
 const FOLDER = "inbox-files";
 /** Maximum size of all files together, in bytes, if the browser offers no disk and memory stores them. */
-export const MEMORY = 512 * 2 ** 20;
+const MEMORY = 512 * 2 ** 20;
 /** Parts that no page has opened for this long, in milliseconds, are removed. */
 const MAX_PART_AGE = 3 * 24 * 3600_000;
 /** How long a page may take to unload when it is reloaded, in milliseconds. */

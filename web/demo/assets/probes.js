@@ -37,7 +37,7 @@ const PACKETS = 20;
 const random = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** Creates a peer with a random id and password. leave closes its inbox. */
-export function createPeer() {
+function createPeer() {
   const id = `test-${random()}`;
   const password = random();
   return { id, password, headers: { Authorization: `Basic ${btoa(`${id}:${password}`)}` } };

@@ -124,7 +124,7 @@ export function readHeader(text) {
 }
 
 /** @param {unknown} id */
-export function isId(id) {
+function isId(id) {
   return typeof id === "string" && /^[0-9a-z]{26}$/.test(id);
 }
 

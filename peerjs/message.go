@@ -11,7 +11,7 @@ import (
 
 // Message handles one frame of the client. It ignores invalid ones, as clients expect.
 func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
-	var f said
+	var f clientFrame
 	if p.left || p.refused != "" || p.told || !p.begun {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (p *peer) Message(s *socket.Socket, now time.Time, text []byte) error {
 }
 
 // send stores a message in the recipient's inbox, or holds it.
-func (p *peer) send(s *socket.Socket, now time.Time, f *said) error {
+func (p *peer) send(s *socket.Socket, now time.Time, f *clientFrame) error {
 	if a := p.hold.find(f.dst); a != nil && !isHeld(f.kind) {
 		_ = p.deliver(a) // preserve the order
 		p.hold.settle()
