@@ -7,6 +7,7 @@ import { startServer } from "./server.js";
 import { areConnected, assertNoFaults, calls, launch, person, reaches, waits } from "./browser.js";
 import { assertAccessible } from "./axe.js";
 import { becomes, makeFile } from "./files.js";
+import { isWith } from "./group.js";
 import { assertSpoken, listen } from "./speech.js";
 import { showState, states } from "./states.js";
 
@@ -171,6 +172,42 @@ test("a whole call with the keyboard only", async () => {
   await enter(alice, "#over [data-leave]");
   await reaches(alice, "setup");
   await assertFocus(alice, "#setup-title");
+});
+
+test("a group call with the keyboard only, and screen readers announce who joins and leaves, once each", async () => {
+  const [alice, bob] = await Promise.all([person(browser), person(browser)]);
+  await alice.addInitScript(listen);
+  await alice.goto(`${server.local}call`);
+  await enter(alice, "#group");
+  await alice.waitForSelector("#setup[data-mode='group']");
+  await assertFocus(alice, "#setup-title");
+  await tabTo(alice, "input[name='wish']");
+  await alice.keyboard.press("ArrowUp");
+  assert.equal(await alice.isChecked("input[value='none']"), true);
+  await enter(alice, "#start");
+  await isWith(alice);
+  await assertFocus(alice, "#invite h2");
+
+  await bob.goto(alice.url());
+  await bob.fill("#name", "Bob");
+  await enter(bob, "#start");
+  await isWith(alice, "Bob");
+  await assertFocus(alice, "#stage");
+  await enter(alice, "#add-people");
+  await assertFocus(alice, "#invite h2");
+  await alice.keyboard.press("Escape");
+  await assertFocus(alice, "#add-people");
+  await tabTo(alice, "#text");
+  await alice.keyboard.type("typed without a mouse");
+  await alice.keyboard.press("Enter");
+  await bob.locator("#log [data-kind='theirs']", { hasText: "typed without a mouse" }).waitFor();
+  await enter(bob, "#hang-up");
+  await assertFocus(bob, "#over h2");
+  await isWith(alice);
+  await assertSpoken(alice, /^Bob joined the call/, /^Bob left the call/);
+  await enter(bob, "#over [data-leave]");
+  await reaches(bob, "setup");
+  await assertFocus(bob, "#setup-title");
 });
 
 test("a file is sent, received and cleared with the keyboard only", async () => {

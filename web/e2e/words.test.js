@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findings } from "../demo/assets/causes.js";
 import { endingWords as filesEnding, meetWords, recipientWords, shareWords } from "../demo/assets/files-words.js";
-import { awayWords, codeFaults, codeHint, endingWords, endings, problems, stateWords, stepWords } from "../demo/assets/words.js";
+import { groupEndings, groupStatus, groupStep, invitations, tileWords } from "../demo/assets/group-words.js";
+import { awayWords, codeFaults, codeHint, endingWords, endings, problems, setupWords, stateWords, stepWords } from "../demo/assets/words.js";
 
 /** Terms that belong under Details. */
 const JARGON = /\b(ICE|STUN|TURN|UDP|TCP|TLS|NAT|DNS|SDP|SDK|WebRTC|WebSockets?|candidates?|signaling|peers?|inbox(es)?|the other side|somebody)\b/;
@@ -60,6 +61,20 @@ test("rooms are explained in plain sentences, and each person's transfer too", (
   assert.equal(shareWords(share), "1 of 14 received it · 1 declined · 5 could not receive it · 1 left · 50 % of 10 bytes · 2 bytes/s · 3 s left");
   assert.equal(shareWords({ ...share, people: [] }), "Nobody else is here yet. Everyone who enters is asked for it.");
   assert.equal(shareWords({ ...share, to: { peer: "bob", name: "Bob" }, people: [to("cancelled", { why: "declined" })] }), "For \u2068Bob\u2069 only. Declined it.");
+});
+
+test("group calls are explained in plain sentences", () => {
+  for (const { text, name } of Object.values(setupWords)) for (const words of [text, name]) assertPlain(words, text);
+  for (const { text, here } of Object.values(invitations)) for (const words of [text, here]) assertPlain(words, text);
+  for (const { title, text } of Object.values(groupEndings)) for (const words of [text, `${title}.`]) assertPlain(words, title);
+  for (const [name, text] of Object.entries(tileWords)) assert.doesNotMatch(text, JARGON, name);
+  for (const name of ["", "Bob"]) {
+    for (const step of ["present", "joined", "back", "gone"]) assertPlain(groupStep(step, name), step);
+    for (const { title, text } of Object.values(problems)) assertPlain(groupStep("apart", name, `${title} ${text}`), title);
+    for (const why of Object.values(endings)) assertPlain(groupStep("apart", name, why), why);
+  }
+  assert.equal(groupStep("joined", "Bob"), "\u2068Bob\u2069 joined the call.");
+  assert.equal(groupStatus("connected", 3), "3 people in the call");
 });
 
 test("codes are explained in plain sentences", () => {

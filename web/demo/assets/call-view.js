@@ -61,7 +61,11 @@ export function showInvitation(open = element("invite").hidden) {
   element("close-invite").hidden = state === "waiting";
   if (state === "waiting") return;
   element("invite").hidden = !open;
-  if (!open) hideCode();
+  if (open) /** @type {HTMLElement} */ (document.querySelector("#invite h2:not([hidden])")).focus();
+  else {
+    hideCode();
+    keepFocus(button);
+  }
 }
 
 /**

@@ -215,6 +215,7 @@ for (const button of ["share-screen", "stop-sharing"]) onclick(button, () => own
 onclick("hang-up", () => call?.hangUp());
 onclick("give-up", () => call?.hangUp());
 for (const button of ["add-people", "close-invite"]) onclick(button, () => showInvitation());
+element("invite").addEventListener("keydown", ({ key }) => key === "Escape" && showInvitation(false));
 onclick("group", () => {
   saveName(cleanName(/** @type {HTMLInputElement} */ (element("name")).value));
   location.assign(linkToRoom("call", randomId()));

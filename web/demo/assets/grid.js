@@ -1,8 +1,8 @@
 /** The arrangement of the tiles of a group call. */
 
-/** The narrowest and the widest tile: width divided by height. A tile crops the picture that has another shape. */
-const NARROWEST = 1;
+/** The widest tile, and the narrowest one in a tall area: width divided by height. A tile crops a picture of another shape. */
 const WIDEST = 16 / 9;
+const NARROWEST = 3 / 4;
 /** The shape of most cameras. The arrangement that shows most of such a picture wins. */
 const CAMERA = 4 / 3;
 /** The shape of most screens, and the parts of the area that the other tiles may get while someone shares one. */
@@ -21,11 +21,13 @@ const RECOGNIZABLE = 80;
  * @returns {Box[]}
  */
 export function placeTiles(count, { width, height }, gap) {
+  // A phone that is held upright sends tall pictures.
+  const narrowest = Math.min(1, Math.max(NARROWEST, width / height));
   let best = { columns: 1, width: 0, height: 0, shown: -1 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const cell = { width: (width - gap * (columns - 1)) / columns, height: (height - gap * (rows - 1)) / rows };
-    const tile = { width: Math.min(cell.width, cell.height * WIDEST), height: Math.min(cell.height, cell.width / NARROWEST) };
+    const tile = { width: Math.min(cell.width, cell.height * WIDEST), height: Math.min(cell.height, cell.width / narrowest) };
     const shown = shownIn(tile);
     if (shown > best.shown) best = { columns, ...tile, shown };
   }

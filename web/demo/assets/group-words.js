@@ -58,7 +58,7 @@ export const invitations = {
   },
   group: {
     title: "Send this link to up to five people",
-    text: "Everyone who opens it can join the call. Nobody has to ring.",
+    text: "Everyone who has it can join the call.",
     here: "Open more windows, and join the call from there.",
     stop: "Leave the call",
     link: "The link to this call",
