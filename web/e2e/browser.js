@@ -111,6 +111,21 @@ export async function person(browser, options = {}) {
   return watch(await browser.newContext({ ignoreHTTPSErrors: true, ...options }));
 }
 
+/** Opens a page in a network that lets nothing through: no candidate of the other side works. */
+export async function walled(browser) {
+  const page = await person(browser);
+  await page.addInitScript(() => {
+    const { addIceCandidate, setRemoteDescription } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.addIceCandidate = function (given) {
+      return addIceCandidate.call(this, { ...given, candidate: given.candidate.replace(/ \d+ typ/, " 9 typ") });
+    };
+    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+      return setRemoteDescription.call(this, { type, sdp: sdp.replace(/^a=candidate.*\r\n/gm, "") });
+    };
+  });
+  return page;
+}
+
 /** @param {import("playwright-core").Page} page @param {string} state */
 export async function reaches(page, state) {
   try {

@@ -1,11 +1,12 @@
 /** Several people in a group call. */
 
 import assert from "node:assert/strict";
-import { fillSetup, person, reaches, until } from "./browser.js";
+import { TIMEOUT, fillSetup, person, reaches, until } from "./browser.js";
 
 /** Makes cameras take small pictures, since the processor encodes each for everyone else. Runs in the page. */
 function takeSmallPictures() {
-  const { getUserMedia } = MediaDevices.prototype;
+  const { getUserMedia } = globalThis.MediaDevices?.prototype ?? {};
+  if (!getUserMedia) return; // an empty page
   MediaDevices.prototype.getUserMedia = function ({ video, ...more }) {
     window.asked = (window.asked ?? 0) + 1;
     return getUserMedia.call(this, { ...more, ...(video && { video: { ...video, width: 160, height: 120 } }) });
@@ -21,6 +22,7 @@ function takeSmallPictures() {
 export function people(browser, count, options) {
   return Promise.all(Array.from({ length: count }, async () => {
     const page = await person(browser, options);
+    page.setDefaultTimeout(3 * TIMEOUT); // six people keep a processor busy
     await page.addInitScript(takeSmallPictures);
     return page;
   }));

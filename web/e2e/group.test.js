@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { placeAround, placeTiles } from "../demo/assets/grid.js";
 import { assertAccessible } from "./axe.js";
-import { assertNoFaults, closeBrowsers, launch, person, problemEnds, problemText, reaches } from "./browser.js";
+import { assertNoFaults, closeBrowsers, launch, person, problemEnds, problemText, reaches, walled } from "./browser.js";
 import { events, hearsAll, isWith, joins, people, seesAll, tileOf } from "./group.js";
 import { startServer, stopServers } from "./server.js";
 import { showState, states } from "./states.js";
@@ -244,6 +244,31 @@ test("a browser that blocks calls says so on both sides", async () => {
   assert.match(await alice.innerText(".tile"), /Connecting|Trying again/);
   await bob.context().close();
   await isWith(alice);
+});
+
+test("two people without a path between them read why, and the page keeps trying", async () => {
+  const bare = await startServer(["--turn", "off", "--tls", "self-signed"]);
+  const [alice, bob] = await Promise.all([walled(browser), walled(browser)]);
+  const link = newLink(bare);
+  await joins(alice, link, { name: "Alice", wish: "none" });
+  await isWith(alice);
+  await bob.clock.install();
+  await joins(bob, link, { name: "Bob", wish: "none" });
+  await bob.waitForSelector(".tile[data-state='connecting']");
+  await bob.clock.runFor(12_000);
+  await bob.waitForSelector(".tile[data-state='slow']");
+  await bob.clock.runFor(40_000);
+  await bob.waitForSelector(".tile[data-state='failed']");
+  assert.match(await bob.innerText(".tile"), /Someone|Trying/);
+  assert.match((await events(bob, "apart"))[0], /^You could not be connected to someone\. .*\. This page tries again\.$/);
+  assert.match(await bob.innerText("#notices"), /connect/);
+});
+
+test("a link with an impossible name says that it is incomplete", async () => {
+  const page = await person(browser);
+  await page.goto(`${server.url}call#room=a%3Ab`);
+  await problemText(page, "broken-link");
+  assert.equal(await page.getAttribute("#setup", "data-mode"), "wait");
 });
 
 test("a duplicated tab asks before it takes the place of the other", async () => {

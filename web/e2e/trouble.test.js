@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from "node:test";
 import { startServer, stopServers } from "./server.js";
 import {
   areConnected, assertNoFaults, calls, closeBrowsers, hears, launch, opens, person, reaches, problemText, problemEnds, sees,
-  step, waits, writes,
+  step, waits, walled, writes,
 } from "./browser.js";
 
 /** One browser with a camera, and one without devices. */
@@ -211,21 +211,6 @@ test("when the other inbox is full, the page waits and then continues", async ()
   const last = await (await program("GET", `?after=${next.cursor}`, { ...bob, accept: "application/json" })).json();
   assert.equal(JSON.parse(last.messages.at(-1).body).type, "bye");
 });
-
-/** Opens a page in a network that lets nothing through: no candidate of the other side works. */
-async function walled(browser) {
-  const page = await person(browser);
-  await page.addInitScript(() => {
-    const { addIceCandidate, setRemoteDescription } = RTCPeerConnection.prototype;
-    RTCPeerConnection.prototype.addIceCandidate = function (given) {
-      return addIceCandidate.call(this, { ...given, candidate: given.candidate.replace(/ \d+ typ/, " 9 typ") });
-    };
-    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
-      return setRemoteDescription.call(this, { type, sdp: sdp.replace(/^a=candidate.*\r\n/gm, "") });
-    };
-  });
-  return page;
-}
 
 test("without a path, the page says what can help, and accepts STUN and TURN servers", async () => {
   const [alice, bob] = await Promise.all([walled(browser), walled(browser)]);

@@ -1,6 +1,5 @@
 /** A group call: connects the people of a room to the tiles, the log and the chat. */
 
-import { InboxError } from "../inbox.js";
 import { addLine, showChat, showState } from "./call-view.js";
 import { failureInGroup, offerTest } from "./failures.js";
 import { Group, RoomFull, distinctNames } from "./group.js";
@@ -68,10 +67,10 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
           refresh();
         }
       },
-      onleft(person) {
+      onleft(person, over) {
         const { announced } = factsOf(person.id);
         forget(person.id);
-        if (ends.signal.aborted) return;
+        if (over) return;
         if (announced) {
           former.add(person.id);
           if (former.size > MAX_FORMER) former.delete([...former][0]);
@@ -185,15 +184,11 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
     busy: true,
     async run(signal) {
       signal.addEventListener("abort", () => ends.abort());
-      while (!signal.aborted) {
-        try {
-          return await group.run(ends.signal);
-        } catch (error) {
-          if (signal.aborted) return;
-          if (error instanceof RoomFull) return end(error.byServer ? "server-full" : "full");
-          // The SDK has tried for half a minute. The person may wait longer.
-          if (!(error instanceof InboxError && error.passes)) throw error;
-        }
+      try {
+        await group.run(ends.signal);
+      } catch (error) {
+        if (!(error instanceof RoomFull)) throw error;
+        end(error.byServer ? "server-full" : "full");
       }
     },
     first() {},

@@ -32,7 +32,7 @@ const NAME_TIMEOUT = 3000;
  * @property {() => void} onpeople someone came, left, is connected, or has another name
  * @property {(person: Person, open: boolean) => void} onchannel whether send() works
  * @property {(person: Person, data: any) => void} ondata a message from a person, unchecked
- * @property {(person: Person) => void} onleft
+ * @property {(person: Person, over: boolean) => void} onleft over: whether this page, not the person, has left
  * @property {(pc: RTCPeerConnection, person: Person) => void} setup adds tracks and channels to a connection before it is made
  */
 
@@ -95,7 +95,7 @@ export class Group {
       if (signal.aborted) return;
       throw error instanceof InboxError && error.code === "room-full" ? new RoomFull(true) : error;
     } finally {
-      for (const person of this.people.values()) this.#remove(person);
+      for (const person of this.people.values()) this.#remove(person, true);
     }
   }
 
@@ -158,12 +158,12 @@ export class Group {
     return person;
   }
 
-  /** @param {Person} person */
-  #remove(person) {
+  /** @param {Person} person @param {boolean} [over] whether this page has left */
+  #remove(person, over = false) {
     this.people.delete(person.id);
     this.#close(person);
     person.pc = undefined;
-    this.#page.onleft(person);
+    this.#page.onleft(person, over);
   }
 
   /** @param {Person} person */
