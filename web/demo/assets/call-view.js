@@ -33,7 +33,7 @@ export function showState(state, name = "", title = "") {
   element("fill").hidden = element("hang-up").hidden = !together;
   if (document.body.dataset.call === "group") element("fill").hidden = true; // tiles are always filled
   element("share-screen").hidden = !together || navigator.mediaDevices?.getDisplayMedia === undefined;
-  showInvitation(false);
+  showInvitation(false, { moveFocus: false });
   element("opening-text").textContent = state === "media"
     ? "Your browser may ask whether this page may use your camera and microphone. Allow it to be seen and heard."
     : "Connecting to the server…";
@@ -52,20 +52,21 @@ export function inviteTo(kind) {
 /**
  * Opens or closes the panel with the link to a group call, while others are there.
  * @param {boolean} [open] by default, the opposite
+ * @param {{moveFocus?: boolean}} [options] moveFocus: into the panel, or back to its button
  */
-export function showInvitation(open = element("invite").hidden) {
+export function showInvitation(open = element("invite").hidden, { moveFocus = true } = {}) {
   const { state, call } = document.body.dataset;
   const button = element("add-people");
   button.hidden = call !== "group" || element("hang-up").hidden;
   button.setAttribute("aria-expanded", String(open));
   element("close-invite").hidden = state === "waiting";
+  element("invite-stop").hidden = state !== "waiting";
   if (state === "waiting") return;
   element("invite").hidden = !open;
+  if (!open) hideCode();
+  if (!moveFocus) return;
   if (open) /** @type {HTMLElement} */ (document.querySelector("#invite h2:not([hidden])")).focus();
-  else {
-    hideCode();
-    keepFocus(button);
-  }
+  else keepFocus(button);
 }
 
 /**
