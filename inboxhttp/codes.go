@@ -82,8 +82,8 @@ func (l codeLimits) guess(client netip.Addr) time.Duration {
 
 // crowded returns how long a client has to wait because of the wrong codes of all addresses.
 func (l codeLimits) crowded(key limit.Key) time.Duration {
-	const burst = 600 * time.Second // how long allGuessesRate takes to make up for its burst
-	owed := l.all.Add(l.everyone(), 0, 0)
+	burst := time.Duration(float64(allGuessesRate.Burst) / allGuessesRate.PerSecond * float64(time.Second))
+	owed := l.all.Add(l.everyone(), 0, 0) // how long the rate takes to make up for all guesses
 	switch {
 	case owed < burst:
 		return 0
