@@ -91,14 +91,15 @@ func (c *Client) sendOnce(ctx context.Context, to string, d inbox.Draft) error {
 	return err
 }
 
-// lanes serialize the sends to each recipient. A lane exists only while it has users.
+// lanes serialize requests by name: the sends to each recipient, or the joins and leaves of each
+// room. A lane exists only while it has users.
 type lanes struct {
 	mu  sync.Mutex // guards all and its lanes
 	all map[string]*lane
 }
 
 type lane struct {
-	turn  chan struct{} // full while a send is active
+	turn  chan struct{} // full while a request is active
 	users int
 }
 
