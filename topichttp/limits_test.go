@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"inbox"
 	"inbox/internal/flight"
 	"inbox/internal/inboxtest"
@@ -313,5 +315,32 @@ func TestQueuesCountForTheirAddress(t *testing.T) {
 	}
 	if err := clients.Hold(netip.MustParseAddr("192.0.2.9"), 1<<20); err != nil {
 		t.Errorf("another address has no room: %v", err)
+	}
+}
+
+// A client that publishes more at once than the queue of a subscriber can hold gets all of
+// it, as do others that read: the server also writes while it has more to read.
+func TestManyPublicationsAtOnce(t *testing.T) {
+	for name, each := range map[string]struct{ many, body int }{"long": {40, 8 << 10}, "longest": {3, 100 << 10}} {
+		t.Run(name, func(t *testing.T) {
+			s := overLoopback(t, topichttp.Config{})
+			publisher, other := s.connect("/yjs"), s.connect("/yjs")
+			for _, c := range []*client{publisher, other} {
+				c.Say(`{"type":"subscribe","topics":["room"]}`)
+				c.silent()
+			}
+			var all []byte
+			data := strings.Repeat("x", each.body)
+			for n := range each.many {
+				frame := ws.NewTextFrame(fmt.Appendf(nil, `{"type":"publish","topic":"room","n":%d,"data":%q}`, n, data))
+				all = append(all, ws.MustCompileFrame(ws.MaskFrame(frame))...)
+			}
+			go publisher.Conn.Write(all)
+			for n := range each.many {
+				for _, c := range []*client{publisher, other} {
+					c.Want(fmt.Sprintf(`{"type":"publish","topic":"room","n":%d,"data":%q,"clients":2}`, n, data))
+				}
+			}
+		})
 	}
 }

@@ -82,8 +82,8 @@ func (s *Spot) Wake() { s.post(Woken) }
 // Begin runs the spot's function for the first time, in the calling goroutine, unless a
 // wake is already running it.
 func (s *Spot) Begin() {
-	if s.add(Begun) {
-		s.loop()
+	if s.add(Begun) && s.turn() {
+		s.lot.workers.run(s)
 	}
 }
 
@@ -93,7 +93,7 @@ func (s *Spot) post(e Events) {
 	}
 }
 
-// add records an event and reports whether the caller must run the loop.
+// add records an event and reports whether the caller must run the spot.
 func (s *Spot) add(e Events) bool {
 	for {
 		old := s.state.Load()
@@ -109,22 +109,17 @@ func (s *Spot) add(e Events) bool {
 	}
 }
 
-func (s *Spot) loop() {
+// turn runs the function once. It reports whether events have arrived meanwhile. Then the
+// caller must run the spot again, after others had their turn.
+func (s *Spot) turn() (again bool) {
 	defer s.recover()
-	for {
-		e := Events(s.state.Swap(uint32(running))) &^ internal
-		s.gone = s.gone || e&Gone != 0
-		if e&(Readable|Gone) != 0 {
-			s.clearDry()
-		}
-		s.run(s, e)
-		if Events(s.state.Load())&left != 0 {
-			return
-		}
-		if s.state.CompareAndSwap(uint32(running), 0) {
-			return
-		}
+	e := Events(s.state.Swap(uint32(running))) &^ internal
+	s.gone = s.gone || e&Gone != 0
+	if e&(Readable|Gone) != 0 {
+		s.clearDry()
 	}
+	s.run(s, e)
+	return Events(s.state.Load())&left == 0 && !s.state.CompareAndSwap(uint32(running), 0)
 }
 
 // recover keeps a panic on one connection from ending the process, as net/http does for

@@ -90,7 +90,9 @@ func (w *workers) work() {
 	defer idle.Stop()
 	for {
 		for s := w.first(); s != nil; s = w.pop() {
-			s.loop()
+			if s.turn() {
+				w.run(s)
+			}
 		}
 		idle.Reset(idleWorker)
 		select {

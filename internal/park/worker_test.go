@@ -2,6 +2,7 @@ package park
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,5 +100,37 @@ func TestSpotsRunWhileOthersBlock(t *testing.T) {
 		l.workers.mu.Lock()
 		defer l.workers.mu.Unlock()
 		return l.workers.busy == 0 && !l.workers.coming
+	})
+}
+
+// A spot that always has more to do lets others run in between.
+func TestTurns(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	eachWatched(t, func(t *testing.T, l *Lot, open opener) {
+		done := make(chan struct{})
+		server, _ := open(t)
+		other := parked(t, l, server, func(s *Spot, _ Events) {
+			close(done)
+			s.Close()
+		})
+		turns := 0 // used only by the function, then after the end
+		server, _ = open(t)
+		busy := parked(t, l, server, func(s *Spot, _ Events) {
+			turns++
+			if turns == 1 {
+				other.Wake()
+			}
+			select {
+			case <-done:
+				s.Close()
+			default:
+				s.Wake()
+			}
+		})
+		busy.Wake()
+		inboxtest.Until(t, "both have ended", func() bool { return l.Len() == 0 })
+		if turns > 10 {
+			t.Errorf("the busy spot had %d turns before the other had one", turns)
+		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -16,6 +17,7 @@ import (
 
 // read handles the frames that have arrived.
 func (s *Socket) read(now time.Time) error {
+	handled := 0
 	for n := 1; ; n++ {
 		s.work.begun, s.waits = s.buf.Buffered() > 0, s.frameLimit(now)
 		header, err := ws.ReadHeaderBuffer(s.buf, s.head[:])
@@ -30,16 +32,36 @@ func (s *Socket) read(now time.Time) error {
 			s.keepUnread()
 			return nil
 		}
-		if s.buf.Buffered() == 0 && len(s.early) == 0 && (s.spot.Drained() || n >= maxFrames) {
+		if s.buf.Buffered() == 0 && len(s.early) == 0 && !s.unread && s.spot.Drained() {
 			return nil
 		}
-		if s.waited || n%maxFrames == 0 { // also deliver messages to a client that pauses within a frame or never pauses
+		if handled += int(header.Length); n >= maxFrames || handled >= maxHandled {
+			s.yield()
+			return nil
+		}
+		if s.waited { // also deliver messages to a client that pauses within a frame
 			now = time.Now()
 			if err := s.protocol.Look(s, now); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// yield ends the reading of a run, so that other sockets get their turn, those that now
+// have something to send among them.
+func (s *Socket) yield() {
+	s.keepUnread()
+	s.spot.Wake()
+}
+
+// keepUnread keeps what was read into buf for another run, which reads on.
+func (s *Socket) keepUnread() {
+	n := s.buf.Buffered()
+	p, _ := s.buf.Peek(n)
+	s.early = slices.Concat(p, s.early)
+	s.buf.Discard(n)
+	s.unread = true
 }
 
 // frameLimit returns the deadline for the rest of a frame that starts now.
@@ -250,6 +272,7 @@ func (w *work) Read(p []byte) (int, error) {
 		w.begun = true
 		return n, nil
 	}
+	s.unread = false
 	if !w.begun {
 		w.begun = true
 		return s.spot.ReadNow(p)

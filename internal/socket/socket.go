@@ -25,8 +25,9 @@ const (
 	writeTimeout = 10 * time.Second // to read what one run writes
 	closeTimeout = 2 * time.Second  // to close after our close frame
 
-	flushAt   = 8 << 10 // pending bytes that trigger a write
-	maxFrames = 64      // frames read before anything else is done
+	flushAt    = 8 << 10  // pending bytes that trigger a write
+	maxFrames  = 64       // frames read before other sockets get their turn
+	maxHandled = 64 << 10 // bytes of frames, likewise
 )
 
 // A Protocol handles the messages of one socket. The Socket calls its methods one at a
@@ -84,6 +85,7 @@ type Socket struct {
 
 	started  bool
 	look     bool      // before the next rest
+	unread   bool      // the kernel may have more to read
 	pinged   bool      // pinged without an answer
 	deadline time.Time // of the next ping, or of the answer to the last one
 	firstBy  time.Time // deadline of the first message; zero once it has arrived
@@ -145,16 +147,13 @@ func (s *Socket) step(e park.Events, now time.Time) error {
 	if err := s.push(now); err != nil {
 		return err
 	}
-	readable := e&(park.Readable|park.Gone) != 0 || len(s.early) > 0
-	if over, unread := s.endPause(now); over {
-		readable = readable || unread
+	s.unread = s.unread || e&(park.Readable|park.Gone) != 0
+	if s.endPause(now) {
 		if err := s.protocol.Look(s, now); err != nil { // it may pause again
 			return err
 		}
 	}
-	if s.isPaused(now) {
-		s.strain.unread = s.strain.unread || readable
-	} else if readable {
+	if s.hasInput(now) {
 		if err := s.read(now); err != nil {
 			return err
 		}
@@ -214,10 +213,15 @@ func (s *Socket) rest(now time.Time) error {
 	if s.look && s.options.Patient { // the last write made room
 		s.spot.Wake()
 	}
-	if s.isPaused(now) && !s.spot.Polled() {
-		return nil // nothing may read before the pause ends
+	if s.hasInput(now) || s.isPaused(now) && !s.spot.Polled() {
+		return nil // nothing else may read before the next run, or before the pause ends
 	}
 	return s.spot.Watch(watch)
+}
+
+// hasInput reports whether there may be something to read now.
+func (s *Socket) hasInput(now time.Time) bool {
+	return (s.unread || len(s.early) > 0) && !s.isPaused(now)
 }
 
 // end sends the close frame, if the client is still there, and closes.

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"slices"
 	"time"
 )
 
@@ -21,7 +20,6 @@ type strain struct {
 	behind []byte    // counts for the budget
 	since  time.Time // when the kernel last took something
 	paused time.Time // the end of a pause, or zero
-	unread bool      // there may be more to read after the pause
 }
 
 func (s *Socket) strained() *strain {
@@ -46,25 +44,15 @@ func (s *Socket) isPaused(now time.Time) bool {
 	return s.strain != nil && now.Before(s.strain.paused)
 }
 
-// endPause reports whether a pause is over, and whether something may be left to read.
-func (s *Socket) endPause(now time.Time) (over, unread bool) {
+// endPause reports whether a pause is over.
+func (s *Socket) endPause(now time.Time) bool {
 	x := s.strain
 	if x == nil || x.paused.IsZero() || now.Before(x.paused) {
-		return false, false
+		return false
 	}
-	unread = x.unread
-	x.paused, x.unread = time.Time{}, false
+	x.paused = time.Time{}
 	s.relax()
-	return true, unread
-}
-
-// keepUnread keeps what was read into buf for after the pause.
-func (s *Socket) keepUnread() {
-	n := s.buf.Buffered()
-	p, _ := s.buf.Peek(n)
-	s.early = slices.Concat(p, s.early)
-	s.buf.Discard(n)
-	s.strain.unread = true
+	return true
 }
 
 // relax frees the strain when nothing is left of it.
