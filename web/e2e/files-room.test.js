@@ -76,11 +76,12 @@ test("two files and a folder reach everyone who accepts them, and one person's r
     }
   }
   assert.equal(await alice.locator(".transfer").count(), 3, "one row for each file and folder");
+  await showsText(alice, files[1], /^0 of 2 received it · nobody has answered yet$/);
   await press(carol, files[1], "Decline");
-  await showsText(alice, files[1], "0 of 2 received it · 1 declined");
+  await showsText(alice, files[1], "0 of 2 received it · 1 has not answered yet · 1 declined");
   await Promise.all([bob, carol].map((page) => page.click("#accept-all")));
   for (const file of [...files, folder]) await becomes(alice, file, "done");
-  await showsText(alice, files[0], "2 of 2 received it");
+  await showsText(alice, files[0], /^2 of 2 received it · still offered to anyone who enters$/);
   await showsText(alice, files[1], "1 of 2 received it · 1 declined");
   await showsText(alice, folder, "2 of 2 received it");
   assert.deepEqual(await recipients(alice, files[1]), { Bob: "Received and checked.", Carol: "Declined it." });

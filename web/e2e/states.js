@@ -159,7 +159,7 @@ const fourOthers = room(["Bob"], ["Carol"], ["דנה לוי"], ["", "connecting"
 
 /** A row of what is offered to a room. @param {number} i @param {object} more @param {...object} people what each of them receives */
 const share = (i, more, ...people) => item(i, {
-  rate: { now: 0, left: 0 }, ...more,
+  choices: [{}], rate: { now: 0, left: 0 }, ...more,
   people: people.map((one, n) => ({ item: item(i, one), exchange: { connected: true, here: one.here !== false, peer: `peer${n}`, name: ["Bob", "Carol", "דנה לוי", "Dave"][n] } })),
 });
 

@@ -58,7 +58,7 @@ test("rooms are explained in plain sentences, and each person's transfer too", (
     assert.match(recipientWords(one), /^[A-Z\d].*[.…%]$/i, JSON.stringify(one));
   }
   const share = { people: all, state: "going", moved: 5, size: 10, rate: { now: 2, left: 3 } };
-  assert.equal(shareWords(share), "1 of 14 received it · 1 declined · 5 could not receive it · 1 left · 50 % of 10 bytes · 2 bytes/s · 3 s left");
+  assert.equal(shareWords(share), "1 of 14 received it · 1 has not answered yet · 1 declined · 5 could not receive it · 1 left · 50 % of 10 bytes · 2 bytes/s · 3 s left");
   assert.equal(shareWords({ ...share, people: [] }), "Nobody else is here yet. Everyone who enters is asked for it.");
   assert.equal(shareWords({ ...share, to: { peer: "bob", name: "Bob" }, people: [to("cancelled", { why: "declined" })] }), "For \u2068Bob\u2069 only. Declined it.");
 });

@@ -8,12 +8,17 @@ import { detach, exchangeWith, farewell, showAll, welcome } from "./transfers.js
 import { announce, showProblem } from "./view.js";
 import { onNoCandidates } from "./webrtc.js";
 
+/** Delay of an update after a change, in milliseconds. */
+const SHOW_AFTER = 40;
+
 export class FilesRoom {
   #group;
   #self;
   #name;
   #onchange;
   #doing;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #showing;
   #stays = new AbortController().signal;
   /** Names of people whose arrival was announced, by their ids. @type {Map<string, string>} */
   #announced = new Map();
@@ -94,7 +99,11 @@ export class FilesRoom {
       this.#announced.set(id, exchange.name);
     }
     showGroupProblems(this.#group.people.values(), this.#doing);
-    this.#onchange();
+    // Many changes at once, as from a page that floods this one with names, take one update.
+    this.#showing ??= setTimeout(() => {
+      this.#showing = undefined;
+      this.#onchange();
+    }, SHOW_AFTER);
   }
 
   /** @param {import("./group.js").Person} person */

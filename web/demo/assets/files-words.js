@@ -135,7 +135,7 @@ const turn = "Waiting for its turn.";
  * @param {import("./shares.js").Share} share
  */
 export function shareWords(share) {
-  const { people, to, state, why: reason, size, moved, rate, files } = share;
+  const { people, to, choices, state, why: reason, size, moved, rate, files } = share;
   const only = to === undefined ? "" : `For ${to.name === "" ? "one person" : isolate(to.name)} only. `;
   if (state === "unreadable") return `${only}This page cannot read it any more: the page was reloaded, or the ${files ? "folder" : "file"} was changed or moved. Choose it again, and it continues.`;
   if (people.length === 0 && reason !== undefined) return why[reason];
@@ -145,15 +145,18 @@ export function shareWords(share) {
   const done = count(({ item }) => item.state === "done");
   const declined = count(({ item }) => item.why === "declined");
   const left = count(isLeft);
+  const waits = count(({ item, exchange }) => item.state === "offered" && exchange.here);
   const failed = count(({ item }) => item.state === "damaged" || (item.state === "cancelled" && !["declined", "ours"].includes(item.why)));
   return [
     `${done} of ${people.length} received it`,
+    ...(waits > 0 ? [waits === people.length ? "nobody has answered yet" : `${waits} ${waits === 1 ? "has" : "have"} not answered yet`] : []),
     ...(declined > 0 ? [`${declined} declined`] : []),
     ...(failed > 0 ? [`${failed} could not receive it`] : []),
     ...(left > 0 ? [people.some(({ exchange }) => exchange.weLeft) ? "it continues if you enter again" : `${left} left`] : []),
     ...(reason === undefined ? [] : ["the rest was cancelled"]),
     ...(state === "going" && moved > 0 ? [`${percentWords(moved, size)} of ${sizeWords(size)}`] : []),
     ...(state === "going" && rate.now > 0 ? [`${sizeWords(rate.now)}/s`, timeWords(rate.left)] : []),
+    ...(state === "done" && reason === undefined && choices.length > 0 ? ["still offered to anyone who enters"] : []),
   ].join(" · ");
 }
 

@@ -23,6 +23,7 @@ export function showRoom(room) {
   if (room && others.length > before) hideCode();
   if (others.length === 0) inviting = false;
   before = others.length;
+  document.body.toggleAttribute("data-alone", room !== undefined && others.length === 0);
   element("people").hidden = room === undefined;
   for (const part of document.querySelectorAll("[data-for]")) {
     /** @type {HTMLElement} */ (part).hidden = (/** @type {HTMLElement} */ (part).dataset.for === "room") !== (room !== undefined);
