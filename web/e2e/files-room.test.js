@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join as joinPath } from "node:path";
 import { before, test } from "node:test";
 import { assertAccessible } from "./axe.js";
-import { assertNoFaults, launch, person, reaches, until } from "./browser.js";
+import { assertNoFaults, fillSetup, launch, person, reaches, until } from "./browser.js";
 import { MB, arrives, becomes, chooses, digestOf, download, downloadsTo, gate, hasParts, holds, makeFile, press, row, showsText } from "./files.js";
 import { archives, drops, makeFolder, packed } from "./folders.js";
 import { cleanUp } from "./hooks.js";
@@ -202,6 +202,17 @@ test("a code leads into the room", async () => {
   await Promise.all([sees(alice, "Bob"), sees(bob, "Alice")]);
   assert.equal(bob.url(), link);
   assert.equal(await alice.textContent("#code-shown"), "", "a used code is not shown");
+});
+
+test("a person who entered on the call page is shown as such", async () => {
+  const [alice, link] = await opensRoom("Alice");
+  const bob = await visitor("Bob", { link: link.replace("/files#", "/call#") });
+  await fillSetup(bob, { name: "Bob", wish: "none" });
+  await alice.locator("#people li", { hasText: "Bob (on the call page)" }).waitFor();
+  const file = makeFile("lost.txt", 10);
+  await chooses(alice, file);
+  await showsText(alice, file, "0 of 1 received it");
+  assert.deepEqual(await recipients(alice, file), { Bob: "Is on the call page, which takes no files." });
 });
 
 test("names from others neither deceive nor break the page", async () => {

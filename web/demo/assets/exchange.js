@@ -16,6 +16,8 @@ export class Exchange {
   name = "";
   /** Whether the person is in the room. */
   here = false;
+  /** Whether the person entered the room on the call page, which takes no files. */
+  elsewhere = false;
   /** Whether it was this person who left the room. */
   weLeft = false;
   /** Whether the two were ever connected. */

@@ -39,7 +39,7 @@ export class FilesRoom {
     this.#onchange = onchange;
     this.#doing = doing;
     this.#group = new Group({
-      inbox, room, name, most: MAX_PEOPLE,
+      inbox, room, name, at: "files", most: MAX_PEOPLE,
       page: {
         onentered: onchange,
         onpeople: () => this.#peopleChanged(),
@@ -80,7 +80,9 @@ export class FilesRoom {
     const names = this.#names();
     return {
       self: this.#name,
-      people: [...this.#group.people.values()].map(({ id, state, error }) => ({ id, name: names.get(id) ?? "", state, failed: error !== undefined })),
+      people: [...this.#group.people.values()].map(({ id, state, elsewhere, error }) => ({
+        id, name: names.get(id) ?? "", state: elsewhere ? "elsewhere" : state, failed: error !== undefined,
+      })),
     };
   }
 
@@ -90,8 +92,9 @@ export class FilesRoom {
 
   #peopleChanged() {
     const names = this.#names();
-    for (const { id, state } of this.#group.people.values()) {
+    for (const { id, state, elsewhere = false } of this.#group.people.values()) {
       const exchange = exchangeWith(id);
+      exchange.elsewhere = elsewhere;
       exchange.name = names.get(id) || exchange.name;
       if (!exchange.here) welcome(exchange);
       if (exchange.name === "" || state !== "connected") continue;

@@ -145,7 +145,7 @@ export function shareWords(share) {
   const done = count(({ item }) => item.state === "done");
   const declined = count(({ item }) => item.why === "declined");
   const left = count(isLeft);
-  const waits = count(({ item, exchange }) => item.state === "offered" && exchange.here);
+  const waits = count(({ item, exchange }) => item.state === "offered" && exchange.here && !exchange.elsewhere);
   const failed = count(({ item }) => item.state === "damaged" || (item.state === "cancelled" && !["declined", "ours"].includes(item.why)));
   return [
     `${done} of ${people.length} received it`,
@@ -171,7 +171,7 @@ export function recipientWords(recipient) {
   const { item, exchange } = recipient;
   if (isLeft(recipient)) return exchange.weLeft ? "You left before it arrived. It continues if you enter again." : "Left before it arrived. It continues if they come back.";
   switch (item.state) {
-    case "offered": return exchange.connected ? "Has not answered yet." : "Is asked as soon as the two of you are connected.";
+    case "offered": return exchange.elsewhere ? "Is on the call page, which takes no files." : exchange.connected ? "Has not answered yet." : "Is asked as soon as the two of you are connected.";
     case "going": return item.moved > 0 && exchange.connected ? `${percentWords(item.moved, item.size)}` : outgoingWords(item, exchange.connected);
     case "done": return `${some(item)}Received and checked.`;
     case "cancelled": return item.why === "declined" ? "Declined it." : item.why === "theirs" ? "Cancelled it." : outgoingWords(item, exchange.connected);

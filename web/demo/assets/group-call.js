@@ -46,7 +46,7 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
   const former = new Set();
 
   const group = new Group({
-    inbox, room, name: loadName() || friendlyName(id), most: MAX_PEOPLE,
+    inbox, room, name: loadName() || friendlyName(id), at: "call", most: MAX_PEOPLE,
     page: {
       onentered() {
         entered = true;

@@ -2,7 +2,8 @@
  * The people in a room: who is there, what they are called, and messages between every two of
  * them. The SDK connects them, and the page decides what they exchange.
  *
- * Names travel over the connections only, as {type: "name", name}.
+ * Names travel over the connections only, as {type: "name", name, at}. A room can be entered on the
+ * call page and on the files page, and at says on which.
  */
 
 import { InboxError } from "../inbox.js";
@@ -20,6 +21,7 @@ const NAME_TIMEOUT = 3000;
  * @property {string} id
  * @property {string} name empty while it is unknown
  * @property {"connecting" | "connected" | "interrupted"} state
+ * @property {boolean} [elsewhere] whether they entered the room on the other page
  * @property {boolean} early whether they were in the room before this page
  * @property {import("../inbox.js").CallError | import("../inbox.js").InboxError} [error] why the last attempt to connect
  *   failed; the SDK keeps trying
@@ -52,6 +54,7 @@ export class Group {
   #room;
   #name;
   #most;
+  #at;
   #page;
   /** @type {readonly string[]} */
   #members = [];
@@ -61,13 +64,15 @@ export class Group {
    * @param {import("../inbox.js").Inbox} options.inbox
    * @param {string} options.room its name, which is all that one needs to enter
    * @param {string} options.name this person's name
+   * @param {"call" | "files"} options.at the page on which this person is
    * @param {number} options.most maximum number of people, this one included
    * @param {Page} options.page
    */
-  constructor({ inbox, room, name, most, page }) {
+  constructor({ inbox, room, name, at, most, page }) {
     this.#inbox = inbox;
     this.#room = room;
     this.#name = name;
+    this.#at = at;
     this.#most = most;
     this.#page = page;
   }
@@ -187,7 +192,7 @@ export class Group {
     channel.onopen = () => {
       if (!current()) return;
       person.channel = channel;
-      this.send(person, { type: "name", name: this.#name });
+      this.send(person, { type: "name", name: this.#name, at: this.#at });
       setTimeout(() => current() && person.name === "" && this.#named(person, ""), NAME_TIMEOUT);
       this.#page.onchannel(person, true);
     };
@@ -208,8 +213,10 @@ export class Group {
    */
   #handle(person, text) {
     const data = readMessage(text);
-    if (data?.type === "name") this.#named(person, data.name);
-    else if (data) this.#page.ondata(person, data);
+    if (data?.type === "name") {
+      if (["call", "files"].includes(data.at)) person.elsewhere = data.at !== this.#at;
+      this.#named(person, data.name);
+    } else if (data) this.#page.ondata(person, data);
   }
 
   /**

@@ -7,7 +7,7 @@ import { element, setText } from "./view.js";
 /**
  * @typedef {object} Room
  * @property {string} self this person's name
- * @property {{id: string, name: string, state: "connecting" | "connected" | "interrupted", failed: boolean}[]} people the
+ * @property {{id: string, name: string, state: "connecting" | "connected" | "interrupted" | "elsewhere", failed: boolean}[]} people the
  *   others; the name is empty while it is unknown
  */
 
@@ -42,7 +42,7 @@ function showPeople({ self, people }) {
   const lines = [
     { id: "", name: self, note: "you", state: "connected" },
     ...people.map(({ id, name, state, failed }) => ({
-      id, name: name || "Someone", note: failed ? "cannot be connected so far" : { connecting: "connecting…", connected: "", interrupted: "reconnecting…" }[state], state: failed ? "failed" : state,
+      id, name: name || "Someone", note: failed ? "cannot be connected so far" : { connecting: "connecting…", connected: "", interrupted: "reconnecting…", elsewhere: "on the call page" }[state], state: failed ? "failed" : state,
     })),
   ];
   const list = element("people");

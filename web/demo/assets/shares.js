@@ -54,7 +54,7 @@ export class Share {
     this.people = people;
     if (this.choices.length > 0) this.size = this.choices.reduce((sum, { file }) => sum + file.size, 0);
     else if (people.length > 0) this.size = people[0].item.size;
-    const open = people.filter(({ item, exchange }) => !isOver(item) && exchange.here);
+    const open = people.filter(({ item, exchange }) => !isOver(item) && exchange.here && !exchange.elsewhere);
     const states = new Set(open.map(({ item }) => item.state));
     const ended = people.filter(({ item }) => isOver(item));
     const lacks = this.choices.length === 0 && ended.length < people.length;
