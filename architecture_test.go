@@ -86,7 +86,7 @@ var mayImport = map[string][]string{
 	"examples/chat":      {"client"},
 	"internal/acmetest":  {"internal/inboxtest"},
 	"internal/inboxtest": {"."},
-	"internal/redistest": {},
+	"internal/redistest": {"internal/inboxtest"},
 }
 
 type goPackage struct {

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -125,7 +124,7 @@ func (a *Authority) run(programs, name string, args ...string) (ended chan struc
 	cmd := exec.Command(filepath.Join(programs, name), args...)
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	cmd.Stdout, cmd.Stderr = a.log, a.log
-	cmd.SysProcAttr = endWithUs()
+	cmd.SysProcAttr = inboxtest.EndWithUs()
 	if err := cmd.Start(); err != nil {
 		a.tb.Fatal(err)
 	}
@@ -213,25 +212,9 @@ func (a *Authority) RootsPEM() []byte {
 // ephemeral ports. It returns each port only once per process.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	for range 1000 {
-		port := 5000 + rand.IntN(6000)
-		if _, taken := claimed.LoadOrStore(port, true); !taken && free("127.0.0.1", port) && free("127.0.0.2", port) {
-			return port
-		}
-	}
-	tb.Fatal("no free port")
-	return 0
-}
-
-var claimed sync.Map
-
-func free(host string, port int) bool {
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	ln.Close()
-	return true
+	return inboxtest.FreePort(tb, 5000, 11000, func(port int) bool {
+		return inboxtest.IsFree("127.0.0.1", port) && inboxtest.IsFree("127.0.0.2", port)
+	})
 }
 
 // build builds the programs, which are in a separate module, and returns their directory.

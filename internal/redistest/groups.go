@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"inbox/internal/inboxtest"
 )
 
 // A Sentinel is a primary with replicas, and the sentinels that watch them.
@@ -31,7 +33,7 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		g.Servers = append(g.Servers, replica)
 	}
 	for _, s := range g.Servers[1:] {
-		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
+		inboxtest.Until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
 	}
 	for range 3 {
 		var own []string
@@ -52,7 +54,7 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 		g.Sentinels = append(g.Sentinels, s)
 	}
 	for _, s := range g.Sentinels {
-		until(tb, "the sentinels know each other", func() bool {
+		inboxtest.Until(tb, "the sentinels know each other", func() bool {
 			text := s.info("SENTINEL", "MASTER", MasterSet)
 			return text["num-other-sentinels"] == "2" && text["num-slaves"] == "2"
 		})
@@ -68,7 +70,7 @@ func (g *Sentinel) Pause() (before *Server) {
 	g.tb.Helper()
 	before = g.failing()
 	before.Pause()
-	until(g.tb, "another one is the primary", func() bool { return g.Primary() != before })
+	inboxtest.Until(g.tb, "another one is the primary", func() bool { return g.Primary() != before })
 	return before
 }
 
@@ -101,7 +103,7 @@ func (g *Sentinel) URL() string {
 func (g *Sentinel) Primary() *Server {
 	g.tb.Helper()
 	var primary *Server
-	until(g.tb, "there is a primary", func() bool {
+	inboxtest.Until(g.tb, "there is a primary", func() bool {
 		for _, s := range g.Sentinels {
 			m, err := s.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterSet)
 			if err != nil {
@@ -152,7 +154,7 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 		s.Must("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 	}
 	for _, s := range all {
-		until(tb, "the nodes know each other", func() bool {
+		inboxtest.Until(tb, "the nodes know each other", func() bool {
 			// On a busy machine a node may abandon a handshake and forget the other node,
 			// so repeat it. A handshake in progress must not be restarted, or it would
 			// never complete.
@@ -167,16 +169,16 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 	}
 	for i, s := range g.Replicas {
 		id := g.Primaries[i].Text("CLUSTER", "MYID")
-		until(tb, "the replica follows", func() bool {
+		inboxtest.Until(tb, "the replica follows", func() bool {
 			_, err := s.Do("CLUSTER", "REPLICATE", id)
 			return err == nil
 		})
 	}
 	for _, s := range all {
-		until(tb, "the cluster is up", func() bool { return strings.Contains(s.Text("CLUSTER", "INFO"), "cluster_state:ok") })
+		inboxtest.Until(tb, "the cluster is up", func() bool { return strings.Contains(s.Text("CLUSTER", "INFO"), "cluster_state:ok") })
 	}
 	for _, s := range g.Replicas {
-		until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
+		inboxtest.Until(tb, "the replica is in step", func() bool { return strings.Contains(s.Text("INFO", "replication"), "master_link_status:up") })
 	}
 	for _, s := range all {
 		s.Must("CONFIG", "SET", "cluster-node-timeout", "600000")
@@ -204,7 +206,7 @@ func (g *Cluster) replace(primary int, fail func()) {
 	replica := g.Replicas[primary]
 	replica.Must("CONFIG", "SET", "cluster-replica-no-failover", "no")
 	fail()
-	until(g.tb, "the replica has taken over", func() bool {
+	inboxtest.Until(g.tb, "the replica has taken over", func() bool {
 		return strings.Contains(replica.Text("INFO", "replication"), "role:master")
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"inbox/internal/inboxtest"
 )
 
 // A Server is a Redis process.
@@ -70,7 +71,7 @@ func (s *Server) launch(more ...string) {
 // answers waits until the server replies or has exited, and reports whether it replies.
 func (s *Server) answers() (yes bool) {
 	s.tb.Helper()
-	until(s.tb, "redis answers or ends", func() bool {
+	inboxtest.Until(s.tb, "redis answers or ends", func() bool {
 		select {
 		case <-s.exit:
 			return true
@@ -170,7 +171,7 @@ func (s *Server) run(more ...string) {
 	s.cmd.Args = append(s.cmd.Args, port...)
 	s.cmd.Args = append(s.cmd.Args, "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"))
 	s.cmd.Args = append(s.cmd.Args, s.args...)
-	s.cmd.SysProcAttr = endWithUs()
+	s.cmd.SysProcAttr = inboxtest.EndWithUs()
 	if err := s.cmd.Start(); err != nil {
 		s.tb.Fatalf("cannot start redis-server, which this test needs: %v", err)
 	}
@@ -249,43 +250,10 @@ func (s *Server) Restart() {
 	}
 }
 
-// freePort returns a port below the range that the system gives to clients. The port
-// 10000 above it, for the cluster bus, is free too.
+// freePort returns a port. The port 10000 above it, for the cluster bus, is free too.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	for range 1000 {
-		port := 11000 + rand.IntN(11000)
-		if claim(port) && free(port) && free(port+10000) {
-			return port
-		}
-	}
-	tb.Fatal("found no free port")
-	return 0
-}
-
-func free(port int) bool {
-	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	ln.Close()
-	return true
-}
-
-var claimed sync.Map
-
-// claim prevents parallel tests from choosing the same port.
-func claim(port int) bool {
-	_, taken := claimed.LoadOrStore(port, true)
-	return !taken
-}
-
-// until polls for a condition that should come true soon.
-func until(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	for begin := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > time.Minute {
-			tb.Fatalf("timed out waiting until %s", what)
-		}
-	}
+	return inboxtest.FreePort(tb, 11000, 22000, func(port int) bool {
+		return inboxtest.IsFree("127.0.0.1", port) && inboxtest.IsFree("127.0.0.1", port+10000)
+	})
 }
