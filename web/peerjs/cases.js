@@ -76,8 +76,8 @@ export const cases = {
     await alice.connect("nobody-is-called-so");
     await alice.tells("peer-unavailable");
     const took = Date.now() - start;
-    assert.ok(took > 4_800 && took < 20_000, `after ${took} ms`); // a busy machine adds to it
-    await sleep(1_500);
+    assert.ok(took > 4_800, `after ${took} ms`); // a busy machine adds to it
+    await sleep(1_500); // a second one could only be waited for
     assert.deepEqual(await alice.do((peer) => peer.told), ["open", "peer-unavailable"]);
     assert.ok(await alice.do((peer) => peer.open));
   },
@@ -94,9 +94,10 @@ export const cases = {
   async "a peer that arrives a moment after it was called is reached"(stage) {
     const [alice, bob] = await Promise.all([stage.peer(0, "early"), stage.person(1, "late")]);
     await alice.tells("open");
+    const sent = alice.sends("OFFER");
     await alice.connect("late");
-    await sleep(500); // the message waits for five seconds, and a busy machine may take some to start the page
-    await bob.comes();
+    await sent;
+    await bob.comes(); // within the five seconds that the message waits
     await alice.hears("late heard hello from early");
     await bob.hears("hello from early");
   },
@@ -139,7 +140,7 @@ export const cases = {
     const options = { token: "shared-by-two-tabs" };
     const old = await stage.peer(0, "tab", options);
     await old.tells("open");
-    await sleep(2_500);
+    await sleep(2_500); // a replaced socket lives for at least two seconds
     const next = await stage.peer(1, "tab", options);
     await next.page.waitForFunction(() => peers.peer.told.includes("open"));
     await old.page.waitForFunction(() => peers.peer.told.includes("disconnected"));
@@ -155,8 +156,7 @@ export const cases = {
     await sleep(4_000);
     await alice.connect("tardy");
     await alice.tells("peer-unavailable");
-    await sleep(1_000);
-    await bob.comes();
+    await bob.comes(); // in the four seconds that the second message still waits
     await bob.tells("open");
     await bob.page.waitForFunction(() => peers.peer.heard.includes("hello from patient"));
   },

@@ -97,6 +97,7 @@ class Person {
   }
 
   async comes() {
+    this.page.once("websocket", (socket) => (this.socket = socket));
     await this.page.evaluate(([name, id, options]) => make(name, id, options), [this.name, this.id, this.options]);
   }
 
@@ -111,6 +112,11 @@ class Person {
 
   tells(what, times = 1) {
     return this.until((peer, [what, times]) => peer.told.filter((one) => one === what).length >= times, [what, times]);
+  }
+
+  /** Resolves when the Peer sends a message of this type to its server. */
+  sends(type) {
+    return this.socket.waitForEvent("framesent", ({ payload }) => JSON.parse(payload).type === type);
   }
 
   hears(text) {
