@@ -12,11 +12,13 @@ export function open(name, room, options) {
   const peers = doc.getMap("peers");
   const provider = new WebrtcProvider(room, doc, { ...options, peerOpts: { config: { iceServers: [] } } });
   peers.set(name, 1);
+  let announced = false;
+  for (const conn of provider.signalingConns) conn.on("message", ({ type }) => (announced ||= type === "publish"));
   return {
     /** The names in the document, sorted. */
     names: () => [...peers.keys()].sort().join(" "),
-    /** Whether the connection to the server is open. */
-    connected: () => provider.signalingConns.every((conn) => conn.connected),
+    /** Whether the server has passed a publication on, of which the first is this document's announcement. */
+    announced: () => announced,
     /** How many peers it is connected to. */
     links: () => [...(provider.room?.webrtcConns.values() ?? [])].filter((conn) => conn.connected).length,
   };

@@ -24,11 +24,11 @@ async function inSync(t, servers, all, room, options = {}) {
   const pages = await Promise.all(all.map(openPage));
   const begin = Date.now();
   const opening = (page, i) => open(page, all[i], room, pick(servers, i), options);
-  if (options.password) {
-    // Two pages that open a room with a password at the same time may miss each other with any server.
+  if (all.length === 2) {
+    // Two pages whose announcements cross may miss each other with any server. A third page would pass changes on.
     for (const [i, page] of pages.entries()) {
       await opening(page, i);
-      await until(page, "connected", true, patience);
+      await until(page, "announced", true, patience);
     }
   } else await Promise.all(pages.map(opening));
   await Promise.all(pages.map((page) => until(page, "names", all.join(" "), patience)));
@@ -44,6 +44,22 @@ for (const [target, start] of Object.entries(targets)) {
     for (const [n, password] of [[2], [2, "secret"], [10]]) {
       test(`${n} documents${password ? " with a password" : ""}`, limit, async (t) => {
         await inSync(t, servers, names(n), `room of ${n} ${password}`, { password });
+      });
+    }
+    // Each page has several peers, which only WebRTC connects. 50 pages are too many for a small machine.
+    for (const n of compare ? [20, 50] : [20]) {
+      test(`${n} documents in five pages`, limit, async (t) => {
+        const pages = await Promise.all(Array.from({ length: 5 }, openPage));
+        const begin = Date.now();
+        for (const [i, name] of names(n).entries()) {
+          // By default, y-webrtc draws the number from the same range.
+          await open(pages[i % pages.length], name, `room of ${n}`, pick(servers, i), { maxConns: 20 + ((7 * i) % 15) });
+        }
+        await Promise.all(pages.map((page) => until(page, "names", names(n).join(" "), patience)));
+        const took = Date.now() - begin;
+        const links = (await Promise.all(pages.map((page) => page.evaluate(() => links())))).reduce((a, b) => a + b) / 2;
+        assert.ok(links >= n - 1, `${links} connections cannot join ${n} documents`);
+        t.diagnostic(`${n} documents in sync after ${took} ms, with ${links} connections`);
       });
     }
     test("a page with another password stays outside", limit, async (t) => {
@@ -81,16 +97,20 @@ for (const [target, start] of Object.entries(targets)) {
         t.diagnostic(`${n} peers have heard each other after ${Date.now() - begin} ms`);
       });
     }
-    test("a peer leaves and comes back", limit, async () => {
+    test("a peer leaves and comes back, with and without a reload", limit, async () => {
       const [one, two] = [await openPage(), await openPage()];
       await join(one, "one", "back", 0);
       await join(two, "two", "back", 1);
-      await until(one, "heard", "two", patience);
+      await Promise.all([until(one, "heard", "two", patience), until(two, "heard", "one", patience)]);
+      await two.evaluate(() => leave());
+      await until(one, "others", 0, patience);
+      await join(two, "again", "back", 1);
+      await Promise.all([until(one, "heard", "again two", patience), until(two, "heard", "one", patience)]);
       await two.evaluate(() => leave());
       await until(one, "others", 0, patience);
       await two.reload();
-      await join(two, "again", "back", 1);
-      await Promise.all([until(one, "heard", "again two", patience), until(two, "heard", "one", patience)]);
+      await join(two, "reloaded", "back", 1);
+      await Promise.all([until(one, "heard", "again reloaded two", patience), until(two, "heard", "one", patience)]);
     });
     test("a lost connection", limit, async () => {
       const [one, two] = [await openPage(), await openPage()];
@@ -113,3 +133,32 @@ for (const [target, start] of Object.entries(targets)) {
     });
   });
 }
+
+// A fault of Trystero 0.25 itself: these pages use neither a server nor our strategy. The
+// others take the announcement for the return of the peer and wait for its handshake.
+test("a Trystero peer that announces itself while it leaves can come back only after the handshake's timeout", { ...limit, skip: !compare }, async () => {
+  const timeout = "Trystero: handshake timed out after 10000ms";
+  for (const waits of [false, true]) {
+    const one = await openPage();
+    const two = await one.context().newPage();
+    await two.goto(one.url());
+    const join = (page, name) => page.evaluate((given) => window.join(...given), [name, "crossing"]);
+    await join(one, "one");
+    await join(two, "two");
+    await Promise.all([until(one, "heard", "two", patience), until(two, "heard", "one", patience)]);
+    await two.evaluate(() => beginLeaving());
+    await until(one, "others", 0, patience);
+    const before = await one.evaluate(() => announcements());
+    await two.evaluate(() => announce());
+    await one.waitForFunction((before) => announcements() > before, before, { timeout: patience });
+    await two.evaluate(() => (endLeaving(), left));
+    if (waits) await until(one, "failed", timeout, patience);
+    await join(two, "again");
+    if (waits) {
+      await Promise.all([until(one, "heard", "again two", patience), until(two, "heard", "one", patience)]);
+    } else {
+      await until(two, "failed", timeout, patience);
+      assert.equal(await two.evaluate(() => heard()), "", "Trystero is repaired: change docs/topics.md");
+    }
+  }
+});
