@@ -37,7 +37,8 @@ func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) 
 	defer nothing.close()
 
 	used := func() (byServers, byRedis time.Duration) {
-		return cpuOfAll(servers[0].pid, servers[1].pid), cpuOfAll(redis.cmd.Process.Pid)
+		byRedis, _ = cpuOf(redis.cmd.Process.Pid)
+		return cpuOfAll(servers[:2]...), byRedis
 	}
 	serversBefore, redisBefore := used()
 	begin := time.Now()
@@ -92,9 +93,9 @@ func (c *redisCommand) arrivals(e *env, redis *redisServer, servers []*process) 
 
 // cpuOfAll adds up CPU times. Processes that have ended count as 0; other checks detect
 // them.
-func cpuOfAll(pids ...int) (sum time.Duration) {
-	for _, pid := range pids {
-		cpu, _ := cpuOf(pid)
+func cpuOfAll(all ...*process) (sum time.Duration) {
+	for _, p := range all {
+		cpu, _ := p.cpu()
 		sum += cpu
 	}
 	return sum

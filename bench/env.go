@@ -107,6 +107,24 @@ func (e *env) bare(args ...string) (*process, error) {
 	return start(e.ctx, e.server, e.load, self, args...)
 }
 
+// node starts a server that runs in Node. npm ci installs it in the given directory.
+func (e *env) node(installed, script string, args ...string) (*process, error) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		return nil, err
+	}
+	for i := range args {
+		if args[i], err = filepath.Abs(args[i]); err != nil {
+			return nil, err
+		}
+	}
+	p, err := start(e.ctx, e.server, e.load, node, append([]string{script}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot run %s (to install it, run npm ci in %s): %w", script, installed, err)
+	}
+	return p, nil
+}
+
 // say prints progress on standard error.
 func (e *env) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "· "+format+"\n", args...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 )
@@ -27,21 +26,14 @@ func (c *ledgerCommand) Run(e *env) error {
 		return err
 	}
 	for _, store := range c.Store {
-		temp, err := os.MkdirTemp("", "inbox-bench-ledger")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(temp)
 		var flags []string
 		if store == "redis" {
-			redis, err := startRedis(e, c.Program, temp)
+			redis, err := startRedis(e, c.Program)
 			if err != nil {
 				return err
 			}
 			defer redis.stop()
-			if flags, err = redis.flags(temp); err != nil {
-				return err
-			}
+			flags = redis.flags
 		}
 		var servers []*process
 		for _, tls := range []string{"off", "self-signed"} {

@@ -176,7 +176,6 @@ func (h *hostile) pause(d time.Duration) {
 
 func (h *hostile) talk(c net.Conn, kind int) {
 	head := "POST /inbox?to=nobody HTTP/1.1\r\nHost: x\r\nAuthorization: " + h.peer.auth + "\r\n"
-	upgrade := "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	switch {
 	case kind < floodConns: // requests to unknown recipients and with wrong passwords
 		wrong := newPeer()
@@ -199,12 +198,12 @@ func (h *hostile) talk(c net.Conn, kind int) {
 	case kind%8 == 1: // half a body
 		io.WriteString(c, head+"Content-Length: 60000\r\n\r\n"+strings.Repeat("x", 20000))
 	case kind%8 == 2: // a socket that never opens
-		io.WriteString(c, "GET /inbox HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Protocol: inbox.v1\r\n"+upgrade+"\r\n")
+		io.WriteString(c, upgradeRequest("/inbox", inboxSocket))
 	case kind%8 == 3: // half a frame
-		io.WriteString(c, "GET /inbox HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Protocol: inbox.v1\r\nAuthorization: "+h.peer.auth+"\r\n"+upgrade+"\r\n")
+		io.WriteString(c, upgradeRequest("/inbox", inboxSocket+"Authorization: "+h.peer.auth+"\r\n"))
 		c.Write(appendFrame(nil, 1, make([]byte, 60000))[:30000])
 	case kind%8 == 4: // a silent PeerJS client
-		io.WriteString(c, "GET /peerjs?key=peerjs&token=t&id="+h.peer.id+" HTTP/1.1\r\nHost: x\r\n"+upgrade+"\r\n")
+		io.WriteString(c, upgradeRequest("/peerjs?key=peerjs&token=t&id="+h.peer.id, ""))
 	case kind%8 == 5: // garbage
 		io.WriteString(c, strings.Repeat("\x16\x03\x01garbage", 50))
 	} // otherwise nothing

@@ -26,7 +26,11 @@ func dial(ctx context.Context, addr string, i int, life time.Duration) (*conn, e
 }
 
 func dialSized(ctx context.Context, addr string, i int, life time.Duration, buffer int) (*conn, error) {
-	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: loopback(i)}}
+	return dialFrom(ctx, addr, net.Dialer{LocalAddr: &net.TCPAddr{IP: loopback(i)}}, life, buffer)
+}
+
+func dialFrom(ctx context.Context, addr string, d net.Dialer, life time.Duration, buffer int) (*conn, error) {
+	d.Timeout, d.KeepAlive = 10*time.Second, -1
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err

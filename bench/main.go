@@ -32,6 +32,7 @@
 //     same requests as the server.
 //   - The bare relay uses only WebSockets. It forwards each frame to the partner. Relays
 //     built with gws, and over TLS with gorilla/websocket, do the same in the usual way.
+//   - The bare fan uses only WebSockets too. It forwards each frame to every client.
 //
 // The load writes prepared bytes to sockets and parses only what it needs of a response, so
 // that it is not the bottleneck. It checks every response.
@@ -78,6 +79,8 @@ type cli struct {
 	BareHandler bareHandlerCommand `cmd:"" hidden:""`
 	BareRelay   bareRelayCommand   `cmd:"" hidden:""`
 	BareEcho    bareEchoCommand    `cmd:"" hidden:""`
+	BareFan     bareFanCommand     `cmd:"" hidden:""`
+	BareCrowd   bareCrowdCommand   `cmd:"" hidden:""`
 
 	GwsRelay     gwsRelayCommand     `cmd:"" name:"bare-gws" hidden:""`
 	GorillaRelay gorillaRelayCommand `cmd:"" name:"bare-gorilla" hidden:""`

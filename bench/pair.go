@@ -40,8 +40,7 @@ type pair struct {
 }
 
 func bareUpgrade(what string, i int) string {
-	return fmt.Sprintf("GET /%s/%d HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n\r\n", what, i)
+	return upgradeRequest(fmt.Sprintf("/%s/%d", what, i), inboxSocket)
 }
 
 // open connects all pairs.

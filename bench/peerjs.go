@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -32,7 +31,7 @@ func (c *peerjsCommand) Run(e *env) error {
 		return err
 	}
 	defer ours.stop()
-	theirs, err := c.peerjsServer(e)
+	theirs, err := c.theirs(e)
 	if err != nil {
 		return err
 	}
@@ -55,20 +54,8 @@ func (c *peerjsCommand) Run(e *env) error {
 	return c.idle(e)
 }
 
-func (c *peerjsCommand) peerjsServer(e *env) (*process, error) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		return nil, fmt.Errorf("peerjs: %w", err)
-	}
-	module, err := filepath.Abs(c.Module)
-	if err != nil {
-		return nil, err
-	}
-	p, err := start(e.ctx, e.server, e.load, node, filepath.Join(e.Source, "bench", "peerjs-server.mjs"), module)
-	if err != nil {
-		return nil, fmt.Errorf("peerjs: cannot run peerjs-server (to install it, run npm ci in web/peerjs): %w", err)
-	}
-	return p, nil
+func (c *peerjsCommand) theirs(e *env) (*process, error) {
+	return e.node("web/peerjs", filepath.Join(e.Source, "bench", "peerjs-server.mjs"), c.Module)
 }
 
 // messages measures a message from socket to socket.
@@ -172,7 +159,7 @@ func (c *peerjsCommand) idle(e *env) error {
 	if err != nil {
 		return fmt.Errorf("peerjs: %w", err)
 	}
-	if server, err = c.peerjsServer(e); err != nil {
+	if server, err = c.theirs(e); err != nil {
 		return err
 	}
 	base, err := measure(server)
@@ -197,8 +184,7 @@ func openPeers(e *env, p *process, conns []*conn, life time.Duration) error {
 
 // openPeerJS opens a PeerJS client's socket and waits for its OPEN message.
 func openPeerJS(c *conn, p peer) (*socket, error) {
-	s, err := upgrade(c, fmt.Sprintf("GET /peerjs?key=peerjs&id=%s&token=%s&version=1.5.5 HTTP/1.1\r\nHost: localhost\r\n"+
-		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", p.id, p.password))
+	s, err := upgrade(c, upgradeRequest(fmt.Sprintf("/peerjs?key=peerjs&id=%s&token=%s&version=1.5.5", p.id, p.password), ""))
 	if err != nil {
 		return nil, err
 	}

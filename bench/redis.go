@@ -31,33 +31,17 @@ func (c *redisCommand) Run(e *env) error {
 	if err := e.apart(); err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp("", "inbox-bench-redis")
+	two, err := startTwo(e, c.Program, "--inbox-ttl=10m")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
-	redis, err := startRedis(e, c.Program, temp)
+	defer two.stop()
+	alone, err := e.serve("--inbox-ttl=10m")
 	if err != nil {
 		return err
 	}
-	defer redis.stop()
-	flags, err := redis.flags(temp)
-	if err != nil {
-		return err
-	}
-	flags = append(flags, "--inbox-ttl=10m")
-	var servers []*process
-	for _, f := range [][]string{flags, flags, {"--inbox-ttl=10m"}} {
-		p, err := e.serve(f...)
-		if err != nil {
-			return err
-		}
-		defer p.stop()
-		servers = append(servers, p)
-	}
-	if err := e.sleep(time.Second); err != nil { // until the servers have subscribed
-		return err
-	}
+	defer alone.stop()
+	redis, servers := two.redis, append(two.servers, alone)
 	for _, step := range []func(*env, *redisServer, []*process) error{c.arrivals, c.commands, c.waiting, c.memory, c.throughput} {
 		if err := step(e, redis, servers); err != nil {
 			return fmt.Errorf("redis: %w", err)
@@ -202,19 +186,64 @@ func (c *redisCommand) throughput(e *env, redis *redisServer, servers []*process
 	return nil
 }
 
-// redisServer is a Redis started by this program.
-type redisServer struct {
-	addr string
-	cmd  *exec.Cmd
+// twoServers share a Redis.
+type twoServers struct {
+	redis   *redisServer
+	servers []*process
 }
 
-func startRedis(e *env, program, dir string) (*redisServer, error) {
+func startTwo(e *env, program string, flags ...string) (*twoServers, error) {
+	redis, err := startRedis(e, program)
+	if err != nil {
+		return nil, err
+	}
+	t := &twoServers{redis: redis}
+	for range 2 {
+		p, err := e.serve(append(flags, redis.flags...)...)
+		if err != nil {
+			t.stop()
+			return nil, err
+		}
+		t.servers = append(t.servers, p)
+	}
+	if err := e.sleep(time.Second); err != nil { // until the servers have subscribed
+		t.stop()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *twoServers) stop() {
+	for _, p := range t.servers {
+		p.stop()
+	}
+	t.redis.stop()
+}
+
+// redisServer is a Redis started by this program.
+type redisServer struct {
+	addr  string
+	flags []string // of servers that share it
+	dir   string
+	cmd   *exec.Cmd
+}
+
+func startRedis(e *env, program string) (*redisServer, error) {
+	dir, err := os.MkdirTemp("", "inbox-bench-redis")
+	if err != nil {
+		return nil, err
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &redisServer{addr: ln.Addr().String()}
+	pepper := filepath.Join(dir, "pepper")
+	r := &redisServer{addr: ln.Addr().String(), dir: dir}
+	r.flags = []string{"--store=redis://" + r.addr, "--pepper-file=" + pepper}
 	ln.Close()
+	if err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600); err != nil {
+		return nil, err
+	}
 	_, port, _ := net.SplitHostPort(r.addr)
 	r.cmd = exec.CommandContext(e.ctx, program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 		"--dir", dir, "--logfile", filepath.Join(dir, "log"))
@@ -232,16 +261,10 @@ func startRedis(e *env, program, dir string) (*redisServer, error) {
 	return nil, fmt.Errorf("%s does not respond", program)
 }
 
-// flags returns the flags of servers that share this Redis.
-func (r *redisServer) flags(dir string) ([]string, error) {
-	pepper := filepath.Join(dir, "pepper")
-	err := os.WriteFile(pepper, []byte(strings.Repeat("0123456789abcdef", 2)), 0o600)
-	return []string{"--store=redis://" + r.addr, "--pepper-file=" + pepper}, err
-}
-
 func (r *redisServer) stop() {
 	r.cmd.Process.Kill()
 	r.cmd.Wait()
+	os.RemoveAll(r.dir)
 }
 
 // info fetches a section of INFO.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 )
@@ -36,35 +35,21 @@ func (c *roomsCommand) Run(e *env) error {
 
 func (c *roomsCommand) run(e *env, store string) error {
 	flags := []string{"--inbox-ttl=10m", "--limits=off"}
-	servers := make([]*process, 1)
+	var servers []*process
 	if store == "redis" {
-		servers = make([]*process, 2)
-		temp, err := os.MkdirTemp("", "inbox-bench-rooms")
+		two, err := startTwo(e, c.Program, flags...)
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(temp)
-		redis, err := startRedis(e, c.Program, temp)
-		if err != nil {
-			return err
-		}
-		defer redis.stop()
-		shared, err := redis.flags(temp)
-		if err != nil {
-			return err
-		}
-		flags = append(flags, shared...)
-	}
-	for i := range servers {
+		defer two.stop()
+		servers = two.servers
+	} else {
 		p, err := e.serve(flags...)
 		if err != nil {
 			return err
 		}
 		defer p.stop()
-		servers[i] = p
-	}
-	if err := e.sleep(time.Second); err != nil { // until the servers have subscribed
-		return err
+		servers = []*process{p}
 	}
 	load := &roomsLoad{servers: servers, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c.AtOnce}}}
 	defer load.http.CloseIdleConnections()
@@ -74,15 +59,8 @@ func (c *roomsCommand) run(e *env, store string) error {
 	}
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	e.say("rooms, %s: %s of %d", store, plural(c.Rooms, "room"), c.Members)
-	var cpu time.Duration
-	for _, p := range servers {
-		used, err := p.cpu()
-		if err != nil {
-			return err
-		}
-		cpu -= used
-	}
-	begin := time.Now()
+	used := func() time.Duration { return cpuOfAll(servers...) }
+	before, begin := used(), time.Now()
 	err := inParallel(c.AtOnce, len(peers), func(i int) error {
 		time.Sleep(time.Until(begin.Add(time.Duration(i) * c.Within / time.Duration(len(peers)))))
 		return load.join(&peers[i])
@@ -90,14 +68,7 @@ func (c *roomsCommand) run(e *env, store string) error {
 	if err != nil {
 		return err
 	}
-	took := time.Since(begin)
-	for _, p := range servers {
-		used, err := p.cpu()
-		if err != nil {
-			return err
-		}
-		cpu += used
-	}
+	took, cpu := time.Since(begin), used()-before
 	if err := inParallel(c.AtOnce, len(peers), func(i int) error { return load.events(&peers[i]) }); err != nil {
 		return err
 	}

@@ -22,18 +22,23 @@ type socket struct {
 // server's work does not depend on the key.
 var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// socketUpgrade requests a WebSocket. It lacks the final empty line.
-const socketUpgrade = "GET /inbox HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: inbox.v1\r\n"
+// inboxSocket is the header of a request for one of our sockets.
+const inboxSocket = "Sec-WebSocket-Protocol: inbox.v1\r\n"
+
+// upgradeRequest requests a WebSocket, with more headers: complete lines.
+func upgradeRequest(target, more string) string {
+	return "GET " + target + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + more + "\r\n"
+}
 
 // openSocket upgrades a connection and opens the peer's inbox, either with an open frame
 // as browsers do ("frame") or in the handshake ("basic").
 func openSocket(c *conn, p peer, auth string) (*socket, error) {
-	request := socketUpgrade
+	header := inboxSocket
 	if auth == "basic" {
-		request += "Authorization: " + p.auth + "\r\n"
+		header += "Authorization: " + p.auth + "\r\n"
 	}
-	s, err := upgrade(c, request+"\r\n")
+	s, err := upgrade(c, upgradeRequest("/inbox", header))
 	if err != nil {
 		return nil, err
 	}

@@ -394,9 +394,7 @@ func h2Frame(kind, flags byte, stream uint32, payload []byte) []byte {
 // handshake upgrades a connection to a WebSocket and then sends data.
 func (s *stuck) handshake(i int, target, more string, data []byte) error {
 	c := s.conns[i]
-	request := "GET " + target + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + more + "\r\n"
-	if _, err := io.WriteString(c, request); err != nil {
+	if _, err := io.WriteString(c, upgradeRequest(target, more)); err != nil {
 		return err
 	}
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -408,7 +406,7 @@ func (s *stuck) handshake(i int, target, more string, data []byte) error {
 }
 
 func (s *stuck) socket(i int, data []byte) error {
-	return s.handshake(i, "/inbox?after=0", "Sec-WebSocket-Protocol: inbox.v1\r\nAuthorization: "+s.peers[i].auth+"\r\n", data)
+	return s.handshake(i, "/inbox?after=0", inboxSocket+"Authorization: "+s.peers[i].auth+"\r\n", data)
 }
 
 func (s *stuck) peer(i int, data []byte) error {

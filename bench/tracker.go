@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os/exec"
 	"strings"
 )
 
@@ -15,16 +14,11 @@ func (c *topicsCommand) webTorrent() topicClients {
 	}
 	return topicClients{
 		name: "WebTorrent", against: "bittorrent-tracker's server", clients: c.Offers + 1,
-		theirs: func(e *env) (*process, error) {
-			node, err := exec.LookPath("node")
-			if err != nil {
-				return nil, err
-			}
-			return c.script(e, "bittorrent-tracker's server", node, c.Tracker)
-		},
-		open:  func(conn *conn, i int) (*socket, error) { return openTracker(conn, "swarm", i) },
-		frame: trackerFrame("swarm", 0, fmt.Sprintf(`,"numwant":%d,"offers":[%s]`, c.Offers, strings.Join(offers, ","))),
-		part:  `"info_hash":`, copies: c.Offers,
+		theirs:   func(e *env) (*process, error) { return e.node("web/topics", c.Tracker) },
+		inFlight: []int{1},
+		open:     func(conn *conn, i int) (*socket, error) { return openTracker(conn, "swarm", i) },
+		frame:    trackerFrame("swarm", 0, fmt.Sprintf(`,"numwant":%d,"offers":[%s]`, c.Offers, strings.Join(offers, ","))),
+		part:     `"info_hash":`, copies: c.Offers,
 		what: "an offer that the tracker passes on", note: fmt.Sprintf("%s in each announce, %d bytes", plural(c.Offers, "offer"), 5*c.Body),
 		idle: func(conn *conn, prefix string, i int) error {
 			_, err := openTracker(conn, prefix, i)
@@ -41,7 +35,7 @@ func trackerFrame(swarm string, peer int, more string) []byte {
 
 // openTracker opens a client's socket and announces its peer in a swarm.
 func openTracker(c *conn, swarm string, peer int) (*socket, error) {
-	s, err := upgrade(c, "GET /announce"+plainUpgrade)
+	s, err := upgrade(c, upgradeRequest("/announce", ""))
 	if err != nil {
 		return nil, err
 	}

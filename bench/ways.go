@@ -297,7 +297,7 @@ func (w way) socket(ctx context.Context, i int, f func(*socket) error) error {
 		defer conn.Close()
 		defer context.AfterFunc(ctx, func() { conn.Close() })()
 		var s *socket
-		if s, err = upgrade(conn, socketUpgrade+"\r\n"); err == nil {
+		if s, err = upgrade(conn, upgradeRequest("/inbox", inboxSocket)); err == nil {
 			err = f(s)
 		}
 	}
