@@ -1,18 +1,17 @@
 package redisstore
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"inbox"
+	"inbox/internal/inboxtest"
 	"inbox/internal/redistest"
 )
 
@@ -51,8 +50,8 @@ var vandals = map[string]func(redis *redistest.Server, key string){
 func TestKeysOverwrittenByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	said := &text{}
-	s := open(t, Config{URL: "redis://" + redis.Addr, Log: slog.New(slog.NewTextHandler(said, nil)), Limits: inbox.Limits{TTL: time.Minute}})
+	var log inboxtest.Log
+	s := open(t, Config{URL: "redis://" + redis.Addr, Log: slog.New(slog.NewTextHandler(&log, nil)), Limits: inbox.Limits{TTL: time.Minute}})
 	untilReady(t, s)
 	ctx, n := t.Context(), 0
 	for what, vandal := range vandals {
@@ -109,8 +108,8 @@ func TestKeysOverwrittenByAnotherProgram(t *testing.T) {
 	if s.Spoiled() == 0 {
 		t.Error("Spoiled is 0")
 	}
-	if n := strings.Count(said.String(), "another program has overwritten"); n != 1 {
-		t.Errorf("%d lines warn of it, want one per minute:\n%s", n, said)
+	if n := strings.Count(log.String(), "another program has overwritten"); n != 1 {
+		t.Errorf("%d lines warn of it, want one per minute:\n%s", n, log.String())
 	}
 }
 
@@ -120,17 +119,6 @@ func ignore(_ bool, err error) error {
 		return nil
 	}
 	return err
-}
-
-type text struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (t *text) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.Buffer.Write(p)
 }
 
 // A garbled fingerprint of the pepper is replaced. A different one is not.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,11 +15,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"inbox/internal/inboxtest"
 )
 
 // Every flag of serve has an environment variable that works.
@@ -124,25 +124,17 @@ func (r *running) end(t *testing.T) {
 
 // lines is a log that can be awaited.
 type lines struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
+	inboxtest.Log
 	changed chan struct{}
 }
 
 func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	n, err := l.Log.Write(p)
 	select {
 	case l.changed <- struct{}{}:
 	default:
 	}
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	return n, err
 }
 
 // await waits until the pattern matches and returns its group.

@@ -41,25 +41,8 @@ type service struct {
 	*Manager
 	testing.TB
 	addr string
-	log  *lines
+	log  *inboxtest.Log
 	stop func()
-}
-
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func start(t *testing.T, a *acmetest.Authority, c Config) *service {
@@ -68,7 +51,7 @@ func start(t *testing.T, a *acmetest.Authority, c Config) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{TB: t, addr: ln.Addr().String(), log: new(lines)}
+	s := &service{TB: t, addr: ln.Addr().String(), log: new(inboxtest.Log)}
 	c.Directory, c.Roots, c.Address = a.Directory, readRoots(t, a.CAFile), ln.Addr().(*net.TCPAddr)
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if c.Storage == nil {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"inbox/internal/inboxtest"
 )
 
 func TestCheckName(t *testing.T) {
@@ -163,7 +165,7 @@ func TestClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log lines
+		var log inboxtest.Log
 		m := New(Config{
 			Names: []string{"x.example.com"}, Directory: server.URL, Roots: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
 			Storage: storage, Address: &net.TCPAddr{}, Log: slog.New(slog.NewTextHandler(&log, nil)),

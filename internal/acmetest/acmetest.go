@@ -20,7 +20,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -50,13 +49,13 @@ type Authority struct {
 	client     *http.Client
 	management [2]string // management addresses of Pebble and of the DNS server
 	dns        string
-	log        *log
+	log        *inboxtest.Log
 }
 
 // Start starts an authority.
 func Start(tb testing.TB, c Config) *Authority {
 	tb.Helper()
-	a := &Authority{tb: tb, config: c, dir: tb.TempDir(), TLSPort: c.TLSPort, HTTPPort: c.HTTPPort, log: new(log)}
+	a := &Authority{tb: tb, config: c, dir: tb.TempDir(), TLSPort: c.TLSPort, HTTPPort: c.HTTPPort, log: new(inboxtest.Log)}
 	if a.TLSPort == 0 {
 		a.TLSPort = FreePort(tb)
 	}
@@ -253,22 +252,4 @@ func build(tb testing.TB) string {
 		}
 	}
 	return dir
-}
-
-// log collects the output of the programs.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

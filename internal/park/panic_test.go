@@ -1,11 +1,9 @@
 package park
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"inbox/internal/inboxtest"
@@ -15,8 +13,8 @@ import (
 func TestPanic(t *testing.T) {
 	for _, begin := range []bool{false, true} {
 		eachKind(t, func(t *testing.T, l *Lot, open opener) {
-			var told lockedBuffer
-			l.log = slog.New(slog.NewTextHandler(&told, nil))
+			var log inboxtest.Log
+			l.log = slog.New(slog.NewTextHandler(&log, nil))
 			server, client := open(t)
 			spot := parked(t, l, server, func(*Spot, Events) { panic("a fault") })
 			other, _ := open(t)
@@ -29,7 +27,7 @@ func TestPanic(t *testing.T) {
 			if _, err := client.Read(make([]byte, 1)); err == nil {
 				t.Error("the connection is still there")
 			}
-			inboxtest.Until(t, "it is logged", func() bool { return strings.Contains(told.String(), "a fault") })
+			inboxtest.Until(t, "it is logged", func() bool { return strings.Contains(log.String(), "a fault") })
 			spot.Wake() // has no effect
 			v.spot.Wake()
 			v.on(Woken, func(*Spot) {})
@@ -62,21 +60,4 @@ func TestPanicAfterLeave(t *testing.T) {
 		}
 		l.Wait(t.Context())
 	})
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

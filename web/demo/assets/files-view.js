@@ -7,6 +7,7 @@ import { isolate } from "./names.js";
 import { showRecipients, showSender } from "./people-view.js";
 import { aimOfChoice, showRoom } from "./room-view.js";
 import { stemAndType } from "./text.js";
+import { isOver } from "./transfer.js";
 import { announce, element, keepFocus, setText, showStatus } from "./view.js";
 
 /** Beyond this number, finished rows are shown on request only. */
@@ -141,11 +142,6 @@ export function showTotal(total, { connected, saving, copies = false }) {
   const bar = /** @type {HTMLProgressElement} */ (element("total-bar"));
   if (total === undefined) bar.removeAttribute("value");
   else bar.value = total.size === 0 ? total.done / total.files : total.moved / total.size;
-}
-
-/** Reports whether a transfer has ended. @param {any} item */
-function isOver({ state }) {
-  return state === "done" || state === "cancelled";
 }
 
 /** Returns the rank of an item: lower ranks come first in a list. @param {any} item */
