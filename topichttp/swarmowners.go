@@ -16,8 +16,7 @@ type owners struct {
 	heap      ownerHeap
 }
 
-// An owner is the network of the clients that have created some swarms: an IPv4 address or
-// an IPv6 /48. Otherwise one site could pose as 65,536 owners.
+// An owner is the network of the clients that have created some swarms.
 type owner struct {
 	network netip.Prefix
 	swarms  list.List // of *swarm, the last announced first
@@ -26,13 +25,18 @@ type owner struct {
 
 func (o *owner) oldest() *swarm { return o.swarms.Back().Value.(*swarm) }
 
+// networkOf returns an IPv4 address or an IPv6 /48. One site would be 65,536 of /64.
+func networkOf(client netip.Addr) netip.Prefix {
+	keys := clientaddr.KeysOf(client)
+	if keys.Wide.IsValid() {
+		return keys.Wide
+	}
+	return keys.Near
+}
+
 // add adds a swarm that a client has created.
 func (all *owners) add(s *swarm, client netip.Addr) {
-	keys := clientaddr.KeysOf(client)
-	network := keys.Near
-	if keys.Wide.IsValid() {
-		network = keys.Wide
-	}
+	network := networkOf(client)
 	s.owner = all.byNetwork[network]
 	if s.owner != nil {
 		s.owned = s.owner.swarms.PushFront(s)
@@ -95,3 +99,30 @@ func (h *ownerHeap) Pop() any {
 	*h = (*h)[:last]
 	return o
 }
+
+// makeRoom removes a peer from a full swarm, of the network with the most peers at this
+// server, unless the client's network would then have as many. Otherwise one network could
+// keep everyone else out of a swarm. It reports whether there is room.
+func (s *swarm) makeRoom(client netip.Addr, e *effects) bool {
+	counts := make(map[netip.Prefix]int)
+	for _, p := range s.peers {
+		if p.member != nil {
+			counts[p.network()]++
+		}
+	}
+	var victim *peer
+	most := counts[networkOf(client)] + 1
+	for _, p := range s.peers {
+		if p.member != nil && counts[p.network()] > most {
+			victim, most = p, counts[p.network()]
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	s.all.evict(s, victim, e)
+	return true
+}
+
+// network returns the network of a peer at this server.
+func (p *peer) network() netip.Prefix { return networkOf(p.member.socket.Client()) }

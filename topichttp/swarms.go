@@ -85,13 +85,14 @@ type swarm struct {
 
 // A peer is a client's in one swarm. Different clients can use the same id.
 type peer struct {
-	id     id
-	next   *peer   // with the same id
-	at     int     // index in the swarm's peers
-	member *member // nil: at another server
-	seeder bool
-	met    bool      // early offers have been passed on to it
-	seen   time.Time // when another server last listed it
+	id      id
+	next    *peer   // with the same id
+	at      int     // index in the swarm's peers
+	member  *member // nil: at another server
+	seeder  bool
+	dropped bool      // from the swarm
+	met     bool      // early offers have been passed on to it
+	seen    time.Time // when another server last listed it
 }
 
 type remotePeer struct {
@@ -190,7 +191,7 @@ func (t *swarms) announce(a *announce) (c counts, err *refusal) {
 // join adds or updates the peer of an announce.
 func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 	m := a.m
-	m.tracked = slices.DeleteFunc(m.tracked, func(in tracked) bool { return in.swarm.dropped })
+	m.tracked = slices.DeleteFunc(m.tracked, func(in tracked) bool { return in.swarm.dropped || in.peer.dropped })
 	var p *peer
 	if i := m.trackedAt(a.hash, a.peer); i >= 0 {
 		e.swarm, p = m.tracked[i].swarm, m.tracked[i].peer
@@ -201,7 +202,7 @@ func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 		if e.swarm = t.byHash[a.hash]; e.swarm == nil {
 			t.create(a, now, e)
 		}
-		if e.swarm.here() >= t.SwarmPeers {
+		if e.swarm.here() >= t.SwarmPeers && !e.swarm.makeRoom(m.socket.Client(), e) {
 			return errFull
 		}
 	}
@@ -269,18 +270,24 @@ func (t *swarms) leave(m *member, i int) {
 	s, p := m.tracked[i].swarm, m.tracked[i].peer
 	m.tracked = slices.Delete(m.tracked, i, i+1)
 	t.do(func(e *effects) {
-		if s.dropped {
+		if s.dropped || p.dropped {
 			return
 		}
-		s.remove(p)
-		t.local--
-		if here, _ := s.find(p.id, nil); !here {
-			e.swarm, e.messages = s, [][]byte{append(t.message(gone), p.id[:]...)}
-		}
+		t.evict(s, p, e)
 		if s.here() == 0 {
 			t.drop(s, e)
 		}
 	})
+}
+
+// evict removes a peer of this server from its swarm.
+func (t *swarms) evict(s *swarm, p *peer, e *effects) {
+	s.remove(p)
+	p.dropped = true
+	t.local--
+	if here, _ := s.find(p.id, nil); !here {
+		e.swarm, e.messages = s, append(e.messages, append(t.message(gone), p.id[:]...))
+	}
 }
 
 // leaveAll removes all peers of a client, whose connection has ended.

@@ -234,34 +234,37 @@ func TestTrackerClientsThatDoNotRead(t *testing.T) {
 	}
 }
 
+// from connects to the tracker from an address, and starts to read.
+func (s *server) from(address string) *client {
+	s.Helper()
+	c, err := s.try("/announce", address)
+	if err != nil {
+		s.Fatal(err)
+	}
+	go c.Read()
+	return c
+}
+
 // A network that creates more swarms than there is room for replaces its own, however many
 // addresses it has.
 func TestTrackerSharesSwarmsFairly(t *testing.T) {
 	limitedBubble(t, limit.Config{}, topichttp.Config{Swarms: 8}, func(s *server) {
-		connect := func(address string) *client {
-			c, err := s.try("/announce", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			go c.Read()
-			return c
-		}
 		join := func(c *client, swarm string) {
 			c.announce(swarm, "p")
 			c.Hear()
 			time.Sleep(time.Second)
 		}
-		honest := connect("192.0.2.1")
+		honest := s.from("192.0.2.1")
 		for i := range 3 {
 			join(honest, fmt.Sprint("h", i))
 		}
 		for i := range 30 {
-			join(connect(fmt.Sprintf("2001:db8:0:%x::1", i)), fmt.Sprint("greedy", i))
+			join(s.from(fmt.Sprintf("2001:db8:0:%x::1", i)), fmt.Sprint("greedy", i))
 		}
 		for i := range 3 {
 			honest.scrapes(fmt.Sprint("h", i), 0, 1)
 		}
-		others := connect("192.0.2.2")
+		others := s.from("192.0.2.2")
 		for i := range 2 { // each replaces the oldest of the greedy
 			join(others, fmt.Sprint("o", i))
 		}
@@ -344,4 +347,43 @@ func TestWaitingFramesAreInFlight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One address cannot fill a swarm and keep others out. Its peers return when there is room.
+func TestTrackerSharesSwarmWithOthers(t *testing.T) {
+	limitedBubble(t, limit.Config{}, topichttp.Config{SwarmPeers: 10}, func(s *server) {
+		greedy, honest := s.from("192.0.2.1"), s.from("192.0.2.2")
+		for i := range 10 {
+			greedy.announce("s", fmt.Sprint("g", i))
+			greedy.wantCounts("s", 0, i+1)
+		}
+		for i := range 5 {
+			honest.announce("s", fmt.Sprint("h", i))
+			honest.wantCounts("s", 0, 10)
+		}
+		honest.announce("s", "h5") // both have five
+		honest.wantFailure("announce", "too many peers")
+		refused := 0
+		for i := range 10 {
+			greedy.announce("s", fmt.Sprint("g", i))
+			if strings.Contains(greedy.Hear(), "too many peers") {
+				refused++
+			}
+		}
+		if refused != 5 {
+			t.Errorf("%d peers of the greedy address were refused, want 5", refused)
+		}
+		honest.Conn.Close()
+		synctest.Wait()
+		for i := range 10 {
+			greedy.announce("s", fmt.Sprint("g", i))
+			greedy.Hear()
+		}
+		greedy.scrapes("s", 0, 10)
+		greedy.Conn.Close()
+		synctest.Wait()
+		if swarms, peers := s.handler.SwarmStats(); swarms != 0 || peers != 0 {
+			t.Errorf("%d swarms and %d peers are left", swarms, peers)
+		}
+	})
 }
