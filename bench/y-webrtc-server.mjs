@@ -1,22 +1,12 @@
 // Runs y-webrtc's own signaling server on a free port, and prints its URL. The first
 // argument is its module.
-import { once } from "node:events";
-import { createServer } from "node:net";
+import { Server } from "node:net";
 import { pathToFileURL } from "node:url";
 
-const probe = createServer().listen(0); // on all addresses, as the server will
-await once(probe, "listening");
-const { port } = probe.address();
-probe.close();
-await once(probe, "close");
-process.env.PORT = String(port);
+const { listen } = Server.prototype;
+Server.prototype.listen = function (...given) {
+  this.once("listening", () => console.error(`url=http://127.0.0.1:${this.address().port}/`));
+  return listen.apply(this, given);
+};
+process.env.PORT = "0";
 await import(pathToFileURL(process.argv[2]));
-for (;;) {
-  try {
-    await fetch(`http://127.0.0.1:${port}/`);
-    break;
-  } catch {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-console.error(`url=http://127.0.0.1:${port}/`);
