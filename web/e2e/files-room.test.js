@@ -189,6 +189,18 @@ test("files for one person reach nobody else, even after that person has left", 
   assert.deepEqual(await carol.locator(".transfer .what bdi").allInnerTexts(), ["open.txt"]);
 });
 
+test("a duplicated tab asks before it takes the place of the other", async () => {
+  const [alice, bob] = await group({ Alice: {}, Bob: {} });
+  const [copy] = await Promise.all([alice.context().waitForEvent("page"), alice.evaluate(() => void window.open(location.href))]);
+  await reaches(copy, "elsewhere");
+  await sees(bob, "Alice");
+  await copy.click("#move-here");
+  await Promise.all([sees(copy, "Bob"), sees(bob, "Alice"), reaches(alice, "stopped")]);
+  const file = makeFile("moved.txt", 10);
+  await chooses(copy, file);
+  await becomes(bob, file, "offered");
+});
+
 test("a code leads into the room", async () => {
   const [alice, link] = await opensRoom("Alice");
   // The page hides codes at an address that works on this computer only.

@@ -6,7 +6,7 @@
  * call page and on the files page, and at says on which.
  */
 
-import { InboxError } from "../inbox.js";
+import { InboxError, randomId } from "../inbox.js";
 import { join } from "../rooms.js";
 import { messagesOf, readMessage, sendMessage } from "./messages.js";
 import { cleanName, friendlyName } from "./names.js";
@@ -14,6 +14,8 @@ import { ownIceServers } from "./settings.js";
 
 /** How long to wait for a name before deriving one from the id, in milliseconds. */
 const NAME_TIMEOUT = 3000;
+/** When to send another mark if none has arrived, in milliseconds. */
+const MARK_AGAIN = 500;
 
 /**
  * Another person in the room.
@@ -110,15 +112,57 @@ export class Group {
    */
   async #join(signal) {
     for (;;) {
+      const mark = randomId();
+      const ends = new AbortController();
+      const stop = () => ends.abort();
+      signal.addEventListener("abort", stop);
+      // This loop keeps the inbox open until the room is joined.
+      const loop = this.#inbox.messages({ signal: ends.signal, match: (message) => this.#markOf(message) !== undefined });
       try {
+        // Receive what the inbox holds from before a reload. Events of the room among it are older than the
+        // answer to a join, and would make this page forget people who are there.
+        /** @type {unknown} */
+        let fault;
+        /** @type {string | undefined} */
+        let seen;
+        const send = async () => {
+          // A tab that is just being replaced can still receive a mark in place of this one.
+          while (seen !== mark && !ends.signal.aborted) {
+            await this.#inbox.send(this.#inbox.id, { type: "mark", mark }, { signal: ends.signal });
+            await new Promise((resolve) => setTimeout(resolve, MARK_AGAIN));
+          }
+        };
+        send().catch((error) => {
+          fault = error;
+          stop();
+        });
+        while (seen !== mark) {
+          const { done, value } = await loop.next();
+          if (done) throw fault;
+          seen = this.#markOf(value);
+        }
         return await join(this.#inbox, this.#room, {
           signal, iceServers: ownIceServers(), setup: (pc, peer) => this.#setup(pc, peer),
           outcomes: false, // the server takes one report a minute, and here are several connections at once
         });
       } catch (error) {
         if (signal.aborted || !(error instanceof InboxError) || !error.passes) throw error;
+      } finally {
+        signal.removeEventListener("abort", stop);
+        stop();
+        loop.return();
       }
     }
+  }
+
+  /**
+   * Returns the mark that a page of this id sent to itself.
+   * @param {import("../inbox.js").Message} message
+   * @returns {string | undefined}
+   */
+  #markOf({ from, data }) {
+    const { type, mark } = /** @type {any} */ (data) ?? {};
+    return from === this.#inbox.id && type === "mark" ? String(mark) : undefined;
   }
 
   /** Changes this person's name. @param {string} name */
