@@ -23,6 +23,12 @@ const (
 	// queueFree is the part of a queue that does not count as in flight, in bytes. All
 	// subscribers share these bytes, and they are written within moments.
 	queueFree = 16 << 10
+	// subscriptionCost is the memory of a subscription, or of a peer in a swarm, in bytes. The
+	// name of a topic adds to it. A connection can have subscriptionsFree bytes of them. Beyond
+	// that they count as in flight: one address can have 2,000 connections, and each of them
+	// 200 topics.
+	subscriptionCost  = 200
+	subscriptionsFree = 8 << 10
 	// resubscribeWithin spreads the ends of connections after publications were lost.
 	resubscribeWithin = 2 * time.Second
 )
@@ -42,6 +48,7 @@ type member struct {
 	admitted bool
 	topics   []string    // subscribed topics, with the kind's prefix
 	tracked  []tracked   // the client's peers in swarms
+	holds    int         // bytes of topics and tracked
 	waiting  publication // waits for --limit-copies
 	kept     int         // bytes of waiting, which count as in flight
 	ends     time.Time   // when the connection ends for why
@@ -248,7 +255,15 @@ func (m *member) subscribe(name string) {
 		m.h.Refusals.Add(meter.TopicsOfClient, m.socket.Client())
 		return
 	}
+	cost := len(topic) + subscriptionCost
+	if m.hold(m.holds+cost) != nil {
+		m.h.Refusals.Add(meter.TopicsOfClient, m.socket.Client())
+		return
+	}
 	kept, err := m.h.Topics.Subscribe(topic, m)
+	if err != nil {
+		_ = m.hold(m.holds - cost) // cannot fail: it only gives bytes back
+	}
 	switch {
 	case errors.Is(err, inbox.ErrTopicFull):
 		m.h.Refusals.Add(meter.TopicSubscribers, m.socket.Client())
@@ -259,10 +274,26 @@ func (m *member) subscribe(name string) {
 	}
 }
 
+// hold changes the bytes of topics and tracked.
+func (m *member) hold(size int) error {
+	n := max(0, size-subscriptionsFree) - max(0, m.holds-subscriptionsFree)
+	switch {
+	case n > 0:
+		if err := m.h.InFlight.Take(m.socket.Client(), n); err != nil {
+			return err
+		}
+	case n < 0:
+		m.h.InFlight.Give(m.socket.Client(), -n)
+	}
+	m.holds = size
+	return nil
+}
+
 func (m *member) unsubscribe(name string) {
 	topic := m.kind.prefix + name
 	if i := slices.Index(m.topics, topic); i >= 0 {
 		m.topics = slices.Delete(m.topics, i, i+1)
+		_ = m.hold(m.holds - len(topic) - subscriptionCost) // cannot fail
 		m.h.Topics.Unsubscribe(topic, m)
 	}
 }
@@ -330,6 +361,9 @@ func (m *member) End(s *socket.Socket, why error) socket.Close {
 	m.topics = nil
 	m.forget(s)
 	m.h.swarms.leaveAll(m)
+	if m.socket != nil {
+		_ = m.hold(0) // cannot fail: it only gives bytes back
+	}
 	m.mu.Lock()
 	if m.socket != nil {
 		m.clear()

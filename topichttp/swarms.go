@@ -196,7 +196,7 @@ func (t *swarms) join(a *announce, now time.Time, e *effects) *refusal {
 	if i := m.trackedAt(a.hash, a.peer); i >= 0 {
 		e.swarm, p = m.tracked[i].swarm, m.tracked[i].peer
 	} else {
-		if len(m.tracked) >= t.PerConnection {
+		if len(m.tracked) >= t.PerConnection || m.hold((len(m.tracked)+1)*subscriptionCost) != nil {
 			return errTracked
 		}
 		if e.swarm = t.byHash[a.hash]; e.swarm == nil {

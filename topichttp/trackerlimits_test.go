@@ -387,3 +387,46 @@ func TestTrackerSharesSwarmWithOthers(t *testing.T) {
 		}
 	})
 }
+
+// The memory of many topics and swarms counts as in flight, until they end.
+func TestSubscriptionsAreInFlight(t *testing.T) {
+	name := strings.Repeat("n", 300)
+	for path, c := range map[string]struct {
+		frame func(i int) string
+		each  int // bytes
+	}{
+		"/announce": {func(i int) string {
+			return fields("announce", "info_hash", binary(fmt.Sprint(i)), "peer_id", binary("p"))
+		}, 200},
+		"/trystero": {func(i int) string { return fmt.Sprintf(`{"type":"subscribe","topic":"%s%d"}`, name, i) }, 500},
+		"/yjs":      {func(i int) string { return fmt.Sprintf(`{"type":"subscribe","topics":["%s%d"]}`, name, i) }, 500},
+	} {
+		budget := flight.New(100 << 10)
+		refusals := meter.NewRefusals(false)
+		inBubble(t, topichttp.Config{InFlight: budget, PerConnection: 10_000, Refusals: refusals, Topics: memtopics.New(inbox.TopicLimits{})}, func(s *server) {
+			ends := s.connect(path)
+			for i := range 20 {
+				ends.Say(c.frame(i))
+			}
+			time.Sleep(time.Minute) // the first announces of a swarm count for a while
+			if used := budget.Used(); used > 4<<10 {
+				t.Errorf("%s: 20 subscriptions take %d bytes of those in flight", path, used)
+			}
+			all := s.connect(path)
+			for i := range 600 {
+				all.Say(c.frame(i))
+				time.Sleep(time.Second)
+			}
+			most := uint64((108<<10)/c.each + 1)
+			if n := refusals.Count(meter.TopicsOfClient); n < 600-most || n > 700-most {
+				t.Errorf("%s: %d of 600 subscriptions were refused", path, n)
+			}
+			all.Conn.Close()
+			ends.Conn.Close()
+			time.Sleep(time.Minute)
+			if used := budget.Used(); used != 0 {
+				t.Errorf("%s: %d bytes are in flight at the end", path, used)
+			}
+		})
+	}
+}
