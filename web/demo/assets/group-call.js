@@ -5,6 +5,7 @@ import { failureInGroup, offerTest } from "./failures.js";
 import { Group, RoomFull, distinctNames } from "./group.js";
 import { showGroupProblems } from "./group-problems.js";
 import { groupEndings, groupStatus, groupStep } from "./group-words.js";
+import { allowances } from "./messages.js";
 import { cleanText, friendlyName } from "./names.js";
 import { loadName } from "./settings.js";
 import { removeTile, removeTiles, showTile, showVoice } from "./tiles.js";
@@ -24,6 +25,7 @@ const MAX_FORMER = 50;
  * Facts about a person that do not depend on the connection.
  * @typedef {object} Facts
  * @property {boolean} announced whether the log says that they are in the call
+ * @property {ReturnType<typeof allowances>} may what limits their messages
  * @property {boolean} slow whether connecting takes long
  * @property {ReturnType<typeof setTimeout>} timer for that
  * @property {{camera: boolean, microphone: boolean, screen: boolean}} [media] what they send, once known
@@ -59,9 +61,9 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
       },
       ondata(person, { type, text, camera, microphone, screen }) {
         const known = factsOf(person.id);
-        if (type === "text" && typeof text === "string" && cleanText(text) !== "") {
+        if (type === "text" && typeof text === "string" && cleanText(text) !== "" && known.may.text()) {
           talk("theirs", cleanText(text), nameOf(person));
-        } else if (type === "media") {
+        } else if (type === "media" && known.may.news()) {
           if (screen === true && !known.media?.screen) addLine("step", stepWords("their-screen", nameOf(person)), { step: "their-screen" });
           known.media = { camera: camera === true, microphone: microphone === true, screen: screen === true };
           refresh();
@@ -95,7 +97,7 @@ export function groupCall({ inbox, choice: { id, room }, own, talk, leave, toSet
   /** @param {string} id */
   const factsOf = (id) => {
     const known = facts.get(id) ?? {
-      announced: false, slow: false,
+      announced: false, slow: false, may: allowances(),
       timer: setTimeout(() => {
         known.slow = true;
         refresh();

@@ -8,7 +8,7 @@
 
 import { InboxError, randomId } from "../inbox.js";
 import { join } from "../rooms.js";
-import { messagesOf, readMessage, sendMessage } from "./messages.js";
+import { allowance, messagesOf, readMessage, sendMessage } from "./messages.js";
 import { cleanName, friendlyName } from "./names.js";
 import { ownIceServers } from "./settings.js";
 
@@ -24,6 +24,7 @@ const MARK_AGAIN = 500;
  * @property {string} name empty while it is unknown
  * @property {"connecting" | "connected" | "interrupted"} state
  * @property {boolean} [elsewhere] whether they entered the room on the other page
+ * @property {() => boolean} mayRename whether one more change of the name counts
  * @property {boolean} early whether they were in the room before this page
  * @property {import("../inbox.js").CallError | import("../inbox.js").InboxError} [error] why the last attempt to connect
  *   failed; the SDK keeps trying
@@ -202,7 +203,7 @@ export class Group {
   /** @param {string} peer */
   #person(peer) {
     const early = this.#members.indexOf(peer) < this.#members.indexOf(this.#inbox.id);
-    const person = this.people.get(peer) ?? { id: peer, name: "", state: "connecting", early };
+    const person = this.people.get(peer) ?? { id: peer, name: "", state: "connecting", early, mayRename: allowance(30, 1) };
     this.people.set(peer, person);
     return person;
   }
@@ -257,10 +258,12 @@ export class Group {
    */
   #handle(person, text) {
     const data = readMessage(text);
-    if (data?.type === "name") {
+    if (data?.type !== "name") {
+      if (data) this.#page.ondata(person, data);
+    } else if (person.mayRename()) {
       if (["call", "files"].includes(data.at)) person.elsewhere = data.at !== this.#at;
       this.#named(person, data.name);
-    } else if (data) this.#page.ondata(person, data);
+    }
   }
 
   /**

@@ -1,10 +1,12 @@
 /** Receives files. */
 
 import { openParts, reopenParts } from "./parts.js";
-import { Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
+import { MOST_FILES, Rate, WINDOW, digestOf, digestOfAll, isOver, lengthOf, partsOf, readHeader, readOffer } from "./transfer.js";
 
 /** How often one part may arrive damaged before the transfer fails. */
 const MAX_DAMAGED = 3;
+/** How many files each person can offer, however many others have offered. */
+const ALWAYS_FITTING = 500;
 /** Estimates for copying a file to the downloads: a delay in milliseconds, and a rate in bytes per second. */
 const COPY_DELAY = 5000;
 const COPY_RATE = 20e6;
@@ -30,13 +32,15 @@ const COPY_RATE = 20e6;
  *
  * The files from other people in the same tab, with which these share one list and one disk.
  * @typedef {object} Others
- * @property {() => boolean} isFull whether the list is full
+ * @property {() => number} count
  * @property {(id: string) => boolean} has whether someone else offered a file with that id
  */
 
 export class Incoming {
   /** @type {Received[]} */
   list = [];
+  /** The same by their ids. @type {Map<unknown, Received>} */
+  #byId = new Map();
   #send;
   #onchange;
   #others;
@@ -91,6 +95,11 @@ export class Incoming {
     }
   }
 
+  /** Reports whether the person offered a file with that id. @param {string} id */
+  has(id) {
+    return this.#byId.has(id);
+  }
+
   /** Starts receiving over a channel. @param {RTCDataChannel} channel */
   attach(channel) {
     channel.binaryType = "arraybuffer";
@@ -117,7 +126,7 @@ export class Incoming {
       this.#offered(data);
       return;
     }
-    const one = this.list.find((one) => one.id === data.id);
+    const one = this.#byId.get(data.id);
     if (!one || isOver(one)) return;
     if (data.type === "cancel") {
       one.why = data.why === "full" ? "full" : "theirs";
@@ -196,6 +205,7 @@ export class Incoming {
   /** Removes an ended transfer and its parts. @param {Received} one */
   remove(one) {
     this.list = this.list.filter((other) => other !== one);
+    this.#byId.delete(one.id);
     // The page does not learn when the browser has copied the file to its downloads.
     const copied = (one.copied ?? -Infinity) + COPY_DELAY + (1000 * one.size) / COPY_RATE;
     setTimeout(() => one.parts?.remove(), Math.max(0, copied - performance.now()));
@@ -207,11 +217,13 @@ export class Incoming {
     if (!offer) return;
     // Everyone who is offered a folder knows its id, and could otherwise add files to it.
     if (offer.folder && this.#peer !== "") offer.folder.id = `${this.#peer}:${offer.folder.id}`;
-    const one = this.list.find(({ id }) => id === offer.id);
+    const one = this.#byId.get(offer.id);
     if (one === undefined) {
       if (this.#others.has(offer.id)) return;
-      const rest = this.list.filter((one) => one.folder && one.folder.id === offer.folder?.id);
-      if (!this.#others.isFull()) {
+      const { folder: of } = offer;
+      const rest = of ? this.list.filter(({ folder }) => folder?.id === of.id) : [];
+      const all = this.list.length + this.#others.count();
+      if (all < MOST_FILES || this.list.length < ALWAYS_FITTING) {
         // All files of a folder have to describe it in the same way.
         const [{ folder } = offer] = rest;
         if (folder?.path[0] === offer.folder?.path[0] && folder?.files === offer.folder?.files) this.#add(offer, "offered");
@@ -243,6 +255,7 @@ export class Incoming {
     /** @type {Received} */
     const one = { ...offer, state, had: 0, moved: 0, next: 0, faults: 0, rate: new Rate() };
     this.list.push(one);
+    this.#byId.set(one.id, one);
     this.#onchange(one);
     return one;
   }
@@ -274,7 +287,7 @@ export class Incoming {
   #header(text) {
     this.#current = undefined;
     const header = readHeader(text);
-    const one = this.list.find(({ id }) => id === header?.id);
+    const one = this.#byId.get(header?.id);
     // A part of a cancelled file, or one sent before the requested part.
     if (!header || !one?.parts || one.state !== "going" || header.part !== one.next) return;
     if (header.size !== lengthOf(one, header.part) || this.#waiting > WINDOW) return this.#fail(one);

@@ -32,13 +32,13 @@ export function appendLinked(element, text) {
  * @returns {string} without the punctuation of the sentence around it
  */
 function withoutEnd(address) {
-  const count = (/** @type {string} */ text, /** @type {string} */ mark) => text.split(mark).length - 1;
-  for (;;) {
-    const last = address.at(-1) ?? "";
-    const open = { ")": "(", "]": "[", "}": "{" }[last];
-    const unopened = open !== undefined && count(address, last) > count(address, open);
-    if (!unopened && !SENTENCE.test(address)) return address;
-    address = address.slice(0, -1);
+  const count = (/** @type {string} */ mark) => address.split(mark).length - 1;
+  /** How many brackets of each kind nothing opens. @type {Record<string, number>} */
+  const unopened = { ")": count(")") - count("("), "]": count("]") - count("["), "}": count("}") - count("{") };
+  for (let end = address.length; ; end--) {
+    const last = address.charAt(end - 1);
+    if (unopened[last] > 0) unopened[last]--;
+    else if (!SENTENCE.test(last)) return address.slice(0, end);
   }
 }
 

@@ -3,6 +3,29 @@
 /** Maximum length of a message from the other side, in characters. */
 const MAX_TEXT = 16_384;
 
+/**
+ * Returns a function that reports whether one more message counts. A person never sends more; a
+ * hostile page could otherwise keep this one busy, and push everything else out of the log.
+ * @param {number} burst messages that count at once
+ * @param {number} perSecond messages that count in the long run
+ * @returns {() => boolean}
+ */
+export function allowance(burst, perSecond) {
+  let left = burst;
+  let at = performance.now();
+  return () => {
+    const now = performance.now();
+    left = Math.min(burst, left + ((now - at) * perSecond) / 1000);
+    at = now;
+    if (left < 1) return false;
+    left--;
+    return true;
+  };
+}
+
+/** Returns what limits the texts of one person, and what limits other news of theirs. */
+export const allowances = () => ({ text: allowance(100, 5), news: allowance(100, 5) });
+
 /** Adds the channel to a connection before it is made. Both sides do so. @param {RTCPeerConnection} pc */
 export function messagesOf(pc) {
   return pc.createDataChannel("words", { negotiated: true, id: 0 });

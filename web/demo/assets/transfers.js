@@ -12,7 +12,7 @@ import { Progress } from "./progress.js";
 import { Saving } from "./saving.js";
 import { loadTransfers, saveTransfers } from "./settings.js";
 import { Share, Shares } from "./shares.js";
-import { MOST_FILES, isOver } from "./transfer.js";
+import { isOver } from "./transfer.js";
 import { announce, element, showProblem } from "./view.js";
 
 /** Interval of updates while transfers run, and delay of an update after a change, in milliseconds. */
@@ -58,8 +58,8 @@ function newExchange(peer) {
   const exchange = new Exchange(peer, {
     onchange: changed,
     others: {
-      isFull: () => received().length >= MOST_FILES,
-      has: (id) => exchanges().some((other) => other !== exchange && other.incoming.list.some((one) => one.id === id)),
+      count: () => exchanges().reduce((sum, { incoming }) => sum + incoming.list.length, 0) - exchange.incoming.list.length,
+      has: (id) => exchanges().some((other) => other !== exchange && other.incoming.has(id)),
     },
   });
   return exchange;

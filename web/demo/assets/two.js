@@ -4,6 +4,7 @@ import { addLine, showChat, showName, showRemote, showState } from "./call-view.
 import { beginCalling, callingTitle, clearProgress, endCalling, setProgress, setServerAway } from "./calling.js";
 import { offerTest, refusals } from "./failures.js";
 import { Meeting } from "./meeting.js";
+import { allowances } from "./messages.js";
 import { cleanText, friendlyName, isolate } from "./names.js";
 import { pathWords } from "./path.js";
 import { closeRing, prepareRing, startRing, stopRing } from "./ring.js";
@@ -29,6 +30,8 @@ export function callForTwo({ inbox, choice: { id, ask, to, worked = false, peerN
 
   /** @param {string} name of a step in words.js */
   const step = (name) => addLine("step", stepWords(name, meeting.peerName), { step: name });
+
+  const may = allowances();
 
   const forget = () => {
     short = "";
@@ -79,9 +82,9 @@ export function callForTwo({ inbox, choice: { id, ask, to, worked = false, peerN
         if (open) meeting.send(own.state);
       },
       ondata({ type, text, camera, microphone, screen }) {
-        if (type === "text" && typeof text === "string" && text !== "") {
+        if (type === "text" && typeof text === "string" && text !== "" && may.text()) {
           talk("theirs", cleanText(text), meeting.peerName);
-        } else if (type === "media") {
+        } else if (type === "media" && may.news()) {
           if (screen === true && document.body.dataset.theirScreen !== "on") step("their-screen");
           document.body.dataset.theirCamera = camera === true || screen === true ? "on" : "off";
           document.body.dataset.theirMicrophone = microphone === true ? "on" : "off";
