@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	floodAddresses   = 4
+	floodAddresses   = 2
 	floodSubscribers = 20 // of each flooding publisher
 
 	stuckSubscribers = 50
