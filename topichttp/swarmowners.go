@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"container/list"
 	"net/netip"
+	"slices"
 
 	"inbox/internal/clientaddr"
 )
@@ -104,23 +105,19 @@ func (h *ownerHeap) Pop() any {
 // server, unless the client's network would then have as many. Otherwise one network could
 // keep everyone else out of a swarm. It reports whether there is room.
 func (s *swarm) makeRoom(client netip.Addr, e *effects) bool {
-	counts := make(map[netip.Prefix]int)
-	for _, p := range s.peers {
-		if p.member != nil {
-			counts[p.network()]++
+	own := s.networks[networkOf(client)] + 1
+	var largest netip.Prefix
+	most := own
+	for network, n := range s.networks {
+		if n > most {
+			largest, most = network, n
 		}
 	}
-	var victim *peer
-	most := counts[networkOf(client)] + 1
-	for _, p := range s.peers {
-		if p.member != nil && counts[p.network()] > most {
-			victim, most = p, counts[p.network()]
-		}
-	}
-	if victim == nil {
+	if most == own {
 		return false
 	}
-	s.all.evict(s, victim, e)
+	i := slices.IndexFunc(s.peers, func(p *peer) bool { return p.member != nil && p.network() == largest })
+	s.all.evict(s, s.peers[i], e)
 	return true
 }
 

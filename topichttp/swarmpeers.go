@@ -14,6 +14,9 @@ func (s *swarm) insert(p *peer) {
 	s.peers = append(s.peers, p)
 	p.next = s.named.Get(p.id)
 	s.named.Put(p.id, p)
+	if p.member != nil {
+		s.networks[p.network()]++
+	}
 	if p.seeder {
 		s.seeders++
 	}
@@ -27,6 +30,12 @@ func (s *swarm) remove(p *peer) {
 		s.peers = slices.Clone(s.peers)
 	}
 	s.unname(p)
+	if p.member != nil {
+		network := p.network()
+		if s.networks[network]--; s.networks[network] == 0 {
+			delete(s.networks, network)
+		}
+	}
 	if p.seeder {
 		s.seeders--
 	}

@@ -75,6 +75,7 @@ type swarm struct {
 	peers     []*peer               // in random order
 	named     shrink.Map[id, *peer] // the first peer with an id; peer.next are the others
 	remote    map[remotePeer]*peer
+	networks  map[netip.Prefix]int // numbers of peers at this server
 	seeders   int
 	listed    time.Time // when this server last listed its peers
 	due       byte      // kind of the list that is due, or zero
@@ -238,7 +239,7 @@ func (t *swarms) create(a *announce, now time.Time, e *effects) {
 		t.drop(last.Value.(*swarm), e)
 	}
 	client := a.m.socket.Client()
-	s := &swarm{all: t, hash: a.hash, announced: now, remote: make(map[remotePeer]*peer), isNew: true}
+	s := &swarm{all: t, hash: a.hash, announced: now, remote: make(map[remotePeer]*peer), networks: make(map[netip.Prefix]int), isNew: true}
 	t.byHash[a.hash], s.recent = s, t.recent.PushFront(s)
 	t.owners.add(s, client)
 	for len(t.byHash) > t.Swarms {
