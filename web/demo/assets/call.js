@@ -5,7 +5,6 @@ import { addLine, inviteTo, showChat, showInvitation, showOwn, showState } from 
 import { claim } from "./claim.js";
 import { wireCodes } from "./codes.js";
 import { wireDevices } from "./devices.js";
-import { groupCall } from "./group-call.js";
 import { OwnMedia } from "./media.js";
 import { cleanName } from "./names.js";
 import { prepareRing } from "./ring.js";
@@ -90,6 +89,7 @@ async function start(chosen, { take = false, resume = take } = {}) {
   const { id, password, random, wish, ask, to, room, worked, peerName } = (choice = chosen);
   leaving = new AbortController();
   const { signal } = leaving;
+  const loading = room === undefined ? undefined : groupModules();
   clearAllProblems();
   document.body.dataset.call = room === undefined ? "two" : "group";
   showState("opening");
@@ -121,9 +121,12 @@ async function start(chosen, { take = false, resume = take } = {}) {
   if (ask && room === undefined) showRingFault(await audible);
   if (signal.aborted) return;
   showState("opening");
+  const loaded = await loading;
+  if (signal.aborted) return;
+  if (room !== undefined && !loaded) return stop("unreachable");
   const one = (inbox = new Inbox(new URL("inbox", location.href), { id, password, storage: tab }));
   const desk = { inbox: one, choice: chosen, own, keep, talk, leave, toSetup: backToSetup };
-  const now = (call = room === undefined ? callForTwo(desk) : groupCall({ ...desk, choice: { ...chosen, room } }));
+  const now = (call = loaded && room !== undefined ? loaded.groupCall({ ...desk, choice: { ...chosen, room } }) : callForTwo(desk));
   watchServer(one, signal, {
     first: () => now.first(),
     open(before) {
@@ -141,6 +144,11 @@ async function start(chosen, { take = false, resume = take } = {}) {
   } catch (error) {
     if (!signal.aborted) stop(reasonOf(error));
   }
+}
+
+/** Loads what only a group call needs. */
+function groupModules() {
+  return import("./group-call.js").catch((error) => console.debug("modules could not be loaded", error));
 }
 
 own.onchange = () => {
@@ -185,6 +193,7 @@ function leave() {
 function backToSetup(options) {
   call?.hangUp();
   leave();
+  if (roomOfLink() !== undefined) void groupModules();
   const fault = setup.show(self, options);
   showState("setup");
   if (!isSecureContext) showProblem("insecure", { https: () => location.assign(secureAddress()) });
