@@ -35,8 +35,13 @@ func DialSocket(tb testing.TB, dialer ws.Dialer, url string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	tb.Cleanup(func() { conn.Close() })
 	s := &Socket{TB: tb, Conn: conn, Frames: make(chan string, 1<<14), reader: conn}
+	tb.Cleanup(func() {
+		conn.Close()
+		if code := s.Code.Load(); code != 0 && tb.Failed() {
+			tb.Logf("the server had closed a socket of %s with %d", url, code)
+		}
+	})
 	if early != nil { // frames that arrived with the answer to the handshake
 		s.reader = early
 	}

@@ -209,6 +209,16 @@ export async function areConnected(...pages) {
 }
 
 /**
+ * Runs a page's installed clock until a condition holds. One long run would not do: an attempt
+ * sets a timer when the browser has ended the step before.
+ * @param {import("playwright-core").Page} page
+ * @param {() => Promise<boolean>} holds
+ */
+export async function runsUntil(page, holds) {
+  for (const end = Date.now() + TIMEOUT; !(await holds()) && Date.now() < end; ) await page.clock.runFor(1000);
+}
+
+/**
  * Waits until an asynchronous function in a page returns true. page.waitForFunction takes
  * synchronous functions only: a promise is always truthy.
  * @template T

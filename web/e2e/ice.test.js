@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, waits } from "./browser.js";
+import { areConnected, assertNoFaults, calls, closeBrowsers, launch, person, reaches, runsUntil, waits } from "./browser.js";
 import { folder, startServer, stopServers } from "./server.js";
 
 /** @type {import("playwright-core").Browser} */
@@ -97,7 +97,7 @@ test("a call without a path reports the cause, and the page explains it", async 
   await bob.clock.install();
   await calls(bob, await waits(alice, server.local, { wish: "none" }), { wish: "none" });
   await reaches(bob, "connecting");
-  for (let i = 0; i < 60 && (await bob.locator("[data-problem='no-relay']").count()) === 0; i++) await bob.clock.runFor(1000);
+  await runsUntil(bob, async () => (await bob.locator("[data-problem='no-relay']").count()) > 0);
   const text = await bob.locator("[data-problem='no-relay']").innerText();
   assert.match(text, /no relay/);
   assert.deepEqual(bob.outcomes.map(({ result, cause }) => [result, cause]), [["failed", "no-relay"]]);
