@@ -3,12 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -42,11 +39,10 @@ func (c *bareHandlerCommand) Run() error {
 		srv.Protocols.SetHTTP2(true)
 		srv.Protocols.SetUnencryptedHTTP2(true)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listenBare()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "url=http://%s/\n", ln.Addr())
 	return srv.Serve(ln)
 }
 

@@ -19,18 +19,31 @@ import (
 type bareRelayCommand struct{}
 
 func (c *bareRelayCommand) Run() error {
+	r := &bareRelay{alone: map[string]*bareSocket{}}
+	return serveBare(r.serve)
+}
+
+// listenBare listens on a free port of the loopback and prints the URL, as inbox does.
+func listenBare() (net.Listener, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "url=http://%s/\n", ln.Addr())
+	}
+	return ln, err
+}
+
+// serveBare serves connections until an error.
+func serveBare(serve func(net.Conn) error) error {
+	ln, err := listenBare()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "url=http://%s/\n", ln.Addr())
-	r := &bareRelay{alone: map[string]*bareSocket{}}
 	for {
 		c, err := ln.Accept()
 		if err != nil {
 			return err
 		}
-		go r.serve(c)
+		go serve(c)
 	}
 }
 

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"sync"
 
 	"github.com/lxzan/gws"
@@ -15,11 +12,10 @@ import (
 type gwsRelayCommand struct{}
 
 func (c *gwsRelayCommand) Run() error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listenBare()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "url=http://%s/\n", ln.Addr())
 	relay := &gwsRelay{alone: map[string]*gws.Conn{}}
 	return gws.NewServer(relay, &gws.ServerOption{
 		SubProtocols: []string{"inbox.v1"},

@@ -5,9 +5,9 @@ import { stopServers } from "./server.js";
 import { assertNoFaults, closeBrowsers } from "./browser.js";
 
 /**
- * Registers hooks. After each test they close the pages of the browser, and fail the test if a
- * page had a fault. After all tests they close the browsers and stop the servers.
- * @param {() => import("playwright-core").Browser} browser
+ * Registers hooks. After each test they close the pages of the browser, or of several, and fail
+ * the test if a page had a fault. After all tests they close the browsers and stop the servers.
+ * @param {() => import("playwright-core").Browser | import("playwright-core").Browser[]} browser
  * @param {Parameters<typeof assertNoFaults>[0]} [faults]
  */
 export function cleanUp(browser, faults) {
@@ -16,7 +16,7 @@ export function cleanUp(browser, faults) {
     await stopServers();
   });
   afterEach(async () => {
-    await Promise.all(browser().contexts().map((context) => context.close()));
+    await Promise.all([browser()].flat().flatMap((one) => one.contexts().map((context) => context.close())));
     assertNoFaults(faults);
   });
 }

@@ -1,23 +1,17 @@
 /** Firefox and Chromium connect through the server's relay only, and report it. */
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, launchFirefox, person } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { before, test } from "node:test";
+import { launch, launchFirefox, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 
 let server, firefox, chromium;
 
 before(async () => {
   [server, firefox, chromium] = await Promise.all([startServer(), launchFirefox({ camera: false }), launch({ camera: false, names: false })]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all([firefox, chromium].flatMap((browser) => browser.contexts().map((context) => context.close())));
-  assertNoFaults({ provoked: true });
-});
+cleanUp(() => [firefox, chromium], { provoked: true });
 
 let round = 0;
 

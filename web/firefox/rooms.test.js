@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, afterEach, before, test } from "node:test";
-import { assertNoFaults, closeBrowsers, launch, launchFirefox, person } from "../e2e/browser.js";
-import { startServer, stopServers } from "../e2e/server.js";
+import { before, test } from "node:test";
+import { launch, launchFirefox, person } from "../e2e/browser.js";
+import { cleanUp } from "../e2e/hooks.js";
+import { startServer } from "../e2e/server.js";
 
 /** Functions that the SDK's tests use in pages. */
 const common = readFileSync(new URL("../sdk/test/support/page.js", import.meta.url), "utf8");
@@ -17,15 +18,8 @@ let server, firefox, chromium;
 before(async () => {
   [server, firefox, chromium] = await Promise.all([startServer(), launchFirefox(), launch({ names: false })]);
 });
-after(async () => {
-  await closeBrowsers();
-  await stopServers();
-});
-afterEach(async () => {
-  await Promise.all([firefox, chromium].flatMap((browser) => browser.contexts().map((context) => context.close())));
-  // A bye may reach an inbox that has just been closed.
-  assertNoFaults({ provoked: true });
-});
+// A bye may reach an inbox that has just been closed.
+cleanUp(() => [firefox, chromium], { provoked: true });
 
 /** Opens a page that enters a room, and says hello on a channel to everyone whom it is connected to. */
 async function enter(browser, name, id) {
