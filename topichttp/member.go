@@ -59,6 +59,7 @@ type member struct {
 	mu     sync.Mutex // guards the fields below
 	queue  []*inbox.Publication
 	queued int  // bytes of queue
+	behind bool // the client has not read all that was written
 	slow   bool // the queue was full at least once
 	missed bool
 }
@@ -97,7 +98,11 @@ func (m *member) Deliver(p *inbox.Publication) {
 	if m.slow && !m.kind.patient {
 		return // the connection is about to end
 	}
-	if m.queued+size > m.h.Queue || m.charge(m.queued+size) != nil {
+	most := m.h.Queue
+	if !m.behind {
+		most *= 2 // it is the server that is late
+	}
+	if m.queued+size > most || m.charge(m.queued+size) != nil {
 		m.h.dropped.Add(1)
 		m.h.Refusals.Add(meter.SlowSubscriber, m.socket.Client())
 		if !m.kind.patient {
@@ -133,11 +138,12 @@ func (m *member) clear() {
 	m.queue, m.queued = nil, 0
 }
 
-// next takes a publication from the queue, or returns nil.
+// next takes a publication from the queue. It returns nil if the queue is empty, or if the client
+// has to read first.
 func (m *member) next() *inbox.Publication {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.queue) == 0 {
+	if m.behind = m.socket.Behind(); m.behind || len(m.queue) == 0 {
 		return nil
 	}
 	p := m.queue[0]
@@ -182,11 +188,7 @@ func (m *member) Look(s *socket.Socket, now time.Time) error {
 	if missed {
 		m.endBy(now.Add(rand.N(resubscribeWithin)), errMissed)
 	}
-	for !s.Behind() {
-		p := m.next()
-		if p == nil {
-			break
-		}
+	for p := m.next(); p != nil; p = m.next() {
 		wire := p.Wire(m.kind.wire)
 		if err := s.Send(func(to []byte) []byte { return append(to, wire...) }); err != nil {
 			return err
