@@ -1,6 +1,7 @@
 package topichttp
 
 import (
+	"bytes"
 	"container/list"
 	crand "crypto/rand"
 	"math/rand/v2"
@@ -92,7 +93,7 @@ type peer struct {
 	member  *member // nil: at another server
 	seeder  bool
 	dropped bool      // from the swarm
-	met     bool      // early offers have been passed on to it
+	met     bool      // early offers have been passed on to it, or come from there
 	seen    time.Time // when another server last listed it
 }
 
@@ -430,8 +431,15 @@ func (s *swarm) Deliver(p *inbox.Publication) {
 		s.deliver(id(body), body[size:])
 	case hello, reply, present:
 		now := time.Now()
+		// If the swarm is new to both servers, only one of them passes early offers on: clients
+		// whose offers cross may not connect.
+		crossing := kind == hello && bytes.Compare(server[:], s.all.server[:]) < 0
 		for ; len(body) > size; body = body[1+size:] {
-			s.see(remotePeer{server, id(body[1:])}, body[0] == 's', now)
+			key := remotePeer{server, id(body[1:])}
+			s.see(key, body[0] == 's', now)
+			if p := s.remote[key]; p != nil && crossing {
+				p.met = true
+			}
 		}
 		if kind == hello {
 			s.listSoon(reply)
