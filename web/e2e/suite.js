@@ -74,7 +74,7 @@ export async function eventually(attempt) {
 export async function sharedStore() {
   const home = folder();
   const pepper = join(home, "pepper");
-  writeFileSync(pepper, randomBytes(32), { mode: 0o600 });
+  writeFileSync(pepper, randomBytes(32).toString("hex"), { mode: 0o600 });
   return ["--store", await startRedis(), "--pepper-file", pepper, "--redis-prefix", `${basename(home)}:`];
 }
 
