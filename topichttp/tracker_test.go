@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"inbox/internal/meter"
 	"inbox/memtopics"
 	"inbox/topichttp"
+	"inbox/topicstest"
 )
 
 // binary returns an id of 20 bytes in JSON, which begins with name. The others include
@@ -308,7 +310,7 @@ func TestTrackerRefusesNonsense(t *testing.T) {
 	})
 }
 
-// A request without a WebSocket learns what is served here.
+// The answer to a plain HTTP request names the supported protocol.
 func TestTrackerOverHTTP(t *testing.T) {
 	inBubble(t, topichttp.Config{AllowOrigins: []string{"https://app.example"}}, func(s *server) {
 		status, text, h := s.get("GET", "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&port=1")
@@ -322,6 +324,33 @@ func TestTrackerOverHTTP(t *testing.T) {
 			t.Errorf("POST: %d", status)
 		}
 	})
+}
+
+// If a swarm is new to two servers, only one of them passes early offers on.
+func TestTrackerOffersDoNotCross(t *testing.T) {
+	for name, id := range map[string]string{"to this one": "\x00\x00\x00\x00\x00\x00\x00\x00", "to the other": "\xff\xff\xff\xff\xff\xff\xff\xff"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, topichttp.Config{}, func(s *server) {
+				topic, l := "tracker:"+unquote(binary("s")), new(topicstest.Listener)
+				if _, err := s.topics.Subscribe(topic, l); err != nil {
+					t.Fatal(err)
+				}
+				a := s.connect("/announce")
+				a.announce("s", "a", "offers", offers("1"))
+				a.wantCounts("s", 0, 1)
+				for _, kind := range []string{"h", "r"} {
+					if err := s.topics.Publish(topic, []byte(kind+id+"l"+unquote(binary("b")))); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+				passed := slices.ContainsFunc(l.Bodies(), func(body string) bool { return body[0] == 's' })
+				if want := name == "to the other"; passed != want {
+					t.Errorf("the offer was passed on: %v, want %v", passed, want)
+				}
+			})
+		})
+	}
 }
 
 // FuzzTracker sends a frame and a message of another server to a swarm with a peer. The
