@@ -206,7 +206,8 @@ func (c counts) announced(hash id) []byte {
 	return append(appendID(b, hash), '}')
 }
 
-// relayed returns the frame that passes a signal on. what is offer or answer.
+// relayed returns the frame for the receiver of a signal. The parameter what is "offer" or
+// "answer".
 func (a *announce) relayed(what string, s signal) []byte {
 	b := make([]byte, 0, len(s.body)+len(s.id)+200)
 	b = append(append(append(b, `{"action":"announce","`...), what...), `":`...)

@@ -55,7 +55,7 @@ func (s *Socket) yield() {
 	s.spot.Wake()
 }
 
-// keepUnread keeps what was read into buf for another run, which reads on.
+// keepUnread keeps the unread bytes of buf for the next run.
 func (s *Socket) keepUnread() {
 	n := s.buf.Buffered()
 	p, _ := s.buf.Peek(n)

@@ -89,7 +89,7 @@ function offer(page, fault) {
   document.querySelector(".offer").scrollIntoView({ block: "nearest" });
 }
 
-/** Shows a code that someone typed, and what is wrong with it. Runs in the page. */
+/** Shows a typed code and its error. Runs in the page. */
 function typeCode(fault) {
   document.getElementById("code").value = "kxt rbn";
   window.modules.showCodeFault(fault);
@@ -157,7 +157,7 @@ const files = (name, state, situation = {}, lists = {}, more) => ({
 const room = (...others) => ({ room: { self: "Alice", people: others.map(([name, state = "connected"], i) => ({ id: `peer${i}`, name, state: state === "failed" ? "connecting" : state, failed: state === "failed" })) } });
 const fourOthers = room(["Bob"], ["Carol"], ["דנה לוי"], ["", "connecting"]);
 
-/** A row of what is offered to a room. @param {number} i @param {object} more @param {...object} people what each of them receives */
+/** A file offered to a room. @param {number} i @param {object} more @param {...object} people the transfers to each person */
 const share = (i, more, ...people) => item(i, {
   choices: [{}], rate: { now: 0, left: 0 }, ...more,
   people: people.map((one, n) => ({ item: item(i, one), exchange: { connected: true, here: one.here !== false, peer: `peer${n}`, name: ["Bob", "Carol", "דנה לוי", "Dave"][n] } })),

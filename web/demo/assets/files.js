@@ -87,7 +87,7 @@ async function prepare(take, again) {
 async function enter(id, { take = false } = {}) {
   const signal = await prepare(take, () => enter(id, { take: true }));
   if (!signal) return;
-  // The people of another room do not get what was for this one.
+  // Files offered in one room are not offered in another.
   if (self.room !== id) leaveRoom();
   enterRoom();
   keep({ running: true, room: id, peer: undefined, worked: false, peerName: undefined });

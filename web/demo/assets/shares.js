@@ -119,7 +119,7 @@ export class Shares {
     return refused;
   }
 
-  /** Offers to a person who has entered what is still on offer. @param {Exchange} exchange @returns {number} files beyond the limit */
+  /** Offers all remaining files to a person who has just entered. @param {Exchange} exchange @returns {number} files beyond the limit */
   welcome(exchange) {
     return [...this.#all.values()].reduce((sum, share) => sum + this.#offerTo(share, exchange), 0);
   }

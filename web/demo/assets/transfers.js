@@ -107,7 +107,7 @@ export function detach(exchange) {
   showAll();
 }
 
-/** Offers to the room what was chosen before it was opened, and ends what belongs to one person. */
+/** Offers the files that were chosen before the room was opened, and ends transfers with a single person. */
 export function enterRoom() {
   const chosen = solo.met ? [] : solo.outgoing.list.filter((one) => one.file && !isOver(one));
   for (const one of chosen) remove(solo.outgoing, one);
