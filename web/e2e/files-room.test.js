@@ -268,6 +268,7 @@ test("a room can be opened once the server answers, and files still arrive while
   const arriving = download(bob);
   await press(bob, file, "Receive");
   await arrives(bob, file, arriving);
+  await Promise.all([alice, bob].map((page) => page.context().close())); // they keep trying to reach the server
   assertNoFaults({ provoked: true, expected: /ERR_/ });
 });
 
